@@ -1,0 +1,34 @@
+//! Compiles `proto/recsys/v1` without a system `protoc` and keeps the encoded
+//! descriptor set, comments included, for the reflection service.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const PROTO_FILES: [&str; 3] = [
+    "recsys/v1/types.proto",
+    "recsys/v1/recommender.proto",
+    "recsys/v1/catalog.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler
+        .include_source_info(true)
+        .include_imports(true)
+        .open_files(PROTO_FILES)?;
+    fs::write(
+        out_dir.join("recsys_descriptor.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
+
+    let descriptors =
+        prost_types::FileDescriptorSet::decode(compiler.encode_file_descriptor_set().as_slice())?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! The gRPC contract, generated from `proto/recsys/v1` (see `build.rs`).
+
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes_without_reason,
+    clippy::wildcard_enum_match_arm,
+    reason = "generated code"
+)]
+
+tonic::include_proto!("recsys.v1");
+
+/// The encoded descriptor set of all of `proto/recsys/v1`, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/recsys_descriptor.bin"));
