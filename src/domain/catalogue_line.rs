@@ -1,0 +1,264 @@
+//! One line of a catalogue file: an item as a JSON object.
+
+use serde_json::{Map, Value};
+
+use super::{
+    geo::GeoPoint,
+    ids::ContentId,
+    item::{Item, Tag},
+    vector::UnitVector,
+};
+
+/// Longest id of an item, in bytes.
+pub const MAX_CONTENT_ID_BYTES: usize = 512;
+
+/// Why a line is no item: every field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct InvalidLine(Vec<String>);
+
+/// Reads `{"id", "title", "text", "content_type", "tags": [{facet, label,
+/// weight}], "vector": [...], "word_count", "has_image", "lat", "lon",
+/// "image_url", "public_url", "years"}`. All but `id` may be missing or null;
+/// other keys become the item's attributes.
+///
+/// # Errors
+/// [`InvalidLine`] names every field that is wrong.
+pub fn parse(line: &str) -> Result<Item, InvalidLine> {
+    let value: Value = serde_json::from_str(line)
+        .map_err(|error| InvalidLine(vec![format!("not JSON: {error}")]))?;
+    let Value::Object(object) = value else {
+        return Err(InvalidLine(vec!["not a JSON object".to_owned()]));
+    };
+    let mut fields = Fields {
+        object,
+        wrong: Vec::new(),
+    };
+
+    let mut item = Item::new(fields.id());
+    item.title = fields.text("title");
+    item.text = fields.text("text");
+    item.content_type = fields.text("content_type");
+    item.tags = fields.tags();
+    item.vector = fields.vector();
+    item.word_count = fields.word_count();
+    item.has_image = fields.flag("has_image");
+    item.locations = fields.location().into_iter().collect();
+    item.image_url = fields.text("image_url");
+    item.public_url = fields.text("public_url");
+    item.years = fields.years();
+    item.attributes = fields.object;
+
+    if fields.wrong.is_empty() {
+        Ok(item)
+    } else {
+        Err(InvalidLine(fields.wrong))
+    }
+}
+
+struct Fields {
+    object: Map<String, Value>,
+    wrong: Vec<String>,
+}
+
+impl Fields {
+    /// Takes a field out, so that the rest are the attributes.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.object.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn need<T>(&mut self, name: &str, rule: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.wrong.push(format!("{name}: {rule}"));
+        }
+        value
+    }
+
+    fn id(&mut self) -> ContentId {
+        let id = match self.take("id") {
+            Some(Value::String(text)) => Some(text),
+            Some(Value::Number(number)) if number.is_u64() || number.is_i64() => {
+                Some(number.to_string())
+            }
+            _ => None,
+        }
+        .filter(|id| (1..=MAX_CONTENT_ID_BYTES).contains(&id.len()));
+        self.need(
+            "id",
+            "must be a text of 1 to 512 bytes or a whole number",
+            id,
+        )
+        .unwrap_or_default()
+        .into()
+    }
+
+    fn text(&mut self, name: &str) -> String {
+        match self.take(name) {
+            None => String::new(),
+            Some(Value::String(text)) => text,
+            Some(_) => {
+                self.wrong.push(format!("{name}: must be a text"));
+                String::new()
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        match self.take(name) {
+            None => false,
+            Some(value) => self
+                .need(name, "must be true or false", value.as_bool())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn word_count(&mut self) -> u32 {
+        let Some(value) = self.take("word_count") else {
+            return 0;
+        };
+        let count = value
+            .as_f64()
+            .filter(|count| (0.0..=f64::from(u32::MAX)).contains(count) && count.fract() == 0.0)
+            .map(|count| count as u32);
+        self.need("word_count", "must be a whole number, at least 0", count)
+            .unwrap_or_default()
+    }
+
+    fn years(&mut self) -> Vec<i32> {
+        let Some(value) = self.take("years") else {
+            return Vec::new();
+        };
+        let years = value.as_array().and_then(|years| {
+            years
+                .iter()
+                .map(|year| year.as_i64().and_then(|year| i32::try_from(year).ok()))
+                .collect()
+        });
+        self.need("years", "must be a list of whole numbers", years)
+            .unwrap_or_default()
+    }
+
+    fn tags(&mut self) -> Vec<Tag> {
+        let Some(value) = self.take("tags") else {
+            return Vec::new();
+        };
+        let Some(entries) = value.as_array() else {
+            self.wrong.push("tags: must be a list".to_owned());
+            return Vec::new();
+        };
+        let mut tags = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            let tag = tag(entry);
+            let rule = "must be {\"facet\": text, \"label\": text, \"weight\": number from 0}, \
+                        with a label and no colon in the facet";
+            tags.extend(self.need(&format!("tags[{index}]"), rule, tag));
+        }
+        tags
+    }
+
+    fn vector(&mut self) -> Option<UnitVector> {
+        let value = self.take("vector")?;
+        let numbers: Option<Vec<f32>> = value.as_array().and_then(|numbers| {
+            numbers
+                .iter()
+                .map(|number| number.as_f64().map(|number| number as f32))
+                .collect()
+        });
+        let numbers = self.need("vector", "must be a list of numbers", numbers)?;
+        if numbers.is_empty() {
+            return None;
+        }
+        self.need(
+            "vector",
+            "must hold finite numbers that are not all 0",
+            UnitVector::new(&numbers),
+        )
+    }
+
+    fn location(&mut self) -> Option<GeoPoint> {
+        let (lat, lon) = (self.take("lat"), self.take("lon"));
+        if lat.is_none() && lon.is_none() {
+            return None;
+        }
+        let point = lat
+            .and_then(|lat| lat.as_f64())
+            .zip(lon.and_then(|lon| lon.as_f64()))
+            .and_then(|(lat, lon)| GeoPoint::new(lat, lon));
+        self.need(
+            "lat, lon",
+            "must be both numbers, within 90 and 180 degrees",
+            point,
+        )
+    }
+}
+
+fn tag(entry: &Value) -> Option<Tag> {
+    let text = |name: &str| match entry.get(name) {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(value) => value.as_str().map(str::to_owned),
+    };
+    let weight = match entry.get("weight") {
+        None | Some(Value::Null) => 1.0,
+        Some(value) => value.as_f64()?,
+    };
+    let tag = Tag {
+        facet: text("facet")?,
+        label: text("label")?,
+        weight,
+    };
+    let fits = !tag.label.trim().is_empty() && !tag.facet.contains(':') && tag.weight >= 0.0;
+    fits.then_some(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_bare_id_is_an_item() {
+        let item = parse(r#"{"id": "x"}"#).unwrap();
+        assert_eq!(item.id.as_str(), "x");
+        assert!(item.vector.is_none() && item.tags.is_empty() && item.locations.is_empty());
+        assert_eq!(parse(r#"{"id": 7}"#).unwrap().id.as_str(), "7");
+        assert_eq!(
+            parse(r#"{"id":"x","title":null,"vector":[]}"#)
+                .unwrap()
+                .title,
+            ""
+        );
+    }
+
+    #[test]
+    fn other_keys_become_attributes() {
+        let item = parse(r#"{"id":"x","shelf":{"row":3},"lat":57.7,"lon":11.9}"#).unwrap();
+        assert_eq!(item.attributes.len(), 1);
+        assert_eq!(item.attributes["shelf"]["row"], 3);
+        assert_eq!(item.locations[0].latitude(), 57.7);
+    }
+
+    #[test]
+    fn every_wrong_field_of_a_line_is_named() {
+        let wrong = parse(
+            r#"{"id":"","title":1,"tags":[{"facet":"a:b","label":"c"},{"label":" "}],"vector":[0,0],"word_count":-1,"has_image":"yes","lat":91,"lon":0,"years":["1900"]}"#,
+        )
+        .unwrap_err()
+        .to_string();
+        for name in [
+            "id:",
+            "title:",
+            "tags[0]:",
+            "tags[1]:",
+            "vector:",
+            "word_count:",
+            "has_image:",
+            "lat, lon:",
+            "years:",
+        ] {
+            assert!(wrong.contains(name), "{name} is missing in: {wrong}");
+        }
+        assert!(parse("{").unwrap_err().to_string().contains("not JSON"));
+        assert!(parse("[]").unwrap_err().to_string().contains("object"));
+        assert!(parse(r#"{"id":"x","vector":[1e39]}"#).is_err());
+        assert!(parse(r#"{"id":"x","lat":1.0}"#).is_err());
+    }
+}

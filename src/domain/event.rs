@@ -1,0 +1,177 @@
+//! What users do.
+
+use std::{cmp::Ordering, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use super::{
+    ids::{ContentId, UserId},
+    time::Timestamp,
+};
+
+/// Event types that the user model gives a meaning of their own.
+pub mod event_types {
+    /// A view of an item began.
+    pub const VIEW_STARTED: &str = "CONTENT_VIEW_STARTED";
+    /// A view of an item ended.
+    pub const VIEW_ENDED: &str = "CONTENT_VIEW_ENDED";
+    /// The types whose answers can seed the profile.
+    pub const PROFILE: [&str; 3] = ["SURVEY_SUBMITTED", "SURVEY_ANSWERED", "IDENTIFY"];
+}
+
+/// Why a view of an item ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The user went on to the next item.
+    NextButton,
+    /// The user followed a link out of the item.
+    Link,
+    /// The user closed the item.
+    CloseButton,
+    /// The user walked away.
+    Abandon,
+}
+
+impl EndReason {
+    /// Its stored spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NextButton => "next_button",
+            Self::Link => "link",
+            Self::CloseButton => "close_button",
+            Self::Abandon => "abandon",
+        }
+    }
+
+    /// Reads the stored spelling.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::NextButton,
+            Self::Link,
+            Self::CloseButton,
+            Self::Abandon,
+        ]
+        .into_iter()
+        .find(|reason| reason.as_str() == text)
+    }
+}
+
+/// One thing that a user did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InteractionEvent {
+    /// Who did it.
+    pub user_id: UserId,
+    /// What was done.
+    pub event_type: String,
+    /// When.
+    pub time: Timestamp,
+    /// The sender's name for the event.
+    pub event_id: Option<String>,
+    /// The visit it belongs to.
+    pub session_id: Option<String>,
+    /// The list that led to it.
+    pub request_id: Option<String>,
+    /// The item it is about.
+    pub content_id: Option<ContentId>,
+    /// How long the user looked, in seconds.
+    pub dwell_seconds: Option<f64>,
+    /// Why the view ended.
+    pub end_reason: Option<EndReason>,
+    /// What the user searched for.
+    pub query_text: Option<String>,
+    /// The search hit that was opened.
+    pub clicked_id: Option<String>,
+    /// The items that were on display.
+    pub impressions: Vec<ContentId>,
+    /// Answers by question.
+    pub survey_answers: Map<String, Value>,
+}
+
+impl InteractionEvent {
+    /// An event of which only the most needful is known.
+    #[must_use]
+    pub fn new(user_id: UserId, event_type: impl Into<String>, time: Timestamp) -> Self {
+        Self {
+            user_id,
+            event_type: event_type.into(),
+            time,
+            event_id: None,
+            session_id: None,
+            request_id: None,
+            content_id: None,
+            dwell_seconds: None,
+            end_reason: None,
+            query_text: None,
+            clicked_id: None,
+            impressions: Vec::new(),
+            survey_answers: Map::new(),
+        }
+    }
+
+    /// The rating of its item, 1 to 5. Anything else under that name, as other
+    /// writers may have left it, is no rating.
+    #[must_use]
+    pub fn rating(&self) -> Option<f64> {
+        self.survey_answers
+            .get("rating")
+            .and_then(Value::as_f64)
+            .filter(|rating| (1.0..=5.0).contains(rating))
+    }
+}
+
+/// An event together with the bytes it is stored as. Two events are the same
+/// event if and only if these bytes are the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEvent {
+    /// What it says.
+    pub event: InteractionEvent,
+    /// The member of the sorted set `evt:<user_id>` (see [`super::member`]).
+    pub member: Box<str>,
+}
+
+impl StoredEvent {
+    /// The order of the buffer: by time, then by member bytes.
+    #[must_use]
+    pub fn buffer_order(&self, other: &Self) -> Ordering {
+        self.event
+            .time
+            .cmp(&other.event.time)
+            .then_with(|| self.member.as_bytes().cmp(other.member.as_bytes()))
+    }
+}
+
+/// A user's events in buffer order, each once: the same whatever the order,
+/// repetition and batching of their deliveries.
+#[derive(Clone, Debug, Default)]
+pub struct EventLog(Vec<Arc<StoredEvent>>);
+
+impl EventLog {
+    /// Sorts the events and drops byte-equal repeats.
+    #[must_use]
+    pub fn new(mut events: Vec<Arc<StoredEvent>>) -> Self {
+        if !events.is_sorted_by(|a, b| a.buffer_order(b) == Ordering::Less) {
+            events.sort_by(|a, b| a.buffer_order(b));
+            events.dedup_by(|a, b| a.buffer_order(b) == Ordering::Equal);
+        }
+        Self(events)
+    }
+
+    /// The events, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &InteractionEvent> + ExactSizeIterator {
+        self.0.iter().map(|stored| &stored.event)
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,188 @@
+//! What can be recommended.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::{
+    geo::GeoPoint,
+    ids::ContentId,
+    tags::{Canonicalizer, TagKey},
+    vector::UnitVector,
+};
+
+/// A weighted property of an item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tag {
+    /// What kind of property.
+    pub facet: String,
+    /// The property.
+    pub label: String,
+    /// How much of it, finite and at least 0.
+    pub weight: f64,
+}
+
+/// A thing that can be recommended, as its catalogue describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Its id.
+    pub id: ContentId,
+    /// What kind of thing it is.
+    pub content_type: String,
+    /// Its title.
+    pub title: String,
+    /// Its text.
+    pub text: String,
+    /// What it is about.
+    pub tags: Vec<Tag>,
+    /// Length of what there is to read, in words.
+    pub word_count: u32,
+    /// Whether it shows a picture.
+    pub has_image: bool,
+    /// Where it is; several places are possible.
+    pub locations: Vec<GeoPoint>,
+    /// Address of its picture; empty if there is none.
+    pub image_url: String,
+    /// Address of its page; empty if there is none.
+    pub public_url: String,
+    /// Years it dates from.
+    pub years: Vec<i32>,
+    /// Its embedding.
+    pub vector: Option<UnitVector>,
+    /// What else is stored with it.
+    pub attributes: Map<String, Value>,
+}
+
+impl Item {
+    /// An item of which only the id is known.
+    #[must_use]
+    pub fn new(id: impl Into<ContentId>) -> Self {
+        Self {
+            id: id.into(),
+            content_type: String::new(),
+            title: String::new(),
+            text: String::new(),
+            tags: Vec::new(),
+            word_count: 0,
+            has_image: false,
+            locations: Vec::new(),
+            image_url: String::new(),
+            public_url: String::new(),
+            years: Vec::new(),
+            vector: None,
+            attributes: Map::new(),
+        }
+    }
+}
+
+/// An item with its tags in canonical form, ready for matching and scoring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CatalogueItem {
+    item: Item,
+    tags: Vec<(TagKey, f64)>,
+    labels: BTreeSet<String>,
+}
+
+impl CatalogueItem {
+    /// Prepares an item. Of a canonical tag that it carries twice, the last
+    /// weight counts. An image address means that it has an image.
+    #[must_use]
+    pub fn new(mut item: Item, canonical: &Canonicalizer) -> Self {
+        item.has_image |= !item.image_url.is_empty();
+        let mut tags: Vec<(TagKey, f64)> = Vec::with_capacity(item.tags.len());
+        for tag in &item.tags {
+            // By the written key, as it enters a user model: both sides then
+            // split at the same colon, even if a facet holds one.
+            let key = canonical.key(&format!("{}:{}", tag.facet, tag.label));
+            match tags.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, weight)) => *weight = tag.weight,
+                None => tags.push((key, tag.weight)),
+            }
+        }
+        tags.sort_by(|a, b| a.0.cmp(&b.0));
+        let labels = tags.iter().map(|(key, _)| key.label().to_owned()).collect();
+        Self { item, tags, labels }
+    }
+
+    /// The item as its catalogue describes it.
+    #[must_use]
+    pub fn item(&self) -> &Item {
+        &self.item
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &ContentId {
+        &self.item.id
+    }
+
+    /// Its embedding.
+    #[must_use]
+    pub fn vector(&self) -> Option<&UnitVector> {
+        self.item.vector.as_ref()
+    }
+
+    /// Its tags in canonical form with their weights, sorted, each once.
+    #[must_use]
+    pub fn canonical_tags(&self) -> &[(TagKey, f64)] {
+        &self.tags
+    }
+
+    /// Whether it carries a tag.
+    #[must_use]
+    pub fn has_tag(&self, key: &TagKey) -> bool {
+        self.tags
+            .binary_search_by(|(known, _)| known.cmp(key))
+            .is_ok()
+    }
+
+    /// Whether it carries a canonical label in any facet.
+    #[must_use]
+    pub fn has_label(&self, label: &str) -> bool {
+        self.labels.contains(label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CatalogueItem, Item, Tag};
+    use crate::domain::tags::Canonicalizer;
+
+    fn tag(facet: &str, label: &str, weight: f64) -> Tag {
+        Tag {
+            facet: facet.into(),
+            label: label.into(),
+            weight,
+        }
+    }
+
+    #[test]
+    fn of_a_tag_carried_twice_the_last_weight_counts() {
+        let canonical = Canonicalizer::default();
+        let mut item = Item::new("1");
+        item.tags = vec![
+            tag("Theme", "Café", 0.2),
+            tag("theme", "other", 1.0),
+            tag("theme", "CAFE", 0.7),
+        ];
+        let item = CatalogueItem::new(item, &canonical);
+        let tags: Vec<_> = item
+            .canonical_tags()
+            .iter()
+            .map(|(key, weight)| (key.as_str(), *weight))
+            .collect();
+        assert_eq!(tags, [("theme:cafe", 0.7), ("theme:other", 1.0)]);
+        assert!(item.has_label("cafe") && item.has_tag(&canonical.key("THEME:Other")));
+    }
+
+    #[test]
+    fn an_image_address_is_an_image() {
+        let mut item = Item::new("1");
+        item.image_url = "https://a.example/1.jpg".into();
+        assert!(
+            CatalogueItem::new(item, &Canonicalizer::default())
+                .item()
+                .has_image
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! The stored form of an event: one JSON member of the sorted set
+//! `evt:<user_id>`, shared with the reference engine.
+//!
+//! The same event always gives the same bytes, so a set keeps a redelivered
+//! event once. `event_id`, if given, is the last key: whether a member carries
+//! an id can be told from its last bytes alone, and nothing nested inside the
+//! member can be mistaken for it.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    event::{EndReason, InteractionEvent, StoredEvent},
+    ids::{ContentId, UserId},
+    time::Timestamp,
+};
+
+/// Why a stored member cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableMember {
+    /// It is not JSON of the expected shape.
+    #[error("not an event in JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Its `ts` is not a time.
+    #[error("ts is not an ISO 8601 time")]
+    Time,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    user_id: &'a str,
+    event: &'a str,
+    ts: String,
+    session_id: Option<&'a str>,
+    request_id: Option<&'a str>,
+    content_id: Option<&'a str>,
+    dwell_seconds: Option<f64>,
+    end_reason: Option<&'static str>,
+    query_text: Option<&'a str>,
+    clicked_id: Option<&'a str>,
+    impressions: Vec<&'a str>,
+    survey_answers: &'a Map<String, Value>,
+    raw: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    #[serde(default, deserialize_with = "null_is_default")]
+    event: String,
+    ts: Option<String>,
+    session_id: Option<String>,
+    request_id: Option<String>,
+    content_id: Option<String>,
+    dwell_seconds: Option<f64>,
+    end_reason: Option<String>,
+    query_text: Option<String>,
+    clicked_id: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    impressions: Vec<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    survey_answers: Map<String, Value>,
+    event_id: Option<String>,
+}
+
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Gives an event its stored form.
+///
+/// # Errors
+/// Only if the answers nest deeper than JSON can be written.
+pub fn encode(event: InteractionEvent) -> Result<StoredEvent, serde_json::Error> {
+    let member = serde_json::to_string(&Written {
+        user_id: event.user_id.as_str(),
+        event: &event.event_type,
+        ts: event.time.to_string(),
+        session_id: event.session_id.as_deref(),
+        request_id: event.request_id.as_deref(),
+        content_id: event.content_id.as_ref().map(ContentId::as_str),
+        dwell_seconds: event.dwell_seconds,
+        end_reason: event.end_reason.map(EndReason::as_str),
+        query_text: event.query_text.as_deref(),
+        clicked_id: event.clicked_id.as_deref(),
+        impressions: event.impressions.iter().map(ContentId::as_str).collect(),
+        survey_answers: &event.survey_answers,
+        raw: Map::new(),
+        event_id: event.event_id.as_deref(),
+    })?
+    .into_boxed_str();
+    Ok(StoredEvent { event, member })
+}
+
+/// Reads a member that any writer may have left in `user_id`'s buffer.
+/// Unknown keys are ignored; a missing `ts` is the member's `score` time.
+///
+/// # Errors
+/// [`UnreadableMember`] if it is no event; such a member is to be skipped.
+pub fn decode(
+    user_id: &UserId,
+    member: &str,
+    score: Timestamp,
+) -> Result<StoredEvent, UnreadableMember> {
+    let read: Read = serde_json::from_str(member)?;
+    let time = match read.ts {
+        Some(text) => Timestamp::parse_iso8601(&text).ok_or(UnreadableMember::Time)?,
+        None => score,
+    };
+    Ok(StoredEvent {
+        event: InteractionEvent {
+            user_id: user_id.clone(),
+            event_type: read.event,
+            time,
+            event_id: non_empty(read.event_id),
+            session_id: non_empty(read.session_id),
+            request_id: non_empty(read.request_id),
+            content_id: non_empty(read.content_id).map(ContentId::from),
+            dwell_seconds: read.dwell_seconds,
+            end_reason: read.end_reason.as_deref().and_then(EndReason::parse),
+            query_text: non_empty(read.query_text),
+            clicked_id: non_empty(read.clicked_id),
+            impressions: read.impressions.into_iter().map(ContentId::from).collect(),
+            survey_answers: read.survey_answers,
+        },
+        member: member.into(),
+    })
+}
+
+fn non_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// The last bytes of every member that carries `event_id`, and of no other.
+///
+/// # Errors
+/// Never for a valid string; the type is serde's.
+pub fn event_id_suffix(event_id: &str) -> Result<String, serde_json::Error> {
+    let id = serde_json::to_string(event_id)?;
+    Ok(format!(",\"event_id\":{id}}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::{decode, encode, event_id_suffix};
+    use crate::domain::{
+        event::{EndReason, InteractionEvent},
+        ids::UserId,
+        time::Timestamp,
+    };
+
+    fn time(text: &str) -> Timestamp {
+        Timestamp::parse_iso8601(text).unwrap()
+    }
+
+    fn event() -> InteractionEvent {
+        InteractionEvent::new(
+            UserId::parse("u").unwrap(),
+            "CONTENT_VIEW_ENDED",
+            time("2026-06-10T11:00:00Z"),
+        )
+    }
+
+    #[test]
+    fn a_bare_event_has_all_keys_in_the_shared_order() {
+        assert_eq!(
+            &*encode(event()).unwrap().member,
+            r#"{"user_id":"u","event":"CONTENT_VIEW_ENDED","ts":"2026-06-10T11:00:00Z","session_id":null,"request_id":null,"content_id":null,"dwell_seconds":null,"end_reason":null,"query_text":null,"clicked_id":null,"impressions":[],"survey_answers":{},"raw":{}}"#
+        );
+    }
+
+    #[test]
+    fn a_full_event_is_utf8_unescaped_with_sorted_answers_and_the_id_last() {
+        let mut answers = Map::new();
+        answers.insert("z".into(), json!("é"));
+        answers.insert("rating".into(), json!(4.0));
+        let full = InteractionEvent {
+            event_id: Some("e\"1".into()),
+            session_id: Some("s".into()),
+            request_id: Some("r".into()),
+            content_id: Some("7".into()),
+            dwell_seconds: Some(95.5),
+            end_reason: Some(EndReason::NextButton),
+            query_text: Some("Häftling № 7".into()),
+            clicked_id: Some("8".into()),
+            impressions: vec!["9".into()],
+            survey_answers: answers,
+            time: time("2026-06-10T11:00:00.25Z"),
+            ..event()
+        };
+        let stored = encode(full.clone()).unwrap();
+        assert_eq!(
+            &*stored.member,
+            r#"{"user_id":"u","event":"CONTENT_VIEW_ENDED","ts":"2026-06-10T11:00:00.250000Z","session_id":"s","request_id":"r","content_id":"7","dwell_seconds":95.5,"end_reason":"next_button","query_text":"Häftling № 7","clicked_id":"8","impressions":["9"],"survey_answers":{"rating":4.0,"z":"é"},"raw":{},"event_id":"e\"1"}"#
+        );
+        assert!(stored.member.ends_with(&event_id_suffix("e\"1").unwrap()));
+        let read = decode(&full.user_id, &stored.member, full.time).unwrap();
+        assert_eq!(read, stored);
+    }
+
+    #[test]
+    fn reads_naive_times_missing_nulls_and_unknown_keys() {
+        let user = UserId::parse("u").unwrap();
+        let score = time("2026-01-01T00:00:00Z");
+        let read = decode(
+            &user,
+            r#"{"ts":"2026-06-10T11:00:00","impressions":null,"survey_answers":null,"event":null,"end_reason":"timeout","extra":{"a":[1]}}"#,
+            score,
+        )
+        .unwrap();
+        assert_eq!(read.event.time, time("2026-06-10T11:00:00Z"));
+        assert_eq!(read.event.end_reason, None);
+        assert_eq!(decode(&user, "{}", score).unwrap().event.time, score);
+    }
+
+    #[test]
+    fn refuses_what_is_no_event() {
+        let user = UserId::parse("u").unwrap();
+        let score = time("2026-01-01T00:00:00Z");
+        for member in [
+            "",
+            "null",
+            "[]",
+            "{",
+            r#"{"ts":"soon"}"#,
+            r#"{"content_id":7}"#,
+        ] {
+            assert!(decode(&user, member, score).is_err(), "{member}");
+        }
+    }
+
+    #[test]
+    fn a_nested_event_id_is_not_mistaken_for_the_events_own() {
+        let suffix = event_id_suffix("x").unwrap();
+        let mut nested = event();
+        nested
+            .survey_answers
+            .insert("a".into(), json!({"event_id": "x"}));
+        nested
+            .survey_answers
+            .insert("b".into(), json!(",\"event_id\":\"x\"}"));
+        assert!(!encode(nested).unwrap().member.ends_with(&suffix));
+        let foreign = r#"{"event":"E","raw":{"a":1,"event_id":"x"}}"#;
+        assert!(!foreign.ends_with(&suffix));
+    }
+
+    #[test]
+    fn a_rating_out_of_range_or_of_another_type_is_none() {
+        for (value, rating) in [
+            (json!(1), Some(1.0)),
+            (json!(5.0), Some(5.0)),
+            (json!(0.99), None),
+            (json!(5.01), None),
+            (json!("4"), None),
+            (json!(null), None),
+        ] {
+            let mut rated = event();
+            rated.survey_answers.insert("rating".into(), value);
+            assert_eq!(rated.rating(), rating);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! How strongly a user engaged with an item.
+
+use super::views::View;
+use crate::domain::{item::CatalogueItem, ranking_config::RankingConfig};
+
+/// What one item's events say.
+pub(super) struct Engagement {
+    /// Dwell against reading time, 0 to 1.
+    pub(super) dwell_ratio: f64,
+    /// `w_dwell·dwell_ratio + w_completion·completion + w_revisit·revisit +
+    /// w_survey·survey`.
+    pub(super) strength: f64,
+}
+
+impl Engagement {
+    pub(super) fn of(
+        view: &View<'_>,
+        item: Option<&CatalogueItem>,
+        config: &RankingConfig,
+    ) -> Self {
+        let dwell_ratio = dwell_ratio(
+            view.dwell_seconds(),
+            reading_seconds(item, config),
+            config.dwell_cap_ratio,
+        );
+        let completion = config.completion.of(view.end_reason);
+        let revisit = 1.0 - (-(view.visits as f64) / 2.0).exp();
+        let survey = view.rating.map_or(0.0, |rating| (rating - 3.0) / 2.0);
+        let weights = &config.engagement;
+        Self {
+            dwell_ratio,
+            strength: weights.dwell * dwell_ratio
+                + weights.completion * completion
+                + weights.revisit * revisit
+                + weights.survey * survey,
+        }
+    }
+}
+
+/// Seconds that it takes to read an item; 0 if it is unknown.
+fn reading_seconds(item: Option<&CatalogueItem>, config: &RankingConfig) -> f64 {
+    item.map_or(0.0, |item| {
+        let item = item.item();
+        let picture = if item.has_image {
+            config.img_extra_time
+        } else {
+            0.0
+        };
+        f64::from(item.word_count) / config.reading_speed_wps + picture
+    })
+}
+
+fn dwell_ratio(dwell: Option<f64>, reading: f64, cap: f64) -> f64 {
+    match dwell {
+        Some(dwell) if dwell > 0.0 && reading > 0.0 => (dwell / reading).min(cap) / cap,
+        Some(dwell) if dwell > 0.0 => 1.0,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dwell_ratio;
+
+    #[test]
+    fn dwell_ratio_is_capped_and_full_for_an_item_without_reading_time() {
+        assert_eq!(dwell_ratio(None, 10.0, 2.0), 0.0);
+        assert_eq!(dwell_ratio(Some(0.0), 10.0, 2.0), 0.0);
+        assert_eq!(dwell_ratio(Some(-5.0), 10.0, 2.0), 0.0);
+        assert_eq!(dwell_ratio(Some(10.0), 10.0, 2.0), 0.5);
+        assert_eq!(dwell_ratio(Some(1e9), 10.0, 2.0), 1.0);
+        assert_eq!(dwell_ratio(Some(0.1), 0.0, 2.0), 1.0);
+    }
+}

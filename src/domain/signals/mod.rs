@@ -1,0 +1,179 @@
+//! Events + items + now -> user model.
+//!
+//! Pure: the log's order is fixed by [`EventLog`], and every sum runs over
+//! sorted keys, so the model is the same, bit by bit, however the events came.
+
+mod decay;
+mod engagement;
+mod profile;
+mod tag_weights;
+mod views;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    event::{EndReason, EventLog},
+    ids::{ContentId, UserId},
+    item::CatalogueItem,
+    ranking_config::RankingConfig,
+    time::Timestamp,
+    user_signals::{Behavior, UserSignals},
+    vector::UnitVector,
+};
+use decay::decay;
+use engagement::Engagement;
+use tag_weights::TagWeights;
+use views::{View, Views};
+
+/// How many soft negatives a model keeps at the most, the newest ones.
+pub const MAX_SOFT_NEGATIVES: usize = 5_000;
+
+/// Items by id, as far as the catalogue has them.
+pub type Items = HashMap<ContentId, Arc<CatalogueItem>>;
+
+/// The items that a model of these events depends on: those engaged with.
+#[must_use]
+pub fn items_needed(log: &EventLog) -> Vec<ContentId> {
+    let mut ids: Vec<_> = log
+        .iter()
+        .filter_map(|event| event.content_id.clone())
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Builds the model of `user_id` as of `now`. An item that `items` lacks has a
+/// reading time of 0, no tags and no vector.
+#[must_use]
+pub fn build(
+    user_id: &UserId,
+    log: &EventLog,
+    items: &Items,
+    now: Timestamp,
+    config: &RankingConfig,
+) -> UserSignals {
+    let mut views = Views::of(log);
+    views.sort_by_id();
+
+    let mut affinity = TagWeights::new(&config.untasted_facets);
+    let mut aversion = TagWeights::new(&config.untasted_facets);
+    let mut positives = BTreeMap::new();
+    let mut negatives = BTreeMap::new();
+    let mut taste: Vec<f64> = Vec::new();
+    let mut dwell_ratios = 0.0;
+
+    for view in &views.items {
+        let item = items.get(view.content_id).map(Arc::as_ref);
+        let engagement = Engagement::of(view, item, config);
+        dwell_ratios += engagement.dwell_ratio;
+        let faded = decay(view.last, now, config.half_life_days);
+        if engagement.strength >= config.positive_threshold {
+            let weight = engagement.strength * faded;
+            positives.insert(view.content_id.clone(), weight);
+            affinity.add_item(item, weight);
+            add_scaled(&mut taste, item.and_then(CatalogueItem::vector), weight);
+        } else if engagement.strength <= config.negative_threshold {
+            let weight = engagement.strength.abs() * faded;
+            negatives.insert(view.content_id.clone(), weight);
+            aversion.add_item(item, weight);
+        }
+    }
+    for (id, time) in views.ignored(MAX_SOFT_NEGATIVES) {
+        let weight = config.soft_negative_weight * decay(time, now, config.half_life_days);
+        negatives.insert(id.clone(), weight);
+    }
+
+    let answers = profile::answers(log, &config.profile);
+    for seed in &answers.seeds {
+        affinity.add(seed.facet, &seed.label, seed.weight);
+    }
+
+    let recent = views.latest_first();
+    let behavior = behavior(&views.items, positives.len(), negatives.len(), dwell_ratios);
+    UserSignals {
+        user_id: user_id.clone(),
+        recency_vector: recent
+            .first()
+            .and_then(|id| items.get(*id))
+            .and_then(|item| item.vector().cloned()),
+        recent_views: recent.into_iter().cloned().collect(),
+        viewed: views
+            .items
+            .iter()
+            .map(|view| view.content_id.clone())
+            .collect(),
+        positives,
+        negatives,
+        tag_affinity: affinity.normalised(),
+        tag_aversion: aversion.normalised(),
+        taste_vector: UnitVector::from_f64(&taste),
+        behavior,
+        demographics: answers.demographics,
+        built_at: Some(now),
+        event_count: log.len(),
+    }
+}
+
+fn add_scaled(sum: &mut Vec<f64>, vector: Option<&UnitVector>, weight: f64) {
+    let Some(vector) = vector else { return };
+    if sum.is_empty() {
+        sum.resize(vector.size(), 0.0);
+    }
+    if sum.len() == vector.size() {
+        for (total, value) in sum.iter_mut().zip(vector.as_slice()) {
+            *total += weight * f64::from(*value);
+        }
+    }
+}
+
+fn behavior(
+    views: &[View<'_>],
+    n_positive: usize,
+    n_negative: usize,
+    dwell_ratios: f64,
+) -> Behavior {
+    let n_views = views.len();
+    let share = |count: usize| rounded(ratio(count as f64, n_views));
+    Behavior {
+        n_views,
+        n_positive,
+        n_negative,
+        avg_dwell_ratio: rounded(ratio(dwell_ratios, n_views)),
+        completion_rate: share(
+            views
+                .iter()
+                .filter(|view| view.end_reason == Some(EndReason::NextButton))
+                .count(),
+        ),
+        revisit_rate: share(views.iter().filter(|view| view.visits > 1).count()),
+        depth: share(n_positive),
+    }
+}
+
+fn ratio(sum: f64, count: usize) -> f64 {
+    if count == 0 { 0.0 } else { sum / count as f64 }
+}
+
+/// To 4 places, exact halves to even. By way of text, which rounds the number
+/// itself; multiplying first would round twice.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.4}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn rounds_to_four_places_with_exact_halves_to_even() {
+        assert_eq!(rounded(0.03125), 0.0312);
+        assert_eq!(rounded(0.09375), 0.0938);
+        assert_eq!(rounded(2.0 / 3.0), 0.6667);
+        assert_eq!(rounded(0.00005), 0.0001);
+        assert_eq!(rounded(1.0), 1.0);
+    }
+}

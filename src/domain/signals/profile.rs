@@ -1,0 +1,104 @@
+//! Survey answers that seed the model, as the ranking file maps them.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use crate::domain::{
+    event::{EventLog, event_types},
+    ranking_config::ProfileRule,
+};
+
+/// A tag that an answer adds to the affinity, undecayed.
+pub(super) struct Seed<'a> {
+    pub(super) facet: &'a str,
+    pub(super) label: String,
+    pub(super) weight: f64,
+}
+
+/// What the answers say.
+pub(super) struct Answers<'a> {
+    pub(super) demographics: Map<String, Value>,
+    pub(super) seeds: Vec<Seed<'a>>,
+}
+
+/// Applies each rule to the latest answer of the first of its questions that
+/// is answered. A list of answers seeds a tag for each.
+pub(super) fn answers<'a>(log: &EventLog, rules: &'a [ProfileRule]) -> Answers<'a> {
+    let mut found = Answers {
+        demographics: Map::new(),
+        seeds: Vec::new(),
+    };
+    if rules.is_empty() {
+        return found;
+    }
+    let given = latest_answers(log);
+    for rule in rules {
+        let Some(answer) = rule
+            .questions
+            .iter()
+            .find_map(|question| given.get(question.as_str()))
+        else {
+            continue;
+        };
+        if let Some(field) = &rule.field {
+            found.demographics.insert(field.clone(), (*answer).clone());
+        }
+        let Some(facet) = &rule.facet else { continue };
+        for text in texts(answer) {
+            if let Some(label) = label(rule, text) {
+                found.seeds.push(Seed {
+                    facet,
+                    label,
+                    weight: rule.weight,
+                });
+            }
+        }
+    }
+    found
+}
+
+fn latest_answers(log: &EventLog) -> HashMap<&str, &Value> {
+    let mut given = HashMap::new();
+    for event in log.iter() {
+        if event_types::PROFILE.contains(&event.event_type.as_str()) {
+            for (question, answer) in &event.survey_answers {
+                if !texts(answer).is_empty() {
+                    given.insert(question.as_str(), answer);
+                }
+            }
+        }
+    }
+    given
+}
+
+/// The answer as texts; empty if nothing was answered. Whole numbers are
+/// written without a fraction.
+fn texts(answer: &Value) -> Vec<String> {
+    match answer {
+        Value::String(text) => Some(text.trim().to_owned())
+            .filter(|text| !text.is_empty())
+            .into_iter()
+            .collect(),
+        Value::Bool(flag) => vec![flag.to_string()],
+        Value::Number(number) => vec![match number.as_f64() {
+            Some(value) if value.fract() == 0.0 => format!("{value:.0}"),
+            _ => number.to_string(),
+        }],
+        Value::Array(answers) => answers.iter().flat_map(texts).collect(),
+        Value::Null | Value::Object(_) => Vec::new(),
+    }
+}
+
+fn label(rule: &ProfileRule, answer: String) -> Option<String> {
+    if rule.values.is_empty() {
+        return Some(answer);
+    }
+    rule.values.get(&answer).cloned().or_else(|| {
+        let folded = answer.to_lowercase();
+        rule.values
+            .iter()
+            .find(|(known, _)| known.trim().to_lowercase() == folded)
+            .map(|(_, label)| label.clone())
+    })
+}

@@ -1,0 +1,123 @@
+//! What a log says of each item.
+
+use std::collections::HashMap;
+
+use crate::domain::{
+    event::{EndReason, EventLog, InteractionEvent, event_types},
+    ids::ContentId,
+    time::Timestamp,
+};
+
+/// One item's events, summed up.
+pub(super) struct View<'a> {
+    pub(super) content_id: &'a ContentId,
+    /// Number of started views, at least 1.
+    pub(super) visits: usize,
+    /// How the latest ended view ended.
+    pub(super) end_reason: Option<EndReason>,
+    /// The latest rating, 1 to 5.
+    pub(super) rating: Option<f64>,
+    /// Time of the latest event.
+    pub(super) last: Timestamp,
+    last_position: usize,
+    starts: usize,
+    longest_dwell: Option<f64>,
+    first_start: Option<Timestamp>,
+    last_end: Option<Timestamp>,
+}
+
+impl<'a> View<'a> {
+    fn new(content_id: &'a ContentId, time: Timestamp) -> Self {
+        Self {
+            content_id,
+            visits: 1,
+            end_reason: None,
+            rating: None,
+            last: time,
+            last_position: 0,
+            starts: 0,
+            longest_dwell: None,
+            first_start: None,
+            last_end: None,
+        }
+    }
+
+    fn add(&mut self, position: usize, event: &InteractionEvent) {
+        self.last = event.time;
+        self.last_position = position;
+        self.longest_dwell = match (self.longest_dwell, event.dwell_seconds) {
+            (Some(longest), Some(dwell)) => Some(longest.max(dwell)),
+            (longest, dwell) => longest.or(dwell),
+        };
+        self.rating = event.rating().or(self.rating);
+        match event.event_type.as_str() {
+            event_types::VIEW_STARTED => {
+                self.starts += 1;
+                self.visits = self.starts;
+                self.first_start.get_or_insert(event.time);
+            }
+            event_types::VIEW_ENDED => {
+                self.end_reason = event.end_reason;
+                self.last_end = Some(event.time);
+            }
+            _ => {}
+        }
+    }
+
+    /// The longest dwell that was measured, else the time from the first start
+    /// to the last end, at least 0, else `None`.
+    pub(super) fn dwell_seconds(&self) -> Option<f64> {
+        self.longest_dwell
+            .or_else(|| Some(self.last_end?.seconds_since(self.first_start?).max(0.0)))
+    }
+}
+
+/// All items of a log.
+pub(super) struct Views<'a> {
+    pub(super) items: Vec<View<'a>>,
+    shown: HashMap<&'a ContentId, Timestamp>,
+}
+
+impl<'a> Views<'a> {
+    pub(super) fn of(log: &'a EventLog) -> Self {
+        let mut items: Vec<View<'a>> = Vec::new();
+        let mut places: HashMap<&'a ContentId, usize> = HashMap::new();
+        let mut shown = HashMap::new();
+        for (position, event) in log.iter().enumerate() {
+            if let Some(id) = &event.content_id {
+                let place = *places.entry(id).or_insert_with(|| {
+                    items.push(View::new(id, event.time));
+                    items.len() - 1
+                });
+                items[place].add(position, event);
+            }
+            for id in &event.impressions {
+                // The log runs from old to new, so the latest showing stays.
+                shown.insert(id, event.time);
+            }
+        }
+        shown.retain(|id, _| !places.contains_key(*id));
+        Self { items, shown }
+    }
+
+    pub(super) fn sort_by_id(&mut self) {
+        self.items.sort_unstable_by_key(|view| view.content_id);
+    }
+
+    /// Ids of the items, the one with the latest event first.
+    pub(super) fn latest_first(&self) -> Vec<&'a ContentId> {
+        let mut order: Vec<&View<'a>> = self.items.iter().collect();
+        order.sort_unstable_by_key(|view| std::cmp::Reverse(view.last_position));
+        order.into_iter().map(|view| view.content_id).collect()
+    }
+
+    /// Items shown but never engaged with, with the time of their latest
+    /// showing (the one that weighs most, as weights only fade): the newest
+    /// `limit` of them.
+    pub(super) fn ignored(&self, limit: usize) -> Vec<(&'a ContentId, Timestamp)> {
+        let mut ignored: Vec<_> = self.shown.iter().map(|(id, time)| (*id, *time)).collect();
+        ignored.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        ignored.truncate(limit);
+        ignored
+    }
+}

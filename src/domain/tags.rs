@@ -1,0 +1,219 @@
+//! Tags and the form in which they are compared.
+//!
+//! A tag is written `facet:label`; it splits at its first colon. Two tags are
+//! the same if their canonical forms are: the facet trimmed and case-folded;
+//! the label with straight quotes, without accents, case-folded, trimmed, and
+//! with each run of space, `_` and `-` as one space. The ranking file can add
+//! spellings (replaced anywhere in a label) and aliases (whole labels).
+
+use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc};
+
+use unicode_normalization::{UnicodeNormalization as _, char::canonical_combining_class};
+
+/// A tag in canonical form, `facet:label`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagKey(Arc<str>);
+
+impl TagKey {
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its label, the part after the first colon.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        split(&self.0).1
+    }
+}
+
+impl Borrow<str> for TagKey {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Debug for TagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// Brings tags into canonical form.
+#[derive(Clone, Debug, Default)]
+pub struct Canonicalizer {
+    spellings: Vec<(String, String)>,
+    aliases: BTreeMap<String, String>,
+}
+
+impl Canonicalizer {
+    /// With tables of their own: `spellings` are replaced anywhere in a label,
+    /// the longest first; then `aliases` replace whole labels. Keys and values
+    /// may be given in any form.
+    #[must_use]
+    pub fn new(spellings: &BTreeMap<String, String>, aliases: &BTreeMap<String, String>) -> Self {
+        let mut spellings: Vec<_> = spellings
+            .iter()
+            .map(|(from, to)| (plain_label(from), plain_label(to)))
+            .filter(|(from, _)| !from.is_empty())
+            .collect();
+        spellings.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
+        let mut canonicalizer = Self {
+            spellings,
+            aliases: BTreeMap::new(),
+        };
+        canonicalizer.aliases = aliases
+            .iter()
+            .map(|(from, to)| (canonicalizer.label(from), canonicalizer.label(to)))
+            .collect();
+        canonicalizer
+    }
+
+    /// A label in canonical form.
+    #[must_use]
+    pub fn label(&self, label: &str) -> String {
+        let mut label = plain_label(label);
+        for (from, to) in &self.spellings {
+            if label.contains(from.as_str()) {
+                label = label.replace(from.as_str(), to);
+            }
+        }
+        match self.aliases.get(&label) {
+            Some(alias) => alias.clone(),
+            None => label,
+        }
+    }
+
+    /// A `facet:label` key in canonical form; without a colon, all is label.
+    #[must_use]
+    pub fn key(&self, key: &str) -> TagKey {
+        let (facet, label) = split(key);
+        self.tag(facet, label)
+    }
+
+    /// The canonical key of a facet and a label.
+    #[must_use]
+    pub fn tag(&self, facet: &str, label: &str) -> TagKey {
+        let mut key = canonical_facet(facet);
+        key.push(':');
+        key.push_str(&self.label(label));
+        TagKey(key.into())
+    }
+}
+
+/// A facet in canonical form: trimmed and case-folded.
+#[must_use]
+pub fn canonical_facet(facet: &str) -> String {
+    caseless::default_case_fold_str(facet.trim())
+}
+
+/// The key of a tag in a user model: `facet:label` in lower case.
+#[must_use]
+pub fn folded_key(facet: &str, label: &str) -> String {
+    format!("{facet}:{label}").to_lowercase()
+}
+
+fn split(key: &str) -> (&str, &str) {
+    key.split_once(':').unwrap_or(("", key))
+}
+
+fn plain_label(label: &str) -> String {
+    if label.is_ascii() {
+        return joined(label.chars().map(|c| c.to_ascii_lowercase()));
+    }
+    let stripped: String = label
+        .chars()
+        .map(straight_quote)
+        .nfkd()
+        .filter(|c| canonical_combining_class(*c) == 0)
+        .collect();
+    joined(caseless::default_case_fold_str(&stripped).chars())
+}
+
+fn straight_quote(c: char) -> char {
+    match c {
+        '\u{2018}'..='\u{201B}' => '\'',
+        '\u{201C}'..='\u{201F}' => '"',
+        _ => c,
+    }
+}
+
+/// Trims, and makes each run of separators one space.
+fn joined(chars: impl Iterator<Item = char>) -> String {
+    let mut out = String::new();
+    let mut gap = false;
+    for c in chars {
+        if c.is_whitespace() || matches!(c, '_' | '-') {
+            gap = true;
+            continue;
+        }
+        if gap && !out.is_empty() {
+            out.push(' ');
+        }
+        gap = false;
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{Canonicalizer, canonical_facet};
+
+    fn table<const N: usize>(rows: [(&str, &str); N]) -> BTreeMap<String, String> {
+        rows.map(|(from, to)| (from.to_owned(), to.to_owned()))
+            .into()
+    }
+
+    #[test]
+    fn a_key_splits_at_its_first_colon() {
+        let plain = Canonicalizer::default();
+        assert_eq!(
+            plain.key(" Person :From: Spain").as_str(),
+            "person:from: spain"
+        );
+        assert_eq!(plain.key("Jazz").as_str(), ":jazz");
+        assert_eq!(plain.tag("a", "b:c").label(), "b:c");
+    }
+
+    #[test]
+    fn facets_keep_their_separators_and_accents() {
+        assert_eq!(canonical_facet(" Thème_What "), "thème_what");
+    }
+
+    #[test]
+    fn spellings_apply_anywhere_and_aliases_to_whole_labels() {
+        let tables = Canonicalizer::new(
+            &table([("Labour", "labor"), ("centre", "center")]),
+            &table([
+                ("forced labour", "Slave Labor"),
+                ("joods leven", "jewish life"),
+            ]),
+        );
+        assert_eq!(tables.label("Labour camps"), "labor camps");
+        assert_eq!(tables.label("Forced_Labour"), "slave labor");
+        assert_eq!(tables.label("JOODS-LEVEN"), "jewish life");
+        assert_eq!(tables.label("joods leven today"), "joods leven today");
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_form_is_a_fixed_point(label in "\\PC{0,40}") {
+            let plain = Canonicalizer::default();
+            let once = plain.label(&label);
+            prop_assert_eq!(plain.label(&once), once);
+        }
+
+        #[test]
+        fn ascii_takes_the_same_road_as_any_other_text(label in "[ -~\\t]{0,40}") {
+            let plain = Canonicalizer::default();
+            let long_way = plain.label(&format!("{label}\u{301}"));
+            prop_assert_eq!(plain.label(&label), long_way);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Embeddings. Held L2-normalised, so that a cosine is a dot product.
+
+use std::sync::Arc;
+
+/// A vector of length 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnitVector(Arc<[f32]>);
+
+impl UnitVector {
+    /// Scales `values` to length 1. `None` if they are empty, all zero, or not
+    /// all finite: such a vector points nowhere.
+    #[must_use]
+    pub fn new(values: &[f32]) -> Option<Self> {
+        let norm = values
+            .iter()
+            .map(|value| f64::from(*value) * f64::from(*value))
+            .sum::<f64>()
+            .sqrt();
+        Self::scaled(values.iter().map(|value| f64::from(*value)), norm)
+    }
+
+    /// Like [`UnitVector::new`], for a sum kept in double precision.
+    #[must_use]
+    pub fn from_f64(values: &[f64]) -> Option<Self> {
+        let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt();
+        Self::scaled(values.iter().copied(), norm)
+    }
+
+    fn scaled(values: impl Iterator<Item = f64>, norm: f64) -> Option<Self> {
+        (norm > 0.0 && norm.is_finite())
+            .then(|| Self(values.map(|value| (value / norm) as f32).collect()))
+    }
+
+    /// Its components.
+    #[must_use]
+    pub fn as_slice(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// How many components it has.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The vector that points the other way.
+    #[must_use]
+    pub fn negated(&self) -> Self {
+        Self(self.0.iter().map(|value| -value).collect())
+    }
+
+    /// Cosine of the angle to `other`, −1 to 1. `None` if the sizes differ.
+    #[must_use]
+    pub fn cosine(&self, other: &Self) -> Option<f64> {
+        (self.size() == other.size()).then(|| f64::from(dot(&self.0, &other.0)).clamp(-1.0, 1.0))
+    }
+}
+
+/// `(cosine + 1) / 2`, 0 to 1; 0 if either vector is missing or the sizes differ.
+#[must_use]
+pub fn cos01(a: Option<&UnitVector>, b: Option<&UnitVector>) -> f64 {
+    match (a, b) {
+        (Some(a), Some(b)) => a.cosine(b).map_or(0.0, |cosine| (cosine + 1.0) / 2.0),
+        _ => 0.0,
+    }
+}
+
+/// Dot product of two slices of the same length.
+///
+/// Sixteen running sums, so that the compiler can keep them in vector
+/// registers; one sum would force the additions into sequence.
+#[must_use]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0_f32; LANES];
+    for (x, y) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UnitVector, cos01, dot};
+
+    #[test]
+    fn a_vector_that_points_nowhere_is_none() {
+        assert_eq!(UnitVector::new(&[]), None);
+        assert_eq!(UnitVector::new(&[0.0, 0.0]), None);
+        assert_eq!(UnitVector::new(&[f32::NAN, 1.0]), None);
+        assert_eq!(UnitVector::new(&[f32::INFINITY, 1.0]), None);
+    }
+
+    #[test]
+    fn the_largest_and_smallest_numbers_are_scaled_without_overflow() {
+        for value in [f32::MAX, f32::MIN_POSITIVE] {
+            let vector = UnitVector::new(&[value, value]).unwrap();
+            assert!((vector.cosine(&vector).unwrap() - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn cos01_is_zero_for_missing_or_unlike_vectors() {
+        let flat = UnitVector::new(&[1.0, 0.0]).unwrap();
+        let long = UnitVector::new(&[1.0, 0.0, 0.0]).unwrap();
+        assert_eq!(cos01(Some(&flat), None), 0.0);
+        assert_eq!(cos01(Some(&flat), Some(&long)), 0.0);
+        assert_eq!(cos01(Some(&flat), Some(&flat)), 1.0);
+        assert_eq!(cos01(Some(&flat), Some(&flat.negated())), 0.0);
+    }
+
+    #[test]
+    fn dot_takes_every_component_of_any_length() {
+        for length in [0, 1, 15, 16, 17, 384, 385] {
+            let ones = vec![1.0_f32; length];
+            assert_eq!(dot(&ones, &ones), length as f32);
+        }
+    }
+}
