@@ -1,0 +1,53 @@
+//! A bound on memory, shared by stores.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::ports::{StoreError, StoreErrorKind};
+
+/// Counts bytes against a limit. The counts are estimates of what entries
+/// take, made the same way when they come and when they go.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// With a limit in bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes`, unless that would pass the limit.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), StoreError> {
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= self.limit)
+            })
+            .map(|_| ())
+            .map_err(|used| {
+                StoreError::new(
+                    StoreErrorKind::Full,
+                    format!(
+                        "embedded store is full: {used} of {} bytes in use",
+                        self.limit
+                    ),
+                )
+            })
+    }
+
+    /// Gives `bytes` back.
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,127 @@
+//! Catalogues as JSON Lines.
+
+use std::collections::HashMap;
+
+use crate::domain::{catalogue_line, item::Item};
+
+/// How many bad lines an error lists.
+const MAX_LISTED: usize = 20;
+
+/// The catalogue inside the binary: a museum of an invented town.
+const SAMPLE: &str = include_str!("../../../assets/sample-catalogue.jsonl");
+
+/// Why a catalogue file is refused: its bad lines with number and reason.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.listing())]
+pub struct CatalogueFileError {
+    /// Line numbers, from 1, with what is wrong.
+    pub lines: Vec<(usize, String)>,
+}
+
+impl CatalogueFileError {
+    fn listing(&self) -> String {
+        let mut listing: Vec<String> = self
+            .lines
+            .iter()
+            .take(MAX_LISTED)
+            .map(|(number, reason)| format!("line {number}: {reason}"))
+            .collect();
+        if self.lines.len() > MAX_LISTED {
+            listing.push(format!("and {} more lines", self.lines.len() - MAX_LISTED));
+        }
+        listing.join("\n")
+    }
+}
+
+/// Reads a catalogue, one item a line; empty lines are passed over.
+///
+/// # Errors
+/// [`CatalogueFileError`] lists every line that is no item, that repeats an
+/// id, or whose vector is not as long as the first one.
+pub fn parse_catalogue(text: &str) -> Result<Vec<Item>, CatalogueFileError> {
+    let mut items: Vec<Item> = Vec::new();
+    let mut bad = Vec::new();
+    let mut known = HashMap::new();
+    let mut vector_size = None;
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let item = match catalogue_line::parse(line) {
+            Ok(item) => item,
+            Err(error) => {
+                bad.push((number, error.to_string()));
+                continue;
+            }
+        };
+        if let Some(first) = known.insert(item.id.clone(), number) {
+            bad.push((number, format!("id: the same as in line {first}")));
+            continue;
+        }
+        if let Some(vector) = &item.vector {
+            let expected = *vector_size.get_or_insert(vector.size());
+            if vector.size() != expected {
+                bad.push((
+                    number,
+                    format!(
+                        "vector: has {} numbers, the first one has {expected}",
+                        vector.size()
+                    ),
+                ));
+                continue;
+            }
+        }
+        items.push(item);
+    }
+    if bad.is_empty() {
+        Ok(items)
+    } else {
+        Err(CatalogueFileError { lines: bad })
+    }
+}
+
+/// The sample catalogue inside the binary.
+///
+/// # Errors
+/// Never; a test reads it.
+pub fn sample_catalogue() -> Result<Vec<Item>, CatalogueFileError> {
+    parse_catalogue(SAMPLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_catalogue, sample_catalogue};
+
+    #[test]
+    fn the_sample_catalogue_is_whole() {
+        let items = sample_catalogue().unwrap();
+        assert!(items.len() >= 100);
+        assert!(items.iter().any(|item| item.vector.is_none()));
+        assert!(items.iter().any(|item| item.tags.is_empty()));
+        assert!(items.iter().any(|item| item.text.is_empty()));
+    }
+
+    #[test]
+    fn every_bad_line_is_named() {
+        let text = "{\"id\":\"a\",\"vector\":[1,0]}\n\n{oops\n{\"id\":\"a\"}\n{\"id\":\"b\",\"vector\":[1]}\n";
+        let error = parse_catalogue(text).unwrap_err();
+        let numbers: Vec<usize> = error.lines.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [3, 4, 5]);
+        let listing = error.to_string();
+        assert!(
+            listing.contains("line 4: id: the same as in line 1"),
+            "{listing}"
+        );
+        assert!(
+            listing.contains("line 5: vector: has 1 numbers, the first one has 2"),
+            "{listing}"
+        );
+    }
+
+    #[test]
+    fn a_long_list_of_bad_lines_is_cut() {
+        let error = parse_catalogue(&"{\n".repeat(50)).unwrap_err();
+        assert!(error.to_string().ends_with("and 30 more lines"));
+    }
+}

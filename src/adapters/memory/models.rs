@@ -1,0 +1,148 @@
+//! User models in memory.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{
+    budget::Budget,
+    shards::{Expires, Shards},
+};
+use crate::{
+    domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
+    ports::{Clock, ModelSlot, ModelStore, SaveOutcome, StoreError, StoredModel, Version},
+};
+
+/// How long an erased user's marker stays.
+const ERASED_FOR: Duration = Duration::from_secs(60);
+/// What an entry of a map or list takes besides its text.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// User models in this process's memory.
+pub struct MemoryModelStore {
+    clock: Arc<dyn Clock>,
+    ttl: Duration,
+    budget: Arc<Budget>,
+    models: Shards<Entry>,
+}
+
+struct Entry {
+    slot: Slot,
+    expires_at: Timestamp,
+    bytes: usize,
+}
+
+enum Slot {
+    Erased(Version),
+    Present(StoredModel),
+}
+
+impl Expires for Entry {
+    fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
+
+impl Slot {
+    /// What a model must exceed to take this place.
+    fn rank(&self) -> (Version, Option<Timestamp>) {
+        match self {
+            Self::Erased(version) => (*version, None),
+            Self::Present(model) => (model.version, model.signals.built_at),
+        }
+    }
+}
+
+impl MemoryModelStore {
+    /// An empty store whose models live for `ttl` after a save, all within
+    /// `budget`.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, ttl: Duration, budget: Arc<Budget>) -> Self {
+        Self {
+            clock,
+            ttl,
+            budget,
+            models: Shards::new(),
+        }
+    }
+
+    fn give_back(&self, entry: &Entry) {
+        self.budget.give_back(entry.bytes);
+    }
+}
+
+#[async_trait]
+impl ModelStore for MemoryModelStore {
+    async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
+        let shard = self
+            .models
+            .lock(user, self.clock.now(), |entry| self.give_back(&entry));
+        Ok(match shard.entries.get(user).map(|entry| &entry.slot) {
+            None => ModelSlot::Missing,
+            Some(Slot::Erased(_)) => ModelSlot::Erased,
+            Some(Slot::Present(model)) => ModelSlot::Present(model.clone()),
+        })
+    }
+
+    async fn save(&self, user: &UserId, model: &StoredModel) -> Result<SaveOutcome, StoreError> {
+        let now = self.clock.now();
+        let mut shard = self.models.lock(user, now, |entry| self.give_back(&entry));
+        let known = shard.entries.get(user);
+        if known.is_some_and(|entry| (model.version, model.signals.built_at) <= entry.slot.rank()) {
+            return Ok(SaveOutcome::Superseded);
+        }
+        let bytes = model_bytes(user, &model.signals);
+        self.budget.take(bytes)?;
+        let replaced = shard.entries.insert(
+            user.clone(),
+            Entry {
+                slot: Slot::Present(model.clone()),
+                expires_at: now.plus(self.ttl),
+                bytes,
+            },
+        );
+        replaced.iter().for_each(|entry| self.give_back(entry));
+        Ok(SaveOutcome::Saved)
+    }
+
+    async fn erase(&self, user: &UserId, buffer: Option<Version>) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut shard = self.models.lock(user, now, |entry| self.give_back(&entry));
+        let known = shard.entries.remove(user);
+        known.iter().for_each(|entry| self.give_back(entry));
+        let model = known.as_ref().map(|entry| entry.slot.rank().0);
+        let above = model.max(buffer).unwrap_or(Version(0));
+        shard.entries.insert(
+            user.clone(),
+            Entry {
+                slot: Slot::Erased(Version(above.0 + 1)),
+                expires_at: now.plus(ERASED_FOR),
+                bytes: 0,
+            },
+        );
+        Ok(matches!(
+            known.map(|entry| entry.slot),
+            Some(Slot::Present(_))
+        ))
+    }
+}
+
+fn model_bytes(user: &UserId, signals: &UserSignals) -> usize {
+    let ids = signals
+        .positives
+        .keys()
+        .chain(signals.negatives.keys())
+        .chain(&signals.viewed)
+        .chain(&signals.recent_views)
+        .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len());
+    let tags = signals
+        .tag_affinity
+        .keys()
+        .chain(signals.tag_aversion.keys())
+        .map(|tag| ENTRY_OVERHEAD_BYTES + tag.len());
+    let vectors = [&signals.taste_vector, &signals.recency_vector]
+        .into_iter()
+        .flatten()
+        .map(|vector| 4 * vector.size());
+    512 + user.as_str().len() + ids.chain(tags).chain(vectors).sum::<usize>()
+}

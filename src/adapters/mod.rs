@@ -1,0 +1,4 @@
+//! Implementations of the ports. They never import the engine or gRPC.
+
+pub mod memory;
+pub mod system;
