@@ -163,6 +163,12 @@ impl EventLog {
         self.0.iter().map(|stored| &stored.event)
     }
 
+    /// The events, oldest first.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Arc<StoredEvent>> {
+        self.0
+    }
+
     /// How many events there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -87,6 +87,18 @@ impl UserSignals {
         self.positives.is_empty()
     }
 
+    /// Whether it says nothing at all: no event went into it, and nothing
+    /// came from elsewhere.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.event_count == 0
+            && self.positives.is_empty()
+            && self.negatives.is_empty()
+            && self.viewed.is_empty()
+            && self.tag_affinity.is_empty()
+            && self.demographics.is_empty()
+    }
+
     /// Whether the user has met an item: liked, disliked, ignored or viewed.
     #[must_use]
     pub fn has_seen(&self, id: &ContentId) -> bool {

@@ -13,7 +13,7 @@ pub mod scorers;
 
 use std::sync::Arc;
 
-use super::{ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig};
+use super::{ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, tags::TagKey};
 use exploration::{Explorer, Skipped};
 use fusion::Scored;
 use profile::Profile;
@@ -34,6 +34,22 @@ pub struct RankedItem {
     pub scored: Scored,
     /// Why it is here.
     pub role: Role,
+    /// Its tags that the user likes, the most telling first.
+    pub matched_tags: Vec<TagKey>,
+}
+
+impl RankedItem {
+    fn new(scored: Scored, role: Role, profile: &Profile<'_>) -> Self {
+        let matched_tags = scorers::matched_tags(&scored.item, profile)
+            .into_iter()
+            .cloned()
+            .collect();
+        Self {
+            scored,
+            role,
+            matched_tags,
+        }
+    }
 }
 
 /// The exploration item of a list.
@@ -88,21 +104,12 @@ pub fn rank(
 
     let mut items: Vec<RankedItem> = picked
         .into_iter()
-        .map(|scored| RankedItem {
-            scored,
-            role: Role::Target,
-        })
+        .map(|scored| RankedItem::new(scored, Role::Target, profile))
         .collect();
     let exploration = explored.map(|(scored, slot)| {
         let place = (slot - 1).min(items.len());
         let id = scored.item.id().clone();
-        items.insert(
-            place,
-            RankedItem {
-                scored,
-                role: Role::Exploration,
-            },
-        );
+        items.insert(place, RankedItem::new(scored, Role::Exploration, profile));
         Explored {
             id,
             slot: place + 1,

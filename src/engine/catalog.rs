@@ -1,0 +1,55 @@
+//! Keeping the catalogue.
+
+use std::sync::Arc;
+
+use super::{Engine, EngineError};
+use crate::{
+    domain::{
+        ids::ContentId,
+        item::{CatalogueItem, Item},
+    },
+    ports::ItemRefusal,
+};
+
+impl Engine {
+    /// Adds or replaces items; one result each, in order.
+    ///
+    /// # Errors
+    /// [`EngineError`]; then any of them may have been stored.
+    pub async fn upsert_items(
+        &self,
+        items: Vec<Item>,
+    ) -> Result<Vec<Result<(), ItemRefusal>>, EngineError> {
+        let engine = self.clone();
+        self.to_the_end(async move { engine.inner.ports.items.upsert(items).await })
+            .await?
+            .map_err(EngineError::catalogue)
+    }
+
+    /// Reads items by id; `None` where there is no such item.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the catalogue cannot be read.
+    pub async fn get_items(
+        &self,
+        ids: &[ContentId],
+    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, EngineError> {
+        self.inner
+            .ports
+            .items
+            .get(ids)
+            .await
+            .map_err(EngineError::catalogue)
+    }
+
+    /// Removes items; for each, whether there was one.
+    ///
+    /// # Errors
+    /// [`EngineError`]; then any of them may be gone.
+    pub async fn delete_items(&self, ids: Vec<ContentId>) -> Result<Vec<bool>, EngineError> {
+        let engine = self.clone();
+        self.to_the_end(async move { engine.inner.ports.items.delete(&ids).await })
+            .await?
+            .map_err(EngineError::catalogue)
+    }
+}

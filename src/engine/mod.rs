@@ -1,0 +1,189 @@
+//! The use cases: ingest, read signals, recommend, keep the catalogue.
+//!
+//! Knows the domain and the ports, nothing of Redis, Qdrant or gRPC. Work that
+//! must not be cut in two when a caller goes away (an append and its refresh)
+//! runs as a task of its own; [`Engine::finish`] waits for them.
+
+mod catalog;
+mod ingest;
+mod recommend;
+mod refresh;
+mod signals;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    domain::{ids::ContentId, ranking_config::RankingConfig, signals::Items, tags::Canonicalizer},
+    ports::{Clock, EventBuffer, ItemStore, ModelStore, Randomness, StoreError},
+};
+
+pub use ingest::Ingested;
+pub use recommend::{EmptyReason, RecommendRequest, Recommendation, Strategy};
+pub use signals::{Source, UserExport};
+
+/// What the engine works on.
+#[derive(Clone)]
+pub struct Ports {
+    /// The event buffers.
+    pub events: Arc<dyn EventBuffer>,
+    /// The user models.
+    pub models: Arc<dyn ModelStore>,
+    /// The catalogue.
+    pub items: Arc<dyn ItemStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random numbers.
+    pub randomness: Arc<dyn Randomness>,
+}
+
+/// What can be set of the engine, apart from the ranking file.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Age at which a model is rebuilt even if no event came, so that changes
+    /// of the catalogue reach it.
+    pub model_max_age: Duration,
+    /// How many seen items a search excludes itself; the rest are taken out
+    /// of what it found.
+    pub max_excluded_ids: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            model_max_age: Duration::from_secs(3_600),
+            max_excluded_ids: 2_000,
+        }
+    }
+}
+
+/// Which store an engine error comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependency {
+    /// Event buffers and user models.
+    UserState,
+    /// Items.
+    Catalogue,
+}
+
+/// A use case failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A store failed.
+    #[error("{dependency:?} store failed")]
+    Store {
+        /// Which one.
+        dependency: Dependency,
+        /// How.
+        source: Arc<StoreError>,
+    },
+    /// A task of the engine panicked: a bug.
+    #[error("a task panicked")]
+    Panicked,
+}
+
+impl EngineError {
+    fn user_state(source: StoreError) -> Self {
+        Self::Store {
+            dependency: Dependency::UserState,
+            source: Arc::new(source),
+        }
+    }
+
+    fn catalogue(source: StoreError) -> Self {
+        Self::Store {
+            dependency: Dependency::Catalogue,
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// The use cases over one set of stores. Cheap to clone; clones share all.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ports: Ports,
+    settings: EngineSettings,
+    config: RankingConfig,
+    canonical: Canonicalizer,
+    fingerprint: u64,
+    lanes: refresh::Lanes,
+    tasks: TaskTracker,
+}
+
+impl Engine {
+    /// An engine over these stores, with a checked ranking file.
+    #[must_use]
+    pub fn new(ports: Ports, config: RankingConfig, settings: EngineSettings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                ports,
+                settings,
+                canonical: config.canonicalizer(),
+                fingerprint: config.fingerprint(),
+                config,
+                lanes: refresh::Lanes::default(),
+                tasks: TaskTracker::new(),
+            }),
+        }
+    }
+
+    /// Brings tags into the form in which they are compared.
+    #[must_use]
+    pub fn canonicalizer(&self) -> &Canonicalizer {
+        &self.inner.canonical
+    }
+
+    /// How many items a list has if the request does not say.
+    #[must_use]
+    pub fn default_limit(&self) -> usize {
+        self.inner.config.default_limit
+    }
+
+    /// The engine's time.
+    #[must_use]
+    pub fn now(&self) -> crate::domain::time::Timestamp {
+        self.inner.ports.clock.now()
+    }
+
+    /// Waits until all work begun is done. New work may still begin.
+    pub async fn finish(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Runs work to its end, even if the caller goes away.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        self.inner
+            .tasks
+            .spawn(work)
+            .await
+            .map_err(|_| EngineError::Panicked)
+    }
+
+    /// Reads items by id; those that do not exist are left out.
+    async fn items(&self, ids: &[ContentId]) -> Result<Items, EngineError> {
+        if ids.is_empty() {
+            return Ok(Items::new());
+        }
+        let found = self
+            .inner
+            .ports
+            .items
+            .get(ids)
+            .await
+            .map_err(EngineError::catalogue)?;
+        Ok(ids
+            .iter()
+            .zip(found)
+            .filter_map(|(id, item)| Some((id.clone(), item?)))
+            .collect())
+    }
+}

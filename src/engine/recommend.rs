@@ -1,0 +1,255 @@
+//! What a user should see next, and why.
+//!
+//! The usual path is one read of the user's state and one batch of searches;
+//! the liked items are read beside it. A second batch comes only when the
+//! first left nothing, or when a heavy user's seen items emptied a page.
+
+mod candidates;
+
+use std::{collections::HashSet, sync::Arc};
+
+use tracing::warn;
+
+use super::{Engine, EngineError, Source};
+use crate::{
+    domain::{
+        geo::GeoPoint,
+        ids::{ContentId, UserId},
+        ranking::{
+            self, Explored, RankedItem, RankedList,
+            draws::Draws,
+            exploration::{self, Explorer, Skipped, Source as ExplorerSource},
+            profile::{Profile, strongest_positives},
+        },
+        restriction::Restriction,
+        user_signals::UserSignals,
+    },
+    ports::{Found, Search, SearchOrder},
+};
+use candidates::{Pool, Unseen};
+
+/// What to recommend.
+#[derive(Clone, Debug)]
+pub struct RecommendRequest {
+    /// For whom.
+    pub user: UserId,
+    /// How many items, at least 1.
+    pub limit: usize,
+    /// What may be in the list.
+    pub restriction: Restriction,
+    /// Where the user is.
+    pub near: Option<GeoPoint>,
+    /// What must not be in the list.
+    pub exclude: HashSet<ContentId>,
+    /// Makes the answer reproducible.
+    pub seed: Option<u32>,
+}
+
+/// How much the user model could say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Ranked by what the user liked.
+    Warm,
+    /// The user has liked nothing, or the list is a random sample.
+    Cold,
+}
+
+/// Why a list is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyReason {
+    /// There are no items.
+    CatalogueEmpty,
+    /// No item meets the restrictions.
+    NoItemMatches,
+    /// All items that would do are seen or excluded.
+    AllSeenOrExcluded,
+}
+
+/// A list, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Recommendation {
+    /// A fresh id of the list.
+    pub request_id: String,
+    /// How much the user model could say.
+    pub strategy: Strategy,
+    /// The list, best place first.
+    pub items: Vec<RankedItem>,
+    /// How many candidates there were.
+    pub pool_size: usize,
+    /// How many candidates were scored.
+    pub scored: usize,
+    /// How many candidates each generator brought in; one that two propose
+    /// counts for the first.
+    pub generators: Vec<(&'static str, usize)>,
+    /// Whether an open request fell back to a random sample.
+    pub cold_start_fallback: bool,
+    /// Whether a restricted request fell back to seen items.
+    pub seen_fallback: bool,
+    /// Why the list is empty; `None` if it is not.
+    pub empty: Option<EmptyReason>,
+    /// The exploration item, or why there is none.
+    pub exploration: Result<Explored, Skipped>,
+    /// What could not be used.
+    pub degraded: Vec<String>,
+    /// Where the user model came from.
+    pub signals_source: Source,
+}
+
+impl Engine {
+    /// Ranks what a user should see next. If the user's model cannot be read,
+    /// the list is a cold one and says so in `degraded`.
+    ///
+    /// # Errors
+    /// [`EngineError`] if items cannot be read.
+    pub async fn recommend(
+        &self,
+        request: &RecommendRequest,
+    ) -> Result<Recommendation, EngineError> {
+        let config = &self.inner.config;
+        let mut degraded = Vec::new();
+        let (signals, signals_source) = match self.signals(&request.user).await {
+            Ok(known) => known,
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "recommending without user model"
+                );
+                degraded.push("user_model".to_owned());
+                let blank = UserSignals::empty(request.user.clone());
+                (Arc::new(blank), Source::Empty)
+            }
+        };
+        let seed = request
+            .seed
+            .map_or_else(|| self.inner.ports.randomness.next_u64(), u64::from);
+        let draws = Draws::new(seed);
+        let slot = exploration::decide(&config.exploration, request.limit, &draws);
+
+        let mut profile = Profile::new(
+            &signals,
+            request.near,
+            config.geo_scale_m,
+            &self.inner.canonical,
+        );
+        let liked = strongest_positives(&signals);
+        let liked_ids: Vec<ContentId> = liked.iter().map(|(id, _)| (*id).clone()).collect();
+        let (pool, liked_items) = tokio::try_join!(
+            self.candidates(request, &signals, &profile, &draws, slot.is_ok()),
+            self.items(&liked_ids),
+        )?;
+        profile.set_liked(&liked, &liked_items);
+
+        let explorer = slot.map(|slot| Explorer {
+            slot,
+            source: match pool.explorers {
+                Some(found) => ExplorerSource::among(config.exploration.strategy, found),
+                None => ExplorerSource::Leftover,
+            },
+        });
+        let pool_size = pool.items.len();
+        let RankedList {
+            items,
+            scored,
+            exploration,
+        } = ranking::rank(pool.items, &profile, explorer, request.limit, config);
+        let empty = match items.is_empty() {
+            true => Some(self.why_empty(&request.restriction).await?),
+            false => None,
+        };
+        degraded.extend(pool.degraded);
+        let cold = signals.is_cold() || pool.cold_start_fallback;
+        Ok(Recommendation {
+            request_id: self.fresh_request_id(),
+            strategy: if cold { Strategy::Cold } else { Strategy::Warm },
+            items,
+            pool_size,
+            scored,
+            generators: pool.generators,
+            cold_start_fallback: pool.cold_start_fallback,
+            seen_fallback: pool.seen_fallback,
+            empty,
+            exploration,
+            degraded,
+            signals_source,
+        })
+    }
+
+    /// Gathers the candidates: unseen ones, and where there are none, seen
+    /// ones (restricted request) or a random sample (open request).
+    async fn candidates(
+        &self,
+        request: &RecommendRequest,
+        signals: &UserSignals,
+        profile: &Profile<'_>,
+        draws: &Draws,
+        explores: bool,
+    ) -> Result<Pool, EngineError> {
+        let config = &self.inner.config;
+        let in_query = self.inner.settings.max_excluded_ids;
+        let unseen = Unseen::of(request, Some(signals), in_query);
+        if !request.restriction.is_open() {
+            let plan = candidates::restricted(request, profile, draws, config);
+            let mut pool = self.gather(&plan, request, &unseen).await?;
+            if pool.items.is_empty() && config.filter_reshow_when_exhausted {
+                let all = Unseen::of(request, None, in_query);
+                let degraded = std::mem::take(&mut pool.degraded);
+                pool = self.gather(&plan, request, &all).await?;
+                pool.seen_fallback = !pool.items.is_empty();
+                if pool.degraded.is_empty() {
+                    pool.degraded = degraded;
+                }
+            }
+            return Ok(pool);
+        }
+
+        let plan = candidates::open(request, profile, draws, config, explores);
+        let mut pool = self.gather(&plan, request, &unseen).await?;
+        if pool.items.is_empty() && !plan.is_sample() {
+            let sample = candidates::sample(request, draws, config);
+            let gathered = self.gather(&sample, request, &unseen).await?;
+            pool.items = gathered.items;
+            pool.generators.extend(gathered.generators);
+            pool.degraded.extend(gathered.degraded);
+            pool.cold_start_fallback = true;
+        }
+        pool.cold_start_fallback |= plan.is_sample();
+        Ok(pool)
+    }
+
+    async fn why_empty(&self, restriction: &Restriction) -> Result<EmptyReason, EngineError> {
+        let (open, nothing) = (Restriction::default(), HashSet::new());
+        let probe = |restriction| Search {
+            order: SearchOrder::Sample { seed: 0 },
+            restriction,
+            exclude: &nothing,
+            offset: 0,
+            limit: 1,
+        };
+        let found = self
+            .inner
+            .ports
+            .items
+            .search(&[probe(restriction), probe(&open)])
+            .await
+            .map_err(EngineError::catalogue)?;
+        let any =
+            |found: Option<&Found>| matches!(found, Some(Found::Items(items)) if !items.is_empty());
+        Ok(if any(found.first()) {
+            EmptyReason::AllSeenOrExcluded
+        } else if any(found.get(1)) {
+            EmptyReason::NoItemMatches
+        } else {
+            EmptyReason::CatalogueEmpty
+        })
+    }
+
+    fn fresh_request_id(&self) -> String {
+        let randomness = &self.inner.ports.randomness;
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&randomness.next_u64().to_le_bytes());
+        bytes[8..].copy_from_slice(&randomness.next_u64().to_le_bytes());
+        uuid::Builder::from_random_bytes(bytes)
+            .into_uuid()
+            .to_string()
+    }
+}

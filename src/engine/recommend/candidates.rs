@@ -1,0 +1,296 @@
+//! Where candidates come from.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::RecommendRequest;
+use crate::{
+    domain::{
+        ids::ContentId,
+        item::CatalogueItem,
+        ranking::{
+            draws::Draws,
+            exploration::{Wanted, wanted},
+            profile::Profile,
+        },
+        ranking_config::RankingConfig,
+        user_signals::UserSignals,
+    },
+    engine::{Engine, EngineError},
+    ports::{Found, Search, SearchOrder},
+};
+
+const TASTE: &str = "taste";
+const TAGS: &str = "tags";
+const DISTANCE: &str = "distance";
+const SAMPLE: &str = "sample";
+const EXPLORATION: &str = "exploration";
+
+/// One source of candidates.
+struct Generator {
+    name: &'static str,
+    order: SearchOrder,
+    limit: usize,
+}
+
+/// The generators of a request, in the order in which they fill the pool.
+pub(super) struct Plan {
+    generators: Vec<Generator>,
+    /// Where the exploration item of an open request comes from.
+    explorer: Option<Generator>,
+    pool_limit: usize,
+}
+
+impl Plan {
+    /// Whether the candidates are a random sample and nothing else.
+    pub(super) fn is_sample(&self) -> bool {
+        self.generators
+            .iter()
+            .all(|generator| generator.name == SAMPLE)
+    }
+}
+
+/// What a plan found.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    pub(super) items: Vec<Arc<CatalogueItem>>,
+    pub(super) explorers: Option<Vec<Arc<CatalogueItem>>>,
+    pub(super) generators: Vec<(&'static str, usize)>,
+    pub(super) cold_start_fallback: bool,
+    pub(super) seen_fallback: bool,
+    pub(super) degraded: Vec<String>,
+}
+
+/// What a search must leave out: as much as fits into the query, and the rest
+/// afterwards.
+pub(super) struct Unseen {
+    in_query: HashSet<ContentId>,
+    afterwards: HashSet<ContentId>,
+}
+
+impl Unseen {
+    /// What the request excludes and, if given, what the user has met, the
+    /// latest first; the first `in_query` of them go into the query.
+    pub(super) fn of(
+        request: &RecommendRequest,
+        signals: Option<&UserSignals>,
+        in_query: usize,
+    ) -> Self {
+        let seen = signals.into_iter().flat_map(UserSignals::seen);
+        let mut excluded = request.exclude.iter().chain(seen);
+        Self {
+            in_query: excluded.by_ref().take(in_query).cloned().collect(),
+            afterwards: excluded.cloned().collect(),
+        }
+    }
+}
+
+fn per_generator(request: &RecommendRequest, config: &RankingConfig) -> usize {
+    config.pool_per_generator.max(2 * request.limit)
+}
+
+/// Open request: nearest to the taste, and most overlap with the liked tags;
+/// without either, a sample.
+pub(super) fn open(
+    request: &RecommendRequest,
+    profile: &Profile<'_>,
+    draws: &Draws,
+    config: &RankingConfig,
+    explores: bool,
+) -> Plan {
+    let mut generators = by_profile(request, profile, config);
+    if generators.is_empty() {
+        generators = sample(request, draws, config).generators;
+    }
+    let explorer = explores.then(|| {
+        let strategy = config.exploration.strategy;
+        let (wanted, limit) = wanted(strategy, profile.taste.is_some(), request.limit);
+        let order = match (wanted, profile.taste) {
+            (Wanted::Farthest, Some(taste)) => SearchOrder::FarthestFrom(taste.clone()),
+            (Wanted::Farthest | Wanted::Sample, _) => SearchOrder::Sample {
+                seed: draws.exploration_seed,
+            },
+        };
+        Generator {
+            name: EXPLORATION,
+            order,
+            limit,
+        }
+    });
+    Plan {
+        generators,
+        explorer,
+        pool_limit: usize::MAX,
+    }
+}
+
+/// Restricted request: of what matches, nearest to the taste, then most
+/// overlap with the liked tags, then closest, then a sample, until the pool is
+/// full.
+pub(super) fn restricted(
+    request: &RecommendRequest,
+    profile: &Profile<'_>,
+    draws: &Draws,
+    config: &RankingConfig,
+) -> Plan {
+    let limit = per_generator(request, config);
+    let mut generators = by_profile(request, profile, config);
+    generators.extend(request.near.map(|near| Generator {
+        name: DISTANCE,
+        order: SearchOrder::ClosestTo(near),
+        limit,
+    }));
+    generators.push(sampling(draws, limit));
+    Plan {
+        generators,
+        explorer: None,
+        pool_limit: limit,
+    }
+}
+
+/// A random sample of twice a generator's size.
+pub(super) fn sample(request: &RecommendRequest, draws: &Draws, config: &RankingConfig) -> Plan {
+    let limit = 2 * config.pool_per_generator.max(request.limit);
+    Plan {
+        generators: vec![sampling(draws, limit)],
+        explorer: None,
+        pool_limit: limit,
+    }
+}
+
+fn sampling(draws: &Draws, limit: usize) -> Generator {
+    Generator {
+        name: SAMPLE,
+        order: SearchOrder::Sample {
+            seed: draws.sample_seed,
+        },
+        limit,
+    }
+}
+
+fn by_profile(
+    request: &RecommendRequest,
+    profile: &Profile<'_>,
+    config: &RankingConfig,
+) -> Vec<Generator> {
+    let limit = per_generator(request, config);
+    let taste = profile.taste.map(|taste| Generator {
+        name: TASTE,
+        order: SearchOrder::NearestTo(taste.clone()),
+        limit,
+    });
+    let tags = profile.affinity.top(config.affinity_tags);
+    let tags = (!tags.is_empty()).then_some(Generator {
+        name: TAGS,
+        order: SearchOrder::TagOverlap(tags),
+        limit,
+    });
+    taste.into_iter().chain(tags).collect()
+}
+
+impl Engine {
+    /// Runs a plan as one batch of searches.
+    pub(super) async fn gather(
+        &self,
+        plan: &Plan,
+        request: &RecommendRequest,
+        unseen: &Unseen,
+    ) -> Result<Pool, EngineError> {
+        let generators: Vec<&Generator> =
+            plan.generators.iter().chain(plan.explorer.iter()).collect();
+        let found = self.search_unseen(&generators, request, unseen).await?;
+
+        let mut pool = Pool::default();
+        let mut known = HashSet::new();
+        for (generator, found) in generators.into_iter().zip(found) {
+            let Some(items) = found else {
+                pool.degraded.push(format!("generator:{}", generator.name));
+                continue;
+            };
+            if generator.name == EXPLORATION {
+                pool.explorers = Some(items);
+                continue;
+            }
+            let before = pool.items.len();
+            for item in items {
+                if pool.items.len() < plan.pool_limit && known.insert(item.id().clone()) {
+                    pool.items.push(item);
+                }
+            }
+            pool.generators
+                .push((generator.name, pool.items.len() - before));
+        }
+        if plan.explorer.is_some() {
+            pool.explorers.get_or_insert_default();
+        }
+        Ok(pool)
+    }
+
+    /// Runs searches that leave out all that is seen; `None` for one that
+    /// lacks its index. A page that the afterwards excluded ones made too
+    /// short is followed by one more, long enough to make up for all of them.
+    async fn search_unseen(
+        &self,
+        generators: &[&Generator],
+        request: &RecommendRequest,
+        unseen: &Unseen,
+    ) -> Result<Vec<Option<Vec<Arc<CatalogueItem>>>>, EngineError> {
+        let search = |generator: &Generator, offset, limit| Search {
+            order: generator.order.clone(),
+            restriction: &request.restriction,
+            exclude: &unseen.in_query,
+            offset,
+            limit,
+        };
+        let run = async |searches: &[Search<'_>]| {
+            self.inner
+                .ports
+                .items
+                .search(searches)
+                .await
+                .map_err(EngineError::catalogue)
+        };
+
+        let first: Vec<Search<'_>> = generators
+            .iter()
+            .map(|generator| search(generator, 0, generator.limit))
+            .collect();
+        let mut short = Vec::new();
+        let mut results = Vec::with_capacity(generators.len());
+        for (index, found) in run(&first).await?.into_iter().enumerate() {
+            results.push(match found {
+                Found::NoIndex => None,
+                Found::Items(mut items) => {
+                    let full = items.len() == generators[index].limit;
+                    items.retain(|item| !unseen.afterwards.contains(item.id()));
+                    if full && items.len() < generators[index].limit {
+                        short.push(index);
+                    }
+                    Some(items)
+                }
+            });
+        }
+        if short.is_empty() {
+            return Ok(results);
+        }
+
+        let second: Vec<Search<'_>> = short
+            .iter()
+            .map(|index| {
+                let generator = generators[*index];
+                let enough = unseen.afterwards.len() + generator.limit;
+                search(generator, generator.limit, enough)
+            })
+            .collect();
+        for (index, found) in short.into_iter().zip(run(&second).await?) {
+            if let (Some(items), Found::Items(more)) = (&mut results[index], found) {
+                let missing = generators[index].limit - items.len();
+                items.extend(
+                    more.into_iter()
+                        .filter(|item| !unseen.afterwards.contains(item.id()))
+                        .take(missing),
+                );
+            }
+        }
+        Ok(results)
+    }
+}

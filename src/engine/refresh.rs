@@ -1,0 +1,128 @@
+//! Refresh: read the buffer, build the model, save it.
+//!
+//! In one process, refreshes of one user take turns in a lane. A caller joins
+//! the next refresh of the lane, never the one under way: that one may have
+//! read the buffer before the caller's append. So however many appends come
+//! together, each waits for at most two refreshes, and its event is in the
+//! model it gets.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::{Engine, EngineError};
+use crate::{
+    domain::{event::EventLog, ids::UserId, signals},
+    ports::{SaveOutcome, StoredModel},
+};
+
+/// The refreshed model; `None` if the user has no buffer.
+pub(super) type Refreshed = Result<Option<StoredModel>, EngineError>;
+
+/// One lane for each user with a refresh under way.
+#[derive(Default)]
+pub(super) struct Lanes {
+    by_user: Mutex<HashMap<UserId, Lane>>,
+}
+
+/// A lane exists while its runner does.
+struct Lane {
+    /// The refresh that has not begun yet, if anyone waits for one.
+    next: Option<Next>,
+}
+
+struct Next {
+    done: watch::Sender<Option<Refreshed>>,
+}
+
+impl Lanes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Lane>> {
+        // Changed in single steps, so whole even after a panic.
+        self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the user's next refresh. Returns whether a runner must be started.
+    fn join(&self, user: &UserId) -> (watch::Receiver<Option<Refreshed>>, bool) {
+        let mut lanes = self.lock();
+        let known = lanes.contains_key(user);
+        let lane = lanes.entry(user.clone()).or_insert(Lane { next: None });
+        let next = lane.next.get_or_insert_with(|| Next {
+            done: watch::Sender::new(None),
+        });
+        (next.done.subscribe(), !known)
+    }
+
+    /// Takes the next refresh out of the lane: nobody joins it any more.
+    /// Without one the lane is closed.
+    fn begin(&self, user: &UserId) -> Option<Next> {
+        let mut lanes = self.lock();
+        let next = lanes.get_mut(user).and_then(|lane| lane.next.take());
+        if next.is_none() {
+            lanes.remove(user);
+        }
+        next
+    }
+}
+
+impl Engine {
+    /// Refreshes a user's model. The buffer is read after this call began.
+    pub(super) async fn refresh(&self, user: &UserId) -> Refreshed {
+        let (mut done, start) = self.inner.lanes.join(user);
+        if start {
+            let runner = self.clone();
+            let user = user.clone();
+            self.inner
+                .tasks
+                .spawn(async move { runner.run_lane(&user).await });
+        }
+        match done.wait_for(Option::is_some).await {
+            Ok(refreshed) => refreshed.clone().unwrap_or(Err(EngineError::Panicked)),
+            Err(_) => Err(EngineError::Panicked),
+        }
+    }
+
+    async fn run_lane(&self, user: &UserId) {
+        while let Some(next) = self.inner.lanes.begin(user) {
+            let engine = self.clone();
+            let owner = user.clone();
+            // A task of its own, so that a panic ends this refresh and not
+            // the lane.
+            let refreshed = self
+                .to_the_end(async move { engine.rebuild(&owner).await })
+                .await
+                .and_then(|refreshed| refreshed);
+            next.done.send_replace(Some(refreshed));
+        }
+    }
+
+    async fn rebuild(&self, user: &UserId) -> Refreshed {
+        let snapshot = self
+            .inner
+            .ports
+            .events
+            .read(user)
+            .await
+            .map_err(EngineError::user_state)?;
+        let Some(version) = snapshot.version else {
+            return Ok(None);
+        };
+        let log = EventLog::new(snapshot.events);
+        let items = self.items(&signals::items_needed(&log)).await?;
+        let built = signals::build(user, &log, &items, snapshot.now, &self.inner.config);
+        let model = StoredModel {
+            version,
+            ranking: self.inner.fingerprint,
+            signals: Arc::new(built),
+        };
+        match self.inner.ports.models.save(user, &model).await {
+            Ok(SaveOutcome::Saved | SaveOutcome::Superseded) => {}
+            // The model is right all the same; the next read builds it again.
+            Err(error) => warn!(error = %error, "model not saved"),
+        }
+        Ok(Some(model))
+    }
+}

@@ -1,0 +1,129 @@
+//! Reading, exporting and erasing what is known of a user.
+
+use std::sync::Arc;
+
+use super::{Engine, EngineError};
+use crate::{
+    domain::{
+        event::{EventLog, StoredEvent},
+        ids::UserId,
+        user_signals::UserSignals,
+    },
+    ports::{ModelSlot, StoredModel},
+};
+
+/// Where a model came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It was stored and is current.
+    Materialized,
+    /// It was missing, stale or unreadable, and was built from the buffer.
+    Rebuilt,
+    /// Nothing is known of the user.
+    Empty,
+}
+
+/// All that is held about a user.
+#[derive(Clone, Debug)]
+pub struct UserExport {
+    /// The events in the window, oldest first.
+    pub events: Vec<Arc<StoredEvent>>,
+    /// The model.
+    pub signals: Arc<UserSignals>,
+}
+
+impl Engine {
+    /// Reads a user's model, rebuilding it if it is not current. An unknown
+    /// user has an empty one.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the user's state, or the items that a rebuild needs,
+    /// cannot be read.
+    pub async fn signals(&self, user: &UserId) -> Result<(Arc<UserSignals>, Source), EngineError> {
+        let ports = &self.inner.ports;
+        let (slot, version) = tokio::try_join!(ports.models.load(user), ports.events.version(user))
+            .map_err(EngineError::user_state)?;
+        let model = match slot {
+            ModelSlot::Present(model) if self.was_built_here(&model) => Some(model),
+            ModelSlot::Present(_) | ModelSlot::Missing | ModelSlot::Erased => None,
+        };
+        let (model, source) = match (model, version) {
+            (Some(model), Some(version)) if model.version >= version && self.is_young(&model) => {
+                (Some(model), Source::Materialized)
+            }
+            (_, Some(_)) => (self.refresh(user).await?, Source::Rebuilt),
+            // No buffer to rebuild from: what is there is all there is.
+            (model, None) => (model, Source::Materialized),
+        };
+        Ok(match model {
+            Some(model) if !model.signals.is_blank() => (model.signals, source),
+            Some(_) | None => (Arc::new(UserSignals::empty(user.clone())), Source::Empty),
+        })
+    }
+
+    /// Whether a model was built under this ranking file and vector size.
+    fn was_built_here(&self, model: &StoredModel) -> bool {
+        let size_fits = match (
+            self.inner.ports.items.vector_size(),
+            &model.signals.taste_vector,
+        ) {
+            (Some(size), Some(vector)) => vector.size() == size,
+            _ => true,
+        };
+        model.ranking == self.inner.fingerprint && size_fits
+    }
+
+    fn is_young(&self, model: &StoredModel) -> bool {
+        model
+            .signals
+            .built_at
+            .is_some_and(|built_at| self.now() < built_at.plus(self.inner.settings.model_max_age))
+    }
+
+    /// Gives out all that is held about a user.
+    ///
+    /// # Errors
+    /// As [`Engine::signals`].
+    pub async fn export(&self, user: &UserId) -> Result<UserExport, EngineError> {
+        let snapshot = self
+            .inner
+            .ports
+            .events
+            .read(user)
+            .await
+            .map_err(EngineError::user_state)?;
+        let (signals, _) = self.signals(user).await?;
+        Ok(UserExport {
+            events: EventLog::new(snapshot.events).into_events(),
+            signals,
+        })
+    }
+
+    /// Forgets a user. Returns whether anything was held. No refresh under way
+    /// can bring the user back.
+    ///
+    /// # Errors
+    /// [`EngineError`]; then the user may be forgotten in part, and asking
+    /// again does no harm.
+    pub async fn delete_user(&self, user: &UserId) -> Result<bool, EngineError> {
+        let engine = self.clone();
+        let user = user.clone();
+        self.to_the_end(async move {
+            let ports = &engine.inner.ports;
+            // The buffer goes first: its last version is what the marker at
+            // the model's place must exceed.
+            let buffer = ports
+                .events
+                .delete(&user)
+                .await
+                .map_err(EngineError::user_state)?;
+            let had_model = ports
+                .models
+                .erase(&user, buffer)
+                .await
+                .map_err(EngineError::user_state)?;
+            Ok(buffer.is_some() || had_model)
+        })
+        .await?
+    }
+}

@@ -1,0 +1,284 @@
+//! The reference engine's answers, reproduced: user models and lists to 1e-6,
+//! canonical labels exactly.
+
+use std::collections::{BTreeMap, HashSet};
+
+use recsys::{
+    domain::{
+        catalogue_line,
+        geo::{Circle, GeoPoint},
+        ids::UserId,
+        item::Item,
+        member,
+        ranking::Role,
+        ranking_config::RankingConfig,
+        restriction::Restriction,
+        tags::Canonicalizer,
+        time::Timestamp,
+        user_signals::UserSignals,
+    },
+    engine::{RecommendRequest, Recommendation, Strategy},
+};
+use serde_json::{Value, json};
+
+use crate::support::MemoryWorld;
+
+const CASES: &str = include_str!("../fixtures/conformance/cases.json");
+const CANONICAL: &str = include_str!("../fixtures/conformance/canonical.json");
+const TOLERANCE: f64 = 1e-6;
+
+/// Collects what differs, by the path of the field.
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn same(&mut self, path: &str, ours: &Value, expected: &Value) {
+        match (ours, expected) {
+            (Value::Number(ours), Value::Number(wanted)) => {
+                let (ours, wanted) = (ours.as_f64().unwrap(), wanted.as_f64().unwrap());
+                if (ours - wanted).abs() > TOLERANCE {
+                    self.0.push(format!("{path}: {ours}, expected {wanted}"));
+                }
+            }
+            (Value::Array(ours), Value::Array(wanted)) => {
+                if ours.len() != wanted.len() {
+                    self.0.push(format!(
+                        "{path}: {} entries, expected {}",
+                        ours.len(),
+                        wanted.len()
+                    ));
+                }
+                for (index, (ours, wanted)) in ours.iter().zip(wanted).enumerate() {
+                    self.same(&format!("{path}[{index}]"), ours, wanted);
+                }
+            }
+            (Value::Object(ours), Value::Object(wanted)) => {
+                let keys: HashSet<&String> = ours.keys().chain(wanted.keys()).collect();
+                for key in keys {
+                    let path = format!("{path}.{key}");
+                    let (ours, wanted) = (ours.get(key), wanted.get(key));
+                    self.same(
+                        &path,
+                        ours.unwrap_or(&Value::Null),
+                        wanted.unwrap_or(&Value::Null),
+                    );
+                }
+            }
+            (ours, wanted) if ours == wanted => {}
+            (ours, wanted) => self.0.push(format!("{path}: {ours}, expected {wanted}")),
+        }
+    }
+}
+
+fn config(changes: &Value) -> RankingConfig {
+    let config: RankingConfig = serde_json::from_value(changes.clone()).unwrap();
+    config.check().unwrap();
+    config
+}
+
+fn catalogue(cases: &Value) -> Vec<Item> {
+    cases["catalogue"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| catalogue_line::parse(&item.to_string()).unwrap())
+        .collect()
+}
+
+fn signals_json(signals: &UserSignals) -> Value {
+    let numbers = |map: &BTreeMap<_, f64>| -> Value {
+        map.iter()
+            .map(|(id, weight): (&recsys::domain::ids::ContentId, _)| {
+                (id.to_string(), json!(weight))
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let behavior = &signals.behavior;
+    json!({
+        "user_id": signals.user_id.as_str(),
+        "positives": numbers(&signals.positives),
+        "negatives": numbers(&signals.negatives),
+        "viewed": signals.viewed.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "recent_views": signals.recent_views.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "tag_affinity": signals.tag_affinity,
+        "tag_aversion": signals.tag_aversion,
+        "taste_vector": signals.taste_vector.as_ref().map(|vector| vector.as_slice()),
+        "recency_vector": signals.recency_vector.as_ref().map(|vector| vector.as_slice()),
+        "behavior": {
+            "n_views": behavior.n_views,
+            "n_positive": behavior.n_positive,
+            "n_negative": behavior.n_negative,
+            "avg_dwell_ratio": behavior.avg_dwell_ratio,
+            "completion_rate": behavior.completion_rate,
+            "revisit_rate": behavior.revisit_rate,
+            "depth": behavior.depth,
+        },
+        "demographics": signals.demographics,
+        "is_cold": signals.is_cold(),
+    })
+}
+
+fn request(user: &UserId, spec: &Value, config: &RankingConfig) -> RecommendRequest {
+    let near = spec.get("near").map(|near| {
+        GeoPoint::new(
+            near["latitude"].as_f64().unwrap(),
+            near["longitude"].as_f64().unwrap(),
+        )
+        .unwrap()
+    });
+    let canonical = config.canonicalizer();
+    RecommendRequest {
+        user: user.clone(),
+        limit: config.default_limit,
+        restriction: Restriction {
+            label: spec
+                .get("filter")
+                .map(|label| canonical.label(label.as_str().unwrap())),
+            within: spec.get("radius_meters").map(|radius| Circle {
+                center: near.unwrap(),
+                radius_m: radius.as_f64().unwrap(),
+            }),
+            ..Restriction::default()
+        },
+        near,
+        exclude: HashSet::new(),
+        seed: None,
+    }
+}
+
+fn list_json(recommendation: &Recommendation) -> Value {
+    recommendation
+        .items
+        .iter()
+        .map(|item| {
+            let breakdown: serde_json::Map<_, _> = item
+                .scored
+                .breakdown
+                .parts()
+                .map(|(name, part)| (name.to_owned(), json!(part)))
+                .collect();
+            json!({
+                "content_id": item.scored.item.id().as_str(),
+                "role": match item.role {
+                    Role::Target => "TARGET",
+                    Role::Exploration => "EXPLORATION",
+                },
+                "score": item.scored.score,
+                "breakdown": breakdown,
+            })
+        })
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn compare_recommendation(
+    differences: &mut Differences,
+    path: &str,
+    ours: &Recommendation,
+    expected: &Value,
+) {
+    let strategy = match ours.strategy {
+        Strategy::Warm => "WARM",
+        Strategy::Cold => "COLD",
+    };
+    differences.same(
+        &format!("{path}.strategy"),
+        &json!(strategy),
+        &expected["strategy"],
+    );
+    for (flag, ours) in [
+        ("seen_fallback", ours.seen_fallback),
+        ("cold_start_fallback", ours.cold_start_fallback),
+    ] {
+        if let Some(expected) = expected.get(flag) {
+            differences.same(&format!("{path}.{flag}"), &json!(ours), expected);
+        }
+    }
+    match (expected.get("items"), expected.get("item_count")) {
+        (Some(items), None) => {
+            differences.same(&format!("{path}.items"), &list_json(ours), items);
+        }
+        (None, Some(count)) => {
+            differences.same(
+                &format!("{path}.item_count"),
+                &json!(ours.items.len()),
+                count,
+            );
+        }
+        _ => panic!("{path}: a case has either items or item_count"),
+    }
+}
+
+#[tokio::test]
+async fn every_case_of_the_reference_engine_is_reproduced() {
+    let cases: Value = serde_json::from_str(CASES).unwrap();
+    let now = cases["now"].as_str().unwrap();
+    let items = catalogue(&cases);
+    let mut differences = Differences::default();
+    let (mut models, mut lists) = (0, 0);
+
+    for (index, case) in cases["cases"].as_array().unwrap().iter().enumerate() {
+        let name = case["config"].as_str().unwrap();
+        let config = config(&cases["configs"][name]);
+        let world = MemoryWorld::new(now, &config, items.clone());
+        let engine = world.engine(config.clone());
+        let user = UserId::parse(case["user_id"].as_str().unwrap()).unwrap();
+        let path = format!("cases[{index}] ({name}, {})", user.as_str());
+
+        let events: Vec<_> = case["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| {
+                member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
+            })
+            .collect();
+        for result in engine.ingest_batch(events).await.unwrap() {
+            result.unwrap();
+        }
+        let (signals, _) = engine.signals(&user).await.unwrap();
+        differences.same(
+            &format!("{path}.signals"),
+            &signals_json(&signals),
+            &case["signals"],
+        );
+        models += 1;
+
+        for (index, expected) in case["recommendations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .enumerate()
+        {
+            let request = request(&user, &expected["request"], &config);
+            let ours = engine.recommend(&request).await.unwrap();
+            let path = format!("{path}.recommendations[{index}] {}", expected["request"]);
+            compare_recommendation(&mut differences, &path, &ours, expected);
+            lists += 1;
+        }
+    }
+    assert!(
+        differences.0.is_empty(),
+        "{} differences, the first ones:\n{}",
+        differences.0.len(),
+        differences.0[..differences.0.len().min(30)].join("\n")
+    );
+    assert_eq!((models, lists), (45, 225), "all cases were run");
+}
+
+#[test]
+fn labels_take_the_canonical_form_of_the_reference_engine() {
+    let cases: Vec<Value> = serde_json::from_str(CANONICAL).unwrap();
+    assert_eq!(cases.len(), 34, "all cases were run");
+    let plain = Canonicalizer::default();
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter_map(|case| {
+            let (label, wanted) = (case["label"].as_str()?, case["canonical"].as_str()?);
+            let ours = plain.label(label);
+            (ours != wanted).then(|| format!("{label:?}: {ours:?}, expected {wanted:?}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,14 @@
+//! The integration tests: one binary, a file for each concern.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests fail by panicking, and say what they did"
+)]
+
+mod conformance;
+mod support;

@@ -1,0 +1,94 @@
+//! What tests share: fixed time, seeded randomness, engines over memory.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use recsys::{
+    adapters::memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+    domain::{item::Item, ranking_config::RankingConfig, time::Timestamp},
+    engine::{Engine, EngineSettings, Ports},
+    ports::{Clock, Randomness},
+};
+
+pub const DAY: Duration = Duration::from_secs(86_400);
+pub const WINDOW: Duration = Duration::from_secs(30 * 86_400);
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn at(text: &str) -> Arc<Self> {
+        let now = Timestamp::parse_iso8601(text).expect("an ISO 8601 time");
+        Arc::new(Self(AtomicI64::new(now.as_micros())))
+    }
+
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.as_micros(), Ordering::SeqCst);
+    }
+
+    pub fn advance(&self, span: Duration) {
+        self.set(self.now().plus(span));
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Numbers that look random and are the same in every run.
+#[derive(Debug, Default)]
+pub struct TestRandomness(AtomicU64);
+
+impl Randomness for TestRandomness {
+    fn next_u64(&self) -> u64 {
+        let step = self.0.fetch_add(1, Ordering::SeqCst);
+        (step + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+/// Everything in memory, with a clock of the test's own.
+pub struct MemoryWorld {
+    pub clock: Arc<TestClock>,
+    pub ports: Ports,
+    pub items: Arc<MemoryItemStore>,
+}
+
+impl MemoryWorld {
+    pub fn new(now: &str, config: &RankingConfig, items: Vec<Item>) -> Self {
+        let clock = TestClock::at(now);
+        let budget = Arc::new(Budget::new(256 << 20));
+        let store = Arc::new(MemoryItemStore::new(config.canonicalizer(), 256 << 20));
+        for item in items {
+            store.put(item).expect("a good item");
+        }
+        let ports = Ports {
+            events: Arc::new(MemoryEventBuffer::new(
+                clock.clone(),
+                WINDOW,
+                5_000,
+                budget.clone(),
+            )),
+            models: Arc::new(MemoryModelStore::new(clock.clone(), 7 * DAY, budget)),
+            items: store.clone(),
+            clock: clock.clone(),
+            randomness: Arc::new(TestRandomness::default()),
+        };
+        Self {
+            clock,
+            ports,
+            items: store,
+        }
+    }
+
+    pub fn engine(&self, config: RankingConfig) -> Engine {
+        Engine::new(self.ports.clone(), config, EngineSettings::default())
+    }
+}
