@@ -1,6 +1,57 @@
-//! x
+//! `recsys` is an online recommender service. Backends send it what their
+//! users do; it keeps a fresh model of each user; it answers what each should
+//! see next, and why. One binary, a gRPC API, and nothing else needed: without
+//! other stores named, everything is in memory.
+//!
+//! # The house
+//!
+//! ```text
+//! main ──> app ──> grpc ──> engine ──> ports ──> domain
+//!           └────> adapters ───────────┘           │
+//!                     └────────────────────────────┘
+//! ```
+//!
+//! * [`domain`]: pure. Events + items + now -> user model; candidates + user
+//!   model -> ranked list. No clock, no randomness, no input or output.
+//! * [`ports`]: the traits of the stores, with their contracts, and their error.
+//! * [`engine`]: the use cases: ingest, read signals, recommend, keep the
+//!   catalogue. Imports the domain and the ports, nothing else of the house.
+//! * [`adapters`]: the ports implemented. Never import the engine or gRPC.
+//! * [`grpc`]: the edge. Parses and checks requests, calls the engine,
+//!   converts replies, maps errors once.
+//! * [`app`]: settings -> adapters -> engine -> server. The one place that
+//!   decides between memory and real stores.
+//! * [`config`], [`telemetry`], [`cli`]: settings, logs, and the commands
+//!   besides `serve`.
+//!
+//! Arrows run one way; `tests/it/house.rs` reads the `use` lines and fails on
+//! one that runs back.
+//!
+//! # Follow an event
+//!
+//! 1. `proto/recsys/v1/recommender.proto`: a client calls `IngestEvent`.
+//! 2. `grpc/recommender.rs`: the handler has `grpc/parse/event.rs` check the
+//!    event and give it its stored form (`domain/member.rs`), then calls
+//!    [`engine::Engine::ingest`].
+//! 3. `engine/ingest.rs`: the event is appended to the user's buffer, in a
+//!    task that ends even if the client goes away; then the model is refreshed
+//!    (`engine/refresh.rs`): read the buffer, read the items it names, build
+//!    the model (`domain/signals/`), save it.
+//! 4. `ports.rs`: [`ports::EventBuffer`] and [`ports::ModelStore`] say what
+//!    must hold meanwhile.
+//! 5. `adapters/memory/events.rs`: the buffer itself.
+//!
+//! The next `Recommend` reads that model (`engine/signals.rs`), gathers
+//! candidates (`engine/recommend/candidates.rs`) and ranks them
+//! (`domain/ranking/`).
+
 pub mod adapters;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod grpc;
 pub mod ports;
 pub mod proto;
+pub mod telemetry;

@@ -1,0 +1,249 @@
+//! The composition root: settings -> adapters -> engine -> server.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    adapters::{
+        memory::{
+            Budget, CatalogueFileError, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
+            parse_catalogue, sample_catalogue,
+        },
+        system::{SystemClock, SystemRandomness},
+    },
+    config::Settings,
+    domain::{
+        item::Item,
+        ranking_config::{RankingConfig, RankingConfigError},
+    },
+    engine::{Engine, EngineSettings, Ports},
+    grpc::{self, ServeError},
+    ports::{EventBuffer, ItemRefusal, ItemStore, ModelStore},
+};
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The ranking file is wrong.
+    #[error("ranking file {path} is refused: {source}")]
+    Ranking {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: RankingConfigError,
+    },
+    /// The ranking file's default list is longer than the limit on lists.
+    #[error("default_limit {default_limit} is above the largest limit {max_limit}")]
+    DefaultLimit {
+        /// Items in a list by default.
+        default_limit: usize,
+        /// Items in a list at the most.
+        max_limit: usize,
+    },
+    /// The catalogue file is wrong.
+    #[error("catalogue {name} is refused:\n{source}")]
+    Catalogue {
+        /// Which file.
+        name: String,
+        /// Which lines.
+        source: CatalogueFileError,
+    },
+    /// The catalogue does not fit.
+    #[error("catalogue {name}, item {id}: {source}")]
+    CatalogueItem {
+        /// Which file.
+        name: String,
+        /// Which item.
+        id: String,
+        /// Why it was refused.
+        source: ItemRefusal,
+    },
+    /// A store is asked for that this version cannot use.
+    #[error(
+        "{setting} is set, but this version has only stores in memory; \
+         unset it to run without a store that lasts"
+    )]
+    NotSupported {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}; \
+         choose another address with --listen-addr or RECSYS_LISTEN_ADDR"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// Whether the settings or files must be mended before a new try.
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        !matches!(self, Self::Listen { .. })
+    }
+}
+
+/// Listens on the configured address.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub async fn listen(settings: &Settings) -> Result<TcpListener, StartError> {
+    let address = settings.listen_addr;
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
+}
+
+/// Builds the engine over the stores that the settings name.
+///
+/// # Errors
+/// [`StartError`] if a file is refused or a store cannot be used.
+pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
+    let config = ranking(settings)?;
+    let clock = Arc::new(SystemClock);
+    let budget = Arc::new(Budget::new(settings.embedded_state_max_bytes));
+    let (events, models): (Arc<dyn EventBuffer>, Arc<dyn ModelStore>) = match &settings.redis_url {
+        Some(_) => {
+            return Err(StartError::NotSupported {
+                setting: "REDIS_URL",
+            });
+        }
+        None => {
+            warn!("REDIS_URL is not set: users' state is in memory and ends with this process");
+            (
+                Arc::new(MemoryEventBuffer::new(
+                    clock.clone(),
+                    settings.event_window,
+                    settings.max_events_per_user,
+                    Arc::clone(&budget),
+                )),
+                Arc::new(MemoryModelStore::new(
+                    clock.clone(),
+                    settings.model_ttl,
+                    budget,
+                )),
+            )
+        }
+    };
+    let items: Arc<dyn ItemStore> = match &settings.qdrant_api_url {
+        Some(_) => {
+            return Err(StartError::NotSupported {
+                setting: "QDRANT_API_URL",
+            });
+        }
+        None => Arc::new(memory_catalogue(settings, &config)?),
+    };
+    let ports = Ports {
+        events,
+        models,
+        items,
+        clock,
+        randomness: Arc::new(SystemRandomness),
+    };
+    let engine_settings = EngineSettings {
+        model_max_age: settings.model_max_age,
+        max_excluded_ids: settings.max_excluded_ids,
+    };
+    Ok(Engine::new(ports, config, engine_settings))
+}
+
+/// Serves until `stop` is cancelled.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(
+    settings: &Settings,
+    engine: Engine,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "serving gRPC");
+    }
+    grpc::serve(
+        engine,
+        settings.limits.clone(),
+        settings.server.clone(),
+        listener,
+        stop,
+    )
+    .await
+}
+
+fn ranking(settings: &Settings) -> Result<RankingConfig, StartError> {
+    let config = match &settings.ranking_path {
+        None => RankingConfig::default(),
+        Some(path) => {
+            RankingConfig::from_toml(&read(path)?).map_err(|source| StartError::Ranking {
+                path: path.clone(),
+                source,
+            })?
+        }
+    };
+    let max_limit = settings.limits.max_limit;
+    if config.default_limit > max_limit {
+        return Err(StartError::DefaultLimit {
+            default_limit: config.default_limit,
+            max_limit,
+        });
+    }
+    Ok(config)
+}
+
+fn memory_catalogue(
+    settings: &Settings,
+    config: &RankingConfig,
+) -> Result<MemoryItemStore, StartError> {
+    let (name, items) = catalogue_items(settings)?;
+    let store = MemoryItemStore::new(config.canonicalizer(), settings.embedded_catalog_max_bytes);
+    for item in items {
+        let id = item.id.to_string();
+        store
+            .put(item)
+            .map_err(|source| StartError::CatalogueItem {
+                name: name.clone(),
+                id,
+                source,
+            })?;
+    }
+    warn!(
+        catalogue = name,
+        items = store.len(),
+        "QDRANT_API_URL is not set: items are in memory, and changes end with this process"
+    );
+    Ok(store)
+}
+
+fn catalogue_items(settings: &Settings) -> Result<(String, Vec<Item>), StartError> {
+    let (name, parsed) = match &settings.catalog_path {
+        Some(path) => (path.display().to_string(), parse_catalogue(&read(path)?)),
+        None => ("sample".to_owned(), sample_catalogue()),
+    };
+    match parsed {
+        Ok(items) => Ok((name, items)),
+        Err(source) => Err(StartError::Catalogue { name, source }),
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, StartError> {
+    std::fs::read_to_string(path).map_err(|source| StartError::File {
+        path: path.clone(),
+        source,
+    })
+}

@@ -1,0 +1,4 @@
+//! The commands besides `serve`.
+
+pub mod healthcheck;
+pub mod quickstart;

@@ -1,0 +1,285 @@
+//! Settings: flags and environment from one definition, checked when parsed.
+//! An empty variable counts as unset. Secrets are never printed.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::grpc::{ServerSettings, limits::Limits};
+
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// An online recommender service: send it over gRPC what users do, ask it what
+/// each should see next, and why.
+#[derive(Debug, Parser)]
+#[command(name = "recsys", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serve the gRPC API (the default)
+    Serve,
+    /// Show the main job on embedded stores: a visitor's day, what is learned
+    /// of it, and a ranked, explained list; then keep serving
+    Quickstart {
+        /// End after the tour
+        #[arg(long)]
+        exit: bool,
+    },
+    /// Ask a running server for its health; exit code 0 if it is SERVING
+    Healthcheck {
+        /// Health name: readiness, liveness, or a service's full name
+        #[arg(long, default_value = crate::grpc::READINESS)]
+        service: String,
+        /// Longest to wait for the answer
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s")]
+        timeout: Duration,
+    },
+}
+
+/// All that can be set, apart from the ranking file.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Settings {
+    /// Address to serve the gRPC API on
+    #[arg(
+        long,
+        global = true,
+        env = "RECSYS_LISTEN_ADDR",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:50051"
+    )]
+    pub listen_addr: SocketAddr,
+    /// Ranking file (TOML): every weight, threshold and table
+    #[arg(long, global = true, env = "RECSYS_RANKING_PATH", value_name = "FILE")]
+    pub ranking_path: Option<PathBuf>,
+    /// Which log lines to write: error, warn, info, debug, or per module
+    /// [default: info; for quickstart error]
+    #[arg(long, global = true, env = "RECSYS_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// Redis for the users' state; unset = in memory
+    #[arg(
+        long,
+        global = true,
+        env = "REDIS_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "User state"
+    )]
+    pub redis_url: Option<Secret>,
+    /// Days for which events count
+    #[arg(long = "event-window-days", global = true, env = "EVENT_WINDOW_DAYS", value_name = "DAYS",
+          value_parser = parse_days, default_value = "30", help_heading = "User state")]
+    pub event_window: Duration,
+    /// Newest events kept of a user
+    #[arg(long, global = true, env = "MAX_EVENTS_PER_USER", value_name = "N",
+          value_parser = at_least_one, default_value = "5000", help_heading = "User state")]
+    pub max_events_per_user: usize,
+    /// Days for which a model is kept after it was built
+    #[arg(long = "model-ttl-days", global = true, env = "MODEL_TTL_DAYS", value_name = "DAYS",
+          value_parser = parse_days, default_value = "7", help_heading = "User state")]
+    pub model_ttl: Duration,
+    /// Age at which a model is rebuilt even without new events
+    #[arg(long, global = true, env = "MODEL_MAX_AGE", value_name = "DURATION",
+          value_parser = parse_duration, default_value = "1h", help_heading = "User state")]
+    pub model_max_age: Duration,
+    /// Most memory that users' state may take without Redis, in bytes
+    #[arg(long, global = true, env = "EMBEDDED_STATE_MAX_BYTES", value_name = "BYTES",
+          default_value_t = 512 << 20, help_heading = "User state")]
+    pub embedded_state_max_bytes: usize,
+
+    /// Qdrant for the items; unset = in memory
+    #[arg(
+        long,
+        global = true,
+        env = "QDRANT_API_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Catalogue"
+    )]
+    pub qdrant_api_url: Option<Secret>,
+    /// Catalogue (JSON Lines) to fill the memory with; unset = a sample
+    #[arg(
+        long,
+        global = true,
+        env = "CATALOG_PATH",
+        value_name = "FILE",
+        help_heading = "Catalogue"
+    )]
+    pub catalog_path: Option<PathBuf>,
+    /// Newest seen items that a search leaves out itself
+    #[arg(
+        long,
+        global = true,
+        env = "MAX_EXCLUDED_IDS",
+        value_name = "N",
+        default_value_t = 2_000,
+        help_heading = "Catalogue"
+    )]
+    pub max_excluded_ids: usize,
+    /// Most memory that items may take without Qdrant, in bytes
+    #[arg(long, global = true, env = "EMBEDDED_CATALOG_MAX_BYTES", value_name = "BYTES",
+          default_value_t = 1 << 30, help_heading = "Catalogue")]
+    pub embedded_catalog_max_bytes: usize,
+
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerSettings,
+    /// What clients may send.
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+impl Cli {
+    /// Which log lines to write.
+    #[must_use]
+    pub fn log_filter(&self) -> &str {
+        let default = match self.command {
+            // The tour says itself what the log would.
+            Some(Command::Quickstart { .. } | Command::Healthcheck { .. }) => "error",
+            Some(Command::Serve) | None => "info",
+        };
+        self.settings.log.as_deref().unwrap_or(default)
+    }
+
+    /// Reads the command line and the environment.
+    ///
+    /// # Errors
+    /// clap's error, which prints as help, version or a message.
+    pub fn read(
+        arguments: impl IntoIterator<Item = OsString>,
+        is_empty: impl Fn(&str) -> bool,
+    ) -> Result<Self, clap::Error> {
+        let command = Self::command().mut_args(|argument| {
+            let unset = argument
+                .get_env()
+                .and_then(|name| name.to_str())
+                .is_some_and(&is_empty);
+            if unset {
+                argument.env(None::<&'static str>)
+            } else {
+                argument
+            }
+        });
+        let mut matches: ArgMatches = command.try_get_matches_from(arguments)?;
+        Self::from_arg_matches_mut(&mut matches)
+    }
+}
+
+/// Whether a variable of the environment is set to nothing.
+#[must_use]
+pub fn is_empty_variable(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
+}
+
+/// Reads a time span such as `250ms`, `10s`, `5m` or `1h`, above 0.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "give a number with a unit, such as 250ms, 10s, 5m or 1h".to_owned())?;
+    Duration::try_from(span)
+        .ok()
+        .filter(|span| !span.is_zero())
+        .ok_or_else(|| "must be above 0".to_owned())
+}
+
+fn parse_days(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(days @ 1..=3_650) => Ok(Duration::from_secs(days * SECONDS_PER_DAY)),
+        _ => Err("must be a whole number of days, 1 to 3650".to_owned()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| *count >= 1)
+        .ok_or_else(|| "must be a whole number, at least 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory as _;
+
+    use super::{Cli, Command, parse_days, parse_duration};
+
+    fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        let arguments = ["recsys"].iter().chain(arguments).map(Into::into);
+        Cli::read(arguments, |_| false)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_command() {
+        for arguments in [
+            ["--listen-addr", "127.0.0.1:1", "quickstart", "--exit"],
+            ["quickstart", "--exit", "--listen-addr", "127.0.0.1:1"],
+        ] {
+            let cli = read(&arguments).unwrap();
+            assert_eq!(cli.settings.listen_addr.port(), 1);
+            assert!(matches!(
+                cli.command,
+                Some(Command::Quickstart { exit: true })
+            ));
+        }
+        assert!(read(&[]).unwrap().command.is_none());
+    }
+
+    #[test]
+    fn spans_need_a_unit_and_more_than_nothing() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3_600)));
+        for wrong in ["", "10", "0s", "-1s", "soon"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_days("30"), Ok(Duration::from_secs(30 * 86_400)));
+        assert!(parse_days("0").is_err() && parse_days("1.5").is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_in_debug_output() {
+        let cli = read(&["--redis-url", "redis://:hunter2@h"]).unwrap();
+        assert!(!format!("{cli:?}").contains("hunter2"));
+    }
+}

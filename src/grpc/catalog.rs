@@ -1,0 +1,135 @@
+//! `recsys.v1.CatalogService`.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    error::ApiError,
+    limits::Limits,
+    parse::{self, Checks},
+    reply,
+};
+use crate::{
+    domain::ids::ContentId,
+    engine::Engine,
+    ports::ItemRefusal,
+    proto::{self, catalog_service_server::CatalogService},
+};
+
+/// The service over an engine.
+#[derive(Clone)]
+pub(super) struct Catalog {
+    pub(super) engine: Engine,
+    pub(super) limits: Arc<Limits>,
+}
+
+impl Catalog {
+    fn ids(&self, given: Vec<String>) -> Result<Vec<ContentId>, ApiError> {
+        let mut checks = Checks::new(&self.limits);
+        let ids = checks.content_ids("content_ids", self.limits.max_catalog_items, given);
+        checks.finish(Some(ids))
+    }
+}
+
+fn result(content_id: String, outcome: Result<proto::ItemOutcome, ApiError>) -> proto::ItemResult {
+    match outcome {
+        Ok(outcome) => proto::ItemResult {
+            content_id,
+            outcome: outcome.into(),
+            error: None,
+        },
+        Err(error) => proto::ItemResult {
+            content_id,
+            outcome: proto::ItemOutcome::Rejected.into(),
+            error: Some(error.into_detail()),
+        },
+    }
+}
+
+#[tonic::async_trait]
+impl CatalogService for Catalog {
+    async fn upsert_items(
+        &self,
+        request: Request<proto::UpsertItemsRequest>,
+    ) -> Result<Response<proto::UpsertItemsResponse>, Status> {
+        let items = request.into_inner().items;
+        let mut checks = Checks::new(&self.limits);
+        checks.count("items", items.len(), self.limits.max_catalog_items);
+        checks.finish(Some(()))?;
+
+        let path = |index: usize| format!("items[{index}]");
+        let ids: Vec<String> = items.iter().map(|item| item.content_id.clone()).collect();
+        let mut good = Vec::with_capacity(items.len());
+        let parsed: Vec<Result<(), ApiError>> = items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| {
+                good.push(parse::item(item, &path(index), &self.limits)?);
+                Ok(())
+            })
+            .collect();
+        let mut stored = self
+            .engine
+            .upsert_items(good)
+            .await
+            .map_err(ApiError::from)?
+            .into_iter();
+        let results = ids
+            .into_iter()
+            .zip(parsed)
+            .enumerate()
+            .map(|(index, (id, parsed))| {
+                let outcome = parsed.and_then(|()| {
+                    // One item in, one result out: that is the port's contract.
+                    let stored = stored.next().unwrap_or(Err(ItemRefusal::Full));
+                    stored.map_err(|refusal| ApiError::refused_item(&refusal, &path(index)))
+                });
+                result(id, outcome.map(|()| proto::ItemOutcome::Stored))
+            })
+            .collect();
+        Ok(Response::new(proto::UpsertItemsResponse { results }))
+    }
+
+    async fn get_items(
+        &self,
+        request: Request<proto::GetItemsRequest>,
+    ) -> Result<Response<proto::GetItemsResponse>, Status> {
+        let ids = self.ids(request.into_inner().content_ids)?;
+        let found = self.engine.get_items(&ids).await.map_err(ApiError::from)?;
+        let mut reply = proto::GetItemsResponse::default();
+        for (id, item) in ids.iter().zip(found) {
+            match item {
+                Some(item) => reply.items.push(reply::item(item.item(), true)),
+                None => reply.missing_ids.push(id.to_string()),
+            }
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn delete_items(
+        &self,
+        request: Request<proto::DeleteItemsRequest>,
+    ) -> Result<Response<proto::DeleteItemsResponse>, Status> {
+        let ids = self.ids(request.into_inner().content_ids)?;
+        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let deleted = self
+            .engine
+            .delete_items(ids)
+            .await
+            .map_err(ApiError::from)?;
+        let results = names
+            .into_iter()
+            .zip(deleted)
+            .map(|(id, existed)| {
+                let outcome = if existed {
+                    proto::ItemOutcome::Deleted
+                } else {
+                    proto::ItemOutcome::NotFound
+                };
+                result(id, Ok(outcome))
+            })
+            .collect();
+        Ok(Response::new(proto::DeleteItemsResponse { results }))
+    }
+}

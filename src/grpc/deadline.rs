@@ -1,0 +1,139 @@
+//! Deadlines: a call gets what its client's `grpc-timeout` allows, at most
+//! what the server does, and is then answered `DEADLINE_EXCEEDED`.
+//!
+//! tonic has a timeout of its own, which answers `CANCELLED`. This layer ends
+//! a moment earlier, so that its answer is the one that is sent.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status, body::Body};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::{Layer, Service};
+
+const HEADER: &str = "grpc-timeout";
+/// How much earlier than the client's deadline the answer is given.
+const AHEAD: Duration = Duration::from_millis(2);
+
+/// Puts [`Deadline`] around a service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DeadlineLayer {
+    /// The longest that a call may take.
+    pub(super) longest: Duration,
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = Deadline<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Deadline {
+            inner,
+            longest: self.longest,
+        }
+    }
+}
+
+/// A service whose calls end in time. A stream's first reply is bounded, what
+/// follows is not.
+#[derive(Clone, Debug)]
+pub(super) struct Deadline<S> {
+    inner: S,
+    longest: Duration,
+}
+
+impl<S, B> Service<Request<B>> for Deadline<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let received = Instant::now();
+        let asked = asked_for(request.headers());
+        let budget = asked.map_or(self.longest, |asked| asked.min(self.longest));
+        let reply = self.inner.call(request);
+        Box::pin(async move {
+            let cut = budget.saturating_sub(AHEAD.min(budget / 4));
+            match tokio::time::timeout(cut, reply).await {
+                // A reply after the deadline finds nobody waiting for it.
+                Ok(reply) if received.elapsed() <= budget => reply,
+                _ => Ok(exceeded(budget).into_http()),
+            }
+        })
+    }
+}
+
+fn exceeded(budget: Duration) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(
+        "DEADLINE_EXCEEDED",
+        "recsys.v1",
+        [] as [(String, String); 0],
+    );
+    Status::with_error_details(
+        Code::DeadlineExceeded,
+        format!("not done within {budget:?}"),
+        details,
+    )
+}
+
+/// The client's timeout: up to eight digits and a unit. A malformed one is
+/// left to tonic, which ignores it.
+fn asked_for(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(HEADER)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3_600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::HeaderMap;
+
+    use super::asked_for;
+
+    fn asked(text: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", text.parse().unwrap());
+        asked_for(&headers)
+    }
+
+    #[test]
+    fn reads_every_unit_and_nothing_else() {
+        assert_eq!(asked("2H"), Some(Duration::from_secs(7_200)));
+        assert_eq!(asked("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(asked("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(asked("99999999m"), Some(Duration::from_millis(99_999_999)));
+        assert_eq!(asked("5u"), Some(Duration::from_micros(5)));
+        assert_eq!(asked("1n"), Some(Duration::from_nanos(1)));
+        for malformed in ["", "m", "5", "5x", "+5m", "123456789m", "é"] {
+            assert_eq!(asked(malformed), None, "{malformed}");
+        }
+    }
+}

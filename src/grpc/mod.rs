@@ -1,0 +1,16 @@
+//! The thin edge: parse, call the engine, convert. What a client may send is
+//! in [`limits`], what it is told of a failure in [`error`].
+
+mod catalog;
+mod deadline;
+mod error;
+mod health;
+pub mod limits;
+mod parse;
+mod recommender;
+mod reply;
+mod server;
+mod wkt;
+
+pub use health::{LIVENESS, READINESS};
+pub use server::{ServeError, ServerSettings, serve};

@@ -1,0 +1,114 @@
+//! From requests to what the engine takes. Bad input ends here, with every
+//! rule that it breaks, by the field's path from the request's root.
+
+mod event;
+mod item;
+mod recommend;
+
+use super::{
+    error::{ApiError, Violation},
+    limits::Limits,
+};
+use crate::domain::{
+    geo::GeoPoint,
+    ids::{ContentId, UserId},
+};
+use crate::proto;
+
+pub(super) use event::event;
+pub(super) use item::item;
+pub(super) use recommend::recommend;
+
+/// Collects broken rules while a request is read to its end.
+pub(super) struct Checks<'a> {
+    pub(super) limits: &'a Limits,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Checks<'a> {
+    pub(super) fn new(limits: &'a Limits) -> Self {
+        Self {
+            limits,
+            violations: Vec::new(),
+        }
+    }
+
+    pub(super) fn broken(&mut self, field: impl Into<String>, rule: impl Into<String>) {
+        self.violations.push(Violation {
+            field: field.into(),
+            rule: rule.into(),
+        });
+    }
+
+    /// What was read, if no rule is broken. A part that could not be read has
+    /// left a broken rule.
+    pub(super) fn finish<T>(self, read: Option<T>) -> Result<T, ApiError> {
+        match read {
+            Some(read) if self.violations.is_empty() => Ok(read),
+            _ => Err(ApiError::invalid(self.violations)),
+        }
+    }
+
+    pub(super) fn user_id(&mut self, field: &str, text: &str) -> Option<UserId> {
+        let most = self.limits.max_user_id_bytes;
+        if text.len() > most {
+            self.broken(field, format!("must be at most {most} bytes"));
+            return None;
+        }
+        UserId::parse(text)
+            .map_err(|error| self.broken(field, error.to_string()))
+            .ok()
+    }
+
+    /// An id that may be left out.
+    pub(super) fn optional_id(&mut self, field: &str, text: String) -> Option<String> {
+        let most = self.limits.max_id_bytes;
+        if text.len() > most {
+            self.broken(field, format!("must be at most {most} bytes"));
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    pub(super) fn content_id(&mut self, field: &str, text: String) -> ContentId {
+        if text.is_empty() {
+            self.broken(field, "must not be empty");
+        }
+        self.optional_id(field, text).unwrap_or_default().into()
+    }
+
+    pub(super) fn content_ids(
+        &mut self,
+        field: &str,
+        most: usize,
+        ids: Vec<String>,
+    ) -> Vec<ContentId> {
+        if !self.count(field, ids.len(), most) {
+            return Vec::new();
+        }
+        ids.into_iter()
+            .enumerate()
+            .map(|(index, id)| self.content_id(&format!("{field}[{index}]"), id))
+            .collect()
+    }
+
+    pub(super) fn count(&mut self, field: &str, count: usize, most: usize) -> bool {
+        if count > most {
+            self.broken(
+                field,
+                format!("must have at most {most} entries, has {count}"),
+            );
+        }
+        count <= most
+    }
+
+    pub(super) fn point(&mut self, field: &str, point: proto::GeoPoint) -> Option<GeoPoint> {
+        let read = GeoPoint::new(point.latitude, point.longitude);
+        if !(-90.0..=90.0).contains(&point.latitude) {
+            self.broken(format!("{field}.latitude"), "must be -90 to 90");
+        }
+        if !(-180.0..=180.0).contains(&point.longitude) {
+            self.broken(format!("{field}.longitude"), "must be -180 to 180");
+        }
+        read
+    }
+}

@@ -1,0 +1,155 @@
+//! `recsys.v1.RecommenderService`.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    error::ApiError,
+    limits::Limits,
+    parse::{self, Checks},
+    reply,
+};
+use crate::{
+    domain::ids::UserId,
+    engine::{Engine, EngineError},
+    proto::{self, recommender_service_server::RecommenderService},
+};
+
+/// The service over an engine.
+#[derive(Clone)]
+pub(super) struct Recommender {
+    pub(super) engine: Engine,
+    pub(super) limits: Arc<Limits>,
+}
+
+impl Recommender {
+    fn user(&self, text: &str) -> Result<UserId, ApiError> {
+        let mut checks = Checks::new(&self.limits);
+        let user = checks.user_id("user_id", text);
+        checks.finish(user)
+    }
+}
+
+#[tonic::async_trait]
+impl RecommenderService for Recommender {
+    async fn ingest_event(
+        &self,
+        request: Request<proto::IngestEventRequest>,
+    ) -> Result<Response<proto::IngestEventResponse>, Status> {
+        let event = request.into_inner().event;
+        let event = parse::event(event, "event", self.engine.now(), &self.limits)?;
+        let ingested = self.engine.ingest(event).await.map_err(ApiError::from)?;
+        Ok(Response::new(reply::ingested(ingested)))
+    }
+
+    async fn batch_ingest_events(
+        &self,
+        request: Request<proto::BatchIngestEventsRequest>,
+    ) -> Result<Response<proto::BatchIngestEventsResponse>, Status> {
+        let events = request.into_inner().events;
+        let mut checks = Checks::new(&self.limits);
+        checks.count("events", events.len(), self.limits.max_batch_events);
+        checks.finish(Some(()))?;
+
+        let now = self.engine.now();
+        let mut good = Vec::with_capacity(events.len());
+        let parsed: Vec<Result<(), ApiError>> = events
+            .into_iter()
+            .enumerate()
+            .map(|(index, event)| {
+                let field = format!("events[{index}]");
+                good.push(parse::event(Some(event), &field, now, &self.limits)?);
+                Ok(())
+            })
+            .collect();
+        let mut ingested = self
+            .engine
+            .ingest_batch(good)
+            .await
+            .map_err(ApiError::from)?
+            .into_iter();
+        let results = parsed
+            .into_iter()
+            .map(|parsed| {
+                parsed?;
+                // One event in, one result out: that is the engine's contract.
+                let result = ingested.next().unwrap_or(Err(EngineError::Panicked));
+                result.map_err(ApiError::from)
+            })
+            .map(|result| match result {
+                Ok(ingested) => proto::IngestResult {
+                    outcome: reply::outcome(ingested.outcome).into(),
+                    error: None,
+                },
+                Err(error) => proto::IngestResult {
+                    outcome: proto::IngestOutcome::Rejected.into(),
+                    error: Some(error.into_detail()),
+                },
+            })
+            .collect();
+        Ok(Response::new(proto::BatchIngestEventsResponse { results }))
+    }
+
+    async fn get_user_signals(
+        &self,
+        request: Request<proto::GetUserSignalsRequest>,
+    ) -> Result<Response<proto::GetUserSignalsResponse>, Status> {
+        let request = request.into_inner();
+        let user = self.user(&request.user_id)?;
+        let (signals, source) = self.engine.signals(&user).await.map_err(ApiError::from)?;
+        Ok(Response::new(proto::GetUserSignalsResponse {
+            signals: Some(reply::signals(&signals, request.include_vectors)),
+            source: reply::source(source).into(),
+        }))
+    }
+
+    async fn recommend(
+        &self,
+        request: Request<proto::RecommendRequest>,
+    ) -> Result<Response<proto::RecommendResponse>, Status> {
+        let request = request.into_inner();
+        let include_content = request.include_content;
+        let request = parse::recommend(
+            request,
+            &self.limits,
+            self.engine.default_limit(),
+            self.engine.canonicalizer(),
+        )?;
+        let list = self
+            .engine
+            .recommend(&request)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(reply::recommendation(list, include_content)))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<proto::DeleteUserRequest>,
+    ) -> Result<Response<proto::DeleteUserResponse>, Status> {
+        let user = self.user(&request.into_inner().user_id)?;
+        let deleted = self
+            .engine
+            .delete_user(&user)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(proto::DeleteUserResponse { deleted }))
+    }
+
+    async fn export_user(
+        &self,
+        request: Request<proto::ExportUserRequest>,
+    ) -> Result<Response<proto::ExportUserResponse>, Status> {
+        let user = self.user(&request.into_inner().user_id)?;
+        let export = self.engine.export(&user).await.map_err(ApiError::from)?;
+        Ok(Response::new(proto::ExportUserResponse {
+            events: export
+                .events
+                .iter()
+                .map(|stored| reply::event(&stored.event))
+                .collect(),
+            signals: Some(reply::signals(&export.signals, true)),
+        }))
+    }
+}
