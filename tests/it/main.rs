@@ -10,5 +10,15 @@
     reason = "tests fail by panicking, and say what they did"
 )]
 
+mod cli;
 mod conformance;
+mod contract_events;
+mod contract_items;
+mod contract_models;
+mod house;
+mod ingest;
+mod limits;
+mod operations;
+mod properties;
+mod recommend;
 mod support;

@@ -165,14 +165,20 @@ fn why(item: &RecommendedItem, titles: &HashMap<String, String>) -> String {
     reasons.join("; ")
 }
 
-pub(super) fn next_steps(address: &str, exit: bool) {
+pub(super) fn next_steps(address: &str, example: &str, exit: bool) {
     heading("5. Go on with grpcurl");
     let call = |data: &str, method: &str| {
         println!("grpcurl -plaintext -d '{data}' \\\n  {address} recsys.v1.{method}");
     };
     println!("grpcurl -plaintext {address} list");
+    // An id is any text: JSON and the shell each want their own quotes.
+    let id = serde_json::Value::from(example)
+        .to_string()
+        .replace('\'', r"'\''");
     call(
-        r#"{"event":{"user_id":"me","event_type":"CONTENT_VIEW_ENDED","content_id":"2001","dwell_seconds":60,"end_reason":"END_REASON_NEXT_BUTTON"}}"#,
+        &format!(
+            r#"{{"event":{{"user_id":"me","event_type":"CONTENT_VIEW_ENDED","content_id":{id},"dwell_seconds":60,"end_reason":"END_REASON_NEXT_BUTTON"}}}}"#
+        ),
         "RecommenderService/IngestEvent",
     );
     call(r#"{"user_id":"me"}"#, "RecommenderService/GetUserSignals");

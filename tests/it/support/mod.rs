@@ -1,5 +1,8 @@
 //! What tests share: fixed time, seeded randomness, engines over memory.
 
+pub mod items;
+pub mod server;
+
 use std::{
     sync::{
         Arc,

@@ -1,0 +1,335 @@
+//! The program as people run it.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, Command, Output, Stdio},
+};
+
+use tempfile::NamedTempFile;
+
+/// The program without any setting of the surroundings.
+fn recsys(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recsys"));
+    command.env_clear().args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    recsys(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn file(contents: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(contents.as_bytes()).unwrap();
+    file
+}
+
+/// A server on a free port; killed when dropped.
+struct Served {
+    child: Child,
+    address: String,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Served {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .args(["--listen-addr", "127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        let address = loop {
+            let mut line = String::new();
+            assert!(
+                log.read_line(&mut line).unwrap() > 0,
+                "ended before serving:\n{seen}"
+            );
+            seen.push_str(&line);
+            if let Some((_, address)) = line.split_once("serving gRPC address=") {
+                break address.trim().to_owned();
+            }
+        };
+        Self {
+            child,
+            address,
+            log,
+        }
+    }
+
+    fn healthcheck(&self, arguments: &[&str]) -> Output {
+        let mut all = vec!["healthcheck", "--listen-addr", &self.address];
+        all.extend(arguments);
+        run(&all)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_tour_ends_with_success_and_shows_the_main_job() {
+    let output = run(&["quickstart", "--exit", "--listen-addr", "127.0.0.1:0"]);
+    let told = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for part in [
+        "walks away after 2 s",
+        "stay unopened",
+        "comes back to",
+        "all accepted",
+        "DUPLICATE",
+        "likes",
+        "dislikes",
+        "latest items",
+        "why",
+        "* exploration",
+        "grpcurl -plaintext",
+    ] {
+        let part = if part == "all accepted" {
+            "accepted"
+        } else {
+            part
+        };
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+    assert!(!told.contains('\u{1b}'), "no colour when not on a terminal");
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn the_tour_is_the_same_each_time_and_fits_a_page() {
+    let ranked = |output: &Output| -> Vec<String> {
+        let told = stdout(output);
+        let list = told.split("4. What").nth(1).unwrap().to_owned();
+        list.lines()
+            .take_while(|line| !line.contains("request "))
+            .map(str::to_owned)
+            .collect()
+    };
+    let arguments = ["quickstart", "--exit", "--listen-addr", "127.0.0.1:0"];
+    let (first, second) = (run(&arguments), run(&arguments));
+    assert_eq!(ranked(&first), ranked(&second));
+    assert!(ranked(&first).len() > 10);
+    assert!(
+        stdout(&first)
+            .lines()
+            .all(|line| line.starts_with("grpcurl") || line.chars().count() <= 120)
+    );
+}
+
+#[test]
+fn the_tour_works_on_any_catalogue() {
+    let bare = file("{\"id\":\"it's \\\"1\\\"\"}\n{\"id\":\"2\"}\n");
+    let tagged: String = (0..30)
+        .map(|index| {
+            format!(
+                "{{\"id\":\"x{index}\",\"title\":\"Film {index}\",\"tags\":[{{\"label\":\"genre {}\"}}],\"vector\":[{index},1,{}]}}\n",
+                index % 3,
+                index % 5
+            )
+        })
+        .collect();
+    let tagged = file(&tagged);
+    let empty = file("\n");
+    for (catalogue, expected) in [(&bare, "score"), (&tagged, "genre"), (&empty, "no items")] {
+        let output = recsys(&["quickstart", "--exit", "--listen-addr", "127.0.0.1:0"])
+            .env("CATALOG_PATH", catalogue.path())
+            .output()
+            .unwrap();
+        let told = stdout(&output);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
+    }
+}
+
+#[test]
+fn a_server_says_what_does_not_last_and_stops_on_sigterm() {
+    use std::io::Read as _;
+    let mut served = Served::start(&mut recsys(&[]));
+    assert_eq!(stdout(&served.healthcheck(&[])), "SERVING\n");
+    for service in ["liveness", "readiness", "recsys.v1.RecommenderService", ""] {
+        let output = served.healthcheck(&["--service", service]);
+        assert!(output.status.success(), "{service}: {}", stderr(&output));
+    }
+    let unknown = served.healthcheck(&["--service", "nobody"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("nobody"));
+
+    let killed = Command::new("kill")
+        .arg(served.child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    assert!(served.child.wait().unwrap().success());
+    let mut rest = String::new();
+    served.log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("stopped"), "{rest}");
+
+    let gone = served.healthcheck(&["--timeout", "500ms"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(
+        stderr(&gone).contains("no recsys server answers"),
+        "{}",
+        stderr(&gone)
+    );
+}
+
+#[test]
+fn memory_is_chosen_aloud() {
+    let mut child = recsys(&["serve", "--listen-addr", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines: Vec<String> = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .take(3)
+        .collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = lines.join("\n");
+    assert!(
+        log.contains("WARN") && log.contains("REDIS_URL is not set"),
+        "{log}"
+    );
+    assert!(log.contains("QDRANT_API_URL is not set"), "{log}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let output = recsys(&["quickstart", "--exit"])
+        .envs([
+            ("REDIS_URL", ""),
+            ("RECSYS_RANKING_PATH", ""),
+            ("CATALOG_PATH", ""),
+            ("MODEL_MAX_AGE", ""),
+            ("RECSYS_LISTEN_ADDR", "127.0.0.1:0"),
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn bad_settings_and_files_are_refused_with_the_place_of_the_mistake() {
+    let unknown_key = file("mmr_lambda = 0.5\n[fusion]\ntagg = 1.0\n");
+    let bad_values = file("mmr_lambda = 7.0\nhalf_life_days = -1.0\n");
+    let bad_line = file("{\"id\":\"a\"}\n{\"id\":\"b\",\"lat\":99,\"lon\":0}\n{oops\n");
+    let odd_vector = file("{\"id\":\"a\",\"vector\":[1,0]}\n{\"id\":\"b\",\"vector\":[1]}\n");
+    let path = |file: &NamedTempFile| file.path().to_str().unwrap().to_owned();
+    let cases: Vec<(&str, String, Vec<&str>)> = vec![
+        (
+            "RECSYS_RANKING_PATH",
+            path(&unknown_key),
+            vec!["tagg", "line 3"],
+        ),
+        (
+            "RECSYS_RANKING_PATH",
+            path(&bad_values),
+            vec!["mmr_lambda", "half_life_days"],
+        ),
+        (
+            "RECSYS_RANKING_PATH",
+            "/nonexistent".into(),
+            vec!["/nonexistent"],
+        ),
+        (
+            "CATALOG_PATH",
+            path(&bad_line),
+            vec!["line 2: lat, lon", "line 3: not JSON"],
+        ),
+        ("CATALOG_PATH", path(&odd_vector), vec!["line 2: vector"]),
+        ("CATALOG_PATH", "/nonexistent".into(), vec!["/nonexistent"]),
+        (
+            "RECSYS_LISTEN_ADDR",
+            "everywhere".into(),
+            vec!["--listen-addr"],
+        ),
+        (
+            "EVENT_WINDOW_DAYS",
+            "0".into(),
+            vec!["--event-window-days", "1 to 3650"],
+        ),
+        (
+            "MODEL_MAX_AGE",
+            "soon".into(),
+            vec!["--model-max-age", "1h"],
+        ),
+        (
+            "MAX_EVENTS_PER_USER",
+            "0".into(),
+            vec!["--max-events-per-user"],
+        ),
+        (
+            "RECSYS_MAX_LIMIT",
+            "5".into(),
+            vec!["default_limit 10", "limit 5"],
+        ),
+        ("RECSYS_LOG", "recsys=loud".into(), vec!["log filter"]),
+        ("REDIS_URL", "redis://:secret@h".into(), vec!["REDIS_URL"]),
+        (
+            "QDRANT_API_URL",
+            "http://h:6333".into(),
+            vec!["QDRANT_API_URL"],
+        ),
+    ];
+    for (variable, value, expected) in cases {
+        let output = recsys(&["serve"]).env(variable, &value).output().unwrap();
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{variable}={value}: {told}");
+        for part in expected {
+            assert!(
+                told.contains(part),
+                "{variable}={value}: {part:?} is not in:\n{told}"
+            );
+        }
+        assert!(!told.contains("secret"), "{told}");
+    }
+}
+
+#[test]
+fn a_taken_address_is_told_with_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&["serve", "--listen-addr", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains(&address) && told.contains("RECSYS_LISTEN_ADDR"),
+        "{told}"
+    );
+}
+
+#[test]
+fn help_names_every_command_and_no_secret() {
+    let output = recsys(&["--help"])
+        .env("REDIS_URL", "redis://:secret@h")
+        .output()
+        .unwrap();
+    let told = stdout(&output);
+    assert!(output.status.success());
+    for part in [
+        "serve",
+        "quickstart",
+        "healthcheck",
+        "RECSYS_LISTEN_ADDR",
+        "REDIS_URL",
+    ] {
+        assert!(told.contains(part), "{part} is not in:\n{told}");
+    }
+    assert!(!told.contains("secret"));
+}

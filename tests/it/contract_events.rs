@@ -1,0 +1,330 @@
+//! The contract of `EventBuffer`, for every implementation of it.
+
+use std::{sync::Arc, time::Duration};
+
+use recsys::{
+    adapters::memory::{Budget, MemoryEventBuffer},
+    domain::{
+        event::{InteractionEvent, StoredEvent},
+        ids::UserId,
+        member,
+        time::Timestamp,
+    },
+    ports::{AppendOutcome, Clock, EventBuffer, StoreErrorKind, Version},
+};
+
+use crate::support::{DAY, TestClock, WINDOW};
+
+use AppendOutcome::{Accepted, Duplicate, OutsideWindow};
+
+/// A buffer of at most 10 events a user, with a way to move its time on.
+struct UnderTest {
+    name: &'static str,
+    buffer: Arc<dyn EventBuffer>,
+    clock: Arc<TestClock>,
+}
+
+const CAP: usize = 10;
+
+fn memory(budget: usize) -> UnderTest {
+    let clock = TestClock::at("2026-06-10T12:00:00Z");
+    let budget = Arc::new(Budget::new(budget));
+    UnderTest {
+        name: "memory",
+        buffer: Arc::new(MemoryEventBuffer::new(clock.clone(), WINDOW, CAP, budget)),
+        clock,
+    }
+}
+
+fn all() -> Vec<UnderTest> {
+    vec![memory(1 << 20)]
+}
+
+impl UnderTest {
+    fn event(&self, user: &str, ago: Duration, content_id: &str) -> StoredEvent {
+        self.event_with_id(user, ago, content_id, None)
+    }
+
+    fn event_with_id(
+        &self,
+        user: &str,
+        ago: Duration,
+        content_id: &str,
+        event_id: Option<&str>,
+    ) -> StoredEvent {
+        let time = self.clock.now().minus(ago);
+        member::encode(InteractionEvent {
+            content_id: Some(content_id.into()),
+            event_id: event_id.map(str::to_owned),
+            ..InteractionEvent::new(id(user), "T", time)
+        })
+        .unwrap()
+    }
+
+    async fn append(&self, user: &str, events: &[StoredEvent]) -> Vec<AppendOutcome> {
+        self.buffer
+            .append(&id(user), events)
+            .await
+            .unwrap()
+            .outcomes
+    }
+
+    async fn contents(&self, user: &str) -> Vec<String> {
+        let snapshot = self.buffer.read(&id(user)).await.unwrap();
+        let mut events: Vec<(Timestamp, String)> = snapshot
+            .events
+            .iter()
+            .map(|stored| {
+                let id = stored.event.content_id.as_ref().unwrap();
+                (stored.event.time, id.to_string())
+            })
+            .collect();
+        events.sort();
+        events.into_iter().map(|(_, id)| id).collect()
+    }
+
+    async fn version(&self, user: &str) -> Option<Version> {
+        self.buffer.version(&id(user)).await.unwrap()
+    }
+}
+
+fn id(user: &str) -> UserId {
+    UserId::parse(user).unwrap()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn what_is_appended_is_read_once_whatever_the_order_and_repetition() {
+    for test in all() {
+        let (old, new) = (
+            test.event("u", 2 * MINUTE, "old"),
+            test.event("u", MINUTE, "new"),
+        );
+        let outcomes = test
+            .append("u", &[new.clone(), old.clone(), new.clone()])
+            .await;
+        assert_eq!(outcomes, [Accepted, Accepted, Duplicate], "{}", test.name);
+        assert_eq!(test.append("u", &[old]).await, [Duplicate]);
+        assert_eq!(test.contents("u").await, ["old", "new"]);
+        assert!(test.contents("v").await.is_empty());
+        let appended = test.buffer.append(&id("u"), &[new]).await.unwrap();
+        assert_eq!(appended.buffered_events, 2);
+    }
+}
+
+#[tokio::test]
+async fn an_event_id_is_recognised_within_ten_minutes_either_way() {
+    for test in all() {
+        let base = 20 * MINUTE;
+        let at = |ago, content: &str| test.event_with_id("u", ago, content, Some("id"));
+        assert_eq!(test.append("u", &[at(base, "first")]).await, [Accepted]);
+        for (ago, outcome) in [
+            (base + 10 * MINUTE, Duplicate),
+            (base - 10 * MINUTE, Duplicate),
+            (base + 10 * MINUTE + Duration::from_micros(1), Accepted),
+            (base - 10 * MINUTE - Duration::from_micros(1), Accepted),
+        ] {
+            assert_eq!(
+                test.append("u", &[at(ago, "again")]).await,
+                [outcome],
+                "{ago:?}"
+            );
+        }
+        let other = test.event_with_id("u", base, "other", Some("id2"));
+        assert_eq!(test.append("u", &[other]).await, [Accepted]);
+        let same_call = [
+            test.event_with_id("v", base, "a", Some("x")),
+            test.event_with_id("v", base, "b", Some("x")),
+        ];
+        assert_eq!(test.append("v", &same_call).await, [Accepted, Duplicate]);
+    }
+}
+
+#[tokio::test]
+async fn the_window_is_30_days_to_the_microsecond() {
+    for test in all() {
+        let edge = test.event("u", WINDOW, "edge");
+        let old = test.event("u", WINDOW + Duration::from_micros(1), "old");
+        assert_eq!(test.append("u", &[old.clone()]).await, [OutsideWindow]);
+        assert_eq!(test.version("u").await, None, "nothing was stored");
+        assert_eq!(
+            test.append("u", &[edge, old]).await,
+            [Accepted, OutsideWindow]
+        );
+        test.clock.advance(Duration::from_micros(1));
+        assert!(
+            test.contents("u").await.is_empty(),
+            "reads ignore what is older"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_cap_keeps_the_newest_and_refuses_what_it_would_drop_at_once() {
+    for test in all() {
+        let minutes = |count: usize| MINUTE * u32::try_from(count).unwrap();
+        let events: Vec<StoredEvent> = (0..CAP)
+            .map(|index| test.event("u", minutes(10 + index), &format!("e{index}")))
+            .collect();
+        assert_eq!(test.append("u", &events).await, [Accepted; CAP]);
+        let older = test.event("u", minutes(60), "older");
+        assert_eq!(test.append("u", &[older.clone()]).await, [OutsideWindow]);
+        let newer = test.event("u", minutes(1), "newer");
+        assert_eq!(
+            test.append("u", &[newer, older]).await,
+            [Accepted, OutsideWindow]
+        );
+        let contents = test.contents("u").await;
+        assert_eq!(contents.len(), CAP);
+        assert_eq!(
+            (contents[0].as_str(), contents[CAP - 1].as_str()),
+            ("e8", "newer")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_the_expiry_and_rises_with_each_append_that_stores() {
+    for test in all() {
+        assert_eq!(test.version("u").await, None);
+        let first = test.event("u", MINUTE, "a");
+        test.append("u", &[first.clone()]).await;
+        let one = test.version("u").await.unwrap();
+        let expiry = test.clock.now().plus(WINDOW).as_millis();
+        assert_eq!(one, Version(u64::try_from(expiry).unwrap()));
+
+        test.append("u", &[first]).await;
+        assert_eq!(
+            test.version("u").await,
+            Some(one),
+            "a duplicate stores nothing"
+        );
+        test.append("u", &[test.event("u", MINUTE, "b")]).await;
+        assert_eq!(
+            test.version("u").await,
+            Some(Version(one.0 + 1)),
+            "within one millisecond"
+        );
+        test.clock.set(test.clock.now().minus(DAY));
+        test.append("u", &[test.event("u", MINUTE, "c")]).await;
+        assert_eq!(
+            test.version("u").await,
+            Some(Version(one.0 + 2)),
+            "the clock ran back"
+        );
+        test.clock.advance(2 * DAY);
+        test.append("u", &[test.event("u", MINUTE, "d")]).await;
+        assert!(test.version("u").await.unwrap().0 > one.0 + 80_000_000);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_buffer_goes_away_by_itself() {
+    for test in all() {
+        test.append("u", &[test.event("u", Duration::ZERO, "a")])
+            .await;
+        test.clock.advance(WINDOW - Duration::from_millis(1));
+        assert!(test.version("u").await.is_some());
+        test.clock.advance(Duration::from_millis(1));
+        assert_eq!(test.version("u").await, None);
+        assert_eq!(test.buffer.delete(&id("u")).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn deleting_gives_the_last_version_and_leaves_other_users_alone() {
+    for test in all() {
+        test.append("u", &[test.event("u", MINUTE, "a")]).await;
+        test.append("v", &[test.event("v", MINUTE, "b")]).await;
+        let version = test.version("u").await;
+        assert_eq!(test.buffer.delete(&id("u")).await.unwrap(), version);
+        assert_eq!(test.buffer.delete(&id("u")).await.unwrap(), None);
+        assert!(test.contents("u").await.is_empty());
+        assert_eq!(test.contents("v").await, ["b"]);
+    }
+}
+
+#[tokio::test]
+async fn appends_from_many_sides_all_arrive() {
+    for test in all() {
+        let mut writers = Vec::new();
+        for writer in 0..CAP {
+            let buffer = test.buffer.clone();
+            let event = test.event("u", MINUTE, &format!("w{writer}"));
+            writers.push(tokio::spawn(async move {
+                buffer.append(&id("u"), &[event]).await.unwrap();
+            }));
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        assert_eq!(test.contents("u").await.len(), CAP);
+    }
+}
+
+#[tokio::test]
+async fn a_full_store_says_so_and_has_room_again_when_users_expire() {
+    let test = memory(20_000);
+    let mut stored = 0;
+    let error = loop {
+        let user = format!("u{stored}");
+        match test
+            .buffer
+            .append(&id(&user), &[test.event(&user, MINUTE, "a")])
+            .await
+        {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), StoreErrorKind::Full);
+    assert!(stored > 5, "{stored} users fitted");
+    assert_eq!(test.contents("u0").await, ["a"], "nobody was pushed out");
+    let refused = format!("u{stored}");
+    assert!(test.contents(&refused).await.is_empty());
+
+    test.clock.advance(WINDOW);
+    for index in 0..stored {
+        let user = format!("new{index}");
+        assert_eq!(
+            test.append(&user, &[test.event(&user, MINUTE, "a")]).await,
+            [Accepted]
+        );
+    }
+}
+
+#[tokio::test]
+async fn room_is_given_back_by_everything_that_drops_events() {
+    let clock = TestClock::at("2026-06-10T12:00:00Z");
+    let budget = Arc::new(Budget::new(1 << 20));
+    let test = UnderTest {
+        name: "memory",
+        buffer: Arc::new(MemoryEventBuffer::new(
+            clock.clone(),
+            WINDOW,
+            CAP,
+            budget.clone(),
+        )),
+        clock,
+    };
+    for index in 0..50 {
+        let event = test.event("u", MINUTE, &index.to_string());
+        test.append(
+            "u",
+            &[event.clone(), event, test.event("u", 31 * DAY, "old")],
+        )
+        .await;
+    }
+    let full = budget.used();
+    assert!(full > 0);
+    test.append("u", &[test.event("u", Duration::ZERO, "50")])
+        .await;
+    assert!(budget.used() <= full + 10, "the cap keeps the use level");
+    test.buffer.delete(&id("u")).await.unwrap();
+    assert_eq!(budget.used(), 0);
+    test.append("v", &[test.event("v", MINUTE, "a")]).await;
+    test.clock.advance(WINDOW);
+    assert_eq!(test.version("v").await, None);
+    assert_eq!(budget.used(), 0);
+}

@@ -1,0 +1,382 @@
+//! The contract of `ItemStore`, for every implementation of it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use recsys::{
+    adapters::memory::MemoryItemStore,
+    domain::{
+        geo::{Circle, GeoPoint},
+        ids::ContentId,
+        item::Item,
+        restriction::Restriction,
+        tags::Canonicalizer,
+        vector::UnitVector,
+    },
+    ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder},
+};
+use serde_json::json;
+
+use crate::support::items::{half_circle, item};
+
+fn all() -> Vec<Arc<dyn ItemStore>> {
+    vec![Arc::new(MemoryItemStore::new(
+        Canonicalizer::default(),
+        64 << 20,
+    ))]
+}
+
+async fn filled(store: &dyn ItemStore, items: Vec<Item>) {
+    for stored in store.upsert(items).await.unwrap() {
+        stored.unwrap();
+    }
+}
+
+struct Ask {
+    order: SearchOrder,
+    restriction: Restriction,
+    exclude: HashSet<ContentId>,
+    offset: usize,
+    limit: usize,
+}
+
+impl Ask {
+    fn new(order: SearchOrder, limit: usize) -> Self {
+        Self {
+            order,
+            restriction: Restriction::default(),
+            exclude: HashSet::new(),
+            offset: 0,
+            limit,
+        }
+    }
+
+    async fn of(&self, store: &dyn ItemStore) -> Vec<String> {
+        let search = Search {
+            order: self.order.clone(),
+            restriction: &self.restriction,
+            exclude: &self.exclude,
+            offset: self.offset,
+            limit: self.limit,
+        };
+        let mut found = store.search(&[search]).await.unwrap();
+        assert_eq!(found.len(), 1, "one result for each search");
+        match found.remove(0) {
+            Found::Items(items) => items.iter().map(|item| item.id().to_string()).collect(),
+            Found::NoIndex => panic!("an index is missing"),
+        }
+    }
+}
+
+fn direction(x: f32, y: f32) -> UnitVector {
+    UnitVector::new(&[x, y]).unwrap()
+}
+
+#[tokio::test]
+async fn nearest_and_farthest_are_exact_and_leave_out_items_without_vector() {
+    for store in all() {
+        filled(&*store, half_circle(100)).await;
+        filled(&*store, vec![item("bare").build()]).await;
+        let nearest = Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 3);
+        assert_eq!(nearest.of(&*store).await, ["i000", "i001", "i002"]);
+        let farthest = Ask::new(SearchOrder::FarthestFrom(direction(1.0, 0.0)), 3);
+        assert_eq!(farthest.of(&*store).await, ["i099", "i098", "i097"]);
+        let every = Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 1_000);
+        assert_eq!(every.of(&*store).await.len(), 100);
+        let other_size = UnitVector::new(&[1.0, 0.0, 0.0]).unwrap();
+        assert!(
+            Ask::new(SearchOrder::NearestTo(other_size), 5)
+                .of(&*store)
+                .await
+                .is_empty()
+        );
+    }
+}
+
+#[tokio::test]
+async fn equals_come_by_id_and_pages_join_without_gap() {
+    for store in all() {
+        let same = |id: &str| item(id).vector(&[0.0, 1.0]).build();
+        filled(&*store, ["b", "a", "10", "9", "é", "B"].map(same).into()).await;
+        let mut ask = Ask::new(SearchOrder::NearestTo(direction(0.0, 1.0)), 10);
+        let order = ask.of(&*store).await;
+        assert_eq!(order, ["10", "9", "B", "a", "b", "é"]);
+        ask.limit = 2;
+        for offset in 0..7 {
+            ask.offset = offset;
+            let page = ask.of(&*store).await;
+            assert_eq!(
+                page,
+                order[offset.min(6)..(offset + 2).min(6)],
+                "at {offset}"
+            );
+        }
+        ask.limit = 0;
+        assert!(ask.of(&*store).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn tag_overlap_weighs_affinity_with_item_weight_in_canonical_form() {
+    for store in all() {
+        filled(
+            &*store,
+            vec![
+                item("half").tag("Theme", "Jazz", 0.5).build(),
+                item("full").tag("theme", "JAZZ", 1.0).build(),
+                item("both")
+                    .tag("theme", "jazz", 0.5)
+                    .tag("mood", "Très calme", 1.0)
+                    .build(),
+                item("none").tag("theme", "Rock", 1.0).build(),
+                item("zero").tag("theme", "jazz", 0.0).build(),
+            ],
+        )
+        .await;
+        let canonical = Canonicalizer::default();
+        let weights = vec![
+            (canonical.key("theme:jazz"), 1.0),
+            (canonical.key("mood:tres_calme"), 0.6),
+        ];
+        let found = Ask::new(SearchOrder::TagOverlap(weights), 10)
+            .of(&*store)
+            .await;
+        assert_eq!(found, ["both", "full", "half"]);
+    }
+}
+
+#[tokio::test]
+async fn the_closest_comes_first_and_the_nearest_of_several_places_counts() {
+    for store in all() {
+        filled(
+            &*store,
+            vec![
+                item("far").at(52.0, 5.0).build(),
+                item("two").at(60.0, 5.0).at(50.0, 5.0).build(),
+                item("mid").at(51.0, 5.0).build(),
+                item("nowhere").build(),
+            ],
+        )
+        .await;
+        let here = GeoPoint::new(50.0, 5.0).unwrap();
+        let found = Ask::new(SearchOrder::ClosestTo(here), 10).of(&*store).await;
+        assert_eq!(found, ["two", "mid", "far"]);
+    }
+}
+
+#[tokio::test]
+async fn a_sample_is_reproducible_uniform_and_without_repeats() {
+    for store in all() {
+        filled(&*store, half_circle(50)).await;
+        let sample = |seed| Ask::new(SearchOrder::Sample { seed }, 10);
+        let mut drawn = vec![0_u32; 50];
+        for seed in 0..1_000 {
+            let found = sample(seed).of(&*store).await;
+            assert_eq!(found.len(), 10);
+            assert_eq!(found.iter().collect::<HashSet<_>>().len(), 10);
+            for id in found {
+                drawn[id[1..].parse::<usize>().unwrap()] += 1;
+            }
+        }
+        // 200 expected each; the standard deviation is about 13.
+        assert!(
+            drawn.iter().all(|count| (130..270).contains(count)),
+            "{drawn:?}"
+        );
+        assert_eq!(sample(3).of(&*store).await, sample(3).of(&*store).await);
+        assert_ne!(sample(3).of(&*store).await, sample(4).of(&*store).await);
+        let whole = Ask::new(SearchOrder::Sample { seed: 3 }, 50)
+            .of(&*store)
+            .await;
+        assert_eq!(
+            whole[..10],
+            sample(3).of(&*store).await,
+            "a longer sample begins the same"
+        );
+    }
+}
+
+#[tokio::test]
+async fn exclusions_and_restrictions_hold_in_every_order() {
+    for store in all() {
+        let build = |id: &str, label: &str| {
+            item(id)
+                .vector(&[1.0, 0.0])
+                .tag("t", label, 1.0)
+                .at(50.0, 5.0)
+                .of_type("film")
+                .build()
+        };
+        filled(
+            &*store,
+            vec![build("a", "x"), build("b", "x"), build("c", "y")],
+        )
+        .await;
+        let canonical = Canonicalizer::default();
+        let point = GeoPoint::new(50.0, 5.0).unwrap();
+        let orders = [
+            SearchOrder::NearestTo(direction(1.0, 0.0)),
+            SearchOrder::FarthestFrom(direction(1.0, 0.0)),
+            SearchOrder::TagOverlap(vec![
+                (canonical.key("t:x"), 1.0),
+                (canonical.key("t:y"), 1.0),
+            ]),
+            SearchOrder::ClosestTo(point),
+            SearchOrder::Sample { seed: 1 },
+        ];
+        for order in orders {
+            let mut ask = Ask::new(order, 10);
+            assert_eq!(ask.of(&*store).await.len(), 3);
+            ask.exclude = HashSet::from(["a".into()]);
+            ask.restriction.label = Some("x".into());
+            assert_eq!(ask.of(&*store).await, ["b"], "{:?}", ask.order);
+            ask.restriction = Restriction {
+                must: vec![canonical.key("t:x")],
+                content_types: vec!["film".into()],
+                within: Some(Circle {
+                    center: point,
+                    radius_m: 1.0,
+                }),
+                ..Restriction::default()
+            };
+            assert_eq!(ask.of(&*store).await, ["b"]);
+            ask.restriction = Restriction {
+                must_not: vec![canonical.key("t:x")],
+                ..Restriction::default()
+            };
+            assert_eq!(ask.of(&*store).await, ["c"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
+    for store in all() {
+        let mut first = item("a")
+            .tag("t", "x", 1.0)
+            .vector(&[1.0, 0.0])
+            .at(50.0, 5.0)
+            .build();
+        first.attributes = json!({"shelf": 1, "old": true})
+            .as_object()
+            .unwrap()
+            .clone();
+        filled(&*store, vec![first]).await;
+        let mut second = item("a").build();
+        second.title = "new".into();
+        second.attributes = json!({"shelf": 2}).as_object().unwrap().clone();
+        filled(&*store, vec![second]).await;
+
+        let found = store.get(&["a".into(), "b".into()]).await.unwrap();
+        let stored = found[0].as_ref().unwrap().item();
+        assert_eq!(
+            (
+                stored.title.as_str(),
+                stored.tags.len(),
+                stored.locations.len()
+            ),
+            ("new", 0, 0)
+        );
+        assert!(stored.vector.is_none());
+        assert_eq!(json!(stored.attributes), json!({"old": true, "shelf": 2}));
+        assert!(found[1].is_none());
+        assert!(
+            Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 9)
+                .of(&*store)
+                .await
+                .is_empty()
+        );
+    }
+}
+
+#[tokio::test]
+async fn vectors_are_all_of_the_first_ones_size() {
+    for store in all() {
+        assert_eq!(store.vector_size(), None);
+        filled(&*store, vec![item("a").vector(&[3.0, 4.0]).build()]).await;
+        assert_eq!(store.vector_size(), Some(2));
+        let odd = item("b").vector(&[1.0, 0.0, 0.0]).build();
+        let refused = store.upsert(vec![odd, item("c").build()]).await.unwrap();
+        let expected = ItemRefusal::VectorSize {
+            expected: 2,
+            given: 3,
+        };
+        assert_eq!(refused, [Err(expected), Ok(())]);
+        assert!(store.get(&["b".into()]).await.unwrap()[0].is_none());
+        let a = store.get(&["a".into()]).await.unwrap()[0].clone().unwrap();
+        assert_eq!(
+            a.vector().unwrap().as_slice(),
+            [0.6, 0.8],
+            "held at length 1"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_item_is_gone_from_every_search() {
+    for store in all() {
+        filled(&*store, half_circle(5)).await;
+        let deleted = store
+            .delete(&["i001".into(), "i009".into(), "i001".into()])
+            .await
+            .unwrap();
+        assert_eq!(deleted, [true, false, false]);
+        let left = Ask::new(SearchOrder::Sample { seed: 1 }, 9)
+            .of(&*store)
+            .await;
+        assert_eq!(left.len(), 4);
+        assert!(!left.contains(&"i001".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_searches_is_answered_in_order() {
+    for store in all() {
+        filled(&*store, half_circle(10)).await;
+        let (open, nothing) = (Restriction::default(), HashSet::new());
+        let search = |order| Search {
+            order,
+            restriction: &open,
+            exclude: &nothing,
+            offset: 0,
+            limit: 1,
+        };
+        let found = store
+            .search(&[
+                search(SearchOrder::FarthestFrom(direction(1.0, 0.0))),
+                search(SearchOrder::NearestTo(direction(1.0, 0.0))),
+            ])
+            .await
+            .unwrap();
+        let firsts: Vec<String> = found
+            .iter()
+            .map(|found| match found {
+                Found::Items(items) => items[0].id().to_string(),
+                Found::NoIndex => panic!("an index is missing"),
+            })
+            .collect();
+        assert_eq!(firsts, ["i009", "i000"]);
+    }
+}
+
+#[tokio::test]
+async fn a_full_catalogue_refuses_and_stays_as_it_is() {
+    let store = MemoryItemStore::new(Canonicalizer::default(), 10_000);
+    let mut stored = 0;
+    let refusal = loop {
+        match store.put(item(&stored.to_string()).build()) {
+            Ok(()) => stored += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal, ItemRefusal::Full);
+    assert_eq!(store.len(), stored);
+    let mut grown = item("0").build();
+    grown.text = "x".repeat(10_000);
+    assert_eq!(store.put(grown), Err(ItemRefusal::Full));
+    assert!(
+        store.get(&["0".into()]).await.unwrap()[0].is_some(),
+        "the old one stays"
+    );
+    store.delete(&["0".into()]).await.unwrap();
+    store.put(item("new").build()).unwrap();
+}

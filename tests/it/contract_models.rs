@@ -1,0 +1,131 @@
+//! The contract of `ModelStore`, for every implementation of it.
+
+use std::{sync::Arc, time::Duration};
+
+use recsys::{
+    adapters::memory::{Budget, MemoryModelStore},
+    domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
+    ports::{Clock, ModelSlot, ModelStore, SaveOutcome, StoredModel, Version},
+};
+
+use crate::support::{DAY, TestClock};
+
+const TTL: Duration = Duration::from_secs(7 * 86_400);
+
+struct UnderTest {
+    store: Arc<dyn ModelStore>,
+    clock: Arc<TestClock>,
+}
+
+fn all() -> Vec<UnderTest> {
+    let clock = TestClock::at("2026-06-10T12:00:00Z");
+    let budget = Arc::new(Budget::new(1 << 20));
+    vec![UnderTest {
+        store: Arc::new(MemoryModelStore::new(clock.clone(), TTL, budget)),
+        clock,
+    }]
+}
+
+fn id(user: &str) -> UserId {
+    UserId::parse(user).unwrap()
+}
+
+fn model(version: u64, built_at: i64) -> StoredModel {
+    let mut signals = UserSignals::empty(id("u"));
+    signals.built_at = Some(Timestamp::from_micros(built_at));
+    signals.viewed = vec![format!("{version}/{built_at}").as_str().into()];
+    StoredModel {
+        version: Version(version),
+        ranking: 7,
+        signals: Arc::new(signals),
+    }
+}
+
+impl UnderTest {
+    async fn save(&self, model: &StoredModel) -> SaveOutcome {
+        self.store.save(&id("u"), model).await.unwrap()
+    }
+
+    async fn load(&self) -> ModelSlot {
+        self.store.load(&id("u")).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_saved_model_is_loaded_as_it_was() {
+    for test in all() {
+        assert_eq!(test.load().await, ModelSlot::Missing);
+        assert_eq!(test.save(&model(5, 1)).await, SaveOutcome::Saved);
+        assert_eq!(test.load().await, ModelSlot::Present(model(5, 1)));
+        assert_eq!(test.store.load(&id("v")).await.unwrap(), ModelSlot::Missing);
+    }
+}
+
+#[tokio::test]
+async fn an_older_model_never_replaces_a_newer_one() {
+    for test in all() {
+        test.save(&model(5, 10)).await;
+        for older in [model(4, 99), model(5, 9), model(5, 10)] {
+            assert_eq!(test.save(&older).await, SaveOutcome::Superseded);
+            assert_eq!(test.load().await, ModelSlot::Present(model(5, 10)));
+        }
+        for newer in [model(5, 11), model(6, 1), model(1 << 60, 0)] {
+            assert_eq!(test.save(&newer).await, SaveOutcome::Saved);
+            assert_eq!(test.load().await, ModelSlot::Present(newer));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_lives_for_its_time_after_each_save() {
+    for test in all() {
+        test.save(&model(1, 1)).await;
+        test.clock.advance(TTL - DAY);
+        test.save(&model(2, 2)).await;
+        test.clock.advance(TTL - Duration::from_millis(1));
+        assert_eq!(test.load().await, ModelSlot::Present(model(2, 2)));
+        test.clock.advance(Duration::from_millis(1));
+        assert_eq!(test.load().await, ModelSlot::Missing);
+        assert_eq!(test.save(&model(1, 1)).await, SaveOutcome::Saved);
+    }
+}
+
+#[tokio::test]
+async fn an_erased_user_cannot_be_brought_back_by_a_save_under_way() {
+    for test in all() {
+        test.save(&model(5, 10)).await;
+        assert!(test.store.erase(&id("u"), Some(Version(8))).await.unwrap());
+        assert_eq!(test.load().await, ModelSlot::Erased);
+        for under_way in [model(5, 99), model(8, 99)] {
+            assert_eq!(test.save(&under_way).await, SaveOutcome::Superseded);
+        }
+        assert_eq!(test.load().await, ModelSlot::Erased);
+        assert!(
+            !test.store.erase(&id("u"), None).await.unwrap(),
+            "nothing is left to erase"
+        );
+        assert_eq!(test.save(&model(8, 99)).await, SaveOutcome::Superseded);
+        assert_eq!(test.save(&model(20, 0)).await, SaveOutcome::Saved);
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_without_buffer_rises_above_the_model() {
+    for test in all() {
+        test.save(&model(5, 10)).await;
+        test.store.erase(&id("u"), None).await.unwrap();
+        assert_eq!(test.save(&model(5, 99)).await, SaveOutcome::Superseded);
+    }
+}
+
+#[tokio::test]
+async fn the_marker_of_an_erasure_goes_after_a_minute() {
+    for test in all() {
+        assert!(!test.store.erase(&id("u"), Some(Version(8))).await.unwrap());
+        test.clock.advance(Duration::from_secs(59));
+        assert_eq!(test.load().await, ModelSlot::Erased);
+        test.clock.advance(Duration::from_secs(1));
+        assert_eq!(test.load().await, ModelSlot::Missing);
+        assert!(test.clock.now() > Timestamp::from_micros(0));
+    }
+}

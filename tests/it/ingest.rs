@@ -1,0 +1,458 @@
+//! Events in, models out, over the wire.
+
+use recsys::{
+    domain::ranking_config::RankingConfig,
+    proto::{self, IngestOutcome, InteractionEvent, SignalsSource},
+};
+
+use crate::support::{
+    DAY,
+    items::{half_circle, item},
+    server::{TestServer, disliked, event, liked, text_answer},
+};
+
+/// 2026-06-10T12:00:00Z, where the test servers' clock stands.
+const NOW: i64 = 1_781_092_800;
+
+fn at(seconds: i64, event: InteractionEvent) -> InteractionEvent {
+    InteractionEvent {
+        event_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        ..event
+    }
+}
+
+fn named(id: &str, event: InteractionEvent) -> InteractionEvent {
+    InteractionEvent {
+        event_id: id.to_owned(),
+        ..event
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledged_event_is_in_the_next_model() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let reply = server.ingest(liked("u", "i003")).await.unwrap();
+    assert_eq!(reply.outcome(), IngestOutcome::Accepted);
+    assert_eq!(reply.buffered_events, 1);
+
+    let (signals, source) = server.signals("u").await;
+    assert_eq!(source, SignalsSource::Materialized);
+    assert_eq!(signals.viewed, ["i003"]);
+    assert_eq!(signals.tag_affinity["theme:sixth 1"], 1.0);
+    assert_eq!(signals.taste_vector.len(), 2);
+    assert_eq!(signals.built_at.unwrap().seconds, NOW);
+    assert!(!signals.is_cold && signals.event_count == 1);
+}
+
+#[tokio::test]
+async fn an_unknown_user_is_empty_and_no_error() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let (signals, source) = server.signals("nobody").await;
+    assert_eq!(source, SignalsSource::Empty);
+    assert!(signals.is_cold && signals.built_at.is_none());
+}
+
+#[tokio::test]
+async fn vectors_come_only_if_asked_for() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    server.ingest(liked("u", "i003")).await.unwrap();
+    let request = proto::GetUserSignalsRequest {
+        user_id: "u".into(),
+        include_vectors: false,
+    };
+    let reply = server
+        .recommender()
+        .get_user_signals(request)
+        .await
+        .unwrap();
+    let signals = reply.into_inner().signals.unwrap();
+    assert!(signals.taste_vector.is_empty() && signals.recency_vector.is_empty());
+}
+
+#[tokio::test]
+async fn a_redelivery_is_a_duplicate_by_bytes_or_by_event_id() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let first = at(NOW - 3_600, liked("u", "i003"));
+    assert_eq!(
+        server.ingest(first.clone()).await.unwrap().outcome(),
+        IngestOutcome::Accepted
+    );
+    assert_eq!(
+        server.ingest(first).await.unwrap().outcome(),
+        IngestOutcome::Duplicate
+    );
+
+    let first = at(NOW - 3_600, named("e1", liked("u", "i004")));
+    assert_eq!(
+        server.ingest(first).await.unwrap().outcome(),
+        IngestOutcome::Accepted
+    );
+    for (seconds, outcome) in [
+        (NOW - 3_600 + 600, IngestOutcome::Duplicate),
+        (NOW - 3_600 - 600, IngestOutcome::Duplicate),
+        (NOW - 3_600 + 601, IngestOutcome::Accepted),
+    ] {
+        let again = at(seconds, named("e1", disliked("u", "i005")));
+        assert_eq!(
+            server.ingest(again).await.unwrap().outcome(),
+            outcome,
+            "at {seconds}"
+        );
+    }
+    let (signals, _) = server.signals("u").await;
+    assert_eq!(signals.event_count, 3);
+    assert!(
+        signals.positives.contains_key("i004"),
+        "the first copy is kept"
+    );
+}
+
+#[tokio::test]
+async fn an_event_id_belongs_to_one_user() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    for user in ["a", "b"] {
+        let reply = server
+            .ingest(named("same", liked(user, "i001")))
+            .await
+            .unwrap();
+        assert_eq!(reply.outcome(), IngestOutcome::Accepted);
+    }
+}
+
+#[tokio::test]
+async fn an_event_older_than_the_window_is_answered_and_not_kept() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let days_30 = 30 * 86_400;
+    let old = at(NOW - days_30 - 1, liked("u", "i001"));
+    let reply = server.ingest(old).await.unwrap();
+    assert_eq!(reply.outcome(), IngestOutcome::OutsideWindow);
+    assert_eq!(reply.buffered_events, 0);
+    assert_eq!(server.signals("u").await.1, SignalsSource::Empty);
+    let edge = at(NOW - days_30, liked("u", "i001"));
+    assert_eq!(
+        server.ingest(edge).await.unwrap().outcome(),
+        IngestOutcome::Accepted
+    );
+}
+
+#[tokio::test]
+async fn one_bad_event_of_a_batch_never_fails_the_others() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let events = vec![
+        liked("a", "i001"),
+        liked("", "i002"),
+        liked("b", "i003"),
+        named("x", liked("a", "i004")),
+        named("x", liked("a", "i005")),
+        at(0, liked("b", "i006")),
+    ];
+    let batch = proto::BatchIngestEventsRequest { events };
+    let reply = server
+        .recommender()
+        .batch_ingest_events(batch)
+        .await
+        .unwrap()
+        .into_inner();
+    let outcomes: Vec<IngestOutcome> = reply
+        .results
+        .iter()
+        .map(|result| result.outcome())
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            IngestOutcome::Accepted,
+            IngestOutcome::Rejected,
+            IngestOutcome::Accepted,
+            IngestOutcome::Accepted,
+            IngestOutcome::Duplicate,
+            IngestOutcome::OutsideWindow,
+        ]
+    );
+    assert_eq!(
+        reply.results[1].error.as_ref().unwrap().field,
+        "events[1].user_id"
+    );
+    assert_eq!(server.signals("a").await.0.viewed, ["i001", "i004"]);
+    assert_eq!(server.signals("b").await.0.viewed, ["i003"]);
+}
+
+#[tokio::test]
+async fn odd_user_ids_are_ordinary_users_and_never_meet() {
+    let server = TestServer::with_items(half_circle(40)).await;
+    let users = [
+        "a:b",
+        "a",
+        "b",
+        "*",
+        "é 🎈",
+        "{x}",
+        "x",
+        "../x",
+        "evt:a",
+        "umodel:a",
+        "a ",
+        " a",
+        "A",
+        "[a]",
+        "a?",
+        "\\",
+        "\"",
+        "'; DROP",
+        "日本",
+        "e\u{301} 🎈",
+    ];
+    for (index, user) in users.iter().enumerate() {
+        server
+            .ingest(liked(user, &format!("i{index:03}")))
+            .await
+            .unwrap();
+    }
+    for (index, user) in users.iter().enumerate() {
+        let (signals, _) = server.signals(user).await;
+        assert_eq!(signals.user_id, *user);
+        assert_eq!(signals.viewed, [format!("i{index:03}")], "{user:?}");
+    }
+    let request = proto::DeleteUserRequest {
+        user_id: "*".into(),
+    };
+    server.recommender().delete_user(request).await.unwrap();
+    assert_eq!(server.signals("*").await.1, SignalsSource::Empty);
+    assert_eq!(server.signals("a").await.1, SignalsSource::Materialized);
+}
+
+#[tokio::test]
+async fn eight_writers_on_one_user_lose_nothing() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let mut writers = Vec::new();
+    for writer in 0..8 {
+        let mut client = server.recommender();
+        writers.push(tokio::spawn(async move {
+            for number in 0..50 {
+                let event = Some(named(&format!("{writer}-{number}"), liked("u", "i001")));
+                let request = proto::IngestEventRequest { event };
+                let reply = client.ingest_event(request).await.unwrap().into_inner();
+                assert_eq!(reply.outcome(), IngestOutcome::Accepted);
+                let request = proto::GetUserSignalsRequest {
+                    user_id: "u".into(),
+                    include_vectors: false,
+                };
+                let signals = client.get_user_signals(request).await.unwrap().into_inner();
+                assert!(signals.signals.unwrap().event_count >= reply.buffered_events);
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let (signals, source) = server.signals("u").await;
+    assert_eq!(
+        (signals.event_count, source),
+        (400, SignalsSource::Materialized)
+    );
+}
+
+#[tokio::test]
+async fn a_model_older_than_an_hour_takes_up_changes_of_the_catalogue() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    server.ingest(liked("u", "new")).await.unwrap();
+    assert!(server.signals("u").await.0.tag_affinity.is_empty());
+    let new = item("new")
+        .vector(&[1.0, 1.0])
+        .tag("theme", "Late", 1.0)
+        .build();
+    server.world.items.put(new).unwrap();
+    assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+
+    server.world.clock.advance(DAY / 24);
+    let (signals, source) = server.signals("u").await;
+    assert_eq!(source, SignalsSource::Rebuilt);
+    assert_eq!(signals.tag_affinity["theme:late"], 1.0);
+    assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+}
+
+#[tokio::test]
+async fn events_age_out_of_the_model_and_an_idle_user_is_forgotten() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    server
+        .ingest(at(NOW - 29 * 86_400, liked("u", "i001")))
+        .await
+        .unwrap();
+    server.ingest(liked("u", "i002")).await.unwrap();
+    server.world.clock.advance(2 * DAY);
+    let (signals, source) = server.signals("u").await;
+    assert_eq!(source, SignalsSource::Rebuilt);
+    assert_eq!(signals.viewed, ["i002"]);
+    server.world.clock.advance(40 * DAY);
+    assert_eq!(server.signals("u").await.1, SignalsSource::Empty);
+}
+
+#[tokio::test]
+async fn answers_seed_the_profile_as_the_ranking_file_maps_them() {
+    let config = RankingConfig::from_toml(
+        r#"
+        [[profile]]
+        questions = ["q:age", "age_group"]
+        field = "age"
+        facet = "person_who.age_group"
+        weight = 0.5
+        values = { "25_34" = "Age 25-34" }
+        [[profile]]
+        questions = ["likes"]
+        facet = "theme"
+        [[profile]]
+        questions = ["city"]
+        field = "city"
+        "#,
+    )
+    .unwrap();
+    let server = TestServer::with_config(half_circle(12), config).await;
+    let answer = |event_type: &str, seconds, question, text| {
+        let mut answered = at(seconds, event("u", event_type, ""));
+        answered.survey_answers = Some(text_answer(question, text));
+        answered
+    };
+    for event in [
+        answer("IDENTIFY", NOW - 50, "age_group", "25_34"),
+        answer("SURVEY_ANSWERED", NOW - 40, "likes", "Sixth 0"),
+        answer("SURVEY_SUBMITTED", NOW - 30, "likes", "Sixth 2"),
+        answer("SURVEY_SUBMITTED", NOW - 30, "city", "Utrecht"),
+        answer("SOMETHING_ELSE", NOW - 10, "likes", "Sixth 5"),
+        answer("IDENTIFY", NOW - 5, "likes", " "),
+    ] {
+        server.ingest(event).await.unwrap();
+    }
+    let (signals, _) = server.signals("u").await;
+    let affinity: Vec<_> = signals
+        .tag_affinity
+        .iter()
+        .map(|(tag, weight)| (tag.as_str(), *weight))
+        .collect();
+    assert_eq!(
+        affinity,
+        [
+            ("person_who.age_group:age 25-34", 0.5),
+            ("theme:sixth 2", 1.0)
+        ]
+    );
+    let demographics = signals.demographics.unwrap();
+    let names: Vec<&str> = demographics.fields.keys().map(String::as_str).collect();
+    assert_eq!(names, ["age", "city"]);
+    assert!(signals.is_cold);
+}
+
+#[tokio::test]
+async fn a_facet_listed_as_untasted_never_enters_the_tag_maps() {
+    let config = RankingConfig::from_toml("untasted_facets = ['Mood']").unwrap();
+    let tagged = |id: &str| {
+        item(id)
+            .tag("mood", "Gloomy", 1.0)
+            .tag("theme", "Rain", 0.5)
+            .build()
+    };
+    let server = TestServer::with_config(vec![tagged("a"), tagged("b")], config).await;
+    server.ingest(liked("u", "a")).await.unwrap();
+    server.ingest(disliked("u", "b")).await.unwrap();
+    let (signals, _) = server.signals("u").await;
+    assert_eq!(
+        signals.tag_affinity.into_keys().collect::<Vec<_>>(),
+        ["theme:rain"]
+    );
+    assert_eq!(
+        signals.tag_aversion.into_keys().collect::<Vec<_>>(),
+        ["theme:rain"]
+    );
+}
+
+#[tokio::test]
+async fn an_export_holds_all_and_an_erasure_leaves_nothing() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let sent = InteractionEvent {
+        event_id: "e".into(),
+        session_id: "s".into(),
+        request_id: "r".into(),
+        query_text: "q".into(),
+        clicked_id: "c".into(),
+        impressions: vec!["i005".into(), "i006".into()],
+        survey_answers: Some(text_answer("why", "because")),
+        ..at(NOW - 10, liked("u", "i001"))
+    };
+    server.ingest(sent.clone()).await.unwrap();
+    server
+        .ingest(at(NOW - 20, liked("u", "i002")))
+        .await
+        .unwrap();
+
+    let export = || async {
+        let request = proto::ExportUserRequest {
+            user_id: "u".into(),
+        };
+        server
+            .recommender()
+            .export_user(request)
+            .await
+            .unwrap()
+            .into_inner()
+    };
+    let held = export().await;
+    assert_eq!(held.events.len(), 2);
+    assert_eq!(
+        held.events[1], sent,
+        "events come back as they were sent, oldest first"
+    );
+    assert_eq!(held.signals.unwrap().taste_vector.len(), 2);
+
+    let delete = || async {
+        let request = proto::DeleteUserRequest {
+            user_id: "u".into(),
+        };
+        server
+            .recommender()
+            .delete_user(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .deleted
+    };
+    assert!(delete().await);
+    assert!(!delete().await, "nothing is left to delete");
+    let held = export().await;
+    assert!(held.events.is_empty() && held.signals.unwrap().viewed.is_empty());
+    assert_eq!(server.signals("u").await.1, SignalsSource::Empty);
+
+    server.ingest(liked("u", "i003")).await.unwrap();
+    let (signals, _) = server.signals("u").await;
+    assert_eq!(signals.viewed, ["i003"], "a forgotten user may come anew");
+}
+
+#[tokio::test]
+async fn erasing_while_events_stream_in_leaves_only_what_came_after() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    for round in 0..20 {
+        let user = format!("u{round}");
+        let mut writers = Vec::new();
+        for number in 0..8 {
+            let mut client = server.recommender();
+            let event = Some(named(&number.to_string(), liked(&user, "i001")));
+            writers.push(tokio::spawn(async move {
+                client
+                    .ingest_event(proto::IngestEventRequest { event })
+                    .await
+                    .unwrap();
+            }));
+        }
+        let request = proto::DeleteUserRequest {
+            user_id: user.clone(),
+        };
+        server
+            .recommender()
+            .delete_user(request.clone())
+            .await
+            .unwrap();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        server.recommender().delete_user(request).await.unwrap();
+        assert_eq!(server.signals(&user).await.1, SignalsSource::Empty);
+    }
+}

@@ -1,0 +1,494 @@
+//! What operators meet: health, reflection, deadlines, stopping, failures of
+//! a store.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use recsys::{
+    domain::{
+        event::StoredEvent,
+        ids::{ContentId, UserId},
+        item::{CatalogueItem, Item},
+        ranking_config::RankingConfig,
+    },
+    engine::{Engine, EngineSettings},
+    grpc::{LIVENESS, READINESS, ServerSettings},
+    ports::{
+        Appended, BufferSnapshot, EventBuffer, Found, ItemRefusal, ItemStore, ModelSlot,
+        ModelStore, SaveOutcome, Search, StoreError, StoreErrorKind, StoredModel, Version,
+    },
+    proto::{
+        self, IngestOutcome, SignalsSource, recommender_service_client::RecommenderServiceClient,
+    },
+};
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Request};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::{v1, v1alpha};
+use tonic_types::StatusExt as _;
+
+use crate::support::{
+    MemoryWorld,
+    items::half_circle,
+    server::{NOW, TestServer, liked, reason},
+};
+
+const SERVICES: [&str; 2] = ["recsys.v1.RecommenderService", "recsys.v1.CatalogService"];
+
+async fn health(server: &TestServer, service: &str) -> Result<ServingStatus, tonic::Status> {
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let reply = HealthClient::new(server.channel.clone())
+        .check(request)
+        .await?;
+    Ok(reply.into_inner().status())
+}
+
+#[tokio::test]
+async fn health_answers_by_every_name() {
+    let server = TestServer::with_items(half_circle(3)).await;
+    for name in ["", LIVENESS, READINESS, SERVICES[0], SERVICES[1]] {
+        assert_eq!(
+            health(&server, name).await.unwrap(),
+            ServingStatus::Serving,
+            "{name:?}"
+        );
+    }
+    assert_eq!(
+        health(&server, "nobody").await.unwrap_err().code(),
+        Code::NotFound
+    );
+}
+
+#[tokio::test]
+async fn a_drain_turns_readiness_off_and_leaves_liveness_on() {
+    let server = TestServer::with_items(half_circle(3)).await;
+    let mut watches = Vec::new();
+    for name in [READINESS, SERVICES[0], SERVICES[1], LIVENESS, ""] {
+        let request = HealthCheckRequest {
+            service: name.to_owned(),
+        };
+        let mut watch = HealthClient::new(server.channel.clone())
+            .watch(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let first = watch.next().await.unwrap().unwrap();
+        assert_eq!(first.status(), ServingStatus::Serving, "{name:?}");
+        watches.push((name, watch));
+    }
+    server.stop.cancel();
+    for (name, mut watch) in watches {
+        let drains = name != LIVENESS && !name.is_empty();
+        let next = tokio::time::timeout(Duration::from_secs(5), watch.next());
+        if drains {
+            let changed = next.await.unwrap().unwrap().unwrap();
+            assert_eq!(changed.status(), ServingStatus::NotServing, "{name:?}");
+        } else {
+            let told = tokio::time::timeout(Duration::from_millis(50), watch.next()).await;
+            assert!(told.is_err(), "{name:?} changed");
+        }
+    }
+    server.stopped().await.unwrap();
+}
+
+#[tokio::test]
+async fn reflection_lists_the_services_in_both_versions() {
+    let server = TestServer::with_items(half_circle(3)).await;
+    let mut names = Vec::new();
+    let ask = v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(
+            String::new(),
+        )),
+    };
+    let mut replies =
+        v1::server_reflection_client::ServerReflectionClient::new(server.channel.clone())
+            .server_reflection_info(tokio_stream::once(ask))
+            .await
+            .unwrap()
+            .into_inner();
+    if let Some(v1::server_reflection_response::MessageResponse::ListServicesResponse(list)) =
+        replies.next().await.unwrap().unwrap().message_response
+    {
+        names.push(
+            list.service
+                .into_iter()
+                .map(|service| service.name)
+                .collect::<Vec<_>>(),
+        );
+    }
+    let ask = v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            v1alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let mut replies =
+        v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel.clone())
+            .server_reflection_info(tokio_stream::once(ask))
+            .await
+            .unwrap()
+            .into_inner();
+    if let Some(v1alpha::server_reflection_response::MessageResponse::ListServicesResponse(list)) =
+        replies.next().await.unwrap().unwrap().message_response
+    {
+        names.push(
+            list.service
+                .into_iter()
+                .map(|service| service.name)
+                .collect(),
+        );
+    }
+    assert_eq!(names.len(), 2);
+    for names in names {
+        for service in SERVICES.into_iter().chain(["grpc.health.v1.Health"]) {
+            assert!(
+                names.iter().any(|name| name == service),
+                "{service} is not in {names:?}"
+            );
+        }
+    }
+}
+
+/// Stores that can be made slow or failing.
+struct Faulty {
+    world: MemoryWorld,
+    slow: AtomicBool,
+    down: AtomicBool,
+    models_down: AtomicBool,
+    items_down: AtomicBool,
+}
+
+impl Faulty {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            world: MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(20)),
+            slow: AtomicBool::new(false),
+            down: AtomicBool::new(false),
+            models_down: AtomicBool::new(false),
+            items_down: AtomicBool::new(false),
+        })
+    }
+
+    async fn serve(self: &Arc<Self>) -> TestServer {
+        let mut ports = self.world.ports.clone();
+        ports.events = self.clone();
+        ports.models = self.clone();
+        ports.items = self.clone();
+        let engine = Engine::new(ports, RankingConfig::default(), EngineSettings::default());
+        let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
+        let settings = ServerSettings {
+            request_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(5),
+        };
+        TestServer::serving(world, engine, settings).await
+    }
+
+    async fn state(&self) -> Result<(), StoreError> {
+        if self.slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        answer(&self.down)
+    }
+
+    fn models(&self) -> Result<(), StoreError> {
+        answer(&self.models_down)
+    }
+}
+
+fn answer(down: &AtomicBool) -> Result<(), StoreError> {
+    if down.load(Ordering::SeqCst) {
+        return Err(StoreError::new(
+            StoreErrorKind::Unavailable,
+            "connection refused by 10.1.2.3",
+        ));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl EventBuffer for Faulty {
+    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
+        self.state().await?;
+        self.world.ports.events.append(user, events).await
+    }
+    async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
+        answer(&self.down)?;
+        self.world.ports.events.read(user).await
+    }
+    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+        self.state().await?;
+        self.world.ports.events.version(user).await
+    }
+    async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+        self.state().await?;
+        self.world.ports.events.delete(user).await
+    }
+}
+
+#[async_trait]
+impl ModelStore for Faulty {
+    async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
+        self.models()?;
+        self.world.ports.models.load(user).await
+    }
+    async fn save(&self, user: &UserId, model: &StoredModel) -> Result<SaveOutcome, StoreError> {
+        self.models()?;
+        self.world.ports.models.save(user, model).await
+    }
+    async fn erase(&self, user: &UserId, buffer: Option<Version>) -> Result<bool, StoreError> {
+        self.models()?;
+        self.world.ports.models.erase(user, buffer).await
+    }
+}
+
+#[async_trait]
+impl ItemStore for Faulty {
+    async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
+        answer(&self.items_down)?;
+        self.world.ports.items.search(searches).await
+    }
+    async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
+        answer(&self.items_down)?;
+        self.world.ports.items.get(ids).await
+    }
+    async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
+        answer(&self.items_down)?;
+        self.world.ports.items.upsert(items).await
+    }
+    async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
+        answer(&self.items_down)?;
+        self.world.ports.items.delete(ids).await
+    }
+    fn vector_size(&self) -> Option<usize> {
+        self.world.ports.items.vector_size()
+    }
+}
+
+fn ingest_request(user: &str) -> proto::IngestEventRequest {
+    proto::IngestEventRequest {
+        event: Some(proto::InteractionEvent {
+            event_id: "once".into(),
+            ..liked(user, "i001")
+        }),
+    }
+}
+
+/// Ingests with a deadline that only the server keeps: tonic's own client
+/// would end the call itself.
+async fn ingest_within(server: &TestServer, user: &str, timeout: &str) -> tonic::Status {
+    let transport = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
+    let origin = format!("http://{}", server.address).parse().unwrap();
+    let mut client = RecommenderServiceClient::with_origin(transport, origin);
+    let mut request = Request::new(ingest_request(user));
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", timeout.parse().unwrap());
+    client.ingest_event(request).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_passed_deadline_is_told_as_such_and_an_append_begun_is_finished() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    stores.slow.store(true, Ordering::SeqCst);
+    let mut request = Request::new(ingest_request("u"));
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "60m".parse().unwrap());
+    let status = server
+        .recommender()
+        .ingest_event(request)
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
+
+    let status = ingest_within(&server, "v", "1n").await;
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+
+    // Stopping waits for what was begun.
+    server.stopped().await.unwrap();
+    let buffer = &stores.world.ports.events;
+    let held = buffer.read(&UserId::parse("u").unwrap()).await.unwrap();
+    assert_eq!(held.events.len(), 1);
+    let model = stores
+        .world
+        .ports
+        .models
+        .load(&UserId::parse("u").unwrap())
+        .await
+        .unwrap();
+    assert!(
+        matches!(model, ModelSlot::Present(_)),
+        "the refresh was finished, too"
+    );
+}
+
+#[tokio::test]
+async fn the_servers_own_time_limit_bounds_calls_without_deadline() {
+    let stores = Faulty::new();
+    let engine = Engine::new(
+        recsys::engine::Ports {
+            events: stores.clone(),
+            ..stores.world.ports.clone()
+        },
+        RankingConfig::default(),
+        EngineSettings::default(),
+    );
+    let settings = ServerSettings {
+        request_timeout: Duration::from_millis(50),
+        ..ServerSettings::default()
+    };
+    let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
+    let server = TestServer::serving(world, engine, settings).await;
+    stores.slow.store(true, Ordering::SeqCst);
+    let status = server
+        .recommender()
+        .ingest_event(ingest_request("u"))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn calls_under_way_are_finished_when_the_server_stops() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    stores.slow.store(true, Ordering::SeqCst);
+    let mut client = server.recommender();
+    let call = tokio::spawn(async move { client.ingest_event(ingest_request("u")).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.stopped().await.unwrap();
+    let reply = call.await.unwrap().unwrap().into_inner();
+    assert_eq!(reply.outcome(), IngestOutcome::Accepted);
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_unavailable_with_a_retry_hint_and_no_inner_text() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    stores.down.store(true, Ordering::SeqCst);
+    let status = server
+        .recommender()
+        .ingest_event(ingest_request("u"))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(reason(&status), "USER_STATE_UNAVAILABLE");
+    assert!(
+        status
+            .get_details_retry_info()
+            .unwrap()
+            .retry_delay
+            .is_some()
+    );
+    assert!(!format!("{status:?}").contains("10.1.2.3"), "{status:?}");
+
+    let batch = proto::BatchIngestEventsRequest {
+        events: vec![liked("u", "i001"), liked("", "i001")],
+    };
+    let reply = server
+        .recommender()
+        .batch_ingest_events(batch)
+        .await
+        .unwrap()
+        .into_inner();
+    let codes: Vec<i32> = reply
+        .results
+        .iter()
+        .map(|result| result.error.clone().unwrap().code)
+        .collect();
+    assert_eq!(
+        codes,
+        [Code::Unavailable as i32, Code::InvalidArgument as i32]
+    );
+
+    stores.down.store(false, Ordering::SeqCst);
+    server
+        .recommender()
+        .ingest_event(ingest_request("u"))
+        .await
+        .unwrap();
+    assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+}
+
+#[tokio::test]
+async fn without_the_users_state_recommend_is_cold_and_says_so() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    stores.down.store(true, Ordering::SeqCst);
+    let wanted = proto::RecommendRequest {
+        user_id: "u".into(),
+        ..Default::default()
+    };
+    let list = server.recommend(wanted.clone()).await.unwrap();
+    assert_eq!(list.items.len(), 10);
+    assert_eq!(list.strategy(), proto::RecommendStrategy::Cold);
+    assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
+
+    stores.items_down.store(true, Ordering::SeqCst);
+    let status = server.recommend(wanted).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unavailable, "CATALOG_UNAVAILABLE")
+    );
+}
+
+#[tokio::test]
+async fn an_event_is_acknowledged_even_if_its_refresh_fails_and_the_next_read_has_it() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    stores.items_down.store(true, Ordering::SeqCst);
+    assert_eq!(
+        server.ingest(liked("u", "i001")).await.unwrap().outcome(),
+        IngestOutcome::Accepted
+    );
+    stores.items_down.store(false, Ordering::SeqCst);
+    let (signals, source) = server.signals("u").await;
+    assert_eq!((signals.viewed.len(), source), (1, SignalsSource::Rebuilt));
+
+    stores.models_down.store(true, Ordering::SeqCst);
+    assert_eq!(
+        server.ingest(liked("u", "i002")).await.unwrap().outcome(),
+        IngestOutcome::Accepted
+    );
+    stores.models_down.store(false, Ordering::SeqCst);
+    let (signals, source) = server.signals("u").await;
+    assert_eq!((signals.viewed.len(), source), (2, SignalsSource::Rebuilt));
+    assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+}
+
+#[tokio::test]
+async fn a_redelivery_repairs_a_model_whose_refresh_was_lost() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    stores.models_down.store(true, Ordering::SeqCst);
+    server
+        .recommender()
+        .ingest_event(ingest_request("u"))
+        .await
+        .unwrap();
+    stores.models_down.store(false, Ordering::SeqCst);
+    let again = server
+        .recommender()
+        .ingest_event(ingest_request("u"))
+        .await
+        .unwrap();
+    assert_eq!(again.into_inner().outcome(), IngestOutcome::Duplicate);
+    assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+}

@@ -1,0 +1,194 @@
+//! A server of the test's own, on a free port of the loopback.
+
+use std::net::SocketAddr;
+
+use recsys::{
+    domain::{item::Item, ranking_config::RankingConfig},
+    engine::Engine,
+    grpc::{self, ServeError, ServerSettings, limits::Limits},
+    proto::{
+        self, InteractionEvent, catalog_service_client::CatalogServiceClient,
+        recommender_service_client::RecommenderServiceClient,
+    },
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use super::MemoryWorld;
+
+/// The time at which test servers stand still.
+pub const NOW: &str = "2026-06-10T12:00:00Z";
+
+pub struct TestServer {
+    pub world: MemoryWorld,
+    pub address: SocketAddr,
+    pub stop: CancellationToken,
+    pub channel: Channel,
+    running: JoinHandle<Result<(), ServeError>>,
+}
+
+impl TestServer {
+    /// Serves these items from memory with the default ranking and limits.
+    pub async fn with_items(items: Vec<Item>) -> Self {
+        Self::with_config(items, RankingConfig::default()).await
+    }
+
+    pub async fn with_config(items: Vec<Item>, config: RankingConfig) -> Self {
+        let world = MemoryWorld::new(NOW, &config, items);
+        let engine = world.engine(config);
+        Self::serving(world, engine, ServerSettings::default()).await
+    }
+
+    pub async fn serving(world: MemoryWorld, engine: Engine, settings: ServerSettings) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(grpc::serve(
+            engine,
+            Limits::default(),
+            settings,
+            listener,
+            stop.clone(),
+        ));
+        Self {
+            world,
+            address,
+            stop,
+            channel: connect(address).await,
+            running,
+        }
+    }
+
+    pub fn recommender(&self) -> RecommenderServiceClient<Channel> {
+        RecommenderServiceClient::new(self.channel.clone())
+            .max_encoding_message_size(usize::MAX)
+            .max_decoding_message_size(usize::MAX)
+    }
+
+    pub fn catalog(&self) -> CatalogServiceClient<Channel> {
+        CatalogServiceClient::new(self.channel.clone())
+    }
+
+    /// Stops the server and waits for its end.
+    pub async fn stopped(self) -> Result<(), ServeError> {
+        self.stop.cancel();
+        self.running.await.unwrap()
+    }
+
+    pub async fn ingest(
+        &self,
+        event: InteractionEvent,
+    ) -> Result<proto::IngestEventResponse, Status> {
+        let request = proto::IngestEventRequest { event: Some(event) };
+        Ok(self.recommender().ingest_event(request).await?.into_inner())
+    }
+
+    pub async fn signals(&self, user: &str) -> (proto::UserSignals, proto::SignalsSource) {
+        let request = proto::GetUserSignalsRequest {
+            user_id: user.to_owned(),
+            include_vectors: true,
+        };
+        let reply = self.recommender().get_user_signals(request).await.unwrap();
+        let reply = reply.into_inner();
+        (reply.signals.clone().unwrap(), reply.source())
+    }
+
+    pub async fn recommend(
+        &self,
+        request: proto::RecommendRequest,
+    ) -> Result<proto::RecommendResponse, Status> {
+        Ok(self.recommender().recommend(request).await?.into_inner())
+    }
+}
+
+pub async fn connect(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// An event of a user at the servers' time, with an id.
+pub fn event(user: &str, event_type: &str, content_id: &str) -> InteractionEvent {
+    InteractionEvent {
+        user_id: user.to_owned(),
+        event_type: event_type.to_owned(),
+        content_id: content_id.to_owned(),
+        ..InteractionEvent::default()
+    }
+}
+
+/// A view that makes an item liked.
+pub fn liked(user: &str, content_id: &str) -> InteractionEvent {
+    InteractionEvent {
+        dwell_seconds: Some(60.0),
+        end_reason: proto::EndReason::NextButton.into(),
+        ..event(user, "CONTENT_VIEW_ENDED", content_id)
+    }
+}
+
+/// A view that makes an item disliked.
+pub fn disliked(user: &str, content_id: &str) -> InteractionEvent {
+    InteractionEvent {
+        dwell_seconds: Some(0.0),
+        end_reason: proto::EndReason::Abandon.into(),
+        survey_answers: Some(rating(1.0)),
+        ..event(user, "CONTENT_VIEW_ENDED", content_id)
+    }
+}
+
+pub fn rating(stars: f64) -> prost_types::Struct {
+    number_answer("rating", stars)
+}
+
+pub fn number_answer(question: &str, number: f64) -> prost_types::Struct {
+    let value = prost_types::Value {
+        kind: Some(prost_types::value::Kind::NumberValue(number)),
+    };
+    prost_types::Struct {
+        fields: [(question.to_owned(), value)].into(),
+    }
+}
+
+pub fn text_answer(question: &str, text: &str) -> prost_types::Struct {
+    let value = prost_types::Value {
+        kind: Some(prost_types::value::Kind::StringValue(text.to_owned())),
+    };
+    prost_types::Struct {
+        fields: [(question.to_owned(), value)].into(),
+    }
+}
+
+/// The fields that a refusal names.
+pub fn fields(status: &Status) -> Vec<String> {
+    status
+        .get_details_bad_request()
+        .map(|bad| {
+            bad.field_violations
+                .into_iter()
+                .map(|violation| violation.field)
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+/// The stable reason of a failure.
+pub fn reason(status: &Status) -> String {
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
+}
+
+pub fn ids(list: &proto::RecommendResponse) -> Vec<&str> {
+    list.items
+        .iter()
+        .map(|item| item.content_id.as_str())
+        .collect()
+}
