@@ -1,5 +1,5 @@
 //! The thin edge: parse, call the engine, convert. What a client may send is
-//! in [`limits`], what it is told of a failure in [`error`].
+//! in [`limits`], what it is told of a failure in `error.rs`.
 
 mod catalog;
 mod deadline;

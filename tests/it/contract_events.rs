@@ -146,7 +146,10 @@ async fn the_window_is_30_days_to_the_microsecond() {
     for test in all() {
         let edge = test.event("u", WINDOW, "edge");
         let old = test.event("u", WINDOW + Duration::from_micros(1), "old");
-        assert_eq!(test.append("u", &[old.clone()]).await, [OutsideWindow]);
+        assert_eq!(
+            test.append("u", std::slice::from_ref(&old)).await,
+            [OutsideWindow]
+        );
         assert_eq!(test.version("u").await, None, "nothing was stored");
         assert_eq!(
             test.append("u", &[edge, old]).await,
@@ -169,7 +172,10 @@ async fn the_cap_keeps_the_newest_and_refuses_what_it_would_drop_at_once() {
             .collect();
         assert_eq!(test.append("u", &events).await, [Accepted; CAP]);
         let older = test.event("u", minutes(60), "older");
-        assert_eq!(test.append("u", &[older.clone()]).await, [OutsideWindow]);
+        assert_eq!(
+            test.append("u", std::slice::from_ref(&older)).await,
+            [OutsideWindow]
+        );
         let newer = test.event("u", minutes(1), "newer");
         assert_eq!(
             test.append("u", &[newer, older]).await,
@@ -189,7 +195,7 @@ async fn a_version_is_the_expiry_and_rises_with_each_append_that_stores() {
     for test in all() {
         assert_eq!(test.version("u").await, None);
         let first = test.event("u", MINUTE, "a");
-        test.append("u", &[first.clone()]).await;
+        test.append("u", std::slice::from_ref(&first)).await;
         let one = test.version("u").await.unwrap();
         let expiry = test.clock.now().plus(WINDOW).as_millis();
         assert_eq!(one, Version(u64::try_from(expiry).unwrap()));
