@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::wkt::{proto_struct, proto_timestamp};
+use super::wkt::{optional_struct, proto_timestamp};
 use crate::{
     domain::{
         event::{EndReason, InteractionEvent},
@@ -80,7 +80,7 @@ pub(super) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::Us
             revisit_rate: behavior.revisit_rate,
             depth: behavior.depth,
         }),
-        demographics: Some(proto_struct(&signals.demographics)),
+        demographics: optional_struct(&signals.demographics),
         is_cold: signals.is_cold(),
         built_at: signals.built_at.map(proto_timestamp),
         event_count: count(signals.event_count),
@@ -113,7 +113,7 @@ pub(super) fn event(event: &InteractionEvent) -> proto::InteractionEvent {
         query_text: text(&event.query_text),
         clicked_id: text(&event.clicked_id),
         impressions: id_texts(&event.impressions),
-        survey_answers: Some(proto_struct(&event.survey_answers)),
+        survey_answers: optional_struct(&event.survey_answers),
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn item(item: &Item, include_vector: bool) -> proto::Item {
             Some(vector) if include_vector => vector.as_slice().to_vec(),
             _ => Vec::new(),
         },
-        attributes: Some(proto_struct(&item.attributes)),
+        attributes: optional_struct(&item.attributes),
         other_locations: places.collect(),
     }
 }

@@ -58,7 +58,7 @@ fn joined(name: &str, rest: &str) -> String {
     }
 }
 
-pub(super) fn proto_struct(object: &Map<String, Value>) -> Struct {
+fn proto_struct(object: &Map<String, Value>) -> Struct {
     Struct {
         fields: object
             .iter()
@@ -80,6 +80,11 @@ fn proto_value(value: &Value) -> ProtoValue {
             Value::Object(object) => Kind::StructValue(proto_struct(object)),
         }),
     }
+}
+
+/// Nothing for an empty object, which says nothing.
+pub(super) fn optional_struct(object: &Map<String, Value>) -> Option<Struct> {
+    (!object.is_empty()).then(|| proto_struct(object))
 }
 
 pub(super) fn proto_timestamp(time: Timestamp) -> ProtoTimestamp {

@@ -54,7 +54,9 @@ pub(super) fn welcome(catalogue: Option<&Path>) {
 }
 
 pub(super) fn story(day: &Day) {
-    heading(&format!("1. A day of {VISITOR}, whom nobody knows yet (times in UTC)"));
+    heading(&format!(
+        "1. A day of {VISITOR}, whom nobody knows yet (times in UTC)"
+    ));
     for step in &day.steps {
         println!("{DIM}{}{DIM:#}  {}", day.clock(step), step.told);
     }
