@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -168,6 +168,10 @@ struct Faulty {
     down: AtomicBool,
     models_down: AtomicBool,
     items_down: AtomicBool,
+    appends: AtomicUsize,
+    reads: AtomicUsize,
+    /// Reads of buffers wait until there were so many appends.
+    hold_reads_until: AtomicUsize,
 }
 
 impl Faulty {
@@ -178,6 +182,9 @@ impl Faulty {
             down: AtomicBool::new(false),
             models_down: AtomicBool::new(false),
             items_down: AtomicBool::new(false),
+            appends: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+            hold_reads_until: AtomicUsize::new(0),
         })
     }
 
@@ -221,10 +228,15 @@ fn answer(down: &AtomicBool) -> Result<(), StoreError> {
 impl EventBuffer for Faulty {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
         self.state().await?;
+        self.appends.fetch_add(1, Ordering::SeqCst);
         self.world.ports.events.append(user, events).await
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         answer(&self.down)?;
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        while self.appends.load(Ordering::SeqCst) < self.hold_reads_until.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         self.world.ports.events.read(user).await
     }
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
@@ -491,4 +503,56 @@ async fn a_redelivery_repairs_a_model_whose_refresh_was_lost() {
         .unwrap();
     assert_eq!(again.into_inner().outcome(), IngestOutcome::Duplicate);
     assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+}
+
+#[tokio::test]
+async fn a_batch_is_one_append_and_one_refresh_for_each_distinct_user() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    let events = (0..300)
+        .map(|index| proto::InteractionEvent {
+            event_id: index.to_string(),
+            ..liked(&format!("u{}", index % 50), "i001")
+        })
+        .collect();
+    let batch = proto::BatchIngestEventsRequest { events };
+    let reply = server
+        .recommender()
+        .batch_ingest_events(batch)
+        .await
+        .unwrap();
+    assert_eq!(reply.into_inner().results.len(), 300);
+    assert_eq!(stores.appends.load(Ordering::SeqCst), 50);
+    assert_eq!(stores.reads.load(Ordering::SeqCst), 50);
+}
+
+#[tokio::test]
+async fn appends_that_come_together_share_refreshes_and_each_is_in_the_model_it_waited_for() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    stores.hold_reads_until.store(40, Ordering::SeqCst);
+    let calls: Vec<_> = (0..40)
+        .map(|index| {
+            let mut client = server.recommender();
+            let event = Some(proto::InteractionEvent {
+                event_id: index.to_string(),
+                ..liked("u", "i001")
+            });
+            tokio::spawn(async move {
+                let request = proto::IngestEventRequest { event };
+                client.ingest_event(request).await.unwrap();
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    // One that was under way while the others appended, one for them all.
+    let reads = stores.reads.load(Ordering::SeqCst);
+    assert!(reads <= 2, "40 appends took {reads} refreshes");
+    let (signals, source) = server.signals("u").await;
+    assert_eq!(
+        (signals.event_count, source),
+        (40, SignalsSource::Materialized)
+    );
 }

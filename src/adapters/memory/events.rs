@@ -116,7 +116,9 @@ impl EventBuffer for MemoryEventBuffer {
         for dropped in buffer.events.drain(..expired.max(surplus)) {
             spare += event_bytes(&dropped);
             // An event that the cap drops at once was never taken.
-            if let Some(index) = events.iter().position(|event| *event == *dropped)
+            if let Some(index) = events
+                .iter()
+                .position(|event| event.member == dropped.member)
                 && outcomes[index] == AppendOutcome::Accepted
             {
                 outcomes[index] = AppendOutcome::OutsideWindow;
