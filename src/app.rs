@@ -12,9 +12,10 @@ use crate::{
             Budget, CatalogueFileError, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
             parse_catalogue, sample_catalogue,
         },
+        redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSetupError},
         system::{SystemClock, SystemRandomness},
     },
-    config::Settings,
+    config::{Secret, Settings},
     domain::{
         item::Item,
         ranking_config::{RankingConfig, RankingConfigError},
@@ -69,11 +70,11 @@ pub enum StartError {
         /// Why it was refused.
         source: ItemRefusal,
     },
+    /// Redis cannot be set up as configured.
+    #[error(transparent)]
+    Redis(#[from] RedisSetupError),
     /// A store is asked for that this version cannot use.
-    #[error(
-        "{setting} is set, but this version has only stores in memory; \
-         unset it to run without a store that lasts"
-    )]
+    #[error("{setting} is set, but this version keeps items only in memory; unset it")]
     NotSupported {
         /// The setting.
         setting: &'static str,
@@ -117,28 +118,11 @@ pub async fn listen(settings: &Settings) -> Result<TcpListener, StartError> {
 pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
     let config = ranking(settings)?;
     let clock = Arc::new(SystemClock);
-    let budget = Arc::new(Budget::new(settings.embedded_state_max_bytes));
-    let (events, models): (Arc<dyn EventBuffer>, Arc<dyn ModelStore>) = match &settings.redis_url {
-        Some(_) => {
-            return Err(StartError::NotSupported {
-                setting: "REDIS_URL",
-            });
-        }
+    let (events, models) = match &settings.redis_url {
+        Some(url) => redis_state(url, settings)?,
         None => {
             warn!("REDIS_URL is not set: users' state is in memory and ends with this process");
-            (
-                Arc::new(MemoryEventBuffer::new(
-                    clock.clone(),
-                    settings.event_window,
-                    settings.max_events_per_user,
-                    Arc::clone(&budget),
-                )),
-                Arc::new(MemoryModelStore::new(
-                    clock.clone(),
-                    settings.model_ttl,
-                    budget,
-                )),
-            )
+            memory_state(settings, clock.clone())
         }
     };
     let items: Arc<dyn ItemStore> = match &settings.qdrant_api_url {
@@ -204,6 +188,33 @@ fn ranking(settings: &Settings) -> Result<RankingConfig, StartError> {
         });
     }
     Ok(config)
+}
+
+type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
+
+fn redis_state(url: &Secret, settings: &Settings) -> Result<UserState, StartError> {
+    let pool = RedisPool::new(url.expose(), &settings.redis)?;
+    let prefix = &settings.redis.redis_key_prefix;
+    let events = RedisEventBuffer::new(
+        pool.clone(),
+        prefix,
+        settings.event_window,
+        settings.max_events_per_user,
+    );
+    let models = RedisModelStore::new(pool, prefix, settings.model_ttl);
+    Ok((Arc::new(events), Arc::new(models)))
+}
+
+fn memory_state(settings: &Settings, clock: Arc<SystemClock>) -> UserState {
+    let budget = Arc::new(Budget::new(settings.embedded_state_max_bytes));
+    let events = MemoryEventBuffer::new(
+        clock.clone(),
+        settings.event_window,
+        settings.max_events_per_user,
+        Arc::clone(&budget),
+    );
+    let models = MemoryModelStore::new(clock, settings.model_ttl, budget);
+    (Arc::new(events), Arc::new(models))
 }
 
 fn memory_catalogue(

@@ -3,11 +3,16 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{
+    ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 
-use crate::grpc::{ServerSettings, limits::Limits};
-
-const SECONDS_PER_DAY: u64 = 86_400;
+use crate::{
+    adapters::redis::RedisSettings,
+    grpc::{ServerSettings, limits::Limits},
+    parsers::{at_least_one, parse_address, parse_days, parse_duration},
+};
 
 /// An online recommender service: send it over gRPC what users do, ask it what
 /// each should see next, and why.
@@ -54,6 +59,7 @@ pub struct Settings {
         global = true,
         env = "RECSYS_LISTEN_ADDR",
         value_name = "ADDR",
+        value_parser = parse_address,
         default_value = "127.0.0.1:50051"
     )]
     pub listen_addr: SocketAddr,
@@ -112,6 +118,7 @@ pub struct Settings {
         global = true,
         env = "CATALOG_PATH",
         value_name = "FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
         help_heading = "Catalogue"
     )]
     pub catalog_path: Option<PathBuf>,
@@ -130,6 +137,9 @@ pub struct Settings {
           default_value_t = 1 << 30, help_heading = "Catalogue")]
     pub embedded_catalog_max_bytes: usize,
 
+    /// How to talk to Redis.
+    #[command(flatten)]
+    pub redis: RedisSettings,
     /// The server.
     #[command(flatten)]
     pub server: ServerSettings,
@@ -194,7 +204,15 @@ impl Cli {
             }
         });
         let mut matches: ArgMatches = command.try_get_matches_from(arguments)?;
-        Self::from_arg_matches_mut(&mut matches)
+        let mut cli = Self::from_arg_matches_mut(&mut matches)?;
+        let settings = &mut cli.settings;
+        for url in [&mut settings.redis_url, &mut settings.qdrant_api_url] {
+            url.take_if(|url| url.expose().is_empty());
+        }
+        for path in [&mut settings.ranking_path, &mut settings.catalog_path] {
+            path.take_if(|path| path.as_os_str().is_empty());
+        }
+        Ok(cli)
     }
 }
 
@@ -204,41 +222,11 @@ pub fn is_empty_variable(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
-/// Reads a time span such as `250ms`, `10s`, `5m` or `1h`, above 0.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| "give a number with a unit, such as 250ms, 10s, 5m or 1h".to_owned())?;
-    Duration::try_from(span)
-        .ok()
-        .filter(|span| !span.is_zero())
-        .ok_or_else(|| "must be above 0".to_owned())
-}
-
-fn parse_days(text: &str) -> Result<Duration, String> {
-    match text.parse::<u64>() {
-        Ok(days @ 1..=3_650) => Ok(Duration::from_secs(days * SECONDS_PER_DAY)),
-        _ => Err("must be a whole number of days, 1 to 3650".to_owned()),
-    }
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|count| *count >= 1)
-        .ok_or_else(|| "must be a whole number, at least 1".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::CommandFactory as _;
 
-    use super::{Cli, Command, parse_days, parse_duration};
+    use super::{Cli, Command};
 
     fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
         let arguments = ["recsys"].iter().chain(arguments).map(Into::into);
@@ -267,14 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn spans_need_a_unit_and_more_than_nothing() {
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3_600)));
-        for wrong in ["", "10", "0s", "-1s", "soon"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(parse_days("30"), Ok(Duration::from_secs(30 * 86_400)));
-        assert!(parse_days("0").is_err() && parse_days("1.5").is_err());
+    fn an_empty_flag_is_unset() {
+        let empty = ["--redis-url", "", "--qdrant-api-url=", "--catalog-path", ""];
+        let settings = read(&empty).unwrap().settings;
+        assert!(settings.redis_url.is_none() && settings.qdrant_api_url.is_none());
+        assert!(settings.catalog_path.is_none());
     }
 
     #[test]

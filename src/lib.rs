@@ -21,8 +21,8 @@
 //!   converts replies, maps errors once.
 //! * [`app`]: settings -> adapters -> engine -> server. The one place that
 //!   decides between memory and real stores.
-//! * [`config`], [`telemetry`], [`cli`]: settings, logs, and the commands
-//!   besides `serve`.
+//! * [`config`] (values read by [`parsers`]), [`telemetry`], [`cli`]: settings,
+//!   logs, and the commands besides `serve`.
 //!
 //! Arrows run one way; `tests/it/house.rs` reads the `use` lines and fails on
 //! one that runs back.
@@ -52,6 +52,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod grpc;
+pub mod parsers;
 pub mod ports;
 pub mod proto;
 pub mod telemetry;

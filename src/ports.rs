@@ -165,6 +165,12 @@ pub trait EventBuffer: Send + Sync {
     /// # Errors
     /// [`StoreError`]; then the buffer may or may not be gone.
     async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError>;
+
+    /// Asks whether the store answers.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it does not.
+    async fn check(&self) -> Result<(), StoreError>;
 }
 
 /// A user model with what is needed to tell whether it is current.
@@ -172,8 +178,9 @@ pub trait EventBuffer: Send + Sync {
 pub struct StoredModel {
     /// The version of the buffer that it was built from.
     pub version: Version,
-    /// Fingerprint of the ranking file that it was built under.
-    pub ranking: u64,
+    /// Fingerprint of the ranking file that it was built under; `None` if
+    /// another program built it.
+    pub ranking: Option<u64>,
     /// The model.
     pub signals: Arc<UserSignals>,
 }
@@ -217,6 +224,7 @@ pub trait ModelStore: Send + Sync {
     /// Removes a model and leaves, for 60 seconds, a marker without data whose
     /// version is above that of the model and above `buffer`, so that no save
     /// under way can bring the user back. Returns whether there was a model.
+    /// With neither a buffer nor anything at the model's place, nothing is left.
     ///
     /// # Errors
     /// [`StoreError`]; then the model may or may not be gone.
@@ -316,6 +324,12 @@ pub trait ItemStore: Send + Sync {
     /// # Errors
     /// [`StoreError`]; then any of them may be gone.
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError>;
+
+    /// Asks whether the store answers.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it does not.
+    async fn check(&self) -> Result<(), StoreError>;
 
     /// How many numbers the vectors have; `None` while there are none.
     fn vector_size(&self) -> Option<usize>;

@@ -113,13 +113,17 @@ fn spawn_server(
 struct Guide {
     recommender: RecommenderServiceClient<Channel>,
     catalog: CatalogServiceClient<Channel>,
+    max_limit: u32,
 }
 
 /// Returns an item to go on with; `None` if there is none.
 async fn tour(channel: Channel, settings: &Settings) -> Result<Option<String>, TourError> {
     let mut guide = Guide {
-        recommender: RecommenderServiceClient::new(channel.clone()),
-        catalog: CatalogServiceClient::new(channel),
+        // Lists with content can be large, and the server is our own.
+        recommender: RecommenderServiceClient::new(channel.clone())
+            .max_decoding_message_size(usize::MAX),
+        catalog: CatalogServiceClient::new(channel).max_decoding_message_size(usize::MAX),
+        max_limit: u32::try_from(settings.limits.max_limit).unwrap_or(u32::MAX),
     };
     print::welcome(settings.catalog_path.as_deref());
 
@@ -148,7 +152,7 @@ impl Guide {
     ) -> Result<RecommendResponse, TourError> {
         let request = RecommendRequest {
             user_id: VISITOR.to_owned(),
-            limit,
+            limit: limit.min(self.max_limit),
             filter: filter.unwrap_or_default().to_owned(),
             include_content: true,
             seed: Some(SEED),

@@ -25,8 +25,8 @@ pub struct InvalidLine(Vec<String>);
 /// # Errors
 /// [`InvalidLine`] names every field that is wrong.
 pub fn parse(line: &str) -> Result<Item, InvalidLine> {
-    let value: Value = serde_json::from_str(line)
-        .map_err(|error| InvalidLine(vec![format!("not JSON: {error}")]))?;
+    let value: Value =
+        serde_json::from_str(line).map_err(|error| InvalidLine(vec![not_json(&error)]))?;
     let Value::Object(object) = value else {
         return Err(InvalidLine(vec!["not a JSON object".to_owned()]));
     };
@@ -54,6 +54,13 @@ pub fn parse(line: &str) -> Result<Item, InvalidLine> {
     } else {
         Err(InvalidLine(fields.wrong))
     }
+}
+
+/// serde_json counts lines, too, but here there is one.
+fn not_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or(&text);
+    format!("not JSON: {what} (column {})", error.column())
 }
 
 struct Fields {
@@ -148,10 +155,19 @@ impl Fields {
         };
         let mut tags = Vec::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
-            let tag = tag(entry);
-            let rule = "must be {\"facet\": text, \"label\": text, \"weight\": number from 0}, \
-                        with a label and no colon in the facet";
-            tags.extend(self.need(&format!("tags[{index}]"), rule, tag));
+            let field = format!("tags[{index}]");
+            let rule = "must be {\"facet\": text, \"label\": text, \"weight\": number}";
+            let Some(tag) = self.need(&field, rule, tag(entry)) else {
+                continue;
+            };
+            for (name, rule) in tag.broken_rules() {
+                self.wrong.push(format!("{field}.{name}: {rule}"));
+            }
+            if tag.facet.len().max(tag.label.len()) > MAX_CONTENT_ID_BYTES {
+                self.wrong
+                    .push(format!("{field}: must be at most 512 bytes"));
+            }
+            tags.push(tag);
         }
         tags
     }
@@ -201,13 +217,11 @@ fn tag(entry: &Value) -> Option<Tag> {
         None | Some(Value::Null) => 1.0,
         Some(value) => value.as_f64()?,
     };
-    let tag = Tag {
+    Some(Tag {
         facet: text("facet")?,
         label: text("label")?,
         weight,
-    };
-    let fits = !tag.label.trim().is_empty() && !tag.facet.contains(':') && tag.weight >= 0.0;
-    fits.then_some(tag)
+    })
 }
 
 #[cfg(test)]
@@ -246,8 +260,8 @@ mod tests {
         for name in [
             "id:",
             "title:",
-            "tags[0]:",
-            "tags[1]:",
+            "tags[0].facet:",
+            "tags[1].label:",
             "vector:",
             "word_count:",
             "has_image:",

@@ -18,8 +18,31 @@ pub struct Tag {
     pub facet: String,
     /// The property.
     pub label: String,
-    /// How much of it, finite and at least 0.
+    /// How much of it, 0 to [`MAX_TAG_WEIGHT`].
     pub weight: f64,
+}
+
+/// Largest weight of a tag: sums over thousands of events stay finite.
+pub const MAX_TAG_WEIGHT: f64 = 1e6;
+
+impl Tag {
+    /// The rules that this tag breaks, by field. A facet without colon keeps
+    /// `facet:label` readable; a label that has no canonical form can never be
+    /// matched.
+    #[must_use]
+    pub fn broken_rules(&self) -> Vec<(&'static str, &'static str)> {
+        let mut broken = Vec::new();
+        if self.facet.contains(':') {
+            broken.push(("facet", "must hold no colon"));
+        }
+        if Canonicalizer::default().label(&self.label).is_empty() {
+            broken.push(("label", "must hold a letter, a digit or a symbol"));
+        }
+        if !(0.0..=MAX_TAG_WEIGHT).contains(&self.weight) {
+            broken.push(("weight", "must be 0 to 1000000"));
+        }
+        broken
+    }
 }
 
 /// A thing that can be recommended, as its catalogue describes it.

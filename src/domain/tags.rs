@@ -76,7 +76,8 @@ impl Canonicalizer {
         let mut label = plain_label(label);
         for (from, to) in &self.spellings {
             if label.contains(from.as_str()) {
-                label = label.replace(from.as_str(), to);
+                // A spelling replaced by nothing may leave a gap.
+                label = joined(label.replace(from.as_str(), to).chars());
             }
         }
         match self.aliases.get(&label) {
@@ -199,6 +200,8 @@ mod tests {
         assert_eq!(tables.label("Forced_Labour"), "slave labor");
         assert_eq!(tables.label("JOODS-LEVEN"), "jewish life");
         assert_eq!(tables.label("joods leven today"), "joods leven today");
+        let dropped = Canonicalizer::new(&table([("the", "")]), &table([]));
+        assert_eq!(dropped.label("The cat, the dog"), "cat, dog");
     }
 
     proptest! {

@@ -108,17 +108,20 @@ impl UserSignals {
     }
 
     /// The items that the user has met, each once: the viewed ones with the
-    /// latest first, then the others by id.
+    /// latest first, then those shown and ignored, the latest first (their
+    /// weights only fade), ties by id.
     pub fn seen(&self) -> impl Iterator<Item = &ContentId> {
-        self.recent_views.iter().chain(
-            self.negatives
-                .keys()
-                .chain(
-                    self.positives
-                        .keys()
-                        .filter(|id| !self.negatives.contains_key(*id)),
-                )
-                .filter(|id| self.viewed.binary_search(id).is_err()),
-        )
+        let mut others: Vec<(&ContentId, f64)> = self
+            .negatives
+            .iter()
+            .chain(self.positives.iter())
+            .filter(|(id, _)| self.viewed.binary_search(id).is_err())
+            .map(|(id, weight)| (id, *weight))
+            .collect();
+        others.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        others.dedup_by(|a, b| a.0 == b.0);
+        self.recent_views
+            .iter()
+            .chain(others.into_iter().map(|(id, _)| id))
     }
 }

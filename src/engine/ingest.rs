@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tokio::task::{JoinError, JoinSet};
-use tracing::warn;
+use tracing::debug;
 
 use super::{Engine, EngineError};
 use crate::{
@@ -95,11 +95,8 @@ impl Engine {
         } else {
             Ok(())
         };
-        if let Err(error) = refreshed {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "event stored, model not refreshed"
-            );
+        if refreshed.is_err() {
+            debug!("event stored, model not refreshed: the next read does it");
         }
         Ok(appended
             .outcomes

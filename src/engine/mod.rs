@@ -13,10 +13,11 @@ mod signals;
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
 
 use crate::{
     domain::{ids::ContentId, ranking_config::RankingConfig, signals::Items, tags::Canonicalizer},
-    ports::{Clock, EventBuffer, ItemStore, ModelStore, Randomness, StoreError},
+    ports::{Clock, EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
 };
 
 pub use ingest::Ingested;
@@ -78,6 +79,9 @@ pub enum EngineError {
         /// How.
         source: Arc<StoreError>,
     },
+    /// A check took too long.
+    #[error("no answer in time")]
+    TimedOut,
     /// A task of the engine panicked: a bug.
     #[error("a task panicked")]
     Panicked,
@@ -85,15 +89,24 @@ pub enum EngineError {
 
 impl EngineError {
     fn user_state(source: StoreError) -> Self {
-        Self::Store {
-            dependency: Dependency::UserState,
-            source: Arc::new(source),
-        }
+        Self::told(Dependency::UserState, source)
     }
 
     fn catalogue(source: StoreError) -> Self {
+        Self::told(Dependency::Catalogue, source)
+    }
+
+    /// Writes the whole chain to the log, here and nowhere else.
+    fn told(dependency: Dependency, source: StoreError) -> Self {
+        let cause = &source as &dyn std::error::Error;
+        match source.kind() {
+            StoreErrorKind::Unavailable | StoreErrorKind::Full => {
+                warn!(?dependency, error = cause, "store failed");
+            }
+            StoreErrorKind::Corrupt => error!(?dependency, error = cause, "store is corrupt"),
+        }
         Self::Store {
-            dependency: Dependency::Catalogue,
+            dependency,
             source: Arc::new(source),
         }
     }
@@ -150,6 +163,24 @@ impl Engine {
         self.inner.ports.clock.now()
     }
 
+    /// Asks whether the store of users' state answers.
+    ///
+    /// # Errors
+    /// [`EngineError`] if it does not.
+    pub async fn check_user_state(&self) -> Result<(), EngineError> {
+        let checked = self.inner.ports.events.check().await;
+        checked.map_err(EngineError::user_state)
+    }
+
+    /// Asks whether the catalogue answers.
+    ///
+    /// # Errors
+    /// [`EngineError`] if it does not.
+    pub async fn check_catalogue(&self) -> Result<(), EngineError> {
+        let checked = self.inner.ports.items.check().await;
+        checked.map_err(EngineError::catalogue)
+    }
+
     /// Waits until all work begun is done. New work may still begin.
     pub async fn finish(&self) {
         self.inner.tasks.close();
@@ -161,11 +192,10 @@ impl Engine {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, EngineError> {
-        self.inner
-            .tasks
-            .spawn(work)
-            .await
-            .map_err(|_| EngineError::Panicked)
+        self.inner.tasks.spawn(work).await.map_err(|failed| {
+            error!(error = &failed as &dyn std::error::Error, "task failed");
+            EngineError::Panicked
+        })
     }
 
     /// Reads items by id; those that do not exist are left out.

@@ -8,7 +8,7 @@ mod candidates;
 
 use std::{collections::HashSet, sync::Arc};
 
-use tracing::warn;
+use tracing::debug;
 
 use super::{Engine, EngineError, Source};
 use crate::{
@@ -109,11 +109,8 @@ impl Engine {
         let mut degraded = Vec::new();
         let (signals, signals_source) = match self.signals(&request.user).await {
             Ok(known) => known,
-            Err(error) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "recommending without user model"
-                );
+            Err(_) => {
+                debug!("recommending without user model");
                 degraded.push("user_model".to_owned());
                 let blank = UserSignals::empty(request.user.clone());
                 (Arc::new(blank), Source::Empty)
@@ -204,15 +201,22 @@ impl Engine {
 
         let plan = candidates::open(request, profile, draws, config, explores);
         let mut pool = self.gather(&plan, request, &unseen).await?;
-        if pool.items.is_empty() && !plan.is_sample() {
+        if plan.is_sample() {
+            pool.cold_start_fallback = true;
+            return Ok(pool);
+        }
+        let none_to_explore = pool.explorers.as_ref().is_some_and(Vec::is_empty);
+        if pool.items.len() < request.limit || none_to_explore {
             let sample = candidates::sample(request, draws, config);
             let gathered = self.gather(&sample, request, &unseen).await?;
-            pool.items = gathered.items;
-            pool.generators.extend(gathered.generators);
-            pool.degraded.extend(gathered.degraded);
-            pool.cold_start_fallback = true;
+            pool.cold_start_fallback = pool.items.is_empty();
+            let room = if pool.cold_start_fallback {
+                usize::MAX
+            } else {
+                request.limit
+            };
+            pool.top_up(gathered, room);
         }
-        pool.cold_start_fallback |= plan.is_sample();
         Ok(pool)
     }
 

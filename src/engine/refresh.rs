@@ -11,8 +11,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
-use tracing::warn;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::watch,
+};
 
 use super::{Engine, EngineError};
 use crate::{
@@ -112,17 +114,29 @@ impl Engine {
         };
         let log = EventLog::new(snapshot.events);
         let items = self.items(&signals::items_needed(&log)).await?;
-        let built = signals::build(user, &log, &items, snapshot.now, &self.inner.config);
+        let built = off_the_reactor(|| {
+            signals::build(user, &log, &items, snapshot.now, &self.inner.config)
+        });
         let model = StoredModel {
             version,
-            ranking: self.inner.fingerprint,
+            ranking: Some(self.inner.fingerprint),
             signals: Arc::new(built),
         };
         match self.inner.ports.models.save(user, &model).await {
             Ok(SaveOutcome::Saved | SaveOutcome::Superseded) => {}
             // The model is right all the same; the next read builds it again.
-            Err(error) => warn!(error = %error, "model not saved"),
+            Err(error) => drop(EngineError::user_state(error)),
         }
         Ok(Some(model))
+    }
+}
+
+/// Runs what may take long on this thread, while another one takes over its
+/// other tasks: a user with a very full buffer must not hold up the rest.
+fn off_the_reactor<T>(work: impl FnOnce() -> T) -> T {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }

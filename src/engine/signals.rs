@@ -9,7 +9,7 @@ use crate::{
         ids::UserId,
         user_signals::UserSignals,
     },
-    ports::{ModelSlot, StoredModel},
+    ports::{ModelSlot, StoredModel, Version},
 };
 
 /// Where a model came from.
@@ -48,12 +48,25 @@ impl Engine {
             ModelSlot::Present(_) | ModelSlot::Missing | ModelSlot::Erased => None,
         };
         let (model, source) = match (model, version) {
-            (Some(model), Some(version)) if model.version >= version && self.is_young(&model) => {
-                (Some(model), Source::Materialized)
+            (Some(model), Some(version)) if model.version >= version => {
+                if self.is_young(&model) {
+                    (Some(model), Source::Materialized)
+                } else {
+                    // Rebuilt for the catalogue's sake alone: without it, the
+                    // stored model still holds every event.
+                    match self.refresh(user).await {
+                        Ok(refreshed) => (refreshed, Source::Rebuilt),
+                        Err(_) => (Some(model), Source::Materialized),
+                    }
+                }
             }
             (_, Some(_)) => (self.refresh(user).await?, Source::Rebuilt),
-            // No buffer to rebuild from: what is there is all there is.
-            (model, None) => (model, Source::Materialized),
+            // No buffer to rebuild from: what is there is all there is, for as
+            // long as that buffer would have lived.
+            (model, None) => (
+                model.filter(|model| self.is_within_window(model)),
+                Source::Materialized,
+            ),
         };
         Ok(match model {
             Some(model) if !model.signals.is_blank() => (model.signals, source),
@@ -70,7 +83,19 @@ impl Engine {
             (Some(size), Some(vector)) => vector.size() == size,
             _ => true,
         };
-        model.ranking == self.inner.fingerprint && size_fits
+        // A model of another program names no ranking file: it is taken as it
+        // is, for as long as there is nothing newer to build from.
+        let ranked_alike = model
+            .ranking
+            .is_none_or(|ranking| ranking == self.inner.fingerprint);
+        ranked_alike && size_fits
+    }
+
+    /// A version is the time at which the buffer expires. A model of another
+    /// program has the lowest one, and only its own time to live.
+    fn is_within_window(&self, model: &StoredModel) -> bool {
+        let now = u64::try_from(self.now().as_millis()).unwrap_or_default();
+        model.version == Version(0) || model.version.0 > now
     }
 
     fn is_young(&self, model: &StoredModel) -> bool {

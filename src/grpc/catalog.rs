@@ -1,6 +1,6 @@
 //! `recsys.v1.CatalogService`.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tonic::{Request, Response, Status};
 
@@ -25,6 +25,17 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
+    /// Only upserts may be larger than other requests. The decoder has let this
+    /// one in, so it is answered here as the decoder would.
+    fn check_size(&self, request: &impl prost::Message) -> Result<(), Status> {
+        let (size, most) = (request.encoded_len(), self.limits.max_request_bytes);
+        if size > most {
+            let told = format!("message has {size} bytes, at most {most} are taken");
+            return Err(Status::out_of_range(told));
+        }
+        Ok(())
+    }
+
     fn ids(&self, given: Vec<String>) -> Result<Vec<ContentId>, ApiError> {
         let mut checks = Checks::new(&self.limits);
         let ids = checks.content_ids("content_ids", self.limits.max_catalog_items, given);
@@ -95,7 +106,11 @@ impl CatalogService for Catalog {
         &self,
         request: Request<proto::GetItemsRequest>,
     ) -> Result<Response<proto::GetItemsResponse>, Status> {
-        let ids = self.ids(request.into_inner().content_ids)?;
+        self.check_size(request.get_ref())?;
+        let mut ids = self.ids(request.into_inner().content_ids)?;
+        // Each item once: a short request must not ask for a huge reply.
+        let mut known = HashSet::new();
+        ids.retain(|id| known.insert(id.clone()));
         let found = self.engine.get_items(&ids).await.map_err(ApiError::from)?;
         let mut reply = proto::GetItemsResponse::default();
         for (id, item) in ids.iter().zip(found) {
@@ -111,6 +126,7 @@ impl CatalogService for Catalog {
         &self,
         request: Request<proto::DeleteItemsRequest>,
     ) -> Result<Response<proto::DeleteItemsResponse>, Status> {
+        self.check_size(request.get_ref())?;
         let ids = self.ids(request.into_inner().content_ids)?;
         let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let deleted = self

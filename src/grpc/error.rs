@@ -8,7 +8,7 @@ use std::{error::Error, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::{
     engine::{Dependency, EngineError},
@@ -19,6 +19,14 @@ use crate::{
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "recsys.v1";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Broken rules that are told. Details travel in headers, and some clients
+/// take no more than 8 KiB of those.
+const MAX_VIOLATIONS: usize = 16;
+/// Broken rules that the message lists.
+const MAX_IN_MESSAGE: usize = 6;
+/// Bytes of a field's path that are told: it can hold a name that came from
+/// the client.
+const MAX_FIELD_BYTES: usize = 120;
 
 /// A rule that a field breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +57,20 @@ impl ApiError {
     }
 
     /// Bad input: all rules that it breaks.
-    pub(super) fn invalid(violations: Vec<Violation>) -> Self {
-        let listed: Vec<String> = violations
+    pub(super) fn invalid(mut violations: Vec<Violation>) -> Self {
+        let all = violations.len();
+        violations.truncate(MAX_VIOLATIONS);
+        for violation in &mut violations {
+            cut(&mut violation.field, MAX_FIELD_BYTES);
+        }
+        let mut listed: Vec<String> = violations
             .iter()
+            .take(MAX_IN_MESSAGE)
             .map(|violation| format!("{} {}", violation.field, violation.rule))
             .collect();
+        if all > MAX_IN_MESSAGE {
+            listed.push(format!("and {} more", all - MAX_IN_MESSAGE));
+        }
         Self {
             violations,
             ..Self::new(Code::InvalidArgument, "INVALID_FIELD", listed.join("; "))
@@ -110,16 +127,23 @@ impl From<ApiError> for Status {
     }
 }
 
+/// Cuts a text to at most so many bytes, at a character.
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+}
+
+/// The cause is in the log already: the engine writes it where it happens.
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
-        let EngineError::Store { dependency, source } = &error else {
-            return Self::internal(&error);
+        let internal = || Self::new(Code::Internal, "INTERNAL", "internal error");
+        let (dependency, source) = match &error {
+            EngineError::Store { dependency, source } => (dependency, source),
+            EngineError::TimedOut | EngineError::Panicked => return internal(),
         };
-        let kind = source.kind();
-        if kind != StoreErrorKind::Corrupt {
-            warn!(error = &error as &dyn Error, "store failed");
-        }
-        match (kind, dependency) {
+        match (source.kind(), dependency) {
             (StoreErrorKind::Unavailable, Dependency::UserState) => Self::retryable(
                 Code::Unavailable,
                 "USER_STATE_UNAVAILABLE",
@@ -140,9 +164,7 @@ impl From<EngineError> for ApiError {
                 "CATALOG_FULL",
                 "the catalogue is full",
             ),
-            (StoreErrorKind::Corrupt, Dependency::UserState | Dependency::Catalogue) => {
-                Self::internal(&error)
-            }
+            (StoreErrorKind::Corrupt, Dependency::UserState | Dependency::Catalogue) => internal(),
         }
     }
 }
@@ -161,5 +183,35 @@ impl ApiError {
                 "the catalogue is full",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Code, Status};
+
+    use super::{ApiError, MAX_VIOLATIONS, Violation};
+
+    #[test]
+    fn a_flood_of_broken_rules_fits_into_the_headers_of_any_client() {
+        let violations = (0..10_000)
+            .map(|index| Violation {
+                field: format!("event.survey_answers.{}[{index}]", "é".repeat(10_000)),
+                rule: "must be a finite number".to_owned(),
+            })
+            .collect();
+        let error = ApiError::invalid(violations);
+        let detail = error.clone().into_detail();
+        assert_eq!(detail.violations.len(), MAX_VIOLATIONS);
+        let status = Status::from(error);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(
+            status.message().ends_with("and 9994 more"),
+            "{}",
+            status.message()
+        );
+        // In headers the details are in base 64 and the message is escaped.
+        let size = status.details().len() * 4 / 3 + 3 * status.message().len();
+        assert!(size < 8 << 10, "{size} bytes of headers");
     }
 }

@@ -1,10 +1,17 @@
 //! `grpc.health.v1`, by the names that clients and Kubernetes ask for.
 
-use tonic_health::{ServingStatus, server::HealthReporter};
+use std::{collections::HashMap, time::Duration};
 
-use crate::proto::{
-    catalog_service_server::SERVICE_NAME as CATALOG,
-    recommender_service_server::SERVICE_NAME as RECOMMENDER,
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tracing::{info, warn};
+
+use crate::{
+    engine::{Engine, EngineError},
+    proto::{
+        catalog_service_server::SERVICE_NAME as CATALOG,
+        recommender_service_server::SERVICE_NAME as RECOMMENDER,
+    },
 };
 
 /// SERVING while the process can answer; so is the empty name.
@@ -12,28 +19,140 @@ pub const LIVENESS: &str = "liveness";
 /// SERVING from when the dependencies first answered until the drain begins.
 pub const READINESS: &str = "readiness";
 
-/// What is reported at start: alive, but not ready.
-pub(super) async fn starting(reporter: &HealthReporter) {
-    for name in ["", LIVENESS] {
-        reporter
-            .set_service_status(name, ServingStatus::Serving)
-            .await;
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A dependency that does not answer in this time has failed the check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Failures in a row after which a dependency counts as down. One success
+/// brings it up again.
+const FAILURES_TO_GO_DOWN: u32 = 3;
+
+/// Watches what the services depend on, and reports it.
+pub(super) struct Monitor {
+    engine: Engine,
+    reporter: HealthReporter,
+    user_state: Dependency,
+    catalogue: Dependency,
+    was_ready: bool,
+    /// What was reported last, so that watchers hear of changes only.
+    reported: HashMap<&'static str, bool>,
+}
+
+struct Dependency {
+    name: &'static str,
+    up: bool,
+    failures: u32,
+}
+
+impl Dependency {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            up: false,
+            failures: 0,
+        }
     }
-    not_ready(reporter).await;
+
+    fn note(&mut self, checked: Result<(), EngineError>) {
+        match checked {
+            Ok(()) => {
+                self.failures = 0;
+                if !std::mem::replace(&mut self.up, true) {
+                    info!(dependency = self.name, "dependency answers");
+                }
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures == FAILURES_TO_GO_DOWN {
+                    self.up = false;
+                    warn!(
+                        dependency = self.name,
+                        error = &error as &dyn std::error::Error,
+                        "dependency does not answer"
+                    );
+                }
+            }
+        }
+    }
 }
 
-/// The dependencies answer.
-pub(super) async fn ready(reporter: &HealthReporter) {
-    set_ready(reporter, ServingStatus::Serving).await;
+fn status(serving: bool) -> ServingStatus {
+    if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    }
 }
 
-/// At start, and from when the drain begins.
-pub(super) async fn not_ready(reporter: &HealthReporter) {
-    set_ready(reporter, ServingStatus::NotServing).await;
+impl Monitor {
+    /// Reports the process alive, and nothing else ready yet.
+    pub(super) async fn start(engine: Engine, reporter: HealthReporter) -> Self {
+        for name in ["", LIVENESS] {
+            reporter
+                .set_service_status(name, ServingStatus::Serving)
+                .await;
+        }
+        not_ready(&reporter).await;
+        Self {
+            engine,
+            reporter,
+            user_state: Dependency::new("user state"),
+            catalogue: Dependency::new("catalogue"),
+            was_ready: false,
+            reported: HashMap::new(),
+        }
+    }
+
+    /// Asks each dependency once and reports what follows.
+    pub(super) async fn check(&mut self) {
+        let (user_state, catalogue) = tokio::join!(
+            in_time(self.engine.check_user_state()),
+            in_time(self.engine.check_catalogue()),
+        );
+        self.user_state.note(user_state);
+        self.catalogue.note(catalogue);
+        let all = self.user_state.up && self.catalogue.up;
+        self.was_ready |= all;
+        for (name, serving) in [
+            (RECOMMENDER, all),
+            (CATALOG, self.catalogue.up),
+            // Once ready, always ready: a store that goes away later leads to
+            // degraded answers and not to a service without endpoints.
+            (READINESS, self.was_ready),
+        ] {
+            if self.reported.insert(name, serving) != Some(serving) {
+                self.reporter
+                    .set_service_status(name, status(serving))
+                    .await;
+            }
+        }
+    }
+
+    /// Checks every second until the drain begins; then nothing is ready.
+    pub(super) async fn watch(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(CHECK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop
+            .run_until_cancelled(async {
+                ticks.tick().await;
+                self.check().await;
+            })
+            .await
+            .is_some()
+        {}
+        not_ready(&self.reporter).await;
+    }
 }
 
-async fn set_ready(reporter: &HealthReporter, status: ServingStatus) {
+async fn in_time(check: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {
+    tokio::time::timeout(CHECK_TIMEOUT, check)
+        .await
+        .unwrap_or(Err(EngineError::TimedOut))
+}
+
+async fn not_ready(reporter: &HealthReporter) {
     for name in [READINESS, RECOMMENDER, CATALOG] {
-        reporter.set_service_status(name, status).await;
+        reporter
+            .set_service_status(name, ServingStatus::NotServing)
+            .await;
     }
 }

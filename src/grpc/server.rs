@@ -8,7 +8,8 @@ use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{info, warn};
 
 use super::{
-    catalog::Catalog, deadline::DeadlineLayer, health, limits::Limits, recommender::Recommender,
+    catalog::Catalog, deadline::DeadlineLayer, health::Monitor, limits::Limits,
+    recommender::Recommender,
 };
 use crate::{
     engine::Engine,
@@ -21,6 +22,11 @@ use crate::{
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest that serving waits for the dependencies' first answer.
+const FIRST_CHECK: Duration = Duration::from_millis(500);
+/// Largest reply: 500 items of the largest size, or a full buffer of common
+/// events.
+const MAX_REPLY_BYTES: usize = 256 << 20;
 const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 
 /// What can be set of the server.
@@ -29,11 +35,11 @@ const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 pub struct ServerSettings {
     /// Longest that a call may take; a client's own deadline may be shorter
     #[arg(long, global = true, env = "RECSYS_REQUEST_TIMEOUT", value_name = "DURATION",
-          value_parser = crate::config::parse_duration, default_value = "10s")]
+          value_parser = crate::parsers::parse_duration, default_value = "10s")]
     pub request_timeout: Duration,
     /// Longest that calls under way may take to finish once the server stops
     #[arg(long, global = true, env = "RECSYS_DRAIN_TIMEOUT", value_name = "DURATION",
-          value_parser = crate::config::parse_duration, default_value = "10s")]
+          value_parser = crate::parsers::parse_duration, default_value = "10s")]
     pub drain_timeout: Duration,
 }
 
@@ -71,7 +77,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let limits = Arc::new(limits);
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    health::starting(&reporter).await;
+    let mut monitor = Monitor::start(engine.clone(), reporter).await;
 
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -85,13 +91,13 @@ pub async fn serve(
         limits: Arc::clone(&limits),
     })
     .max_decoding_message_size(limits.max_request_bytes)
-    .max_encoding_message_size(usize::MAX);
+    .max_encoding_message_size(MAX_REPLY_BYTES);
     let catalog = CatalogServiceServer::new(Catalog {
         engine: engine.clone(),
         limits: Arc::clone(&limits),
     })
     .max_decoding_message_size(limits.max_catalog_request_bytes)
-    .max_encoding_message_size(usize::MAX);
+    .max_encoding_message_size(MAX_REPLY_BYTES);
 
     let router = Server::builder()
         .max_concurrent_streams(Some(MAX_STREAMS_PER_CONNECTION))
@@ -109,29 +115,28 @@ pub async fn serve(
         .with_nodelay(Some(true))
         .with_keepalive(Some(TCP_KEEPALIVE));
 
-    health::ready(&reporter).await;
+    // Dependencies that answer at once are known before the first call.
+    let _ = tokio::time::timeout(FIRST_CHECK, monitor.check()).await;
     let draining = stop.clone();
     let drained = router.serve_with_incoming_shutdown(incoming, async move {
-        draining.cancelled().await;
-        health::not_ready(&reporter).await;
+        monitor.watch(draining).await;
         info!("stopping: finishing calls under way");
     });
     let too_long = async {
         stop.cancelled().await;
         tokio::time::sleep(settings.drain_timeout).await;
     };
+    let finished = async {
+        drained.await?;
+        engine.finish().await;
+        Ok::<(), ServeError>(())
+    };
     tokio::select! {
-        served = drained => served?,
+        finished = finished => finished?,
         () = too_long => warn!(
             drain_timeout_s = settings.drain_timeout.as_secs_f64(),
             "some calls did not finish in time"
         ),
-    }
-    if tokio::time::timeout(settings.drain_timeout, engine.finish())
-        .await
-        .is_err()
-    {
-        warn!("some refreshes did not finish in time; the next reads make up for them");
     }
     Ok(())
 }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use recsys::{
-    adapters::memory::{Budget, MemoryEventBuffer},
+    adapters::{
+        memory::{Budget, MemoryEventBuffer},
+        redis::RedisEventBuffer,
+    },
     domain::{
         event::{InteractionEvent, StoredEvent},
         ids::UserId,
@@ -13,7 +16,7 @@ use recsys::{
     ports::{AppendOutcome, Clock, EventBuffer, StoreErrorKind, Version},
 };
 
-use crate::support::{DAY, TestClock, WINDOW};
+use crate::support::{DAY, TestClock, WINDOW, redis};
 
 use AppendOutcome::{Accepted, Duplicate, OutsideWindow};
 
@@ -36,7 +39,27 @@ fn memory(budget: usize) -> UnderTest {
     }
 }
 
+fn redis() -> UnderTest {
+    let pool = redis::shared().pool();
+    UnderTest {
+        name: "redis",
+        buffer: Arc::new(RedisEventBuffer::new(
+            pool,
+            &redis::own_prefix(),
+            WINDOW,
+            CAP,
+        )),
+        clock: TestClock::real(),
+    }
+}
+
 fn all() -> Vec<UnderTest> {
+    vec![memory(1 << 20), redis()]
+}
+
+/// Those whose time the test can move; what only they can show is shown for
+/// Redis in `redis_state.rs`.
+fn with_movable_time() -> Vec<UnderTest> {
     vec![memory(1 << 20)]
 }
 
@@ -143,7 +166,7 @@ async fn an_event_id_is_recognised_within_ten_minutes_either_way() {
 
 #[tokio::test]
 async fn the_window_is_30_days_to_the_microsecond() {
-    for test in all() {
+    for test in with_movable_time() {
         let edge = test.event("u", WINDOW, "edge");
         let old = test.event("u", WINDOW + Duration::from_micros(1), "old");
         assert_eq!(
@@ -192,7 +215,7 @@ async fn the_cap_keeps_the_newest_and_refuses_what_it_would_drop_at_once() {
 
 #[tokio::test]
 async fn a_version_is_the_expiry_and_rises_with_each_append_that_stores() {
-    for test in all() {
+    for test in with_movable_time() {
         assert_eq!(test.version("u").await, None);
         let first = test.event("u", MINUTE, "a");
         test.append("u", std::slice::from_ref(&first)).await;
@@ -227,7 +250,7 @@ async fn a_version_is_the_expiry_and_rises_with_each_append_that_stores() {
 
 #[tokio::test]
 async fn an_idle_buffer_goes_away_by_itself() {
-    for test in all() {
+    for test in with_movable_time() {
         test.append("u", &[test.event("u", Duration::ZERO, "a")])
             .await;
         test.clock.advance(WINDOW - Duration::from_millis(1));
@@ -251,7 +274,7 @@ async fn deleting_gives_the_last_version_and_leaves_other_users_alone() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn appends_from_many_sides_all_arrive() {
     for test in all() {
         let mut writers = Vec::new();

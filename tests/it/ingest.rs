@@ -221,7 +221,7 @@ async fn odd_user_ids_are_ordinary_users_and_never_meet() {
     assert_eq!(server.signals("a").await.1, SignalsSource::Materialized);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn eight_writers_on_one_user_lose_nothing() {
     let server = TestServer::with_items(half_circle(12)).await;
     let mut writers = Vec::new();
@@ -425,7 +425,7 @@ async fn an_export_holds_all_and_an_erasure_leaves_nothing() {
     assert_eq!(signals.viewed, ["i003"], "a forgotten user may come anew");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn erasing_while_events_stream_in_leaves_only_what_came_after() {
     let server = TestServer::with_items(half_circle(12)).await;
     for round in 0..20 {

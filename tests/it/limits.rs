@@ -1,8 +1,13 @@
 //! What a client may send: at each limit it is taken, past it refused with
 //! the field's name, and then nothing has changed.
 
-use recsys::proto::{
-    self, GeoPoint, InteractionEvent, Item, RecommendRequest, SignalsSource, Tag, TagFilter,
+use std::time::Duration;
+
+use recsys::{
+    grpc::limits::Limits,
+    proto::{
+        self, GeoPoint, InteractionEvent, Item, RecommendRequest, SignalsSource, Tag, TagFilter,
+    },
 };
 use tonic::Code;
 
@@ -375,12 +380,15 @@ async fn a_message_over_4_mib_is_out_of_range_and_upserts_have_16() {
     assert_eq!(status.code(), Code::OutOfRange, "{status}");
     assert_eq!(server.signals("big").await.1, SignalsSource::Empty);
 
+    // Of 250,000 bytes each, as a single item may not be that large.
     let upsert = |bytes: usize| proto::UpsertItemsRequest {
-        items: vec![Item {
-            content_id: "big".into(),
-            text: "x".repeat(bytes),
-            ..Item::default()
-        }],
+        items: (0..bytes / 250_000)
+            .map(|index| Item {
+                content_id: format!("big{index}"),
+                text: "x".repeat(250_000),
+                ..Item::default()
+            })
+            .collect(),
     };
     let reply = server
         .catalog()
@@ -793,4 +801,184 @@ async fn a_catalogue_request_takes_500_items_and_refuses_501_whole() {
     };
     client.delete_items(most).await.unwrap();
     assert!(server.world.items.is_empty());
+}
+
+#[tokio::test]
+async fn a_message_of_exactly_4_mib_is_read_and_one_byte_more_is_not() {
+    use prost::Message as _;
+    let server = TestServer::with_items(half_circle(10)).await;
+    let request_of = |bytes: usize| {
+        let mut request = proto::IngestEventRequest {
+            event: Some(event("edge", "T", "i000")),
+        };
+        let text = |request: &mut proto::IngestEventRequest, length: usize| {
+            request.event.as_mut().unwrap().query_text = "x".repeat(length);
+        };
+        text(&mut request, bytes - 100);
+        let missing = bytes - request.encoded_len();
+        text(&mut request, bytes - 100 + missing);
+        assert_eq!(request.encoded_len(), bytes);
+        request
+    };
+    let mut client = server.recommender();
+    let most = client.ingest_event(request_of(4 << 20)).await.unwrap_err();
+    assert_eq!(
+        most.code(),
+        Code::InvalidArgument,
+        "read, and refused for its stored size"
+    );
+    let more = client
+        .ingest_event(request_of((4 << 20) + 1))
+        .await
+        .unwrap_err();
+    assert_eq!(more.code(), Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn a_stored_event_of_exactly_64_kib_is_taken_and_one_byte_more_is_not() {
+    let server = TestServer::with_items(half_circle(10)).await;
+    let of = |length: usize| {
+        let mut event = event("edge", "T", "i000");
+        event.query_text = "x".repeat(length);
+        event
+    };
+    let told = server.ingest(of(70_000)).await.unwrap_err();
+    let size: usize = told
+        .message()
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .unwrap();
+    let spare = (64 << 10) - (size - 70_000);
+    let reply = server.ingest(of(spare)).await.unwrap();
+    assert_eq!(reply.outcome(), proto::IngestOutcome::Accepted);
+    let status = server.ingest(of(spare + 1)).await.unwrap_err();
+    assert_eq!(fields(&status), ["event"]);
+}
+
+#[tokio::test]
+async fn lists_of_a_request_hold_at_their_edges() {
+    let server = TestServer::with_items(half_circle(10)).await;
+    let tag = TagFilter {
+        facet: "f".into(),
+        label: "l".into(),
+    };
+    let base = || RecommendRequest {
+        user_id: "u".into(),
+        ..RecommendRequest::default()
+    };
+    let of = |excluded: usize, tags: usize| RecommendRequest {
+        exclude_ids: vec!["x".into(); excluded],
+        must: vec![tag.clone(); tags],
+        must_not: vec![tag.clone(); tags],
+        content_types: vec!["t".into(); tags],
+        ..base()
+    };
+    server.recommend(of(10_000, 200)).await.unwrap();
+    let status = server.recommend(of(10_001, 201)).await.unwrap_err();
+    let mut named = fields(&status);
+    named.sort();
+    assert_eq!(named, ["content_types", "exclude_ids", "must", "must_not"]);
+}
+
+#[tokio::test]
+async fn limits_are_settings() {
+    let limits = Limits {
+        max_batch_events: 1,
+        max_user_id_bytes: 3,
+        max_limit: 20,
+        max_event_ahead: Duration::from_secs(1),
+        max_request_bytes: 1_000,
+        ..Limits::default()
+    };
+    let server = TestServer::with_limits(half_circle(10), limits).await;
+    assert_eq!(
+        fields(&server.ingest(event("four", "T", "")).await.unwrap_err()),
+        ["event.user_id"]
+    );
+    let mut ahead = event("u", "T", "");
+    ahead.event_time = time(NOW + 2);
+    assert_eq!(
+        fields(&server.ingest(ahead).await.unwrap_err()),
+        ["event.event_time"]
+    );
+    let mut large = event("u", "T", "");
+    large.query_text = "x".repeat(1_000);
+    let status = server.ingest(large).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+    let list = RecommendRequest {
+        user_id: "u".into(),
+        limit: 21,
+        ..RecommendRequest::default()
+    };
+    assert_eq!(
+        fields(&server.recommend(list).await.unwrap_err()),
+        ["limit"]
+    );
+    let two = proto::BatchIngestEventsRequest {
+        events: vec![event("u", "T", ""); 2],
+    };
+    let status = server
+        .recommender()
+        .batch_ingest_events(two)
+        .await
+        .unwrap_err();
+    assert_eq!(fields(&status), ["events"]);
+}
+
+#[tokio::test]
+async fn a_flood_of_broken_rules_keeps_its_code() {
+    let server = TestServer::with_items(half_circle(10)).await;
+    let mut flood = event("u", "T", "");
+    flood.impressions = vec![String::new(); 1_000];
+    let status = server.ingest(flood.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(fields(&status).len(), 16);
+    assert!(
+        status.message().ends_with("and 994 more"),
+        "{}",
+        status.message()
+    );
+
+    let batch = proto::BatchIngestEventsRequest {
+        events: vec![flood; 1_000],
+    };
+    let reply = server
+        .recommender()
+        .batch_ingest_events(batch)
+        .await
+        .unwrap()
+        .into_inner();
+    let size = prost::Message::encoded_len(&reply);
+    assert!(size < 4 << 20, "a reply of {size} bytes");
+}
+
+#[tokio::test]
+async fn a_short_request_cannot_ask_for_a_huge_reply() {
+    let server = TestServer::with_items(Vec::new()).await;
+    let of = |bytes: usize| proto::UpsertItemsRequest {
+        items: vec![Item {
+            content_id: "big".into(),
+            text: "x".repeat(bytes),
+            ..Item::default()
+        }],
+    };
+    let reply = server.catalog().upsert_items(of(256 << 10)).await.unwrap();
+    let error = reply.into_inner().results.remove(0).error.unwrap();
+    assert_eq!(error.field, "items[0]");
+    server.catalog().upsert_items(of(255 << 10)).await.unwrap();
+    let request = proto::GetItemsRequest {
+        content_ids: vec!["big".into(); 500],
+    };
+    let reply = server.catalog().get_items(request).await.unwrap();
+    assert_eq!(reply.into_inner().items.len(), 1, "each item once");
+
+    let ids = proto::GetItemsRequest {
+        content_ids: vec!["x".repeat(400); 12_000],
+    };
+    let status = server.catalog().get_items(ids).await.unwrap_err();
+    assert_eq!(
+        status.code(),
+        Code::OutOfRange,
+        "only upserts may be larger"
+    );
 }

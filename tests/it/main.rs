@@ -21,4 +21,5 @@ mod limits;
 mod operations;
 mod properties;
 mod recommend;
+mod redis_state;
 mod support;

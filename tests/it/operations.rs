@@ -22,7 +22,8 @@ use recsys::{
     grpc::{LIVENESS, READINESS, ServerSettings},
     ports::{
         Appended, BufferSnapshot, EventBuffer, Found, ItemRefusal, ItemStore, ModelSlot,
-        ModelStore, SaveOutcome, Search, StoreError, StoreErrorKind, StoredModel, Version,
+        ModelStore, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind, StoredModel,
+        Version,
     },
     proto::{
         self, IngestOutcome, SignalsSource, recommender_service_client::RecommenderServiceClient,
@@ -172,6 +173,14 @@ struct Faulty {
     reads: AtomicUsize,
     /// Reads of buffers wait until there were so many appends.
     hold_reads_until: AtomicUsize,
+    /// Saves of models wait until this is false.
+    hold_saves: AtomicBool,
+    saves_waiting: AtomicUsize,
+    /// How many calls reached the user state.
+    begun: AtomicUsize,
+    /// The one user whose events cannot be appended.
+    broken_user: &'static str,
+    no_index: AtomicBool,
 }
 
 impl Faulty {
@@ -185,6 +194,11 @@ impl Faulty {
             appends: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             hold_reads_until: AtomicUsize::new(0),
+            hold_saves: AtomicBool::new(false),
+            saves_waiting: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+            broken_user: "broken",
+            no_index: AtomicBool::new(false),
         })
     }
 
@@ -203,6 +217,7 @@ impl Faulty {
     }
 
     async fn state(&self) -> Result<(), StoreError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
         if self.slow.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
@@ -228,6 +243,9 @@ fn answer(down: &AtomicBool) -> Result<(), StoreError> {
 impl EventBuffer for Faulty {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
         self.state().await?;
+        if user.as_str() == self.broken_user {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "broken"));
+        }
         self.appends.fetch_add(1, Ordering::SeqCst);
         self.world.ports.events.append(user, events).await
     }
@@ -247,6 +265,9 @@ impl EventBuffer for Faulty {
         self.state().await?;
         self.world.ports.events.delete(user).await
     }
+    async fn check(&self) -> Result<(), StoreError> {
+        answer(&self.down)
+    }
 }
 
 #[async_trait]
@@ -257,6 +278,10 @@ impl ModelStore for Faulty {
     }
     async fn save(&self, user: &UserId, model: &StoredModel) -> Result<SaveOutcome, StoreError> {
         self.models()?;
+        self.saves_waiting.fetch_add(1, Ordering::SeqCst);
+        while self.hold_saves.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         self.world.ports.models.save(user, model).await
     }
     async fn erase(&self, user: &UserId, buffer: Option<Version>) -> Result<bool, StoreError> {
@@ -269,7 +294,19 @@ impl ModelStore for Faulty {
 impl ItemStore for Faulty {
     async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
         answer(&self.items_down)?;
-        self.world.ports.items.search(searches).await
+        let found = self.world.ports.items.search(searches).await?;
+        let lacking = self.no_index.load(Ordering::SeqCst);
+        Ok(searches
+            .iter()
+            .zip(found)
+            .map(|(search, found)| {
+                if lacking && matches!(search.order, SearchOrder::TagOverlap(_)) {
+                    Found::NoIndex
+                } else {
+                    found
+                }
+            })
+            .collect())
     }
     async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
         answer(&self.items_down)?;
@@ -282,6 +319,9 @@ impl ItemStore for Faulty {
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
         answer(&self.items_down)?;
         self.world.ports.items.delete(ids).await
+    }
+    async fn check(&self) -> Result<(), StoreError> {
+        answer(&self.items_down)
     }
     fn vector_size(&self) -> Option<usize> {
         self.world.ports.items.vector_size()
@@ -383,7 +423,9 @@ async fn calls_under_way_are_finished_when_the_server_stops() {
     stores.slow.store(true, Ordering::SeqCst);
     let mut client = server.recommender();
     let call = tokio::spawn(async move { client.ingest_event(ingest_request("u")).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while stores.begun.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     server.stopped().await.unwrap();
     let reply = call.await.unwrap().unwrap().into_inner();
     assert_eq!(reply.outcome(), IngestOutcome::Accepted);
@@ -526,7 +568,7 @@ async fn a_batch_is_one_append_and_one_refresh_for_each_distinct_user() {
     assert_eq!(stores.reads.load(Ordering::SeqCst), 50);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn appends_that_come_together_share_refreshes_and_each_is_in_the_model_it_waited_for() {
     let stores = Faulty::new();
     let server = stores.serve().await;
@@ -555,4 +597,110 @@ async fn appends_that_come_together_share_refreshes_and_each_is_in_the_model_it_
         (signals.event_count, source),
         (40, SignalsSource::Materialized)
     );
+}
+
+#[tokio::test]
+async fn a_refresh_under_way_cannot_bring_an_erased_user_back() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    stores.hold_saves.store(true, Ordering::SeqCst);
+    let mut client = server.recommender();
+    let ingest = tokio::spawn(async move { client.ingest_event(ingest_request("u")).await });
+    while stores.saves_waiting.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The refresh has read the event and built the model, and is about to save.
+    let request = proto::DeleteUserRequest {
+        user_id: "u".into(),
+    };
+    let deleted = server.recommender().delete_user(request).await.unwrap();
+    assert!(deleted.into_inner().deleted);
+    stores.hold_saves.store(false, Ordering::SeqCst);
+    ingest.await.unwrap().unwrap();
+
+    let user = UserId::parse("u").unwrap();
+    let slot = stores.world.ports.models.load(&user).await.unwrap();
+    assert_eq!(slot, ModelSlot::Erased);
+    assert_eq!(server.signals("u").await.1, SignalsSource::Empty);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_for_one_user_of_a_batch_fails_only_those_events() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    let batch = proto::BatchIngestEventsRequest {
+        events: vec![
+            liked("a", "i001"),
+            liked("broken", "i002"),
+            liked("b", "i003"),
+        ],
+    };
+    let reply = server
+        .recommender()
+        .batch_ingest_events(batch)
+        .await
+        .unwrap()
+        .into_inner();
+    let outcomes: Vec<IngestOutcome> = reply
+        .results
+        .iter()
+        .map(|result| result.outcome())
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            IngestOutcome::Accepted,
+            IngestOutcome::Rejected,
+            IngestOutcome::Accepted
+        ]
+    );
+    let error = reply.results[1].error.clone().unwrap();
+    assert_eq!(error.code, Code::Unavailable as i32);
+    assert!(error.field.is_empty());
+}
+
+#[tokio::test]
+async fn a_generator_without_its_index_is_named_and_the_list_goes_on() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    stores.no_index.store(true, Ordering::SeqCst);
+    let wanted = proto::RecommendRequest {
+        user_id: "u".into(),
+        ..Default::default()
+    };
+    let list = server.recommend(wanted).await.unwrap();
+    assert_eq!(list.items.len(), 10);
+    assert_eq!(list.diagnostics.unwrap().degraded, ["generator:tags"]);
+}
+
+#[tokio::test]
+async fn a_model_of_another_ranking_file_counts_as_missing() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    let other = RankingConfig {
+        half_life_days: 1.0,
+        ..RankingConfig::default()
+    };
+    let engine = Engine::new(stores.world.ports.clone(), other, EngineSettings::default());
+    let user = UserId::parse("u").unwrap();
+    let (_, source) = engine.signals(&user).await.unwrap();
+    assert_eq!(source, recsys::engine::Source::Rebuilt);
+}
+
+#[tokio::test]
+async fn an_old_model_is_better_than_none_while_the_catalogue_is_down() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    stores.world.clock.advance(Duration::from_secs(7_200));
+    stores.items_down.store(true, Ordering::SeqCst);
+    let (signals, source) = server.signals("u").await;
+    assert_eq!(
+        (signals.viewed.len(), source),
+        (1, SignalsSource::Materialized)
+    );
+    stores.items_down.store(false, Ordering::SeqCst);
+    assert_eq!(server.signals("u").await.1, SignalsSource::Rebuilt);
 }

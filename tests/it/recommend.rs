@@ -678,3 +678,48 @@ async fn the_score_is_the_sum_of_its_breakdown() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_warm_list_is_made_up_with_items_that_no_generator_can_find() {
+    let mut items: Vec<_> = (0..20)
+        .map(|index| item(&format!("bare{index:02}")).build())
+        .collect();
+    items.extend(half_circle(3));
+    let server = TestServer::with_items(items).await;
+    server.ingest(liked("u", "i000")).await.unwrap();
+    let list = server.recommend(request("u")).await.unwrap();
+    let diagnostics = list.diagnostics.clone().unwrap();
+    assert_eq!(list.items.len(), 10);
+    assert_eq!(list.strategy(), RecommendStrategy::Warm);
+    assert!(!diagnostics.cold_start_fallback);
+    assert_eq!(
+        diagnostics.exploration.unwrap().skipped(),
+        ExplorationSkip::Unspecified
+    );
+    assert!(ids(&list).contains(&"i001") && ids(&list).contains(&"i002"));
+}
+
+#[tokio::test]
+async fn the_heaviest_tags_leave_all_numbers_finite() {
+    let heavy = |id: &str| item(id).tag("f", "x", 1e6).vector(&[1.0, 0.0]).build();
+    let server = TestServer::with_items(
+        (0..30)
+            .map(|index| heavy(&format!("h{index:02}")))
+            .collect(),
+    )
+    .await;
+    for index in 0..10 {
+        server
+            .ingest(liked("u", &format!("h{index:02}")))
+            .await
+            .unwrap();
+    }
+    let (signals, _) = server.signals("u").await;
+    assert_eq!(signals.tag_affinity["f:x"], 1.0);
+    let list = server.recommend(request("u")).await.unwrap();
+    assert!(
+        list.items
+            .iter()
+            .all(|item| item.score.is_finite() && item.score <= 1.0)
+    );
+}

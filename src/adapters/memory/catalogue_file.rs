@@ -43,6 +43,7 @@ pub fn parse_catalogue(text: &str) -> Result<Vec<Item>, CatalogueFileError> {
     let mut bad = Vec::new();
     let mut known = HashMap::new();
     let mut vector_size = None;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         if line.trim().is_empty() {
@@ -117,6 +118,13 @@ mod tests {
             listing.contains("line 5: vector: has 1 numbers, the first one has 2"),
             "{listing}"
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_columns_are_told() {
+        assert_eq!(parse_catalogue("\u{feff}{\"id\":\"a\"}").unwrap().len(), 1);
+        let told = parse_catalogue("{oops").unwrap_err().to_string();
+        assert_eq!(told, "line 1: not JSON: key must be a string (column 2)");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    budget::Budget,
+    budget::{Budget, ENTRY_OVERHEAD_BYTES, json_bytes},
     shards::{Expires, Shards},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 /// Events of one id are the same event if their times are this close.
 const EVENT_ID_SPAN: Duration = Duration::from_secs(600);
-/// What an event takes besides its texts, which are held twice.
+/// What an event takes besides its texts.
 const EVENT_OVERHEAD_BYTES: usize = 400;
 
 /// Event buffers in this process's memory.
@@ -45,8 +45,25 @@ impl Buffer {
     }
 }
 
-fn event_bytes(event: &StoredEvent) -> usize {
-    EVENT_OVERHEAD_BYTES + 2 * event.member.len()
+/// What an event takes: its member, and what was read from it.
+fn event_bytes(stored: &StoredEvent) -> usize {
+    let event = &stored.event;
+    let texts = [
+        &event.event_id,
+        &event.session_id,
+        &event.request_id,
+        &event.query_text,
+        &event.clicked_id,
+    ];
+    let ids = event.content_id.iter().chain(&event.impressions);
+    EVENT_OVERHEAD_BYTES
+        + stored.member.len()
+        + event.event_type.len()
+        + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        + ids
+            .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len())
+            .sum::<usize>()
+        + json_bytes(&event.survey_answers)
 }
 
 impl MemoryEventBuffer {
@@ -72,29 +89,30 @@ impl MemoryEventBuffer {
         self.budget.give_back(buffer.bytes());
     }
 
-    /// Takes room for events, sweeping out expired users if there is none.
-    fn take_room(&self, bytes: usize, now: Timestamp) -> Result<(), StoreError> {
-        self.budget.take(bytes).or_else(|_| {
-            self.buffers
-                .sweep_all(now, |buffer| self.drop_buffer(&buffer));
-            self.budget.take(bytes)
-        })
-    }
-}
-
-#[async_trait]
-impl EventBuffer for MemoryEventBuffer {
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
-        let now = self.clock.now();
+    /// Appends, if there is room. The store is not changed otherwise.
+    fn try_append(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        now: Timestamp,
+    ) -> Result<Appended, StoreError> {
         let oldest = now.minus(self.window);
-        // Room for all of them is taken before the buffer is touched, and what
-        // turns out not to be needed is given back.
-        let mut spare: usize = events.iter().map(event_bytes).sum();
-        self.take_room(spare, now)?;
-
         let mut shard = self
             .buffers
             .lock(user, now, |buffer| self.drop_buffer(&buffer));
+        let known = shard
+            .entries
+            .get(user)
+            .map_or(&[][..], |buffer| &buffer.events);
+        // Room for all that is new is taken before the buffer is touched; what
+        // turns out not to be needed is given back.
+        let mut spare = events
+            .iter()
+            .filter(|event| is_new(known, event, oldest))
+            .map(event_bytes)
+            .sum();
+        self.budget.take(spare)?;
+
         let mut buffer = shard.entries.remove(user).unwrap_or(Buffer {
             version: Version(0),
             events: Vec::new(),
@@ -108,7 +126,6 @@ impl EventBuffer for MemoryEventBuffer {
                 spare -= event_bytes(event);
             }
         }
-
         let expired = buffer
             .events
             .partition_point(|event| event.event.time < oldest);
@@ -132,12 +149,33 @@ impl EventBuffer for MemoryEventBuffer {
             buffer.version = Version(expiry.max(buffer.version.0 + 1));
         }
         let buffered_events = buffer.events.len();
-        if buffer.version > Version(0) {
+        if buffered_events > 0 {
             shard.entries.insert(user.clone(), buffer);
         }
         Ok(Appended {
             outcomes,
             buffered_events,
+        })
+    }
+}
+
+/// Whether an event may turn out to be stored.
+fn is_new(known: &[Arc<StoredEvent>], event: &StoredEvent, oldest: Timestamp) -> bool {
+    event.event.time >= oldest
+        && known
+            .binary_search_by(|known| known.buffer_order(event))
+            .is_err()
+        && !has_event_id(known, event)
+}
+
+#[async_trait]
+impl EventBuffer for MemoryEventBuffer {
+    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
+        let now = self.clock.now();
+        self.try_append(user, events, now).or_else(|_| {
+            self.buffers
+                .sweep_all(now, |buffer| self.drop_buffer(&buffer));
+            self.try_append(user, events, now)
         })
     }
 
@@ -176,6 +214,10 @@ impl EventBuffer for MemoryEventBuffer {
             buffer.version
         }))
     }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 fn insert(
@@ -186,14 +228,12 @@ fn insert(
     if event.event.time < oldest {
         return AppendOutcome::OutsideWindow;
     }
-    match events.binary_search_by(|known| known.buffer_order(event)) {
-        Ok(_) => AppendOutcome::Duplicate,
-        Err(_) if has_event_id(events, event) => AppendOutcome::Duplicate,
-        Err(place) => {
-            events.insert(place, Arc::new(event.clone()));
-            AppendOutcome::Accepted
-        }
+    if !is_new(events, event, oldest) {
+        return AppendOutcome::Duplicate;
     }
+    let place = events.partition_point(|known| known.buffer_order(event) == Ordering::Less);
+    events.insert(place, Arc::new(event.clone()));
+    AppendOutcome::Accepted
 }
 
 fn has_event_id(events: &[Arc<StoredEvent>], event: &StoredEvent) -> bool {

@@ -7,8 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::budget::json_bytes;
 use crate::{
     domain::{
         geo::nearest_m,
@@ -25,6 +27,8 @@ use crate::{
 const ITEM_OVERHEAD_BYTES: usize = 600;
 /// What a tag takes besides its texts, which are held three times.
 const TAG_OVERHEAD_BYTES: usize = 200;
+/// Items looked at in one call from which on it takes milliseconds.
+const LONG_SCAN: usize = 10_000;
 
 /// A catalogue in this process's memory. A search looks at every item: exact,
 /// and quick enough for some 10,000 of them.
@@ -133,11 +137,21 @@ impl MemoryItemStore {
 #[async_trait]
 impl ItemStore for MemoryItemStore {
     async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
-        let catalogue = self.read();
-        Ok(searches
-            .iter()
-            .map(|search| Found::Items(run(&catalogue, search)))
-            .collect())
+        let scan = || {
+            let catalogue = self.read();
+            searches
+                .iter()
+                .map(|search| Found::Items(run(&catalogue, search)))
+                .collect()
+        };
+        // A long scan leaves this thread's other tasks to another one.
+        let long = self.len() * searches.len() > LONG_SCAN;
+        let others_can = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+        Ok(if long && others_can {
+            tokio::task::block_in_place(scan)
+        } else {
+            scan()
+        })
     }
 
     async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
@@ -158,6 +172,10 @@ impl ItemStore for MemoryItemStore {
             .iter()
             .map(|id| catalogue.remove(id).is_some())
             .collect())
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn vector_size(&self) -> Option<usize> {
@@ -254,10 +272,11 @@ fn item_bytes(item: &Item) -> usize {
         .tags
         .iter()
         .map(|tag| TAG_OVERHEAD_BYTES + 3 * (tag.facet.len() + tag.label.len()));
-    let attributes = serde_json::to_string(&item.attributes).map_or(0, |text| 4 * text.len());
     ITEM_OVERHEAD_BYTES
         + texts.iter().map(|text| text.len()).sum::<usize>()
         + tags.sum::<usize>()
         + item.vector.as_ref().map_or(0, |vector| 4 * vector.size())
-        + attributes
+        + size_of_val(&*item.years)
+        + size_of_val(&*item.locations)
+        + json_bytes(&item.attributes)
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    budget::Budget,
+    budget::{Budget, ENTRY_OVERHEAD_BYTES, json_bytes},
     shards::{Expires, Shards},
 };
 use crate::{
@@ -15,8 +15,6 @@ use crate::{
 
 /// How long an erased user's marker stays.
 const ERASED_FOR: Duration = Duration::from_secs(60);
-/// What an entry of a map or list takes besides its text.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// User models in this process's memory.
 pub struct MemoryModelStore {
@@ -92,8 +90,9 @@ impl ModelStore for MemoryModelStore {
             return Ok(SaveOutcome::Superseded);
         }
         let bytes = model_bytes(user, &model.signals);
-        self.budget.take(bytes)?;
-        let replaced = shard.entries.insert(
+        self.budget
+            .exchange(known.map_or(0, |entry| entry.bytes), bytes)?;
+        shard.entries.insert(
             user.clone(),
             Entry {
                 slot: Slot::Present(model.clone()),
@@ -101,7 +100,6 @@ impl ModelStore for MemoryModelStore {
                 bytes,
             },
         );
-        replaced.iter().for_each(|entry| self.give_back(entry));
         Ok(SaveOutcome::Saved)
     }
 
@@ -111,7 +109,9 @@ impl ModelStore for MemoryModelStore {
         let known = shard.entries.remove(user);
         known.iter().for_each(|entry| self.give_back(entry));
         let model = known.as_ref().map(|entry| entry.slot.rank().0);
-        let above = model.max(buffer).unwrap_or(Version(0));
+        let Some(above) = model.max(buffer) else {
+            return Ok(false);
+        };
         shard.entries.insert(
             user.clone(),
             Entry {
@@ -144,5 +144,7 @@ fn model_bytes(user: &UserId, signals: &UserSignals) -> usize {
         .into_iter()
         .flatten()
         .map(|vector| 4 * vector.size());
-    512 + user.as_str().len() + ids.chain(tags).chain(vectors).sum::<usize>()
+    512 + user.as_str().len()
+        + json_bytes(&signals.demographics)
+        + ids.chain(tags).chain(vectors).sum::<usize>()
 }

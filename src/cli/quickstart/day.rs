@@ -12,6 +12,8 @@ use crate::{
 const MINUTE: u64 = 60;
 /// Words a second that the visitor reads.
 const READING_SPEED: f64 = 4.2;
+/// The longest that this visitor looks at anything.
+const PATIENCE_SECONDS: f64 = 400.0;
 
 /// What the visitor does at one time.
 #[derive(Clone, Debug)]
@@ -56,6 +58,10 @@ fn carries(item: &Item, theme: &Tag) -> bool {
         .any(|tag| tag.facet == theme.facet && tag.label == theme.label)
 }
 
+fn labels(item: &Item) -> impl Iterator<Item = &str> {
+    item.tags.iter().map(|tag| tag.label.as_str())
+}
+
 fn contents(items: &[RecommendedItem]) -> Vec<Item> {
     items
         .iter()
@@ -88,18 +94,30 @@ impl Day {
             .iter()
             .filter(|item| item.content_id != favourite.content_id)
             .collect();
-        let tired_of = others.iter().find(|item| !fits(item)).copied();
-        let mut opened: HashSet<&str> = [Some(favourite), tired_of]
-            .into_iter()
-            .flatten()
-            .map(|item| item.content_id.as_str())
-            .collect();
+        let mut opened = HashSet::from([favourite.content_id.as_str()]);
         let found = contents(on_theme);
         let found: Vec<&Item> = found
             .iter()
             .filter(|item| opened.insert(&item.content_id))
             .take(3)
             .collect();
+        // What the visitor turns away from has nothing of what they like.
+        let liked: HashSet<&str> = found
+            .iter()
+            .copied()
+            .chain([favourite])
+            .flat_map(labels)
+            .collect();
+        let strangest = |item: &&&Item| {
+            let shared = labels(item).filter(|label| liked.contains(label)).count();
+            (item.tags.is_empty(), shared)
+        };
+        let tired_of = others
+            .iter()
+            .filter(|item| !fits(item) && !opened.contains(item.content_id.as_str()))
+            .min_by_key(strangest)
+            .copied();
+        opened.extend(tired_of.map(|item| item.content_id.as_str()));
         let ignored: Vec<&Item> = others
             .into_iter()
             .filter(|item| !fits(item) && !opened.contains(item.content_id.as_str()))
@@ -193,7 +211,8 @@ impl Day {
     }
 
     fn read(&mut self, minutes: u64, item: &Item, ignored: &[&Item], share: f64, end: EndReason) {
-        let seconds = (f64::from(item.word_count.max(20)) / READING_SPEED * share).round();
+        let reading = f64::from(item.word_count.max(20)) / READING_SPEED;
+        let seconds = (reading * share).round().min(PATIENCE_SECONDS);
         let [mut started, ended] = self.viewed(minutes, item, seconds, end);
         started.impressions = ignored.iter().map(|item| item.content_id.clone()).collect();
         let how = if end == EndReason::Link {

@@ -18,8 +18,8 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const SPECIAL: Style = AnsiColor::Magenta.on_default().bold();
 
-const TITLE_WIDTH: usize = 42;
-const WHY_WIDTH: usize = 58;
+const TITLE_WIDTH: usize = 40;
+const WHY_WIDTH: usize = 56;
 const TAG_WIDTH: usize = 36;
 const BAR_WIDTH: f64 = 20.0;
 const TAGS_SHOWN: usize = 6;
@@ -30,11 +30,13 @@ fn heading(text: &str) {
 
 /// An item's title, or its id if it has none.
 pub(super) fn title(item: &Item) -> String {
-    if item.title.is_empty() {
-        item.content_id.clone()
+    let name = if item.title.is_empty() {
+        &item.content_id
     } else {
-        item.title.clone()
-    }
+        &item.title
+    };
+    // A catalogue may hold anything, a terminal takes some of it as commands.
+    name.replace(char::is_control, " ")
 }
 
 pub(super) fn quoted(item: &Item) -> String {
@@ -138,20 +140,20 @@ pub(super) fn list(list: &RecommendResponse, titles: &HashMap<String, String>) {
         RecommendStrategy::Unspecified => "",
     };
     println!(
-        "{DIM}{strategy}; best of {} candidates; request {}{DIM:#}",
+        "{DIM}{strategy}\nordered by score and variety together; {} candidates; request {}{DIM:#}",
         diagnostics.pool_size, list.request_id
     );
 }
 
 fn why(item: &RecommendedItem, titles: &HashMap<String, String>) -> String {
     if item.role() == ItemRole::Exploration {
-        return "* exploration: far from the taste, to find out more".to_owned();
+        return "* exploration: something else, to find out more".to_owned();
     }
     let mut reasons = Vec::new();
     let labels: Vec<&str> = item
         .matched_tags
         .iter()
-        .take(2)
+        .take(1)
         .map(|tag| tag.split_once(':').map_or(tag.as_str(), |(_, label)| label))
         .collect();
     if !labels.is_empty() {

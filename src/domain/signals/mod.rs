@@ -56,7 +56,7 @@ pub fn build(
     now: Timestamp,
     config: &RankingConfig,
 ) -> UserSignals {
-    let mut views = Views::of(log);
+    let mut views = Views::of(log, MAX_SOFT_NEGATIVES);
     views.sort_by_id();
 
     let mut affinity = TagWeights::new(&config.untasted_facets);
@@ -82,9 +82,9 @@ pub fn build(
             aversion.add_item(item, weight);
         }
     }
-    for (id, time) in views.ignored(MAX_SOFT_NEGATIVES) {
-        let weight = config.soft_negative_weight * decay(time, now, config.half_life_days);
-        negatives.insert(id.clone(), weight);
+    for (id, time) in views.ignored() {
+        let weight = config.soft_negative_weight * decay(*time, now, config.half_life_days);
+        negatives.insert((*id).clone(), weight);
     }
 
     let answers = profile::answers(log, &config.profile);

@@ -39,6 +39,7 @@ impl TagWeights {
 
     /// Divided by the largest, so that the top is 1. Empty if all are 0.
     pub(super) fn normalised(mut self) -> BTreeMap<String, f64> {
+        self.sums.retain(|_, sum| sum.is_finite());
         let top = self.sums.values().copied().fold(0.0, f64::max);
         if top > 0.0 {
             self.sums.values_mut().for_each(|sum| *sum /= top);

@@ -75,14 +75,14 @@ impl<'a> View<'a> {
 /// All items of a log.
 pub(super) struct Views<'a> {
     pub(super) items: Vec<View<'a>>,
-    shown: HashMap<&'a ContentId, Timestamp>,
+    ignored: Vec<(&'a ContentId, Timestamp)>,
 }
 
 impl<'a> Views<'a> {
-    pub(super) fn of(log: &'a EventLog) -> Self {
+    /// Sums up a log, with at most `max_ignored` ignored items.
+    pub(super) fn of(log: &'a EventLog, max_ignored: usize) -> Self {
         let mut items: Vec<View<'a>> = Vec::new();
         let mut places: HashMap<&'a ContentId, usize> = HashMap::new();
-        let mut shown = HashMap::new();
         for (position, event) in log.iter().enumerate() {
             if let Some(id) = &event.content_id {
                 let place = *places.entry(id).or_insert_with(|| {
@@ -91,13 +91,9 @@ impl<'a> Views<'a> {
                 });
                 items[place].add(position, event);
             }
-            for id in &event.impressions {
-                // The log runs from old to new, so the latest showing stays.
-                shown.insert(id, event.time);
-            }
         }
-        shown.retain(|id, _| !places.contains_key(*id));
-        Self { items, shown }
+        let ignored = ignored(log, &places, max_ignored);
+        Self { items, ignored }
     }
 
     pub(super) fn sort_by_id(&mut self) {
@@ -112,12 +108,35 @@ impl<'a> Views<'a> {
     }
 
     /// Items shown but never engaged with, with the time of their latest
-    /// showing (the one that weighs most, as weights only fade): the newest
-    /// `limit` of them.
-    pub(super) fn ignored(&self, limit: usize) -> Vec<(&'a ContentId, Timestamp)> {
-        let mut ignored: Vec<_> = self.shown.iter().map(|(id, time)| (*id, *time)).collect();
-        ignored.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        ignored.truncate(limit);
-        ignored
+    /// showing: the one that weighs most, as weights only fade.
+    pub(super) fn ignored(&self) -> &[(&'a ContentId, Timestamp)] {
+        &self.ignored
     }
+}
+
+/// The newest `most` ignored items, ties by id. Runs from new to old and stops
+/// once older showings cannot matter, so that a user to whom much is shown
+/// costs no more than one to whom enough is shown.
+fn ignored<'a>(
+    log: &'a EventLog,
+    engaged: &HashMap<&'a ContentId, usize>,
+    most: usize,
+) -> Vec<(&'a ContentId, Timestamp)> {
+    let mut latest: HashMap<&'a ContentId, Timestamp> = HashMap::new();
+    let mut last_time = None;
+    for event in log.iter().rev() {
+        if latest.len() >= most && last_time != Some(event.time) {
+            break;
+        }
+        for id in &event.impressions {
+            if !engaged.contains_key(id) {
+                latest.entry(id).or_insert(event.time);
+            }
+        }
+        last_time = Some(event.time);
+    }
+    let mut ignored: Vec<_> = latest.into_iter().collect();
+    ignored.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    ignored.truncate(most);
+    ignored
 }

@@ -49,6 +49,35 @@ impl Plan {
     }
 }
 
+impl Pool {
+    /// Adds items that it does not hold yet, up to `limit` in all; returns how
+    /// many it took.
+    fn fill(&mut self, items: &[Arc<CatalogueItem>], limit: usize) -> usize {
+        let before = self.items.len();
+        for item in items {
+            if self.items.len() >= limit {
+                break;
+            }
+            if !self.items.iter().any(|known| known.id() == item.id()) {
+                self.items.push(Arc::clone(item));
+            }
+        }
+        self.items.len() - before
+    }
+
+    /// Makes up with a sample for what the generators could not find, such as
+    /// items without vector and tags: candidates up to `limit`, and exploration
+    /// items if there are none.
+    pub(super) fn top_up(&mut self, sample: Self, limit: usize) {
+        let taken = self.fill(&sample.items, limit);
+        self.generators.push((SAMPLE, taken));
+        if let Some(explorers) = &mut self.explorers {
+            explorers.extend(sample.items);
+        }
+        self.degraded.extend(sample.degraded);
+    }
+}
+
 /// What a plan found.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -69,17 +98,22 @@ pub(super) struct Unseen {
 
 impl Unseen {
     /// What the request excludes and, if given, what the user has met, the
-    /// latest first; the first `in_query` of them go into the query.
+    /// latest first. The first `in_query` of each go into the query.
     pub(super) fn of(
         request: &RecommendRequest,
         signals: Option<&UserSignals>,
         in_query: usize,
     ) -> Self {
-        let seen = signals.into_iter().flat_map(UserSignals::seen);
-        let mut excluded = request.exclude.iter().chain(seen);
+        let mut seen = signals.into_iter().flat_map(UserSignals::seen);
+        let mut excluded = request.exclude.iter();
         Self {
-            in_query: excluded.by_ref().take(in_query).cloned().collect(),
-            afterwards: excluded.cloned().collect(),
+            in_query: excluded
+                .by_ref()
+                .take(in_query)
+                .chain(seen.by_ref().take(in_query))
+                .cloned()
+                .collect(),
+            afterwards: excluded.chain(seen).cloned().collect(),
         }
     }
 }
@@ -147,9 +181,9 @@ pub(super) fn restricted(
     }
 }
 
-/// A random sample of twice a generator's size.
+/// A random sample of twice a generator's size, or as many as the list takes.
 pub(super) fn sample(request: &RecommendRequest, draws: &Draws, config: &RankingConfig) -> Plan {
-    let limit = 2 * config.pool_per_generator.max(request.limit);
+    let limit = (2 * config.pool_per_generator).max(request.limit);
     Plan {
         generators: vec![sampling(draws, limit)],
         explorer: None,

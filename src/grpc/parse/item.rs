@@ -1,5 +1,7 @@
 //! Items.
 
+use prost::Message as _;
+
 use super::Checks;
 use crate::{
     domain::{
@@ -20,6 +22,13 @@ pub(in crate::grpc) fn item(
     let mut checks = Checks::new(limits);
     let at = |name: &str| format!("{field}.{name}");
 
+    let (size, most) = (item.encoded_len(), limits.max_item_bytes);
+    if size > most {
+        checks.broken(field, format!("takes {size} bytes, at most {most}"));
+    }
+    checks.count(&at("years"), item.years.len(), limits.max_tags);
+    let other_places = item.other_locations.len();
+    checks.count(&at("other_locations"), other_places, limits.max_tags);
     let id = checks.content_id(&at("content_id"), item.content_id);
     let content_type = checks
         .optional_id(&at("content_type"), item.content_type)
@@ -60,25 +69,19 @@ fn tags(checks: &mut Checks<'_>, field: &str, given: Vec<proto::Tag>) -> Vec<Tag
         .enumerate()
         .map(|(index, tag)| {
             let at = |name: &str| format!("{field}[{index}].{name}");
-            if tag.facet.contains(':') {
-                checks.broken(at("facet"), "must hold no colon");
-            }
-            if tag.label.trim().is_empty() {
-                checks.broken(at("label"), "must not be empty");
-            }
-            let weight = tag.weight.unwrap_or(1.0);
-            if !(weight.is_finite() && weight >= 0.0) {
-                checks.broken(at("weight"), "must be a finite number, at least 0");
-            }
-            Tag {
+            let tag = Tag {
                 facet: checks
                     .optional_id(&at("facet"), tag.facet)
                     .unwrap_or_default(),
                 label: checks
                     .optional_id(&at("label"), tag.label)
                     .unwrap_or_default(),
-                weight,
+                weight: tag.weight.unwrap_or(1.0),
+            };
+            for (name, rule) in tag.broken_rules() {
+                checks.broken(at(name), rule);
             }
+            tag
         })
         .collect()
 }

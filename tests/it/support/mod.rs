@@ -1,6 +1,7 @@
 //! What tests share: fixed time, seeded randomness, engines over memory.
 
 pub mod items;
+pub mod redis;
 pub mod server;
 
 use std::{
@@ -12,7 +13,10 @@ use std::{
 };
 
 use recsys::{
-    adapters::memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+    adapters::{
+        memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+        system::SystemClock,
+    },
     domain::{item::Item, ranking_config::RankingConfig, time::Timestamp},
     engine::{Engine, EngineSettings, Ports},
     ports::{Clock, Randomness},
@@ -26,6 +30,11 @@ pub const WINDOW: Duration = Duration::from_secs(30 * 86_400);
 pub struct TestClock(AtomicI64);
 
 impl TestClock {
+    /// At the machine's time.
+    pub fn real() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(SystemClock.now().as_micros())))
+    }
+
     pub fn at(text: &str) -> Arc<Self> {
         let now = Timestamp::parse_iso8601(text).expect("an ISO 8601 time");
         Arc::new(Self(AtomicI64::new(now.as_micros())))

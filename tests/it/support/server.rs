@@ -44,13 +44,29 @@ impl TestServer {
         Self::serving(world, engine, ServerSettings::default()).await
     }
 
+    pub async fn with_limits(items: Vec<Item>, limits: Limits) -> Self {
+        let config = RankingConfig::default();
+        let world = MemoryWorld::new(NOW, &config, items);
+        let engine = world.engine(config);
+        Self::limited(world, engine, ServerSettings::default(), limits).await
+    }
+
     pub async fn serving(world: MemoryWorld, engine: Engine, settings: ServerSettings) -> Self {
+        Self::limited(world, engine, settings, Limits::default()).await
+    }
+
+    async fn limited(
+        world: MemoryWorld,
+        engine: Engine,
+        settings: ServerSettings,
+        limits: Limits,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(grpc::serve(
             engine,
-            Limits::default(),
+            limits,
             settings,
             listener,
             stop.clone(),

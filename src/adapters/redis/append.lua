@@ -1,0 +1,98 @@
+#!lua
+-- Appends events of one user to the buffer KEYS[1], in one step. The first line
+-- lets Redis refuse the whole script when it is full: without it, only the
+-- first write of a script is refused, and that one here frees memory.
+-- ARGV: window in ms, largest number of events, ms within which an event id is
+-- the same event; then for each event: time in seconds, member, and the bytes
+-- that end every member with its event id ('' if it has none).
+-- Returns the number of events now in the buffer and, for each event, one of
+-- 0 accepted, 1 duplicate, 2 outside the window.
+local key = KEYS[1]
+local window_ms, most, span_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) / 1000
+local time = redis.call('TIME')
+local now_s = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local oldest = now_s - window_ms / 1000
+
+redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('(%.6f', oldest))
+
+-- Times of the events that carry an id, by the bytes that end their members:
+-- read once for the whole call, over the time that can matter to it.
+local from, to
+for i = 4, #ARGV, 3 do
+  if ARGV[i + 2] ~= '' then
+    local at = tonumber(ARGV[i])
+    if not from or at < from then from = at end
+    if not to or at > to then to = at end
+  end
+end
+local known = {}
+local function remember(member, at)
+  -- An id has at most 512 bytes, which JSON may spell in six times as many.
+  local tail = string.sub(member, -3200)
+  local mark, last = 0, nil
+  repeat
+    mark = string.find(tail, ',"event_id":', mark + 1, true)
+    last = mark or last
+  until not mark
+  if last then
+    local ending = string.sub(tail, last)
+    known[ending] = known[ending] or {}
+    table.insert(known[ending], at)
+  end
+end
+if from then
+  -- In pages, so that large events do not meet in memory.
+  local page, offset, near = 100, 0, nil
+  repeat
+    near = redis.call('ZRANGEBYSCORE', key, string.format('%.6f', from - span_s),
+      string.format('%.6f', to + span_s), 'WITHSCORES', 'LIMIT', offset, page)
+    for i = 1, #near, 2 do remember(near[i], tonumber(near[i + 1])) end
+    offset = offset + page
+  until #near < 2 * page
+end
+local function has_id(ending, at)
+  for _, other in ipairs(known[ending] or {}) do
+    -- Half a microsecond allows for what a double loses of a microsecond.
+    if math.abs(other - at) <= span_s + 0.0000005 then return true end
+  end
+  return false
+end
+
+local outcomes, accepted = {}, false
+for i = 4, #ARGV, 3 do
+  local at, member, ending = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
+  local outcome = 0
+  if at < oldest then
+    outcome = 2
+  elseif redis.call('ZSCORE', key, member) or (ending ~= '' and has_id(ending, at)) then
+    outcome = 1
+  else
+    redis.call('ZADD', key, ARGV[i], member)
+    if ending ~= '' then remember(member, at) end
+    accepted = true
+  end
+  table.insert(outcomes, outcome)
+end
+
+local count = redis.call('ZCARD', key)
+if count > most then
+  redis.call('ZREMRANGEBYRANK', key, 0, count - most - 1)
+  count = most
+  -- An event that the cap drops at once was never taken.
+  accepted = false
+  for i = 4, #ARGV, 3 do
+    local index = (i - 4) / 3 + 1
+    if outcomes[index] == 0 then
+      if redis.call('ZSCORE', key, ARGV[i + 1]) then accepted = true else outcomes[index] = 2 end
+    end
+  end
+end
+
+-- The version of the buffer is its expiry: it rises with each append, even if
+-- the clock runs back, and reaches replicas and the append-only file with it.
+if accepted then
+  local version = math.max(redis.call('PEXPIRETIME', key) + 1, now_ms + window_ms)
+  redis.call('PEXPIREAT', key, string.format('%.0f', version))
+end
+return { count, outcomes }

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- Puts a marker without data at KEYS[1] for ARGV[1] ms. ARGV[2] is what ours
+-- begin with, ARGV[3] the version of the buffer, ARGV[4] the digits of a
+-- version, ARGV[5] what follows the version in the marker. The marker's version
+-- is above the buffer's and the model's. Returns 1 if there was a model.
+-- Erasing must be possible in a full Redis, too.
+local key, start, digits = KEYS[1], ARGV[2], tonumber(ARGV[4])
+local value = redis.call('GET', key)
+local version, had_model = tonumber(ARGV[3]), 0
+-- Nothing was held, and no refresh under way can have read anything.
+if not value and version == 0 then return 0 end
+if value then
+  if string.sub(value, 1, #start) == start then
+    version = math.max(version, tonumber(string.sub(value, #start + 1, #start + digits)) or 0)
+    if string.sub(value, #start + digits + 1) ~= ARGV[5] then had_model = 1 end
+  else
+    had_model = 1
+  end
+end
+local marker = start .. string.format('%0' .. digits .. '.0f', version + 1) .. ARGV[5]
+redis.call('SET', key, marker, 'PX', ARGV[1])
+return had_model

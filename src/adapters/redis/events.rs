@@ -1,0 +1,206 @@
+//! Event buffers: the sorted sets `evt:<user_id>`.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use deadpool_redis::redis::{Script, cmd, pipe};
+use tracing::warn;
+
+use super::{connection::RedisPool, keys::Keys};
+use crate::{
+    domain::{
+        event::StoredEvent,
+        ids::UserId,
+        member::{self, event_id_suffix},
+        time::Timestamp,
+    },
+    ports::{
+        AppendOutcome, Appended, BufferSnapshot, EventBuffer, StoreError, StoreErrorKind, Version,
+    },
+};
+
+/// Events of one id are the same event if their times are this close.
+const EVENT_ID_SPAN_MS: u64 = 600_000;
+const NO_KEY: i64 = -2;
+
+/// Event buffers in Redis.
+pub struct RedisEventBuffer {
+    pool: RedisPool,
+    keys: Keys,
+    window: Duration,
+    max_events: usize,
+    append: Arc<Script>,
+    delete: Arc<Script>,
+    told_unreadable: AtomicBool,
+}
+
+impl RedisEventBuffer {
+    /// Buffers that keep at most `max_events` events a user, not older than
+    /// `window`, under keys that begin with `prefix`.
+    #[must_use]
+    pub fn new(pool: RedisPool, prefix: &str, window: Duration, max_events: usize) -> Self {
+        Self {
+            pool,
+            keys: Keys::new(prefix),
+            window,
+            max_events,
+            append: Arc::new(Script::new(include_str!("append.lua"))),
+            delete: Arc::new(Script::new(include_str!("delete.lua"))),
+            told_unreadable: AtomicBool::new(false),
+        }
+    }
+
+    fn decoded(&self, user: &UserId, members: Vec<(String, f64)>) -> Vec<Arc<StoredEvent>> {
+        members
+            .into_iter()
+            .filter_map(|(text, score)| {
+                match member::decode(user, &text, from_score(score)) {
+                    Ok(event) => Some(Arc::new(event)),
+                    Err(error) => {
+                        // Once: one writer gone wrong would fill the log.
+                        if !self.told_unreadable.swap(true, Ordering::Relaxed) {
+                            warn!(%error, "an event in redis cannot be read and is passed over; further ones are not logged");
+                        }
+                        None
+                    }
+                }
+            })
+            .collect()
+    }
+}
+
+/// Seconds with microseconds, as text: a float would be written in its
+/// shortest form, which readers would have to trust.
+fn score(time: Timestamp) -> String {
+    let micros = time.as_micros();
+    format!(
+        "{}.{:06}",
+        micros.div_euclid(1_000_000),
+        micros.rem_euclid(1_000_000)
+    )
+}
+
+fn from_score(score: f64) -> Timestamp {
+    Timestamp::from_micros((score * 1e6).round() as i64)
+}
+
+fn version(expiry: i64) -> Option<Version> {
+    // A buffer of the reference engine has no expiry: the lowest version.
+    (expiry != NO_KEY).then(|| Version(u64::try_from(expiry).unwrap_or(0)))
+}
+
+fn odd_reply(what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, format!("redis {what}: odd reply"))
+}
+
+#[async_trait]
+impl EventBuffer for RedisEventBuffer {
+    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
+        let mut invocation = self.append.key(self.keys.events(user));
+        invocation
+            .arg(u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX))
+            .arg(self.max_events)
+            .arg(EVENT_ID_SPAN_MS);
+        for stored in events {
+            let suffix = match &stored.event.event_id {
+                Some(id) => {
+                    event_id_suffix(id).map_err(|error| odd_reply("append").caused_by(error))?
+                }
+                None => String::new(),
+            };
+            invocation
+                .arg(score(stored.event.time))
+                .arg(&*stored.member)
+                .arg(suffix);
+        }
+        let (buffered_events, outcomes): (usize, Vec<u8>) = self
+            .pool
+            .run("append", |mut connection| {
+                let invocation = &invocation;
+                async move { invocation.invoke_async(&mut connection).await }
+            })
+            .await?;
+        if outcomes.len() != events.len() {
+            return Err(odd_reply("append"));
+        }
+        let outcomes = outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                0 => Ok(AppendOutcome::Accepted),
+                1 => Ok(AppendOutcome::Duplicate),
+                2 => Ok(AppendOutcome::OutsideWindow),
+                _ => Err(odd_reply("append")),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Appended {
+            outcomes,
+            buffered_events,
+        })
+    }
+
+    async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
+        let key = self.keys.events(user);
+        // In this order: what is appended between the two is read, too.
+        let (expiry, members): (i64, Vec<(String, f64)>) = self
+            .pool
+            .run("read", |mut connection| {
+                let mut both = pipe();
+                both.cmd("PEXPIRETIME").arg(&key);
+                both.cmd("ZRANGE")
+                    .arg(&key)
+                    .arg(0)
+                    .arg(-1)
+                    .arg("WITHSCORES");
+                async move { both.query_async(&mut connection).await }
+            })
+            .await?;
+        let now = self.pool.server_now();
+        let oldest = now.minus(self.window);
+        let mut events = self.decoded(user, members);
+        events.retain(|stored| stored.event.time >= oldest);
+        Ok(BufferSnapshot {
+            version: version(expiry),
+            now,
+            events,
+        })
+    }
+
+    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+        let key = self.keys.events(user);
+        let expiry: i64 = self
+            .pool
+            .run("version", |mut connection| {
+                let key = &key;
+                async move {
+                    cmd("PEXPIRETIME")
+                        .arg(key)
+                        .query_async(&mut connection)
+                        .await
+                }
+            })
+            .await?;
+        Ok(version(expiry))
+    }
+
+    async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+        let invocation = self.delete.key(self.keys.events(user));
+        let expiry: i64 = self
+            .pool
+            .run("delete", |mut connection| {
+                let invocation = &invocation;
+                async move { invocation.invoke_async(&mut connection).await }
+            })
+            .await?;
+        Ok(version(expiry))
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.pool.ping().await
+    }
+}

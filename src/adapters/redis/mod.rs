@@ -1,0 +1,17 @@
+//! Users' state in Redis 7, shared with the reference engine: `evt:<user_id>`
+//! (a sorted set of events) and `umodel:<user_id>` (the model in JSON).
+//!
+//! Every script touches one key, so that the two keys of a user may live in
+//! different slots of a cluster.
+
+mod connection;
+mod events;
+mod keys;
+mod model_json;
+mod models;
+mod settings;
+
+pub use connection::{RedisPool, RedisSetupError};
+pub use events::RedisEventBuffer;
+pub use models::RedisModelStore;
+pub use settings::RedisSettings;

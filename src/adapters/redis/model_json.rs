@@ -1,0 +1,309 @@
+//! The stored form of a user model: the reference engine's keys, with ours
+//! around them.
+//!
+//! Ours begins with its rank, the (version, built_at) that orders models, as
+//! text of fixed width: the save script compares it without decoding JSON,
+//! whose numbers would lose digits in Lua.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    domain::{
+        ids::{ContentId, UserId},
+        time::Timestamp,
+        user_signals::{Behavior, UserSignals},
+        vector::UnitVector,
+    },
+    ports::{ModelSlot, StoredModel, Version},
+};
+
+/// What every model of ours begins with; the rank follows.
+pub(super) const START: &str = r#"{"version":""#;
+/// Digits of each half of a rank.
+pub(super) const VERSION_DIGITS: usize = 17;
+/// Bytes of a rank: version, hyphen, microseconds of `built_at`.
+pub(super) const RANK_LENGTH: usize = 2 * VERSION_DIGITS + 1;
+/// What follows the version in the marker of an erased user.
+pub(super) const ERASED_END: &str = r#"-00000000000000000","erased":true}"#;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: String,
+    user_id: &'a str,
+    positives: BTreeMap<&'a str, f64>,
+    negatives: BTreeMap<&'a str, f64>,
+    viewed: Vec<&'a str>,
+    recent_views: Vec<&'a str>,
+    tag_affinity: &'a BTreeMap<String, f64>,
+    tag_aversion: &'a BTreeMap<String, f64>,
+    taste_vector: Option<&'a [f32]>,
+    recency_vector: Option<&'a [f32]>,
+    behavior: BehaviorJson,
+    demographics: &'a Map<String, Value>,
+    built_at: Option<String>,
+    event_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranking: Option<String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct BehaviorJson {
+    n_views: usize,
+    n_positive: usize,
+    n_negative: usize,
+    avg_dwell_ratio: f64,
+    completion_rate: f64,
+    revisit_rate: f64,
+    depth: f64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Read {
+    version: Option<String>,
+    erased: bool,
+    positives: BTreeMap<String, f64>,
+    negatives: BTreeMap<String, f64>,
+    viewed: Vec<String>,
+    recent_views: Vec<String>,
+    tag_affinity: BTreeMap<String, f64>,
+    tag_aversion: BTreeMap<String, f64>,
+    taste_vector: Option<Vec<f32>>,
+    recency_vector: Option<Vec<f32>>,
+    behavior: BehaviorJson,
+    demographics: Map<String, Value>,
+    event_count: usize,
+    ranking: Option<String>,
+}
+
+/// What stands in braces, and nothing else.
+#[derive(Deserialize)]
+struct Object(#[serde(deserialize_with = "from_map")] Read);
+
+fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Read, D::Error> {
+    struct Braces;
+    impl<'de> Visitor<'de> for Braces {
+        type Value = Read;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a model as a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Read, A::Error> {
+            Read::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_map(Braces)
+}
+
+fn rank(version: Version, built_at: Option<Timestamp>) -> String {
+    let micros = built_at.map_or(0, |time| time.as_micros().max(0));
+    format!(
+        "{:0width$}-{micros:0width$}",
+        version.0,
+        width = VERSION_DIGITS
+    )
+}
+
+fn weights(map: &BTreeMap<ContentId, f64>) -> BTreeMap<&str, f64> {
+    map.iter()
+        .map(|(id, weight)| (id.as_str(), *weight))
+        .collect()
+}
+
+/// Writes a model.
+///
+/// # Errors
+/// Only if the profile answers nest deeper than JSON can be written.
+pub(super) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
+    let signals = &*model.signals;
+    serde_json::to_string(&Written {
+        version: rank(model.version, signals.built_at),
+        user_id: signals.user_id.as_str(),
+        positives: weights(&signals.positives),
+        negatives: weights(&signals.negatives),
+        viewed: signals.viewed.iter().map(ContentId::as_str).collect(),
+        recent_views: signals.recent_views.iter().map(ContentId::as_str).collect(),
+        tag_affinity: &signals.tag_affinity,
+        tag_aversion: &signals.tag_aversion,
+        taste_vector: signals.taste_vector.as_ref().map(UnitVector::as_slice),
+        recency_vector: signals.recency_vector.as_ref().map(UnitVector::as_slice),
+        behavior: BehaviorJson {
+            n_views: signals.behavior.n_views,
+            n_positive: signals.behavior.n_positive,
+            n_negative: signals.behavior.n_negative,
+            avg_dwell_ratio: signals.behavior.avg_dwell_ratio,
+            completion_rate: signals.behavior.completion_rate,
+            revisit_rate: signals.behavior.revisit_rate,
+            depth: signals.behavior.depth,
+        },
+        demographics: &signals.demographics,
+        built_at: signals.built_at.map(|time| time.to_string()),
+        event_count: signals.event_count,
+        ranking: model.ranking.map(|ranking| format!("{ranking:016x}")),
+    })
+}
+
+/// Reads what any program left at a user's model key. A model of the reference
+/// engine has no rank: it counts as older than any of ours.
+///
+/// # Errors
+/// If it is not JSON of the shared shape.
+pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
+    // By way of a map: serde would take a list of values for a struct, too.
+    let Object(read) = serde_json::from_slice(value)?;
+    if read.erased {
+        return Ok(ModelSlot::Erased);
+    }
+    let (version, built_at) = read
+        .version
+        .as_deref()
+        .and_then(parse_rank)
+        .unwrap_or((Version(0), None));
+    let vector = |values: Option<Vec<f32>>| values.and_then(|values| UnitVector::new(&values));
+    let mut viewed: Vec<ContentId> = read.viewed.into_iter().map(ContentId::from).collect();
+    viewed.sort_unstable();
+    let by_id = |map: BTreeMap<String, f64>| -> BTreeMap<ContentId, f64> {
+        map.into_iter()
+            .map(|(id, weight)| (ContentId::from(id), weight))
+            .collect()
+    };
+    let signals = UserSignals {
+        user_id: user.clone(),
+        positives: by_id(read.positives),
+        negatives: by_id(read.negatives),
+        viewed,
+        recent_views: read.recent_views.into_iter().map(ContentId::from).collect(),
+        tag_affinity: read.tag_affinity,
+        tag_aversion: read.tag_aversion,
+        taste_vector: vector(read.taste_vector),
+        recency_vector: vector(read.recency_vector),
+        behavior: Behavior {
+            n_views: read.behavior.n_views,
+            n_positive: read.behavior.n_positive,
+            n_negative: read.behavior.n_negative,
+            avg_dwell_ratio: read.behavior.avg_dwell_ratio,
+            completion_rate: read.behavior.completion_rate,
+            revisit_rate: read.behavior.revisit_rate,
+            depth: read.behavior.depth,
+        },
+        demographics: read.demographics,
+        built_at,
+        event_count: read.event_count,
+    };
+    Ok(ModelSlot::Present(StoredModel {
+        version,
+        ranking: read
+            .ranking
+            .and_then(|text| u64::from_str_radix(&text, 16).ok()),
+        signals: Arc::new(signals),
+    }))
+}
+
+fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
+    let (version, built_at) = text.split_once('-')?;
+    let built_at = built_at.parse().ok().filter(|micros| *micros > 0);
+    Some((
+        Version(version.parse().ok()?),
+        built_at.map(Timestamp::from_micros),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::{ERASED_END, RANK_LENGTH, START, decode, encode};
+    use crate::{
+        domain::{ids::UserId, time::Timestamp, user_signals::UserSignals, vector::UnitVector},
+        ports::{ModelSlot, StoredModel, Version},
+    };
+
+    fn model() -> StoredModel {
+        let mut signals = UserSignals::empty(UserId::parse("u").unwrap());
+        signals
+            .positives
+            .insert("7".into(), 0.123_456_789_012_345_68);
+        signals.negatives.insert("é".into(), 0.1);
+        signals.viewed = vec!["7".into()];
+        signals.recent_views = vec!["7".into()];
+        signals.tag_affinity.insert("theme:café".into(), 1.0);
+        signals.taste_vector = UnitVector::new(&[0.6, 0.8]);
+        signals.built_at = Some(Timestamp::from_micros(1_795_202_581_123_456));
+        signals.event_count = 3;
+        signals.demographics.insert("age".into(), json!("25"));
+        StoredModel {
+            version: Version(1_797_794_581_123),
+            ranking: Some(u64::MAX),
+            signals: Arc::new(signals),
+        }
+    }
+
+    #[test]
+    fn a_model_survives_and_begins_with_its_rank() {
+        let text = encode(&model()).unwrap();
+        let rank = &text[START.len()..START.len() + RANK_LENGTH];
+        assert!(text.starts_with(START));
+        assert_eq!(rank, "00001797794581123-01795202581123456");
+        assert_eq!(
+            decode(&UserId::parse("u").unwrap(), text.as_bytes()).unwrap(),
+            ModelSlot::Present(model())
+        );
+    }
+
+    #[test]
+    fn the_shared_keys_come_in_the_shared_order_after_our_version() {
+        let text = encode(&model()).unwrap();
+        let object: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(object["user_id"], "u");
+        let places: Vec<usize> = [
+            "version",
+            "user_id",
+            "positives",
+            "negatives",
+            "viewed",
+            "recent_views",
+            "tag_affinity",
+            "tag_aversion",
+            "taste_vector",
+            "recency_vector",
+            "behavior",
+            "demographics",
+            "built_at",
+            "event_count",
+            "ranking",
+        ]
+        .iter()
+        .map(|key| text.find(&format!("\"{key}\":")).unwrap())
+        .collect();
+        assert!(places.is_sorted());
+    }
+
+    #[test]
+    fn a_marker_is_an_erased_user() {
+        let marker = format!("{START}{:017}{ERASED_END}", 5);
+        let slot = decode(&UserId::parse("u").unwrap(), marker.as_bytes()).unwrap();
+        assert_eq!(slot, ModelSlot::Erased);
+    }
+
+    #[test]
+    fn rubbish_is_an_error_and_missing_keys_take_their_defaults() {
+        let user = UserId::parse("u").unwrap();
+        for value in ["", "{", "[]", "7", r#"{"positives":3}"#] {
+            assert!(decode(&user, value.as_bytes()).is_err(), "{value}");
+        }
+        let ModelSlot::Present(bare) = decode(&user, b"{\"extra\":[1]}").unwrap() else {
+            panic!("a model");
+        };
+        assert_eq!((bare.version, bare.ranking), (Version(0), None));
+    }
+}

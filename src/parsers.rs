@@ -1,0 +1,95 @@
+//! How values of settings are read.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    time::Duration,
+};
+
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// Reads a time span such as `250ms`, `10s`, `5m` or `1h`, above 0.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "give a number with a unit, such as 250ms, 10s, 5m or 1h".to_owned())?;
+    Duration::try_from(span)
+        .ok()
+        .filter(|span| !span.is_zero())
+        .ok_or_else(|| "must be above 0".to_owned())
+}
+
+/// Reads a whole number of days, 1 to 3,650.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_days(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(days @ 1..=3_650) => Ok(Duration::from_secs(days * SECONDS_PER_DAY)),
+        _ => Err("must be a whole number of days, 1 to 3650".to_owned()),
+    }
+}
+
+/// Reads a count, at least 1.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| *count >= 1)
+        .ok_or_else(|| "must be a whole number, at least 1".to_owned())
+}
+
+/// Reads a finite number above 0.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn above_zero(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number > 0.0)
+        .ok_or_else(|| "must be a finite number above 0".to_owned())
+}
+
+/// Reads an address to listen on: `host:port`, the host a name or a number.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.to_socket_addrs()
+        .map_err(|error| format!("give host:port, such as 127.0.0.1:50051 ({error})"))?
+        .next()
+        .ok_or_else(|| "the host has no address".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{above_zero, at_least_one, parse_address, parse_days, parse_duration};
+
+    #[test]
+    fn spans_need_a_unit_and_more_than_nothing() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3_600)));
+        for wrong in ["", "10", "0s", "-1s", "soon"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_days("30"), Ok(Duration::from_secs(30 * 86_400)));
+        assert!(parse_days("0").is_err() && parse_days("1.5").is_err());
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_checked() {
+        assert_eq!(above_zero("86400"), Ok(86_400.0));
+        for wrong in ["NaN", "inf", "0", "-1", "x"] {
+            assert!(above_zero(wrong).is_err(), "{wrong}");
+        }
+        assert!(at_least_one("0").is_err() && at_least_one("-1").is_err());
+        assert!(parse_address("localhost:50051").unwrap().ip().is_loopback());
+        assert!(parse_address("everywhere").is_err() && parse_address("127.0.0.1").is_err());
+    }
+}
