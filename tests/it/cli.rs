@@ -152,35 +152,34 @@ fn the_tour_works_on_any_catalogue() {
 }
 
 #[test]
-fn a_server_says_what_does_not_last_and_stops_on_sigterm() {
+fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
     use std::io::Read as _;
-    let mut served = Served::start(&mut recsys(&[]));
-    assert_eq!(stdout(&served.healthcheck(&[])), "SERVING\n");
-    for service in ["liveness", "readiness", "recsys.v1.RecommenderService", ""] {
-        let output = served.healthcheck(&["--service", service]);
-        assert!(output.status.success(), "{service}: {}", stderr(&output));
+    for signal in ["-TERM", "-INT"] {
+        let mut served = Served::start(&mut recsys(&[]));
+        assert_eq!(stdout(&served.healthcheck(&[])), "SERVING\n");
+        for service in ["liveness", "readiness", "recsys.v1.RecommenderService", ""] {
+            let output = served.healthcheck(&["--service", service]);
+            assert!(output.status.success(), "{service}: {}", stderr(&output));
+        }
+        let unknown = served.healthcheck(&["--service", "nobody"]);
+        assert_eq!(unknown.status.code(), Some(1));
+        assert!(stderr(&unknown).contains("nobody"));
+
+        let killed = Command::new("kill")
+            .args([signal, &served.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        assert!(served.child.wait().unwrap().success(), "{signal}");
+        let mut rest = String::new();
+        served.log.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("stopped"), "{rest}");
+
+        let gone = served.healthcheck(&["--timeout", "500ms"]);
+        assert_eq!(gone.status.code(), Some(1));
+        let told = stderr(&gone);
+        assert!(told.contains("no recsys server answers"), "{told}");
     }
-    let unknown = served.healthcheck(&["--service", "nobody"]);
-    assert_eq!(unknown.status.code(), Some(1));
-    assert!(stderr(&unknown).contains("nobody"));
-
-    let killed = Command::new("kill")
-        .arg(served.child.id().to_string())
-        .status()
-        .unwrap();
-    assert!(killed.success());
-    assert!(served.child.wait().unwrap().success());
-    let mut rest = String::new();
-    served.log.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("stopped"), "{rest}");
-
-    let gone = served.healthcheck(&["--timeout", "500ms"]);
-    assert_eq!(gone.status.code(), Some(1));
-    assert!(
-        stderr(&gone).contains("no recsys server answers"),
-        "{}",
-        stderr(&gone)
-    );
 }
 
 #[test]

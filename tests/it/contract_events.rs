@@ -357,3 +357,40 @@ async fn room_is_given_back_by_everything_that_drops_events() {
     assert_eq!(test.version("v").await, None);
     assert_eq!(budget.used(), 0);
 }
+
+#[tokio::test]
+async fn room_is_charged_for_what_an_event_takes_and_not_for_its_text_alone() {
+    let clock = TestClock::at("2026-06-10T12:00:00Z");
+    let budget = Arc::new(Budget::new(64 << 20));
+    let buffer = MemoryEventBuffer::new(clock.clone(), WINDOW, CAP, budget.clone());
+    let mut nested = InteractionEvent::new(id("u"), "T", clock.now());
+    let answers: Vec<serde_json::Value> = (0..5_000).map(|_| serde_json::json!({"a": 1})).collect();
+    nested.survey_answers.insert("deep".into(), answers.into());
+    let nested = member::encode(nested).unwrap();
+    assert!(nested.member.len() < 64 << 10);
+    buffer.append(&id("u"), &[nested]).await.unwrap();
+    assert!(budget.used() > 3 << 20, "{} bytes charged", budget.used());
+}
+
+#[tokio::test]
+async fn a_redelivery_is_recognised_even_by_a_full_store() {
+    let clock = TestClock::at("2026-06-10T12:00:00Z");
+    let test = UnderTest {
+        name: "memory",
+        buffer: Arc::new(MemoryEventBuffer::new(
+            clock.clone(),
+            WINDOW,
+            CAP,
+            Arc::new(Budget::new(1_000)),
+        )),
+        clock,
+    };
+    let (first, second) = (test.event("u", MINUTE, "a"), test.event("u", MINUTE, "b"));
+    assert_eq!(
+        test.append("u", std::slice::from_ref(&first)).await,
+        [Accepted]
+    );
+    let full = test.buffer.append(&id("u"), &[first.clone(), second]).await;
+    assert_eq!(full.unwrap_err().kind(), StoreErrorKind::Full);
+    assert_eq!(test.append("u", &[first]).await, [Duplicate]);
+}

@@ -384,3 +384,36 @@ proptest! {
         }
     }
 }
+
+fn shown(ago: Duration, ids: impl Iterator<Item = String>) -> Arc<StoredEvent> {
+    let mut event = InteractionEvent::new(user(), "LIST_SHOWN", now().minus(ago));
+    event.impressions = ids.map(ContentId::from).collect();
+    Arc::new(member::encode(event).unwrap())
+}
+
+#[test]
+fn of_ignored_items_the_newest_5000_count() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    // Ten showings of 1,000 items each, the newest first, and one item shown
+    // both long ago and just now.
+    let mut events: Vec<_> = (0..10_u32)
+        .map(|age| {
+            shown(
+                age * HOUR,
+                (0..1_000).map(move |item| format!("{age}-{item}")),
+            )
+        })
+        .collect();
+    events.push(shown(400 * HOUR, ["0-7".to_owned()].into_iter()));
+    let log = EventLog::new(events);
+    let config = RankingConfig::default();
+    let model = signals::build(&user(), &log, &Items::new(), now(), &config);
+    assert_eq!(model.negatives.len(), 5_000);
+    for age in 0..10 {
+        let kept = model.negatives.contains_key(format!("{age}-999").as_str());
+        assert_eq!(kept, age < 5, "showing {age} hours ago");
+    }
+    let weight = |id: &str| model.negatives[id];
+    assert_eq!(weight("0-7"), 0.30, "the latest showing weighs most");
+    assert!(weight("4-0") < weight("0-0"));
+}
