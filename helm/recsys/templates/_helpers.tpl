@@ -1,0 +1,87 @@
+{{/* The chart's name. */}}
+{{- define "recsys.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 46 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/*
+The release's full name. 46 characters leave room for "-redis" within the 52 that
+a StatefulSet's name may have (its pods' labels append a hash of 11).
+*/}}
+{{- define "recsys.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
+{{- else if contains (include "recsys.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "recsys.name" .) | trunc 46 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "recsys.redis.fullname" -}}
+{{- include "recsys.fullname" . }}-redis
+{{- end -}}
+
+{{/* What selects pods: never changes, since selectors cannot be changed. */}}
+{{- define "recsys.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "recsys.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: server
+{{- end -}}
+
+{{- define "recsys.redis.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "recsys.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: redis
+{{- end -}}
+
+{{- define "recsys.commonLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: {{ include "recsys.name" . }}
+{{- end -}}
+
+{{- define "recsys.labels" -}}
+{{ include "recsys.commonLabels" . }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | quote }}
+{{ include "recsys.selectorLabels" . }}
+{{- end -}}
+
+{{- define "recsys.redis.labels" -}}
+{{ include "recsys.commonLabels" . }}
+{{ include "recsys.redis.selectorLabels" . }}
+{{- end -}}
+
+{{/* An image by tag, and by digest if there is one. Takes repository, tag, digest. */}}
+{{- define "recsys.image" -}}
+{{- .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* The Secret with the URL of an external Redis. */}}
+{{- define "recsys.externalRedis.secretName" -}}
+{{- .Values.externalRedis.existingSecret | default (include "recsys.fullname" .) -}}
+{{- end -}}
+
+{{/* The Secret with the password of the bundled Redis. */}}
+{{- define "recsys.redis.secretName" -}}
+{{- .Values.redis.auth.existingSecret | default (include "recsys.redis.fullname" .) -}}
+{{- end -}}
+
+{{/* Where users' state is kept: bundled, external or memory. */}}
+{{- define "recsys.state" -}}
+{{- $external := or .Values.externalRedis.url .Values.externalRedis.existingSecret -}}
+{{- if and .Values.redis.enabled $external -}}
+{{- fail "two Redis are given: set redis.enabled=false to use externalRedis, or leave externalRedis empty to use the bundled one" -}}
+{{- else if and .Values.externalRedis.url .Values.externalRedis.existingSecret -}}
+{{- fail "externalRedis.url and externalRedis.existingSecret are both given: leave one empty" -}}
+{{- else if .Values.redis.enabled -}}
+bundled
+{{- else if $external -}}
+external
+{{- else if not .Values.allowInMemory -}}
+{{- fail "no Redis: set redis.enabled=true, externalRedis.existingSecret or externalRedis.url; or allowInMemory=true to lose users' state whenever the pod ends" -}}
+{{- else if gt (int .Values.replicaCount) 1 -}}
+{{- fail "replicaCount must be 1 without Redis: replicas would not know of each other's users" -}}
+{{- else -}}
+memory
+{{- end -}}
+{{- end -}}

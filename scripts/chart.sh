@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# Checks helm/recsys: lints it, renders every variant, validates the manifests
+# strictly against the oldest and the newest Kubernetes it is for, and asserts
+# what must not be changed carelessly (scripts/chart_facts.py).
+# Needs go and python3; helm and the validator are fetched if they are missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Chart.yaml promises the first; the second is the newest that we looked at.
+kubernetes_versions=(1.27 1.37)
+newest=${kubernetes_versions[-1]}.0
+helm_version=v3.22.0
+kubernetes_validate_version=1.37.0
+
+chart=helm/recsys
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+need() {
+  command -v "$1" >/dev/null 2>&1 || {
+    echo "scripts/chart.sh: $1 is missing. $2" >&2
+    exit 1
+  }
+}
+
+# Another major version may lint and render differently.
+helm=helm
+if [[ $(helm version --template '{{.Version}}' 2>/dev/null || true) != v3.* ]]; then
+  need go "Install Go, or helm 3."
+  helm=$(go env GOPATH)/bin/helm
+  if [[ $("$helm" version --template '{{.Version}}' 2>/dev/null || true) != v3.* ]]; then
+    echo "== building helm $helm_version"
+    GOBIN=$(go env GOPATH)/bin go install "helm.sh/helm/v3/cmd/helm@$helm_version"
+  fi
+fi
+
+# Has the schemas of all Kubernetes versions within, so that no other download
+# is needed.
+need python3 "Install Python 3."
+python3 -m venv "$work/venv" || {
+  echo "scripts/chart.sh: python3 cannot make a venv. On Debian or Ubuntu 'apt-get install python3-venv'." >&2
+  exit 1
+}
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check \
+  "kubernetes-validate==$kubernetes_validate_version"
+
+cat >"$work/ranking.toml" <<'END'
+half_life_days = 7.0
+
+[fusion]
+tag = 0.6
+END
+
+cat >"$work/everything.yaml" <<'END'
+global: {shared: true}
+fullnameOverride: a-name-that-is-so-long-that-it-has-to-be-cut-before-it-is-used
+replicaCount: 3
+image:
+  repository: registry.example/recsys
+  tag: 1.2.3
+  digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+imagePullSecrets: [{name: registry}]
+log: info,recsys=debug
+drainTimeoutSeconds: 45
+ranking: "half_life_days = 7.0"
+extraEnv:
+  - {name: CATALOG_PATH, value: /catalogue/items.jsonl}
+  - {name: REDIS_KEY_PREFIX, valueFrom: {configMapKeyRef: {name: shop, key: prefix}}}
+extraVolumes: [{name: catalogue, configMap: {name: catalogue}}]
+extraVolumeMounts: [{name: catalogue, mountPath: /catalogue, readOnly: true}]
+podAnnotations: {prometheus.io/scrape: "true"}
+podLabels: {team: shop}
+nodeSelector: {kubernetes.io/arch: amd64}
+tolerations: [{key: shop, operator: Exists, effect: NoSchedule}]
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 1
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector: {matchLabels: {app.kubernetes.io/component: server}}
+redis:
+  persistence: {size: 20Gi, storageClass: fast, accessModes: [ReadWriteOncePod]}
+  podAnnotations: {team: shop}
+  podLabels: {team: shop}
+  nodeSelector: {kubernetes.io/arch: amd64}
+  tolerations: [{key: shop, operator: Exists}]
+  affinity: {nodeAffinity: {}}
+END
+
+# A helm that go installed takes Kubernetes for 1.20, so every call says which.
+template() {
+  local version=$1
+  shift
+  "$helm" template demo "$chart" --namespace shop --kube-version "$version" "$@"
+}
+
+# What the chart may be installed with; scripts/chart_facts.py knows the names.
+variants() {
+  "$1" default
+  "$1" own-password --set redis.auth.existingSecret=shop-redis --set redis.auth.existingSecretKey=pass
+  "$1" external-url --set redis.enabled=false --set externalRedis.url=rediss://:hunter2@redis.example:6380/0
+  "$1" external-secret --set redis.enabled=false --set externalRedis.existingSecret=shop-redis
+  "$1" in-memory --set redis.enabled=false --set allowInMemory=true
+  "$1" ranking --set-file "ranking=$work/ranking.toml"
+  "$1" everything --values "$work/everything.yaml"
+}
+
+render_and_validate() {
+  local name=$1
+  shift
+  template "$version.0" "$@" >"$work/rendered/$name.yaml"
+  "$work/venv/bin/kubernetes-validate" --quiet --strict -k "$version" "$work/rendered/$name.yaml" || {
+    echo "scripts/chart.sh: variant $name is not valid for Kubernetes $version" >&2
+    exit 1
+  }
+}
+
+for version in "${kubernetes_versions[@]}"; do
+  echo "== for Kubernetes $version: lint, render every variant, validate, assert the facts"
+  "$helm" lint --strict --quiet --kube-version "$version.0" "$chart"
+  mkdir -p "$work/rendered"
+  variants render_and_validate
+  "$work/venv/bin/python" scripts/chart_facts.py "$work/rendered" "$work/ranking.toml"
+done
+
+echo "== what must be refused is, and says why"
+refused() {
+  local why=$1 said
+  shift
+  if said=$(template "$newest" "$@" 2>&1); then
+    echo "scripts/chart.sh: should have been refused: $*" >&2
+    exit 1
+  fi
+  grep -qF -- "$why" <<<"$said" || {
+    printf 'scripts/chart.sh: refused, but without "%s": %s\n%s\n' "$why" "$*" "$said" >&2
+    exit 1
+  }
+}
+refused "no Redis: set redis.enabled=true" --set redis.enabled=false
+refused "replicaCount must be 1" --set redis.enabled=false --set allowInMemory=true --set replicaCount=2
+refused "two Redis are given" --set externalRedis.existingSecret=shop-redis
+refused "both given" --set redis.enabled=false --set externalRedis.url=redis://h:1 --set externalRedis.existingSecret=s
+refused "replicas" --set replicas=2
+refused "enbled" --set redis.enbled=false
+refused "pattern" --set redis.enabled=false --set externalRedis.url=http://redis:6379
+refused "extraEnv" --set 'extraEnv[0].name=REDIS_URL' --set 'extraEnv[0].value=redis://:secret@h:6379'
+refused "incompatible with Kubernetes" --kube-version 1.26.0
+
+echo "== the notes name what was installed"
+# helm template leaves the notes out, so a copy of the chart shows them.
+cp -r "$chart" "$work/chart"
+cat >"$work/chart/templates/notes.yaml" <<'END'
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: notes}
+data: {notes: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}}
+END
+notes=$(chart=$work/chart template "$newest" --show-only templates/notes.yaml)
+for line in 'grpcurl -plaintext' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0'; do
+  grep -qF -- "$line" <<<"$notes" || {
+    echo "scripts/chart.sh: the notes lack \"$line\"" >&2
+    exit 1
+  }
+done
+
+echo "== the chart installs this version"
+app_version=$(sed -n 's/^appVersion: *"\(.*\)"$/\1/p' "$chart/Chart.yaml")
+if [[ -f Cargo.toml ]] && ! grep -qx "version = \"$app_version\"" Cargo.toml; then
+  echo "scripts/chart.sh: appVersion $app_version is not the version in Cargo.toml" >&2
+  exit 1
+fi
+echo "the chart passes"

@@ -1,0 +1,294 @@
+"""Asserts what a careless change of helm/recsys must not break: probes, drain
+times, security settings, where secrets are, and that every reference between
+manifests has a target. Run by scripts/chart.sh on the rendered variants."""
+
+import base64
+import pathlib
+import sys
+
+import yaml
+
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod")
+
+# Secrets and config maps that a variant takes from elsewhere.
+FROM_ELSEWHERE = {
+    "own-password": {("Secret", "shop-redis", "pass")},
+    "external-secret": {("Secret", "shop-redis", "redis-url")},
+    "everything": {("ConfigMap", "shop", "prefix"), ("ConfigMap", "catalogue", None)},
+}
+STATE = {
+    "default": "bundled",
+    "own-password": "bundled",
+    "external-url": "external",
+    "external-secret": "external",
+    "in-memory": "memory",
+    "ranking": "bundled",
+    "everything": "bundled",
+}
+
+
+class Variant:
+    """The manifests of one variant."""
+
+    def __init__(self, path):
+        self.name = path.stem
+        self.documents = [d for d in yaml.safe_load_all(path.read_text()) if d]
+
+    def of_kind(self, *kinds):
+        return [d for d in self.documents if d["kind"] in kinds]
+
+    def one(self, kind, suffix=""):
+        found = [d for d in self.of_kind(kind) if d["metadata"]["name"].endswith(suffix)]
+        self.check(len(found) == 1, f"one {kind} *{suffix}, but there are {len(found)}")
+        return found[0]
+
+    def check(self, holds, what):
+        if not holds:
+            sys.exit(f"scripts/chart_facts.py: variant {self.name}: expected {what}")
+
+    def equal(self, got, expected, what):
+        self.check(got == expected, f"{what} to be {expected!r}, but it is {got!r}")
+
+
+def pod_of(workload):
+    return workload["spec"]["template"]["spec"]
+
+
+def env_of(container):
+    return {variable["name"]: variable for variable in container["env"]}
+
+
+def pods_are_confined(variant):
+    for workload in variant.of_kind(*WORKLOADS):
+        name = workload["metadata"]["name"]
+        pod = pod_of(workload)
+        variant.equal(pod["automountServiceAccountToken"], False, f"{name}: service account token")
+        variant.equal(pod["enableServiceLinks"], False, f"{name}: service links")
+        variant.equal(pod["securityContext"]["runAsNonRoot"], True, f"{name}: runAsNonRoot")
+        variant.check(pod["securityContext"]["runAsUser"] > 0, f"{name}: a user by number")
+        variant.equal(
+            pod["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"}, f"{name}: seccomp"
+        )
+        for shared in ("hostNetwork", "hostPID", "hostIPC"):
+            variant.check(not pod.get(shared), f"{name}: no {shared}")
+        for container in pod.get("initContainers", []) + pod["containers"]:
+            variant.equal(
+                container["securityContext"],
+                {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                f"{name}: the container's security context",
+            )
+            resources = container["resources"]
+            variant.check("memory" in resources["limits"], f"{name}: a memory limit")
+            variant.check("memory" in resources["requests"], f"{name}: a memory request")
+
+
+def server_is_probed_and_drained(variant):
+    deployment = variant.one("Deployment")
+    pod = pod_of(deployment)
+    (container,) = pod["containers"]
+    for probe, service in (
+        ("startupProbe", "liveness"),
+        ("livenessProbe", "liveness"),
+        ("readinessProbe", "readiness"),
+    ):
+        variant.equal(container[probe]["grpc"], {"port": 50051, "service": service}, probe)
+    startup = container["startupProbe"]
+    variant.check(startup["periodSeconds"] * startup["failureThreshold"] >= 60, "60 s to start")
+    variant.check(
+        container["readinessProbe"]["failureThreshold"] >= 2, "one lost probe not to empty the Service"
+    )
+    strategy = deployment["spec"]["strategy"]
+    variant.equal(strategy["type"], "RollingUpdate", "strategy")
+    variant.equal(strategy["rollingUpdate"]["maxUnavailable"], 0, "maxUnavailable")
+
+    env = env_of(container)
+    variant.equal(len(env), len(container["env"]), "number of distinct variables")
+    variant.equal(env["RECSYS_LISTEN_ADDR"]["value"], "0.0.0.0:50051", "RECSYS_LISTEN_ADDR")
+    drain = 45 if variant.name == "everything" else 10
+    variant.equal(env["RECSYS_DRAIN_TIMEOUT"]["value"], f"{drain}s", "RECSYS_DRAIN_TIMEOUT")
+    variant.equal(pod["terminationGracePeriodSeconds"], drain + 15, "terminationGracePeriodSeconds")
+    for size in ("EMBEDDED_STATE_MAX_BYTES", "EMBEDDED_CATALOG_MAX_BYTES"):
+        variant.check(env[size]["value"].isdecimal(), f"{size} in digits only")
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    variant.check("checksum/config" in annotations, "a checksum of the config")
+
+
+def services_reach_pods(variant):
+    service, headless = (
+        variant.one("Service", variant.one("Deployment")["metadata"]["name"] + suffix)
+        for suffix in ("", "-headless")
+    )
+    grpc = {
+        "name": "grpc",
+        "port": 50051,
+        "targetPort": "grpc",
+        "appProtocol": "kubernetes.io/h2c",
+    }
+    variant.equal(service["spec"]["type"], "ClusterIP", "type of the Service")
+    variant.equal(service["spec"]["ports"], [grpc], "ports of the Service")
+    variant.equal(headless["spec"]["clusterIP"], "None", "clusterIP of the headless Service")
+    variant.equal(headless["spec"]["ports"], [grpc], "ports of the headless Service")
+
+    # A Service that selects the pods of Redis too would send them gRPC calls.
+    for service in variant.of_kind("Service"):
+        name = service["metadata"]["name"]
+        variant.check(len(name) <= 63, f"{name}: at most 63 characters")
+        wanted = service["spec"]["selector"].items()
+        reached = [
+            w for w in variant.of_kind(*WORKLOADS)
+            if wanted <= w["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        variant.equal(len(reached), 1, f"{name}: number of workloads selected")
+        ports = {p["name"] for c in pod_of(reached[0])["containers"] for p in c["ports"]}
+        for port in service["spec"]["ports"]:
+            variant.check(port["targetPort"] in ports, f"{name}: a container port {port['targetPort']}")
+    for workload in variant.of_kind(*WORKLOADS):
+        selector = workload["spec"]["selector"]["matchLabels"]
+        variant.check(
+            not {"helm.sh/chart", "app.kubernetes.io/version"} & selector.keys(),
+            "selectors without a version: they cannot be changed",
+        )
+
+
+def secrets_are_in_secrets_only(variant):
+    secrets = variant.of_kind("Secret")
+    others = [d for d in variant.documents if d["kind"] != "Secret"]
+    for secret in secrets:
+        for key, value in secret["data"].items():
+            plain = base64.b64decode(value).decode()
+            variant.check(len(plain) >= 24, f"{key} to be long enough")
+            for other in others:
+                text = yaml.safe_dump(other, width=10_000)
+                variant.check(
+                    plain not in text and value not in text and "hunter2" not in text,
+                    f"no {key} in {other['kind']} {other['metadata']['name']}",
+                )
+
+
+def references_have_targets(variant):
+    there = set(FROM_ELSEWHERE.get(variant.name, set()))
+    for source in variant.of_kind("Secret", "ConfigMap"):
+        name = (source["kind"], source["metadata"]["name"])
+        there.add((*name, None))
+        there.update((*name, key) for key in source["data"])
+    for workload in variant.of_kind(*WORKLOADS):
+        pod = pod_of(workload)
+        for container in pod["containers"]:
+            for variable in container["env"]:
+                for field, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
+                    if reference := variable.get("valueFrom", {}).get(field):
+                        target = (kind, reference["name"], reference["key"])
+                        variant.check(target in there, f"{target} for {variable['name']}")
+            volumes = {v["name"] for v in pod.get("volumes", [])}
+            volumes |= {
+                c["metadata"]["name"] for c in workload["spec"].get("volumeClaimTemplates", [])
+            }
+            for mount in container.get("volumeMounts", []):
+                variant.check(mount["name"] in volumes, f"a volume {mount['name']}")
+        for volume in pod.get("volumes", []):
+            if "configMap" in volume:
+                target = ("ConfigMap", volume["configMap"]["name"], None)
+                variant.check(target in there, f"{target} for a volume")
+
+
+def state_is_where_it_should_be(variant):
+    state = STATE[variant.name]
+    (container,) = pod_of(variant.one("Deployment"))["containers"]
+    env = env_of(container)
+    if state == "memory":
+        variant.check("REDIS_URL" not in env, "no REDIS_URL")
+    if state == "external":
+        variant.check(
+            "secretKeyRef" in env["REDIS_URL"].get("valueFrom", {}), "REDIS_URL from a Secret"
+        )
+    if state != "bundled":
+        variant.equal(variant.of_kind("StatefulSet", "PersistentVolumeClaim"), [], "what is bundled")
+        return
+
+    redis = variant.one("StatefulSet", "-redis")
+    name = redis["metadata"]["name"]
+    variant.check(len(name) <= 52, "a name that leaves room for a hash")
+    variant.equal(
+        env["REDIS_URL"]["value"], f"redis://:$(REDIS_PASSWORD)@{name}:6379/0", "REDIS_URL"
+    )
+    order = [variable["name"] for variable in container["env"]]
+    variant.check(
+        order.index("REDIS_PASSWORD") < order.index("REDIS_URL"),
+        "REDIS_PASSWORD before REDIS_URL, which refers to it",
+    )
+    variant.equal(redis["spec"]["replicas"], 1, "replicas of Redis")
+    (server,) = pod_of(redis)["containers"]
+    variant.equal(
+        env_of(server)["REDISCLI_AUTH"]["valueFrom"],
+        env["REDIS_PASSWORD"]["valueFrom"],
+        "the password that Redis asks for",
+    )
+    variant.check("requirepass $REDISCLI_AUTH" in server["command"][-1], "a password to be required")
+    for probe in ("livenessProbe", "readinessProbe"):
+        variant.check("redis-cli ping" in " ".join(server[probe]["exec"]["command"]), probe)
+    lines = variant.one("ConfigMap", "-redis")["data"]["redis.conf"].splitlines()
+    for line in ("appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction", "dir /data"):
+        variant.check(line in lines, f"{line!r} in redis.conf")
+    variant.check(any(line.startswith("maxmemory ") for line in lines), "maxmemory in redis.conf")
+    mounts = {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]}
+    (claim,) = redis["spec"]["volumeClaimTemplates"]
+    variant.equal(mounts["/data"], claim["metadata"]["name"], "the volume of /data")
+    variant.check(
+        not {"helm.sh/chart", "app.kubernetes.io/version"} & claim["metadata"]["labels"].keys(),
+        "a volume claim without a version: it cannot be changed",
+    )
+    variant.equal(
+        redis["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"], "Retain", "the data"
+    )
+
+
+def ranking_file_arrives(variant, ranking):
+    (container,) = pod_of(variant.one("Deployment"))["containers"]
+    path = env_of(container).get("RECSYS_RANKING_PATH")
+    if variant.name not in ("ranking", "everything"):
+        variant.equal(path, None, "RECSYS_RANKING_PATH")
+        return
+    variant.equal(path["value"], "/etc/recsys/ranking.toml", "RECSYS_RANKING_PATH")
+    variant.check(
+        any(mount["mountPath"] == "/etc/recsys" for mount in container["volumeMounts"]),
+        "/etc/recsys to be mounted",
+    )
+    if variant.name == "ranking":
+        name = variant.one("Deployment")["metadata"]["name"]
+        held = variant.one("ConfigMap", name)["data"]["ranking.toml"]
+        variant.equal(held.rstrip(), ranking.rstrip(), "ranking.toml")
+
+
+def the_checksum_follows_the_ranking_file(variants):
+    def checksum(variant):
+        template = variant.one("Deployment")["spec"]["template"]
+        return template["metadata"]["annotations"]["checksum/config"]
+
+    variants["ranking"].check(
+        checksum(variants["ranking"]) != checksum(variants["default"]),
+        "another checksum than without a ranking file",
+    )
+
+
+def main(directory, ranking):
+    variants = {path.stem: Variant(path) for path in sorted(pathlib.Path(directory).glob("*.yaml"))}
+    if variants.keys() != STATE.keys():
+        sys.exit(f"scripts/chart_facts.py: variants {sorted(variants)}, expected {sorted(STATE)}")
+    ranking = pathlib.Path(ranking).read_text()
+    for variant in variants.values():
+        pods_are_confined(variant)
+        server_is_probed_and_drained(variant)
+        services_reach_pods(variant)
+        secrets_are_in_secrets_only(variant)
+        references_have_targets(variant)
+        state_is_where_it_should_be(variant)
+        ranking_file_arrives(variant, ranking)
+    the_checksum_follows_the_ranking_file(variants)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
