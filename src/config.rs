@@ -102,7 +102,7 @@ pub struct Settings {
           default_value_t = 512 << 20, help_heading = "User state")]
     pub embedded_state_max_bytes: usize,
 
-    /// Qdrant for the items; unset = in memory
+    /// Qdrant for the items: not in this version yet; unset = in memory
     #[arg(
         long,
         global = true,

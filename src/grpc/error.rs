@@ -80,6 +80,11 @@ impl ApiError {
     /// A bug. The cause goes to the log.
     pub(super) fn internal(cause: &(dyn Error + 'static)) -> Self {
         error!(error = cause, "internal error");
+        Self::bug()
+    }
+
+    /// A bug whose cause is in the log already.
+    pub(super) fn bug() -> Self {
         Self::new(Code::Internal, "INTERNAL", "internal error")
     }
 
@@ -138,10 +143,9 @@ fn cut(text: &mut String, most: usize) {
 /// The cause is in the log already: the engine writes it where it happens.
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
-        let internal = || Self::new(Code::Internal, "INTERNAL", "internal error");
         let (dependency, source) = match &error {
             EngineError::Store { dependency, source } => (dependency, source),
-            EngineError::TimedOut | EngineError::Panicked => return internal(),
+            EngineError::TimedOut | EngineError::Panicked => return Self::bug(),
         };
         match (source.kind(), dependency) {
             (StoreErrorKind::Unavailable, Dependency::UserState) => Self::retryable(
@@ -164,7 +168,7 @@ impl From<EngineError> for ApiError {
                 "CATALOG_FULL",
                 "the catalogue is full",
             ),
-            (StoreErrorKind::Corrupt, Dependency::UserState | Dependency::Catalogue) => internal(),
+            (StoreErrorKind::Corrupt, Dependency::UserState | Dependency::Catalogue) => Self::bug(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod deadline;
 mod error;
 mod health;
 pub mod limits;
+mod panics;
 mod parse;
 mod recommender;
 mod reply;

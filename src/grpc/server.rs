@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{
     catalog::Catalog, deadline::DeadlineLayer, health::Monitor, limits::Limits,
-    recommender::Recommender,
+    panics::CatchPanicLayer, recommender::Recommender,
 };
 use crate::{
     engine::Engine,
@@ -106,6 +106,7 @@ pub async fn serve(
         .layer(DeadlineLayer {
             longest: settings.request_timeout,
         })
+        .layer(CatchPanicLayer)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

@@ -309,6 +309,23 @@ fn a_taken_address_is_told_with_the_way_out() {
 }
 
 #[test]
+fn the_readme_names_every_setting() {
+    use clap::CommandFactory as _;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let command = recsys::config::Cli::command();
+    let settings: Vec<&str> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_env()?.to_str())
+        .collect();
+    assert!(settings.len() > 25, "{settings:?}");
+    for setting in settings {
+        let quoted = format!("`{setting}`");
+        assert!(readme.contains(&quoted), "{setting} is not in README.md");
+    }
+}
+
+#[test]
 fn help_names_every_command_and_no_secret() {
     let output = recsys(&["--help"])
         .env("REDIS_URL", "redis://:secret@h")

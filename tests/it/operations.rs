@@ -258,6 +258,7 @@ impl EventBuffer for Faulty {
         self.world.ports.events.read(user).await
     }
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+        assert_ne!(user.as_str(), "panic", "a bug, for a test");
         self.state().await?;
         self.world.ports.events.version(user).await
     }
@@ -703,4 +704,28 @@ async fn an_old_model_is_better_than_none_while_the_catalogue_is_down() {
     );
     stores.items_down.store(false, Ordering::SeqCst);
     assert_eq!(server.signals("u").await.1, SignalsSource::Rebuilt);
+}
+
+#[tokio::test]
+async fn a_panic_is_internal_for_its_call_alone() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    let mut client = server.recommender();
+    let of = |user: &str| proto::GetUserSignalsRequest {
+        user_id: user.to_owned(),
+        include_vectors: false,
+    };
+    let mut second = client.clone();
+    let (panicked, other) = tokio::join!(
+        client.get_user_signals(of("panic")),
+        second.get_user_signals(of("u"))
+    );
+    let status = panicked.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Internal, "internal error")
+    );
+    assert_eq!(reason(&status), "INTERNAL");
+    other.unwrap();
+    client.get_user_signals(of("u")).await.unwrap();
 }

@@ -1,0 +1,72 @@
+//! A panic in a call is a bug, and that call's alone: it is answered
+//! `INTERNAL` with a fixed text, and the connection and process go on.
+
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+use tracing::error;
+
+use super::error::ApiError;
+
+/// Puts [`CatchPanic`] around a service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CatchPanicLayer;
+
+impl<S> Layer<S> for CatchPanicLayer {
+    type Service = CatchPanic<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CatchPanic { inner }
+    }
+}
+
+/// A service whose calls do not panic.
+#[derive(Clone, Debug)]
+pub(super) struct CatchPanic<S> {
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for CatchPanic<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let method = request.uri().path().to_owned();
+        let mut reply = Box::pin(self.inner.call(request));
+        Box::pin(poll_fn(move |context| {
+            // A call that panicked is never polled again, so nobody sees what
+            // it may have left half done in itself.
+            catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(context))).unwrap_or_else(
+                |panic| {
+                    error!(method, panic = text_of(&*panic), "a call panicked");
+                    Poll::Ready(Ok(Status::from(ApiError::bug()).into_http()))
+                },
+            )
+        }))
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("of unknown kind")
+}
