@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Engine, EngineError};
@@ -43,7 +44,8 @@ impl Engine {
 
     /// Stores events of any users, with one append and one refresh for each
     /// distinct user; one result each, in order. A store that fails midway is
-    /// the error of the events it failed on.
+    /// the error of the events it failed on. If the caller goes away, what was
+    /// begun is finished and nothing more is begun.
     ///
     /// # Errors
     /// [`EngineError`] only for a bug; a failing store is an event's error.
@@ -52,11 +54,17 @@ impl Engine {
         events: Vec<StoredEvent>,
     ) -> Result<Vec<Result<Ingested, EngineError>>, EngineError> {
         let engine = self.clone();
-        self.to_the_end(async move { engine.ingest_groups(events).await })
+        let gone = CancellationToken::new();
+        let _tells = gone.clone().drop_guard();
+        self.to_the_end(async move { engine.ingest_groups(events, &gone).await })
             .await
     }
 
-    async fn ingest_groups(&self, events: Vec<StoredEvent>) -> Vec<Result<Ingested, EngineError>> {
+    async fn ingest_groups(
+        &self,
+        events: Vec<StoredEvent>,
+        gone: &CancellationToken,
+    ) -> Vec<Result<Ingested, EngineError>> {
         let mut results: Vec<Result<Ingested, EngineError>> =
             events.iter().map(|_| Err(EngineError::Panicked)).collect();
         let mut running = JoinSet::new();
@@ -65,6 +73,9 @@ impl Engine {
                 && let Some(finished) = running.join_next().await
             {
                 settle(&mut results, finished);
+            }
+            if gone.is_cancelled() {
+                break;
             }
             let engine = self.clone();
             running.spawn(async move { (positions, engine.ingest_for(&user, &events).await) });

@@ -10,7 +10,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use recsys::{
     domain::{
         event::StoredEvent,
@@ -176,6 +179,8 @@ struct Faulty {
     /// Saves of models wait until this is false.
     hold_saves: AtomicBool,
     saves_waiting: AtomicUsize,
+    /// Appends wait until this is false.
+    hold_appends: AtomicBool,
     /// How many calls reached the user state.
     begun: AtomicUsize,
     /// The one user whose events cannot be appended.
@@ -196,6 +201,7 @@ impl Faulty {
             hold_reads_until: AtomicUsize::new(0),
             hold_saves: AtomicBool::new(false),
             saves_waiting: AtomicUsize::new(0),
+            hold_appends: AtomicBool::new(false),
             begun: AtomicUsize::new(0),
             broken_user: "broken",
             no_index: AtomicBool::new(false),
@@ -247,6 +253,9 @@ impl EventBuffer for Faulty {
             return Err(StoreError::new(StoreErrorKind::Unavailable, "broken"));
         }
         self.appends.fetch_add(1, Ordering::SeqCst);
+        while self.hold_appends.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         self.world.ports.events.append(user, events).await
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
@@ -341,16 +350,53 @@ fn ingest_request(user: &str) -> proto::IngestEventRequest {
 /// Ingests with a deadline that only the server keeps: tonic's own client
 /// would end the call itself.
 async fn ingest_within(server: &TestServer, user: &str, timeout: &str) -> tonic::Status {
+    let request = within(timeout, ingest_request(user));
+    plain_client(server)
+        .ingest_event(request)
+        .await
+        .unwrap_err()
+}
+
+fn within<T>(timeout: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", timeout.parse().unwrap());
+    request
+}
+
+fn plain_client(
+    server: &TestServer,
+) -> RecommenderServiceClient<Client<HttpConnector, tonic::body::Body>> {
     let transport = Client::builder(TokioExecutor::new())
         .http2_only(true)
         .build_http();
     let origin = format!("http://{}", server.address).parse().unwrap();
-    let mut client = RecommenderServiceClient::with_origin(transport, origin);
-    let mut request = Request::new(ingest_request(user));
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", timeout.parse().unwrap());
-    client.ingest_event(request).await.unwrap_err()
+    RecommenderServiceClient::with_origin(transport, origin)
+}
+
+#[tokio::test]
+async fn a_batch_past_its_deadline_finishes_what_it_began_and_begins_nothing_more() {
+    let stores = Faulty::new();
+    let server = stores.serve().await;
+    stores.hold_appends.store(true, Ordering::SeqCst);
+    let events = (0..100)
+        .map(|user| liked(&format!("u{user}"), "i001"))
+        .collect();
+    let batch = within("60m", proto::BatchIngestEventsRequest { events });
+    let status = plain_client(&server)
+        .batch_ingest_events(batch)
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let begun = stores.appends.load(Ordering::SeqCst);
+    assert!((1..100).contains(&begun), "{begun} appends begun");
+
+    stores.hold_appends.store(false, Ordering::SeqCst);
+    server.stopped().await.unwrap();
+    assert_eq!(stores.appends.load(Ordering::SeqCst), begun);
+    let refreshed = stores.reads.load(Ordering::SeqCst);
+    assert_eq!(refreshed, begun, "each was finished with its refresh");
 }
 
 #[tokio::test]
@@ -358,15 +404,7 @@ async fn a_passed_deadline_is_told_as_such_and_an_append_begun_is_finished() {
     let stores = Faulty::new();
     let server = stores.serve().await;
     stores.slow.store(true, Ordering::SeqCst);
-    let mut request = Request::new(ingest_request("u"));
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "60m".parse().unwrap());
-    let status = server
-        .recommender()
-        .ingest_event(request)
-        .await
-        .unwrap_err();
+    let status = ingest_within(&server, "u", "60m").await;
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
 
