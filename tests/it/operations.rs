@@ -607,7 +607,9 @@ async fn a_batch_is_one_append_and_one_refresh_for_each_distinct_user() {
     assert_eq!(stores.reads.load(Ordering::SeqCst), 50);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+/// On one thread: an append that has ended has also joined its refresh before
+/// anything else happens, so that the refreshes can be counted.
+#[tokio::test]
 async fn appends_that_come_together_share_refreshes_and_each_is_in_the_model_it_waited_for() {
     let stores = Faulty::new();
     let server = stores.serve().await;
