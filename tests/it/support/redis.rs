@@ -47,12 +47,33 @@ impl RedisServer {
         .map(str::to_owned)
         .into();
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        let child = spawn(Command::new("redis-server").args(&arguments), port);
         Self {
-            child: spawn(&arguments, port),
+            child,
             port,
             arguments,
             _directory: directory,
         }
+    }
+
+    /// One that ends when this process does, however that is: values that live
+    /// as long as the process are never dropped.
+    fn tied_to_this_process() -> Self {
+        let mut server = Self::start();
+        server.kill();
+        // The shell reads until the pipe from here closes.
+        let script =
+            r#"redis-server "$@" & server=$!; cat >/dev/null; kill "$server"; wait; rm -rf "$0""#;
+        let directory = server._directory.path().to_owned();
+        server.child = spawn(
+            Command::new("sh")
+                .args(["-c", script])
+                .arg(directory)
+                .args(&server.arguments)
+                .stdin(Stdio::piped()),
+            server.port,
+        );
+        server
     }
 
     pub fn url(&self) -> String {
@@ -87,7 +108,8 @@ impl RedisServer {
 
     /// Starts it again on the same port and files.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.arguments, self.port);
+        let mut command = Command::new("redis-server");
+        self.child = spawn(command.args(&self.arguments), self.port);
     }
 }
 
@@ -103,9 +125,8 @@ pub fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-fn spawn(arguments: &[String], port: u16) -> Child {
-    let child = Command::new("redis-server")
-        .args(arguments)
+fn spawn(command: &mut Command, port: u16) -> Child {
+    let child = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -124,7 +145,7 @@ fn spawn(arguments: &[String], port: u16) -> Child {
 /// One server for all tests that only need keys of their own.
 pub fn shared() -> &'static RedisServer {
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
-    SHARED.get_or_init(RedisServer::start)
+    SHARED.get_or_init(RedisServer::tied_to_this_process)
 }
 
 /// A prefix that no other test has.
