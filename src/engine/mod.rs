@@ -16,7 +16,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::{
-    domain::{ids::ContentId, ranking_config::RankingConfig, signals::Items, tags::Canonicalizer},
+    domain::{
+        ids::ContentId, ranking_config::RankingConfig, signals::Items, tags::Canonicalizer,
+        time::Timestamp,
+    },
     ports::{Clock, EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
 };
 
@@ -159,7 +162,7 @@ impl Engine {
 
     /// The engine's time.
     #[must_use]
-    pub fn now(&self) -> crate::domain::time::Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.inner.ports.clock.now()
     }
 

@@ -124,8 +124,11 @@ impl Engine {
         };
         match self.inner.ports.models.save(user, &model).await {
             Ok(SaveOutcome::Saved | SaveOutcome::Superseded) => {}
-            // The model is right all the same; the next read builds it again.
-            Err(error) => drop(EngineError::user_state(error)),
+            // The model is right all the same, and the next read builds it
+            // again: the failure is only told to the log.
+            Err(error) => {
+                EngineError::user_state(error);
+            }
         }
         Ok(Some(model))
     }
