@@ -92,26 +92,33 @@ pub enum EngineError {
 
 impl EngineError {
     fn user_state(source: StoreError) -> Self {
-        Self::told(Dependency::UserState, source)
+        tell(Dependency::UserState, &source);
+        Self::of(Dependency::UserState, source)
     }
 
     fn catalogue(source: StoreError) -> Self {
-        Self::told(Dependency::Catalogue, source)
+        tell(Dependency::Catalogue, &source);
+        Self::of(Dependency::Catalogue, source)
     }
 
-    /// Writes the whole chain to the log, here and nowhere else.
-    fn told(dependency: Dependency, source: StoreError) -> Self {
-        let cause = &source as &dyn std::error::Error;
-        match source.kind() {
-            StoreErrorKind::Unavailable | StoreErrorKind::Full => {
-                warn!(?dependency, error = cause, "store failed");
-            }
-            StoreErrorKind::Corrupt => error!(?dependency, error = cause, "store is corrupt"),
-        }
+    /// Without a word in the log.
+    fn of(dependency: Dependency, source: StoreError) -> Self {
         Self::Store {
             dependency,
             source: Arc::new(source),
         }
+    }
+}
+
+/// Writes a failure of a call with its whole chain to the log, here and nowhere
+/// else.
+fn tell(dependency: Dependency, source: &StoreError) {
+    let cause = source as &dyn std::error::Error;
+    match source.kind() {
+        StoreErrorKind::Unavailable | StoreErrorKind::Full => {
+            warn!(?dependency, error = cause, "store failed");
+        }
+        StoreErrorKind::Corrupt => error!(?dependency, error = cause, "store is corrupt"),
     }
 }
 
@@ -166,22 +173,23 @@ impl Engine {
         self.inner.ports.clock.now()
     }
 
-    /// Asks whether the store of users' state answers.
+    /// Asks whether the store of users' state answers. A failure is left for
+    /// the caller to log: who asks every second tells only of changes.
     ///
     /// # Errors
     /// [`EngineError`] if it does not.
     pub async fn check_user_state(&self) -> Result<(), EngineError> {
         let checked = self.inner.ports.events.check().await;
-        checked.map_err(EngineError::user_state)
+        checked.map_err(|source| EngineError::of(Dependency::UserState, source))
     }
 
-    /// Asks whether the catalogue answers.
+    /// Asks whether the catalogue answers, likewise.
     ///
     /// # Errors
     /// [`EngineError`] if it does not.
     pub async fn check_catalogue(&self) -> Result<(), EngineError> {
         let checked = self.inner.ports.items.check().await;
-        checked.map_err(EngineError::catalogue)
+        checked.map_err(|source| EngineError::of(Dependency::Catalogue, source))
     }
 
     /// Waits until all work begun is done. New work may still begin.

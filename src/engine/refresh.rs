@@ -16,7 +16,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Engine, EngineError};
+use super::{Dependency, Engine, EngineError, tell};
 use crate::{
     domain::{event::EventLog, ids::UserId, signals},
     ports::{SaveOutcome, StoredModel},
@@ -34,12 +34,11 @@ pub(super) struct Lanes {
 /// A lane exists while its runner does.
 struct Lane {
     /// The refresh that has not begun yet, if anyone waits for one.
-    next: Option<Next>,
+    next: Option<Done>,
 }
 
-struct Next {
-    done: watch::Sender<Option<Refreshed>>,
-}
+/// Where those who wait for a refresh get its outcome.
+type Done = watch::Sender<Option<Refreshed>>;
 
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Lane>> {
@@ -52,15 +51,13 @@ impl Lanes {
         let mut lanes = self.lock();
         let known = lanes.contains_key(user);
         let lane = lanes.entry(user.clone()).or_insert(Lane { next: None });
-        let next = lane.next.get_or_insert_with(|| Next {
-            done: watch::Sender::new(None),
-        });
-        (next.done.subscribe(), !known)
+        let next = lane.next.get_or_insert_with(|| watch::Sender::new(None));
+        (next.subscribe(), !known)
     }
 
     /// Takes the next refresh out of the lane: nobody joins it any more.
     /// Without one the lane is closed.
-    fn begin(&self, user: &UserId) -> Option<Next> {
+    fn begin(&self, user: &UserId) -> Option<Done> {
         let mut lanes = self.lock();
         let next = lanes.get_mut(user).and_then(|lane| lane.next.take());
         if next.is_none() {
@@ -88,7 +85,7 @@ impl Engine {
     }
 
     async fn run_lane(&self, user: &UserId) {
-        while let Some(next) = self.inner.lanes.begin(user) {
+        while let Some(done) = self.inner.lanes.begin(user) {
             let engine = self.clone();
             let owner = user.clone();
             // A task of its own, so that a panic ends this refresh and not
@@ -97,7 +94,7 @@ impl Engine {
                 .to_the_end(async move { engine.rebuild(&owner).await })
                 .await
                 .and_then(|refreshed| refreshed);
-            next.done.send_replace(Some(refreshed));
+            done.send_replace(Some(refreshed));
         }
     }
 
@@ -124,11 +121,8 @@ impl Engine {
         };
         match self.inner.ports.models.save(user, &model).await {
             Ok(SaveOutcome::Saved | SaveOutcome::Superseded) => {}
-            // The model is right all the same, and the next read builds it
-            // again: the failure is only told to the log.
-            Err(error) => {
-                EngineError::user_state(error);
-            }
+            // The model is right all the same; the next read builds it again.
+            Err(error) => tell(Dependency::UserState, &error),
         }
         Ok(Some(model))
     }

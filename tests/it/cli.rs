@@ -1,7 +1,7 @@
 //! The program as people run it.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -153,7 +153,6 @@ fn the_tour_works_on_any_catalogue() {
 
 #[test]
 fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
-    use std::io::Read as _;
     for signal in ["-TERM", "-INT"] {
         let mut served = Served::start(&mut recsys(&[]));
         assert_eq!(stdout(&served.healthcheck(&[])), "SERVING\n");
@@ -201,6 +200,45 @@ fn memory_is_chosen_aloud() {
         "{log}"
     );
     assert!(log.contains("QDRANT_API_URL is not set"), "{log}");
+}
+
+#[test]
+fn an_unreachable_redis_is_logged_once_with_its_cause_and_without_its_password() {
+    let served = Served::start(recsys(&["serve"]).env("REDIS_URL", "redis://:hunter2@127.0.0.1:1"));
+    let health = served.healthcheck(&["--service", "recsys.v1.RecommenderService"]);
+    assert!(
+        stderr(&health).contains("NOT_SERVING"),
+        "{}",
+        stderr(&health)
+    );
+    assert!(
+        served
+            .healthcheck(&["--service", "liveness"])
+            .status
+            .success()
+    );
+
+    let Served { child, log, .. } = &mut { served };
+    let mut told = Vec::new();
+    for line in log.by_ref().lines().map(Result::unwrap) {
+        let done = line.contains("dependency does not answer");
+        told.push(line);
+        if done {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    told.extend(log.by_ref().lines().map(Result::unwrap));
+    let outage: Vec<&String> = told
+        .iter()
+        .filter(|line| line.contains("refused"))
+        .collect();
+    assert_eq!(outage.len(), 1, "{told:#?}");
+    assert!(outage[0].contains("user state"), "{}", outage[0]);
+    assert!(
+        !told.iter().any(|line| line.contains("hunter2")),
+        "{told:#?}"
+    );
 }
 
 #[test]
