@@ -26,6 +26,8 @@ pub struct SystemRandomness;
 
 impl Randomness for SystemRandomness {
     fn next_u64(&self) -> u64 {
+        // A v4 UUID is random but for six bits, which lie in different places
+        // of its two halves: crossed, each bit has a random partner.
         uuid::Uuid::new_v4().as_u64_pair().0 ^ uuid::Uuid::new_v4().as_u64_pair().1
     }
 }

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use deadpool::managed::{
@@ -25,8 +25,9 @@ use tracing::debug;
 
 use super::settings::RedisSettings;
 use crate::{
+    adapters::system::{SystemClock, SystemRandomness},
     domain::time::Timestamp,
-    ports::{StoreError, StoreErrorKind},
+    ports::{Clock as _, Randomness as _, StoreError, StoreErrorKind},
 };
 
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
@@ -53,6 +54,7 @@ pub enum RedisSetupError {
 struct Shared {
     connection: MultiplexedConnection,
     broken: Arc<AtomicBool>,
+    max_age: Duration,
 }
 
 struct Manager {
@@ -75,11 +77,15 @@ impl managed::Manager for Manager {
             .query_async(&mut connection)
             .await?;
         let server = seconds * 1_000_000 + micros;
-        self.clock_offset
-            .store(server - local_micros(), Ordering::Relaxed);
+        let offset = server - SystemClock.now().as_micros();
+        self.clock_offset.store(offset, Ordering::Relaxed);
+        // Up to a tenth longer, so that connections made together do not end
+        // together.
+        let longer = (SystemRandomness.next_u64() % 1_000) as u32;
         Ok(Shared {
             connection,
             broken: Arc::new(AtomicBool::new(false)),
+            max_age: self.max_age + self.max_age / 10_000 * longer,
         })
     }
 
@@ -87,20 +93,11 @@ impl managed::Manager for Manager {
         if shared.broken.load(Ordering::Relaxed) {
             return Err(RecycleError::message("it failed"));
         }
-        // Connections made together do not end together.
-        let age_limit = self.max_age + self.max_age / 10 * (metrics.recycle_count as u32 % 3);
-        if metrics.age() > age_limit {
+        if metrics.age() > shared.max_age {
             return Err(RecycleError::message("it is too old"));
         }
         Ok(())
     }
-}
-
-fn local_micros() -> i64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A pool of connections to one Redis. Cheap to clone; clones share it.
@@ -154,7 +151,8 @@ impl RedisPool {
 
     /// The Redis server's time, as well as this process can tell.
     pub(super) fn server_now(&self) -> Timestamp {
-        Timestamp::from_micros(local_micros() + self.clock_offset.load(Ordering::Relaxed))
+        let offset = self.clock_offset.load(Ordering::Relaxed);
+        Timestamp::from_micros(SystemClock.now().as_micros() + offset)
     }
 
     /// Runs `work` on a connection; once more on another one if the first was

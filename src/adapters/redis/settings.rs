@@ -17,7 +17,7 @@ pub struct RedisSettings {
         default_value = ""
     )]
     pub redis_key_prefix: String,
-    /// Connections, each shared by many calls
+    /// Most connections; each is shared by many calls
     #[arg(long, global = true, env = "REDIS_POOL_SIZE", value_name = "N",
           value_parser = crate::parsers::at_least_one, default_value = "4")]
     pub redis_pool_size: usize,
