@@ -226,7 +226,7 @@ pub fn is_empty_variable(name: &str) -> bool {
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::{Cli, Command};
+    use super::{Cli, Command, Limits, RedisSettings, ServerSettings};
 
     fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
         let arguments = ["recsys"].iter().chain(arguments).map(Into::into);
@@ -252,6 +252,28 @@ mod tests {
             ));
         }
         assert!(read(&[]).unwrap().command.is_none());
+    }
+
+    #[test]
+    fn what_tests_take_for_defaults_is_what_the_command_line_does() {
+        let settings = read(&[]).unwrap().settings;
+        let pairs = [
+            (
+                format!("{:?}", settings.limits),
+                format!("{:?}", Limits::default()),
+            ),
+            (
+                format!("{:?}", settings.server),
+                format!("{:?}", ServerSettings::default()),
+            ),
+            (
+                format!("{:?}", settings.redis),
+                format!("{:?}", RedisSettings::default()),
+            ),
+        ];
+        for (read, default) in pairs {
+            assert_eq!(read, default);
+        }
     }
 
     #[test]

@@ -149,9 +149,10 @@ impl Engine {
             scored,
             exploration,
         } = ranking::rank(pool.items, &profile, explorer, request.limit, config);
-        let empty = match items.is_empty() {
-            true => Some(self.why_empty(&request.restriction).await?),
-            false => None,
+        let empty = if items.is_empty() {
+            Some(self.why_empty(&request.restriction).await?)
+        } else {
+            None
         };
         degraded.extend(pool.degraded);
         let cold = signals.is_cold() || pool.cold_start_fallback;

@@ -12,9 +12,10 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response};
-use tonic::{Code, Status, body::Body};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic::{Status, body::Body};
 use tower::{Layer, Service};
+
+use super::error::ApiError;
 
 const HEADER: &str = "grpc-timeout";
 /// How much earlier than the client's deadline the answer is given.
@@ -70,24 +71,10 @@ where
             match tokio::time::timeout(cut, reply).await {
                 // A reply after the deadline finds nobody waiting for it.
                 Ok(reply) if received.elapsed() <= budget => reply,
-                _ => Ok(exceeded(budget).into_http()),
+                _ => Ok(Status::from(ApiError::deadline_exceeded(budget)).into_http()),
             }
         })
     }
-}
-
-fn exceeded(budget: Duration) -> Status {
-    let mut details = ErrorDetails::new();
-    details.set_error_info(
-        "DEADLINE_EXCEEDED",
-        "recsys.v1",
-        [] as [(String, String); 0],
-    );
-    Status::with_error_details(
-        Code::DeadlineExceeded,
-        format!("not done within {budget:?}"),
-        details,
-    )
 }
 
 /// The client's timeout: up to eight digits and a unit. A malformed one is

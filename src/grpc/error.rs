@@ -77,6 +77,12 @@ impl ApiError {
         }
     }
 
+    /// A call took longer than it may.
+    pub(super) fn deadline_exceeded(budget: Duration) -> Self {
+        let told = format!("not done within {budget:?}");
+        Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", told)
+    }
+
     /// A bug. The cause goes to the log.
     pub(super) fn internal(cause: &(dyn Error + 'static)) -> Self {
         error!(error = cause, "internal error");

@@ -49,35 +49,6 @@ impl Plan {
     }
 }
 
-impl Pool {
-    /// Adds items that it does not hold yet, up to `limit` in all; returns how
-    /// many it took.
-    fn fill(&mut self, items: &[Arc<CatalogueItem>], limit: usize) -> usize {
-        let before = self.items.len();
-        for item in items {
-            if self.items.len() >= limit {
-                break;
-            }
-            if !self.items.iter().any(|known| known.id() == item.id()) {
-                self.items.push(Arc::clone(item));
-            }
-        }
-        self.items.len() - before
-    }
-
-    /// Makes up with a sample for what the generators could not find, such as
-    /// items without vector and tags: candidates up to `limit`, and exploration
-    /// items if there are none.
-    pub(super) fn top_up(&mut self, sample: Self, limit: usize) {
-        let taken = self.fill(&sample.items, limit);
-        self.generators.push((SAMPLE, taken));
-        if let Some(explorers) = &mut self.explorers {
-            explorers.extend(sample.items);
-        }
-        self.degraded.extend(sample.degraded);
-    }
-}
-
 /// What a plan found.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -87,6 +58,33 @@ pub(super) struct Pool {
     pub(super) cold_start_fallback: bool,
     pub(super) seen_fallback: bool,
     pub(super) degraded: Vec<String>,
+    /// Ids of the items.
+    known: HashSet<ContentId>,
+}
+
+impl Pool {
+    /// Takes what a generator found and the pool does not hold yet, up to
+    /// `limit` items in all.
+    fn fill(&mut self, generator: &'static str, items: &[Arc<CatalogueItem>], limit: usize) {
+        let before = self.items.len();
+        for item in items {
+            if self.items.len() < limit && self.known.insert(item.id().clone()) {
+                self.items.push(Arc::clone(item));
+            }
+        }
+        self.generators.push((generator, self.items.len() - before));
+    }
+
+    /// Makes up with a sample for what the generators could not find, such as
+    /// items without vector and tags: candidates up to `limit`, and further
+    /// exploration items.
+    pub(super) fn top_up(&mut self, sample: Self, limit: usize) {
+        self.fill(SAMPLE, &sample.items, limit);
+        if let Some(explorers) = &mut self.explorers {
+            explorers.extend(sample.items);
+        }
+        self.degraded.extend(sample.degraded);
+    }
 }
 
 /// What a search must leave out: as much as fits into the query, and the rest
@@ -234,7 +232,6 @@ impl Engine {
         let found = self.search_unseen(&generators, request, unseen).await?;
 
         let mut pool = Pool::default();
-        let mut known = HashSet::new();
         for (generator, found) in generators.into_iter().zip(found) {
             let Some(items) = found else {
                 pool.degraded.push(format!("generator:{}", generator.name));
@@ -242,16 +239,9 @@ impl Engine {
             };
             if generator.name == EXPLORATION {
                 pool.explorers = Some(items);
-                continue;
+            } else {
+                pool.fill(generator.name, &items, plan.pool_limit);
             }
-            let before = pool.items.len();
-            for item in items {
-                if pool.items.len() < plan.pool_limit && known.insert(item.id().clone()) {
-                    pool.items.push(item);
-                }
-            }
-            pool.generators
-                .push((generator.name, pool.items.len() - before));
         }
         if plan.explorer.is_some() {
             pool.explorers.get_or_insert_default();
