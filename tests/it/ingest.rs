@@ -146,13 +146,7 @@ async fn one_bad_event_of_a_batch_never_fails_the_others() {
         named("x", liked("a", "i005")),
         at(0, liked("b", "i006")),
     ];
-    let batch = proto::BatchIngestEventsRequest { events };
-    let reply = server
-        .recommender()
-        .batch_ingest_events(batch)
-        .await
-        .unwrap()
-        .into_inner();
+    let reply = server.batch(events).await.unwrap();
     let outcomes: Vec<IngestOutcome> = reply
         .results
         .iter()
@@ -213,10 +207,7 @@ async fn odd_user_ids_are_ordinary_users_and_never_meet() {
         assert_eq!(signals.user_id, *user);
         assert_eq!(signals.viewed, [format!("i{index:03}")], "{user:?}");
     }
-    let request = proto::DeleteUserRequest {
-        user_id: "*".into(),
-    };
-    server.recommender().delete_user(request).await.unwrap();
+    server.delete("*").await;
     assert_eq!(server.signals("*").await.1, SignalsSource::Empty);
     assert_eq!(server.signals("a").await.1, SignalsSource::Materialized);
 }
@@ -402,20 +393,8 @@ async fn an_export_holds_all_and_an_erasure_leaves_nothing() {
     );
     assert_eq!(held.signals.unwrap().taste_vector.len(), 2);
 
-    let delete = || async {
-        let request = proto::DeleteUserRequest {
-            user_id: "u".into(),
-        };
-        server
-            .recommender()
-            .delete_user(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .deleted
-    };
-    assert!(delete().await);
-    assert!(!delete().await, "nothing is left to delete");
+    assert!(server.delete("u").await);
+    assert!(!server.delete("u").await, "nothing is left to delete");
     let held = export().await;
     assert!(held.events.is_empty() && held.signals.unwrap().viewed.is_empty());
     assert_eq!(server.signals("u").await.1, SignalsSource::Empty);
@@ -441,18 +420,11 @@ async fn erasing_while_events_stream_in_leaves_only_what_came_after() {
                     .unwrap();
             }));
         }
-        let request = proto::DeleteUserRequest {
-            user_id: user.clone(),
-        };
-        server
-            .recommender()
-            .delete_user(request.clone())
-            .await
-            .unwrap();
+        server.delete(&user).await;
         for writer in writers {
             writer.await.unwrap();
         }
-        server.recommender().delete_user(request).await.unwrap();
+        server.delete(&user).await;
         assert_eq!(server.signals(&user).await.1, SignalsSource::Empty);
     }
 }

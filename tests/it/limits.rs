@@ -280,15 +280,8 @@ async fn an_event_past_a_limit_is_refused_by_field_and_changes_nothing() {
             status.message()
         );
 
-        let batch = proto::BatchIngestEventsRequest {
-            events: vec![event],
-        };
-        let reply = server
-            .recommender()
-            .batch_ingest_events(batch)
-            .await
-            .unwrap();
-        let result = &reply.get_ref().results[0];
+        let reply = server.batch(vec![event]).await.unwrap();
+        let result = &reply.results[0];
         let error = result.error.clone().unwrap();
         assert_eq!(result.outcome(), proto::IngestOutcome::Rejected, "{name}");
         assert_eq!(
@@ -344,31 +337,15 @@ async fn a_batch_takes_1000_events_and_refuses_1001_whole() {
             ..event("batch", "T", "i000")
         })
         .collect();
-    let mut client = server.recommender();
-    let all = proto::BatchIngestEventsRequest {
-        events: events.clone(),
-    };
-    let status = client.batch_ingest_events(all).await.unwrap_err();
+    let status = server.batch(events.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(fields(&status), ["events"]);
     assert_eq!(server.signals("batch").await.1, SignalsSource::Empty);
 
-    let most = proto::BatchIngestEventsRequest {
-        events: events[..1_000].to_vec(),
-    };
-    let reply = client.batch_ingest_events(most).await.unwrap().into_inner();
+    let reply = server.batch(events[..1_000].to_vec()).await.unwrap();
     assert_eq!(reply.results.len(), 1_000);
     assert_eq!(server.signals("batch").await.0.event_count, 1_000);
-    let none = proto::BatchIngestEventsRequest { events: Vec::new() };
-    assert!(
-        client
-            .batch_ingest_events(none)
-            .await
-            .unwrap()
-            .into_inner()
-            .results
-            .is_empty()
-    );
+    assert!(server.batch(Vec::new()).await.unwrap().results.is_empty());
 }
 
 #[tokio::test]
@@ -914,12 +891,8 @@ async fn limits_are_settings() {
         fields(&server.recommend(list).await.unwrap_err()),
         ["limit"]
     );
-    let two = proto::BatchIngestEventsRequest {
-        events: vec![event("u", "T", ""); 2],
-    };
     let status = server
-        .recommender()
-        .batch_ingest_events(two)
+        .batch(vec![event("u", "T", ""); 2])
         .await
         .unwrap_err();
     assert_eq!(fields(&status), ["events"]);
@@ -939,15 +912,7 @@ async fn a_flood_of_broken_rules_keeps_its_code() {
         status.message()
     );
 
-    let batch = proto::BatchIngestEventsRequest {
-        events: vec![flood; 1_000],
-    };
-    let reply = server
-        .recommender()
-        .batch_ingest_events(batch)
-        .await
-        .unwrap()
-        .into_inner();
+    let reply = server.batch(vec![flood; 1_000]).await.unwrap();
     let size = prost::Message::encoded_len(&reply);
     assert!(size < 4 << 20, "a reply of {size} bytes");
 }

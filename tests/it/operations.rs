@@ -491,15 +491,10 @@ async fn a_store_that_is_down_is_unavailable_with_a_retry_hint_and_no_inner_text
     );
     assert!(!format!("{status:?}").contains("10.1.2.3"), "{status:?}");
 
-    let batch = proto::BatchIngestEventsRequest {
-        events: vec![liked("u", "i001"), liked("", "i001")],
-    };
     let reply = server
-        .recommender()
-        .batch_ingest_events(batch)
+        .batch(vec![liked("u", "i001"), liked("", "i001")])
         .await
-        .unwrap()
-        .into_inner();
+        .unwrap();
     let codes: Vec<i32> = reply
         .results
         .iter()
@@ -596,13 +591,8 @@ async fn a_batch_is_one_append_and_one_refresh_for_each_distinct_user() {
             ..liked(&format!("u{}", index % 50), "i001")
         })
         .collect();
-    let batch = proto::BatchIngestEventsRequest { events };
-    let reply = server
-        .recommender()
-        .batch_ingest_events(batch)
-        .await
-        .unwrap();
-    assert_eq!(reply.into_inner().results.len(), 300);
+    let reply = server.batch(events).await.unwrap();
+    assert_eq!(reply.results.len(), 300);
     assert_eq!(stores.appends.load(Ordering::SeqCst), 50);
     assert_eq!(stores.reads.load(Ordering::SeqCst), 50);
 }
@@ -651,11 +641,7 @@ async fn a_refresh_under_way_cannot_bring_an_erased_user_back() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     // The refresh has read the event and built the model, and is about to save.
-    let request = proto::DeleteUserRequest {
-        user_id: "u".into(),
-    };
-    let deleted = server.recommender().delete_user(request).await.unwrap();
-    assert!(deleted.into_inner().deleted);
+    assert!(server.delete("u").await);
     stores.hold_saves.store(false, Ordering::SeqCst);
     ingest.await.unwrap().unwrap();
 
@@ -669,19 +655,14 @@ async fn a_refresh_under_way_cannot_bring_an_erased_user_back() {
 async fn a_store_that_fails_for_one_user_of_a_batch_fails_only_those_events() {
     let stores = Faulty::new();
     let server = stores.serve().await;
-    let batch = proto::BatchIngestEventsRequest {
-        events: vec![
+    let reply = server
+        .batch(vec![
             liked("a", "i001"),
             liked("broken", "i002"),
             liked("b", "i003"),
-        ],
-    };
-    let reply = server
-        .recommender()
-        .batch_ingest_events(batch)
+        ])
         .await
-        .unwrap()
-        .into_inner();
+        .unwrap();
     let outcomes: Vec<IngestOutcome> = reply
         .results
         .iter()

@@ -599,20 +599,13 @@ async fn other_exploration_strategies_choose_unseen_unlisted_items() {
 
 #[tokio::test]
 async fn a_heavy_reader_still_gets_unseen_items_near_their_taste() {
-    // 5,000 events name 2,500 items, more than a search excludes itself.
+    // More items than a search leaves out itself.
     let server = TestServer::with_items(half_circle(3_000)).await;
     let events: Vec<_> = (0..2_500)
         .map(|index| liked("u", &format!("i{index:03}")))
         .collect();
     for batch in events.chunks(500) {
-        let batch = recsys::proto::BatchIngestEventsRequest {
-            events: batch.to_vec(),
-        };
-        server
-            .recommender()
-            .batch_ingest_events(batch)
-            .await
-            .unwrap();
+        server.batch(batch.to_vec()).await.unwrap();
     }
     let list = server
         .recommend(RecommendRequest {

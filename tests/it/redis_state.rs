@@ -325,22 +325,11 @@ async fn erasing_with_refreshes_under_way_brings_nobody_back() {
                     .unwrap();
             }));
         }
-        let request = proto::DeleteUserRequest {
-            user_id: user.clone(),
-        };
-        instances[0]
-            .recommender()
-            .delete_user(request.clone())
-            .await
-            .unwrap();
+        instances[0].delete(&user).await;
         for writer in writers {
             writer.await.unwrap();
         }
-        instances[1]
-            .recommender()
-            .delete_user(request)
-            .await
-            .unwrap();
+        instances[1].delete(&user).await;
         for instance in &instances {
             assert_eq!(instance.signals(&user).await.1, SignalsSource::Empty);
         }

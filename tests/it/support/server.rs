@@ -104,6 +104,24 @@ impl TestServer {
         Ok(self.recommender().ingest_event(request).await?.into_inner())
     }
 
+    pub async fn batch(
+        &self,
+        events: Vec<InteractionEvent>,
+    ) -> Result<proto::BatchIngestEventsResponse, Status> {
+        let request = proto::BatchIngestEventsRequest { events };
+        let reply = self.recommender().batch_ingest_events(request).await?;
+        Ok(reply.into_inner())
+    }
+
+    /// Forgets a user; returns whether anything was held.
+    pub async fn delete(&self, user: &str) -> bool {
+        let request = proto::DeleteUserRequest {
+            user_id: user.to_owned(),
+        };
+        let reply = self.recommender().delete_user(request).await.unwrap();
+        reply.into_inner().deleted
+    }
+
     pub async fn signals(&self, user: &str) -> (proto::UserSignals, proto::SignalsSource) {
         let request = proto::GetUserSignalsRequest {
             user_id: user.to_owned(),
