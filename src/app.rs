@@ -15,13 +15,14 @@ use crate::{
         redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSetupError},
         system::{SystemClock, SystemRandomness},
     },
-    config::{Secret, Settings},
+    config::Settings,
     domain::{
         item::Item,
         ranking_config::{RankingConfig, RankingConfigError},
     },
     engine::{Engine, EngineSettings, Ports},
     grpc::{self, ServeError},
+    parsers::Secret,
     ports::{EventBuffer, ItemRefusal, ItemStore, ModelStore},
 };
 
@@ -119,10 +120,10 @@ pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
     let config = ranking(settings)?;
     let clock = Arc::new(SystemClock);
     let (events, models) = match &settings.redis_url {
-        Some(url) => redis_state(url, settings)?,
+        Some(url) => redis_state(url, settings, clock.clone())?,
         None => {
             warn!("REDIS_URL is not set: users' state is in memory and ends with this process");
-            memory_state(settings, clock.clone())
+            memory_state(settings, clock)
         }
     };
     let items: Arc<dyn ItemStore> = match &settings.qdrant_api_url {
@@ -137,7 +138,6 @@ pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
         events,
         models,
         items,
-        clock,
         randomness: Arc::new(SystemRandomness),
     };
     let engine_settings = EngineSettings {
@@ -192,8 +192,12 @@ fn ranking(settings: &Settings) -> Result<RankingConfig, StartError> {
 
 type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
 
-fn redis_state(url: &Secret, settings: &Settings) -> Result<UserState, StartError> {
-    let pool = RedisPool::new(url.expose(), &settings.redis)?;
+fn redis_state(
+    url: &Secret,
+    settings: &Settings,
+    clock: Arc<SystemClock>,
+) -> Result<UserState, StartError> {
+    let pool = RedisPool::new(url.expose(), &settings.redis, clock)?;
     let prefix = &settings.redis.redis_key_prefix;
     let events = RedisEventBuffer::new(
         pool.clone(),

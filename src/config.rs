@@ -11,7 +11,7 @@ use clap::{
 use crate::{
     adapters::redis::RedisSettings,
     grpc::{ServerSettings, limits::Limits},
-    parsers::{at_least_one, parse_address, parse_days, parse_duration},
+    parsers::{Secret, at_least_one, parse_address, parse_days, parse_duration},
 };
 
 /// An online recommender service: send it over gRPC what users do, ask it what
@@ -148,30 +148,6 @@ pub struct Settings {
     pub limits: Limits,
 }
 
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
 impl Cli {
     /// Which log lines to write.
     #[must_use]
@@ -206,12 +182,26 @@ impl Cli {
         let mut matches: ArgMatches = command.try_get_matches_from(arguments)?;
         let mut cli = Self::from_arg_matches_mut(&mut matches)?;
         let settings = &mut cli.settings;
-        for url in [&mut settings.redis_url, &mut settings.qdrant_api_url] {
-            url.take_if(|url| url.expose().is_empty());
+        let redis = &mut settings.redis;
+        for secret in [
+            &mut settings.redis_url,
+            &mut settings.qdrant_api_url,
+            &mut redis.redis_sentinel_password,
+        ] {
+            secret.take_if(|secret| secret.expose().is_empty());
         }
-        for path in [&mut settings.ranking_path, &mut settings.catalog_path] {
+        for path in [
+            &mut settings.ranking_path,
+            &mut settings.catalog_path,
+            &mut redis.redis_tls_ca_file,
+            &mut redis.redis_tls_cert_file,
+            &mut redis.redis_tls_key_file,
+        ] {
             path.take_if(|path| path.as_os_str().is_empty());
         }
+        redis
+            .redis_sentinel_username
+            .take_if(|name| name.is_empty());
         Ok(cli)
     }
 }

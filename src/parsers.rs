@@ -1,4 +1,4 @@
-//! How values of settings are read.
+//! How values of settings are read, and kept if they are secret.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
@@ -63,6 +63,30 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|error| format!("give host:port, such as 127.0.0.1:50051 ({error})"))?
         .next()
         .ok_or_else(|| "the host has no address".to_owned())
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
 }
 
 #[cfg(test)]

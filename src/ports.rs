@@ -166,6 +166,10 @@ pub trait EventBuffer: Send + Sync {
     /// [`StoreError`]; then the buffer may or may not be gone.
     async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError>;
 
+    /// The store's time, as well as this process can tell without asking.
+    /// All processes that share a store go by it, whatever their own clocks say.
+    fn now(&self) -> Timestamp;
+
     /// Asks whether the store answers.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use crate::{
         ids::ContentId, ranking_config::RankingConfig, signals::Items, tags::Canonicalizer,
         time::Timestamp,
     },
-    ports::{Clock, EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
+    ports::{EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
 };
 
 pub use ingest::Ingested;
@@ -36,8 +36,6 @@ pub struct Ports {
     pub models: Arc<dyn ModelStore>,
     /// The catalogue.
     pub items: Arc<dyn ItemStore>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
     /// Random numbers.
     pub randomness: Arc<dyn Randomness>,
 }
@@ -167,10 +165,10 @@ impl Engine {
         self.inner.config.default_limit
     }
 
-    /// The engine's time.
+    /// The engine's time: that of the store of users' state.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.inner.ports.clock.now()
+        self.inner.ports.events.now()
     }
 
     /// Asks whether the store of users' state answers. A failure is left for

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use recsys::{
     adapters::{
         memory::{Budget, MemoryEventBuffer},
-        redis::RedisEventBuffer,
+        redis::{RedisEventBuffer, RedisPool},
     },
     domain::{
         event::{InteractionEvent, StoredEvent},
@@ -39,22 +39,21 @@ fn memory(budget: usize) -> UnderTest {
     }
 }
 
-fn redis() -> UnderTest {
-    let pool = redis::shared().pool();
+fn redis(name: &'static str, pool: RedisPool) -> UnderTest {
+    let prefix = redis::own_prefix();
     UnderTest {
-        name: "redis",
-        buffer: Arc::new(RedisEventBuffer::new(
-            pool,
-            &redis::own_prefix(),
-            WINDOW,
-            CAP,
-        )),
+        name,
+        buffer: Arc::new(RedisEventBuffer::new(pool, &prefix, WINDOW, CAP)),
         clock: TestClock::real(),
     }
 }
 
 fn all() -> Vec<UnderTest> {
-    vec![memory(1 << 20), redis()]
+    vec![
+        memory(1 << 20),
+        redis("redis", redis::shared().pool()),
+        redis("cluster", redis::shared_cluster().pool()),
+    ]
 }
 
 /// Those whose time the test can move; what only they can show is shown for

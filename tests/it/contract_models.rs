@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use recsys::{
     adapters::{
         memory::{Budget, MemoryModelStore},
-        redis::RedisModelStore,
+        redis::{RedisModelStore, RedisPool},
     },
     domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
     ports::{Clock, ModelSlot, ModelStore, SaveOutcome, StoredModel, Version},
@@ -29,8 +29,7 @@ fn memory() -> UnderTest {
     }
 }
 
-fn redis() -> UnderTest {
-    let pool = redis::shared().pool();
+fn redis(pool: RedisPool) -> UnderTest {
     UnderTest {
         store: Arc::new(RedisModelStore::new(pool, &redis::own_prefix(), TTL)),
         clock: TestClock::real(),
@@ -38,7 +37,11 @@ fn redis() -> UnderTest {
 }
 
 fn all() -> Vec<UnderTest> {
-    vec![memory(), redis()]
+    vec![
+        memory(),
+        redis(redis::shared().pool()),
+        redis(redis::shared_cluster().pool()),
+    ]
 }
 
 /// Those whose time the test can move; what only they can show is shown for

@@ -21,7 +21,9 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("telemetry", &[]),
     (
         "app",
-        &["adapters", "grpc", "engine", "ports", "domain", "config"],
+        &[
+            "adapters", "grpc", "engine", "ports", "domain", "config", "parsers",
+        ],
     ),
     (
         "cli",

@@ -8,7 +8,7 @@ use recsys::{
 use crate::support::{
     DAY,
     items::{half_circle, item},
-    server::{TestServer, disliked, event, liked, text_answer},
+    server::{TestServer, disliked, event, liked, named, text_answer},
 };
 
 /// 2026-06-10T12:00:00Z, where the test servers' clock stands.
@@ -17,13 +17,6 @@ const NOW: i64 = 1_781_092_800;
 fn at(seconds: i64, event: InteractionEvent) -> InteractionEvent {
     InteractionEvent {
         event_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
-        ..event
-    }
-}
-
-fn named(id: &str, event: InteractionEvent) -> InteractionEvent {
-    InteractionEvent {
-        event_id: id.to_owned(),
         ..event
     }
 }

@@ -21,5 +21,6 @@ mod limits;
 mod operations;
 mod properties;
 mod recommend;
+mod redis_engines;
 mod redis_state;
 mod support;

@@ -20,6 +20,7 @@ use recsys::{
         ids::{ContentId, UserId},
         item::{CatalogueItem, Item},
         ranking_config::RankingConfig,
+        time::Timestamp,
     },
     engine::{Engine, EngineSettings},
     grpc::{LIVENESS, READINESS, ServerSettings},
@@ -274,6 +275,9 @@ impl EventBuffer for Faulty {
     async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
         self.state().await?;
         self.world.ports.events.delete(user).await
+    }
+    fn now(&self) -> Timestamp {
+        self.world.ports.events.now()
     }
     async fn check(&self) -> Result<(), StoreError> {
         answer(&self.down)

@@ -4,21 +4,17 @@
 use std::{sync::Arc, time::Duration};
 
 use recsys::{
-    adapters::{
-        redis::{RedisEventBuffer, RedisModelStore},
-        system::SystemClock,
-    },
+    adapters::{redis::RedisEventBuffer, system::SystemClock},
     domain::{
         event::{EventLog, StoredEvent},
         ids::UserId,
-        item::Item,
         ranking_config::RankingConfig,
         signals,
     },
-    engine::{Engine, EngineSettings, Ports},
+    engine::Ports,
     grpc::ServerSettings,
     ports::{Clock, EventBuffer},
-    proto::{self, IngestOutcome, InteractionEvent, SignalsSource},
+    proto::{self, IngestOutcome, SignalsSource},
 };
 use serde_json::Value;
 use tonic::Code;
@@ -28,53 +24,20 @@ use tonic_health::pb::{
 
 use crate::support::{
     DAY, MemoryWorld, WINDOW,
-    items::half_circle,
-    redis::{RedisServer, own_prefix, shared},
-    server::{TestServer, liked, reason},
+    redis::{RedisServer, engine, instance, own_prefix, ports, shared},
+    server::{NOW, TestServer, liked, named, reason},
 };
 
 const REDIS_CASES: &str = include_str!("../fixtures/conformance/redis.json");
-
-fn ports(redis: &RedisServer, prefix: &str, world: &MemoryWorld) -> Ports {
-    let pool = redis.pool();
-    Ports {
-        events: Arc::new(RedisEventBuffer::new(pool.clone(), prefix, WINDOW, 5_000)),
-        models: Arc::new(RedisModelStore::new(pool, prefix, 7 * DAY)),
-        clock: Arc::new(SystemClock),
-        ..world.ports.clone()
-    }
-}
-
-fn engine(ports: Ports) -> Engine {
-    Engine::new(ports, RankingConfig::default(), EngineSettings::default())
-}
-
-/// An instance over this Redis, with a catalogue of its own in memory.
-async fn instance(redis: &RedisServer, prefix: &str) -> TestServer {
-    instance_with(redis, prefix, half_circle(30)).await
-}
-
-async fn instance_with(redis: &RedisServer, prefix: &str, items: Vec<Item>) -> TestServer {
-    let world = MemoryWorld::new("2026-06-10T12:00:00Z", &RankingConfig::default(), items);
-    let engine = engine(ports(redis, prefix, &world));
-    TestServer::serving(world, engine, ServerSettings::default()).await
-}
 
 fn id(user: &str) -> UserId {
     UserId::parse(user).unwrap()
 }
 
-fn named(event_id: &str, event: InteractionEvent) -> InteractionEvent {
-    InteractionEvent {
-        event_id: event_id.to_owned(),
-        ..event
-    }
-}
-
 #[tokio::test]
 async fn keys_have_the_shared_names_shapes_and_lifetimes() {
     let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(redis, &prefix).await;
+    let server = instance(&redis.pool(), &prefix).await;
     server.ingest(liked("a:b é", "i001")).await.unwrap();
 
     let (evt, umodel) = (
@@ -112,8 +75,16 @@ async fn keys_have_the_shared_names_shapes_and_lifetimes() {
 #[tokio::test]
 async fn what_the_reference_engine_wrote_is_read() {
     let (redis, prefix) = (shared(), own_prefix());
-    // Their vectors are of another size than those of the other tests' items.
-    let server = instance_with(redis, &prefix, Vec::new()).await;
+    // Their events have dates, so the window must reach back to them from any
+    // day; and their vectors are of another size than those of other tests.
+    let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
+    let pool = redis.pool();
+    let window = 3_650 * DAY;
+    let ports = Ports {
+        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, window, 5_000)),
+        ..ports(&pool, &prefix, &world)
+    };
+    let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;
     let reference: Value = serde_json::from_str(REDIS_CASES).unwrap();
     for case in reference.as_array().unwrap() {
         let user = case["user_id"].as_str().unwrap();
@@ -162,7 +133,7 @@ async fn what_the_reference_engine_wrote_is_read() {
 #[tokio::test]
 async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_passed_over() {
     let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(redis, &prefix).await;
+    let server = instance(&redis.pool(), &prefix).await;
     let now = SystemClock.now();
     let evt = format!("{prefix}evt:u");
     let ts = now.minus(DAY).to_string().replace('Z', "");
@@ -186,7 +157,7 @@ async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_passed_o
 #[tokio::test]
 async fn a_model_that_is_missing_unreadable_or_of_another_ranking_is_rebuilt() {
     let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(redis, &prefix).await;
+    let server = instance(&redis.pool(), &prefix).await;
     server.ingest(liked("u", "i001")).await.unwrap();
     assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
     let umodel = format!("{prefix}umodel:u");
@@ -221,8 +192,8 @@ async fn a_model_that_is_missing_unreadable_or_of_another_ranking_is_rebuilt() {
 async fn many_clients_on_one_user_through_two_instances_agree() {
     let (redis, prefix) = (shared(), own_prefix());
     let instances = [
-        instance(redis, &prefix).await,
-        instance(redis, &prefix).await,
+        instance(&redis.pool(), &prefix).await,
+        instance(&redis.pool(), &prefix).await,
     ];
     let mut writers = Vec::new();
     for writer in 0..8 {
@@ -264,7 +235,7 @@ async fn many_clients_on_one_user_through_two_instances_agree() {
     assert_eq!(redis.cli(&["ZCARD", &format!("{prefix}evt:u")]), "320");
 
     let world = &instances[0].world;
-    let ports = ports(redis, &prefix, world);
+    let ports = ports(&redis.pool(), &prefix, world);
     let stored = engine(ports.clone()).signals(&id("u")).await.unwrap().0;
     let snapshot = ports.events.read(&id("u")).await.unwrap();
     let log = EventLog::new(snapshot.events);
@@ -293,7 +264,7 @@ async fn many_clients_on_one_user_through_two_instances_agree() {
 #[tokio::test]
 async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
     let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(redis, &prefix).await;
+    let server = instance(&redis.pool(), &prefix).await;
     server.ingest(liked("u", "i001")).await.unwrap();
     // The append of another instance, which then dies before its refresh.
     let buffer = RedisEventBuffer::new(redis.pool(), &prefix, WINDOW, 5_000);
@@ -309,8 +280,8 @@ async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
 async fn erasing_with_refreshes_under_way_brings_nobody_back() {
     let (redis, prefix) = (shared(), own_prefix());
     let instances = [
-        instance(redis, &prefix).await,
-        instance(redis, &prefix).await,
+        instance(&redis.pool(), &prefix).await,
+        instance(&redis.pool(), &prefix).await,
     ];
     for round in 0..20 {
         let user = format!("u{round}");
@@ -346,7 +317,7 @@ async fn erasing_with_refreshes_under_way_brings_nobody_back() {
 async fn a_killed_redis_keeps_every_acknowledged_event_once() {
     let mut redis = RedisServer::start();
     let prefix = own_prefix();
-    let server = instance(&redis, &prefix).await;
+    let server = instance(&redis.pool(), &prefix).await;
     let send =
         |number: usize,
          mut client: proto::recommender_service_client::RecommenderServiceClient<_>| async move {
@@ -402,7 +373,7 @@ async fn a_killed_redis_keeps_every_acknowledged_event_once() {
 async fn without_redis_the_service_is_up_says_so_and_heals() {
     let mut redis = RedisServer::start();
     redis.kill();
-    let server = instance(&redis, &own_prefix()).await;
+    let server = instance(&redis.pool(), &own_prefix()).await;
     let health = async |service: &str| {
         let request = HealthCheckRequest {
             service: service.to_owned(),
@@ -451,7 +422,7 @@ async fn without_redis_the_service_is_up_says_so_and_heals() {
 async fn a_full_redis_is_resource_exhausted_and_a_wrong_type_internal() {
     let redis = RedisServer::with(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
     let prefix = own_prefix();
-    let server = instance(&redis, &prefix).await;
+    let server = instance(&redis.pool(), &prefix).await;
     redis.cli(&["SET", &format!("{prefix}evt:odd"), "x"]);
     redis.cli(&["LPUSH", &format!("{prefix}umodel:odd2"), "x"]);
     for user in ["odd", "odd2"] {
@@ -494,7 +465,7 @@ async fn a_full_redis_is_resource_exhausted_and_a_wrong_type_internal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn deleting_all_models_under_load_fails_no_call() {
     let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(redis, &prefix).await;
+    let server = instance(&redis.pool(), &prefix).await;
     for user in 0..50 {
         server
             .ingest(liked(&format!("u{user}"), "i001"))
@@ -528,7 +499,7 @@ async fn deleting_all_models_under_load_fails_no_call() {
 #[tokio::test]
 async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs() {
     let redis = RedisServer::start();
-    let server = instance(&redis, "").await;
+    let server = instance(&redis.pool(), "").await;
     server.ingest(liked("u", "i001")).await.unwrap();
     server.signals("u").await;
     let calls = |stats: &str, command: &str| -> usize {

@@ -215,6 +215,10 @@ impl EventBuffer for MemoryEventBuffer {
         }))
     }
 
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,15 +1,15 @@
 //! Connections to Redis: a few, each shared by many calls, so that commands
 //! of different calls travel together.
 //!
-//! A connection that failed in a way that it cannot recover from, that timed
-//! out, or that leads to a replica (READONLY) is given up; so is one that is
-//! too old. None is pinged on checkout.
+//! A connection that was lost, that timed out, or that leads to a replica
+//! (READONLY) is given up, with all that were made before it failed: they lead
+//! to the same place. So is one that is too old. None is pinged on checkout.
 
 use std::{
-    future::Future,
+    path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,22 +18,31 @@ use deadpool::managed::{
     self, Metrics, Pool, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
 };
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult,
-    ServerErrorKind, aio::MultiplexedConnection, io::tcp::TcpSettings, io::tcp::socket2,
+    AsyncConnectionConfig, ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd,
+    io::tcp::TcpSettings, io::tcp::socket2,
 };
 use tracing::debug;
 
-use super::settings::RedisSettings;
+use super::{
+    address::Address,
+    dial::{Connection, Dialer},
+    server_clock::ServerClock,
+    settings::{RedisMode, RedisSettings},
+};
 use crate::{
-    adapters::system::{SystemClock, SystemRandomness},
+    adapters::system::SystemRandomness,
     domain::time::Timestamp,
-    ports::{Clock as _, Randomness as _, StoreError, StoreErrorKind},
+    ports::{Clock, Randomness as _, StoreError, StoreErrorKind},
 };
 
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Commands that may wait in a shared connection.
 const PIPELINE_BUFFER: usize = 512;
+/// A cluster's connection mends itself node by node. Only if it is older than
+/// this is it given up for a failure, so that one lost node does not have the
+/// others dialled again and again.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Redis cannot be set up as configured. Never holds the URL, which may carry
 /// a password.
@@ -41,10 +50,33 @@ const PIPELINE_BUFFER: usize = 512;
 pub enum RedisSetupError {
     /// The URL is not one of Redis.
     #[error(
-        "REDIS_URL is not the URL of a single Redis without TLS, such as redis://host:6379/0; \
-         Sentinel, Cluster and rediss:// are not supported yet"
+        "REDIS_URL is not understood; give redis://[[user]:password@]host[:port][/database], \
+         rediss:// for TLS, several nodes of a cluster or sentinels separated by commas; \
+         characters such as , / @ in a password are written as %2C %2F %40"
     )]
     Url,
+    /// A certificate would not be used.
+    #[error("REDIS_TLS_* files are set, but REDIS_URL does not begin with rediss://")]
+    CertificatesWithoutTls,
+    /// A certificate without its key, or the other way round.
+    #[error("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE must be set together")]
+    HalfACertificate,
+    /// A file cannot be read.
+    #[error("{setting}: cannot read {path}: {source}")]
+    File {
+        /// Which setting names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// One Redis, but several nodes.
+    #[error("REDIS_MODE is single, but REDIS_URL names several nodes")]
+    SeveralNodes,
+    /// The certificates or nodes do not fit together.
+    #[error("the connections to Redis cannot be set up: {0}")]
+    Client(RedisError),
     /// The pool refused its settings.
     #[error("the pool of Redis connections cannot be set up")]
     Pool(#[from] managed::BuildError),
@@ -52,16 +84,17 @@ pub enum RedisSetupError {
 
 /// One connection, shared by clones.
 struct Shared {
-    connection: MultiplexedConnection,
-    broken: Arc<AtomicBool>,
+    connection: Connection,
+    generation: u64,
     max_age: Duration,
 }
 
 struct Manager {
-    client: Client,
-    config: AsyncConnectionConfig,
+    dialer: Dialer,
     max_age: Duration,
-    clock_offset: Arc<AtomicI64>,
+    clock: ServerClock,
+    /// Connections of an earlier generation are given up.
+    generation: Arc<AtomicU64>,
 }
 
 impl managed::Manager for Manager {
@@ -69,28 +102,28 @@ impl managed::Manager for Manager {
     type Error = RedisError;
 
     async fn create(&self) -> Result<Shared, RedisError> {
-        let mut connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&self.config)
-            .await?;
-        let (seconds, micros): (i64, i64) = deadpool_redis::redis::cmd("TIME")
-            .query_async(&mut connection)
-            .await?;
-        let server = seconds * 1_000_000 + micros;
-        let offset = server - SystemClock.now().as_micros();
-        self.clock_offset.store(offset, Ordering::Relaxed);
+        let generation = self.generation.load(Ordering::Relaxed);
+        let mut connection = self.dialer.dial().await?;
+        let (seconds, micros): (i64, i64) = cmd("TIME").query_async(&mut connection).await?;
+        self.clock
+            .tell(Timestamp::from_micros(seconds * 1_000_000 + micros));
         // Up to a tenth longer, so that connections made together do not end
         // together.
         let longer = (SystemRandomness.next_u64() % 1_000) as u32;
         Ok(Shared {
             connection,
-            broken: Arc::new(AtomicBool::new(false)),
+            generation,
             max_age: self.max_age + self.max_age / 10_000 * longer,
         })
     }
 
     async fn recycle(&self, shared: &mut Shared, metrics: &Metrics) -> RecycleResult<RedisError> {
-        if shared.broken.load(Ordering::Relaxed) {
+        let patience = match shared.connection {
+            Connection::Node(_) => Duration::ZERO,
+            Connection::Cluster(_) => CLUSTER_PATIENCE,
+        };
+        if shared.generation < self.generation.load(Ordering::Relaxed) && metrics.age() >= patience
+        {
             return Err(RecycleError::message("it failed"));
         }
         if metrics.age() > shared.max_age {
@@ -100,44 +133,61 @@ impl managed::Manager for Manager {
     }
 }
 
-/// A pool of connections to one Redis. Cheap to clone; clones share it.
+/// A pool of connections to one Redis, or to one cluster. Cheap to clone;
+/// clones share it.
 #[derive(Clone)]
 pub struct RedisPool {
     pool: Pool<Manager>,
-    clock_offset: Arc<AtomicI64>,
+    clock: ServerClock,
+    generation: Arc<AtomicU64>,
+    settings: Arc<RedisSettings>,
 }
 
 impl RedisPool {
     /// A pool for a URL. Connects when first used, so it can be made while
-    /// Redis is down.
+    /// Redis is down. `clock` is only asked until Redis has told its own time.
     ///
     /// # Errors
-    /// [`RedisSetupError`] if the URL or the settings cannot be used.
-    pub fn new(url: &str, settings: &RedisSettings) -> Result<Self, RedisSetupError> {
+    /// [`RedisSetupError`] if the URL, a file or the settings cannot be used.
+    pub fn new(
+        url: &str,
+        settings: &RedisSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RedisSetupError> {
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(
             socket2::TcpKeepalive::new()
                 .with_time(KEEPALIVE_AFTER)
                 .with_interval(KEEPALIVE_EVERY),
         );
-        let info = url
-            .into_connection_info()
-            .map_err(|_| RedisSetupError::Url)?
-            .set_tcp_settings(tcp);
-        let clock_offset = Arc::new(AtomicI64::new(0));
+        let address = Address::parse(url, settings, &tcp)?;
+        if address.uses_tls() {
+            // An error says that the process has its provider already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(settings.redis_connect_timeout))
+            .set_response_timeout(Some(settings.redis_command_timeout))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER);
+        let dialer = Dialer::new(address, settings, tcp, config)?;
+        // Asking sentinels takes several connections.
+        let steps = match settings.redis_mode {
+            RedisMode::Single => 1,
+            RedisMode::Auto | RedisMode::Sentinel | RedisMode::Cluster => 3,
+        };
+        let create = (settings.redis_connect_timeout + settings.redis_command_timeout) * steps;
+        let clock = ServerClock::new(clock);
+        let generation = Arc::new(AtomicU64::new(0));
         let manager = Manager {
-            client: Client::open(info).map_err(|_| RedisSetupError::Url)?,
-            config: AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(settings.redis_connect_timeout))
-                .set_response_timeout(Some(settings.redis_command_timeout))
-                .set_pipeline_buffer_size(PIPELINE_BUFFER),
+            dialer,
             max_age: settings.redis_max_connection_age,
-            clock_offset: Arc::clone(&clock_offset),
+            clock: clock.clone(),
+            generation: Arc::clone(&generation),
         };
         let config = PoolConfig {
             max_size: settings.redis_pool_size,
             timeouts: Timeouts {
                 wait: Some(settings.redis_wait_timeout),
-                create: Some(settings.redis_connect_timeout + settings.redis_command_timeout),
+                create: Some(create),
                 recycle: Some(settings.redis_command_timeout),
             },
             queue_mode: QueueMode::Fifo,
@@ -146,20 +196,31 @@ impl RedisPool {
             .config(config)
             .runtime(deadpool::Runtime::Tokio1)
             .build()?;
-        Ok(Self { pool, clock_offset })
+        Ok(Self {
+            pool,
+            clock,
+            generation,
+            settings: Arc::new(settings.clone()),
+        })
     }
 
     /// The Redis server's time, as well as this process can tell.
     pub(super) fn server_now(&self) -> Timestamp {
-        let offset = self.clock_offset.load(Ordering::Relaxed);
-        Timestamp::from_micros(SystemClock.now().as_micros() + offset)
+        self.clock.now()
+    }
+
+    pub(super) fn settings(&self) -> &RedisSettings {
+        &self.settings
     }
 
     /// Runs `work` on a connection; once more on another one if the first was
     /// lost or leads to a replica. `work` must do no harm if it is done twice.
-    pub(super) async fn run<T, F, W>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    pub(super) async fn run<T, W>(
+        &self,
+        what: &'static str,
+        work: impl Fn(Connection) -> W,
+    ) -> Result<T, StoreError>
     where
-        F: Fn(MultiplexedConnection) -> W,
         W: Future<Output = RedisResult<T>>,
     {
         let first = match self.try_once(what, &work).await? {
@@ -175,13 +236,12 @@ impl RedisPool {
             .map_err(|error| store_error(what, error))
     }
 
-    async fn try_once<T, F, W>(
+    async fn try_once<T, W>(
         &self,
         what: &'static str,
-        work: &F,
+        work: &impl Fn(Connection) -> W,
     ) -> Result<RedisResult<T>, StoreError>
     where
-        F: Fn(MultiplexedConnection) -> W,
         W: Future<Output = RedisResult<T>>,
     {
         let shared = self
@@ -189,14 +249,14 @@ impl RedisPool {
             .get()
             .await
             .map_err(|error| pool_error(what, error))?;
-        let (connection, broken) = (shared.connection.clone(), Arc::clone(&shared.broken));
+        let (connection, generation) = (shared.connection.clone(), shared.generation);
         // Given back at once: the next call shares it.
         drop(shared);
         let done = work(connection).await;
         if let Err(error) = &done
             && (error.is_unrecoverable_error() || error.is_timeout() || is_read_only(error))
         {
-            broken.store(true, Ordering::Relaxed);
+            self.generation.fetch_max(generation + 1, Ordering::Relaxed);
         }
         Ok(done)
     }
@@ -206,10 +266,8 @@ impl RedisPool {
     /// # Errors
     /// [`StoreError`] if it does not.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        self.run("PING", async |mut connection| {
-            deadpool_redis::redis::cmd("PING")
-                .query_async(&mut connection)
-                .await
+        self.run("PING", |mut connection| async move {
+            cmd("PING").query_async(&mut connection).await
         })
         .await
     }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use deadpool_redis::redis::{Script, cmd, pipe};
+use deadpool_redis::redis::{ToRedisArgs as _, cmd, pipe};
 use tracing::warn;
 
-use super::{connection::RedisPool, keys::Keys};
+use super::{connection::RedisPool, keys::Keys, script::Script};
 use crate::{
     domain::{
         event::StoredEvent,
@@ -35,8 +35,8 @@ pub struct RedisEventBuffer {
     keys: Keys,
     window: Duration,
     max_events: usize,
-    append: Arc<Script>,
-    delete: Arc<Script>,
+    append: Script,
+    delete: Script,
     told_unreadable: AtomicBool,
 }
 
@@ -50,8 +50,8 @@ impl RedisEventBuffer {
             keys: Keys::new(prefix),
             window,
             max_events,
-            append: Arc::new(Script::new(include_str!("append.lua"))),
-            delete: Arc::new(Script::new(include_str!("delete.lua"))),
+            append: Script::new(include_str!("append.lua")),
+            delete: Script::new(include_str!("delete.lua")),
             told_unreadable: AtomicBool::new(false),
         }
     }
@@ -102,11 +102,13 @@ fn odd_reply(what: &str) -> StoreError {
 #[async_trait]
 impl EventBuffer for RedisEventBuffer {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
-        let mut invocation = self.append.key(self.keys.events(user));
-        invocation
-            .arg(u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX))
-            .arg(self.max_events)
-            .arg(EVENT_ID_SPAN_MS);
+        let key = self.keys.events(user);
+        let mut arguments: Vec<Vec<u8>> = Vec::with_capacity(3 + 3 * events.len());
+        u64::try_from(self.window.as_millis())
+            .unwrap_or(u64::MAX)
+            .write_redis_args(&mut arguments);
+        self.max_events.write_redis_args(&mut arguments);
+        EVENT_ID_SPAN_MS.write_redis_args(&mut arguments);
         for stored in events {
             let suffix = match &stored.event.event_id {
                 Some(id) => {
@@ -114,16 +116,15 @@ impl EventBuffer for RedisEventBuffer {
                 }
                 None => String::new(),
             };
-            invocation
-                .arg(score(stored.event.time))
-                .arg(&*stored.member)
-                .arg(suffix);
+            score(stored.event.time).write_redis_args(&mut arguments);
+            stored.member.as_ref().write_redis_args(&mut arguments);
+            suffix.write_redis_args(&mut arguments);
         }
         let (buffered_events, outcomes): (usize, Vec<u8>) = self
             .pool
             .run("append", |mut connection| {
-                let invocation = &invocation;
-                async move { invocation.invoke_async(&mut connection).await }
+                let (append, key, arguments) = (&self.append, &key, &arguments);
+                async move { append.run(&mut connection, key, arguments).await }
             })
             .await?;
         if outcomes.len() != events.len() {
@@ -176,28 +177,28 @@ impl EventBuffer for RedisEventBuffer {
         let expiry: i64 = self
             .pool
             .run("version", |mut connection| {
-                let key = &key;
-                async move {
-                    cmd("PEXPIRETIME")
-                        .arg(key)
-                        .query_async(&mut connection)
-                        .await
-                }
+                let mut command = cmd("PEXPIRETIME");
+                command.arg(&key);
+                async move { command.query_async(&mut connection).await }
             })
             .await?;
         Ok(version(expiry))
     }
 
     async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
-        let invocation = self.delete.key(self.keys.events(user));
+        let key = self.keys.events(user);
         let expiry: i64 = self
             .pool
             .run("delete", |mut connection| {
-                let invocation = &invocation;
-                async move { invocation.invoke_async(&mut connection).await }
+                let (delete, key) = (&self.delete, &key);
+                async move { delete.run(&mut connection, key, &None::<&str>).await }
             })
             .await?;
         Ok(version(expiry))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.pool.server_now()
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -4,14 +4,18 @@
 //! Every script touches one key, so that the two keys of a user may live in
 //! different slots of a cluster.
 
+mod address;
 mod connection;
+mod dial;
 mod events;
 mod keys;
 mod model_json;
 mod models;
+mod script;
+mod server_clock;
 mod settings;
 
 pub use connection::{RedisPool, RedisSetupError};
 pub use events::RedisEventBuffer;
 pub use models::RedisModelStore;
-pub use settings::RedisSettings;
+pub use settings::{RedisMode, RedisSettings};

@@ -1,21 +1,19 @@
 //! User models: the strings `umodel:<user_id>`.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use deadpool_redis::redis::{Script, cmd};
+use deadpool_redis::redis::cmd;
 use tracing::warn;
 
 use super::{
     connection::RedisPool,
     keys::Keys,
     model_json::{self, ERASED_END, RANK_LENGTH, START, VERSION_DIGITS},
+    script::Script,
 };
 use crate::{
     domain::ids::UserId,
@@ -30,8 +28,8 @@ pub struct RedisModelStore {
     pool: RedisPool,
     keys: Keys,
     ttl: Duration,
-    save: Arc<Script>,
-    erase: Arc<Script>,
+    save: Script,
+    erase: Script,
     told_unreadable: AtomicBool,
 }
 
@@ -44,8 +42,8 @@ impl RedisModelStore {
             pool,
             keys: Keys::new(prefix),
             ttl,
-            save: Arc::new(Script::new(include_str!("save.lua"))),
-            erase: Arc::new(Script::new(include_str!("erase.lua"))),
+            save: Script::new(include_str!("save.lua")),
+            erase: Script::new(include_str!("erase.lua")),
             told_unreadable: AtomicBool::new(false),
         }
     }
@@ -77,17 +75,14 @@ impl ModelStore for RedisModelStore {
         let value = model_json::encode(model).map_err(|error| {
             StoreError::new(StoreErrorKind::Corrupt, "model cannot be written").caused_by(error)
         })?;
-        let mut invocation = self.save.key(self.keys.model(user));
-        invocation
-            .arg(value)
-            .arg(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX))
-            .arg(START)
-            .arg(RANK_LENGTH);
+        let key = self.keys.model(user);
+        let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
+        let arguments = (value, ttl_ms, START, RANK_LENGTH);
         let saved: bool = self
             .pool
             .run("save", |mut connection| {
-                let invocation = &invocation;
-                async move { invocation.invoke_async(&mut connection).await }
+                let (save, key, arguments) = (&self.save, &key, &arguments);
+                async move { save.run(&mut connection, key, arguments).await }
             })
             .await?;
         Ok(if saved {
@@ -98,17 +93,13 @@ impl ModelStore for RedisModelStore {
     }
 
     async fn erase(&self, user: &UserId, buffer: Option<Version>) -> Result<bool, StoreError> {
-        let mut invocation = self.erase.key(self.keys.model(user));
-        invocation
-            .arg(ERASED_FOR_MS)
-            .arg(START)
-            .arg(buffer.map_or(0, |version| version.0))
-            .arg(VERSION_DIGITS)
-            .arg(ERASED_END);
+        let key = self.keys.model(user);
+        let buffer = buffer.map_or(0, |version| version.0);
+        let arguments = (ERASED_FOR_MS, START, buffer, VERSION_DIGITS, ERASED_END);
         self.pool
             .run("erase", |mut connection| {
-                let invocation = &invocation;
-                async move { invocation.invoke_async(&mut connection).await }
+                let (erase, key, arguments) = (&self.erase, &key, &arguments);
+                async move { erase.run(&mut connection, key, arguments).await }
             })
             .await
     }

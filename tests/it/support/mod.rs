@@ -90,7 +90,6 @@ impl MemoryWorld {
             )),
             models: Arc::new(MemoryModelStore::new(clock.clone(), 7 * DAY, budget)),
             items: store.clone(),
-            clock: clock.clone(),
             randomness: Arc::new(TestRandomness::default()),
         };
         Self {

@@ -1,24 +1,40 @@
 //! Real Redis servers of the tests' own, on free ports of the loopback.
+//!
+//! `REDIS_SERVER` names another binary to test with, such as valkey-server.
 
 use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use recsys::adapters::redis::{RedisPool, RedisSettings};
+use recsys::{
+    adapters::{
+        redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSettings},
+        system::SystemClock,
+    },
+    domain::ranking_config::RankingConfig,
+    engine::{Engine, EngineSettings, Ports},
+    grpc::ServerSettings,
+};
 use tempfile::TempDir;
+
+use super::{
+    DAY, MemoryWorld, WINDOW,
+    items::half_circle,
+    server::{NOW, TestServer},
+};
 
 /// A redis-server process with an append-only file; killed when dropped.
 pub struct RedisServer {
     child: Child,
     port: u16,
     arguments: Vec<String>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl RedisServer {
@@ -28,11 +44,16 @@ impl RedisServer {
 
     /// With further arguments, such as `["--maxmemory", "2mb"]`.
     pub fn with(more: &[&str]) -> Self {
-        let directory = TempDir::new().unwrap();
         let port = free_port();
+        Self::listening(port, port, more)
+    }
+
+    /// Waits until `port` is listened on, whatever the arguments make of it.
+    fn listening(own: u16, port: u16, more: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
         let mut arguments: Vec<String> = [
             "--port",
-            &port.to_string(),
+            &own.to_string(),
             "--bind",
             "127.0.0.1",
             "--dir",
@@ -47,47 +68,78 @@ impl RedisServer {
         .map(str::to_owned)
         .into();
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-        let child = spawn(Command::new("redis-server").args(&arguments), port);
+        let child = spawn(Command::new(binary()).args(&arguments), port);
         Self {
             child,
             port,
             arguments,
-            _directory: directory,
+            directory,
+        }
+    }
+
+    /// One that speaks only TLS, with these further arguments.
+    pub fn over_tls(more: &[&str]) -> Self {
+        let port = free_port();
+        let text = port.to_string();
+        Self::listening(0, port, &[&["--tls-port", &text][..], more].concat())
+    }
+
+    /// Sentinels of their own directory and configuration file.
+    pub fn sentinel(master: &Self, name: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
+        let file = directory.path().join("sentinel.conf");
+        let config = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\n\
+             sentinel monitor {name} 127.0.0.1 {} 2\n\
+             sentinel down-after-milliseconds {name} 1000\n\
+             sentinel failover-timeout {name} 5000\n",
+            directory.path().display(),
+            master.port
+        );
+        std::fs::write(&file, config).unwrap();
+        let arguments = vec![file.to_str().unwrap().to_owned(), "--sentinel".to_owned()];
+        let child = spawn(Command::new(binary()).args(&arguments), port);
+        Self {
+            child,
+            port,
+            arguments,
+            directory,
         }
     }
 
     /// One that ends when this process does, however that is: values that live
     /// as long as the process are never dropped.
-    fn tied_to_this_process() -> Self {
-        let mut server = Self::start();
-        server.kill();
+    fn tied_to_this_process(mut self) -> Self {
+        self.kill();
         // The shell reads until the pipe from here closes.
-        let script =
-            r#"redis-server "$@" & server=$!; cat >/dev/null; kill "$server"; wait; rm -rf "$0""#;
-        let directory = server._directory.path().to_owned();
-        server.child = spawn(
+        let script = r#"server=$1; shift; "$server" "$@" & server=$!; cat >/dev/null; kill "$server"; wait; rm -rf "$0""#;
+        self.child = spawn(
             Command::new("sh")
                 .args(["-c", script])
-                .arg(directory)
-                .args(&server.arguments)
+                .arg(self.directory.path())
+                .arg(binary())
+                .args(&self.arguments)
                 .stdin(Stdio::piped()),
-            server.port,
+            self.port,
         );
-        server
+        self
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
     }
 
     pub fn pool(&self) -> RedisPool {
-        // What is tested here must not depend on the machine's speed.
-        let settings = RedisSettings {
-            redis_command_timeout: Duration::from_secs(20),
-            redis_wait_timeout: Duration::from_secs(20),
-            ..RedisSettings::default()
-        };
-        RedisPool::new(&self.url(), &settings).unwrap()
+        pool(&self.url(), RedisSettings::default())
     }
 
     /// Runs a command and gives its output, as redis-cli would.
@@ -100,6 +152,28 @@ impl RedisServer {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// How often a command was called since `CONFIG RESETSTAT`.
+    pub fn calls(&self, command: &str) -> usize {
+        self.cli(&["INFO", "commandstats"])
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")))
+            .and_then(|rest| rest.split(',').next())
+            .map_or(0, |count| count.parse().unwrap())
+    }
+
+    /// Waits until a command prints what is wanted.
+    pub fn until(&self, arguments: &[&str], wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let told = self.cli(arguments);
+            if wanted(&told) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{arguments:?} stays at {told:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Ends it at once, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -108,7 +182,7 @@ impl RedisServer {
 
     /// Starts it again on the same port and files.
     pub fn restart(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(binary());
         self.child = spawn(command.args(&self.arguments), self.port);
     }
 }
@@ -118,6 +192,84 @@ impl Drop for RedisServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A Redis Cluster of three masters.
+pub struct RedisCluster {
+    pub nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    pub fn start() -> Self {
+        let nodes: Vec<RedisServer> = (0..3)
+            .map(|_| {
+                let bus = free_port().to_string();
+                RedisServer::with(&[
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    &bus,
+                    "--cluster-node-timeout",
+                    "2000",
+                ])
+            })
+            .collect();
+        let mut command = Command::new("redis-cli");
+        command.args(["--cluster", "create"]);
+        command.args(nodes.iter().map(RedisServer::address));
+        let created = command.arg("--cluster-yes").output().unwrap();
+        assert!(created.status.success(), "{created:?}");
+        for node in &nodes {
+            node.until(&["CLUSTER", "INFO"], |info| {
+                info.contains("cluster_state:ok")
+            });
+        }
+        Self { nodes }
+    }
+
+    pub fn url(&self) -> String {
+        let nodes: Vec<String> = self.nodes.iter().map(RedisServer::address).collect();
+        format!("redis://{}", nodes.join(","))
+    }
+
+    pub fn pool(&self) -> RedisPool {
+        pool(&self.url(), RedisSettings::default())
+    }
+}
+
+/// A pool whose time-outs do not depend on the machine's speed.
+pub fn pool(url: &str, settings: RedisSettings) -> RedisPool {
+    let settings = RedisSettings {
+        redis_connect_timeout: Duration::from_secs(20),
+        redis_command_timeout: Duration::from_secs(20),
+        redis_wait_timeout: Duration::from_secs(20),
+        ..settings
+    };
+    RedisPool::new(url, &settings, Arc::new(SystemClock)).unwrap()
+}
+
+/// The state of users in Redis; items and randomness of a world.
+pub fn ports(pool: &RedisPool, prefix: &str, world: &MemoryWorld) -> Ports {
+    Ports {
+        events: Arc::new(RedisEventBuffer::new(pool.clone(), prefix, WINDOW, 5_000)),
+        models: Arc::new(RedisModelStore::new(pool.clone(), prefix, 7 * DAY)),
+        ..world.ports.clone()
+    }
+}
+
+pub fn engine(ports: Ports) -> Engine {
+    Engine::new(ports, RankingConfig::default(), EngineSettings::default())
+}
+
+/// An instance over a Redis, with a catalogue of its own in memory.
+pub async fn instance(pool: &RedisPool, prefix: &str) -> TestServer {
+    let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
+    let engine = engine(ports(pool, prefix, &world));
+    TestServer::serving(world, engine, ServerSettings::default()).await
+}
+
+fn binary() -> String {
+    std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 pub fn free_port() -> u16 {
@@ -145,7 +297,26 @@ fn spawn(command: &mut Command, port: u16) -> Child {
 /// One server for all tests that only need keys of their own.
 pub fn shared() -> &'static RedisServer {
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
-    SHARED.get_or_init(RedisServer::tied_to_this_process)
+    SHARED.get_or_init(|| RedisServer::start().tied_to_this_process())
+}
+
+/// One cluster for all such tests.
+pub fn shared_cluster() -> &'static RedisCluster {
+    static SHARED: OnceLock<RedisCluster> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let mut cluster = RedisCluster::start();
+        cluster.nodes = cluster
+            .nodes
+            .into_iter()
+            .map(RedisServer::tied_to_this_process)
+            .collect();
+        for node in &cluster.nodes {
+            node.until(&["CLUSTER", "INFO"], |info| {
+                info.contains("cluster_state:ok")
+            });
+        }
+        cluster
+    })
 }
 
 /// A prefix that no other test has.

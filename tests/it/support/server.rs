@@ -158,6 +158,14 @@ pub fn event(user: &str, event_type: &str, content_id: &str) -> InteractionEvent
     }
 }
 
+/// The same event under an id of the client's own.
+pub fn named(event_id: &str, event: InteractionEvent) -> InteractionEvent {
+    InteractionEvent {
+        event_id: event_id.to_owned(),
+        ..event
+    }
+}
+
 /// A view that makes an item liked.
 pub fn liked(user: &str, content_id: &str) -> InteractionEvent {
     InteractionEvent {

@@ -1,0 +1,161 @@
+//! Where Redis is: what `REDIS_URL` and the settings beside it say.
+
+use std::path::Path;
+
+use deadpool_redis::redis::{
+    ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates,
+    io::tcp::TcpSettings,
+};
+
+use super::{connection::RedisSetupError, settings::RedisSettings};
+
+/// The nodes that the URL names, with everything needed to connect to them.
+pub(super) struct Address {
+    /// At least one. All have the same credentials, database and TLS.
+    pub(super) nodes: Vec<ConnectionInfo>,
+    /// Certificates of our own; `None` takes the system's.
+    pub(super) certificates: Option<TlsCertificates>,
+}
+
+impl Address {
+    pub(super) fn parse(
+        url: &str,
+        settings: &RedisSettings,
+        tcp: &TcpSettings,
+    ) -> Result<Self, RedisSetupError> {
+        let nodes = node_urls(url)
+            .ok_or(RedisSetupError::Url)?
+            .iter()
+            .map(|node| {
+                let node = node.as_str().into_connection_info();
+                Ok(node
+                    .map_err(|_| RedisSetupError::Url)?
+                    .set_tcp_settings(tcp.clone()))
+            })
+            .collect::<Result<Vec<_>, RedisSetupError>>()?;
+        let certificates = certificates(settings)?;
+        if certificates.is_some() && !nodes.iter().all(uses_tls) {
+            return Err(RedisSetupError::CertificatesWithoutTls);
+        }
+        Ok(Self {
+            nodes,
+            certificates,
+        })
+    }
+
+    pub(super) fn uses_tls(&self) -> bool {
+        self.nodes.iter().any(uses_tls)
+    }
+}
+
+fn uses_tls(node: &ConnectionInfo) -> bool {
+    matches!(node.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+/// One URL for each of the comma-separated nodes. Those that are a bare
+/// `host:port` take scheme and credentials of the first, and the database of
+/// whoever names one.
+fn node_urls(url: &str) -> Option<Vec<String>> {
+    let (scheme, rest) = url.split_once("://")?;
+    if !rest.contains(',') {
+        return Some(vec![url.to_owned()]);
+    }
+    let parts: Vec<&str> = url.split(',').map(str::trim).collect();
+    let authority_end = |part: &str| {
+        let start = part.find("://").map_or(0, |at| at + 3);
+        part[start..]
+            .find(['/', '?', '#'])
+            .map_or(part.len(), |at| start + at)
+    };
+    let credentials = parts[0][scheme.len() + 3..authority_end(parts[0])]
+        .rsplit_once('@')
+        .map_or(String::new(), |(credentials, _)| format!("{credentials}@"));
+    let suffix = parts
+        .iter()
+        .map(|part| &part[authority_end(part)..])
+        .rfind(|suffix| !suffix.is_empty())
+        .unwrap_or_default();
+    parts
+        .iter()
+        .map(|part| {
+            let (authority, own) = part.split_at(authority_end(part));
+            if authority.is_empty() {
+                return None;
+            }
+            let start = match (authority.contains("://"), authority.contains('@')) {
+                (true, _) => String::new(),
+                (false, true) => format!("{scheme}://"),
+                (false, false) => format!("{scheme}://{credentials}"),
+            };
+            let end = if own.is_empty() { suffix } else { own };
+            Some(format!("{start}{authority}{end}"))
+        })
+        .collect()
+}
+
+fn certificates(settings: &RedisSettings) -> Result<Option<TlsCertificates>, RedisSetupError> {
+    let client_tls = match (&settings.redis_tls_cert_file, &settings.redis_tls_key_file) {
+        (Some(certificate), Some(key)) => Some(ClientTlsConfig {
+            client_cert: read("REDIS_TLS_CERT_FILE", certificate)?,
+            client_key: read("REDIS_TLS_KEY_FILE", key)?,
+        }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => return Err(RedisSetupError::HalfACertificate),
+    };
+    let root_cert = match &settings.redis_tls_ca_file {
+        Some(path) => Some(read("REDIS_TLS_CA_FILE", path)?),
+        None => None,
+    };
+    Ok(
+        (client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates {
+            client_tls,
+            root_cert,
+        }),
+    )
+}
+
+fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, RedisSetupError> {
+    std::fs::read(path).map_err(|source| RedisSetupError::File {
+        setting,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::node_urls;
+
+    fn urls(url: &str) -> Vec<String> {
+        node_urls(url).unwrap()
+    }
+
+    #[test]
+    fn nodes_share_scheme_credentials_and_database() {
+        assert_eq!(urls("redis://h:1/2"), ["redis://h:1/2"]);
+        assert_eq!(
+            urls("rediss://u:p%2C@a:1, b:2,c/3"),
+            [
+                "rediss://u:p%2C@a:1/3",
+                "rediss://u:p%2C@b:2/3",
+                "rediss://u:p%2C@c/3"
+            ]
+        );
+        assert_eq!(
+            urls("redis://:p@a:1,redis://:p@b:2"),
+            ["redis://:p@a:1", "redis://:p@b:2"]
+        );
+        assert_eq!(
+            urls("redis://a?protocol=resp3,b"),
+            ["redis://a?protocol=resp3", "redis://b?protocol=resp3"]
+        );
+        assert_eq!(urls("unix:///run/redis.sock"), ["unix:///run/redis.sock"]);
+    }
+
+    #[test]
+    fn a_list_with_a_gap_is_refused() {
+        for wrong in ["localhost:6379", "redis://a,,b", "redis://a,/1", ""] {
+            assert_eq!(node_urls(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The kinds of Redis: a cluster, a master that sentinels name, TLS. All real,
+//! started here.
+
+use std::{path::Path, time::Duration};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use recsys::{
+    adapters::redis::{RedisMode, RedisSettings},
+    proto::{IngestOutcome, SignalsSource},
+};
+use tempfile::TempDir;
+use tonic::Code;
+
+use crate::support::{
+    redis::{RedisServer, instance, own_prefix, pool, shared, shared_cluster},
+    server::{TestServer, liked, named, reason},
+};
+
+/// Sends an event until it is taken, as a client that retries would.
+async fn ingest_until_taken(server: &TestServer, user: &str, event_id: &str) -> IngestOutcome {
+    loop {
+        match server.ingest(named(event_id, liked(user, "i001"))).await {
+            Ok(reply) => return reply.outcome(),
+            Err(status) => {
+                let retryable = [Code::Unavailable, Code::DeadlineExceeded];
+                assert!(retryable.contains(&status.code()), "{status}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Writes, reads, recommends for and forgets users.
+async fn works(server: &TestServer) {
+    for number in 0..40 {
+        let user = format!("u{number}");
+        server.ingest(liked(&user, "i001")).await.unwrap();
+        server.ingest(liked(&user, "i002")).await.unwrap();
+        let (model, source) = server.signals(&user).await;
+        assert_eq!(
+            (model.viewed.len(), source),
+            (2, SignalsSource::Materialized)
+        );
+        assert!(server.delete(&user).await);
+        assert_eq!(server.signals(&user).await.1, SignalsSource::Empty);
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_holds_users_on_all_its_nodes() {
+    let (cluster, prefix) = (shared_cluster(), own_prefix());
+    let found_out = instance(&cluster.pool(), &prefix).await;
+    works(&found_out).await;
+    // Told, and given only one of the nodes.
+    let settings = RedisSettings {
+        redis_mode: RedisMode::Cluster,
+        ..RedisSettings::default()
+    };
+    let told = instance(&pool(&cluster.nodes[1].url(), settings), &prefix).await;
+    for number in 0..60 {
+        told.ingest(liked(&format!("v{number}"), "i001"))
+            .await
+            .unwrap();
+    }
+    for node in &cluster.nodes {
+        let keys = node.cli(&["KEYS", &format!("{prefix}evt:v*")]);
+        assert!(keys.lines().count() > 5, "users on each node: {keys}");
+    }
+    for number in 0..60 {
+        let (model, source) = found_out.signals(&format!("v{number}")).await;
+        assert_eq!(
+            (model.viewed.len(), source),
+            (1, SignalsSource::Materialized)
+        );
+    }
+}
+
+#[tokio::test]
+async fn scripts_that_a_server_forgot_are_sent_again() {
+    let prefix = own_prefix();
+    for (name, redis) in [
+        ("single", vec![shared()]),
+        ("cluster", shared_cluster().nodes.iter().collect()),
+    ] {
+        let pool = match name {
+            "single" => shared().pool(),
+            _ => shared_cluster().pool(),
+        };
+        let server = instance(&pool, &prefix).await;
+        server.ingest(liked("u", "i001")).await.unwrap();
+        for node in redis {
+            assert_eq!(node.cli(&["SCRIPT", "FLUSH"]), "OK");
+        }
+        server.ingest(liked("u", "i002")).await.unwrap();
+        let (model, source) = server.signals("u").await;
+        assert_eq!(
+            (model.viewed.len(), source),
+            (2, SignalsSource::Materialized),
+            "{name}"
+        );
+    }
+}
+
+struct Watched {
+    master: RedisServer,
+    replica: RedisServer,
+    sentinels: Vec<RedisServer>,
+}
+
+impl Watched {
+    fn start() -> Self {
+        let master = RedisServer::start();
+        let of = format!("127.0.0.1 {}", master.port());
+        let replica = RedisServer::with(&["--replicaof", &of]);
+        replica.until(&["INFO", "replication"], |info| {
+            info.contains("master_link_status:up")
+        });
+        let sentinels: Vec<RedisServer> = (0..3)
+            .map(|_| RedisServer::sentinel(&master, "events"))
+            .collect();
+        for sentinel in &sentinels {
+            sentinel.until(&["SENTINEL", "MASTER", "events"], |told| {
+                let fact = |name: &str| told.lines().skip_while(|line| *line != name).nth(1);
+                (fact("num-slaves"), fact("num-other-sentinels")) == (Some("1"), Some("2"))
+            });
+        }
+        Self {
+            master,
+            replica,
+            sentinels,
+        }
+    }
+
+    fn url(&self) -> String {
+        let nodes: Vec<String> = self.sentinels.iter().map(RedisServer::address).collect();
+        format!("redis://{}", nodes.join(","))
+    }
+
+    fn until_master_is(&self, port: u16) {
+        let asked = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "events"];
+        for sentinel in &self.sentinels {
+            sentinel.until(&asked, |told| told.ends_with(&format!("\n{port}")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failover_is_survived_without_a_restart() {
+    let mut redis = Watched::start();
+    let settings = |mode| RedisSettings {
+        redis_mode: mode,
+        redis_sentinel_master: "events".to_owned(),
+        ..RedisSettings::default()
+    };
+    let told = pool(&redis.url(), settings(RedisMode::Sentinel));
+    let told = instance(&told, "").await;
+    let found_out = pool(&redis.url(), settings(RedisMode::Auto));
+    let found_out = instance(&found_out, "").await;
+    works(&told).await;
+    assert_eq!(
+        ingest_until_taken(&told, "u", "1").await,
+        IngestOutcome::Accepted
+    );
+    assert_eq!(found_out.signals("u").await.0.event_count, 1);
+
+    // The master is demoted and lives on as a replica: connections to it stay
+    // open, and writing answers READONLY.
+    let (old, new) = (redis.master.port(), redis.replica.port());
+    assert_eq!(
+        redis.sentinels[0].cli(&["SENTINEL", "FAILOVER", "events"]),
+        "OK"
+    );
+    redis.until_master_is(new);
+    redis
+        .master
+        .until(&["ROLE"], |role| role.starts_with("slave"));
+    redis.master.until(&["INFO", "replication"], |info| {
+        info.contains("master_link_status:up")
+    });
+    for server in [&told, &found_out] {
+        ingest_until_taken(server, "u", "2").await;
+    }
+    assert_eq!(told.signals("u").await.0.event_count, 2);
+
+    // The new master dies.
+    redis.replica.cli(&["WAIT", "1", "10000"]);
+    redis.replica.kill();
+    for server in [&told, &found_out] {
+        ingest_until_taken(server, "u", "3").await;
+        assert_eq!(server.signals("u").await.0.event_count, 3);
+    }
+    redis.until_master_is(old);
+    assert_eq!(redis.master.cli(&["ZCARD", "evt:u"]), "3");
+}
+
+/// An authority of the test's own, and what it vouches for.
+struct Certificates {
+    directory: TempDir,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "an authority for tests");
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let write = |name: &str, text: String| {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        };
+        write("ca.pem", authority.pem());
+        for name in ["server", "client"] {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            let certificate = params.signed_by(&key, &authority).unwrap();
+            write(&format!("{name}.pem"), certificate.pem());
+            write(&format!("{name}.key"), key.serialize_pem());
+        }
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory
+            .path()
+            .join(name)
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    fn server(&self, more: &[&str]) -> RedisServer {
+        let [ca, cert, key] = ["ca.pem", "server.pem", "server.key"].map(|name| self.path(name));
+        let files = [
+            "--tls-ca-cert-file",
+            &ca,
+            "--tls-cert-file",
+            &cert,
+            "--tls-key-file",
+            &key,
+        ];
+        RedisServer::over_tls(&[&files[..], more].concat())
+    }
+
+    fn settings(&self) -> RedisSettings {
+        RedisSettings {
+            redis_tls_ca_file: Some(Path::new(&self.path("ca.pem")).to_owned()),
+            ..RedisSettings::default()
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_takes_an_authority_of_ones_own_and_user_and_password() {
+    let certificates = Certificates::new();
+    for protocol in ["TLSv1.2", "TLSv1.3"] {
+        let redis = certificates.server(&[
+            "--tls-auth-clients",
+            "no",
+            "--tls-protocols",
+            protocol,
+            "--user",
+            "default",
+            "off",
+            "--user",
+            "app",
+            "on",
+            ">p,s/w@d",
+            "~*",
+            "+@all",
+        ]);
+        let url = format!("rediss://app:p%2Cs%2Fw%40d@localhost:{}", redis.port());
+        works(&instance(&pool(&url, certificates.settings()), "").await).await;
+
+        // Nothing but this authority, and nobody but this user.
+        let wrong_user = format!("rediss://app:guess@localhost:{}", redis.port());
+        let no_user = format!("rediss://localhost:{}", redis.port());
+        for (url, settings) in [
+            (&url, RedisSettings::default()),
+            (&wrong_user, certificates.settings()),
+            (&no_user, certificates.settings()),
+        ] {
+            let refused = instance(&pool(url, settings), "").await;
+            let status = refused.ingest(liked("u", "i001")).await.unwrap_err();
+            assert_eq!(
+                (status.code(), reason(&status).as_str()),
+                (Code::Unavailable, "USER_STATE_UNAVAILABLE")
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_shows_a_certificate_where_one_is_asked_for() {
+    let certificates = Certificates::new();
+    let redis = certificates.server(&["--tls-auth-clients", "yes"]);
+    let url = format!("rediss://localhost:{}", redis.port());
+    let without = instance(&pool(&url, certificates.settings()), "").await;
+    let status = without.ingest(liked("u", "i001")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let settings = RedisSettings {
+        redis_tls_cert_file: Some(certificates.path("client.pem").into()),
+        redis_tls_key_file: Some(certificates.path("client.key").into()),
+        ..certificates.settings()
+    };
+    works(&instance(&pool(&url, settings), "").await).await;
+}
