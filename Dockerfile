@@ -40,9 +40,11 @@ LABEL org.opencontainers.image.title="recsys" \
 # on a number.
 USER 65532:65532
 # A container's loopback is reached by nobody, so the default address would make
-# a silent service.
-ENV RECSYS_LISTEN_ADDR=0.0.0.0:50051
-EXPOSE 50051
+# a silent service. The admin port is off by default; in a container it is on,
+# since nobody reaches it unless it is published. An empty address turns it off.
+ENV RECSYS_LISTEN_ADDR=0.0.0.0:50051 \
+    RECSYS_ADMIN_ADDR=0.0.0.0:9090
+EXPOSE 50051 9090
 
 # Asks for readiness; needs no shell. Kubernetes ignores this and uses its own
 # gRPC probes.

@@ -68,7 +68,7 @@ extraEnv:
   - {name: REDIS_KEY_PREFIX, valueFrom: {configMapKeyRef: {name: shop, key: prefix}}}
 extraVolumes: [{name: catalogue, configMap: {name: catalogue}}]
 extraVolumeMounts: [{name: catalogue, mountPath: /catalogue, readOnly: true}]
-podAnnotations: {prometheus.io/scrape: "true"}
+podAnnotations: {prometheus.io/scrape: "true", prometheus.io/port: "9090", prometheus.io/path: /metrics}
 podLabels: {team: shop}
 nodeSelector: {kubernetes.io/arch: amd64}
 tolerations: [{key: shop, operator: Exists, effect: NoSchedule}]
@@ -88,6 +88,17 @@ redis:
   affinity: {nodeAffinity: {}}
 END
 
+cat >"$work/sentinel.yaml" <<'END'
+redis: {enabled: false}
+externalRedis:
+  existingSecret: shop-redis
+  mode: sentinel
+  sentinelMaster: shop
+  sentinelAuth: {username: recsys, existingSecret: shop-sentinel}
+  tls: {existingSecret: shop-redis-tls, clientCertificate: true}
+  waitReplicas: 1
+END
+
 # A helm that go installed takes Kubernetes for 1.20, so every call says which.
 template() {
   local version=$1
@@ -101,8 +112,12 @@ variants() {
   "$1" own-password --set redis.auth.existingSecret=shop-redis --set redis.auth.existingSecretKey=pass
   "$1" external-url --set redis.enabled=false --set externalRedis.url=rediss://:hunter2@redis.example:6380/0
   "$1" external-secret --set redis.enabled=false --set externalRedis.existingSecret=shop-redis
+  "$1" sentinel --values "$work/sentinel.yaml"
+  "$1" cluster --set redis.enabled=false --set 'externalRedis.url=rediss://:hunter2@r-1.example:6379\,r-2.example:6379' \
+    --set externalRedis.mode=cluster --set externalRedis.tls.existingSecret=shop-redis-tls
   "$1" in-memory --set redis.enabled=false --set allowInMemory=true
   "$1" ranking --set-file "ranking=$work/ranking.toml"
+  "$1" no-admin --set admin.enabled=false
   "$1" everything --values "$work/everything.yaml"
 }
 
@@ -145,6 +160,16 @@ refused "replicas" --set replicas=2
 refused "enbled" --set redis.enbled=false
 refused "pattern" --set redis.enabled=false --set externalRedis.url=http://redis:6379
 refused "extraEnv" --set 'extraEnv[0].name=REDIS_URL' --set 'extraEnv[0].value=redis://:secret@h:6379'
+refused "extraEnv" --set 'extraEnv[0].name=RECSYS_ADMIN_ADDR' --set 'extraEnv[0].value=0.0.0.0:1'
+refused "enbled" --set admin.enbled=false
+refused "externalRedis/mode" --set externalRedis.mode=sentinels
+refused "waitReplicas" --set externalRedis.waitReplicas=-1
+refused "exstingSecret" --set externalRedis.tls.exstingSecret=shop-redis-tls
+refused "pasword" --set externalRedis.sentinelAuth.pasword=hunter2
+external=(--set redis.enabled=false --set externalRedis.url=redis://h:1)
+refused "rediss://" "${external[@]}" --set externalRedis.tls.existingSecret=shop-redis-tls
+refused "name it in" "${external[@]}" --set externalRedis.tls.clientCertificate=true
+refused "name its Secret" "${external[@]}" --set externalRedis.sentinelAuth.username=recsys
 refused "incompatible with Kubernetes" --kube-version 1.26.0
 
 echo "== the notes name what was installed"
@@ -157,7 +182,8 @@ metadata: {name: notes}
 data: {notes: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}}
 END
 notes=$(chart=$work/chart template "$newest" --show-only templates/notes.yaml)
-for line in 'grpcurl -plaintext' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0'; do
+for line in 'grpcurl -plaintext' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
+  'port-forward service/demo-recsys-metrics 9090:9090'; do
   grep -qF -- "$line" <<<"$notes" || {
     echo "scripts/chart.sh: the notes lack \"$line\"" >&2
     exit 1

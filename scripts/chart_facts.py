@@ -14,6 +14,14 @@ WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod")
 FROM_ELSEWHERE = {
     "own-password": {("Secret", "shop-redis", "pass")},
     "external-secret": {("Secret", "shop-redis", "redis-url")},
+    "sentinel": {
+        ("Secret", "shop-redis", "redis-url"),
+        ("Secret", "shop-sentinel", "sentinel-password"),
+        ("Secret", "shop-redis-tls", "ca.crt"),
+        ("Secret", "shop-redis-tls", "tls.crt"),
+        ("Secret", "shop-redis-tls", "tls.key"),
+    },
+    "cluster": {("Secret", "shop-redis-tls", "ca.crt")},
     "everything": {("ConfigMap", "shop", "prefix"), ("ConfigMap", "catalogue", None)},
 }
 STATE = {
@@ -21,9 +29,35 @@ STATE = {
     "own-password": "bundled",
     "external-url": "external",
     "external-secret": "external",
+    "sentinel": "external",
+    "cluster": "external",
     "in-memory": "memory",
     "ranking": "bundled",
+    "no-admin": "bundled",
     "everything": "bundled",
+}
+# What recsys is told of Redis beside the URL. None: it is in a Secret.
+ABOUT_EXTERNAL_REDIS = {
+    "REDIS_MODE": "auto",
+    "REDIS_SENTINEL_MASTER": "mymaster",
+    "REDIS_WAIT_REPLICAS": "0",
+}
+ABOUT_REDIS = {
+    "bundled": {"REDIS_MODE": "single"},
+    "external": ABOUT_EXTERNAL_REDIS,
+    "memory": {},
+    "sentinel": {
+        "REDIS_MODE": "sentinel",
+        "REDIS_SENTINEL_MASTER": "shop",
+        "REDIS_SENTINEL_USERNAME": "recsys",
+        "REDIS_SENTINEL_PASSWORD": None,
+        "REDIS_WAIT_REPLICAS": "1",
+        "REDIS_TLS_CA_FILE": "/etc/redis-tls/ca.crt",
+        "REDIS_TLS_CERT_FILE": "/etc/redis-tls/tls.crt",
+        "REDIS_TLS_KEY_FILE": "/etc/redis-tls/tls.key",
+    },
+    "cluster": ABOUT_EXTERNAL_REDIS
+    | {"REDIS_MODE": "cluster", "REDIS_TLS_CA_FILE": "/etc/redis-tls/ca.crt"},
 }
 
 
@@ -56,6 +90,10 @@ def pod_of(workload):
 
 def env_of(container):
     return {variable["name"]: variable for variable in container["env"]}
+
+
+def has_admin(variant):
+    return variant.name != "no-admin"
 
 
 def pods_are_confined(variant):
@@ -108,6 +146,13 @@ def server_is_probed_and_drained(variant):
     env = env_of(container)
     variant.equal(len(env), len(container["env"]), "number of distinct variables")
     variant.equal(env["RECSYS_LISTEN_ADDR"]["value"], "0.0.0.0:50051", "RECSYS_LISTEN_ADDR")
+    # Off must be said: the image turns it on.
+    admin = "0.0.0.0:9090" if has_admin(variant) else ""
+    variant.equal(env["RECSYS_ADMIN_ADDR"]["value"], admin, "RECSYS_ADMIN_ADDR")
+    ports = {"grpc": 50051} | ({"admin": 9090} if has_admin(variant) else {})
+    variant.equal(
+        {port["name"]: port["containerPort"] for port in container["ports"]}, ports, "container ports"
+    )
     drain = 45 if variant.name == "everything" else 10
     variant.equal(env["RECSYS_DRAIN_TIMEOUT"]["value"], f"{drain}s", "RECSYS_DRAIN_TIMEOUT")
     variant.equal(pod["terminationGracePeriodSeconds"], drain + 15, "terminationGracePeriodSeconds")
@@ -118,10 +163,8 @@ def server_is_probed_and_drained(variant):
 
 
 def services_reach_pods(variant):
-    service, headless = (
-        variant.one("Service", variant.one("Deployment")["metadata"]["name"] + suffix)
-        for suffix in ("", "-headless")
-    )
+    name = variant.one("Deployment")["metadata"]["name"]
+    service, headless = (variant.one("Service", name + suffix) for suffix in ("", "-headless"))
     grpc = {
         "name": "grpc",
         "port": 50051,
@@ -132,6 +175,21 @@ def services_reach_pods(variant):
     variant.equal(service["spec"]["ports"], [grpc], "ports of the Service")
     variant.equal(headless["spec"]["clusterIP"], "None", "clusterIP of the headless Service")
     variant.equal(headless["spec"]["ports"], [grpc], "ports of the headless Service")
+    if has_admin(variant):
+        metrics = variant.one("Service", name + "-metrics")
+        variant.equal(
+            metrics["spec"]["ports"],
+            [{"name": "metrics", "port": 9090, "targetPort": "admin", "appProtocol": "http"}],
+            "ports of the Service for metrics",
+        )
+        variant.equal(metrics["spec"]["clusterIP"], "None", "each pod to be scraped by itself")
+        variant.equal(
+            metrics["spec"]["publishNotReadyAddresses"], True, "pods to be scraped that are not ready"
+        )
+    leading_to_admin = [
+        s for s in variant.of_kind("Service") if "admin" in (p["targetPort"] for p in s["spec"]["ports"])
+    ]
+    variant.equal(len(leading_to_admin), int(has_admin(variant)), "Services that lead to the admin port")
 
     # A Service that selects the pods of Redis too would send them gRPC calls.
     for service in variant.of_kind("Service"):
@@ -167,22 +225,33 @@ def secrets_are_in_secrets_only(variant):
                     plain not in text and value not in text and "hunter2" not in text,
                     f"no {key} in {other['kind']} {other['metadata']['name']}",
                 )
+    for workload in variant.of_kind(*WORKLOADS):
+        for container in pod_of(workload)["containers"]:
+            for name, variable in env_of(container).items():
+                if name.endswith("PASSWORD"):
+                    variant.check("secretKeyRef" in variable.get("valueFrom", {}), f"{name} from a Secret")
 
 
 def references_have_targets(variant):
-    there = set(FROM_ELSEWHERE.get(variant.name, set()))
+    elsewhere = FROM_ELSEWHERE.get(variant.name, set())
+    there = set(elsewhere)
     for source in variant.of_kind("Secret", "ConfigMap"):
         name = (source["kind"], source["metadata"]["name"])
         there.add((*name, None))
         there.update((*name, key) for key in source["data"])
+    used = set()
+
+    def refer(target, why):
+        variant.check(target in there, f"{target} for {why}")
+        used.add(target)
+
     for workload in variant.of_kind(*WORKLOADS):
         pod = pod_of(workload)
         for container in pod["containers"]:
             for variable in container["env"]:
                 for field, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
                     if reference := variable.get("valueFrom", {}).get(field):
-                        target = (kind, reference["name"], reference["key"])
-                        variant.check(target in there, f"{target} for {variable['name']}")
+                        refer((kind, reference["name"], reference["key"]), variable["name"])
             volumes = {v["name"] for v in pod.get("volumes", [])}
             volumes |= {
                 c["metadata"]["name"] for c in workload["spec"].get("volumeClaimTemplates", [])
@@ -191,14 +260,24 @@ def references_have_targets(variant):
                 variant.check(mount["name"] in volumes, f"a volume {mount['name']}")
         for volume in pod.get("volumes", []):
             if "configMap" in volume:
-                target = ("ConfigMap", volume["configMap"]["name"], None)
-                variant.check(target in there, f"{target} for a volume")
+                refer(("ConfigMap", volume["configMap"]["name"], None), "a volume")
+            # By items: what else the Secret has does not belong in the pod.
+            for item in volume["secret"]["items"] if "secret" in volume else ():
+                refer(("Secret", volume["secret"]["secretName"], item["key"]), "a volume")
+    variant.equal(elsewhere - used, set(), "what is given and not used")
 
 
 def state_is_where_it_should_be(variant):
     state = STATE[variant.name]
     (container,) = pod_of(variant.one("Deployment"))["containers"]
     env = env_of(container)
+    about = {
+        name: variable.get("value")
+        for name, variable in env.items()
+        if name.startswith("REDIS_")
+        and name not in ("REDIS_URL", "REDIS_PASSWORD", "REDIS_KEY_PREFIX")
+    }
+    variant.equal(about, ABOUT_REDIS.get(variant.name, ABOUT_REDIS[state]), "what recsys is told of Redis")
     if state == "memory":
         variant.check("REDIS_URL" not in env, "no REDIS_URL")
     if state == "external":
@@ -246,6 +325,29 @@ def state_is_where_it_should_be(variant):
     )
 
 
+def certificates_arrive(variant):
+    pod = pod_of(variant.one("Deployment"))
+    (container,) = pod["containers"]
+    volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
+    mounts = {mount["mountPath"]: mount for mount in container.get("volumeMounts", [])}
+    wanted = {
+        v["value"] for name, v in env_of(container).items() if name.startswith("REDIS_TLS_")
+    }
+    variant.equal("/etc/redis-tls" in mounts, bool(wanted), "certificates to be mounted")
+    if not wanted:
+        return
+    mount = mounts["/etc/redis-tls"]
+    variant.equal(mount["readOnly"], True, "certificates mounted read-only")
+    secret = volumes[mount["name"]]["secret"]
+    variant.equal(
+        {f"/etc/redis-tls/{item['path']}" for item in secret["items"]}, wanted, "files of certificates"
+    )
+    variant.equal(secret["defaultMode"], 0o440, "who may read the key")
+    variant.equal(
+        pod["securityContext"]["fsGroup"], pod["securityContext"]["runAsGroup"], "the group that may"
+    )
+
+
 def ranking_file_arrives(variant, ranking):
     (container,) = pod_of(variant.one("Deployment"))["containers"]
     path = env_of(container).get("RECSYS_RANKING_PATH")
@@ -286,6 +388,7 @@ def main(directory, ranking):
         secrets_are_in_secrets_only(variant)
         references_have_targets(variant)
         state_is_where_it_should_be(variant)
+        certificates_arrive(variant)
         ranking_file_arrives(variant, ranking)
     the_checksum_follows_the_ranking_file(variants)
 

@@ -73,6 +73,12 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{- fail "two Redis are given: set redis.enabled=false to use externalRedis, or leave externalRedis empty to use the bundled one" -}}
 {{- else if and .Values.externalRedis.url .Values.externalRedis.existingSecret -}}
 {{- fail "externalRedis.url and externalRedis.existingSecret are both given: leave one empty" -}}
+{{- else if and (hasPrefix "redis://" .Values.externalRedis.url) .Values.externalRedis.tls.existingSecret -}}
+{{- fail "externalRedis.tls is of no use without TLS: begin externalRedis.url with rediss://" -}}
+{{- else if and .Values.externalRedis.tls.clientCertificate (not .Values.externalRedis.tls.existingSecret) -}}
+{{- fail "externalRedis.tls.clientCertificate is in a Secret: name it in externalRedis.tls.existingSecret" -}}
+{{- else if and .Values.externalRedis.sentinelAuth.username (not .Values.externalRedis.sentinelAuth.existingSecret) -}}
+{{- fail "externalRedis.sentinelAuth.username has a password: name its Secret in externalRedis.sentinelAuth.existingSecret" -}}
 {{- else if .Values.redis.enabled -}}
 bundled
 {{- else if $external -}}
