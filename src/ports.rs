@@ -106,12 +106,17 @@ pub enum AppendOutcome {
 }
 
 /// What an append did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Appended {
     /// One for each event, in the order given.
     pub outcomes: Vec<AppendOutcome>,
-    /// How many events the buffer holds now.
+    /// How many events in the window the buffer holds now.
     pub buffered_events: usize,
+    /// The buffer's version now; `None` if the user has none.
+    pub version: Option<Version>,
+    /// The buffer as this append left it, if events were accepted and the
+    /// store knows it without reading. Equal to what a read would have found.
+    pub contents: Option<BufferSnapshot>,
 }
 
 /// A user's buffer as it was at one moment.
@@ -136,7 +141,7 @@ pub struct BufferSnapshot {
 #[async_trait]
 pub trait EventBuffer: Send + Sync {
     /// Stores events of one user in one step that is seen whole or not at all,
-    /// and prunes. An event whose member is stored already, or whose
+    /// and prunes, if any is accepted. An event whose member is stored already, or whose
     /// `event_id` was stored within 10 minutes of its time (earlier in the
     /// same call included), is a duplicate. When it returns, the accepted
     /// events are as durable as the store is. An append that accepts nothing

@@ -98,8 +98,11 @@ impl Engine {
             .append(user, events)
             .await
             .map_err(EngineError::user_state)?;
-        let refreshed = if appended.outcomes.contains(&AppendOutcome::Accepted) {
-            self.refresh(user).await.map(|_| ())
+        let accepted = appended.outcomes.contains(&AppendOutcome::Accepted);
+        let refreshed = if let Some(version) = appended.version.filter(|_| accepted) {
+            self.refresh(user, version, appended.contents)
+                .await
+                .map(|_| ())
         } else if appended.outcomes.contains(&AppendOutcome::Duplicate) {
             // The first delivery may have died before its refresh.
             self.signals(user).await.map(|_| ())

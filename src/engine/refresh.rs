@@ -4,7 +4,8 @@
 //! the next refresh of the lane, never the one under way: that one may have
 //! read the buffer before the caller's append. So however many appends come
 //! together, each waits for at most two refreshes, and its event is in the
-//! model it gets.
+//! model it gets. The buffer is not read if one of the callers brings it, as
+//! new as each of them needs it.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,7 @@ use tokio::{
 use super::{Dependency, Engine, EngineError, tell};
 use crate::{
     domain::{event::EventLog, ids::UserId, signals},
-    ports::{SaveOutcome, StoredModel},
+    ports::{BufferSnapshot, SaveOutcome, StoredModel, Version},
 };
 
 /// The refreshed model; `None` if the user has no buffer.
@@ -34,11 +35,27 @@ pub(super) struct Lanes {
 /// A lane exists while its runner does.
 struct Lane {
     /// The refresh that has not begun yet, if anyone waits for one.
-    next: Option<Done>,
+    next: Option<Next>,
 }
 
-/// Where those who wait for a refresh get its outcome.
-type Done = watch::Sender<Option<Refreshed>>;
+struct Next {
+    /// Where those who wait get its outcome.
+    done: watch::Sender<Option<Refreshed>>,
+    /// The version that the buffer must have at least.
+    needed: Version,
+    /// The newest that is known of the buffer.
+    known: Option<BufferSnapshot>,
+}
+
+impl Next {
+    /// The buffer, if what is known is new enough.
+    fn contents(&mut self) -> Option<BufferSnapshot> {
+        let needed = self.needed;
+        self.known
+            .take()
+            .filter(|known| known.version >= Some(needed))
+    }
+}
 
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Lane>> {
@@ -47,17 +64,31 @@ impl Lanes {
     }
 
     /// Joins the user's next refresh. Returns whether a runner must be started.
-    fn join(&self, user: &UserId) -> (watch::Receiver<Option<Refreshed>>, bool) {
+    fn join(
+        &self,
+        user: &UserId,
+        needed: Version,
+        known: Option<BufferSnapshot>,
+    ) -> (watch::Receiver<Option<Refreshed>>, bool) {
         let mut lanes = self.lock();
-        let known = lanes.contains_key(user);
+        let running = lanes.contains_key(user);
         let lane = lanes.entry(user.clone()).or_insert(Lane { next: None });
-        let next = lane.next.get_or_insert_with(|| watch::Sender::new(None));
-        (next.subscribe(), !known)
+        let next = lane.next.get_or_insert_with(|| Next {
+            done: watch::Sender::new(None),
+            needed,
+            known: None,
+        });
+        next.needed = next.needed.max(needed);
+        let newest = next.known.as_ref().and_then(|known| known.version);
+        if known.as_ref().and_then(|known| known.version) > newest {
+            next.known = known;
+        }
+        (next.done.subscribe(), !running)
     }
 
     /// Takes the next refresh out of the lane: nobody joins it any more.
     /// Without one the lane is closed.
-    fn begin(&self, user: &UserId) -> Option<Done> {
+    fn begin(&self, user: &UserId) -> Option<Next> {
         let mut lanes = self.lock();
         let next = lanes.get_mut(user).and_then(|lane| lane.next.take());
         if next.is_none() {
@@ -68,9 +99,15 @@ impl Lanes {
 }
 
 impl Engine {
-    /// Refreshes a user's model. The buffer is read after this call began.
-    pub(super) async fn refresh(&self, user: &UserId) -> Refreshed {
-        let (mut done, start) = self.inner.lanes.join(user);
+    /// Refreshes a user's model from the buffer at version `needed` or later:
+    /// from `known`, if that is new enough, or read after this call began.
+    pub(super) async fn refresh(
+        &self,
+        user: &UserId,
+        needed: Version,
+        known: Option<BufferSnapshot>,
+    ) -> Refreshed {
+        let (mut done, start) = self.inner.lanes.join(user, needed, known);
         if start {
             let runner = self.clone();
             let user = user.clone();
@@ -85,27 +122,28 @@ impl Engine {
     }
 
     async fn run_lane(&self, user: &UserId) {
-        while let Some(done) = self.inner.lanes.begin(user) {
+        while let Some(mut next) = self.inner.lanes.begin(user) {
             let engine = self.clone();
             let owner = user.clone();
+            let known = next.contents();
             // A task of its own, so that a panic ends this refresh and not
             // the lane.
             let refreshed = self
-                .to_the_end(async move { engine.rebuild(&owner).await })
+                .to_the_end(async move { engine.rebuild(&owner, known).await })
                 .await
                 .and_then(|refreshed| refreshed);
-            done.send_replace(Some(refreshed));
+            next.done.send_replace(Some(refreshed));
         }
     }
 
-    async fn rebuild(&self, user: &UserId) -> Refreshed {
-        let snapshot = self
-            .inner
-            .ports
-            .events
-            .read(user)
-            .await
-            .map_err(EngineError::user_state)?;
+    async fn rebuild(&self, user: &UserId, known: Option<BufferSnapshot>) -> Refreshed {
+        let snapshot = match known {
+            Some(known) => known,
+            None => {
+                let read = self.inner.ports.events.read(user).await;
+                read.map_err(EngineError::user_state)?
+            }
+        };
         let Some(version) = snapshot.version else {
             return Ok(None);
         };

@@ -41,26 +41,35 @@ impl Engine {
     /// cannot be read.
     pub async fn signals(&self, user: &UserId) -> Result<(Arc<UserSignals>, Source), EngineError> {
         let ports = &self.inner.ports;
-        let (slot, version) = tokio::try_join!(ports.models.load(user), ports.events.version(user))
-            .map_err(EngineError::user_state)?;
+        let (slot, mut version) =
+            tokio::try_join!(ports.models.load(user), ports.events.version(user))
+                .map_err(EngineError::user_state)?;
         let model = match slot {
             ModelSlot::Present(model) if self.was_built_here(&model) => Some(model),
             ModelSlot::Present(_) | ModelSlot::Missing | ModelSlot::Erased => None,
         };
+        if let (Some(model), Some(seen)) = (&model, version)
+            && model.version > seen
+        {
+            // The buffer was appended to between the two answers; or it was
+            // lost, and began anew under a clock that is behind.
+            let again = ports.events.version(user).await;
+            version = again.map_err(EngineError::user_state)?;
+        }
         let (model, source) = match (model, version) {
-            (Some(model), Some(version)) if model.version >= version => {
+            (Some(model), Some(version)) if model.version == version => {
                 if self.is_young(&model) {
                     (Some(model), Source::Materialized)
                 } else {
                     // Rebuilt for the catalogue's sake alone: without it, the
                     // stored model still holds every event.
-                    match self.refresh(user).await {
+                    match self.refresh(user, version, None).await {
                         Ok(refreshed) => (refreshed, Source::Rebuilt),
                         Err(_) => (Some(model), Source::Materialized),
                     }
                 }
             }
-            (_, Some(_)) => (self.refresh(user).await?, Source::Rebuilt),
+            (_, Some(version)) => (self.refresh(user, version, None).await?, Source::Rebuilt),
             // No buffer to rebuild from: what is there is all there is, for as
             // long as that buffer would have lived.
             (model, None) => (

@@ -8,12 +8,17 @@ use recsys::{
         redis::{RedisEventBuffer, RedisPool},
     },
     domain::{
-        event::{InteractionEvent, StoredEvent},
+        event::{EventLog, InteractionEvent, StoredEvent},
         ids::UserId,
         member,
         time::Timestamp,
     },
-    ports::{AppendOutcome, Clock, EventBuffer, StoreErrorKind, Version},
+    ports::{AppendOutcome, BufferSnapshot, Clock, EventBuffer, StoreErrorKind, Version},
+};
+
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng as _, SeedableRng as _},
 };
 
 use crate::support::{DAY, TestClock, WINDOW, redis};
@@ -24,6 +29,8 @@ use AppendOutcome::{Accepted, Duplicate, OutsideWindow};
 struct UnderTest {
     name: &'static str,
     buffer: Arc<dyn EventBuffer>,
+    /// Another process's way to the same buffers.
+    other: Arc<dyn EventBuffer>,
     clock: Arc<TestClock>,
 }
 
@@ -31,19 +38,26 @@ const CAP: usize = 10;
 
 fn memory(budget: usize) -> UnderTest {
     let clock = TestClock::at("2026-06-10T12:00:00Z");
-    let budget = Arc::new(Budget::new(budget));
+    in_memory(clock, Arc::new(Budget::new(budget)))
+}
+
+fn in_memory(clock: Arc<TestClock>, budget: Arc<Budget>) -> UnderTest {
+    let buffer = Arc::new(MemoryEventBuffer::new(clock.clone(), WINDOW, CAP, budget));
     UnderTest {
         name: "memory",
-        buffer: Arc::new(MemoryEventBuffer::new(clock.clone(), WINDOW, CAP, budget)),
+        buffer: buffer.clone(),
+        other: buffer,
         clock,
     }
 }
 
 fn redis(name: &'static str, pool: RedisPool) -> UnderTest {
     let prefix = redis::own_prefix();
+    let buffer = || Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, CAP));
     UnderTest {
         name,
-        buffer: Arc::new(RedisEventBuffer::new(pool, &prefix, WINDOW, CAP)),
+        buffer: buffer(),
+        other: buffer(),
         clock: TestClock::real(),
     }
 }
@@ -273,6 +287,48 @@ async fn deleting_gives_the_last_version_and_leaves_other_users_alone() {
     }
 }
 
+#[tokio::test]
+async fn what_an_append_says_that_a_buffer_holds_is_what_a_read_finds() {
+    for test in all() {
+        let members = |snapshot: &BufferSnapshot| -> Vec<String> {
+            let events = EventLog::new(snapshot.events.clone()).into_events();
+            events
+                .iter()
+                .map(|event| event.member.to_string())
+                .collect()
+        };
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let mut draw = |below: u32| random.next_u32() % below;
+        let mut told = 0;
+        for step in 0..400 {
+            // Runs of one writer, so that it may know what it wrote.
+            let buffer = [&test.buffer, &test.other][usize::from(step / 5 % 3 == 0)];
+            let events: Vec<StoredEvent> = (0..=draw(3))
+                .map(|_| {
+                    let recent = MINUTE * (400 - step + draw(20));
+                    let ago = if draw(6) == 0 { 31 * DAY } else { recent };
+                    let event_id = draw(4) == 0;
+                    let event_id = event_id.then(|| draw(20).to_string());
+                    test.event_with_id("u", ago, &draw(9).to_string(), event_id.as_deref())
+                })
+                .collect();
+            if draw(50) == 0 {
+                buffer.delete(&id("u")).await.unwrap();
+            }
+            let appended = buffer.append(&id("u"), &events).await.unwrap();
+            let read = test.other.read(&id("u")).await.unwrap();
+            assert_eq!(appended.version, read.version, "{}, {step}", test.name);
+            assert_eq!(appended.buffered_events, read.events.len());
+            if let Some(contents) = appended.contents {
+                assert_eq!(contents.version, read.version);
+                assert_eq!(members(&contents), members(&read), "{}, {step}", test.name);
+                told += 1;
+            }
+        }
+        assert!(test.name == "memory" || told > 100, "told {told} times");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn appends_from_many_sides_all_arrive() {
     for test in all() {
@@ -326,16 +382,7 @@ async fn a_full_store_says_so_and_has_room_again_when_users_expire() {
 async fn room_is_given_back_by_everything_that_drops_events() {
     let clock = TestClock::at("2026-06-10T12:00:00Z");
     let budget = Arc::new(Budget::new(1 << 20));
-    let test = UnderTest {
-        name: "memory",
-        buffer: Arc::new(MemoryEventBuffer::new(
-            clock.clone(),
-            WINDOW,
-            CAP,
-            budget.clone(),
-        )),
-        clock,
-    };
+    let test = in_memory(clock, budget.clone());
     for index in 0..50 {
         let event = test.event("u", MINUTE, &index.to_string());
         test.append(
@@ -373,17 +420,7 @@ async fn room_is_charged_for_what_an_event_takes_and_not_for_its_text_alone() {
 
 #[tokio::test]
 async fn a_redelivery_is_recognised_even_by_a_full_store() {
-    let clock = TestClock::at("2026-06-10T12:00:00Z");
-    let test = UnderTest {
-        name: "memory",
-        buffer: Arc::new(MemoryEventBuffer::new(
-            clock.clone(),
-            WINDOW,
-            CAP,
-            Arc::new(Budget::new(1_000)),
-        )),
-        clock,
-    };
+    let test = memory(1_000);
     let (first, second) = (test.event("u", MINUTE, "a"), test.event("u", MINUTE, "b"));
     assert_eq!(
         test.append("u", std::slice::from_ref(&first)).await,

@@ -1,10 +1,16 @@
 //! Users' state in a real Redis: what is stored, what survives, and what two
 //! instances see of each other.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use recsys::{
-    adapters::{redis::RedisEventBuffer, system::SystemClock},
+    adapters::{
+        redis::{RedisEventBuffer, RedisPool, RedisSettings},
+        system::SystemClock,
+    },
     domain::{
         event::{EventLog, StoredEvent},
         ids::UserId,
@@ -23,7 +29,8 @@ use tonic_health::pb::{
 };
 
 use crate::support::{
-    DAY, MemoryWorld, WINDOW,
+    DAY, MemoryWorld, TestClock, WINDOW,
+    items::half_circle,
     redis::{RedisServer, engine, instance, own_prefix, ports, shared},
     server::{NOW, TestServer, liked, named, reason},
 };
@@ -500,43 +507,183 @@ async fn deleting_all_models_under_load_fails_no_call() {
 async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs() {
     let redis = RedisServer::start();
     let server = instance(&redis.pool(), "").await;
+    let other = instance(&redis.pool(), "").await;
     server.ingest(liked("u", "i001")).await.unwrap();
-    server.signals("u").await;
-    let calls = |stats: &str, command: &str| -> usize {
-        stats
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")))
-            .and_then(|rest| rest.split(',').next())
-            .map_or(0, |count| count.parse().unwrap())
+    let wanted = || proto::RecommendRequest {
+        user_id: "u".into(),
+        ..Default::default()
     };
+    // [version of the buffer, model, scripts, buffer]
+    let count = || ["pexpiretime", "get", "evalsha", "zrange"].map(|command| redis.calls(command));
+
     redis.cli(&["CONFIG", "RESETSTAT"]);
     for _ in 0..10 {
         assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+        server.recommend(wanted()).await.unwrap();
     }
-    let stats = redis.cli(&["INFO", "commandstats"]);
-    assert_eq!(
-        (calls(&stats, "get"), calls(&stats, "pexpiretime")),
-        (10, 10),
-        "{stats}"
-    );
-    assert_eq!(
-        (calls(&stats, "zrange"), calls(&stats, "evalsha")),
-        (0, 0),
-        "{stats}"
-    );
+    assert_eq!(count(), [20, 20, 0, 0], "one round trip for each reading");
 
-    redis.cli(&["CONFIG", "RESETSTAT"]);
-    for number in 0..10 {
+    // The scripts themselves call PEXPIRETIME.
+    let ingest = async |server: &TestServer, user: &str, number: usize| {
+        redis.cli(&["CONFIG", "RESETSTAT"]);
         server
-            .ingest(named(&number.to_string(), liked("u", "i002")))
+            .ingest(named(&number.to_string(), liked(user, "i002")))
             .await
             .unwrap();
+        [redis.calls("evalsha"), redis.calls("zrange")]
+    };
+    for number in 0..10 {
+        let [scripts, reads] = ingest(&server, "u", number).await;
+        assert_eq!((scripts, reads), (2, 0), "append and save; it is known");
+        let [scripts, reads] = ingest(&server, &format!("new{number}"), 0).await;
+        assert_eq!((scripts, reads), (2, 0), "there was nothing to know");
     }
-    let stats = redis.cli(&["INFO", "commandstats"]);
     assert_eq!(
-        calls(&stats, "evalsha"),
-        20,
-        "an append and a save each: {stats}"
+        ingest(&other, "u", 10).await,
+        [2, 1],
+        "another process wrote"
     );
-    assert_eq!(calls(&stats, "zrange"), 10, "a read each: {stats}");
+    assert_eq!(ingest(&other, "u", 11).await, [2, 0], "known from here on");
+    assert_eq!(ingest(&server, "u", 12).await, [2, 1], "known no longer");
+    for server in [&server, &other] {
+        let (model, source) = server.signals("u").await;
+        assert_eq!(
+            (model.event_count, source),
+            (14, SignalsSource::Materialized)
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_others_write_without_a_word_is_seen_by_the_next_ingest() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    let member = r#"{"event":"T","content_id":"i007"}"#;
+    let score = (SystemClock.now().as_millis() / 1_000).to_string();
+    redis.cli(&["ZADD", &format!("{prefix}evt:u"), &score, member]);
+    server.ingest(liked("u", "i002")).await.unwrap();
+    let (model, source) = server.signals("u").await;
+    assert_eq!(
+        (model.viewed, source),
+        (
+            vec!["i001".into(), "i002".into(), "i007".into()],
+            SignalsSource::Materialized
+        )
+    );
+}
+
+#[tokio::test]
+async fn processes_with_wrong_clocks_agree_with_redis() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let real = SystemClock.now();
+    let clocks = [real.plus(40 * DAY), real.minus(Duration::from_secs(7_200))];
+    let mut instances = vec![instance(&redis.pool(), &prefix).await];
+    for clock in clocks {
+        let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
+        let wrong = TestClock::real();
+        wrong.set(clock);
+        let pool = RedisPool::new(&redis.url(), &RedisSettings::default(), wrong).unwrap();
+        let engine = engine(ports(&pool, &prefix, &world));
+        instances.push(TestServer::serving(world, engine, ServerSettings::default()).await);
+    }
+    let at = |ago: Duration| Some((SystemTime::now() - ago).into());
+    let mut sent = 0;
+    for round in 0..6 {
+        for (number, server) in instances.iter().enumerate() {
+            for (ago, expected) in [
+                (Some(Duration::ZERO), IngestOutcome::Accepted),
+                (Some(29 * DAY), IngestOutcome::Accepted),
+                (Some(31 * DAY), IngestOutcome::OutsideWindow),
+                (None, IngestOutcome::Accepted),
+            ] {
+                let event = proto::InteractionEvent {
+                    event_time: ago.and_then(at),
+                    ..named(&format!("{round}-{number}-{ago:?}"), liked("u", "i001"))
+                };
+                let reply = server.ingest(event).await.unwrap();
+                assert_eq!(reply.outcome(), expected, "instance {number}, {ago:?} ago");
+                sent += u32::from(expected == IngestOutcome::Accepted);
+                assert_eq!(reply.buffered_events, sent, "nothing is pruned");
+            }
+            for reader in &instances {
+                let (model, source) = reader.signals("u").await;
+                assert_eq!(
+                    (model.event_count, source),
+                    (sent, SignalsSource::Materialized),
+                    "every save takes"
+                );
+                let built_at = model.built_at.unwrap().seconds;
+                let now = SystemClock.now().as_millis() / 1_000;
+                assert!((now - built_at).abs() < 600, "{built_at} is not {now}");
+            }
+        }
+    }
+    let newest = redis.cli(&[
+        "ZRANGE",
+        &format!("{prefix}evt:u"),
+        "-1",
+        "-1",
+        "WITHSCORES",
+    ]);
+    let newest: f64 = newest.lines().last().unwrap().parse().unwrap();
+    let now = SystemClock.now().as_millis() as f64 / 1e3;
+    assert!((now - newest).abs() < 600.0, "stamped by Redis's clock");
+}
+
+#[tokio::test]
+async fn a_clock_of_redis_that_ran_back_loses_nothing() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let evt = format!("{prefix}evt:u");
+    server.ingest(liked("u", "i001")).await.unwrap();
+    // As if the last append had been made 40 days from now.
+    let expiry: u64 = redis.cli(&["PEXPIRETIME", &evt]).parse().unwrap();
+    let ahead = expiry + 40 * 86_400_000;
+    redis.cli(&["PEXPIREAT", &evt, &ahead.to_string()]);
+    server.ingest(liked("u", "i002")).await.unwrap();
+    assert_eq!(
+        redis.cli(&["PEXPIRETIME", &evt]),
+        (ahead + 1).to_string(),
+        "the version rises all the same"
+    );
+    assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+
+    // As if a failover had lost that append, and the new master's clock were
+    // behind: the model has a higher version than the buffer will have.
+    redis.cli(&["PEXPIREAT", &evt, &expiry.to_string()]);
+    for item in ["i003", "i004"] {
+        server.ingest(liked("u", item)).await.unwrap();
+        let (model, source) = server.signals("u").await;
+        assert!(model.viewed.contains(&item.to_owned()), "{item} is lost");
+        assert_eq!(
+            source,
+            SignalsSource::Rebuilt,
+            "rebuilt until it catches up"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_event_too_old_to_be_taken_does_not_make_a_buffer_forget_its_version() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let evt = format!("{prefix}evt:u");
+    server.ingest(liked("u", "i001")).await.unwrap();
+    let version = redis.cli(&["PEXPIRETIME", &evt]);
+    // As if a window had passed since that event.
+    let member = redis.cli(&["ZRANGE", &evt, "0", "0"]);
+    redis.cli(&["ZADD", &evt, "1000000000", &member]);
+    let old = proto::InteractionEvent {
+        event_time: Some((SystemTime::now() - 31 * DAY).into()),
+        ..liked("u", "i002")
+    };
+    let reply = server.ingest(old).await.unwrap();
+    assert_eq!(
+        (reply.outcome(), reply.buffered_events),
+        (IngestOutcome::OutsideWindow, 0)
+    );
+    assert_eq!(redis.cli(&["PEXPIRETIME", &evt]), version);
+    server.ingest(liked("u", "i003")).await.unwrap();
+    assert_eq!(redis.cli(&["ZCARD", &evt]), "1", "pruned by what is taken");
 }

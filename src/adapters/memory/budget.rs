@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::{Map, Value};
-
 use crate::ports::{StoreError, StoreErrorKind};
 
 /// Counts bytes against a limit. The counts are estimates of what entries
@@ -59,32 +57,4 @@ impl Budget {
     pub(super) fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
-}
-
-/// What a text in a map or list takes besides its bytes.
-pub(super) const ENTRY_OVERHEAD_BYTES: usize = 64;
-/// What an entry of a JSON object takes: tree nodes are made for eleven.
-const JSON_ENTRY_BYTES: usize = 128;
-const JSON_OBJECT_BYTES: usize = 640;
-const JSON_VALUE_BYTES: usize = 40;
-
-/// What a JSON object takes in memory, which is far more than its text.
-pub(super) fn json_bytes(object: &Map<String, Value>) -> usize {
-    if object.is_empty() {
-        return 0;
-    }
-    let entries = object
-        .iter()
-        .map(|(name, value)| JSON_ENTRY_BYTES + name.len() + value_bytes(value));
-    JSON_OBJECT_BYTES + entries.sum::<usize>()
-}
-
-fn value_bytes(value: &Value) -> usize {
-    JSON_VALUE_BYTES
-        + match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-            Value::String(text) => text.len(),
-            Value::Array(values) => values.iter().map(value_bytes).sum(),
-            Value::Object(object) => json_bytes(object),
-        }
 }

@@ -5,18 +5,17 @@ use std::{cmp::Ordering, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    budget::{Budget, ENTRY_OVERHEAD_BYTES, json_bytes},
+    budget::Budget,
     shards::{Expires, Shards},
 };
 use crate::{
+    adapters::footprint::event_bytes,
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     ports::{AppendOutcome, Appended, BufferSnapshot, Clock, EventBuffer, StoreError, Version},
 };
 
 /// Events of one id are the same event if their times are this close.
 const EVENT_ID_SPAN: Duration = Duration::from_secs(600);
-/// What an event takes besides its texts.
-const EVENT_OVERHEAD_BYTES: usize = 400;
 
 /// Event buffers in this process's memory.
 pub struct MemoryEventBuffer {
@@ -43,27 +42,6 @@ impl Buffer {
     fn bytes(&self) -> usize {
         self.events.iter().map(|event| event_bytes(event)).sum()
     }
-}
-
-/// What an event takes: its member, and what was read from it.
-fn event_bytes(stored: &StoredEvent) -> usize {
-    let event = &stored.event;
-    let texts = [
-        &event.event_id,
-        &event.session_id,
-        &event.request_id,
-        &event.query_text,
-        &event.clicked_id,
-    ];
-    let ids = event.content_id.iter().chain(&event.impressions);
-    EVENT_OVERHEAD_BYTES
-        + stored.member.len()
-        + event.event_type.len()
-        + texts.into_iter().flatten().map(String::len).sum::<usize>()
-        + ids
-            .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len())
-            .sum::<usize>()
-        + json_bytes(&event.survey_answers)
 }
 
 impl MemoryEventBuffer {
@@ -126,11 +104,18 @@ impl MemoryEventBuffer {
                 spare -= event_bytes(event);
             }
         }
+        // A buffer that takes nothing stays as it is, and so does its version:
+        // one pruned to nothing would forget it.
         let expired = buffer
             .events
             .partition_point(|event| event.event.time < oldest);
         let surplus = buffer.events.len().saturating_sub(self.max_events);
-        for dropped in buffer.events.drain(..expired.max(surplus)) {
+        let pruned = if outcomes.contains(&AppendOutcome::Accepted) {
+            expired.max(surplus)
+        } else {
+            0
+        };
+        for dropped in buffer.events.drain(..pruned) {
             spare += event_bytes(&dropped);
             // An event that the cap drops at once was never taken.
             if let Some(index) = events
@@ -148,14 +133,21 @@ impl MemoryEventBuffer {
             let expiry = u64::try_from(expiry).unwrap_or_default();
             buffer.version = Version(expiry.max(buffer.version.0 + 1));
         }
-        let buffered_events = buffer.events.len();
-        if buffered_events > 0 {
+        let in_window = |event: &Arc<StoredEvent>| event.event.time >= oldest;
+        let appended = Appended {
+            outcomes,
+            buffered_events: buffer
+                .events
+                .iter()
+                .filter(|event| in_window(event))
+                .count(),
+            version: (!buffer.events.is_empty()).then_some(buffer.version),
+            contents: None,
+        };
+        if !buffer.events.is_empty() {
             shard.entries.insert(user.clone(), buffer);
         }
-        Ok(Appended {
-            outcomes,
-            buffered_events,
-        })
+        Ok(appended)
     }
 }
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::budget::json_bytes;
 use crate::{
+    adapters::footprint::json_bytes,
     domain::{
         geo::nearest_m,
         ids::ContentId,

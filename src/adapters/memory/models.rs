@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    budget::{Budget, ENTRY_OVERHEAD_BYTES, json_bytes},
+    budget::Budget,
     shards::{Expires, Shards},
 };
 use crate::{
+    adapters::footprint::{ENTRY_OVERHEAD_BYTES, json_bytes},
     domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
     ports::{Clock, ModelSlot, ModelStore, SaveOutcome, StoreError, StoredModel, Version},
 };

@@ -3,23 +3,25 @@
 -- lets Redis refuse the whole script when it is full: without it, only the
 -- first write of a script is refused, and that one here frees memory.
 -- ARGV: window in ms, largest number of events, ms within which an event id is
--- the same event; then for each event: time in seconds, member, and the bytes
--- that end every member with its event id ('' if it has none).
--- Returns the number of events now in the buffer and, for each event, one of
--- 0 accepted, 1 duplicate, 2 outside the window.
+-- the same event, 1 if replicas will be waited for; then for each event: time
+-- in seconds, member, and the bytes that end every member with its event id (''
+-- if it has none).
+-- Returns the number of events in the window, the buffer's version before and
+-- after (-2 no buffer, -1 a buffer without), the server's time in microseconds
+-- and, for each event, one of 0 accepted, 1 duplicate, 2 outside the window.
 local key = KEYS[1]
 local window_ms, most, span_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) / 1000
 local time = redis.call('TIME')
 local now_s = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local oldest = now_s - window_ms / 1000
-
-redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('(%.6f', oldest))
+local oldest_text = string.format('%.6f', oldest)
+local before = redis.call('PEXPIRETIME', key)
 
 -- Times of the events that carry an id, by the bytes that end their members:
 -- read once for the whole call, over the time that can matter to it.
 local from, to
-for i = 4, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   if ARGV[i + 2] ~= '' then
     local at = tonumber(ARGV[i])
     if not from or at < from then from = at end
@@ -44,8 +46,9 @@ end
 if from then
   -- In pages, so that large events do not meet in memory.
   local page, offset, near = 100, 0, nil
+  local first = string.format('%.6f', math.max(from - span_s, oldest))
   repeat
-    near = redis.call('ZRANGEBYSCORE', key, string.format('%.6f', from - span_s),
+    near = redis.call('ZRANGEBYSCORE', key, first,
       string.format('%.6f', to + span_s), 'WITHSCORES', 'LIMIT', offset, page)
     for i = 1, #near, 2 do remember(near[i], tonumber(near[i + 1])) end
     offset = offset + page
@@ -60,7 +63,7 @@ local function has_id(ending, at)
 end
 
 local outcomes, accepted = {}, false
-for i = 4, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   local at, member, ending = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
   local outcome = 0
   if at < oldest then
@@ -75,24 +78,33 @@ for i = 4, #ARGV, 3 do
   table.insert(outcomes, outcome)
 end
 
-local count = redis.call('ZCARD', key)
-if count > most then
-  redis.call('ZREMRANGEBYRANK', key, 0, count - most - 1)
-  count = most
-  -- An event that the cap drops at once was never taken.
-  accepted = false
-  for i = 4, #ARGV, 3 do
-    local index = (i - 4) / 3 + 1
-    if outcomes[index] == 0 then
-      if redis.call('ZSCORE', key, ARGV[i + 1]) then accepted = true else outcomes[index] = 2 end
+-- Pruned only by an append that leaves something: a buffer pruned to nothing
+-- would forget its version.
+if accepted then
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. oldest_text)
+  local surplus = redis.call('ZCARD', key) - most
+  if surplus > 0 then
+    redis.call('ZREMRANGEBYRANK', key, 0, surplus - 1)
+    -- An event that the cap drops at once was never taken.
+    accepted = false
+    for i = 5, #ARGV, 3 do
+      local index = (i - 5) / 3 + 1
+      if outcomes[index] == 0 then
+        if redis.call('ZSCORE', key, ARGV[i + 1]) then accepted = true else outcomes[index] = 2 end
+      end
     end
   end
 end
 
 -- The version of the buffer is its expiry: it rises with each append, even if
 -- the clock runs back, and reaches replicas and the append-only file with it.
+-- Setting it anew is also how a redelivery gives WAIT something to wait for.
+local after = before
 if accepted then
-  local version = math.max(redis.call('PEXPIRETIME', key) + 1, now_ms + window_ms)
-  redis.call('PEXPIREAT', key, string.format('%.0f', version))
+  after = math.max(before + 1, now_ms + window_ms)
+  redis.call('PEXPIREAT', key, string.format('%.0f', after))
+elseif before >= 0 and ARGV[4] == '1' then
+  redis.call('PEXPIREAT', key, string.format('%.0f', before))
 end
-return { count, outcomes }
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+return { redis.call('ZCOUNT', key, oldest_text, '+inf'), before, after, now_us, outcomes }

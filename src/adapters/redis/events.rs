@@ -12,7 +12,12 @@ use async_trait::async_trait;
 use deadpool_redis::redis::{ToRedisArgs as _, cmd, pipe};
 use tracing::warn;
 
-use super::{connection::RedisPool, keys::Keys, script::Script};
+use super::{
+    connection::RedisPool,
+    keys::Keys,
+    known::{Change, KnownBuffers},
+    script::Script,
+};
 use crate::{
     domain::{
         event::StoredEvent,
@@ -28,6 +33,8 @@ use crate::{
 /// Events of one id are the same event if their times are this close.
 const EVENT_ID_SPAN_MS: u64 = 600_000;
 const NO_KEY: i64 = -2;
+/// That of a buffer without expiry, as the reference engine may have left it.
+const NO_VERSION: Version = Version(0);
 
 /// Event buffers in Redis.
 pub struct RedisEventBuffer {
@@ -37,6 +44,7 @@ pub struct RedisEventBuffer {
     max_events: usize,
     append: Script,
     delete: Script,
+    known: KnownBuffers,
     told_unreadable: AtomicBool,
 }
 
@@ -45,9 +53,11 @@ impl RedisEventBuffer {
     /// `window`, under keys that begin with `prefix`.
     #[must_use]
     pub fn new(pool: RedisPool, prefix: &str, window: Duration, max_events: usize) -> Self {
+        let cache_bytes = pool.settings().buffer_cache_max_bytes;
         Self {
             pool,
             keys: Keys::new(prefix),
+            known: KnownBuffers::new(cache_bytes, max_events),
             window,
             max_events,
             append: Script::new(include_str!("append.lua")),
@@ -56,13 +66,21 @@ impl RedisEventBuffer {
         }
     }
 
-    fn decoded(&self, user: &UserId, members: Vec<(String, f64)>) -> Vec<Arc<StoredEvent>> {
-        members
+    /// The events that can be read, and whether that is all of them, each at
+    /// the time that its score says.
+    fn decoded(&self, user: &UserId, members: Vec<(String, f64)>) -> (Vec<Arc<StoredEvent>>, bool) {
+        let mut exact = true;
+        let events = members
             .into_iter()
             .filter_map(|(text, score)| {
-                match member::decode(user, &text, from_score(score)) {
-                    Ok(event) => Some(Arc::new(event)),
+                let at = from_score(score);
+                match member::decode(user, &text, at) {
+                    Ok(event) => {
+                        exact &= event.event.time == at;
+                        Some(Arc::new(event))
+                    }
                     Err(error) => {
+                        exact = false;
                         // Once: one writer gone wrong would fill the log.
                         if !self.told_unreadable.swap(true, Ordering::Relaxed) {
                             warn!(%error, "an event in redis cannot be read and is passed over; further ones are not logged");
@@ -71,8 +89,47 @@ impl RedisEventBuffer {
                     }
                 }
             })
-            .collect()
+            .collect();
+        (events, exact)
     }
+
+    /// The buffer as an append left it, if it was known before.
+    fn contents(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        outcomes: &[AppendOutcome],
+        reply: &AppendReply,
+    ) -> Option<BufferSnapshot> {
+        let accepted: Vec<Arc<StoredEvent>> = events
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| **outcome == AppendOutcome::Accepted)
+            .map(|(event, _)| Arc::new(event.clone()))
+            .collect();
+        let after = version(reply.after).filter(|_| !accepted.is_empty())?;
+        let now = Timestamp::from_micros(reply.now_us);
+        let change = Change {
+            before: version(reply.before),
+            after,
+            oldest: now.minus(self.window),
+            count: reply.count,
+            accepted: &accepted,
+        };
+        Some(BufferSnapshot {
+            version: Some(after),
+            now,
+            events: self.known.apply(user, &change)?,
+        })
+    }
+}
+
+/// What append.lua returns.
+struct AppendReply {
+    count: usize,
+    before: i64,
+    after: i64,
+    now_us: i64,
 }
 
 /// Seconds with microseconds, as text: a float would be written in its
@@ -91,8 +148,7 @@ fn from_score(score: f64) -> Timestamp {
 }
 
 fn version(expiry: i64) -> Option<Version> {
-    // A buffer of the reference engine has no expiry: the lowest version.
-    (expiry != NO_KEY).then(|| Version(u64::try_from(expiry).unwrap_or(0)))
+    (expiry != NO_KEY).then(|| u64::try_from(expiry).map_or(NO_VERSION, Version))
 }
 
 fn odd_reply(what: &str) -> StoreError {
@@ -103,12 +159,14 @@ fn odd_reply(what: &str) -> StoreError {
 impl EventBuffer for RedisEventBuffer {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
         let key = self.keys.events(user);
-        let mut arguments: Vec<Vec<u8>> = Vec::with_capacity(3 + 3 * events.len());
+        let mut arguments: Vec<Vec<u8>> = Vec::with_capacity(4 + 3 * events.len());
         u64::try_from(self.window.as_millis())
             .unwrap_or(u64::MAX)
             .write_redis_args(&mut arguments);
         self.max_events.write_redis_args(&mut arguments);
         EVENT_ID_SPAN_MS.write_redis_args(&mut arguments);
+        let waits = self.pool.settings().redis_wait_replicas > 0;
+        usize::from(waits).write_redis_args(&mut arguments);
         for stored in events {
             let suffix = match &stored.event.event_id {
                 Some(id) => {
@@ -120,7 +178,7 @@ impl EventBuffer for RedisEventBuffer {
             stored.member.as_ref().write_redis_args(&mut arguments);
             suffix.write_redis_args(&mut arguments);
         }
-        let (buffered_events, outcomes): (usize, Vec<u8>) = self
+        let (count, before, after, now_us, outcomes): (usize, i64, i64, i64, Vec<u8>) = self
             .pool
             .run("append", |mut connection| {
                 let (append, key, arguments) = (&self.append, &key, &arguments);
@@ -138,10 +196,18 @@ impl EventBuffer for RedisEventBuffer {
                 2 => Ok(AppendOutcome::OutsideWindow),
                 _ => Err(odd_reply("append")),
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let reply = AppendReply {
+            count,
+            before,
+            after,
+            now_us,
+        };
         Ok(Appended {
+            contents: self.contents(user, events, &outcomes, &reply),
+            buffered_events: count,
+            version: version(after),
             outcomes,
-            buffered_events,
         })
     }
 
@@ -161,12 +227,19 @@ impl EventBuffer for RedisEventBuffer {
                 async move { both.query_async(&mut connection).await }
             })
             .await?;
+        let version = version(expiry);
+        let (mut events, exact) = self.decoded(user, members);
+        match version {
+            Some(version) if exact && version > NO_VERSION => {
+                self.known.keep(user, version, events.clone());
+            }
+            Some(_) | None => self.known.forget(user),
+        }
         let now = self.pool.server_now();
         let oldest = now.minus(self.window);
-        let mut events = self.decoded(user, members);
         events.retain(|stored| stored.event.time >= oldest);
         Ok(BufferSnapshot {
-            version: version(expiry),
+            version,
             now,
             events,
         })
@@ -194,6 +267,7 @@ impl EventBuffer for RedisEventBuffer {
                 async move { delete.run(&mut connection, key, &None::<&str>).await }
             })
             .await?;
+        self.known.forget(user);
         Ok(version(expiry))
     }
 

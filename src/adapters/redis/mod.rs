@@ -9,6 +9,7 @@ mod connection;
 mod dial;
 mod events;
 mod keys;
+mod known;
 mod model_json;
 mod models;
 mod script;

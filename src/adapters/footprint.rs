@@ -1,0 +1,56 @@
+//! What values take in memory, roughly: for stores and caches that are bounded.
+
+use serde_json::{Map, Value};
+
+use crate::domain::event::StoredEvent;
+
+/// What an event takes besides its texts.
+const EVENT_OVERHEAD_BYTES: usize = 400;
+/// What a text in a map or list takes besides its bytes.
+pub(super) const ENTRY_OVERHEAD_BYTES: usize = 64;
+/// What an entry of a JSON object takes: tree nodes are made for eleven.
+const JSON_ENTRY_BYTES: usize = 128;
+const JSON_OBJECT_BYTES: usize = 640;
+const JSON_VALUE_BYTES: usize = 40;
+
+/// What a JSON object takes in memory, which is far more than its text.
+pub(super) fn json_bytes(object: &Map<String, Value>) -> usize {
+    if object.is_empty() {
+        return 0;
+    }
+    let entries = object
+        .iter()
+        .map(|(name, value)| JSON_ENTRY_BYTES + name.len() + value_bytes(value));
+    JSON_OBJECT_BYTES + entries.sum::<usize>()
+}
+
+fn value_bytes(value: &Value) -> usize {
+    JSON_VALUE_BYTES
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.iter().map(value_bytes).sum(),
+            Value::Object(object) => json_bytes(object),
+        }
+}
+
+/// What an event takes: its member, and what was read from it.
+pub(super) fn event_bytes(stored: &StoredEvent) -> usize {
+    let event = &stored.event;
+    let texts = [
+        &event.event_id,
+        &event.session_id,
+        &event.request_id,
+        &event.query_text,
+        &event.clicked_id,
+    ];
+    let ids = event.content_id.iter().chain(&event.impressions);
+    EVENT_OVERHEAD_BYTES
+        + stored.member.len()
+        + event.event_type.len()
+        + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        + ids
+            .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len())
+            .sum::<usize>()
+        + json_bytes(&event.survey_answers)
+}
