@@ -12,7 +12,7 @@ use crate::{
             Budget, CatalogueFileError, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
             parse_catalogue, sample_catalogue,
         },
-        redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSetupError},
+        redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSetupError, advise},
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
@@ -112,7 +112,8 @@ pub async fn listen(settings: &Settings) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address, source })
 }
 
-/// Builds the engine over the stores that the settings name.
+/// Builds the engine over the stores that the settings name. Called within a
+/// tokio runtime.
 ///
 /// # Errors
 /// [`StartError`] if a file is refused or a store cannot be used.
@@ -198,6 +199,7 @@ fn redis_state(
     clock: Arc<SystemClock>,
 ) -> Result<UserState, StartError> {
     let pool = RedisPool::new(url.expose(), &settings.redis, clock)?;
+    tokio::spawn(advise(pool.clone()));
     let prefix = &settings.redis.redis_key_prefix;
     let events = RedisEventBuffer::new(
         pool.clone(),

@@ -2,17 +2,12 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::NamedTempFile;
 
-/// The program without any setting of the surroundings.
-fn recsys(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_recsys"));
-    command.env_clear().args(arguments);
-    command
-}
+use crate::support::program::{Served, recsys};
 
 fn run(arguments: &[&str]) -> Output {
     recsys(arguments).output().unwrap()
@@ -30,55 +25,6 @@ fn file(contents: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(contents.as_bytes()).unwrap();
     file
-}
-
-/// A server on a free port; killed when dropped.
-struct Served {
-    child: Child,
-    address: String,
-    log: BufReader<std::process::ChildStderr>,
-}
-
-impl Served {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .args(["--listen-addr", "127.0.0.1:0"])
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut seen = String::new();
-        let address = loop {
-            let mut line = String::new();
-            assert!(
-                log.read_line(&mut line).unwrap() > 0,
-                "ended before serving:\n{seen}"
-            );
-            seen.push_str(&line);
-            if let Some((_, address)) = line.split_once("serving gRPC address=") {
-                break address.trim().to_owned();
-            }
-        };
-        Self {
-            child,
-            address,
-            log,
-        }
-    }
-
-    fn healthcheck(&self, arguments: &[&str]) -> Output {
-        let mut all = vec!["healthcheck", "--listen-addr", &self.address];
-        all.extend(arguments);
-        run(&all)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

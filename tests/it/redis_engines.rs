@@ -1,17 +1,21 @@
 //! The kinds of Redis: a cluster, a master that sentinels name, TLS. All real,
 //! started here.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use recsys::{
-    adapters::redis::{RedisMode, RedisSettings},
+    adapters::{
+        redis::{RedisMode, RedisPool, RedisSettings},
+        system::SystemClock,
+    },
     proto::{IngestOutcome, SignalsSource},
 };
 use tempfile::TempDir;
 use tonic::Code;
 
 use crate::support::{
+    program::{Served, recsys},
     redis::{RedisServer, instance, own_prefix, pool, shared, shared_cluster},
     server::{TestServer, liked, named, reason},
 };
@@ -72,6 +76,34 @@ async fn a_cluster_holds_users_on_all_its_nodes() {
             (model.viewed.len(), source),
             (1, SignalsSource::Materialized)
         );
+    }
+}
+
+#[tokio::test]
+async fn in_a_cluster_too_replicas_are_waited_for() {
+    let settings = RedisSettings {
+        redis_wait_replicas: 1,
+        ..RedisSettings::default()
+    };
+    let pool = RedisPool::new(&shared_cluster().url(), &settings, Arc::new(SystemClock)).unwrap();
+    let server = instance(&pool, &own_prefix()).await;
+    for user in ["a", "b", "c", "d"] {
+        // Its masters have none.
+        let status = server.ingest(liked(user, "i001")).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(server.signals(user).await.0.event_count, 1);
+    }
+}
+
+#[test]
+fn the_log_says_what_kind_of_redis_was_found() {
+    for (url, mode) in [
+        (shared().url(), "Single"),
+        (shared_cluster().url(), "Cluster"),
+    ] {
+        let mut served = Served::start(recsys(&["serve"]).env("REDIS_URL", url));
+        served.logged(&format!("redis found mode={mode}"));
+        served.logged("redis answers version=");
     }
 }
 
@@ -305,4 +337,66 @@ async fn tls_shows_a_certificate_where_one_is_asked_for() {
         ..certificates.settings()
     };
     works(&instance(&pool(&url, settings), "").await).await;
+}
+
+#[tokio::test]
+async fn an_event_waits_for_the_replicas_that_were_asked_for() {
+    let master = RedisServer::start();
+    let of = format!("127.0.0.1 {}", master.port());
+    let mut replica = RedisServer::with(&["--replicaof", &of]);
+    replica.until(&["INFO", "replication"], |info| {
+        info.contains("master_link_status:up")
+    });
+    let settings = RedisSettings {
+        redis_wait_replicas: 1,
+        redis_command_timeout: Duration::from_secs(2),
+        ..RedisSettings::default()
+    };
+    let pool = RedisPool::new(&master.url(), &settings, Arc::new(SystemClock)).unwrap();
+    let server = instance(&pool, "").await;
+    assert_eq!(
+        ingest_until_taken(&server, "u", "1").await,
+        IngestOutcome::Accepted
+    );
+    assert_eq!(replica.cli(&["ZCARD", "evt:u"]), "1");
+
+    replica.kill();
+    let unheard = || server.ingest(named("2", liked("u", "i002")));
+    let status = unheard().await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unavailable, "USER_STATE_UNAVAILABLE")
+    );
+    // The master has it, but that is not enough for a redelivery either.
+    assert_eq!(master.cli(&["ZCARD", "evt:u"]), "2");
+    assert_eq!(unheard().await.unwrap_err().code(), Code::Unavailable);
+    replica.restart();
+    assert_eq!(
+        ingest_until_taken(&server, "u", "2").await,
+        IngestOutcome::Duplicate
+    );
+    assert_eq!(replica.cli(&["ZCARD", "evt:u"]), "2");
+    assert_eq!(server.signals("u").await.0.event_count, 2);
+}
+
+#[test]
+fn a_redis_that_would_lose_events_is_warned_of_at_the_start() {
+    let redis = RedisServer::with(&[
+        "--appendonly",
+        "no",
+        "--maxmemory-policy",
+        "allkeys-lru",
+        "--requirepass",
+        "hunter2",
+    ]);
+    let url = format!("redis://:hunter2@{}", redis.address());
+    let mut served = Served::start(
+        recsys(&["serve"])
+            .env("REDIS_URL", url)
+            .env("REDIS_WAIT_REPLICAS", "1"),
+    );
+    for warning in ["appendonly yes", "allkeys-lru", "REDIS_WAIT_REPLICAS is 1"] {
+        served.logged(warning);
+    }
+    assert!(!served.seen.contains("hunter2"), "{}", served.seen);
 }

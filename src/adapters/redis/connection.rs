@@ -261,6 +261,18 @@ impl RedisPool {
         Ok(done)
     }
 
+    /// What Redis tells of itself.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it does not.
+    pub(super) async fn info(&self) -> Result<String, StoreError> {
+        self.run(
+            "INFO",
+            |mut connection| async move { connection.info().await },
+        )
+        .await
+    }
+
     /// Whether Redis answers.
     ///
     /// # Errors

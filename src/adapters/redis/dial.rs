@@ -1,7 +1,7 @@
 //! How connections are made: to one Redis, to the master that sentinels name,
 //! or to a cluster.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use deadpool_redis::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisConnectionInfo,
@@ -9,7 +9,8 @@ use deadpool_redis::redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
-    cmd,
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
+    cmd, from_redis_value,
     io::tcp::TcpSettings,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
@@ -34,6 +35,44 @@ pub(super) enum Connection {
     Node(MultiplexedConnection),
     /// To all nodes of a cluster.
     Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// Waits until so many replicas have what this connection wrote to the
+    /// master of a key. Returns how many have it.
+    pub(super) async fn wait_for_replicas(
+        &mut self,
+        key: &str,
+        replicas: usize,
+        at_most: Duration,
+    ) -> RedisResult<usize> {
+        let mut wait = cmd("WAIT");
+        wait.arg(replicas)
+            .arg(u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX));
+        match self {
+            Self::Node(node) => wait.query_async(node).await,
+            Self::Cluster(cluster) => {
+                let master = Route::with_key(key, SlotAddr::Master);
+                let routing = SingleNodeRoutingInfo::SpecificNode(master);
+                let told = cluster.route_command(wait, RoutingInfo::SingleNode(routing));
+                Ok(from_redis_value(told.await?)?)
+            }
+        }
+    }
+
+    /// What a server tells of itself; in a cluster, one of them.
+    pub(super) async fn info(&mut self) -> RedisResult<String> {
+        let info = cmd("INFO");
+        match self {
+            Self::Node(node) => info.query_async(node).await,
+            Self::Cluster(cluster) => {
+                let routing = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+                Ok(from_redis_value(
+                    cluster.route_command(info, routing).await?,
+                )?)
+            }
+        }
+    }
 }
 
 impl ConnectionLike for Connection {

@@ -32,6 +32,8 @@ use crate::{
 
 /// Events of one id are the same event if their times are this close.
 const EVENT_ID_SPAN_MS: u64 = 600_000;
+/// Of the time for an answer, what waiting for replicas may take.
+const WAIT_SHARE: f64 = 0.8;
 const NO_KEY: i64 = -2;
 /// That of a buffer without expiry, as the reference engine may have left it.
 const NO_VERSION: Version = Version(0);
@@ -165,8 +167,9 @@ impl EventBuffer for RedisEventBuffer {
             .write_redis_args(&mut arguments);
         self.max_events.write_redis_args(&mut arguments);
         EVENT_ID_SPAN_MS.write_redis_args(&mut arguments);
-        let waits = self.pool.settings().redis_wait_replicas > 0;
-        usize::from(waits).write_redis_args(&mut arguments);
+        let settings = self.pool.settings();
+        let replicas = settings.redis_wait_replicas;
+        usize::from(replicas > 0).write_redis_args(&mut arguments);
         for stored in events {
             let suffix = match &stored.event.event_id {
                 Some(id) => {
@@ -178,13 +181,29 @@ impl EventBuffer for RedisEventBuffer {
             stored.member.as_ref().write_redis_args(&mut arguments);
             suffix.write_redis_args(&mut arguments);
         }
-        let (count, before, after, now_us, outcomes): (usize, i64, i64, i64, Vec<u8>) = self
+        let at_most = settings.redis_command_timeout.mul_f64(WAIT_SHARE);
+        let (reply, copies) = self
             .pool
             .run("append", |mut connection| {
                 let (append, key, arguments) = (&self.append, &key, &arguments);
-                async move { append.run(&mut connection, key, arguments).await }
+                async move {
+                    let reply: (usize, i64, i64, i64, Vec<u8>) =
+                        append.run(&mut connection, key, arguments).await?;
+                    let copies = match replicas {
+                        0 => 0,
+                        _ => connection.wait_for_replicas(key, replicas, at_most).await?,
+                    };
+                    Ok((reply, copies))
+                }
             })
             .await?;
+        if copies < replicas {
+            return Err(StoreError::new(
+                StoreErrorKind::Unavailable,
+                format!("redis append: {copies} of {replicas} replicas have it in time"),
+            ));
+        }
+        let (count, before, after, now_us, outcomes) = reply;
         if outcomes.len() != events.len() {
             return Err(odd_reply("append"));
         }

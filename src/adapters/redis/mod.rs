@@ -5,6 +5,7 @@
 //! different slots of a cluster.
 
 mod address;
+mod advice;
 mod connection;
 mod dial;
 mod events;
@@ -16,6 +17,7 @@ mod script;
 mod server_clock;
 mod settings;
 
+pub use advice::advise;
 pub use connection::{RedisPool, RedisSetupError};
 pub use events::RedisEventBuffer;
 pub use models::RedisModelStore;

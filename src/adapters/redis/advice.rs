@@ -1,0 +1,104 @@
+//! What an operator should know of the Redis that the service was given.
+
+use std::{collections::HashMap, time::Duration};
+
+use tracing::{info, warn};
+
+use super::connection::RedisPool;
+
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The first version with PEXPIRETIME.
+const OLDEST_MAJOR: u32 = 7;
+
+/// Waits until Redis answers, then warns of what it would lose. Ends then.
+pub async fn advise(pool: RedisPool) {
+    let told = loop {
+        match pool.info().await {
+            Ok(told) => break told,
+            // The health check tells of a Redis that is away.
+            Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+        }
+    };
+    let facts = facts(&told);
+    let fact = |name: &str| facts.get(name).copied().unwrap_or("unknown");
+    info!(
+        version = fact("redis_version"),
+        mode = fact("redis_mode"),
+        append_only_file = fact("aof_enabled"),
+        maxmemory_policy = fact("maxmemory_policy"),
+        replicas = fact("connected_slaves"),
+        "redis answers"
+    );
+    for concern in concerns(&facts, pool.settings().redis_wait_replicas) {
+        warn!("{concern}");
+    }
+}
+
+fn facts(told: &str) -> HashMap<&str, &str> {
+    told.lines()
+        .filter_map(|line| line.trim_end().split_once(':'))
+        .collect()
+}
+
+fn concerns(facts: &HashMap<&str, &str>, wait_replicas: usize) -> Vec<String> {
+    let mut concerns = Vec::new();
+    let version = facts.get("redis_version").copied().unwrap_or_default();
+    let major = version.split('.').next().and_then(|text| text.parse().ok());
+    if major.is_some_and(|major: u32| major < OLDEST_MAJOR) {
+        concerns.push(format!(
+            "redis {version} is too old: ingesting will fail; use 7.0 or later"
+        ));
+    }
+    if facts.get("aof_enabled") == Some(&"0") {
+        concerns.push(
+            "redis has no append-only file: acknowledged events are lost if it stops; \
+             set appendonly yes"
+                .to_owned(),
+        );
+    }
+    if let Some(policy) = facts.get("maxmemory_policy")
+        && *policy != "noeviction"
+    {
+        concerns.push(format!(
+            "redis evicts when it is full (maxmemory-policy {policy}): users' events would \
+             vanish; set maxmemory-policy noeviction"
+        ));
+    }
+    let replicas = facts
+        .get("connected_slaves")
+        .and_then(|text| text.parse().ok());
+    if replicas.is_some_and(|replicas: usize| replicas < wait_replicas) {
+        concerns.push(format!(
+            "REDIS_WAIT_REPLICAS is {wait_replicas}, but redis has fewer replicas: no event \
+             will be acknowledged until it has more"
+        ));
+    }
+    concerns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{concerns, facts};
+
+    const GOOD: &str = "# Server\r\nredis_version:7.0.15\r\naof_enabled:1\r\n\
+                        maxmemory_policy:noeviction\r\nconnected_slaves:1\r\n";
+
+    fn told(good: &str, bad: &str, wait_replicas: usize) -> String {
+        concerns(&facts(&GOOD.replace(good, bad)), wait_replicas).join("\n")
+    }
+
+    #[test]
+    fn a_redis_that_keeps_what_it_has_is_no_concern() {
+        assert_eq!(told("", "", 1), "");
+        // Neither is one that does not say.
+        assert_eq!(concerns(&facts(""), 0), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_thing_that_loses_events_is_told_with_its_remedy() {
+        assert!(told("aof_enabled:1", "aof_enabled:0", 0).contains("appendonly yes"));
+        assert!(told("noeviction", "volatile-lru", 0).contains("volatile-lru"));
+        assert!(told("7.0.15", "6.2.7", 0).contains("6.2.7 is too old"));
+        assert!(told("", "", 2).contains("REDIS_WAIT_REPLICAS is 2"));
+    }
+}

@@ -1,0 +1,74 @@
+//! The program as people run it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, ChildStderr, Command, Output, Stdio},
+};
+
+/// The program without any setting of the surroundings.
+pub fn recsys(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recsys"));
+    command.env_clear().args(arguments);
+    command
+}
+
+/// A server on a free port; killed when dropped.
+pub struct Served {
+    pub child: Child,
+    pub address: String,
+    /// What it has logged up to where `log` goes on.
+    pub seen: String,
+    pub log: BufReader<ChildStderr>,
+}
+
+impl Served {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .args(["--listen-addr", "127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        let address = loop {
+            let mut line = String::new();
+            assert!(
+                log.read_line(&mut line).unwrap() > 0,
+                "ended before serving:\n{seen}"
+            );
+            seen.push_str(&line);
+            if let Some((_, address)) = line.split_once("serving gRPC address=") {
+                break address.trim().to_owned();
+            }
+        };
+        Self {
+            child,
+            address,
+            seen,
+            log,
+        }
+    }
+
+    /// Waits for a line with this in it, and gives all that was logged so far.
+    pub fn logged(&mut self, wanted: &str) -> &str {
+        while !self.seen.contains(wanted) {
+            let read = self.log.read_line(&mut self.seen).unwrap();
+            assert!(read > 0, "ended before {wanted:?}:\n{}", self.seen);
+        }
+        &self.seen
+    }
+
+    pub fn healthcheck(&self, arguments: &[&str]) -> Output {
+        let mut all = vec!["healthcheck", "--listen-addr", &self.address];
+        all.extend(arguments);
+        recsys(&all).output().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
