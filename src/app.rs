@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -21,9 +22,10 @@ use crate::{
         ranking_config::{RankingConfig, RankingConfigError},
     },
     engine::{Engine, EngineSettings, Ports},
-    grpc::{self, ServeError},
+    grpc::{self, Admin, ServeError},
     parsers::Secret,
     ports::{EventBuffer, ItemRefusal, ItemStore, ModelStore},
+    telemetry::Metrics,
 };
 
 /// Why the service does not start.
@@ -80,14 +82,16 @@ pub enum StartError {
         /// The setting.
         setting: &'static str,
     },
+    /// Nothing can be measured.
+    #[error("metrics cannot be set up")]
+    Metrics(#[from] BuildError),
     /// The address cannot be listened on.
-    #[error(
-        "cannot listen on {address}: {source}; \
-         choose another address with --listen-addr or RECSYS_LISTEN_ADDR"
-    )]
+    #[error("cannot listen on {address}: {source}; choose another address with {setting}")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The setting that names it.
+        setting: &'static str,
         /// Why.
         source: std::io::Error,
     },
@@ -97,19 +101,45 @@ impl StartError {
     /// Whether the settings or files must be mended before a new try.
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Listen { .. })
+        !matches!(self, Self::Listen { .. } | Self::Metrics(_))
     }
 }
 
-/// Listens on the configured address.
+/// Listens on the API's address.
 ///
 /// # Errors
 /// [`StartError::Listen`].
 pub async fn listen(settings: &Settings) -> Result<TcpListener, StartError> {
-    let address = settings.listen_addr;
+    bind(settings.listen_addr, "RECSYS_LISTEN_ADDR").await
+}
+
+/// Listens on the admin address and starts measuring, if there is one.
+///
+/// # Errors
+/// [`StartError::Listen`], [`StartError::Metrics`].
+pub async fn admin(settings: &Settings) -> Result<Option<Admin>, StartError> {
+    let Some(address) = settings.admin_addr else {
+        return Ok(None);
+    };
+    let listener = bind(address, "RECSYS_ADMIN_ADDR").await?;
+    let metrics = Metrics::start()?;
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "serving metrics and health");
+    }
+    Ok(Some(Admin {
+        listener,
+        metrics: Arc::new(move || metrics.render()),
+    }))
+}
+
+async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| StartError::Listen { address, source })
+        .map_err(|source| StartError::Listen {
+            address,
+            setting,
+            source,
+        })
 }
 
 /// Builds the engine over the stores that the settings name. Called within a
@@ -156,6 +186,7 @@ pub async fn serve(
     settings: &Settings,
     engine: Engine,
     listener: TcpListener,
+    admin: Option<Admin>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     if let Ok(address) = listener.local_addr() {
@@ -166,6 +197,7 @@ pub async fn serve(
         settings.limits.clone(),
         settings.server.clone(),
         listener,
+        admin,
         stop,
     )
     .await

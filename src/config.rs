@@ -63,6 +63,15 @@ pub struct Settings {
         default_value = "127.0.0.1:50051"
     )]
     pub listen_addr: SocketAddr,
+    /// Address for metrics, probes and health in plaintext; unset = none
+    #[arg(
+        long,
+        global = true,
+        env = "RECSYS_ADMIN_ADDR",
+        value_name = "ADDR",
+        value_parser = parse_address
+    )]
+    pub admin_addr: Option<SocketAddr>,
     /// Ranking file (TOML): every weight, threshold and table
     #[arg(long, global = true, env = "RECSYS_RANKING_PATH", value_name = "FILE")]
     pub ranking_path: Option<PathBuf>,

@@ -21,8 +21,9 @@
 //!   converts replies, maps errors once.
 //! * [`app`]: settings -> adapters -> engine -> server. The one place that
 //!   decides between memory and real stores.
+//! * [`meters`]: every metric, for whichever room counts something.
 //! * [`config`] (values read by [`parsers`]), [`telemetry`], [`cli`]: settings,
-//!   logs, and the commands besides `serve`.
+//!   logs and metrics, and the commands besides `serve`.
 //!
 //! Arrows run one way; `tests/it/house.rs` reads the `use` lines and fails on
 //! one that runs back.
@@ -52,6 +53,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod grpc;
+pub mod meters;
 pub mod parsers;
 pub mod ports;
 pub mod proto;

@@ -45,17 +45,18 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(cli: &Cli) -> ExitCode {
-    let started = match app::engine(&cli.settings) {
-        Ok(engine) => app::listen(&cli.settings)
-            .await
-            .map(|listener| (engine, listener)),
-        Err(error) => Err(error),
+    let settings = &cli.settings;
+    // What is measured begins before the stores are set up.
+    let started = async {
+        let admin = app::admin(settings).await?;
+        let engine = app::engine(settings)?;
+        Ok((engine, app::listen(settings).await?, admin))
     };
-    let (engine, listener) = match started {
+    let (engine, listener, admin) = match started.await {
         Ok(started) => started,
         Err(error) => return refused(&error),
     };
-    match app::serve(&cli.settings, engine, listener, stop_on_signal()).await {
+    match app::serve(settings, engine, listener, admin, stop_on_signal()).await {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS

@@ -29,6 +29,18 @@ pub enum StoreErrorKind {
     Corrupt,
 }
 
+impl StoreErrorKind {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Full => "full",
+            Self::Corrupt => "corrupt",
+        }
+    }
+}
+
 /// A store could not do what it was asked.
 #[derive(Debug)]
 pub struct StoreError {

@@ -107,7 +107,7 @@ fn spawn_server(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> JoinHandle<Result<(), ServeError>> {
-    tokio::spawn(async move { app::serve(&settings, engine, listener, stop).await })
+    tokio::spawn(async move { app::serve(&settings, engine, listener, None, stop).await })
 }
 
 struct Guide {

@@ -9,6 +9,7 @@ use tracing::debug;
 use super::{Engine, EngineError};
 use crate::{
     domain::{event::StoredEvent, ids::UserId},
+    meters::{self, EventOutcome},
     ports::AppendOutcome,
 };
 
@@ -91,13 +92,14 @@ impl Engine {
         user: &UserId,
         events: &[StoredEvent],
     ) -> Result<Vec<Ingested>, EngineError> {
-        let appended = self
-            .inner
-            .ports
-            .events
-            .append(user, events)
-            .await
-            .map_err(EngineError::user_state)?;
+        let appended = self.inner.ports.events.append(user, events).await;
+        let appended = appended.map_err(|error| {
+            meters::events(EventOutcome::Failed, events.len());
+            EngineError::user_state(error)
+        })?;
+        for outcome in &appended.outcomes {
+            meters::events(metered(*outcome), 1);
+        }
         let accepted = appended.outcomes.contains(&AppendOutcome::Accepted);
         let refreshed = if let Some(version) = appended.version.filter(|_| accepted) {
             self.refresh(user, version, appended.contents)
@@ -120,6 +122,14 @@ impl Engine {
                 buffered_events: appended.buffered_events,
             })
             .collect())
+    }
+}
+
+fn metered(outcome: AppendOutcome) -> EventOutcome {
+    match outcome {
+        AppendOutcome::Accepted => EventOutcome::Accepted,
+        AppendOutcome::Duplicate => EventOutcome::Duplicate,
+        AppendOutcome::OutsideWindow => EventOutcome::OutsideWindow,
     }
 }
 

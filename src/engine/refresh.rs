@@ -20,6 +20,7 @@ use tokio::{
 use super::{Dependency, Engine, EngineError, tell};
 use crate::{
     domain::{event::EventLog, ids::UserId, signals},
+    meters::{self, ModelBuild},
     ports::{BufferSnapshot, SaveOutcome, StoredModel, Version},
 };
 
@@ -132,6 +133,9 @@ impl Engine {
                 .to_the_end(async move { engine.rebuild(&owner, known).await })
                 .await
                 .and_then(|refreshed| refreshed);
+            if refreshed.is_err() {
+                meters::model_build(ModelBuild::Failed);
+            }
             next.done.send_replace(Some(refreshed));
         }
     }
@@ -157,11 +161,15 @@ impl Engine {
             ranking: Some(self.inner.fingerprint),
             signals: Arc::new(built),
         };
-        match self.inner.ports.models.save(user, &model).await {
-            Ok(SaveOutcome::Saved | SaveOutcome::Superseded) => {}
+        meters::model_build(match self.inner.ports.models.save(user, &model).await {
+            Ok(SaveOutcome::Saved) => ModelBuild::Saved,
+            Ok(SaveOutcome::Superseded) => ModelBuild::Superseded,
             // The model is right all the same; the next read builds it again.
-            Err(error) => tell(Dependency::UserState, &error),
-        }
+            Err(error) => {
+                tell(Dependency::UserState, &error);
+                ModelBuild::NotSaved
+            }
+        });
         Ok(Some(model))
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         ids::UserId,
         user_signals::UserSignals,
     },
+    meters::{self, ModelRead},
     ports::{ModelSlot, StoredModel, Version},
 };
 
@@ -77,10 +78,16 @@ impl Engine {
                 Source::Materialized,
             ),
         };
-        Ok(match model {
+        let (signals, source) = match model {
             Some(model) if !model.signals.is_blank() => (model.signals, source),
             Some(_) | None => (Arc::new(UserSignals::empty(user.clone())), Source::Empty),
-        })
+        };
+        meters::model_read(match source {
+            Source::Materialized => ModelRead::Materialized,
+            Source::Rebuilt => ModelRead::Rebuilt,
+            Source::Empty => ModelRead::Empty,
+        });
+        Ok((signals, source))
     }
 
     /// Whether a model was built under this ranking file and vector size.

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::{
     engine::{Engine, EngineError},
+    meters,
     proto::{
         catalog_service_server::SERVICE_NAME as CATALOG,
         recommender_service_server::SERVICE_NAME as RECOMMENDER,
@@ -39,14 +40,17 @@ pub(super) struct Monitor {
 
 struct Dependency {
     name: &'static str,
+    /// Its label in metrics.
+    label: &'static str,
     up: bool,
     failures: u32,
 }
 
 impl Dependency {
-    fn new(name: &'static str) -> Self {
+    fn new(name: &'static str, label: &'static str) -> Self {
         Self {
             name,
+            label,
             up: false,
             failures: 0,
         }
@@ -95,8 +99,8 @@ impl Monitor {
         Self {
             engine,
             reporter,
-            user_state: Dependency::new("user state"),
-            catalogue: Dependency::new("catalogue"),
+            user_state: Dependency::new("user state", "user_state"),
+            catalogue: Dependency::new("catalogue", "catalogue"),
             was_ready: false,
             reported: HashMap::new(),
         }
@@ -110,6 +114,9 @@ impl Monitor {
         );
         self.user_state.note(user_state);
         self.catalogue.note(catalogue);
+        for dependency in [&self.user_state, &self.catalogue] {
+            meters::dependency_up(dependency.label, dependency.up);
+        }
         let all = self.user_state.up && self.catalogue.up;
         self.was_ready |= all;
         for (name, serving) in [

@@ -11,8 +11,9 @@ use super::{
     reply,
 };
 use crate::{
-    domain::ids::UserId,
+    domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     engine::{Engine, EngineError},
+    meters::{self, EventOutcome},
     proto::{self, recommender_service_server::RecommenderService},
 };
 
@@ -29,6 +30,16 @@ impl Recommender {
         let user = checks.user_id("user_id", text);
         checks.finish(user)
     }
+
+    fn event(
+        &self,
+        event: Option<proto::InteractionEvent>,
+        field: &str,
+        now: Timestamp,
+    ) -> Result<StoredEvent, ApiError> {
+        parse::event(event, field, now, &self.limits)
+            .inspect_err(|_| meters::events(EventOutcome::Invalid, 1))
+    }
 }
 
 #[tonic::async_trait]
@@ -38,7 +49,7 @@ impl RecommenderService for Recommender {
         request: Request<proto::IngestEventRequest>,
     ) -> Result<Response<proto::IngestEventResponse>, Status> {
         let event = request.into_inner().event;
-        let event = parse::event(event, "event", self.engine.now(), &self.limits)?;
+        let event = self.event(event, "event", self.engine.now())?;
         let ingested = self.engine.ingest(event).await.map_err(ApiError::from)?;
         Ok(Response::new(reply::ingested(ingested)))
     }
@@ -59,7 +70,7 @@ impl RecommenderService for Recommender {
             .enumerate()
             .map(|(index, event)| {
                 let field = format!("events[{index}]");
-                good.push(parse::event(Some(event), &field, now, &self.limits)?);
+                good.push(self.event(Some(event), &field, now)?);
                 Ok(())
             })
             .collect();

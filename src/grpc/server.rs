@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
-    catalog::Catalog, deadline::DeadlineLayer, health::Monitor, limits::Limits,
-    panics::CatchPanicLayer, recommender::Recommender,
+    admin::Admin, catalog::Catalog, deadline::DeadlineLayer, health::Monitor, limits::Limits,
+    observe::ObserveLayer, panics::CatchPanicLayer, recommender::Recommender,
 };
 use crate::{
     engine::Engine,
@@ -64,7 +64,8 @@ pub enum ServeError {
 }
 
 /// Serves an engine on a listener until `stop` is cancelled; then finishes
-/// calls under way, and all work of the engine, within the drain timeout.
+/// calls under way, and all work of the engine, within the drain timeout. The
+/// admin port, if there is one, is served to the very end.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -73,10 +74,24 @@ pub async fn serve(
     limits: Limits,
     settings: ServerSettings,
     listener: TcpListener,
+    admin: Option<Admin>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let limits = Arc::new(limits);
     let (reporter, health_service) = tonic_health::server::health_reporter();
+    let ended = CancellationToken::new();
+    let _ends = ended.clone().drop_guard();
+    if let Some(admin) = admin {
+        let reporter = reporter.clone();
+        tokio::spawn(async move {
+            if let Err(failed) = admin.serve(reporter, ended).await {
+                error!(
+                    error = &failed as &dyn std::error::Error,
+                    "admin port failed"
+                );
+            }
+        });
+    }
     let mut monitor = Monitor::start(engine.clone(), reporter).await;
 
     let reflection = || {
@@ -103,6 +118,12 @@ pub async fn serve(
         .max_concurrent_streams(Some(MAX_STREAMS_PER_CONNECTION))
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .layer(ObserveLayer::new(&[
+            FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ]))
         .layer(DeadlineLayer {
             longest: settings.request_timeout,
         })

@@ -6,23 +6,36 @@ use std::{
 };
 
 /// Each room with the rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("parsers", &[]),
+    ("meters", &[]),
     ("domain", &["domain"]),
     ("ports", &["domain"]),
-    ("engine", &["engine", "ports", "domain"]),
-    ("adapters", &["adapters", "ports", "domain", "parsers"]),
+    ("engine", &["engine", "ports", "domain", "meters"]),
+    (
+        "adapters",
+        &["adapters", "ports", "domain", "parsers", "meters"],
+    ),
     ("proto", &[]),
     (
         "grpc",
-        &["grpc", "engine", "ports", "domain", "proto", "parsers"],
+        &[
+            "grpc", "engine", "ports", "domain", "proto", "parsers", "meters",
+        ],
     ),
     ("config", &["grpc", "adapters", "parsers"]),
-    ("telemetry", &[]),
+    ("telemetry", &["meters"]),
     (
         "app",
         &[
-            "adapters", "grpc", "engine", "ports", "domain", "config", "parsers",
+            "adapters",
+            "grpc",
+            "engine",
+            "ports",
+            "domain",
+            "config",
+            "parsers",
+            "telemetry",
         ],
     ),
     (

@@ -22,5 +22,8 @@ mod operations;
 mod properties;
 mod recommend;
 mod redis_engines;
+mod redis_outages;
+mod redis_races;
 mod redis_state;
 mod support;
+mod watch;

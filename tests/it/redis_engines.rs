@@ -83,6 +83,7 @@ async fn a_cluster_holds_users_on_all_its_nodes() {
 async fn in_a_cluster_too_replicas_are_waited_for() {
     let settings = RedisSettings {
         redis_wait_replicas: 1,
+        redis_command_timeout: Duration::from_secs(2),
         ..RedisSettings::default()
     };
     let pool = RedisPool::new(&shared_cluster().url(), &settings, Arc::new(SystemClock)).unwrap();
@@ -195,6 +196,10 @@ async fn a_failover_is_survived_without_a_restart() {
     );
     assert_eq!(found_out.signals("u").await.0.event_count, 1);
 
+    // What was not replicated yet, a failover would lose.
+    redis
+        .replica
+        .until(&["ZCARD", "evt:u"], |count| count == "1");
     // The master is demoted and lives on as a replica: connections to it stay
     // open, and writing answers READONLY.
     let (old, new) = (redis.master.port(), redis.replica.port());
@@ -215,7 +220,9 @@ async fn a_failover_is_survived_without_a_restart() {
     assert_eq!(told.signals("u").await.0.event_count, 2);
 
     // The new master dies.
-    redis.replica.cli(&["WAIT", "1", "10000"]);
+    redis
+        .master
+        .until(&["ZCARD", "evt:u"], |count| count == "2");
     redis.replica.kill();
     for server in [&told, &found_out] {
         ingest_until_taken(server, "u", "3").await;
@@ -299,8 +306,18 @@ async fn tls_takes_an_authority_of_ones_own_and_user_and_password() {
             "app",
             "on",
             ">p,s/w@d",
-            "~*",
-            "+@all",
+            // As README.md advises.
+            "~evt:*",
+            "~umodel:*",
+            "+@read",
+            "+@write",
+            "+@scripting",
+            "+@connection",
+            "-@dangerous",
+            "+time",
+            "+info",
+            "+role",
+            "+cluster|slots",
         ]);
         let url = format!("rediss://app:p%2Cs%2Fw%40d@localhost:{}", redis.port());
         works(&instance(&pool(&url, certificates.settings()), "").await).await;

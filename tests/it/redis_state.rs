@@ -1,45 +1,25 @@
-//! Users' state in a real Redis: what is stored, what survives, and what two
-//! instances see of each other.
+//! Users' state in a real Redis: what is stored and read, and what it costs.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
 use recsys::{
-    adapters::{
-        redis::{RedisEventBuffer, RedisPool, RedisSettings},
-        system::SystemClock,
-    },
-    domain::{
-        event::{EventLog, StoredEvent},
-        ids::UserId,
-        ranking_config::RankingConfig,
-        signals,
-    },
+    adapters::{redis::RedisEventBuffer, system::SystemClock},
+    domain::ranking_config::RankingConfig,
     engine::Ports,
     grpc::ServerSettings,
-    ports::{Clock, EventBuffer},
-    proto::{self, IngestOutcome, SignalsSource},
+    ports::Clock,
+    proto::{self, SignalsSource},
 };
 use serde_json::Value;
-use tonic::Code;
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
 
 use crate::support::{
-    DAY, MemoryWorld, TestClock, WINDOW,
-    items::half_circle,
+    DAY, MemoryWorld,
+    items::item,
     redis::{RedisServer, engine, instance, own_prefix, ports, shared},
-    server::{NOW, TestServer, liked, named, reason},
+    server::{NOW, TestServer, liked, named},
 };
 
 const REDIS_CASES: &str = include_str!("../fixtures/conformance/redis.json");
-
-fn id(user: &str) -> UserId {
-    UserId::parse(user).unwrap()
-}
 
 #[tokio::test]
 async fn keys_have_the_shared_names_shapes_and_lifetimes() {
@@ -195,314 +175,6 @@ async fn a_model_that_is_missing_unreadable_or_of_another_ranking_is_rebuilt() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_clients_on_one_user_through_two_instances_agree() {
-    let (redis, prefix) = (shared(), own_prefix());
-    let instances = [
-        instance(&redis.pool(), &prefix).await,
-        instance(&redis.pool(), &prefix).await,
-    ];
-    let mut writers = Vec::new();
-    for writer in 0..8 {
-        let mut client = instances[writer % 2].recommender();
-        let mut reader = instances[(writer + 1) % 2].recommender();
-        writers.push(tokio::spawn(async move {
-            for number in 0..40 {
-                let event = Some(named(
-                    &format!("{writer}-{number}"),
-                    liked("u", &format!("i{:03}", number % 20)),
-                ));
-                let reply = client
-                    .ingest_event(proto::IngestEventRequest { event })
-                    .await
-                    .unwrap()
-                    .into_inner();
-                assert_eq!(reply.outcome(), IngestOutcome::Accepted);
-                let request = proto::GetUserSignalsRequest {
-                    user_id: "u".into(),
-                    include_vectors: false,
-                };
-                let model = reader
-                    .get_user_signals(request)
-                    .await
-                    .unwrap()
-                    .into_inner()
-                    .signals
-                    .unwrap();
-                assert!(
-                    model.event_count >= reply.buffered_events,
-                    "an acknowledged event is in the next model"
-                );
-            }
-        }));
-    }
-    for writer in writers {
-        writer.await.unwrap();
-    }
-    assert_eq!(redis.cli(&["ZCARD", &format!("{prefix}evt:u")]), "320");
-
-    let world = &instances[0].world;
-    let ports = ports(&redis.pool(), &prefix, world);
-    let stored = engine(ports.clone()).signals(&id("u")).await.unwrap().0;
-    let snapshot = ports.events.read(&id("u")).await.unwrap();
-    let log = EventLog::new(snapshot.events);
-    let items = ports
-        .items
-        .get(&signals::items_needed(&log))
-        .await
-        .unwrap()
-        .into_iter()
-        .flatten()
-        .map(|item| (item.id().clone(), item))
-        .collect();
-    let rebuilt = signals::build(
-        &id("u"),
-        &log,
-        &items,
-        stored.built_at.unwrap(),
-        &RankingConfig::default(),
-    );
-    assert_eq!(
-        *stored, rebuilt,
-        "the stored model is its rebuild as of built_at"
-    );
-}
-
-#[tokio::test]
-async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
-    let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(&redis.pool(), &prefix).await;
-    server.ingest(liked("u", "i001")).await.unwrap();
-    // The append of another instance, which then dies before its refresh.
-    let buffer = RedisEventBuffer::new(redis.pool(), &prefix, WINDOW, 5_000);
-    let mut event = recsys::domain::event::InteractionEvent::new(id("u"), "T", SystemClock.now());
-    event.content_id = Some("i002".into());
-    let event: StoredEvent = recsys::domain::member::encode(event).unwrap();
-    buffer.append(&id("u"), &[event]).await.unwrap();
-    let (model, source) = server.signals("u").await;
-    assert_eq!((model.viewed.len(), source), (2, SignalsSource::Rebuilt));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn erasing_with_refreshes_under_way_brings_nobody_back() {
-    let (redis, prefix) = (shared(), own_prefix());
-    let instances = [
-        instance(&redis.pool(), &prefix).await,
-        instance(&redis.pool(), &prefix).await,
-    ];
-    for round in 0..20 {
-        let user = format!("u{round}");
-        let mut writers = Vec::new();
-        for writer in 0..6 {
-            let mut client = instances[writer % 2].recommender();
-            let event = Some(named(&writer.to_string(), liked(&user, "i001")));
-            writers.push(tokio::spawn(async move {
-                client
-                    .ingest_event(proto::IngestEventRequest { event })
-                    .await
-                    .unwrap();
-            }));
-        }
-        instances[0].delete(&user).await;
-        for writer in writers {
-            writer.await.unwrap();
-        }
-        instances[1].delete(&user).await;
-        for instance in &instances {
-            assert_eq!(instance.signals(&user).await.1, SignalsSource::Empty);
-        }
-        assert_eq!(redis.cli(&["EXISTS", &format!("{prefix}evt:{user}")]), "0");
-        let left = redis.cli(&["GET", &format!("{prefix}umodel:{user}")]);
-        assert!(
-            left.is_empty() || left.contains("\"erased\":true"),
-            "{left}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_killed_redis_keeps_every_acknowledged_event_once() {
-    let mut redis = RedisServer::start();
-    let prefix = own_prefix();
-    let server = instance(&redis.pool(), &prefix).await;
-    let send =
-        |number: usize,
-         mut client: proto::recommender_service_client::RecommenderServiceClient<_>| async move {
-            let event = Some(named(
-                &number.to_string(),
-                liked(&format!("u{}", number % 200), "i001"),
-            ));
-            client
-                .ingest_event(proto::IngestEventRequest { event })
-                .await
-                .map(|_| number)
-        };
-    let mut failed = Vec::new();
-    let mut killed = false;
-    let numbers: Vec<usize> = (0..10_000).collect();
-    for batch in numbers.chunks(100) {
-        let calls: Vec<_> = batch
-            .iter()
-            .map(|number| tokio::spawn(send(*number, server.recommender())))
-            .collect();
-        if batch[0] == 5_000 {
-            redis.kill();
-            killed = true;
-        }
-        for (number, call) in batch.iter().zip(calls) {
-            if let Err(status) = call.await.unwrap() {
-                let retryable = [Code::Unavailable, Code::DeadlineExceeded];
-                assert!(retryable.contains(&status.code()), "{status}");
-                failed.push(*number);
-            }
-        }
-        if killed && failed.len() >= 200 {
-            redis.restart();
-            killed = false;
-        }
-    }
-    assert!(failed.len() >= 200, "the kill was felt");
-    // Retry what failed until it is taken: it may still be loading.
-    while let Some(number) = failed.pop() {
-        if send(number, server.recommender()).await.is_err() {
-            failed.insert(0, number);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-    for user in 0..200 {
-        let key = format!("{prefix}evt:u{user}");
-        assert_eq!(redis.cli(&["ZCARD", &key]), "50", "user {user}");
-        assert_eq!(server.signals(&format!("u{user}")).await.0.event_count, 50);
-    }
-}
-
-#[tokio::test]
-async fn without_redis_the_service_is_up_says_so_and_heals() {
-    let mut redis = RedisServer::start();
-    redis.kill();
-    let server = instance(&redis.pool(), &own_prefix()).await;
-    let health = async |service: &str| {
-        let request = HealthCheckRequest {
-            service: service.to_owned(),
-        };
-        let reply = HealthClient::new(server.channel.clone())
-            .check(request)
-            .await
-            .unwrap();
-        reply.into_inner().status()
-    };
-    let recommender = "recsys.v1.RecommenderService";
-    assert_eq!(health("liveness").await, ServingStatus::Serving);
-    assert_eq!(health("readiness").await, ServingStatus::NotServing);
-    assert_eq!(health(recommender).await, ServingStatus::NotServing);
-    let status = server.ingest(liked("u", "i001")).await.unwrap_err();
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::Unavailable, "USER_STATE_UNAVAILABLE")
-    );
-    let wanted = proto::RecommendRequest {
-        user_id: "u".into(),
-        ..Default::default()
-    };
-    let list = server.recommend(wanted).await.unwrap();
-    assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
-
-    redis.restart();
-    while health(recommender).await != ServingStatus::Serving {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(health("readiness").await, ServingStatus::Serving);
-    server.ingest(liked("u", "i001")).await.unwrap();
-
-    redis.kill();
-    while health(recommender).await == ServingStatus::Serving {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(
-        health("readiness").await,
-        ServingStatus::Serving,
-        "degraded answers, not an empty Service"
-    );
-}
-
-#[tokio::test]
-async fn a_full_redis_is_resource_exhausted_and_a_wrong_type_internal() {
-    let redis = RedisServer::with(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
-    let prefix = own_prefix();
-    let server = instance(&redis.pool(), &prefix).await;
-    redis.cli(&["SET", &format!("{prefix}evt:odd"), "x"]);
-    redis.cli(&["LPUSH", &format!("{prefix}umodel:odd2"), "x"]);
-    for user in ["odd", "odd2"] {
-        let request = proto::GetUserSignalsRequest {
-            user_id: user.into(),
-            include_vectors: false,
-        };
-        if user == "odd2" {
-            let status = server
-                .recommender()
-                .get_user_signals(request)
-                .await
-                .unwrap_err();
-            assert_eq!(
-                (status.code(), status.message()),
-                (Code::Internal, "internal error")
-            );
-        } else {
-            let status = server.ingest(liked(user, "i001")).await.unwrap_err();
-            assert_eq!(
-                (status.code(), status.message()),
-                (Code::Internal, "internal error")
-            );
-        }
-    }
-    let full = loop {
-        let mut event = liked("big", "i001");
-        event.query_text = "x".repeat(60_000);
-        event.event_id = uuid::Uuid::new_v4().to_string();
-        if let Err(status) = server.ingest(event).await {
-            break status;
-        }
-    };
-    assert_eq!(
-        (full.code(), reason(&full).as_str()),
-        (Code::ResourceExhausted, "USER_STATE_FULL")
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn deleting_all_models_under_load_fails_no_call() {
-    let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(&redis.pool(), &prefix).await;
-    for user in 0..50 {
-        server
-            .ingest(liked(&format!("u{user}"), "i001"))
-            .await
-            .unwrap();
-    }
-    for user in 0..50 {
-        redis.cli(&["DEL", &format!("{prefix}umodel:u{user}")]);
-    }
-    let reads: Vec<_> = (0..200)
-        .map(|number| {
-            let mut client = server.recommender();
-            tokio::spawn(async move {
-                let request = proto::GetUserSignalsRequest {
-                    user_id: format!("u{}", number % 50),
-                    include_vectors: false,
-                };
-                client.get_user_signals(request).await.unwrap().into_inner()
-            })
-        })
-        .collect();
-    let mut rebuilt = 0;
-    for read in reads {
-        let reply = read.await.unwrap();
-        rebuilt += usize::from(reply.source() == SignalsSource::Rebuilt);
-        assert_eq!(reply.signals.unwrap().event_count, 1);
-    }
-    assert!(rebuilt >= 50, "every model came back rebuilt");
-}
-
 #[tokio::test]
 async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs() {
     let redis = RedisServer::start();
@@ -554,136 +226,49 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
     }
 }
 
+/// `cargo test --test it memory_of_a_user -- --nocapture` prints the figures.
 #[tokio::test]
-async fn what_others_write_without_a_word_is_seen_by_the_next_ingest() {
-    let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(&redis.pool(), &prefix).await;
-    server.ingest(liked("u", "i001")).await.unwrap();
-    let member = r#"{"event":"T","content_id":"i007"}"#;
-    let score = (SystemClock.now().as_millis() / 1_000).to_string();
-    redis.cli(&["ZADD", &format!("{prefix}evt:u"), &score, member]);
-    server.ingest(liked("u", "i002")).await.unwrap();
-    let (model, source) = server.signals("u").await;
-    assert_eq!(
-        (model.viewed, source),
-        (
-            vec!["i001".into(), "i002".into(), "i007".into()],
-            SignalsSource::Materialized
-        )
-    );
-}
-
-#[tokio::test]
-async fn processes_with_wrong_clocks_agree_with_redis() {
-    let (redis, prefix) = (shared(), own_prefix());
-    let real = SystemClock.now();
-    let clocks = [real.plus(40 * DAY), real.minus(Duration::from_secs(7_200))];
-    let mut instances = vec![instance(&redis.pool(), &prefix).await];
-    for clock in clocks {
-        let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
-        let wrong = TestClock::real();
-        wrong.set(clock);
-        let pool = RedisPool::new(&redis.url(), &RedisSettings::default(), wrong).unwrap();
-        let engine = engine(ports(&pool, &prefix, &world));
-        instances.push(TestServer::serving(world, engine, ServerSettings::default()).await);
+async fn memory_of_a_user_is_as_the_readme_says() {
+    let redis = RedisServer::start();
+    let items = (0..100)
+        .map(|index| {
+            let vector: Vec<f32> = (0..384).map(|n| ((index * 384 + n) as f32).sin()).collect();
+            let tags = (0..5).fold(item(&format!("item-{index:04}")), |item, tag| {
+                item.tag(
+                    "theme",
+                    &format!("theme number {}", (index * 5 + tag) % 40),
+                    1.0,
+                )
+            });
+            tags.vector(&vector).words(150).build()
+        })
+        .collect();
+    let world = MemoryWorld::new(NOW, &RankingConfig::default(), items);
+    let engine = engine(ports(&redis.pool(), "", &world));
+    let server = TestServer::serving(world, engine, ServerSettings::default()).await;
+    let uuid = || uuid::Uuid::new_v4().to_string();
+    let (session, list) = (uuid(), uuid());
+    let events = (0..50)
+        .map(|number| proto::InteractionEvent {
+            session_id: session.clone(),
+            request_id: list.clone(),
+            impressions: match number % 10 {
+                0 => (0..10)
+                    .map(|at| format!("item-{:04}", number + at))
+                    .collect(),
+                _ => Vec::new(),
+            },
+            ..named(
+                &uuid(),
+                liked("user-0001", &format!("item-{:04}", number * 2)),
+            )
+        })
+        .collect();
+    server.batch(events).await.unwrap();
+    assert_eq!(server.signals("user-0001").await.0.event_count, 50);
+    for (key, at_most) in [("evt:user-0001", 40_000), ("umodel:user-0001", 20_000)] {
+        let bytes = redis.cli(&["MEMORY", "USAGE", key, "SAMPLES", "0"]);
+        println!("{key}: {bytes} bytes");
+        assert!(bytes.parse::<usize>().unwrap() < at_most, "{key}: {bytes}");
     }
-    let at = |ago: Duration| Some((SystemTime::now() - ago).into());
-    let mut sent = 0;
-    for round in 0..6 {
-        for (number, server) in instances.iter().enumerate() {
-            for (ago, expected) in [
-                (Some(Duration::ZERO), IngestOutcome::Accepted),
-                (Some(29 * DAY), IngestOutcome::Accepted),
-                (Some(31 * DAY), IngestOutcome::OutsideWindow),
-                (None, IngestOutcome::Accepted),
-            ] {
-                let event = proto::InteractionEvent {
-                    event_time: ago.and_then(at),
-                    ..named(&format!("{round}-{number}-{ago:?}"), liked("u", "i001"))
-                };
-                let reply = server.ingest(event).await.unwrap();
-                assert_eq!(reply.outcome(), expected, "instance {number}, {ago:?} ago");
-                sent += u32::from(expected == IngestOutcome::Accepted);
-                assert_eq!(reply.buffered_events, sent, "nothing is pruned");
-            }
-            for reader in &instances {
-                let (model, source) = reader.signals("u").await;
-                assert_eq!(
-                    (model.event_count, source),
-                    (sent, SignalsSource::Materialized),
-                    "every save takes"
-                );
-                let built_at = model.built_at.unwrap().seconds;
-                let now = SystemClock.now().as_millis() / 1_000;
-                assert!((now - built_at).abs() < 600, "{built_at} is not {now}");
-            }
-        }
-    }
-    let newest = redis.cli(&[
-        "ZRANGE",
-        &format!("{prefix}evt:u"),
-        "-1",
-        "-1",
-        "WITHSCORES",
-    ]);
-    let newest: f64 = newest.lines().last().unwrap().parse().unwrap();
-    let now = SystemClock.now().as_millis() as f64 / 1e3;
-    assert!((now - newest).abs() < 600.0, "stamped by Redis's clock");
-}
-
-#[tokio::test]
-async fn a_clock_of_redis_that_ran_back_loses_nothing() {
-    let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(&redis.pool(), &prefix).await;
-    let evt = format!("{prefix}evt:u");
-    server.ingest(liked("u", "i001")).await.unwrap();
-    // As if the last append had been made 40 days from now.
-    let expiry: u64 = redis.cli(&["PEXPIRETIME", &evt]).parse().unwrap();
-    let ahead = expiry + 40 * 86_400_000;
-    redis.cli(&["PEXPIREAT", &evt, &ahead.to_string()]);
-    server.ingest(liked("u", "i002")).await.unwrap();
-    assert_eq!(
-        redis.cli(&["PEXPIRETIME", &evt]),
-        (ahead + 1).to_string(),
-        "the version rises all the same"
-    );
-    assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
-
-    // As if a failover had lost that append, and the new master's clock were
-    // behind: the model has a higher version than the buffer will have.
-    redis.cli(&["PEXPIREAT", &evt, &expiry.to_string()]);
-    for item in ["i003", "i004"] {
-        server.ingest(liked("u", item)).await.unwrap();
-        let (model, source) = server.signals("u").await;
-        assert!(model.viewed.contains(&item.to_owned()), "{item} is lost");
-        assert_eq!(
-            source,
-            SignalsSource::Rebuilt,
-            "rebuilt until it catches up"
-        );
-    }
-}
-
-#[tokio::test]
-async fn an_event_too_old_to_be_taken_does_not_make_a_buffer_forget_its_version() {
-    let (redis, prefix) = (shared(), own_prefix());
-    let server = instance(&redis.pool(), &prefix).await;
-    let evt = format!("{prefix}evt:u");
-    server.ingest(liked("u", "i001")).await.unwrap();
-    let version = redis.cli(&["PEXPIRETIME", &evt]);
-    // As if a window had passed since that event.
-    let member = redis.cli(&["ZRANGE", &evt, "0", "0"]);
-    redis.cli(&["ZADD", &evt, "1000000000", &member]);
-    let old = proto::InteractionEvent {
-        event_time: Some((SystemTime::now() - 31 * DAY).into()),
-        ..liked("u", "i002")
-    };
-    let reply = server.ingest(old).await.unwrap();
-    assert_eq!(
-        (reply.outcome(), reply.buffered_events),
-        (IngestOutcome::OutsideWindow, 0)
-    );
-    assert_eq!(redis.cli(&["PEXPIRETIME", &evt]), version);
-    server.ingest(liked("u", "i003")).await.unwrap();
-    assert_eq!(redis.cli(&["ZCARD", &evt]), "1", "pruned by what is taken");
 }

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use deadpool::managed::{
@@ -32,6 +32,7 @@ use super::{
 use crate::{
     adapters::system::SystemRandomness,
     domain::time::Timestamp,
+    meters,
     ports::{Clock, Randomness as _, StoreError, StoreErrorKind},
 };
 
@@ -223,6 +224,21 @@ impl RedisPool {
     where
         W: Future<Output = RedisResult<T>>,
     {
+        let started = Instant::now();
+        let done = self.run_unmeasured(what, work).await;
+        let error_type = done.as_ref().err().map(|error| error.kind().label());
+        meters::store_operation("redis", what, error_type, started.elapsed());
+        done
+    }
+
+    async fn run_unmeasured<T, W>(
+        &self,
+        what: &'static str,
+        work: impl Fn(Connection) -> W,
+    ) -> Result<T, StoreError>
+    where
+        W: Future<Output = RedisResult<T>>,
+    {
         let first = match self.try_once(what, &work).await? {
             Ok(done) => return Ok(done),
             Err(error) => error,
@@ -278,7 +294,7 @@ impl RedisPool {
     /// # Errors
     /// [`StoreError`] if it does not.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        self.run("PING", |mut connection| async move {
+        self.run("ping", |mut connection| async move {
             cmd("PING").query_async(&mut connection).await
         })
         .await

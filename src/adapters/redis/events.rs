@@ -25,6 +25,7 @@ use crate::{
         member::{self, event_id_suffix},
         time::Timestamp,
     },
+    meters::{self, Unreadable},
     ports::{
         AppendOutcome, Appended, BufferSnapshot, EventBuffer, StoreError, StoreErrorKind, Version,
     },
@@ -83,6 +84,7 @@ impl RedisEventBuffer {
                     }
                     Err(error) => {
                         exact = false;
+                        meters::unreadable(Unreadable::Event);
                         // Once: one writer gone wrong would fill the log.
                         if !self.told_unreadable.swap(true, Ordering::Relaxed) {
                             warn!(%error, "an event in redis cannot be read and is passed over; further ones are not logged");

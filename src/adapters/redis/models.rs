@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     domain::ids::UserId,
+    meters::{self, Unreadable},
     ports::{ModelSlot, ModelStore, SaveOutcome, StoreError, StoreErrorKind, StoredModel, Version},
 };
 
@@ -64,6 +65,7 @@ impl ModelStore for RedisModelStore {
             return Ok(ModelSlot::Missing);
         };
         Ok(model_json::decode(user, &value).unwrap_or_else(|error| {
+            meters::unreadable(Unreadable::Model);
             if !self.told_unreadable.swap(true, Ordering::Relaxed) {
                 warn!(%error, "a model in redis cannot be read and is rebuilt; further ones are not logged");
             }

@@ -88,7 +88,7 @@ pub struct RedisSettings {
     pub redis_pool_size: usize,
     /// Longest to wait for a connection to be made
     #[arg(long, global = true, env = "REDIS_CONNECT_TIMEOUT", value_name = "DURATION",
-          value_parser = parse_duration, default_value = "1s")]
+          value_parser = parse_duration, default_value = "500ms")]
     pub redis_connect_timeout: Duration,
     /// Longest to wait for a connection of the pool
     #[arg(long, global = true, env = "REDIS_WAIT_TIMEOUT", value_name = "DURATION",
@@ -131,7 +131,7 @@ impl Default for RedisSettings {
             redis_tls_key_file: None,
             redis_key_prefix: String::new(),
             redis_pool_size: 4,
-            redis_connect_timeout: Duration::from_secs(1),
+            redis_connect_timeout: Duration::from_millis(500),
             redis_wait_timeout: Duration::from_millis(200),
             redis_command_timeout: Duration::from_millis(500),
             redis_max_connection_age: Duration::from_secs(600),

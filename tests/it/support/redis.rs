@@ -180,6 +180,21 @@ impl RedisServer {
         self.child.wait().unwrap();
     }
 
+    /// Stops it from running, with its connections left open.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Starts it again on the same port and files.
     pub fn restart(&mut self) {
         let mut command = Command::new(binary());

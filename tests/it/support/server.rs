@@ -69,6 +69,7 @@ impl TestServer {
             limits,
             settings,
             listener,
+            None,
             stop.clone(),
         ));
         Self {

@@ -1,0 +1,243 @@
+//! Every metric: its name, its labels and what it counts, spelled here and
+//! nowhere else. Without a recorder (see [`crate::telemetry`]) counting costs
+//! next to nothing and goes nowhere.
+//!
+//! Labels have few values, all known beforehand: never an id, a key or a text
+//! from outside.
+
+use std::time::Duration;
+
+use metrics::{
+    Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+
+/// Calls answered, by method and code: a histogram of seconds.
+pub const RPC_DURATION: &str = "rpc_server_call_duration_seconds";
+/// Commands to Redis, by operation and error: a histogram of seconds.
+pub const STORE_DURATION: &str = "db_client_operation_duration_seconds";
+/// Events that came in, by outcome.
+pub const EVENTS: &str = "recsys_events_total";
+/// What a store held and nobody could read, by kind.
+pub const UNREADABLE: &str = "recsys_unreadable_total";
+/// Models that were asked for, by where they came from.
+pub const MODEL_READS: &str = "recsys_model_reads_total";
+/// Models that were built, by what became of them.
+pub const MODEL_BUILDS: &str = "recsys_model_builds_total";
+/// Whether a dependency answers.
+pub const DEPENDENCY_UP: &str = "recsys_dependency_up";
+/// The running version.
+pub const BUILD_INFO: &str = "recsys_build_info";
+
+/// All names.
+pub const ALL: [&str; 8] = [
+    RPC_DURATION,
+    STORE_DURATION,
+    EVENTS,
+    UNREADABLE,
+    MODEL_READS,
+    MODEL_BUILDS,
+    DEPENDENCY_UP,
+    BUILD_INFO,
+];
+
+/// Upper bounds of the histograms' buckets, in seconds.
+pub const BUCKETS_SECONDS: [f64; 12] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug)]
+pub enum EventOutcome {
+    /// Stored.
+    Accepted,
+    /// Known already.
+    Duplicate,
+    /// Too old.
+    OutsideWindow,
+    /// Refused: it breaks a rule.
+    Invalid,
+    /// The store failed, and the event may not be stored.
+    Failed,
+}
+
+impl EventOutcome {
+    const ALL: [Self; 5] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::OutsideWindow,
+        Self::Invalid,
+        Self::Failed,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::OutsideWindow => "outside_window",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What could not be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Unreadable {
+    /// A member of an event buffer.
+    Event,
+    /// A user model.
+    Model,
+}
+
+impl Unreadable {
+    const ALL: [Self; 2] = [Self::Event, Self::Model];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Model => "model",
+        }
+    }
+}
+
+/// Where a model came from.
+#[derive(Clone, Copy, Debug)]
+pub enum ModelRead {
+    /// It was stored and current.
+    Materialized,
+    /// It was missing, stale or unreadable, and built anew.
+    Rebuilt,
+    /// Nothing is known of the user.
+    Empty,
+}
+
+impl ModelRead {
+    const ALL: [Self; 3] = [Self::Materialized, Self::Rebuilt, Self::Empty];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Materialized => "materialized",
+            Self::Rebuilt => "rebuilt",
+            Self::Empty => "empty",
+        }
+    }
+}
+
+/// What became of a model that was built.
+#[derive(Clone, Copy, Debug)]
+pub enum ModelBuild {
+    /// It is stored.
+    Saved,
+    /// A newer one was there, or the user was erased.
+    Superseded,
+    /// The store failed; the next read builds it again.
+    NotSaved,
+    /// It could not be built: the events or items were not to be had.
+    Failed,
+}
+
+impl ModelBuild {
+    const ALL: [Self; 4] = [Self::Saved, Self::Superseded, Self::NotSaved, Self::Failed];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Saved => "saved",
+            Self::Superseded => "superseded",
+            Self::NotSaved => "not_saved",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Counts events of one outcome.
+pub fn events(outcome: EventOutcome, count: usize) {
+    counter!(EVENTS, "outcome" => outcome.label()).increment(count as u64);
+}
+
+/// Counts something unreadable.
+pub fn unreadable(kind: Unreadable) {
+    counter!(UNREADABLE, "kind" => kind.label()).increment(1);
+}
+
+/// Counts a model that was asked for.
+pub fn model_read(source: ModelRead) {
+    counter!(MODEL_READS, "source" => source.label()).increment(1);
+}
+
+/// Counts a model that was built.
+pub fn model_build(outcome: ModelBuild) {
+    counter!(MODEL_BUILDS, "outcome" => outcome.label()).increment(1);
+}
+
+/// Notes whether a dependency answers.
+pub fn dependency_up(dependency: &'static str, up: bool) {
+    gauge!(DEPENDENCY_UP, "dependency" => dependency).set(f64::from(u8::from(up)));
+}
+
+/// Notes how long an operation of a store took, and of which type its error
+/// was, if it failed.
+pub fn store_operation(
+    system: &'static str,
+    operation: &'static str,
+    error_type: Option<&'static str>,
+    took: Duration,
+) {
+    histogram!(
+        STORE_DURATION,
+        "db_system_name" => system,
+        "db_operation_name" => operation,
+        "error_type" => error_type.unwrap_or_default(),
+    )
+    .record(took.as_secs_f64());
+}
+
+/// Where durations of the calls of one method with one code are noted, in
+/// seconds.
+pub fn rpc_duration(method: &str, code: &'static str) -> Histogram {
+    histogram!(
+        RPC_DURATION,
+        "rpc_system_name" => "grpc",
+        "rpc_method" => method.to_owned(),
+        "rpc_response_status_code" => code,
+    )
+}
+
+/// Tells the recorder what the metrics mean, and begins the counters at 0, so
+/// that their first increase is one.
+pub(crate) fn describe() {
+    describe_histogram!(RPC_DURATION, Unit::Seconds, "Calls by method and code");
+    describe_histogram!(
+        STORE_DURATION,
+        Unit::Seconds,
+        "Operations of stores, by type of error"
+    );
+    describe_counter!(EVENTS, "Events that came in, by outcome");
+    describe_counter!(
+        UNREADABLE,
+        "Stored events and models that could not be read"
+    );
+    describe_counter!(
+        MODEL_READS,
+        "Models that were asked for, by where they came from"
+    );
+    describe_counter!(
+        MODEL_BUILDS,
+        "Models that were built, by what became of them"
+    );
+    describe_gauge!(DEPENDENCY_UP, "1 if a dependency answers, otherwise 0");
+    describe_gauge!(BUILD_INFO, "1, labelled with the running version");
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for outcome in EventOutcome::ALL {
+        events(outcome, 0);
+    }
+    for kind in Unreadable::ALL {
+        counter!(UNREADABLE, "kind" => kind.label()).increment(0);
+    }
+    for source in ModelRead::ALL {
+        counter!(MODEL_READS, "source" => source.label()).increment(0);
+    }
+    for outcome in ModelBuild::ALL {
+        counter!(MODEL_BUILDS, "outcome" => outcome.label()).increment(0);
+    }
+}

@@ -1,0 +1,346 @@
+//! What must hold when much happens at once to one user in a real Redis, and
+//! when clocks are wrong.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use recsys::{
+    adapters::{
+        redis::{RedisEventBuffer, RedisPool, RedisSettings},
+        system::SystemClock,
+    },
+    domain::{
+        event::{EventLog, StoredEvent},
+        ids::UserId,
+        ranking_config::RankingConfig,
+        signals,
+    },
+    grpc::ServerSettings,
+    ports::{Clock, EventBuffer},
+    proto::{self, IngestOutcome, SignalsSource},
+};
+
+use crate::support::{
+    DAY, MemoryWorld, TestClock, WINDOW,
+    items::half_circle,
+    redis::{engine, instance, own_prefix, ports, shared},
+    server::{NOW, TestServer, liked, named},
+};
+
+fn id(user: &str) -> UserId {
+    UserId::parse(user).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_clients_on_one_user_through_two_instances_agree() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let instances = [
+        instance(&redis.pool(), &prefix).await,
+        instance(&redis.pool(), &prefix).await,
+    ];
+    let mut writers = Vec::new();
+    for writer in 0..8 {
+        let mut client = instances[writer % 2].recommender();
+        let mut reader = instances[(writer + 1) % 2].recommender();
+        writers.push(tokio::spawn(async move {
+            for number in 0..40 {
+                let event = Some(named(
+                    &format!("{writer}-{number}"),
+                    liked("u", &format!("i{:03}", number % 20)),
+                ));
+                let reply = client
+                    .ingest_event(proto::IngestEventRequest { event })
+                    .await
+                    .unwrap()
+                    .into_inner();
+                assert_eq!(reply.outcome(), IngestOutcome::Accepted);
+                let request = proto::GetUserSignalsRequest {
+                    user_id: "u".into(),
+                    include_vectors: false,
+                };
+                let model = reader
+                    .get_user_signals(request)
+                    .await
+                    .unwrap()
+                    .into_inner()
+                    .signals
+                    .unwrap();
+                assert!(
+                    model.event_count >= reply.buffered_events,
+                    "an acknowledged event is in the next model"
+                );
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(redis.cli(&["ZCARD", &format!("{prefix}evt:u")]), "320");
+
+    let world = &instances[0].world;
+    let ports = ports(&redis.pool(), &prefix, world);
+    let stored = engine(ports.clone()).signals(&id("u")).await.unwrap().0;
+    let snapshot = ports.events.read(&id("u")).await.unwrap();
+    let log = EventLog::new(snapshot.events);
+    let items = ports
+        .items
+        .get(&signals::items_needed(&log))
+        .await
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .map(|item| (item.id().clone(), item))
+        .collect();
+    let rebuilt = signals::build(
+        &id("u"),
+        &log,
+        &items,
+        stored.built_at.unwrap(),
+        &RankingConfig::default(),
+    );
+    assert_eq!(
+        *stored, rebuilt,
+        "the stored model is its rebuild as of built_at"
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    // The append of another instance, which then dies before its refresh.
+    let buffer = RedisEventBuffer::new(redis.pool(), &prefix, WINDOW, 5_000);
+    let mut event = recsys::domain::event::InteractionEvent::new(id("u"), "T", SystemClock.now());
+    event.content_id = Some("i002".into());
+    let event: StoredEvent = recsys::domain::member::encode(event).unwrap();
+    buffer.append(&id("u"), &[event]).await.unwrap();
+    let (model, source) = server.signals("u").await;
+    assert_eq!((model.viewed.len(), source), (2, SignalsSource::Rebuilt));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn erasing_with_refreshes_under_way_brings_nobody_back() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let instances = [
+        instance(&redis.pool(), &prefix).await,
+        instance(&redis.pool(), &prefix).await,
+    ];
+    for round in 0..20 {
+        let user = format!("u{round}");
+        let mut writers = Vec::new();
+        for writer in 0..6 {
+            let mut client = instances[writer % 2].recommender();
+            let event = Some(named(&writer.to_string(), liked(&user, "i001")));
+            writers.push(tokio::spawn(async move {
+                client
+                    .ingest_event(proto::IngestEventRequest { event })
+                    .await
+                    .unwrap();
+            }));
+        }
+        instances[0].delete(&user).await;
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        instances[1].delete(&user).await;
+        for instance in &instances {
+            assert_eq!(instance.signals(&user).await.1, SignalsSource::Empty);
+        }
+        assert_eq!(redis.cli(&["EXISTS", &format!("{prefix}evt:{user}")]), "0");
+        let left = redis.cli(&["GET", &format!("{prefix}umodel:{user}")]);
+        assert!(
+            left.is_empty() || left.contains("\"erased\":true"),
+            "{left}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn deleting_all_models_under_load_fails_no_call() {
+    const USERS: usize = 20;
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let models: Vec<String> = (0..USERS)
+        .map(|user| format!("{prefix}umodel:u{user}"))
+        .collect();
+    let delete_all = || {
+        let keys = models.iter().map(String::as_str);
+        redis.cli(&std::iter::once("DEL").chain(keys).collect::<Vec<_>>())
+    };
+    let under_load = Arc::new(AtomicBool::new(true));
+    let load: Vec<_> = (0..8)
+        .map(|writer| {
+            let mut client = server.recommender();
+            let under_load = under_load.clone();
+            tokio::spawn(async move {
+                let mut sent = 0;
+                while under_load.load(Ordering::Relaxed) || sent < 50 {
+                    let user = format!("u{}", (writer + sent) % USERS);
+                    let event = named(&format!("{writer}-{sent}"), liked(&user, "i001"));
+                    let request = proto::IngestEventRequest { event: Some(event) };
+                    let taken = client.ingest_event(request).await.unwrap().into_inner();
+                    assert_eq!(taken.outcome(), IngestOutcome::Accepted);
+                    let request = proto::GetUserSignalsRequest {
+                        user_id: user,
+                        include_vectors: false,
+                    };
+                    let read = client.get_user_signals(request).await.unwrap().into_inner();
+                    let known = read.signals.unwrap().event_count;
+                    assert!(known >= taken.buffered_events, "the event is in the model");
+                    sent += 1;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..50 {
+        delete_all();
+    }
+    under_load.store(false, Ordering::Relaxed);
+    for writer in load {
+        writer.await.unwrap();
+    }
+    assert_eq!(delete_all(), USERS.to_string(), "every user has a model");
+    for user in 0..USERS {
+        let source = server.signals(&format!("u{user}")).await.1;
+        assert_eq!(source, SignalsSource::Rebuilt, "u{user}");
+    }
+}
+
+#[tokio::test]
+async fn processes_with_wrong_clocks_agree_with_redis() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let real = SystemClock.now();
+    let clocks = [real.plus(40 * DAY), real.minus(Duration::from_secs(7_200))];
+    let mut instances = vec![instance(&redis.pool(), &prefix).await];
+    for clock in clocks {
+        let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
+        let wrong = TestClock::real();
+        wrong.set(clock);
+        let pool = RedisPool::new(&redis.url(), &RedisSettings::default(), wrong).unwrap();
+        let engine = engine(ports(&pool, &prefix, &world));
+        instances.push(TestServer::serving(world, engine, ServerSettings::default()).await);
+    }
+    let at = |ago: Duration| Some((SystemTime::now() - ago).into());
+    let mut sent = 0;
+    for round in 0..6 {
+        for (number, server) in instances.iter().enumerate() {
+            for (ago, expected) in [
+                (Some(Duration::ZERO), IngestOutcome::Accepted),
+                (Some(29 * DAY), IngestOutcome::Accepted),
+                (Some(31 * DAY), IngestOutcome::OutsideWindow),
+                (None, IngestOutcome::Accepted),
+            ] {
+                let event = proto::InteractionEvent {
+                    event_time: ago.and_then(at),
+                    ..named(&format!("{round}-{number}-{ago:?}"), liked("u", "i001"))
+                };
+                let reply = server.ingest(event).await.unwrap();
+                assert_eq!(reply.outcome(), expected, "instance {number}, {ago:?} ago");
+                sent += u32::from(expected == IngestOutcome::Accepted);
+                assert_eq!(reply.buffered_events, sent, "nothing is pruned");
+            }
+            for reader in &instances {
+                let (model, source) = reader.signals("u").await;
+                assert_eq!(
+                    (model.event_count, source),
+                    (sent, SignalsSource::Materialized),
+                    "every save takes"
+                );
+                let built_at = model.built_at.unwrap().seconds;
+                let now = SystemClock.now().as_millis() / 1_000;
+                assert!((now - built_at).abs() < 600, "{built_at} is not {now}");
+            }
+        }
+    }
+    let newest = redis.cli(&[
+        "ZRANGE",
+        &format!("{prefix}evt:u"),
+        "-1",
+        "-1",
+        "WITHSCORES",
+    ]);
+    let newest: f64 = newest.lines().last().unwrap().parse().unwrap();
+    let now = SystemClock.now().as_millis() as f64 / 1e3;
+    assert!((now - newest).abs() < 600.0, "stamped by Redis's clock");
+}
+
+#[tokio::test]
+async fn a_clock_of_redis_that_ran_back_loses_nothing() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let evt = format!("{prefix}evt:u");
+    server.ingest(liked("u", "i001")).await.unwrap();
+    // As if the last append had been made 40 days from now.
+    let expiry: u64 = redis.cli(&["PEXPIRETIME", &evt]).parse().unwrap();
+    let ahead = expiry + 40 * 86_400_000;
+    redis.cli(&["PEXPIREAT", &evt, &ahead.to_string()]);
+    server.ingest(liked("u", "i002")).await.unwrap();
+    assert_eq!(
+        redis.cli(&["PEXPIRETIME", &evt]),
+        (ahead + 1).to_string(),
+        "the version rises all the same"
+    );
+    assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
+
+    // As if a failover had lost that append, and the new master's clock were
+    // behind: the model has a higher version than the buffer will have.
+    redis.cli(&["PEXPIREAT", &evt, &expiry.to_string()]);
+    for item in ["i003", "i004"] {
+        server.ingest(liked("u", item)).await.unwrap();
+        let (model, source) = server.signals("u").await;
+        assert!(model.viewed.contains(&item.to_owned()), "{item} is lost");
+        assert_eq!(
+            source,
+            SignalsSource::Rebuilt,
+            "rebuilt until it catches up"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_event_too_old_to_be_taken_does_not_make_a_buffer_forget_its_version() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let evt = format!("{prefix}evt:u");
+    server.ingest(liked("u", "i001")).await.unwrap();
+    let version = redis.cli(&["PEXPIRETIME", &evt]);
+    // As if a window had passed since that event.
+    let member = redis.cli(&["ZRANGE", &evt, "0", "0"]);
+    redis.cli(&["ZADD", &evt, "1000000000", &member]);
+    let old = proto::InteractionEvent {
+        event_time: Some((SystemTime::now() - 31 * DAY).into()),
+        ..liked("u", "i002")
+    };
+    let reply = server.ingest(old).await.unwrap();
+    assert_eq!(
+        (reply.outcome(), reply.buffered_events),
+        (IngestOutcome::OutsideWindow, 0)
+    );
+    assert_eq!(redis.cli(&["PEXPIRETIME", &evt]), version);
+    server.ingest(liked("u", "i003")).await.unwrap();
+    assert_eq!(redis.cli(&["ZCARD", &evt]), "1", "pruned by what is taken");
+}
+#[tokio::test]
+async fn what_others_write_without_a_word_is_seen_by_the_next_ingest() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    let member = r#"{"event":"T","content_id":"i007"}"#;
+    let score = (SystemClock.now().as_millis() / 1_000).to_string();
+    redis.cli(&["ZADD", &format!("{prefix}evt:u"), &score, member]);
+    server.ingest(liked("u", "i002")).await.unwrap();
+    let (model, source) = server.signals("u").await;
+    assert_eq!(
+        (model.viewed, source),
+        (
+            vec!["i001".into(), "i002".into(), "i007".into()],
+            SignalsSource::Materialized
+        )
+    );
+}
