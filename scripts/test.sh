@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests. Needs a Rust toolchain, a C compiler, and redis-server 7, which
-# it installs with the system's package manager if it can.
+# it installs with the system's package manager if it can. REDIS_SERVER names
+# another server to test with, such as valkey-server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,12 +35,13 @@ install_redis() {
     return 1
   fi
 }
-command -v redis-server >/dev/null 2>&1 || install_redis || true
-need redis-server "Install Redis 7.0 or newer: 'apt-get install redis-server', 'dnf install redis' or 'brew install redis'."
+export REDIS_SERVER="${REDIS_SERVER:-redis-server}"
+command -v "$REDIS_SERVER" >/dev/null 2>&1 || install_redis || true
+need "$REDIS_SERVER" "Install Redis 7.0 or newer: 'apt-get install redis-server', 'dnf install redis' or 'brew install redis'."
 need redis-cli "It comes with Redis: 'apt-get install redis-tools'."
-version=$(redis-server --version | sed -n 's/.*v=\([0-9]*\).*/\1/p')
+version=$("$REDIS_SERVER" --version | sed -n 's/.*v=\([0-9]*\).*/\1/p')
 if [ "${version:-0}" -lt 7 ]; then
-  echo "scripts/test.sh: redis-server is version ${version:-unknown}, the tests need 7.0 or newer" >&2
+  echo "scripts/test.sh: $REDIS_SERVER is version ${version:-unknown}, the tests need 7.0 or newer" >&2
   exit 1
 fi
 

@@ -1,9 +1,12 @@
 //! Users' state in a real Redis: what is stored and read, and what it costs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use recsys::{
-    adapters::{redis::RedisEventBuffer, system::SystemClock},
+    adapters::{
+        redis::{RedisEventBuffer, RedisSettings},
+        system::SystemClock,
+    },
     domain::ranking_config::RankingConfig,
     engine::Ports,
     grpc::ServerSettings,
@@ -15,7 +18,7 @@ use serde_json::Value;
 use crate::support::{
     DAY, MemoryWorld,
     items::item,
-    redis::{RedisServer, engine, instance, own_prefix, ports, shared},
+    redis::{RedisServer, engine, instance, own_prefix, pool, ports, shared},
     server::{NOW, TestServer, liked, named},
 };
 
@@ -224,6 +227,31 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
             (14, SignalsSource::Materialized)
         );
     }
+}
+
+#[tokio::test]
+async fn a_connection_is_given_up_when_it_is_too_old() {
+    let redis = RedisServer::start();
+    let settings = RedisSettings {
+        redis_max_connection_age: Duration::from_millis(1),
+        ..RedisSettings::default()
+    };
+    let server = instance(&pool(&redis.url(), settings), "").await;
+    let connections = || {
+        let stats = redis.cli(&["INFO", "stats"]);
+        let total = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("total_connections_received:"));
+        total.unwrap().parse::<usize>().unwrap()
+    };
+    let before = connections();
+    for _ in 0..5 {
+        server.signals("u").await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // One more is that of the question.
+    let made = connections() - before;
+    assert!(made > 5, "{made} connections were made");
 }
 
 /// `cargo test --test it memory_of_a_user -- --nocapture` prints the figures.

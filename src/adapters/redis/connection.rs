@@ -283,7 +283,7 @@ impl RedisPool {
     /// [`StoreError`] if it does not.
     pub(super) async fn info(&self) -> Result<String, StoreError> {
         self.run(
-            "INFO",
+            "info",
             |mut connection| async move { connection.info().await },
         )
         .await
