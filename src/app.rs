@@ -13,6 +13,7 @@ use crate::{
             Budget, CatalogueFileError, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
             parse_catalogue, sample_catalogue,
         },
+        qdrant::{QdrantItemStore, QdrantSetupError},
         redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSetupError, advise},
         system::{SystemClock, SystemRandomness},
     },
@@ -76,12 +77,9 @@ pub enum StartError {
     /// Redis cannot be set up as configured.
     #[error(transparent)]
     Redis(#[from] RedisSetupError),
-    /// A store is asked for that this version cannot use.
-    #[error("{setting} is set, but this version keeps items only in memory; unset it")]
-    NotSupported {
-        /// The setting.
-        setting: &'static str,
-    },
+    /// Qdrant cannot be set up as configured.
+    #[error(transparent)]
+    Qdrant(#[from] QdrantSetupError),
     /// Nothing can be measured.
     #[error("metrics cannot be set up")]
     Metrics(#[from] BuildError),
@@ -158,11 +156,7 @@ pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
         }
     };
     let items: Arc<dyn ItemStore> = match &settings.qdrant_api_url {
-        Some(_) => {
-            return Err(StartError::NotSupported {
-                setting: "QDRANT_API_URL",
-            });
-        }
+        Some(url) => Arc::new(qdrant_catalogue(url, settings, &config)?),
         None => Arc::new(memory_catalogue(settings, &config)?),
     };
     let ports = Ports {
@@ -253,6 +247,30 @@ fn memory_state(settings: &Settings, clock: Arc<SystemClock>) -> UserState {
     );
     let models = MemoryModelStore::new(clock, settings.model_ttl, budget);
     (Arc::new(events), Arc::new(models))
+}
+
+fn qdrant_catalogue(
+    url: &Secret,
+    settings: &Settings,
+    config: &RankingConfig,
+) -> Result<QdrantItemStore, StartError> {
+    let canonical = config.canonicalizer();
+    Ok(QdrantItemStore::new(
+        url.expose(),
+        &settings.qdrant,
+        canonical,
+    )?)
+}
+
+/// The catalogue in Qdrant, if the settings name one.
+///
+/// # Errors
+/// [`StartError`] if a file is refused or Qdrant cannot be used.
+pub fn qdrant_items(settings: &Settings) -> Result<Option<QdrantItemStore>, StartError> {
+    let config = ranking(settings)?;
+    let url = settings.qdrant_api_url.as_ref();
+    url.map(|url| qdrant_catalogue(url, settings, &config))
+        .transpose()
 }
 
 fn memory_catalogue(

@@ -9,7 +9,7 @@ use clap::{
 };
 
 use crate::{
-    adapters::redis::RedisSettings,
+    adapters::{qdrant::QdrantSettings, redis::RedisSettings},
     grpc::{ServerSettings, limits::Limits},
     parsers::{Secret, at_least_one, parse_address, parse_days, parse_duration},
 };
@@ -39,6 +39,12 @@ pub enum Command {
         #[arg(long)]
         exit: bool,
     },
+    /// Keep the catalogue in Qdrant
+    Catalog {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: CatalogCommand,
+    },
     /// Ask a running server for its health; exit code 0 if it is SERVING
     Healthcheck {
         /// Health name: readiness, liveness, or a service's full name
@@ -47,6 +53,21 @@ pub enum Command {
         /// Longest to wait for the answer
         #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s")]
         timeout: Duration,
+    },
+}
+
+/// What to do with the catalogue.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Write the items of a file (JSON Lines, one item a line) into Qdrant: makes
+    /// the collection and its indexes if need be; items that are there already
+    /// are not written again. Exit code 3 if lines were refused
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Only check it
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -111,7 +132,7 @@ pub struct Settings {
           default_value_t = 512 << 20, help_heading = "User state")]
     pub embedded_state_max_bytes: usize,
 
-    /// Qdrant for the items: not in this version yet; unset = in memory
+    /// Qdrant for the items, such as http://host:6333; unset = in memory
     #[arg(
         long,
         global = true,
@@ -146,6 +167,9 @@ pub struct Settings {
           default_value_t = 1 << 30, help_heading = "Catalogue")]
     pub embedded_catalog_max_bytes: usize,
 
+    /// How to talk to Qdrant.
+    #[command(flatten)]
+    pub qdrant: QdrantSettings,
     /// How to talk to Redis.
     #[command(flatten)]
     pub redis: RedisSettings,
@@ -163,7 +187,9 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         let default = match self.command {
             // The tour says itself what the log would.
-            Some(Command::Quickstart { .. } | Command::Healthcheck { .. }) => "error",
+            Some(
+                Command::Quickstart { .. } | Command::Healthcheck { .. } | Command::Catalog { .. },
+            ) => "error",
             Some(Command::Serve) | None => "info",
         };
         self.settings.log.as_deref().unwrap_or(default)
@@ -195,6 +221,7 @@ impl Cli {
         for secret in [
             &mut settings.redis_url,
             &mut settings.qdrant_api_url,
+            &mut settings.qdrant.qdrant_api_key,
             &mut redis.redis_sentinel_password,
         ] {
             secret.take_if(|secret| secret.expose().is_empty());
@@ -202,6 +229,7 @@ impl Cli {
         for path in [
             &mut settings.ranking_path,
             &mut settings.catalog_path,
+            &mut settings.qdrant.qdrant_tls_ca_file,
             &mut redis.redis_tls_ca_file,
             &mut redis.redis_tls_cert_file,
             &mut redis.redis_tls_key_file,
@@ -225,7 +253,7 @@ pub fn is_empty_variable(name: &str) -> bool {
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::{Cli, Command, Limits, RedisSettings, ServerSettings};
+    use super::{Cli, Command, Limits, QdrantSettings, RedisSettings, ServerSettings};
 
     fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
         let arguments = ["recsys"].iter().chain(arguments).map(Into::into);
@@ -268,6 +296,10 @@ mod tests {
             (
                 format!("{:?}", settings.redis),
                 format!("{:?}", RedisSettings::default()),
+            ),
+            (
+                format!("{:?}", settings.qdrant),
+                format!("{:?}", QdrantSettings::default()),
             ),
         ];
         for (read, default) in pairs {

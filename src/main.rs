@@ -1,11 +1,11 @@
 //! The `recsys` program: parse the settings, start, run, exit.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use recsys::{
     app,
-    cli::{healthcheck, quickstart},
-    config::{self, Cli, Command},
+    cli::{catalog, healthcheck, quickstart},
+    config::{self, CatalogCommand, Cli, Command},
     telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +14,8 @@ use tracing::{error, info};
 
 /// Bad settings or files: mend them before trying again.
 const BAD_INPUT: u8 = 2;
+/// Done, but for lines of a file that were refused.
+const LINES_REFUSED: u8 = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -29,6 +31,9 @@ async fn main() -> ExitCode {
     match cli.command.clone().unwrap_or(Command::Serve) {
         Command::Serve => serve(&cli).await,
         Command::Quickstart { exit } => tour(&cli, exit).await,
+        Command::Catalog {
+            command: CatalogCommand::Import { file, dry_run },
+        } => import(&cli, &file, dry_run).await,
         Command::Healthcheck { service, timeout } => {
             match healthcheck::run(cli.settings.listen_addr, service, timeout).await {
                 Ok(()) => {
@@ -76,6 +81,35 @@ async fn tour(cli: &Cli, exit: bool) -> ExitCode {
             anstream::eprintln!("recsys: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn import(cli: &Cli, file: &Path, dry_run: bool) -> ExitCode {
+    let imported = match catalog::import(&cli.settings, file, dry_run).await {
+        Ok(imported) => imported,
+        Err(error) => {
+            anstream::eprintln!("recsys: {error}");
+            return ExitCode::from(if error.is_bad_input() { BAD_INPUT } else { 1 });
+        }
+    };
+    if dry_run {
+        anstream::println!(
+            "{} items would be imported, {} lines refused; nothing was written",
+            imported.good,
+            imported.refused
+        );
+    } else {
+        anstream::println!(
+            "{} items written, {} unchanged, {} lines refused",
+            imported.written,
+            imported.unchanged,
+            imported.refused
+        );
+    }
+    if imported.refused > 0 {
+        ExitCode::from(LINES_REFUSED)
+    } else {
+        ExitCode::SUCCESS
     }
 }
 

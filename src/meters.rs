@@ -24,19 +24,22 @@ pub const UNREADABLE: &str = "recsys_unreadable_total";
 pub const MODEL_READS: &str = "recsys_model_reads_total";
 /// Models that were built, by what became of them.
 pub const MODEL_BUILDS: &str = "recsys_model_builds_total";
+/// Items that were looked up, by whether this process had them.
+pub const ITEM_CACHE: &str = "recsys_item_cache_total";
 /// Whether a dependency answers.
 pub const DEPENDENCY_UP: &str = "recsys_dependency_up";
 /// The running version.
 pub const BUILD_INFO: &str = "recsys_build_info";
 
 /// All names.
-pub const ALL: [&str; 8] = [
+pub const ALL: [&str; 9] = [
     RPC_DURATION,
     STORE_DURATION,
     EVENTS,
     UNREADABLE,
     MODEL_READS,
     MODEL_BUILDS,
+    ITEM_CACHE,
     DEPENDENCY_UP,
     BUILD_INFO,
 ];
@@ -170,6 +173,12 @@ pub fn model_build(outcome: ModelBuild) {
     counter!(MODEL_BUILDS, "outcome" => outcome.label()).increment(1);
 }
 
+/// Counts items that were looked up.
+pub fn item_cache(hits: usize, misses: usize) {
+    counter!(ITEM_CACHE, "outcome" => "hit").increment(hits as u64);
+    counter!(ITEM_CACHE, "outcome" => "miss").increment(misses as u64);
+}
+
 /// Notes whether a dependency answers.
 pub fn dependency_up(dependency: &'static str, up: bool) {
     gauge!(DEPENDENCY_UP, "dependency" => dependency).set(f64::from(u8::from(up)));
@@ -225,6 +234,11 @@ pub(crate) fn describe() {
         MODEL_BUILDS,
         "Models that were built, by what became of them"
     );
+    describe_counter!(
+        ITEM_CACHE,
+        "Items of Qdrant that were looked up, by hit or miss"
+    );
+    item_cache(0, 0);
     describe_gauge!(DEPENDENCY_UP, "1 if a dependency answers, otherwise 0");
     describe_gauge!(BUILD_INFO, "1, labelled with the running version");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

@@ -27,6 +27,9 @@ pub enum StoreErrorKind {
     Full,
     /// It holds something that it should not, or answered nonsense.
     Corrupt,
+    /// It is not set up as it must be: the error's text says what to mend, and
+    /// may be told to clients.
+    Unprepared,
 }
 
 impl StoreErrorKind {
@@ -37,6 +40,7 @@ impl StoreErrorKind {
             Self::Unavailable => "unavailable",
             Self::Full => "full",
             Self::Corrupt => "corrupt",
+            Self::Unprepared => "unprepared",
         }
     }
 }
@@ -266,11 +270,14 @@ pub enum SearchOrder {
     /// By distance from a point to the item's nearest place. Items without a
     /// place are left out.
     ClosestTo(GeoPoint),
-    /// A uniform random sample. The same seed on the same items gives the same
-    /// sample in the same order.
+    /// A uniform random sample.
     Sample {
         /// Chooses the sample.
         seed: u64,
+        /// Whether the same seed on the same items must give the same sample
+        /// in the same order. Otherwise any sample will do, which some stores
+        /// draw more cheaply.
+        pinned: bool,
     },
 }
 
@@ -296,6 +303,9 @@ pub enum Found {
     Items(Vec<Arc<CatalogueItem>>),
     /// The store lacks the index that this search needs.
     NoIndex,
+    /// The store does not answer; these are what this process still has of it,
+    /// in the search's order.
+    Remembered(Vec<Arc<CatalogueItem>>),
 }
 
 /// Why an item was not stored.

@@ -2,8 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::event::StoredEvent;
+use crate::domain::{event::StoredEvent, item::Item};
 
+/// What an item takes besides its texts, tags and vector.
+const ITEM_OVERHEAD_BYTES: usize = 600;
+/// What a tag takes besides its texts, which are held three times.
+const TAG_OVERHEAD_BYTES: usize = 200;
 /// What an event takes besides its texts.
 const EVENT_OVERHEAD_BYTES: usize = 400;
 /// What a text in a map or list takes besides its bytes.
@@ -53,4 +57,27 @@ pub(super) fn event_bytes(stored: &StoredEvent) -> usize {
             .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len())
             .sum::<usize>()
         + json_bytes(&event.survey_answers)
+}
+
+/// What an item takes, prepared for matching.
+pub(super) fn item_bytes(item: &Item) -> usize {
+    let texts = [
+        item.id.as_str(),
+        &item.content_type,
+        &item.title,
+        &item.text,
+        &item.image_url,
+        &item.public_url,
+    ];
+    let tags = item
+        .tags
+        .iter()
+        .map(|tag| TAG_OVERHEAD_BYTES + 3 * (tag.facet.len() + tag.label.len()));
+    ITEM_OVERHEAD_BYTES
+        + texts.iter().map(|text| text.len()).sum::<usize>()
+        + tags.sum::<usize>()
+        + item.vector.as_ref().map_or(0, |vector| 4 * vector.size())
+        + size_of_val(&*item.years)
+        + size_of_val(&*item.locations)
+        + json_bytes(&item.attributes)
 }

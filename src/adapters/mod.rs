@@ -1,6 +1,8 @@
 //! Implementations of the ports. They never import the engine or gRPC.
 
+mod exact_search;
 mod footprint;
 pub mod memory;
+pub mod qdrant;
 pub mod redis;
 pub mod system;

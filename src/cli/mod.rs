@@ -1,4 +1,5 @@
 //! The commands besides `serve`.
 
+pub mod catalog;
 pub mod healthcheck;
 pub mod quickstart;

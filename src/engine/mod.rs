@@ -116,6 +116,9 @@ fn tell(dependency: Dependency, source: &StoreError) {
         StoreErrorKind::Unavailable | StoreErrorKind::Full => {
             warn!(?dependency, error = cause, "store failed");
         }
+        StoreErrorKind::Unprepared => {
+            error!(?dependency, error = cause, "store is not set up");
+        }
         StoreErrorKind::Corrupt => error!(?dependency, error = cause, "store is corrupt"),
     }
 }

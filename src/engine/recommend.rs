@@ -22,6 +22,7 @@ use crate::{
             profile::{Profile, strongest_positives},
         },
         restriction::Restriction,
+        signals::Items,
         user_signals::UserSignals,
     },
     ports::{Found, Search, SearchOrder},
@@ -130,10 +131,15 @@ impl Engine {
         );
         let liked = strongest_positives(&signals);
         let liked_ids: Vec<ContentId> = liked.iter().map(|(id, _)| (*id).clone()).collect();
-        let (pool, liked_items) = tokio::try_join!(
+        let (pool, liked_items) = tokio::join!(
             self.candidates(request, &signals, &profile, &draws, slot.is_ok()),
             self.items(&liked_ids),
-        )?;
+        );
+        let pool = pool?;
+        let liked_items = liked_items.unwrap_or_else(|_| {
+            degraded.push("liked_items".to_owned());
+            Items::new()
+        });
         profile.set_liked(&liked, &liked_items);
 
         let explorer = slot.map(|slot| Explorer {
@@ -224,7 +230,10 @@ impl Engine {
     async fn why_empty(&self, restriction: &Restriction) -> Result<EmptyReason, EngineError> {
         let (open, nothing) = (Restriction::default(), HashSet::new());
         let probe = |restriction| Search {
-            order: SearchOrder::Sample { seed: 0 },
+            order: SearchOrder::Sample {
+                seed: 0,
+                pinned: false,
+            },
             restriction,
             exclude: &nothing,
             offset: 0,
@@ -237,8 +246,10 @@ impl Engine {
             .search(&[probe(restriction), probe(&open)])
             .await
             .map_err(EngineError::catalogue)?;
-        let any =
-            |found: Option<&Found>| matches!(found, Some(Found::Items(items)) if !items.is_empty());
+        let any = |found: Option<&Found>| match found {
+            Some(Found::Items(items) | Found::Remembered(items)) => !items.is_empty(),
+            Some(Found::NoIndex) | None => false,
+        };
         Ok(if any(found.first()) {
             EmptyReason::AllSeenOrExcluded
         } else if any(found.get(1)) {

@@ -174,6 +174,9 @@ impl From<EngineError> for ApiError {
                 "CATALOG_FULL",
                 "the catalogue is full",
             ),
+            (StoreErrorKind::Unprepared, Dependency::UserState | Dependency::Catalogue) => {
+                Self::new(Code::FailedPrecondition, "NOT_SET_UP", source.to_string())
+            }
             (StoreErrorKind::Corrupt, Dependency::UserState | Dependency::Catalogue) => Self::bug(),
         }
     }

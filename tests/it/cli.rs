@@ -261,7 +261,7 @@ fn bad_settings_and_files_are_refused_with_the_place_of_the_mistake() {
         ("REDIS_URL", "http://:secret@h".into(), vec!["REDIS_URL"]),
         (
             "QDRANT_API_URL",
-            "http://h:6333".into(),
+            "grpc://secret@h:6334".into(),
             vec!["QDRANT_API_URL"],
         ),
     ];

@@ -40,7 +40,9 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ),
     (
         "cli",
-        &["cli", "app", "config", "grpc", "engine", "domain", "proto"],
+        &[
+            "cli", "app", "config", "grpc", "engine", "adapters", "ports", "domain", "proto",
+        ],
     ),
 ];
 

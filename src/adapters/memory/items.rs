@@ -1,32 +1,23 @@
 //! A catalogue in memory, with exact search.
 
 use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use async_trait::async_trait;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
-    adapters::footprint::json_bytes,
+    adapters::{exact_search, footprint::item_bytes},
     domain::{
-        geo::nearest_m,
         ids::ContentId,
         item::{CatalogueItem, Item},
-        ranking::scorers::overlap,
         tags::Canonicalizer,
-        vector::UnitVector,
     },
-    ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder, StoreError},
+    ports::{Found, ItemRefusal, ItemStore, Search, StoreError},
 };
 
-/// What an item takes besides its texts, tags and vector.
-const ITEM_OVERHEAD_BYTES: usize = 600;
-/// What a tag takes besides its texts, which are held three times.
-const TAG_OVERHEAD_BYTES: usize = 200;
 /// Items looked at in one call from which on it takes milliseconds.
 const LONG_SCAN: usize = 10_000;
 
@@ -141,7 +132,7 @@ impl ItemStore for MemoryItemStore {
             let catalogue = self.read();
             searches
                 .iter()
-                .map(|search| Found::Items(run(&catalogue, search)))
+                .map(|search| Found::Items(exact_search::run(catalogue.items.values(), search)))
                 .collect()
         };
         // A long scan leaves this thread's other tasks to another one.
@@ -182,101 +173,4 @@ impl ItemStore for MemoryItemStore {
         let catalogue = self.read();
         (catalogue.vectors > 0).then_some(catalogue.vector_size)
     }
-}
-
-/// A place in a search's order: smaller comes first.
-type Place<'a> = (f64, &'a Arc<CatalogueItem>);
-
-fn run(catalogue: &Catalogue, search: &Search<'_>) -> Vec<Arc<CatalogueItem>> {
-    let candidates = catalogue
-        .items
-        .values()
-        .filter(|item| !search.exclude.contains(item.id()) && search.restriction.admits(item));
-    let cosine = |item: &CatalogueItem, to: &UnitVector| item.vector()?.cosine(to);
-
-    let places: Vec<Place<'_>> = match &search.order {
-        SearchOrder::NearestTo(vector) => placed(candidates, |item| Some(-cosine(item, vector)?)),
-        SearchOrder::FarthestFrom(vector) => placed(candidates, |item| cosine(item, vector)),
-        SearchOrder::TagOverlap(weights) => {
-            let weights: HashMap<_, _> =
-                weights.iter().map(|(tag, weight)| (tag, *weight)).collect();
-            placed(candidates, |item| {
-                let sum = overlap(item, |tag| weights.get(tag).copied().unwrap_or(0.0));
-                (sum > 0.0).then_some(-sum)
-            })
-        }
-        SearchOrder::ClosestTo(point) => {
-            placed(candidates, |item| nearest_m(*point, &item.item().locations))
-        }
-        SearchOrder::Sample { seed } => {
-            // Each seed shuffles the ids in its own way: the first ones of
-            // that order are a uniform sample.
-            let mut keyed: Vec<(u64, &Arc<CatalogueItem>)> = candidates
-                .map(|item| {
-                    (
-                        xxh3_64_with_seed(item.id().as_str().as_bytes(), *seed),
-                        item,
-                    )
-                })
-                .collect();
-            return page(&mut keyed, search, |a, b| {
-                a.0.cmp(&b.0).then_with(|| a.1.id().cmp(b.1.id()))
-            });
-        }
-    };
-    let mut places = places;
-    page(&mut places, search, |a, b| {
-        a.0.total_cmp(&b.0).then_with(|| a.1.id().cmp(b.1.id()))
-    })
-}
-
-fn placed<'a>(
-    candidates: impl Iterator<Item = &'a Arc<CatalogueItem>>,
-    place: impl Fn(&CatalogueItem) -> Option<f64>,
-) -> Vec<Place<'a>> {
-    candidates
-        .filter_map(|item| Some((place(item)?, item)))
-        .collect()
-}
-
-/// The asked-for page of the order, without sorting what is behind it.
-fn page<K>(
-    keyed: &mut Vec<(K, &Arc<CatalogueItem>)>,
-    search: &Search<'_>,
-    order: impl Fn(&(K, &Arc<CatalogueItem>), &(K, &Arc<CatalogueItem>)) -> Ordering,
-) -> Vec<Arc<CatalogueItem>> {
-    let end = search.offset.saturating_add(search.limit);
-    if (1..keyed.len()).contains(&end) {
-        keyed.select_nth_unstable_by(end, &order);
-        keyed.truncate(end);
-    }
-    keyed.sort_unstable_by(&order);
-    keyed
-        .iter()
-        .skip(search.offset)
-        .take(search.limit)
-        .map(|(_, item)| Arc::clone(item))
-        .collect()
-}
-
-fn item_bytes(item: &Item) -> usize {
-    let texts = [
-        item.id.as_str(),
-        &item.content_type,
-        &item.title,
-        &item.text,
-        &item.image_url,
-        &item.public_url,
-    ];
-    let tags = item
-        .tags
-        .iter()
-        .map(|tag| TAG_OVERHEAD_BYTES + 3 * (tag.facet.len() + tag.label.len()));
-    ITEM_OVERHEAD_BYTES
-        + texts.iter().map(|text| text.len()).sum::<usize>()
-        + tags.sum::<usize>()
-        + item.vector.as_ref().map_or(0, |vector| 4 * vector.size())
-        + size_of_val(&*item.years)
-        + size_of_val(&*item.locations)
-        + json_bytes(&item.attributes)
 }

@@ -24,6 +24,9 @@ const TAGS: &str = "tags";
 const DISTANCE: &str = "distance";
 const SAMPLE: &str = "sample";
 const EXPLORATION: &str = "exploration";
+/// What is degraded if the catalogue does not answer, and items are those that
+/// this process remembers.
+const CATALOGUE: &str = "catalogue";
 
 /// One source of candidates.
 struct Generator {
@@ -140,6 +143,7 @@ pub(super) fn open(
             (Wanted::Farthest, Some(taste)) => SearchOrder::FarthestFrom(taste.clone()),
             (Wanted::Farthest | Wanted::Sample, _) => SearchOrder::Sample {
                 seed: draws.exploration_seed,
+                pinned: request.seed.is_some(),
             },
         };
         Generator {
@@ -171,7 +175,7 @@ pub(super) fn restricted(
         order: SearchOrder::ClosestTo(near),
         limit,
     }));
-    generators.push(sampling(draws, limit));
+    generators.push(sampling(request, draws, limit));
     Plan {
         generators,
         explorer: None,
@@ -183,17 +187,19 @@ pub(super) fn restricted(
 pub(super) fn sample(request: &RecommendRequest, draws: &Draws, config: &RankingConfig) -> Plan {
     let limit = (2 * config.pool_per_generator).max(request.limit);
     Plan {
-        generators: vec![sampling(draws, limit)],
+        generators: vec![sampling(request, draws, limit)],
         explorer: None,
         pool_limit: limit,
     }
 }
 
-fn sampling(draws: &Draws, limit: usize) -> Generator {
+fn sampling(request: &RecommendRequest, draws: &Draws, limit: usize) -> Generator {
+    let pinned = request.seed.is_some();
     Generator {
         name: SAMPLE,
         order: SearchOrder::Sample {
             seed: draws.sample_seed,
+            pinned,
         },
         limit,
     }
@@ -229,9 +235,11 @@ impl Engine {
     ) -> Result<Pool, EngineError> {
         let generators: Vec<&Generator> =
             plan.generators.iter().chain(plan.explorer.iter()).collect();
-        let found = self.search_unseen(&generators, request, unseen).await?;
-
         let mut pool = Pool::default();
+        let (found, remembered) = self.search_unseen(&generators, request, unseen).await?;
+        if remembered {
+            pool.degraded.push(CATALOGUE.to_owned());
+        }
         for (generator, found) in generators.into_iter().zip(found) {
             let Some(items) = found else {
                 pool.degraded.push(format!("generator:{}", generator.name));
@@ -250,14 +258,14 @@ impl Engine {
     }
 
     /// Runs searches that leave out all that is seen; `None` for one that
-    /// lacks its index. A page that the afterwards excluded ones made too
+    /// lacks its index. Says, too, whether any was answered from memory. A page that the afterwards excluded ones made too
     /// short is followed by one more, long enough to make up for all of them.
     async fn search_unseen(
         &self,
         generators: &[&Generator],
         request: &RecommendRequest,
         unseen: &Unseen,
-    ) -> Result<Vec<Option<Vec<Arc<CatalogueItem>>>>, EngineError> {
+    ) -> Result<(Vec<Option<Vec<Arc<CatalogueItem>>>>, bool), EngineError> {
         let search = |generator: &Generator, offset, limit| Search {
             order: generator.order.clone(),
             restriction: &request.restriction,
@@ -279,11 +287,13 @@ impl Engine {
             .map(|generator| search(generator, 0, generator.limit))
             .collect();
         let mut short = Vec::new();
+        let mut remembered = false;
         let mut results = Vec::with_capacity(generators.len());
         for (index, found) in run(&first).await?.into_iter().enumerate() {
+            remembered |= matches!(found, Found::Remembered(_));
             results.push(match found {
                 Found::NoIndex => None,
-                Found::Items(mut items) => {
+                Found::Items(mut items) | Found::Remembered(mut items) => {
                     let full = items.len() == generators[index].limit;
                     items.retain(|item| !unseen.afterwards.contains(item.id()));
                     if full && items.len() < generators[index].limit {
@@ -294,7 +304,7 @@ impl Engine {
             });
         }
         if short.is_empty() {
-            return Ok(results);
+            return Ok((results, remembered));
         }
 
         let second: Vec<Search<'_>> = short
@@ -306,7 +316,10 @@ impl Engine {
             })
             .collect();
         for (index, found) in short.into_iter().zip(run(&second).await?) {
-            if let (Some(items), Found::Items(more)) = (&mut results[index], found) {
+            remembered |= matches!(found, Found::Remembered(_));
+            if let (Some(items), Found::Items(more) | Found::Remembered(more)) =
+                (&mut results[index], found)
+            {
                 let missing = generators[index].limit - items.len();
                 items.extend(
                     more.into_iter()
@@ -315,6 +328,6 @@ impl Engine {
                 );
             }
         }
-        Ok(results)
+        Ok((results, remembered))
     }
 }

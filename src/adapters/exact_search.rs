@@ -1,0 +1,91 @@
+//! Exact search over items in memory: what every store's answers are measured
+//! by.
+
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::{
+    domain::{
+        geo::nearest_m, ids::ContentId, item::CatalogueItem, ranking::scorers::overlap,
+        vector::UnitVector,
+    },
+    ports::{Search, SearchOrder},
+};
+
+/// A place in a search's order: smaller comes first.
+type Place<'a> = (f64, &'a Arc<CatalogueItem>);
+
+/// Looks at every item: those that the search allows, in its order, paged.
+pub(super) fn run<'a>(
+    items: impl Iterator<Item = &'a Arc<CatalogueItem>>,
+    search: &Search<'_>,
+) -> Vec<Arc<CatalogueItem>> {
+    let candidates =
+        items.filter(|item| !search.exclude.contains(item.id()) && search.restriction.admits(item));
+    let cosine = |item: &CatalogueItem, to: &UnitVector| item.vector()?.cosine(to);
+
+    let places: Vec<Place<'_>> = match &search.order {
+        SearchOrder::NearestTo(vector) => placed(candidates, |item| Some(-cosine(item, vector)?)),
+        SearchOrder::FarthestFrom(vector) => placed(candidates, |item| cosine(item, vector)),
+        SearchOrder::TagOverlap(weights) => {
+            let weights: HashMap<_, _> =
+                weights.iter().map(|(tag, weight)| (tag, *weight)).collect();
+            placed(candidates, |item| {
+                let sum = overlap(item, |tag| weights.get(tag).copied().unwrap_or(0.0));
+                (sum > 0.0).then_some(-sum)
+            })
+        }
+        SearchOrder::ClosestTo(point) => {
+            placed(candidates, |item| nearest_m(*point, &item.item().locations))
+        }
+        SearchOrder::Sample { seed, .. } => {
+            // Each seed shuffles the ids in its own way: the first ones of
+            // that order are a uniform sample.
+            let mut keyed: Vec<(u64, &Arc<CatalogueItem>)> = candidates
+                .map(|item| (sample_key(item.id(), *seed), item))
+                .collect();
+            return page(&mut keyed, search, |a, b| {
+                a.0.cmp(&b.0).then_with(|| a.1.id().cmp(b.1.id()))
+            });
+        }
+    };
+    let mut places = places;
+    page(&mut places, search, |a, b| {
+        a.0.total_cmp(&b.0).then_with(|| a.1.id().cmp(b.1.id()))
+    })
+}
+
+fn placed<'a>(
+    candidates: impl Iterator<Item = &'a Arc<CatalogueItem>>,
+    place: impl Fn(&CatalogueItem) -> Option<f64>,
+) -> Vec<Place<'a>> {
+    candidates
+        .filter_map(|item| Some((place(item)?, item)))
+        .collect()
+}
+
+/// The asked-for page of the order, without sorting what is behind it.
+fn page<K>(
+    keyed: &mut Vec<(K, &Arc<CatalogueItem>)>,
+    search: &Search<'_>,
+    order: impl Fn(&(K, &Arc<CatalogueItem>), &(K, &Arc<CatalogueItem>)) -> Ordering,
+) -> Vec<Arc<CatalogueItem>> {
+    let end = search.offset.saturating_add(search.limit);
+    if (1..keyed.len()).contains(&end) {
+        keyed.select_nth_unstable_by(end, &order);
+        keyed.truncate(end);
+    }
+    keyed.sort_unstable_by(&order);
+    keyed
+        .iter()
+        .skip(search.offset)
+        .take(search.limit)
+        .map(|(_, item)| Arc::clone(item))
+        .collect()
+}
+
+/// Where a seed puts an item among the others of a sample: smaller comes first.
+pub(super) fn sample_key(id: &ContentId, seed: u64) -> u64 {
+    xxh3_64_with_seed(id.as_str().as_bytes(), seed)
+}

@@ -1,0 +1,100 @@
+//! Items that this process has read lately: contents and vectors, bounded in
+//! bytes and in time. Absent items are remembered, too.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use quick_cache::{Weighter, sync::Cache};
+
+use super::ids::PointKey;
+use crate::{adapters::footprint::item_bytes, domain::item::CatalogueItem};
+
+/// What an entry takes besides its item.
+const ENTRY_BYTES: u64 = 150;
+/// What an item is expected to take, for the size of the cache's table.
+const EXPECTED_BYTES: u64 = 4 << 10;
+
+/// An item, or that there is none.
+pub(super) type Known = Option<Arc<CatalogueItem>>;
+
+#[derive(Clone)]
+struct Entry {
+    item: Known,
+    read_at: Instant,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<PointKey, Entry> for ByBytes {
+    fn weight(&self, _: &PointKey, entry: &Entry) -> u64 {
+        let item = entry
+            .item
+            .as_ref()
+            .map_or(0, |item| item_bytes(item.item()));
+        ENTRY_BYTES + item as u64
+    }
+}
+
+pub(super) struct ItemCache {
+    cache: Cache<PointKey, Entry, ByBytes>,
+    ttl: Duration,
+    /// Rises with each write of this process.
+    writes: AtomicU64,
+}
+
+impl ItemCache {
+    pub(super) fn new(max_bytes: u64, ttl: Duration) -> Self {
+        let expected = usize::try_from(max_bytes / EXPECTED_BYTES).unwrap_or(usize::MAX);
+        Self {
+            cache: Cache::with_weighter(expected.max(1), max_bytes, ByBytes),
+            ttl,
+            writes: AtomicU64::new(0),
+        }
+    }
+
+    /// To be asked before a read, and told to [`ItemCache::keep`] after it.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    /// What is known of a point; `None` if it must be read.
+    pub(super) fn get(&self, key: PointKey) -> Option<Known> {
+        let entry = self.cache.get(&key)?;
+        (entry.read_at.elapsed() < self.ttl).then_some(entry.item)
+    }
+
+    /// Keeps what was read, unless something was written meanwhile: it may be
+    /// what was there before.
+    pub(super) fn keep(&self, key: PointKey, item: Known, writes: u64) {
+        if writes != self.writes() {
+            return;
+        }
+        let entry = Entry {
+            item,
+            read_at: Instant::now(),
+        };
+        self.cache.insert(key, entry);
+    }
+
+    /// Forgets items that this process has written or deleted.
+    pub(super) fn forget(&self, keys: &[PointKey]) {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        for key in keys {
+            self.cache.remove(key);
+        }
+    }
+
+    /// All items, however old: for when there is nothing better.
+    pub(super) fn items(&self) -> Vec<Arc<CatalogueItem>> {
+        self.cache
+            .iter()
+            .filter_map(|(_, entry)| entry.item)
+            .collect()
+    }
+}

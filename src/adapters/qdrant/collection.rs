@@ -1,0 +1,102 @@
+//! What the collection is like.
+
+use std::collections::HashSet;
+
+use qdrant_client::qdrant::{
+    CollectionInfo, CreateCollection, CreateFieldIndexCollection, Distance, FieldType,
+    PayloadSchemaType, VectorParams, VectorsConfig, vectors_config,
+};
+
+use super::payload::{CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES};
+
+/// The indexes that searches need.
+const INDEXES: [(&str, FieldType); 4] = [
+    (TAG_LABELS, FieldType::Keyword),
+    (TAG_VALUES, FieldType::Keyword),
+    (CONTENT_TYPE, FieldType::Keyword),
+    (LOCATIONS, FieldType::Geo),
+];
+
+/// What searches need to know of a collection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Collection {
+    /// The name of its vectors, if they have one: the first of several.
+    pub(super) vector_name: Option<String>,
+    /// How many numbers a vector has; `None` if there are no vectors.
+    pub(super) vector_size: Option<usize>,
+    indexed: HashSet<String>,
+}
+
+impl Collection {
+    pub(super) fn read(info: CollectionInfo) -> Self {
+        let config = info
+            .config
+            .and_then(|config| config.params)
+            .and_then(|params| params.vectors_config)
+            .and_then(|vectors| vectors.config);
+        let (vector_name, params) = match config {
+            None => (None, None),
+            Some(vectors_config::Config::Params(params)) => (None, Some(params)),
+            Some(vectors_config::Config::ParamsMap(named)) => named
+                .map
+                .into_iter()
+                .min_by(|a, b| a.0.cmp(&b.0))
+                .map_or((None, None), |(name, params)| (Some(name), Some(params))),
+        };
+        let indexed = info
+            .payload_schema
+            .into_iter()
+            .filter(|(field, schema)| {
+                let wanted = match field.as_str() {
+                    LOCATIONS => PayloadSchemaType::Geo,
+                    _ => PayloadSchemaType::Keyword,
+                };
+                schema.data_type == i32::from(wanted)
+            })
+            .map(|(field, _)| field)
+            .collect();
+        Self {
+            vector_name,
+            vector_size: params.and_then(|params| usize::try_from(params.size).ok()),
+            indexed,
+        }
+    }
+
+    pub(super) fn has_index(&self, field: &str) -> bool {
+        self.indexed.contains(field)
+    }
+
+    pub(super) fn missing_indexes(&self) -> Vec<&'static str> {
+        let fields = INDEXES.iter().map(|(field, _)| *field);
+        fields.filter(|field| !self.has_index(field)).collect()
+    }
+}
+
+/// A new collection for vectors of this size; without one, for items without
+/// vectors.
+pub(super) fn creation(name: &str, vector_size: Option<usize>) -> CreateCollection {
+    let params = vector_size.map(|size| VectorParams {
+        size: size as u64,
+        distance: Distance::Cosine.into(),
+        ..VectorParams::default()
+    });
+    CreateCollection {
+        collection_name: name.to_owned(),
+        vectors_config: params.map(|params| VectorsConfig {
+            config: Some(vectors_config::Config::Params(params)),
+        }),
+        ..CreateCollection::default()
+    }
+}
+
+/// The request that makes one of the indexes.
+pub(super) fn index(collection: &str, field: &str) -> Option<CreateFieldIndexCollection> {
+    let (field, kind) = INDEXES.iter().find(|(name, _)| *name == field)?;
+    Some(CreateFieldIndexCollection {
+        collection_name: collection.to_owned(),
+        wait: Some(true),
+        field_name: (*field).to_owned(),
+        field_type: Some((*kind).into()),
+        ..CreateFieldIndexCollection::default()
+    })
+}

@@ -1,0 +1,16 @@
+//! The catalogue in Qdrant: one collection, a point an item. Spoken to through
+//! the client's generated code, on connections of our own: its wrapper retries
+//! and reconnects in ways that no deadline bounds.
+
+mod cache;
+mod channel;
+mod collection;
+mod ids;
+mod items;
+mod payload;
+mod query;
+mod settings;
+
+pub use channel::QdrantSetupError;
+pub use items::{Put, QdrantItemStore};
+pub use settings::QdrantSettings;

@@ -1,0 +1,255 @@
+//! Searches as Qdrant's queries. They ask for ids alone, a few more than
+//! wanted: what Qdrant proposes is brought into exact order here, from the
+//! items' contents.
+
+use qdrant_client::qdrant::{
+    Condition, DenseVector, Expression, Filter, Formula, GeoPoint as QdrantPoint, GeoRadius,
+    MinShould, MultExpression, PointId, PrefetchQuery, Query, QueryPoints, Sample, SumExpression,
+    VectorInput, WithPayloadSelector, WithVectorsSelector, expression, query, vector_input,
+    with_payload_selector, with_vectors_selector,
+};
+
+use super::{
+    collection::Collection,
+    ids::PointKey,
+    payload::{CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES},
+};
+use crate::{
+    domain::{geo::GeoPoint, restriction::Restriction, tags::TagKey, vector::UnitVector},
+    ports::{Search, SearchOrder},
+};
+
+/// More than wanted from a search by cosine, so that equals at the end of the
+/// page are ordered among each other.
+const MORE_BY_COSINE: usize = 8;
+/// How many times as many as wanted from a search that Qdrant orders only
+/// roughly, and how many at least.
+const TIMES_BY_FORMULA: usize = 4;
+const LEAST_BY_FORMULA: usize = 200;
+/// How many items that carry any of the tags are looked at, and how many that
+/// carry so many of them: who shares most is not lost among the many.
+const BY_SHARED_TAGS: [(u64, u64); 4] = [(1, 2_000), (2, 1_000), (3, 1_000), (5, 1_000)];
+/// Radii of the rings by which places are ordered, in metres: each so many
+/// times the one before, up to halfway round the Earth.
+const FIRST_RING_M: f64 = 100.0;
+const RING_GROWTH: f64 = 2.0;
+const LAST_RING_M: f64 = 20_100_000.0;
+/// Qdrant's Earth may be a little larger or smaller than ours: what is within
+/// is checked again here.
+const RADIUS_ALLOWANCE: f64 = 1.005;
+
+/// The payload fields that a search filters or ranks by, which need an index.
+pub(super) fn fields(search: &Search<'_>) -> Vec<&'static str> {
+    let restriction = search.restriction;
+    let tagged = !restriction.must.is_empty() || !restriction.must_not.is_empty();
+    let by_tags = matches!(search.order, SearchOrder::TagOverlap(_));
+    let by_place = matches!(search.order, SearchOrder::ClosestTo(_));
+    [
+        (tagged || by_tags, TAG_LABELS),
+        (restriction.label.is_some(), TAG_VALUES),
+        (!restriction.content_types.is_empty(), CONTENT_TYPE),
+        (restriction.within.is_some() || by_place, LOCATIONS),
+    ]
+    .into_iter()
+    .filter_map(|(needed, field)| needed.then_some(field))
+    .collect()
+}
+
+/// The query of a search; `None` if nothing can be found, as no vector of the
+/// collection has the size of the one asked for.
+pub(super) fn query(
+    collection_name: &str,
+    collection: &Collection,
+    search: &Search<'_>,
+) -> Option<QueryPoints> {
+    let wanted = search.offset.saturating_add(search.limit);
+    let filter = filter(search);
+    let by_formula = (wanted * TIMES_BY_FORMULA).max(LEAST_BY_FORMULA);
+    let base = QueryPoints {
+        collection_name: collection_name.to_owned(),
+        with_payload: Some(without_payload()),
+        with_vectors: Some(without_vectors()),
+        ..QueryPoints::default()
+    };
+    let by_vector = |values: Vec<f32>| {
+        (collection.vector_size == Some(values.len())).then(|| QueryPoints {
+            query: Some(nearest(values)),
+            using: collection.vector_name.clone(),
+            filter: Some(filter.clone()),
+            limit: Some((wanted + MORE_BY_COSINE) as u64),
+            ..base.clone()
+        })
+    };
+    match &search.order {
+        SearchOrder::NearestTo(vector) => by_vector(vector.as_slice().to_vec()),
+        SearchOrder::FarthestFrom(vector) => by_vector(opposite(vector)),
+        SearchOrder::TagOverlap(weights) => Some(QueryPoints {
+            prefetch: by_shared_tags(weights, &filter),
+            query: Some(formula(weights.iter().map(|(tag, weight)| {
+                let carries = Condition::matches(TAG_LABELS, tag.as_str().to_owned());
+                (*weight, carries)
+            }))),
+            limit: Some(by_formula as u64),
+            ..base
+        }),
+        SearchOrder::ClosestTo(point) => Some(QueryPoints {
+            prefetch: rings(*point)
+                .map(|ring| PrefetchQuery {
+                    filter: Some(and(&filter, ring)),
+                    limit: Some(by_formula as u64),
+                    ..PrefetchQuery::default()
+                })
+                .collect(),
+            query: Some(formula(rings(*point).map(|ring| (1.0, ring)))),
+            limit: Some(by_formula as u64),
+            ..base
+        }),
+        SearchOrder::Sample { .. } => Some(QueryPoints {
+            query: Some(Query {
+                variant: Some(query::Variant::Sample(Sample::Random.into())),
+            }),
+            filter: Some(filter),
+            limit: Some(wanted as u64),
+            ..base
+        }),
+    }
+}
+
+/// What may be found at all.
+pub(super) fn filter(search: &Search<'_>) -> Filter {
+    let Restriction {
+        label,
+        must,
+        must_not,
+        content_types,
+        within,
+    } = search.restriction;
+    let keys = |tags: &[TagKey]| -> Vec<String> {
+        tags.iter().map(|tag| tag.as_str().to_owned()).collect()
+    };
+    let mut wanted: Vec<Condition> = keys(must)
+        .into_iter()
+        .map(|key| Condition::matches(TAG_LABELS, key))
+        .collect();
+    wanted.extend(
+        label
+            .iter()
+            .map(|label| Condition::matches(TAG_VALUES, label.clone())),
+    );
+    if !content_types.is_empty() {
+        wanted.push(Condition::matches(CONTENT_TYPE, content_types.clone()));
+    }
+    wanted.extend(within.map(|circle| ring(circle.center, circle.radius_m * RADIUS_ALLOWANCE)));
+    let mut unwanted = Vec::new();
+    if !must_not.is_empty() {
+        unwanted.push(Condition::matches(TAG_LABELS, keys(must_not)));
+    }
+    if !search.exclude.is_empty() {
+        let ids = search
+            .exclude
+            .iter()
+            .map(|id| PointId::from(PointKey::of(id)));
+        unwanted.push(Condition::has_id(ids));
+    }
+    Filter {
+        must: wanted,
+        must_not: unwanted,
+        ..Filter::default()
+    }
+}
+
+fn by_shared_tags(weights: &[(TagKey, f64)], filter: &Filter) -> Vec<PrefetchQuery> {
+    let carried: Vec<Condition> = weights
+        .iter()
+        .map(|(tag, _)| Condition::matches(TAG_LABELS, tag.as_str().to_owned()))
+        .collect();
+    BY_SHARED_TAGS
+        .iter()
+        .filter(|(least, _)| *least <= carried.len() as u64)
+        .map(|(least, limit)| PrefetchQuery {
+            filter: Some(Filter {
+                min_should: Some(MinShould {
+                    conditions: carried.clone(),
+                    min_count: *least,
+                }),
+                ..filter.clone()
+            }),
+            limit: Some(*limit),
+            ..PrefetchQuery::default()
+        })
+        .collect()
+}
+
+/// How many of the rings a place is in tells about how close it is: unlike the
+/// distance of a formula, that holds for several places and for none.
+fn rings(around: GeoPoint) -> impl Iterator<Item = Condition> {
+    std::iter::successors(Some(FIRST_RING_M), |radius| Some(radius * RING_GROWTH))
+        .map(move |radius| (radius.min(LAST_RING_M), radius < LAST_RING_M * RING_GROWTH))
+        .take_while(|(_, more)| *more)
+        .map(move |(radius, _)| ring(around, radius))
+}
+
+fn ring(around: GeoPoint, radius_m: f64) -> Condition {
+    Condition::geo_radius(
+        LOCATIONS,
+        GeoRadius {
+            center: Some(QdrantPoint {
+                lat: around.latitude(),
+                lon: around.longitude(),
+            }),
+            radius: radius_m as f32,
+        },
+    )
+}
+
+fn and(filter: &Filter, condition: Condition) -> Filter {
+    let mut filter = filter.clone();
+    filter.must.push(condition);
+    filter
+}
+
+/// The sum of the weights of those conditions that hold.
+fn formula(terms: impl Iterator<Item = (f64, Condition)>) -> Query {
+    let term = |(weight, condition): (f64, Condition)| {
+        let weight = of(expression::Variant::Constant(weight as f32));
+        let holds = of(expression::Variant::Condition(condition));
+        of(expression::Variant::Mult(MultExpression {
+            mult: vec![weight, holds],
+        }))
+    };
+    Query {
+        variant: Some(query::Variant::Formula(Formula {
+            expression: Some(of(expression::Variant::Sum(SumExpression {
+                sum: terms.map(term).collect(),
+            }))),
+            ..Formula::default()
+        })),
+    }
+}
+
+fn of(variant: expression::Variant) -> Expression {
+    Expression {
+        variant: Some(variant),
+    }
+}
+
+fn nearest(values: Vec<f32>) -> Query {
+    let dense = vector_input::Variant::Dense(DenseVector { data: values });
+    Query {
+        variant: Some(query::Variant::Nearest(VectorInput {
+            variant: Some(dense),
+        })),
+    }
+}
+
+fn opposite(vector: &UnitVector) -> Vec<f32> {
+    vector.as_slice().iter().map(|value| -value).collect()
+}
+
+pub(super) fn without_payload() -> WithPayloadSelector {
+    with_payload_selector::SelectorOptions::Enable(false).into()
+}
+
+pub(super) fn without_vectors() -> WithVectorsSelector {
+    with_vectors_selector::SelectorOptions::Enable(false).into()
+}

@@ -1,0 +1,320 @@
+//! `recsys catalog import`: a catalogue file into Qdrant.
+//!
+//! The file is read twice, a line at a time: first every line is checked, then
+//! the good ones are written. So nothing is written of a file that cannot be
+//! what was meant, and no file is too large.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    adapters::qdrant::{Put, QdrantItemStore},
+    app::{self, StartError},
+    config::Settings,
+    domain::{catalogue_line, ids::ContentId, item::Item},
+    ports::{StoreError, StoreErrorKind},
+};
+
+/// Items that are written at once.
+const BATCH: usize = 200;
+/// How often a batch is tried while Qdrant does not answer, and the first wait
+/// in between; each is twice the one before.
+const TRIES: u32 = 6;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Refused lines that are listed.
+const MAX_LISTED: usize = 100;
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Lines that are items.
+    pub good: usize,
+    /// Items that were written.
+    pub written: usize,
+    /// Items that were there already, just so.
+    pub unchanged: usize,
+    /// Lines that were skipped.
+    pub refused: usize,
+}
+
+/// Why an import ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The settings or the ranking file are refused.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// There is nothing to import into.
+    #[error("QDRANT_API_URL is not set: there is no Qdrant to import into")]
+    NoQdrant,
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A vector is of another size than the others, or the collection's.
+    #[error(
+        "line {line}: vector has {given} numbers, {expected_by} {expected}; nothing was written"
+    )]
+    VectorSize {
+        /// The line, from 1.
+        line: usize,
+        /// Numbers in its vector.
+        given: usize,
+        /// Whose vectors it does not fit.
+        expected_by: &'static str,
+        /// Numbers in those.
+        expected: usize,
+    },
+    /// Qdrant failed.
+    #[error(
+        "{source}{} (run the same command again: what is written already is not written twice)",
+        causes(source)
+    )]
+    Store {
+        /// How.
+        source: StoreError,
+    },
+}
+
+impl ImportError {
+    /// Whether the settings or the file must be mended before a new try.
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Start(error) => error.is_bad_input(),
+            Self::NoQdrant | Self::File { .. } | Self::VectorSize { .. } => true,
+            Self::Store { .. } => false,
+        }
+    }
+}
+
+impl From<StoreError> for ImportError {
+    fn from(source: StoreError) -> Self {
+        Self::Store { source }
+    }
+}
+
+fn causes(error: &StoreError) -> String {
+    let mut causes = String::new();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        causes.push_str(": ");
+        causes.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    causes
+}
+
+/// Imports a file, or only checks it.
+///
+/// # Errors
+/// [`ImportError`].
+pub async fn import(
+    settings: &Settings,
+    path: &Path,
+    dry_run: bool,
+) -> Result<Imported, ImportError> {
+    let store = app::qdrant_items(settings)?.ok_or(ImportError::NoQdrant)?;
+    let existing = with_patience(|| store.existing_vector_size()).await?;
+    let checked = check(path, existing.flatten())?;
+    for (line, reason) in &checked.listed {
+        anstream::eprintln!("line {line}: {reason}");
+    }
+    let unlisted = checked.refused.len() - checked.listed.len();
+    if unlisted > 0 {
+        anstream::eprintln!("and {unlisted} more lines");
+    }
+    let mut imported = Imported {
+        good: checked.good,
+        refused: checked.refused.len(),
+        ..Imported::default()
+    };
+    if dry_run || checked.good == 0 {
+        return Ok(imported);
+    }
+    with_patience(|| store.prepare(checked.vector_size)).await?;
+    write(&store, path, &checked, &mut imported).await?;
+    Ok(imported)
+}
+
+/// What a first reading found.
+#[derive(Default)]
+struct Checked {
+    good: usize,
+    vector_size: Option<usize>,
+    refused: BTreeSet<usize>,
+    listed: Vec<(usize, String)>,
+}
+
+impl Checked {
+    fn refuse(&mut self, line: usize, reason: String) {
+        self.refused.insert(line);
+        if self.listed.len() < MAX_LISTED {
+            self.listed.push((line, reason));
+        }
+    }
+}
+
+fn check(path: &Path, collection: Option<usize>) -> Result<Checked, ImportError> {
+    let mut checked = Checked::default();
+    let mut first_lines: HashMap<ContentId, usize> = HashMap::new();
+    let expected_by = match collection {
+        Some(_) => "the collection's have",
+        None => "the first one has",
+    };
+    let mut expected = collection;
+    for_each_line(path, |number, line| {
+        let item = match catalogue_line::parse(line) {
+            Ok(item) => item,
+            Err(error) => {
+                checked.refuse(number, error.to_string());
+                return Ok(());
+            }
+        };
+        if let Some(vector) = &item.vector {
+            let expected = *expected.get_or_insert(vector.size());
+            if vector.size() != expected {
+                return Err(ImportError::VectorSize {
+                    line: number,
+                    given: vector.size(),
+                    expected_by,
+                    expected,
+                });
+            }
+        }
+        match first_lines.insert(item.id, number) {
+            Some(first) => checked.refuse(number, format!("id: the same as in line {first}")),
+            None => checked.good += 1,
+        }
+        Ok(())
+    })?;
+    checked.vector_size = expected;
+    Ok(checked)
+}
+
+async fn write(
+    store: &QdrantItemStore,
+    path: &Path,
+    checked: &Checked,
+    imported: &mut Imported,
+) -> Result<(), ImportError> {
+    let style = "{bar:30} {human_pos}/{human_len} items  {per_sec}  {eta} left";
+    let bar = ProgressBar::new(checked.good as u64).with_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let mut reader = Lines::open(path)?;
+    loop {
+        let mut batch: Vec<Item> = Vec::with_capacity(BATCH);
+        let mut at_end = true;
+        while let Some((number, line)) = reader.next(path)? {
+            if !checked.refused.contains(&number)
+                && let Ok(item) = catalogue_line::parse(line)
+            {
+                batch.push(item);
+            }
+            if batch.len() == BATCH {
+                at_end = false;
+                break;
+            }
+        }
+        let size = batch.len() as u64;
+        for put in with_patience(|| store.put(batch.clone())).await? {
+            match put {
+                Ok(Put::Written) => imported.written += 1,
+                Ok(Put::Unchanged) => imported.unchanged += 1,
+                Err(refusal) => {
+                    imported.refused += 1;
+                    anstream::eprintln!("refused by the collection: {refusal}");
+                }
+            }
+        }
+        bar.inc(size);
+        if at_end {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+    }
+}
+
+/// Tries again while Qdrant does not answer.
+async fn with_patience<T, W>(work: impl Fn() -> W) -> Result<T, StoreError>
+where
+    W: Future<Output = Result<T, StoreError>>,
+{
+    let mut wait = FIRST_WAIT;
+    for _ in 1..TRIES {
+        match work().await {
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            done => return done,
+        }
+    }
+    work().await
+}
+
+/// The lines of a file with their numbers, from 1; empty ones are passed over.
+struct Lines {
+    reader: BufReader<File>,
+    number: usize,
+    line: String,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, ImportError> {
+        let file = File::open(path).map_err(|source| ImportError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            reader: BufReader::new(file),
+            number: 0,
+            line: String::new(),
+        })
+    }
+
+    fn next(&mut self, path: &Path) -> Result<Option<(usize, &str)>, ImportError> {
+        loop {
+            self.line.clear();
+            let read = self.reader.read_line(&mut self.line);
+            let read = read.map_err(|source| ImportError::File {
+                path: path.to_owned(),
+                source,
+            })?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.number += 1;
+            if !self.line.trim().is_empty() {
+                break;
+            }
+        }
+        let line = match self.number {
+            1 => self.line.trim_start_matches('\u{feff}'),
+            _ => self.line.as_str(),
+        };
+        Ok(Some((self.number, line.trim())))
+    }
+}
+
+fn for_each_line(
+    path: &Path,
+    mut each: impl FnMut(usize, &str) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
+    let mut lines = Lines::open(path)?;
+    while let Some((number, line)) = lines.next(path)? {
+        each(number, line)?;
+    }
+    Ok(())
+}
