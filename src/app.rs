@@ -149,7 +149,7 @@ pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
     let config = ranking(settings)?;
     let clock = Arc::new(SystemClock);
     let (events, models) = match &settings.redis_url {
-        Some(url) => redis_state(url, settings, clock.clone())?,
+        Some(url) => redis_state(url, settings)?,
         None => {
             warn!("REDIS_URL is not set: users' state is in memory and ends with this process");
             memory_state(settings, clock)
@@ -219,12 +219,8 @@ fn ranking(settings: &Settings) -> Result<RankingConfig, StartError> {
 
 type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
 
-fn redis_state(
-    url: &Secret,
-    settings: &Settings,
-    clock: Arc<SystemClock>,
-) -> Result<UserState, StartError> {
-    let pool = RedisPool::new(url.expose(), &settings.redis, clock)?;
+fn redis_state(url: &Secret, settings: &Settings) -> Result<UserState, StartError> {
+    let pool = RedisPool::new(url.expose(), &settings.redis)?;
     tokio::spawn(advise(pool.clone()));
     let prefix = &settings.redis.redis_key_prefix;
     let events = RedisEventBuffer::new(

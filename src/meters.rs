@@ -5,7 +5,7 @@
 //! Labels have few values, all known beforehand: never an id, a key or a text
 //! from outside.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use metrics::{
     Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
@@ -184,21 +184,43 @@ pub fn dependency_up(dependency: &'static str, up: bool) {
     gauge!(DEPENDENCY_UP, "dependency" => dependency).set(f64::from(u8::from(up)));
 }
 
-/// Notes how long an operation of a store took, and of which type its error
-/// was, if it failed.
-pub fn store_operation(
+/// An operation of a store under way. Noted when it is dropped: also one that
+/// nobody waits for any more.
+pub struct StoreOperation {
     system: &'static str,
     operation: &'static str,
-    error_type: Option<&'static str>,
-    took: Duration,
-) {
-    histogram!(
-        STORE_DURATION,
-        "db_system_name" => system,
-        "db_operation_name" => operation,
-        "error_type" => error_type.unwrap_or_default(),
-    )
-    .record(took.as_secs_f64());
+    error_type: &'static str,
+    begun: Instant,
+}
+
+impl StoreOperation {
+    /// An operation that begins now.
+    #[must_use]
+    pub fn begin(system: &'static str, operation: &'static str) -> Self {
+        Self {
+            system,
+            operation,
+            error_type: "cancelled",
+            begun: Instant::now(),
+        }
+    }
+
+    /// It has ended: well, or with an error of a type.
+    pub fn ended(&mut self, error_type: Option<&'static str>) {
+        self.error_type = error_type.unwrap_or_default();
+    }
+}
+
+impl Drop for StoreOperation {
+    fn drop(&mut self) {
+        histogram!(
+            STORE_DURATION,
+            "db_system_name" => self.system,
+            "db_operation_name" => self.operation,
+            "error_type" => self.error_type,
+        )
+        .record(self.begun.elapsed().as_secs_f64());
+    }
 }
 
 /// Where durations of the calls of one method with one code are noted, in

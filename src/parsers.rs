@@ -7,7 +7,10 @@ use std::{
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// Reads a time span such as `250ms`, `10s`, `5m` or `1h`, above 0.
+const LONGEST_SPAN: Duration = Duration::from_secs(3_650 * SECONDS_PER_DAY);
+
+/// Reads a time span such as `250ms`, `10s`, `5m` or `1h`, above 0 and at most
+/// ten years.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -17,8 +20,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "give a number with a unit, such as 250ms, 10s, 5m or 1h".to_owned())?;
     Duration::try_from(span)
         .ok()
-        .filter(|span| !span.is_zero())
-        .ok_or_else(|| "must be above 0".to_owned())
+        .filter(|span| !span.is_zero() && *span <= LONGEST_SPAN)
+        .ok_or_else(|| "must be above 0 and at most ten years".to_owned())
 }
 
 /// Reads a whole number of days, 1 to 3,650.
@@ -41,6 +44,17 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|count| *count >= 1)
         .ok_or_else(|| "must be a whole number, at least 1".to_owned())
+}
+
+/// Reads a number of connections, 1 to 1,024.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_024) => Ok(count),
+        _ => Err("must be a whole number, 1 to 1024".to_owned()),
+    }
 }
 
 /// Reads a finite number above 0.
@@ -93,13 +107,13 @@ impl std::fmt::Debug for Secret {
 mod tests {
     use std::time::Duration;
 
-    use super::{above_zero, at_least_one, parse_address, parse_days, parse_duration};
+    use super::{above_zero, at_least_one, connections, parse_address, parse_days, parse_duration};
 
     #[test]
     fn spans_need_a_unit_and_more_than_nothing() {
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3_600)));
-        for wrong in ["", "10", "0s", "-1s", "soon"] {
+        for wrong in ["", "10", "0s", "-1s", "soon", "9223372036854775807s"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!(parse_days("30"), Ok(Duration::from_secs(30 * 86_400)));
@@ -112,6 +126,8 @@ mod tests {
         for wrong in ["NaN", "inf", "0", "-1", "x"] {
             assert!(above_zero(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(connections("1024"), Ok(1_024));
+        assert!(connections("1025").is_err() && connections("0").is_err());
         assert!(at_least_one("0").is_err() && at_least_one("-1").is_err());
         assert!(parse_address("localhost:50051").unwrap().ip().is_loopback());
         assert!(parse_address("everywhere").is_err() && parse_address("127.0.0.1").is_err());

@@ -2,7 +2,7 @@
 //! the one error type of this layer. The contract suites in `tests/it` check
 //! every implementation against the text here.
 
-use std::{collections::HashSet, error::Error, fmt, sync::Arc};
+use std::{collections::HashSet, error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -110,6 +110,11 @@ pub trait Randomness: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64);
 
+/// Events of one id are the same event if their times are this close.
+pub const EVENT_ID_SPAN: Duration = Duration::from_secs(600);
+/// How long an erased user's marker stays.
+pub const ERASED_FOR: Duration = Duration::from_secs(60);
+
 /// What became of one appended event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
@@ -133,6 +138,16 @@ pub struct Appended {
     /// The buffer as this append left it, if events were accepted and the
     /// store knows it without reading. Equal to what a read would have found.
     pub contents: Option<BufferSnapshot>,
+}
+
+/// What a removal did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Whether there was a buffer.
+    pub existed: bool,
+    /// At least as high as any version the buffer can have had, also if an
+    /// earlier removal failed only in its answer.
+    pub floor: Version,
 }
 
 /// A user's buffer as it was at one moment.
@@ -180,21 +195,23 @@ pub trait EventBuffer: Send + Sync {
     /// [`StoreError`].
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError>;
 
-    /// Removes a user's buffer. Returns the version it had; `None` if there
-    /// was none.
+    /// Removes a user's buffer.
     ///
     /// # Errors
     /// [`StoreError`]; then the buffer may or may not be gone.
-    async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError>;
+    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError>;
 
-    /// The store's time, as well as this process can tell without asking.
-    /// All processes that share a store go by it, whatever their own clocks say.
-    fn now(&self) -> Timestamp;
-
-    /// Asks whether the store answers.
+    /// The store's time. All processes that share a store go by it, whatever
+    /// their own clocks say.
     ///
     /// # Errors
-    /// [`StoreError`] if it does not.
+    /// [`StoreError`] if the store has not told it yet and does not answer.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// Asks whether the store answers, and can be written to.
+    ///
+    /// # Errors
+    /// [`StoreError`] if not.
     async fn check(&self) -> Result<(), StoreError>;
 }
 
@@ -208,6 +225,17 @@ pub struct StoredModel {
     pub ranking: Option<u64>,
     /// The model.
     pub signals: Arc<UserSignals>,
+}
+
+/// What orders the models of a user: version, then time of building.
+pub type Rank = (Version, Option<Timestamp>);
+
+impl StoredModel {
+    /// Its place among the user's models.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        (self.version, self.signals.built_at)
+    }
 }
 
 /// What is at a user's place in the model store.
@@ -240,20 +268,26 @@ pub trait ModelStore: Send + Sync {
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError>;
 
     /// Saves a model if its (version, built_at) is higher than that of what is
-    /// there, and starts its time to live anew.
+    /// there, or if what is there is still exactly `instead_of`; and starts its
+    /// time to live anew.
     ///
     /// # Errors
     /// [`StoreError`]; then it may or may not have been saved.
-    async fn save(&self, user: &UserId, model: &StoredModel) -> Result<SaveOutcome, StoreError>;
+    async fn save(
+        &self,
+        user: &UserId,
+        model: &StoredModel,
+        instead_of: Option<Rank>,
+    ) -> Result<SaveOutcome, StoreError>;
 
-    /// Removes a model and leaves, for 60 seconds, a marker without data whose
-    /// version is above that of the model and above `buffer`, so that no save
-    /// under way can bring the user back. Returns whether there was a model.
-    /// With neither a buffer nor anything at the model's place, nothing is left.
+    /// Removes a model and leaves, for [`ERASED_FOR`], a marker without data
+    /// whose version is above that of the model and above `floor`, so that no
+    /// save under way can bring the user back. Returns whether there was a
+    /// model.
     ///
     /// # Errors
     /// [`StoreError`]; then the model may or may not be gone.
-    async fn erase(&self, user: &UserId, buffer: Option<Version>) -> Result<bool, StoreError>;
+    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError>;
 }
 
 /// In which order a search proposes items. Ties go to the bytewise smaller id.

@@ -6,7 +6,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, refresh::Wanted};
 use crate::{
     domain::{event::StoredEvent, ids::UserId},
     meters::{self, EventOutcome},
@@ -102,9 +102,11 @@ impl Engine {
         }
         let accepted = appended.outcomes.contains(&AppendOutcome::Accepted);
         let refreshed = if let Some(version) = appended.version.filter(|_| accepted) {
-            self.refresh(user, version, appended.contents)
-                .await
-                .map(|_| ())
+            let wanted = Wanted {
+                known: appended.contents,
+                ..Wanted::at(version)
+            };
+            self.refresh(user, wanted).await.map(|_| ())
         } else if appended.outcomes.contains(&AppendOutcome::Duplicate) {
             // The first delivery may have died before its refresh.
             self.signals(user).await.map(|_| ())

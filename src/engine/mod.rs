@@ -9,6 +9,7 @@ mod ingest;
 mod recommend;
 mod refresh;
 mod signals;
+mod throttle;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ use crate::{
         ids::ContentId, ranking_config::RankingConfig, signals::Items, tags::Canonicalizer,
         time::Timestamp,
     },
+    engine::throttle::Throttle,
     ports::{EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
 };
 
@@ -110,16 +112,27 @@ impl EngineError {
 
 /// Writes a failure of a call with its whole chain to the log, here and nowhere
 /// else.
+///
+/// At most once a second for each store: an outage fails every call.
 fn tell(dependency: Dependency, source: &StoreError) {
+    static USER_STATE: Throttle = Throttle::new();
+    static CATALOGUE: Throttle = Throttle::new();
+    let throttle = match dependency {
+        Dependency::UserState => &USER_STATE,
+        Dependency::Catalogue => &CATALOGUE,
+    };
+    let Some(untold) = throttle.turn() else {
+        return;
+    };
     let cause = source as &dyn std::error::Error;
     match source.kind() {
         StoreErrorKind::Unavailable | StoreErrorKind::Full => {
-            warn!(?dependency, error = cause, "store failed");
+            warn!(?dependency, untold, error = cause, "store failed");
         }
         StoreErrorKind::Unprepared => {
-            error!(?dependency, error = cause, "store is not set up");
+            error!(?dependency, untold, error = cause, "store is not set up");
         }
-        StoreErrorKind::Corrupt => error!(?dependency, error = cause, "store is corrupt"),
+        StoreErrorKind::Corrupt => error!(?dependency, untold, error = cause, "store is corrupt"),
     }
 }
 
@@ -169,9 +182,12 @@ impl Engine {
     }
 
     /// The engine's time: that of the store of users' state.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.inner.ports.events.now()
+    ///
+    /// # Errors
+    /// [`EngineError`] if that has not told it yet and does not answer.
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        let now = self.inner.ports.events.now().await;
+        now.map_err(EngineError::user_state)
     }
 
     /// Asks whether the store of users' state answers. A failure is left for

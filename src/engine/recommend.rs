@@ -6,7 +6,7 @@
 
 mod candidates;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tracing::debug;
 
@@ -98,19 +98,22 @@ pub struct Recommendation {
 
 impl Engine {
     /// Ranks what a user should see next. If the user's model cannot be read,
-    /// the list is a cold one and says so in `degraded`.
+    /// or not within `model_patience`, the list is a cold one and says so in
+    /// `degraded`.
     ///
     /// # Errors
     /// [`EngineError`] if items cannot be read.
     pub async fn recommend(
         &self,
         request: &RecommendRequest,
+        model_patience: Duration,
     ) -> Result<Recommendation, EngineError> {
         let config = &self.inner.config;
         let mut degraded = Vec::new();
-        let (signals, signals_source) = match self.signals(&request.user).await {
-            Ok(known) => known,
-            Err(_) => {
+        let known = tokio::time::timeout(model_patience, self.signals(&request.user));
+        let (signals, signals_source) = match known.await {
+            Ok(Ok(known)) => known,
+            Ok(Err(_)) | Err(_) => {
                 debug!("recommending without user model");
                 degraded.push("user_model".to_owned());
                 let blank = UserSignals::empty(request.user.clone());

@@ -21,7 +21,7 @@ use super::{Dependency, Engine, EngineError, tell};
 use crate::{
     domain::{event::EventLog, ids::UserId, signals},
     meters::{self, ModelBuild},
-    ports::{BufferSnapshot, SaveOutcome, StoredModel, Version},
+    ports::{BufferSnapshot, Rank, SaveOutcome, StoredModel, Version},
 };
 
 /// The refreshed model; `None` if the user has no buffer.
@@ -42,13 +42,41 @@ struct Lane {
 struct Next {
     /// Where those who wait get its outcome.
     done: watch::Sender<Option<Refreshed>>,
-    /// The version that the buffer must have at least.
-    needed: Version,
-    /// The newest that is known of the buffer.
-    known: Option<BufferSnapshot>,
+    wanted: Wanted,
 }
 
-impl Next {
+/// What a refresh is wanted for.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// The version that the buffer must have at least.
+    pub(super) needed: Version,
+    /// The newest that is known of the buffer.
+    pub(super) known: Option<BufferSnapshot>,
+    /// A stored model that is to be replaced, however high its version.
+    pub(super) instead_of: Option<Rank>,
+}
+
+impl Wanted {
+    /// A buffer of a version at least, to be read.
+    pub(super) fn at(version: Version) -> Self {
+        Self {
+            needed: version,
+            known: None,
+            instead_of: None,
+        }
+    }
+
+    /// Also what another caller wants.
+    fn join(&mut self, other: Self) {
+        self.needed = self.needed.max(other.needed);
+        let version =
+            |known: &Option<BufferSnapshot>| known.as_ref().and_then(|known| known.version);
+        if version(&other.known) > version(&self.known) {
+            self.known = other.known;
+        }
+        self.instead_of = other.instead_of.or(self.instead_of);
+    }
+
     /// The buffer, if what is known is new enough.
     fn contents(&mut self) -> Option<BufferSnapshot> {
         let needed = self.needed;
@@ -65,26 +93,27 @@ impl Lanes {
     }
 
     /// Joins the user's next refresh. Returns whether a runner must be started.
-    fn join(
-        &self,
-        user: &UserId,
-        needed: Version,
-        known: Option<BufferSnapshot>,
-    ) -> (watch::Receiver<Option<Refreshed>>, bool) {
+    fn join(&self, user: &UserId, wanted: Wanted) -> (watch::Receiver<Option<Refreshed>>, bool) {
         let mut lanes = self.lock();
         let running = lanes.contains_key(user);
         let lane = lanes.entry(user.clone()).or_insert(Lane { next: None });
         let next = lane.next.get_or_insert_with(|| Next {
             done: watch::Sender::new(None),
-            needed,
-            known: None,
+            wanted: wanted.clone(),
         });
-        next.needed = next.needed.max(needed);
-        let newest = next.known.as_ref().and_then(|known| known.version);
-        if known.as_ref().and_then(|known| known.version) > newest {
-            next.known = known;
-        }
+        next.wanted.join(wanted);
         (next.done.subscribe(), !running)
+    }
+
+    /// What is known of a user's buffer is no longer so: it was removed.
+    pub(super) fn forget(&self, user: &UserId) {
+        if let Some(next) = self
+            .lock()
+            .get_mut(user)
+            .and_then(|lane| lane.next.as_mut())
+        {
+            next.wanted.known = None;
+        }
     }
 
     /// Takes the next refresh out of the lane: nobody joins it any more.
@@ -100,15 +129,10 @@ impl Lanes {
 }
 
 impl Engine {
-    /// Refreshes a user's model from the buffer at version `needed` or later:
-    /// from `known`, if that is new enough, or read after this call began.
-    pub(super) async fn refresh(
-        &self,
-        user: &UserId,
-        needed: Version,
-        known: Option<BufferSnapshot>,
-    ) -> Refreshed {
-        let (mut done, start) = self.inner.lanes.join(user, needed, known);
+    /// Refreshes a user's model: from what is known of the buffer, if that is
+    /// new enough, or read after this call began.
+    pub(super) async fn refresh(&self, user: &UserId, wanted: Wanted) -> Refreshed {
+        let (mut done, start) = self.inner.lanes.join(user, wanted);
         if start {
             let runner = self.clone();
             let user = user.clone();
@@ -126,11 +150,11 @@ impl Engine {
         while let Some(mut next) = self.inner.lanes.begin(user) {
             let engine = self.clone();
             let owner = user.clone();
-            let known = next.contents();
+            let (known, instead_of) = (next.wanted.contents(), next.wanted.instead_of);
             // A task of its own, so that a panic ends this refresh and not
             // the lane.
             let refreshed = self
-                .to_the_end(async move { engine.rebuild(&owner, known).await })
+                .to_the_end(async move { engine.rebuild(&owner, known, instead_of).await })
                 .await
                 .and_then(|refreshed| refreshed);
             if refreshed.is_err() {
@@ -140,7 +164,12 @@ impl Engine {
         }
     }
 
-    async fn rebuild(&self, user: &UserId, known: Option<BufferSnapshot>) -> Refreshed {
+    async fn rebuild(
+        &self,
+        user: &UserId,
+        known: Option<BufferSnapshot>,
+        instead_of: Option<Rank>,
+    ) -> Refreshed {
         let snapshot = match known {
             Some(known) => known,
             None => {
@@ -161,15 +190,17 @@ impl Engine {
             ranking: Some(self.inner.fingerprint),
             signals: Arc::new(built),
         };
-        meters::model_build(match self.inner.ports.models.save(user, &model).await {
-            Ok(SaveOutcome::Saved) => ModelBuild::Saved,
-            Ok(SaveOutcome::Superseded) => ModelBuild::Superseded,
-            // The model is right all the same; the next read builds it again.
-            Err(error) => {
-                tell(Dependency::UserState, &error);
-                ModelBuild::NotSaved
-            }
-        });
+        meters::model_build(
+            match self.inner.ports.models.save(user, &model, instead_of).await {
+                Ok(SaveOutcome::Saved) => ModelBuild::Saved,
+                Ok(SaveOutcome::Superseded) => ModelBuild::Superseded,
+                // The model is right all the same; the next read builds it again.
+                Err(error) => {
+                    tell(Dependency::UserState, &error);
+                    ModelBuild::NotSaved
+                }
+            },
+        );
         Ok(Some(model))
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, refresh::Wanted};
 use crate::{
     domain::{
         event::{EventLog, StoredEvent},
         ids::UserId,
+        time::Timestamp,
         user_signals::UserSignals,
     },
     meters::{self, ModelRead},
@@ -57,24 +58,34 @@ impl Engine {
             let again = ports.events.version(user).await;
             version = again.map_err(EngineError::user_state)?;
         }
+        let now = self.now().await?;
         let (model, source) = match (model, version) {
             (Some(model), Some(version)) if model.version == version => {
-                if self.is_young(&model) {
+                if self.is_young(&model, now) {
                     (Some(model), Source::Materialized)
                 } else {
                     // Rebuilt for the catalogue's sake alone: without it, the
                     // stored model still holds every event.
-                    match self.refresh(user, version, None).await {
+                    match self.refresh(user, Wanted::at(version)).await {
                         Ok(refreshed) => (refreshed, Source::Rebuilt),
                         Err(_) => (Some(model), Source::Materialized),
                     }
                 }
             }
-            (_, Some(version)) => (self.refresh(user, version, None).await?, Source::Rebuilt),
+            (model, Some(version)) => {
+                let wanted = Wanted {
+                    // The stored model is of a buffer that is lost.
+                    instead_of: model
+                        .filter(|model| model.version > version)
+                        .map(|model| model.rank()),
+                    ..Wanted::at(version)
+                };
+                (self.refresh(user, wanted).await?, Source::Rebuilt)
+            }
             // No buffer to rebuild from: what is there is all there is, for as
             // long as that buffer would have lived.
             (model, None) => (
-                model.filter(|model| self.is_within_window(model)),
+                model.filter(|model| is_within_window(model, now)),
                 Source::Materialized,
             ),
         };
@@ -107,18 +118,11 @@ impl Engine {
         ranked_alike && size_fits
     }
 
-    /// A version is the time at which the buffer expires. A model of another
-    /// program has the lowest one, and only its own time to live.
-    fn is_within_window(&self, model: &StoredModel) -> bool {
-        let now = u64::try_from(self.now().as_millis()).unwrap_or_default();
-        model.version == Version(0) || model.version.0 > now
-    }
-
-    fn is_young(&self, model: &StoredModel) -> bool {
+    fn is_young(&self, model: &StoredModel, now: Timestamp) -> bool {
         model
             .signals
             .built_at
-            .is_some_and(|built_at| self.now() < built_at.plus(self.inner.settings.model_max_age))
+            .is_some_and(|built_at| now < built_at.plus(self.inner.settings.model_max_age))
     }
 
     /// Gives out all that is held about a user.
@@ -158,13 +162,22 @@ impl Engine {
                 .delete(&user)
                 .await
                 .map_err(EngineError::user_state)?;
+            // What a refresh was to be built from is gone.
+            engine.inner.lanes.forget(&user);
             let had_model = ports
                 .models
-                .erase(&user, buffer)
+                .erase(&user, buffer.floor)
                 .await
                 .map_err(EngineError::user_state)?;
-            Ok(buffer.is_some() || had_model)
+            Ok(buffer.existed || had_model)
         })
         .await?
     }
+}
+
+/// A version is the time at which the buffer expires. A model of another
+/// program has the lowest one, and only its own time to live.
+fn is_within_window(model: &StoredModel, now: Timestamp) -> bool {
+    let now = u64::try_from(now.as_millis()).unwrap_or_default();
+    model.version == Version(0) || model.version.0 > now
 }

@@ -22,7 +22,10 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use super::health::{LIVENESS, READINESS};
+use super::{
+    health::{LIVENESS, READINESS},
+    server::ServeError,
+};
 
 /// Where to watch the process from, and what it has to tell.
 pub struct Admin {
@@ -38,7 +41,7 @@ impl Admin {
         self,
         reporter: HealthReporter,
         stop: CancellationToken,
-    ) -> Result<(), tonic::transport::Error> {
+    ) -> Result<(), ServeError> {
         let health = HealthService::from_health_reporter(reporter.clone());
         let metrics = self.metrics;
         let router = Router::new()
@@ -52,12 +55,20 @@ impl Admin {
                 get(async |State(health)| probe(health, READINESS).await),
             )
             .with_state(Arc::new(health));
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
         let service = HealthServer::new(HealthService::from_health_reporter(reporter));
         Server::builder()
             .accept_http1(true)
-            .add_routes(Routes::from(router).add_service(service))
+            .add_routes(
+                Routes::from(router)
+                    .add_service(service)
+                    .add_service(reflection),
+            )
             .serve_with_incoming_shutdown(TcpIncoming::from(self.listener), stop.cancelled_owned())
-            .await
+            .await?;
+        Ok(())
     }
 }
 

@@ -39,6 +39,20 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
+/// When a call must be done; goes along with its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallEnd(Instant);
+
+impl CallEnd {
+    /// How long a call may still take.
+    pub(super) fn left(request: &http::Extensions) -> Duration {
+        let end = request.get::<Self>();
+        end.map_or(Duration::MAX, |end| {
+            end.0.saturating_duration_since(Instant::now())
+        })
+    }
+}
+
 /// A service whose calls end in time. A stream's first reply is bounded, what
 /// follows is not.
 #[derive(Clone, Debug)]
@@ -61,10 +75,11 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let received = Instant::now();
         let asked = asked_for(request.headers());
         let budget = asked.map_or(self.longest, |asked| asked.min(self.longest));
+        request.extensions_mut().insert(CallEnd(received + budget));
         let reply = self.inner.call(request);
         Box::pin(async move {
             let cut = budget.saturating_sub(AHEAD.min(budget / 4));

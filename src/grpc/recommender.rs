@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
+    deadline::CallEnd,
     error::ApiError,
     limits::Limits,
     parse::{self, Checks},
@@ -49,7 +50,8 @@ impl RecommenderService for Recommender {
         request: Request<proto::IngestEventRequest>,
     ) -> Result<Response<proto::IngestEventResponse>, Status> {
         let event = request.into_inner().event;
-        let event = self.event(event, "event", self.engine.now())?;
+        let now = self.engine.now().await.map_err(ApiError::from)?;
+        let event = self.event(event, "event", now)?;
         let ingested = self.engine.ingest(event).await.map_err(ApiError::from)?;
         Ok(Response::new(reply::ingested(ingested)))
     }
@@ -63,7 +65,7 @@ impl RecommenderService for Recommender {
         checks.count("events", events.len(), self.limits.max_batch_events);
         checks.finish(Some(()))?;
 
-        let now = self.engine.now();
+        let now = self.engine.now().await.map_err(ApiError::from)?;
         let mut good = Vec::with_capacity(events.len());
         let parsed: Vec<Result<(), ApiError>> = events
             .into_iter()
@@ -119,6 +121,9 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::RecommendRequest>,
     ) -> Result<Response<proto::RecommendResponse>, Status> {
+        // The rest is for the items: a list without the model is better than
+        // none.
+        let model_patience = CallEnd::left(request.extensions()) / 2;
         let request = request.into_inner();
         let include_content = request.include_content;
         let request = parse::recommend(
@@ -129,7 +134,7 @@ impl RecommenderService for Recommender {
         )?;
         let list = self
             .engine
-            .recommend(&request)
+            .recommend(&request, model_patience)
             .await
             .map_err(ApiError::from)?;
         Ok(Response::new(reply::recommendation(list, include_content)))

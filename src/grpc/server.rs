@@ -79,10 +79,10 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let limits = Arc::new(limits);
     let (reporter, health_service) = tonic_health::server::health_reporter();
+    let mut monitor = Monitor::start(engine.clone(), reporter.clone()).await;
     let ended = CancellationToken::new();
     let _ends = ended.clone().drop_guard();
     if let Some(admin) = admin {
-        let reporter = reporter.clone();
         tokio::spawn(async move {
             if let Err(failed) = admin.serve(reporter, ended).await {
                 error!(
@@ -92,7 +92,6 @@ pub async fn serve(
             }
         });
     }
-    let mut monitor = Monitor::start(engine.clone(), reporter).await;
 
     let reflection = || {
         tonic_reflection::server::Builder::configure()

@@ -8,7 +8,7 @@ use recsys::{
         redis::{RedisModelStore, RedisPool},
     },
     domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
-    ports::{Clock, ModelSlot, ModelStore, SaveOutcome, StoredModel, Version},
+    ports::{Clock, ModelSlot, ModelStore, Rank, SaveOutcome, StoredModel, Version},
 };
 
 use crate::support::{DAY, TestClock, redis};
@@ -67,7 +67,7 @@ fn model(version: u64, built_at: i64) -> StoredModel {
 
 impl UnderTest {
     async fn save(&self, model: &StoredModel) -> SaveOutcome {
-        self.store.save(&id("u"), model).await.unwrap()
+        self.store.save(&id("u"), model, None).await.unwrap()
     }
 
     async fn load(&self) -> ModelSlot {
@@ -118,14 +118,14 @@ async fn a_model_lives_for_its_time_after_each_save() {
 async fn an_erased_user_cannot_be_brought_back_by_a_save_under_way() {
     for test in all() {
         test.save(&model(5, 10)).await;
-        assert!(test.store.erase(&id("u"), Some(Version(8))).await.unwrap());
+        assert!(test.store.erase(&id("u"), Version(8)).await.unwrap());
         assert_eq!(test.load().await, ModelSlot::Erased);
         for under_way in [model(5, 99), model(8, 99)] {
             assert_eq!(test.save(&under_way).await, SaveOutcome::Superseded);
         }
         assert_eq!(test.load().await, ModelSlot::Erased);
         assert!(
-            !test.store.erase(&id("u"), None).await.unwrap(),
+            !test.store.erase(&id("u"), Version(0)).await.unwrap(),
             "nothing is left to erase"
         );
         assert_eq!(test.save(&model(8, 99)).await, SaveOutcome::Superseded);
@@ -134,10 +134,45 @@ async fn an_erased_user_cannot_be_brought_back_by_a_save_under_way() {
 }
 
 #[tokio::test]
+async fn an_erasure_leaves_its_marker_even_where_nothing_was() {
+    for test in all() {
+        // A refresh under way may have read a buffer that is gone by now.
+        assert!(!test.store.erase(&id("u"), Version(0)).await.unwrap());
+        assert_eq!(test.save(&model(0, 99)).await, SaveOutcome::Superseded);
+        assert_eq!(test.load().await, ModelSlot::Erased);
+    }
+}
+
+#[tokio::test]
+async fn a_model_replaces_a_newer_one_only_if_it_names_it() {
+    for test in all() {
+        test.save(&model(9, 10)).await;
+        let save = async |model: &StoredModel, instead_of: Option<Rank>| {
+            test.store.save(&id("u"), model, instead_of).await.unwrap()
+        };
+        let (old, other) = (model(5, 20), model(8, 10));
+        assert_eq!(
+            save(&old, Some(other.rank())).await,
+            SaveOutcome::Superseded
+        );
+        let named = model(9, 10).rank();
+        assert_eq!(save(&old, Some(named)).await, SaveOutcome::Saved);
+        assert_eq!(test.load().await, ModelSlot::Present(old));
+        // But never an erased user's marker.
+        test.store.erase(&id("u"), Version(30)).await.unwrap();
+        let marker = (Version(31), None);
+        assert_eq!(
+            save(&model(5, 21), Some(marker)).await,
+            SaveOutcome::Superseded
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_erasure_without_buffer_rises_above_the_model() {
     for test in all() {
         test.save(&model(5, 10)).await;
-        test.store.erase(&id("u"), None).await.unwrap();
+        test.store.erase(&id("u"), Version(0)).await.unwrap();
         assert_eq!(test.save(&model(5, 99)).await, SaveOutcome::Superseded);
     }
 }
@@ -145,7 +180,7 @@ async fn an_erasure_without_buffer_rises_above_the_model() {
 #[tokio::test]
 async fn the_marker_of_an_erasure_goes_after_a_minute() {
     for test in with_movable_time() {
-        assert!(!test.store.erase(&id("u"), Some(Version(8))).await.unwrap());
+        assert!(!test.store.erase(&id("u"), Version(8)).await.unwrap());
         test.clock.advance(Duration::from_secs(59));
         assert_eq!(test.load().await, ModelSlot::Erased);
         test.clock.advance(Duration::from_secs(1));

@@ -25,9 +25,9 @@ use recsys::{
     engine::{Engine, EngineSettings},
     grpc::{LIVENESS, READINESS, ServerSettings},
     ports::{
-        Appended, BufferSnapshot, EventBuffer, Found, ItemRefusal, ItemStore, ModelSlot,
-        ModelStore, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind, StoredModel,
-        Version,
+        Appended, BufferSnapshot, Deleted, EventBuffer, Found, ItemRefusal, ItemStore, ModelSlot,
+        ModelStore, Rank, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind,
+        StoredModel, Version,
     },
     proto::{
         self, IngestOutcome, SignalsSource, recommender_service_client::RecommenderServiceClient,
@@ -272,12 +272,12 @@ impl EventBuffer for Faulty {
         self.state().await?;
         self.world.ports.events.version(user).await
     }
-    async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
         self.state().await?;
         self.world.ports.events.delete(user).await
     }
-    fn now(&self) -> Timestamp {
-        self.world.ports.events.now()
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.world.ports.events.now().await
     }
     async fn check(&self) -> Result<(), StoreError> {
         answer(&self.down)
@@ -290,17 +290,22 @@ impl ModelStore for Faulty {
         self.models()?;
         self.world.ports.models.load(user).await
     }
-    async fn save(&self, user: &UserId, model: &StoredModel) -> Result<SaveOutcome, StoreError> {
+    async fn save(
+        &self,
+        user: &UserId,
+        model: &StoredModel,
+        instead_of: Option<Rank>,
+    ) -> Result<SaveOutcome, StoreError> {
         self.models()?;
         self.saves_waiting.fetch_add(1, Ordering::SeqCst);
         while self.hold_saves.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.world.ports.models.save(user, model).await
+        self.world.ports.models.save(user, model, instead_of).await
     }
-    async fn erase(&self, user: &UserId, buffer: Option<Version>) -> Result<bool, StoreError> {
+    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
         self.models()?;
-        self.world.ports.models.erase(user, buffer).await
+        self.world.ports.models.erase(user, floor).await
     }
 }
 

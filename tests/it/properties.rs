@@ -338,8 +338,8 @@ proptest! {
         let (model, list, again) = Runtime::new().unwrap().block_on(async {
             engine.ingest_batch(events).await.unwrap();
             let model = engine.signals(&user()).await.unwrap().0;
-            let list = engine.recommend(&request).await.unwrap();
-            (model, list, engine.recommend(&request).await.unwrap())
+            let list = engine.recommend(&request, Duration::MAX).await.unwrap();
+            (model, list, engine.recommend(&request, Duration::MAX).await.unwrap())
         });
 
         prop_assert!(list.items.len() <= request.limit, "never more than the limit");

@@ -1,14 +1,11 @@
 //! The kinds of Redis: a cluster, a master that sentinels name, TLS. All real,
 //! started here.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use recsys::{
-    adapters::{
-        redis::{RedisMode, RedisPool, RedisSettings},
-        system::SystemClock,
-    },
+    adapters::redis::{RedisMode, RedisPool, RedisSettings},
     proto::{IngestOutcome, SignalsSource},
 };
 use tempfile::TempDir;
@@ -86,7 +83,7 @@ async fn in_a_cluster_too_replicas_are_waited_for() {
         redis_command_timeout: Duration::from_secs(2),
         ..RedisSettings::default()
     };
-    let pool = RedisPool::new(&shared_cluster().url(), &settings, Arc::new(SystemClock)).unwrap();
+    let pool = RedisPool::new(&shared_cluster().url(), &settings).unwrap();
     let server = instance(&pool, &own_prefix()).await;
     for user in ["a", "b", "c", "d"] {
         // Its masters have none.
@@ -200,8 +197,8 @@ async fn a_failover_is_survived_without_a_restart() {
     redis
         .replica
         .until(&["ZCARD", "evt:u"], |count| count == "1");
-    // The master is demoted and lives on as a replica: connections to it stay
-    // open, and writing answers READONLY.
+    // The master is demoted and lives on as a replica; Sentinel cuts its
+    // connections.
     let (old, new) = (redis.master.port(), redis.replica.port());
     assert_eq!(
         redis.sentinels[0].cli(&["SENTINEL", "FAILOVER", "events"]),
@@ -369,7 +366,7 @@ async fn an_event_waits_for_the_replicas_that_were_asked_for() {
         redis_command_timeout: Duration::from_secs(2),
         ..RedisSettings::default()
     };
-    let pool = RedisPool::new(&master.url(), &settings, Arc::new(SystemClock)).unwrap();
+    let pool = RedisPool::new(&master.url(), &settings).unwrap();
     let server = instance(&pool, "").await;
     assert_eq!(
         ingest_until_taken(&server, "u", "1").await,

@@ -1,25 +1,29 @@
 //! A real Redis that dies, freezes, fills up, or holds nonsense.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use recsys::{
-    adapters::{
-        redis::{RedisPool, RedisSettings},
-        system::SystemClock,
-    },
+    adapters::redis::{RedisPool, RedisSettings},
     proto,
 };
+use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
 use crate::support::{
-    redis::{RedisServer, instance, own_prefix},
+    redis::{RedisServer, instance, own_prefix, pool},
     server::{liked, named, reason},
 };
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_redis_keeps_every_acknowledged_event_once() {
     let mut redis = RedisServer::start();
     let prefix = own_prefix();
@@ -45,6 +49,10 @@ async fn a_killed_redis_keeps_every_acknowledged_event_once() {
             .map(|number| tokio::spawn(send(*number, server.recommender())))
             .collect();
         if batch[0] == 5_000 {
+            // In the middle of the batch: some are answered, some under way.
+            while !calls.iter().any(|call| call.is_finished()) {
+                tokio::task::yield_now().await;
+            }
             redis.kill();
             killed = true;
         }
@@ -172,7 +180,7 @@ async fn a_full_redis_is_resource_exhausted_and_a_wrong_type_internal() {
 async fn a_frozen_redis_is_answered_for_before_the_caller_gives_up() {
     let redis = RedisServer::start();
     let settings = RedisSettings::default();
-    let pool = RedisPool::new(&redis.url(), &settings, Arc::new(SystemClock)).unwrap();
+    let pool = RedisPool::new(&redis.url(), &settings).unwrap();
     let server = instance(&pool, "").await;
     while server.ingest(liked("u", "i001")).await.is_err() {}
 
@@ -196,7 +204,10 @@ async fn a_frozen_redis_is_answered_for_before_the_caller_gives_up() {
             user_id: "u".into(),
             ..Default::default()
         };
-        let list = server.recommend(wanted).await.unwrap();
+        let mut wanted = tonic::Request::new(wanted);
+        wanted.set_timeout(Duration::from_secs(60));
+        let list = server.recommender().recommend(wanted).await.unwrap();
+        let list = list.into_inner();
         assert_eq!(list.strategy(), proto::RecommendStrategy::Cold);
         assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
         assert!(!list.items.is_empty());
@@ -208,4 +219,97 @@ async fn a_frozen_redis_is_answered_for_before_the_caller_gives_up() {
     }
     let (model, _) = server.signals("u").await;
     assert!(model.viewed.contains(&"i003".to_owned()), "{model:?}");
+}
+
+#[tokio::test]
+async fn a_list_without_the_model_comes_within_a_short_deadline() {
+    let redis = RedisServer::start();
+    // Longer than the caller waits.
+    let server = instance(&redis.pool(), "").await;
+    redis.freeze();
+    let mut wanted = tonic::Request::new(proto::RecommendRequest {
+        user_id: "u".into(),
+        ..Default::default()
+    });
+    wanted.set_timeout(Duration::from_secs(6));
+    let list = server.recommender().recommend(wanted).await.unwrap();
+    let diagnostics = list.into_inner().diagnostics.unwrap();
+    assert_eq!(diagnostics.degraded, ["user_model"]);
+}
+
+/// Leads each new connection to whichever server it points to then, as a name
+/// does that a failover moves.
+async fn movable(target: Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let target = target.clone();
+            tokio::spawn(async move {
+                let to = ("127.0.0.1", target.load(Ordering::SeqCst));
+                let mut server = TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_connection_that_leads_to_a_replica_is_given_up_at_once() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let target = Arc::new(AtomicU16::new(old.port()));
+    let port = movable(target.clone()).await;
+    let pool = pool(
+        &format!("redis://127.0.0.1:{port}"),
+        RedisSettings::default(),
+    );
+    let server = instance(&pool, "").await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    // The old master becomes a replica; its connections stay open.
+    let new_port = new.port().to_string();
+    assert_eq!(old.cli(&["REPLICAOF", "127.0.0.1", &new_port]), "OK");
+    target.store(new.port(), Ordering::SeqCst);
+    server.ingest(liked("u", "i002")).await.unwrap();
+    assert_eq!(new.cli(&["ZCARD", "evt:u"]), "1");
+}
+
+#[tokio::test]
+async fn a_redis_that_takes_no_writes_is_not_healthy() {
+    let redis = RedisServer::start();
+    let server = instance(&redis.pool(), "").await;
+    redis.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let serving = async || {
+        let request = HealthCheckRequest {
+            service: "recsys.v1.RecommenderService".to_owned(),
+        };
+        let reply = HealthClient::new(server.channel.clone())
+            .check(request)
+            .await;
+        reply.unwrap().into_inner().status() == ServingStatus::Serving
+    };
+    while serving().await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    redis.cli(&["REPLICAOF", "NO", "ONE"]);
+    while !serving().await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn without_the_time_of_redis_no_event_is_judged() {
+    let mut redis = RedisServer::start();
+    redis.kill();
+    let server = instance(&redis.pool(), "").await;
+    // Ahead of any clock: but nobody can tell while Redis is away.
+    let ahead = proto::InteractionEvent {
+        event_time: Some((SystemTime::now() + Duration::from_secs(7_200)).into()),
+        ..liked("u", "i001")
+    };
+    let status = server.ingest(ahead.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    redis.restart();
+    let status = server.ingest(ahead).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
 }

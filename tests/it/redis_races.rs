@@ -9,24 +9,28 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use async_trait::async_trait;
 use recsys::{
-    adapters::{
-        redis::{RedisEventBuffer, RedisPool, RedisSettings},
-        system::SystemClock,
-    },
+    adapters::{redis::RedisEventBuffer, system::SystemClock},
     domain::{
         event::{EventLog, StoredEvent},
         ids::UserId,
         ranking_config::RankingConfig,
         signals,
     },
+    engine::{Ports, Source},
     grpc::ServerSettings,
-    ports::{Clock, EventBuffer},
+    ports::{
+        Clock, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoredModel,
+        Version,
+    },
     proto::{self, IngestOutcome, SignalsSource},
 };
 
+use tokio::sync::Semaphore;
+
 use crate::support::{
-    DAY, MemoryWorld, TestClock, WINDOW,
+    DAY, MemoryWorld, WINDOW,
     items::half_circle,
     redis::{engine, instance, own_prefix, ports, shared},
     server::{NOW, TestServer, liked, named},
@@ -84,7 +88,8 @@ async fn many_clients_on_one_user_through_two_instances_agree() {
 
     let world = &instances[0].world;
     let ports = ports(&redis.pool(), &prefix, world);
-    let stored = engine(ports.clone()).signals(&id("u")).await.unwrap().0;
+    let (stored, source) = engine(ports.clone()).signals(&id("u")).await.unwrap();
+    assert_eq!(source, Source::Materialized, "it is the stored one");
     let snapshot = ports.events.read(&id("u")).await.unwrap();
     let log = EventLog::new(snapshot.events);
     let items = ports
@@ -219,11 +224,10 @@ async fn processes_with_wrong_clocks_agree_with_redis() {
     let clocks = [real.plus(40 * DAY), real.minus(Duration::from_secs(7_200))];
     let mut instances = vec![instance(&redis.pool(), &prefix).await];
     for clock in clocks {
+        // The process's own clock: nothing that concerns users may go by it.
         let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
-        let wrong = TestClock::real();
-        wrong.set(clock);
-        let pool = RedisPool::new(&redis.url(), &RedisSettings::default(), wrong).unwrap();
-        let engine = engine(ports(&pool, &prefix, &world));
+        world.clock.set(clock);
+        let engine = engine(ports(&redis.pool(), &prefix, &world));
         instances.push(TestServer::serving(world, engine, ServerSettings::default()).await);
     }
     let at = |ago: Duration| Some((SystemTime::now() - ago).into());
@@ -291,15 +295,16 @@ async fn a_clock_of_redis_that_ran_back_loses_nothing() {
     // As if a failover had lost that append, and the new master's clock were
     // behind: the model has a higher version than the buffer will have.
     redis.cli(&["PEXPIREAT", &evt, &expiry.to_string()]);
-    for item in ["i003", "i004"] {
+    for (item, expected) in [
+        ("i003", SignalsSource::Rebuilt),
+        ("i004", SignalsSource::Materialized),
+    ] {
         server.ingest(liked("u", item)).await.unwrap();
         let (model, source) = server.signals("u").await;
         assert!(model.viewed.contains(&item.to_owned()), "{item} is lost");
-        assert_eq!(
-            source,
-            SignalsSource::Rebuilt,
-            "rebuilt until it catches up"
-        );
+        // A model that belongs to no buffer any more is replaced, for good.
+        assert_eq!(source, expected, "{item}");
+        assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
     }
 }
 
@@ -343,4 +348,109 @@ async fn what_others_write_without_a_word_is_seen_by_the_next_ingest() {
             SignalsSource::Materialized
         )
     );
+}
+
+/// A model store whose saves wait until they are let go.
+struct HeldSaves {
+    inner: Arc<dyn ModelStore>,
+    waiting: Semaphore,
+    let_go: Semaphore,
+}
+
+#[async_trait]
+impl ModelStore for HeldSaves {
+    async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
+        self.inner.load(user).await
+    }
+    async fn save(
+        &self,
+        user: &UserId,
+        model: &StoredModel,
+        instead_of: Option<Rank>,
+    ) -> Result<SaveOutcome, StoreError> {
+        self.waiting.add_permits(1);
+        self.let_go.acquire().await.unwrap().forget();
+        self.inner.save(user, model, instead_of).await
+    }
+    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
+        self.inner.erase(user, floor).await
+    }
+}
+
+#[tokio::test]
+async fn a_save_under_way_brings_no_erased_user_back() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let other = instance(&redis.pool(), &prefix).await;
+    for kind in ["ours", "ours, erased twice", "without expiry"] {
+        let user = format!("erased {kind}");
+        let evt = format!("{prefix}evt:{user}");
+        other.ingest(liked(&user, "i001")).await.unwrap();
+        if kind == "without expiry" {
+            // As the reference engine may have left it.
+            redis.cli(&["PERSIST", &evt]);
+            redis.cli(&["DEL", &format!("{prefix}umodel:{user}")]);
+        }
+        let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
+        let ports = ports(&redis.pool(), &prefix, &world);
+        let held = Arc::new(HeldSaves {
+            inner: ports.models.clone(),
+            waiting: Semaphore::new(0),
+            let_go: Semaphore::new(0),
+        });
+        let engine = engine(Ports {
+            models: held.clone(),
+            ..ports
+        });
+        let server = TestServer::serving(world, engine, ServerSettings::default()).await;
+        let mut client = server.recommender();
+        let under_way = if kind == "without expiry" {
+            let request = proto::GetUserSignalsRequest {
+                user_id: user.clone(),
+                include_vectors: false,
+            };
+            tokio::spawn(async move { client.get_user_signals(request).await.map(|_| ()) })
+        } else {
+            let event = Some(liked(&user, "i002"));
+            let request = proto::IngestEventRequest { event };
+            tokio::spawn(async move { client.ingest_event(request).await.map(|_| ()) })
+        };
+        held.waiting.acquire().await.unwrap().forget();
+        assert!(other.delete(&user).await);
+        if kind == "ours, erased twice" {
+            other.delete(&user).await;
+        }
+        held.let_go.add_permits(1);
+        under_way.await.unwrap().unwrap();
+        assert_eq!(other.signals(&user).await.1, SignalsSource::Empty, "{kind}");
+        let left = redis.cli(&["GET", &format!("{prefix}umodel:{user}")]);
+        assert!(left.ends_with(r#""erased":true}"#), "{kind}: {left}");
+        let lives_ms: u64 = redis
+            .cli(&["PTTL", &format!("{prefix}umodel:{user}")])
+            .parse()
+            .unwrap();
+        assert!((1..=60_000).contains(&lives_ms), "{lives_ms}");
+        assert_eq!(redis.cli(&["EXISTS", &evt]), "0", "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn at_the_cap_too_what_others_write_is_seen() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
+    let pool = redis.pool();
+    let ports = Ports {
+        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, 3)),
+        ..ports(&pool, &prefix, &world)
+    };
+    let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;
+    for item in ["i001", "i002", "i003"] {
+        server.ingest(liked("u", item)).await.unwrap();
+    }
+    let score = (SystemClock.now().as_micros() as f64 / 1e6).to_string();
+    let member = r#"{"event":"T","content_id":"i007"}"#;
+    redis.cli(&["ZADD", &format!("{prefix}evt:u"), &score, member]);
+    server.ingest(liked("u", "i004")).await.unwrap();
+    let (model, source) = server.signals("u").await;
+    assert_eq!(source, SignalsSource::Materialized);
+    assert!(model.viewed.contains(&"i007".to_owned()), "{model:?}");
 }

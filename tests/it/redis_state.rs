@@ -137,6 +137,11 @@ async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_passed_o
     ] {
         redis.cli(&["ZADD", &evt, &score, &member]);
     }
+    // Not even text.
+    let script = "return redis.call('ZADD', KEYS[1], ARGV[1], '\\255\\254{')";
+    assert_eq!(redis.cli(&["EVAL", script, "1", &evt, &score]), "1");
+    // Older than the window: it is there until an append prunes it.
+    redis.cli(&["ZADD", &evt, "1000000000", r#"{"content_id":"i009"}"#]);
     let (model, source) = server.signals("u").await;
     assert_eq!(
         (model.viewed, source),
@@ -154,6 +159,8 @@ async fn a_model_that_is_missing_unreadable_or_of_another_ranking_is_rebuilt() {
     for damage in [
         vec!["DEL", &umodel],
         vec!["SET", &umodel, "{rubbish"],
+        vec!["SET", &umodel, r#"{"version":"zzz"}"#],
+        vec!["SET", &umodel, r#"{"version":"99999999999999999-x"#],
         vec!["EXPIRE", &umodel, "0"],
     ] {
         redis.cli(&damage);
@@ -205,6 +212,7 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
             .ingest(named(&number.to_string(), liked(user, "i002")))
             .await
             .unwrap();
+        assert_eq!(redis.calls("get"), 0, "the model is not asked for");
         [redis.calls("evalsha"), redis.calls("zrange")]
     };
     for number in 0..10 {

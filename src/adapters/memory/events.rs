@@ -11,11 +11,11 @@ use super::{
 use crate::{
     adapters::footprint::event_bytes,
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
-    ports::{AppendOutcome, Appended, BufferSnapshot, Clock, EventBuffer, StoreError, Version},
+    ports::{
+        AppendOutcome, Appended, BufferSnapshot, Clock, Deleted, EVENT_ID_SPAN, EventBuffer,
+        StoreError, Version,
+    },
 };
-
-/// Events of one id are the same event if their times are this close.
-const EVENT_ID_SPAN: Duration = Duration::from_secs(600);
 
 /// Event buffers in this process's memory.
 pub struct MemoryEventBuffer {
@@ -197,18 +197,23 @@ impl EventBuffer for MemoryEventBuffer {
         Ok(shard.entries.get(user).map(|buffer| buffer.version))
     }
 
-    async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
+        let now = self.clock.now();
         let mut shard = self
             .buffers
-            .lock(user, self.clock.now(), |buffer| self.drop_buffer(&buffer));
-        Ok(shard.entries.remove(user).map(|buffer| {
-            self.drop_buffer(&buffer);
-            buffer.version
-        }))
+            .lock(user, now, |buffer| self.drop_buffer(&buffer));
+        let removed = shard.entries.remove(user);
+        removed.iter().for_each(|buffer| self.drop_buffer(buffer));
+        let version = removed.as_ref().map(|buffer| buffer.version);
+        let next = u64::try_from(now.plus(self.window).as_millis()).unwrap_or_default();
+        Ok(Deleted {
+            existed: removed.is_some(),
+            floor: version.max(Some(Version(next))).unwrap_or(Version(next)),
+        })
     }
 
-    fn now(&self) -> Timestamp {
-        self.clock.now()
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock.now())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -11,11 +11,11 @@ use super::{
 use crate::{
     adapters::footprint::{ENTRY_OVERHEAD_BYTES, json_bytes},
     domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
-    ports::{Clock, ModelSlot, ModelStore, SaveOutcome, StoreError, StoredModel, Version},
+    ports::{
+        Clock, ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoredModel,
+        Version,
+    },
 };
-
-/// How long an erased user's marker stays.
-const ERASED_FOR: Duration = Duration::from_secs(60);
 
 /// User models in this process's memory.
 pub struct MemoryModelStore {
@@ -44,10 +44,10 @@ impl Expires for Entry {
 
 impl Slot {
     /// What a model must exceed to take this place.
-    fn rank(&self) -> (Version, Option<Timestamp>) {
+    fn rank(&self) -> Rank {
         match self {
             Self::Erased(version) => (*version, None),
-            Self::Present(model) => (model.version, model.signals.built_at),
+            Self::Present(model) => model.rank(),
         }
     }
 }
@@ -83,11 +83,21 @@ impl ModelStore for MemoryModelStore {
         })
     }
 
-    async fn save(&self, user: &UserId, model: &StoredModel) -> Result<SaveOutcome, StoreError> {
+    async fn save(
+        &self,
+        user: &UserId,
+        model: &StoredModel,
+        instead_of: Option<Rank>,
+    ) -> Result<SaveOutcome, StoreError> {
         let now = self.clock.now();
         let mut shard = self.models.lock(user, now, |entry| self.give_back(&entry));
         let known = shard.entries.get(user);
-        if known.is_some_and(|entry| (model.version, model.signals.built_at) <= entry.slot.rank()) {
+        let stays = |entry: &Entry| {
+            let replaced = matches!(entry.slot, Slot::Present(_))
+                && instead_of.is_some_and(|rank| rank == entry.slot.rank());
+            model.rank() <= entry.slot.rank() && !replaced
+        };
+        if known.is_some_and(stays) {
             return Ok(SaveOutcome::Superseded);
         }
         let bytes = model_bytes(user, &model.signals);
@@ -104,15 +114,13 @@ impl ModelStore for MemoryModelStore {
         Ok(SaveOutcome::Saved)
     }
 
-    async fn erase(&self, user: &UserId, buffer: Option<Version>) -> Result<bool, StoreError> {
+    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut shard = self.models.lock(user, now, |entry| self.give_back(&entry));
         let known = shard.entries.remove(user);
         known.iter().for_each(|entry| self.give_back(entry));
         let model = known.as_ref().map(|entry| entry.slot.rank().0);
-        let Some(above) = model.max(buffer) else {
-            return Ok(false);
-        };
+        let above = model.map_or(floor, |model| model.max(floor));
         shard.entries.insert(
             user.clone(),
             Entry {

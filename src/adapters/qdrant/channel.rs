@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{Uri, uri::Scheme};
@@ -156,7 +156,7 @@ impl Qdrant {
         what: &'static str,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, StoreError> {
-        let started = Instant::now();
+        let mut operation = meters::StoreOperation::begin("qdrant", what);
         let done = match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(store_error(what, status)),
@@ -165,8 +165,7 @@ impl Qdrant {
                 format!("qdrant {what}: no answer within {:?}", self.timeout),
             )),
         };
-        let error_type = done.as_ref().err().map(|error| error.kind().label());
-        meters::store_operation("qdrant", what, error_type, started.elapsed());
+        operation.ended(done.as_ref().err().map(|error| error.kind().label()));
         done
     }
 }

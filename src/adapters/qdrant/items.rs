@@ -6,24 +6,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use qdrant_client::{
-    Payload,
-    qdrant::{
-        DeletePoints, GetCollectionInfoRequest, GetPoints, HealthCheckRequest, NamedVectors,
-        PayloadIncludeSelector, PointId, PointStruct, PointsIdsList, PointsSelector,
-        QueryBatchPoints, RetrievedPoint, ScrollPoints, UpsertPoints, Vector, Vectors,
-        VectorsSelector, WithPayloadSelector, WithVectorsSelector,
-        points_selector::PointsSelectorOneOf, vectors, with_payload_selector,
-        with_vectors_selector,
-    },
+use qdrant_client::qdrant::{
+    DeletePoints, GetCollectionInfoRequest, GetPoints, HealthCheckRequest, PayloadIncludeSelector,
+    PointId, PointsIdsList, PointsSelector, QueryBatchPoints, RetrievedPoint, ScrollPoints,
+    VectorsSelector, WithPayloadSelector, WithVectorsSelector,
+    points_selector::PointsSelectorOneOf, with_payload_selector, with_vectors_selector,
 };
-use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::{
     cache::{ItemCache, Known},
     channel::{Qdrant, QdrantSetupError},
-    collection::{self, Collection},
+    collection::Collection,
     ids::PointKey,
     payload::{self, CONTENT_ID},
     query,
@@ -36,7 +30,6 @@ use crate::{
         item::{CatalogueItem, Item},
         restriction::Restriction,
         tags::Canonicalizer,
-        vector::UnitVector,
     },
     meters,
     ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder, StoreError, StoreErrorKind},
@@ -44,25 +37,14 @@ use crate::{
 
 /// Ids in one page of a scroll.
 const SCROLL_PAGE: u32 = 10_000;
-/// Cosine from which on two vectors are the same: Qdrant may round.
-const SAME_VECTOR: f64 = 0.999_999;
-
-/// What became of an item that was put into the collection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// It is new, or has replaced what was there.
-    Written,
-    /// It was there already, just so.
-    Unchanged,
-}
 
 /// The catalogue in a collection of Qdrant. Contents and vectors that were
 /// read lately are kept in this process.
 pub struct QdrantItemStore {
-    qdrant: Qdrant,
-    name: String,
-    canonical: Canonicalizer,
-    cache: ItemCache,
+    pub(super) qdrant: Qdrant,
+    pub(super) name: String,
+    pub(super) canonical: Canonicalizer,
+    pub(super) cache: ItemCache,
     collection: RwLock<Option<Arc<Collection>>>,
 }
 
@@ -99,7 +81,7 @@ impl QdrantItemStore {
     }
 
     /// Asks what the collection is like.
-    async fn describe(&self) -> Result<Arc<Collection>, StoreError> {
+    pub(super) async fn describe(&self) -> Result<Arc<Collection>, StoreError> {
         let request = GetCollectionInfoRequest {
             collection_name: self.name.clone(),
         };
@@ -141,7 +123,7 @@ impl QdrantItemStore {
     }
 
     /// Says of a collection that is not there how to make it.
-    fn explained(&self, error: StoreError) -> StoreError {
+    pub(super) fn explained(&self, error: StoreError) -> StoreError {
         if error.kind() != StoreErrorKind::Unprepared {
             return error;
         }
@@ -150,46 +132,6 @@ impl QdrantItemStore {
             self.name
         );
         StoreError::new(StoreErrorKind::Unprepared, text).caused_by(error)
-    }
-
-    /// Makes the collection, if it is not there, and the indexes that it lacks.
-    /// Returns how many numbers its vectors have.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn prepare(&self, vector_size: Option<usize>) -> Result<Option<usize>, StoreError> {
-        let collection = match self.describe().await {
-            Err(error) if error.kind() == StoreErrorKind::Unprepared => {
-                let request = collection::creation(&self.name, vector_size);
-                let mut collections = self.qdrant.collections();
-                self.qdrant
-                    .call("create", collections.create(request))
-                    .await?;
-                self.describe().await?
-            }
-            described => described?,
-        };
-        for field in collection.missing_indexes() {
-            if let Some(request) = collection::index(&self.name, field) {
-                let mut points = self.qdrant.points();
-                self.qdrant
-                    .call("index", points.create_field_index(request))
-                    .await?;
-            }
-        }
-        Ok(self.describe().await?.vector_size)
-    }
-
-    /// How many numbers the collection's vectors have, if it exists.
-    ///
-    /// # Errors
-    /// [`StoreError`] if Qdrant does not answer.
-    pub async fn existing_vector_size(&self) -> Result<Option<Option<usize>>, StoreError> {
-        match self.describe().await {
-            Ok(collection) => Ok(Some(collection.vector_size)),
-            Err(error) if error.kind() == StoreErrorKind::Unprepared => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// Runs searches against Qdrant.
@@ -366,7 +308,7 @@ impl QdrantItemStore {
         Ok(known)
     }
 
-    async fn retrieve(
+    pub(super) async fn retrieve(
         &self,
         keys: &[PointKey],
         with_vectors: WithVectorsSelector,
@@ -381,82 +323,6 @@ impl QdrantItemStore {
         let mut points = self.qdrant.points();
         let told = self.qdrant.call("retrieve", points.get(request)).await;
         Ok(told.map_err(|error| self.explained(error))?.result)
-    }
-
-    /// Adds or replaces items, in order; one result each. Payload keys that an
-    /// item does not name are kept, and a point that would not change is not
-    /// written.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then any of them may have been stored.
-    pub async fn put(&self, items: Vec<Item>) -> Result<Vec<Result<Put, ItemRefusal>>, StoreError> {
-        let collection = self.describe().await?;
-        let keys: Vec<PointKey> = items.iter().map(|item| PointKey::of(&item.id)).collect();
-        let with_vectors = with_vectors_selector::SelectorOptions::Enable(true);
-        let mut held: HashMap<PointKey, (Map<String, Value>, Option<UnitVector>)> = self
-            .retrieve(&keys, with_vectors.into())
-            .await?
-            .into_iter()
-            .filter_map(|point| {
-                let key = PointKey::read(point.id.as_ref())?;
-                let options = point.vectors.and_then(|vectors| vectors.vectors_options);
-                let vector = payload::vector(options, collection.vector_name.as_deref());
-                Some((key, (Payload::from(point.payload).into(), vector)))
-            })
-            .collect();
-
-        let mut results = Vec::with_capacity(items.len());
-        let mut changed: HashMap<PointKey, PointStruct> = HashMap::new();
-        for (item, key) in items.into_iter().zip(&keys) {
-            if let Some(vector) = &item.vector
-                && collection.vector_size != Some(vector.size())
-            {
-                results.push(Err(ItemRefusal::VectorSize {
-                    expected: collection.vector_size.unwrap_or_default(),
-                    given: vector.size(),
-                }));
-                continue;
-            }
-            let vector = item.vector.clone();
-            let prepared = CatalogueItem::new(item, &self.canonical);
-            let before = held.remove(key);
-            let payload = payload::write(
-                &prepared,
-                before
-                    .as_ref()
-                    .map(|(held, _)| held.clone())
-                    .unwrap_or_default(),
-            );
-            let same = before
-                .as_ref()
-                .is_some_and(|(held, known)| *held == payload && same(known, &vector));
-            results.push(Ok(if same { Put::Unchanged } else { Put::Written }));
-            if !same {
-                let point = PointStruct {
-                    id: Some((*key).into()),
-                    payload: Payload::from(payload.clone()).into(),
-                    vectors: Some(vectors_of(vector.as_ref(), &collection)),
-                };
-                changed.insert(*key, point);
-            }
-            held.insert(*key, (payload, vector));
-        }
-        if !changed.is_empty() {
-            let written: Vec<PointKey> = changed.keys().copied().collect();
-            let request = UpsertPoints {
-                collection_name: self.name.clone(),
-                wait: Some(true),
-                points: changed.into_values().collect(),
-                ..UpsertPoints::default()
-            };
-            let mut points = self.qdrant.points();
-            let done = self.qdrant.call("upsert", points.upsert(request)).await;
-            // Read anew when next needed: what this process wrote is seen at
-            // once, and what another one wrote meanwhile, too.
-            self.cache.forget(&written);
-            done?;
-        }
-        Ok(results)
     }
 
     /// Answers searches from what this process remembers, if that is enough
@@ -509,29 +375,6 @@ fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<Cata
             .collect();
     }
     exact_search::run(items.iter(), &again)
-}
-
-fn same(a: &Option<UnitVector>, b: &Option<UnitVector>) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => a.cosine(b).is_some_and(|cosine| cosine > SAME_VECTOR),
-        (Some(_), None) | (None, Some(_)) => false,
-    }
-}
-
-/// A point without vector names none.
-fn vectors_of(vector: Option<&UnitVector>, collection: &Collection) -> Vectors {
-    let dense = vector.map(|vector| Vector::from(vector.as_slice().to_vec()));
-    let options = match (dense, &collection.vector_name) {
-        (Some(dense), None) => vectors::VectorsOptions::Vector(dense),
-        (Some(dense), Some(name)) => vectors::VectorsOptions::Vectors(NamedVectors {
-            vectors: HashMap::from([(name.clone(), dense)]),
-        }),
-        (None, _) => vectors::VectorsOptions::Vectors(NamedVectors::default()),
-    };
-    Vectors {
-        vectors_options: Some(options),
-    }
 }
 
 #[async_trait]

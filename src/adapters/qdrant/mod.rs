@@ -10,7 +10,9 @@ mod items;
 mod payload;
 mod query;
 mod settings;
+mod writes;
 
 pub use channel::QdrantSetupError;
-pub use items::{Put, QdrantItemStore};
+pub use items::QdrantItemStore;
 pub use settings::QdrantSettings;
+pub use writes::Put;

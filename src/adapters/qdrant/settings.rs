@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
-use crate::parsers::{Secret, at_least_one, parse_duration};
+use crate::parsers::{Secret, connections, parse_duration};
 
 /// Settings of the catalogue in Qdrant.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,7 +45,7 @@ pub struct QdrantSettings {
     pub qdrant_tls_ca_file: Option<PathBuf>,
     /// Connections; each carries many calls
     #[arg(long, global = true, env = "QDRANT_CONNECTIONS", value_name = "N",
-          value_parser = at_least_one, default_value = "3")]
+          value_parser = connections, default_value = "3")]
     pub qdrant_connections: usize,
     /// Longest to wait for a connection to be made
     #[arg(long, global = true, env = "QDRANT_CONNECT_TIMEOUT", value_name = "DURATION",

@@ -7,6 +7,8 @@ use deadpool_redis::redis::{
     io::tcp::TcpSettings,
 };
 
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
 use super::{connection::RedisSetupError, settings::RedisSettings};
 
 /// The nodes that the URL names, with everything needed to connect to them.
@@ -23,6 +25,10 @@ impl Address {
         settings: &RedisSettings,
         tcp: &TcpSettings,
     ) -> Result<Self, RedisSetupError> {
+        // A fragment could only switch the check of certificates off.
+        if url.contains('#') {
+            return Err(RedisSetupError::Url);
+        }
         let nodes = node_urls(url)
             .ok_or(RedisSetupError::Url)?
             .iter()
@@ -103,7 +109,14 @@ fn certificates(settings: &RedisSettings) -> Result<Option<TlsCertificates>, Red
         (Some(_), None) | (None, Some(_)) => return Err(RedisSetupError::HalfACertificate),
     };
     let root_cert = match &settings.redis_tls_ca_file {
-        Some(path) => Some(read("REDIS_TLS_CA_FILE", path)?),
+        Some(path) => {
+            let pem = read("REDIS_TLS_CA_FILE", path)?;
+            // Without one, no connection would ever be trusted.
+            if !CertificateDer::pem_slice_iter(&pem).any(|found| found.is_ok()) {
+                return Err(RedisSetupError::NoCertificate);
+            }
+            Some(pem)
+        }
         None => None,
     };
     Ok(

@@ -6,18 +6,25 @@ use tracing::{info, warn};
 
 use super::connection::RedisPool;
 
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The first version with PEXPIRETIME.
 const OLDEST_MAJOR: u32 = 7;
 
 /// Waits until Redis answers, then warns of what it would lose. Ends then.
 pub async fn advise(pool: RedisPool) {
+    let mut wait = FIRST_WAIT;
     let told = loop {
         match pool.info().await {
-            Ok(told) => break told,
+            Ok(Some(told)) => break told,
+            Ok(None) => {
+                warn!("redis does not allow INFO: whether it keeps events is not known");
+                return;
+            }
             // The health check tells of a Redis that is away.
-            Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            Err(_) => tokio::time::sleep(wait).await,
         }
+        wait = (wait * 2).min(LONGEST_WAIT);
     };
     let facts = facts(&told);
     let fact = |name: &str| facts.get(name).copied().unwrap_or("unknown");
@@ -48,6 +55,12 @@ fn concerns(facts: &HashMap<&str, &str>, wait_replicas: usize) -> Vec<String> {
         concerns.push(format!(
             "redis {version} is too old: ingesting will fail; use 7.0 or later"
         ));
+    }
+    if facts.get("role") == Some(&"slave") {
+        concerns.push(
+            "redis is a replica: nothing can be written to it; name its master in REDIS_URL"
+                .to_owned(),
+        );
     }
     if facts.get("aof_enabled") == Some(&"0") {
         concerns.push(
@@ -97,6 +110,7 @@ mod tests {
     #[test]
     fn each_thing_that_loses_events_is_told_with_its_remedy() {
         assert!(told("aof_enabled:1", "aof_enabled:0", 0).contains("appendonly yes"));
+        assert!(told("aof_enabled:1", "role:slave", 0).contains("is a replica"));
         assert!(told("noeviction", "volatile-lru", 0).contains("volatile-lru"));
         assert!(told("7.0.15", "6.2.7", 0).contains("6.2.7 is too old"));
         assert!(told("", "", 2).contains("REDIS_WAIT_REPLICAS is 2"));

@@ -6,9 +6,10 @@
 -- the same event, 1 if replicas will be waited for; then for each event: time
 -- in seconds, member, and the bytes that end every member with its event id (''
 -- if it has none).
--- Returns the number of events in the window, the buffer's version before and
--- after (-2 no buffer, -1 a buffer without), the server's time in microseconds
--- and, for each event, one of 0 accepted, 1 duplicate, 2 outside the window.
+-- Returns the number of events in the window, of all members before, the
+-- buffer's version before and after (-2 no buffer, -1 a buffer without), the
+-- server's time in microseconds and, for each event, one of 0 accepted, 1
+-- duplicate, 2 outside the window.
 local key = KEYS[1]
 local window_ms, most, span_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) / 1000
 local time = redis.call('TIME')
@@ -16,31 +17,27 @@ local now_s = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local oldest = now_s - window_ms / 1000
 local oldest_text = string.format('%.6f', oldest)
-local before = redis.call('PEXPIRETIME', key)
+local before, held = redis.call('PEXPIRETIME', key), redis.call('ZCARD', key)
 
--- Times of the events that carry an id, by the bytes that end their members:
--- read once for the whole call, over the time that can matter to it.
+-- Times of the events that carry one of the ids, by the bytes that end their
+-- members: read once for the whole call, over the time that can matter to it.
+-- Nothing nested can end a member so: there a second brace would follow.
 local from, to
+local known, lengths = {}, {}
 for i = 5, #ARGV, 3 do
-  if ARGV[i + 2] ~= '' then
+  local ending = ARGV[i + 2]
+  if ending ~= '' then
     local at = tonumber(ARGV[i])
     if not from or at < from then from = at end
     if not to or at > to then to = at end
+    known[ending] = {}
+    lengths[#ending] = true
   end
 end
-local known = {}
 local function remember(member, at)
-  -- An id has at most 512 bytes, which JSON may spell in six times as many.
-  local tail = string.sub(member, -3200)
-  local mark, last = 0, nil
-  repeat
-    mark = string.find(tail, ',"event_id":', mark + 1, true)
-    last = mark or last
-  until not mark
-  if last then
-    local ending = string.sub(tail, last)
-    known[ending] = known[ending] or {}
-    table.insert(known[ending], at)
+  for length in pairs(lengths) do
+    local times = known[string.sub(member, -length)]
+    if times then table.insert(times, at) end
   end
 end
 if from then
@@ -107,4 +104,4 @@ elseif before >= 0 and ARGV[4] == '1' then
   redis.call('PEXPIREAT', key, string.format('%.0f', before))
 end
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
-return { redis.call('ZCOUNT', key, oldest_text, '+inf'), before, after, now_us, outcomes }
+return { redis.call('ZCOUNT', key, oldest_text, '+inf'), held, before, after, now_us, outcomes }

@@ -11,21 +11,22 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use deadpool::managed::{
     self, Metrics, Pool, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
 };
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd,
-    io::tcp::TcpSettings, io::tcp::socket2,
+    AsyncConnectionConfig, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind,
+    ToRedisArgs, cmd, io::tcp::TcpSettings, io::tcp::socket2,
 };
 use tracing::debug;
 
 use super::{
     address::Address,
     dial::{Connection, Dialer},
+    script::Script,
     server_clock::ServerClock,
     settings::{RedisMode, RedisSettings},
 };
@@ -33,7 +34,7 @@ use crate::{
     adapters::system::SystemRandomness,
     domain::time::Timestamp,
     meters,
-    ports::{Clock, Randomness as _, StoreError, StoreErrorKind},
+    ports::{Randomness as _, StoreError, StoreErrorKind},
 };
 
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
@@ -44,6 +45,12 @@ const PIPELINE_BUFFER: usize = 512;
 /// this is it given up for a failure, so that one lost node does not have the
 /// others dialled again and again.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(10);
+/// Least time to find out where the master is.
+const LEAST_TO_FIND: Duration = Duration::from_secs(4);
+/// Of the time for an answer, what waiting for replicas may take; 0 would be
+/// for ever.
+const WAIT_SHARE: f64 = 0.8;
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// Redis cannot be set up as configured. Never holds the URL, which may carry
 /// a password.
@@ -59,6 +66,9 @@ pub enum RedisSetupError {
     /// A certificate would not be used.
     #[error("REDIS_TLS_* files are set, but REDIS_URL does not begin with rediss://")]
     CertificatesWithoutTls,
+    /// There is nobody to trust.
+    #[error("REDIS_TLS_CA_FILE holds no certificate in PEM form")]
+    NoCertificate,
     /// A certificate without its key, or the other way round.
     #[error("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE must be set together")]
     HalfACertificate,
@@ -105,9 +115,7 @@ impl managed::Manager for Manager {
     async fn create(&self) -> Result<Shared, RedisError> {
         let generation = self.generation.load(Ordering::Relaxed);
         let mut connection = self.dialer.dial().await?;
-        let (seconds, micros): (i64, i64) = cmd("TIME").query_async(&mut connection).await?;
-        self.clock
-            .tell(Timestamp::from_micros(seconds * 1_000_000 + micros));
+        self.clock.tell(time(&mut connection).await?);
         // Up to a tenth longer, so that connections made together do not end
         // together.
         let longer = (SystemRandomness.next_u64() % 1_000) as u32;
@@ -146,15 +154,11 @@ pub struct RedisPool {
 
 impl RedisPool {
     /// A pool for a URL. Connects when first used, so it can be made while
-    /// Redis is down. `clock` is only asked until Redis has told its own time.
+    /// Redis is down.
     ///
     /// # Errors
     /// [`RedisSetupError`] if the URL, a file or the settings cannot be used.
-    pub fn new(
-        url: &str,
-        settings: &RedisSettings,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, RedisSetupError> {
+    pub fn new(url: &str, settings: &RedisSettings) -> Result<Self, RedisSetupError> {
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(
             socket2::TcpKeepalive::new()
                 .with_time(KEEPALIVE_AFTER)
@@ -170,13 +174,16 @@ impl RedisPool {
             .set_response_timeout(Some(settings.redis_command_timeout))
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
         let dialer = Dialer::new(address, settings, tcp, config)?;
-        // Asking sentinels takes several connections.
-        let steps = match settings.redis_mode {
-            RedisMode::Single => 1,
-            RedisMode::Auto | RedisMode::Sentinel | RedisMode::Cluster => 3,
+        // Asking sentinels takes several connections, with time-outs of the
+        // library's own.
+        let step = settings.redis_connect_timeout + settings.redis_command_timeout;
+        let create = match settings.redis_mode {
+            RedisMode::Single => step,
+            RedisMode::Auto | RedisMode::Sentinel | RedisMode::Cluster => {
+                (step * 3).max(LEAST_TO_FIND)
+            }
         };
-        let create = (settings.redis_connect_timeout + settings.redis_command_timeout) * steps;
-        let clock = ServerClock::new(clock);
+        let clock = ServerClock::default();
         let generation = Arc::new(AtomicU64::new(0));
         let manager = Manager {
             dialer,
@@ -205,13 +212,70 @@ impl RedisPool {
         })
     }
 
-    /// The Redis server's time, as well as this process can tell.
-    pub(super) fn server_now(&self) -> Timestamp {
-        self.clock.now()
+    /// The Redis server's time.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it has not told it yet and does not answer.
+    pub(super) async fn server_now(&self) -> Result<Timestamp, StoreError> {
+        if let Some(now) = self.clock.now() {
+            return Ok(now);
+        }
+        let now = self
+            .run("time", |mut connection| async move {
+                time(&mut connection).await
+            })
+            .await?;
+        self.clock.tell(now);
+        Ok(now)
+    }
+
+    pub(super) fn tell_time(&self, now: Timestamp) {
+        self.clock.tell(now);
     }
 
     pub(super) fn settings(&self) -> &RedisSettings {
         &self.settings
+    }
+
+    /// Rises when connections are given up: they may lead elsewhere from then
+    /// on.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Runs a script that writes to a key, and waits for replicas to have it,
+    /// if that is asked for. It must do no harm if it is done twice.
+    pub(super) async fn write<T: FromRedisValue>(
+        &self,
+        what: &'static str,
+        key: &str,
+        script: &Script,
+        arguments: &impl ToRedisArgs,
+    ) -> Result<T, StoreError> {
+        let replicas = self.settings.redis_wait_replicas;
+        let at_most = self.settings.redis_command_timeout.mul_f64(WAIT_SHARE);
+        let work = |mut connection: Connection| async move {
+            let reply = script.run(&mut connection, key, arguments).await?;
+            let copies = match replicas {
+                0 => 0,
+                _ => {
+                    connection
+                        .wait_for_replicas(key, replicas, at_most.max(LEAST_WAIT))
+                        .await?
+                }
+            };
+            Ok((reply, copies))
+        };
+        // Whoever waits for replicas has a connection of its own: others would
+        // wait with it.
+        let (reply, copies) = self.measured(what, work, replicas > 0).await?;
+        if copies < replicas {
+            return Err(StoreError::new(
+                StoreErrorKind::Unavailable,
+                format!("redis {what}: {copies} of {replicas} replicas have it in time"),
+            ));
+        }
+        Ok(reply)
     }
 
     /// Runs `work` on a connection; once more on another one if the first was
@@ -224,22 +288,34 @@ impl RedisPool {
     where
         W: Future<Output = RedisResult<T>>,
     {
-        let started = Instant::now();
-        let done = self.run_unmeasured(what, work).await;
-        let error_type = done.as_ref().err().map(|error| error.kind().label());
-        meters::store_operation("redis", what, error_type, started.elapsed());
-        done
+        self.measured(what, work, false).await
     }
 
-    async fn run_unmeasured<T, W>(
+    async fn measured<T, W>(
         &self,
         what: &'static str,
         work: impl Fn(Connection) -> W,
+        alone: bool,
     ) -> Result<T, StoreError>
     where
         W: Future<Output = RedisResult<T>>,
     {
-        let first = match self.try_once(what, &work).await? {
+        let mut operation = meters::StoreOperation::begin("redis", what);
+        let done = self.retried(what, work, alone).await;
+        operation.ended(done.as_ref().err().map(|error| error.kind().label()));
+        done
+    }
+
+    async fn retried<T, W>(
+        &self,
+        what: &'static str,
+        work: impl Fn(Connection) -> W,
+        alone: bool,
+    ) -> Result<T, StoreError>
+    where
+        W: Future<Output = RedisResult<T>>,
+    {
+        let first = match self.try_once(what, &work, alone).await? {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
@@ -247,7 +323,7 @@ impl RedisPool {
             return Err(store_error(what, first));
         }
         debug!(command = what, error = %first, "redis connection given up, trying another");
-        self.try_once(what, &work)
+        self.try_once(what, &work, alone)
             .await?
             .map_err(|error| store_error(what, error))
     }
@@ -256,6 +332,7 @@ impl RedisPool {
         &self,
         what: &'static str,
         work: &impl Fn(Connection) -> W,
+        alone: bool,
     ) -> Result<RedisResult<T>, StoreError>
     where
         W: Future<Output = RedisResult<T>>,
@@ -266,9 +343,10 @@ impl RedisPool {
             .await
             .map_err(|error| pool_error(what, error))?;
         let (connection, generation) = (shared.connection.clone(), shared.generation);
-        // Given back at once: the next call shares it.
-        drop(shared);
+        // Given back at once, usually: the next call shares it.
+        let kept = alone.then_some(shared);
         let done = work(connection).await;
+        drop(kept);
         if let Err(error) = &done
             && (error.is_unrecoverable_error() || error.is_timeout() || is_read_only(error))
         {
@@ -277,28 +355,47 @@ impl RedisPool {
         Ok(done)
     }
 
-    /// What Redis tells of itself.
+    /// What Redis tells of itself; `None` if it will not.
     ///
     /// # Errors
-    /// [`StoreError`] if it does not.
-    pub(super) async fn info(&self) -> Result<String, StoreError> {
-        self.run(
-            "info",
-            |mut connection| async move { connection.info().await },
-        )
-        .await
-    }
-
-    /// Whether Redis answers.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it does not.
-    pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        self.run("ping", |mut connection| async move {
-            cmd("PING").query_async(&mut connection).await
+    /// [`StoreError`] if it does not answer.
+    pub(super) async fn info(&self) -> Result<Option<String>, StoreError> {
+        self.run("info", |mut connection| async move {
+            match connection.info().await {
+                Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => Ok(None),
+                told => told.map(Some),
+            }
         })
         .await
     }
+
+    /// Whether Redis answers and takes what is written: a replica would not,
+    /// nor would one that refuses this user the keys. `nobody` is a key that is
+    /// never there.
+    ///
+    /// # Errors
+    /// [`StoreError`] if not.
+    pub(super) async fn check(&self, nobody: &str) -> Result<(), StoreError> {
+        let now = self
+            .run("check", |mut connection| async move {
+                let _: i64 = cmd("UNLINK")
+                    .arg(nobody)
+                    .query_async(&mut connection)
+                    .await?;
+                if let Connection::Cluster(_) = connection {
+                    let _: String = cmd("PING").query_async(&mut connection).await?;
+                }
+                time(&mut connection).await
+            })
+            .await?;
+        self.clock.tell(now);
+        Ok(())
+    }
+}
+
+async fn time(connection: &mut Connection) -> RedisResult<Timestamp> {
+    let (seconds, micros): (i64, i64) = cmd("TIME").query_async(connection).await?;
+    Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
 }
 
 fn is_read_only(error: &RedisError) -> bool {

@@ -1,5 +1,9 @@
--- Removes the buffer KEYS[1]. Returns its version, -1 if it has none, -2 if
--- there is no buffer.
+-- Removes the buffer KEYS[1]. ARGV[1] is the window in ms. Returns whether there
+-- was one, and a version at least as high as any that it can have had: also if
+-- it went away in an earlier call whose answer was lost.
 local version = redis.call('PEXPIRETIME', KEYS[1])
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('UNLINK', KEYS[1])
-return version
+local existed = version ~= -2 and 1 or 0
+return { existed, math.max(version, now_ms + tonumber(ARGV[1])) }

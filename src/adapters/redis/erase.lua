@@ -1,14 +1,12 @@
 #!lua flags=allow-oom
 -- Puts a marker without data at KEYS[1] for ARGV[1] ms. ARGV[2] is what ours
--- begin with, ARGV[3] the version of the buffer, ARGV[4] the digits of a
--- version, ARGV[5] what follows the version in the marker. The marker's version
--- is above the buffer's and the model's. Returns 1 if there was a model.
--- Erasing must be possible in a full Redis, too.
+-- begin with, ARGV[3] the lowest that its version must exceed, ARGV[4] the
+-- digits of a version, ARGV[5] what follows the version in the marker. The
+-- marker's version is above the model's, too. Returns 1 if there was a model.
+-- Erasing must be possible in a full Redis.
 local key, start, digits = KEYS[1], ARGV[2], tonumber(ARGV[4])
 local value = redis.call('GET', key)
 local version, had_model = tonumber(ARGV[3]), 0
--- Nothing was held, and no refresh under way can have read anything.
-if not value and version == 0 then return 0 end
 if value then
   if string.sub(value, 1, #start) == start then
     version = math.max(version, tonumber(string.sub(value, #start + 1, #start + digits)) or 0)

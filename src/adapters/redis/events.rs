@@ -27,14 +27,11 @@ use crate::{
     },
     meters::{self, Unreadable},
     ports::{
-        AppendOutcome, Appended, BufferSnapshot, EventBuffer, StoreError, StoreErrorKind, Version,
+        AppendOutcome, Appended, BufferSnapshot, Deleted, EVENT_ID_SPAN, EventBuffer, StoreError,
+        StoreErrorKind, Version,
     },
 };
 
-/// Events of one id are the same event if their times are this close.
-const EVENT_ID_SPAN_MS: u64 = 600_000;
-/// Of the time for an answer, what waiting for replicas may take.
-const WAIT_SHARE: f64 = 0.8;
 const NO_KEY: i64 = -2;
 /// That of a buffer without expiry, as the reference engine may have left it.
 const NO_VERSION: Version = Version(0);
@@ -71,13 +68,22 @@ impl RedisEventBuffer {
 
     /// The events that can be read, and whether that is all of them, each at
     /// the time that its score says.
-    fn decoded(&self, user: &UserId, members: Vec<(String, f64)>) -> (Vec<Arc<StoredEvent>>, bool) {
+    fn decoded(
+        &self,
+        user: &UserId,
+        members: Vec<(Vec<u8>, f64)>,
+    ) -> (Vec<Arc<StoredEvent>>, bool) {
         let mut exact = true;
         let events = members
             .into_iter()
             .filter_map(|(text, score)| {
                 let at = from_score(score);
-                match member::decode(user, &text, at) {
+                let decoded = std::str::from_utf8(&text)
+                    .map_err(|error| error.to_string())
+                    .and_then(|text| {
+                        member::decode(user, text, at).map_err(|error| error.to_string())
+                    });
+                match decoded {
                     Ok(event) => {
                         exact &= event.event.time == at;
                         Some(Arc::new(event))
@@ -87,7 +93,7 @@ impl RedisEventBuffer {
                         meters::unreadable(Unreadable::Event);
                         // Once: one writer gone wrong would fill the log.
                         if !self.told_unreadable.swap(true, Ordering::Relaxed) {
-                            warn!(%error, "an event in redis cannot be read and is passed over; further ones are not logged");
+                            warn!(error, "an event in redis cannot be read and is passed over; further ones are not logged");
                         }
                         None
                     }
@@ -115,6 +121,8 @@ impl RedisEventBuffer {
         let now = Timestamp::from_micros(reply.now_us);
         let change = Change {
             before: version(reply.before),
+            held: reply.held,
+            generation: reply.generation,
             after,
             oldest: now.minus(self.window),
             count: reply.count,
@@ -123,7 +131,7 @@ impl RedisEventBuffer {
         Some(BufferSnapshot {
             version: Some(after),
             now,
-            events: self.known.apply(user, &change)?,
+            events: self.known.apply(user, &change, reply.removals)?,
         })
     }
 }
@@ -131,9 +139,13 @@ impl RedisEventBuffer {
 /// What append.lua returns.
 struct AppendReply {
     count: usize,
+    held: usize,
     before: i64,
     after: i64,
     now_us: i64,
+    /// When it was asked.
+    generation: u64,
+    removals: u64,
 }
 
 /// Seconds with microseconds, as text: a float would be written in its
@@ -155,6 +167,10 @@ fn version(expiry: i64) -> Option<Version> {
     (expiry != NO_KEY).then(|| u64::try_from(expiry).map_or(NO_VERSION, Version))
 }
 
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn odd_reply(what: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, format!("redis {what}: odd reply"))
 }
@@ -164,14 +180,11 @@ impl EventBuffer for RedisEventBuffer {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
         let key = self.keys.events(user);
         let mut arguments: Vec<Vec<u8>> = Vec::with_capacity(4 + 3 * events.len());
-        u64::try_from(self.window.as_millis())
-            .unwrap_or(u64::MAX)
-            .write_redis_args(&mut arguments);
+        milliseconds(self.window).write_redis_args(&mut arguments);
         self.max_events.write_redis_args(&mut arguments);
-        EVENT_ID_SPAN_MS.write_redis_args(&mut arguments);
-        let settings = self.pool.settings();
-        let replicas = settings.redis_wait_replicas;
-        usize::from(replicas > 0).write_redis_args(&mut arguments);
+        milliseconds(EVENT_ID_SPAN).write_redis_args(&mut arguments);
+        let waits = self.pool.settings().redis_wait_replicas > 0;
+        usize::from(waits).write_redis_args(&mut arguments);
         for stored in events {
             let suffix = match &stored.event.event_id {
                 Some(id) => {
@@ -183,29 +196,12 @@ impl EventBuffer for RedisEventBuffer {
             stored.member.as_ref().write_redis_args(&mut arguments);
             suffix.write_redis_args(&mut arguments);
         }
-        let at_most = settings.redis_command_timeout.mul_f64(WAIT_SHARE);
-        let (reply, copies) = self
-            .pool
-            .run("append", |mut connection| {
-                let (append, key, arguments) = (&self.append, &key, &arguments);
-                async move {
-                    let reply: (usize, i64, i64, i64, Vec<u8>) =
-                        append.run(&mut connection, key, arguments).await?;
-                    let copies = match replicas {
-                        0 => 0,
-                        _ => connection.wait_for_replicas(key, replicas, at_most).await?,
-                    };
-                    Ok((reply, copies))
-                }
-            })
-            .await?;
-        if copies < replicas {
-            return Err(StoreError::new(
-                StoreErrorKind::Unavailable,
-                format!("redis append: {copies} of {replicas} replicas have it in time"),
-            ));
-        }
-        let (count, before, after, now_us, outcomes) = reply;
+        let (generation, removals) = (self.pool.generation(), self.known.removals());
+        let (count, held, before, after, now_us, outcomes): (usize, usize, i64, i64, i64, Vec<u8>) =
+            self.pool
+                .write("append", &key, &self.append, &arguments)
+                .await?;
+        self.pool.tell_time(Timestamp::from_micros(now_us));
         if outcomes.len() != events.len() {
             return Err(odd_reply("append"));
         }
@@ -220,9 +216,12 @@ impl EventBuffer for RedisEventBuffer {
             .collect::<Result<Vec<_>, _>>()?;
         let reply = AppendReply {
             count,
+            held,
             before,
             after,
             now_us,
+            generation,
+            removals,
         };
         Ok(Appended {
             contents: self.contents(user, events, &outcomes, &reply),
@@ -235,7 +234,8 @@ impl EventBuffer for RedisEventBuffer {
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         let key = self.keys.events(user);
         // In this order: what is appended between the two is read, too.
-        let (expiry, members): (i64, Vec<(String, f64)>) = self
+        let (generation, removals) = (self.pool.generation(), self.known.removals());
+        let (expiry, members): (i64, Vec<(Vec<u8>, f64)>) = self
             .pool
             .run("read", |mut connection| {
                 let mut both = pipe();
@@ -252,11 +252,12 @@ impl EventBuffer for RedisEventBuffer {
         let (mut events, exact) = self.decoded(user, members);
         match version {
             Some(version) if exact && version > NO_VERSION => {
-                self.known.keep(user, version, events.clone());
+                self.known
+                    .keep(user, version, generation, events.clone(), removals);
             }
             Some(_) | None => self.known.forget(user),
         }
-        let now = self.pool.server_now();
+        let now = self.pool.server_now().await?;
         let oldest = now.minus(self.window);
         events.retain(|stored| stored.event.time >= oldest);
         Ok(BufferSnapshot {
@@ -279,24 +280,24 @@ impl EventBuffer for RedisEventBuffer {
         Ok(version(expiry))
     }
 
-    async fn delete(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
         let key = self.keys.events(user);
-        let expiry: i64 = self
+        let (existed, floor): (bool, u64) = self
             .pool
-            .run("delete", |mut connection| {
-                let (delete, key) = (&self.delete, &key);
-                async move { delete.run(&mut connection, key, &None::<&str>).await }
-            })
+            .write("delete", &key, &self.delete, &milliseconds(self.window))
             .await?;
-        self.known.forget(user);
-        Ok(version(expiry))
+        self.known.removed(user);
+        Ok(Deleted {
+            existed,
+            floor: Version(floor),
+        })
     }
 
-    fn now(&self) -> Timestamp {
-        self.pool.server_now()
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.pool.server_now().await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.pool.ping().await
+        self.pool.check(&self.keys.nobody()).await
     }
 }

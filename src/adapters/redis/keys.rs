@@ -20,6 +20,11 @@ impl Keys {
         format!("{}evt:{}", self.prefix, user.as_str())
     }
 
+    /// The buffer of no user, as no id is empty: never there.
+    pub(super) fn nobody(&self) -> String {
+        format!("{}evt:", self.prefix)
+    }
+
     /// The user's model.
     pub(super) fn model(&self, user: &UserId) -> String {
         format!("{}umodel:{}", self.prefix, user.as_str())

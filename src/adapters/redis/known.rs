@@ -1,7 +1,10 @@
 //! Buffers that this process knows: as it read them, or as its own appends
 //! left them. An append to a buffer of the same version need not read it again.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use quick_cache::{Weighter, sync::Cache};
 
@@ -20,10 +23,15 @@ const EXPECTED_BYTES: u64 = 32 << 10;
 pub(super) struct KnownBuffers {
     max_events: usize,
     cache: Cache<UserId, Arc<Known>, ByBytes>,
+    /// Rises with each removal by this process.
+    removals: AtomicU64,
 }
 
 struct Known {
     version: Version,
+    /// That of the connections over which it came to be known. After a
+    /// failover a version may come again with other contents.
+    generation: u64,
     /// All that the sorted set holds, in its order.
     events: Vec<Arc<StoredEvent>>,
     bytes: u64,
@@ -42,6 +50,9 @@ impl Weighter<UserId, Arc<Known>> for ByBytes {
 pub(super) struct Change<'a> {
     /// `None`: there was no buffer.
     pub(super) before: Option<Version>,
+    /// How many events there were before.
+    pub(super) held: usize,
+    pub(super) generation: u64,
     pub(super) after: Version,
     /// Events before this time were pruned.
     pub(super) oldest: Timestamp,
@@ -57,15 +68,32 @@ impl KnownBuffers {
         Self {
             max_events,
             cache: Cache::with_weighter(expected.max(1), max_bytes, ByBytes),
+            removals: AtomicU64::new(0),
         }
     }
 
+    /// To be asked before a read, and told to [`KnownBuffers::keep`] after it.
+    pub(super) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::SeqCst)
+    }
+
     /// Keeps what was read under a version, or under a later one that a next
-    /// append will name.
-    pub(super) fn keep(&self, user: &UserId, version: Version, events: Vec<Arc<StoredEvent>>) {
+    /// append will name; unless a user was removed meanwhile.
+    pub(super) fn keep(
+        &self,
+        user: &UserId,
+        version: Version,
+        generation: u64,
+        events: Vec<Arc<StoredEvent>>,
+        removals: u64,
+    ) {
+        if removals != self.removals() {
+            return;
+        }
         let bytes = ENTRY_BYTES + events.iter().map(|event| event_bytes(event)).sum::<usize>();
         let known = Known {
             version,
+            generation,
             events,
             bytes: bytes as u64,
         };
@@ -76,6 +104,12 @@ impl KnownBuffers {
         self.cache.remove(user);
     }
 
+    /// Forgets a user whose buffer this process has removed.
+    pub(super) fn removed(&self, user: &UserId) {
+        self.removals.fetch_add(1, Ordering::SeqCst);
+        self.forget(user);
+    }
+
     /// What the buffer holds after an append; `None` if it was not known
     /// before, or does not come out as large as the store says: then someone
     /// else writes to it without raising its version.
@@ -83,12 +117,16 @@ impl KnownBuffers {
         &self,
         user: &UserId,
         change: &Change<'_>,
+        removals: u64,
     ) -> Option<Vec<Arc<StoredEvent>>> {
         let mut events = match change.before {
             None => Vec::new(),
             Some(before) => {
                 let known = self.cache.get(user)?;
-                if known.version != before {
+                let same = known.version == before
+                    && known.generation == change.generation
+                    && known.events.len() == change.held;
+                if !same {
                     return None;
                 }
                 known.events.clone()
@@ -103,7 +141,13 @@ impl KnownBuffers {
             self.forget(user);
             return None;
         }
-        self.keep(user, change.after, events.clone());
+        self.keep(
+            user,
+            change.after,
+            change.generation,
+            events.clone(),
+            removals,
+        );
         Some(events)
     }
 }

@@ -103,7 +103,7 @@ fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Read, D::Error
     deserializer.deserialize_map(Braces)
 }
 
-fn rank(version: Version, built_at: Option<Timestamp>) -> String {
+pub(super) fn rank(version: Version, built_at: Option<Timestamp>) -> String {
     let micros = built_at.map_or(0, |time| time.as_micros().max(0));
     format!(
         "{:0width$}-{micros:0width$}",

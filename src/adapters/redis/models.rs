@@ -18,11 +18,11 @@ use super::{
 use crate::{
     domain::ids::UserId,
     meters::{self, Unreadable},
-    ports::{ModelSlot, ModelStore, SaveOutcome, StoreError, StoreErrorKind, StoredModel, Version},
+    ports::{
+        ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
+        StoredModel, Version,
+    },
 };
-
-/// How long an erased user's marker stays.
-const ERASED_FOR_MS: u64 = 60_000;
 
 /// User models in Redis.
 pub struct RedisModelStore {
@@ -73,13 +73,23 @@ impl ModelStore for RedisModelStore {
         }))
     }
 
-    async fn save(&self, user: &UserId, model: &StoredModel) -> Result<SaveOutcome, StoreError> {
+    async fn save(
+        &self,
+        user: &UserId,
+        model: &StoredModel,
+        instead_of: Option<Rank>,
+    ) -> Result<SaveOutcome, StoreError> {
         let value = model_json::encode(model).map_err(|error| {
             StoreError::new(StoreErrorKind::Corrupt, "model cannot be written").caused_by(error)
         })?;
         let key = self.keys.model(user);
         let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
-        let arguments = (value, ttl_ms, START, RANK_LENGTH);
+        // A rank without a time is that of an erased user's marker.
+        let replaced = match instead_of {
+            Some((version, Some(built_at))) => model_json::rank(version, Some(built_at)),
+            Some((_, None)) | None => String::new(),
+        };
+        let arguments = (value, ttl_ms, START, RANK_LENGTH, replaced);
         let saved: bool = self
             .pool
             .run("save", |mut connection| {
@@ -94,15 +104,12 @@ impl ModelStore for RedisModelStore {
         })
     }
 
-    async fn erase(&self, user: &UserId, buffer: Option<Version>) -> Result<bool, StoreError> {
+    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
         let key = self.keys.model(user);
-        let buffer = buffer.map_or(0, |version| version.0);
-        let arguments = (ERASED_FOR_MS, START, buffer, VERSION_DIGITS, ERASED_END);
+        let erased_for_ms = u64::try_from(ERASED_FOR.as_millis()).unwrap_or(u64::MAX);
+        let arguments = (erased_for_ms, START, floor.0, VERSION_DIGITS, ERASED_END);
         self.pool
-            .run("erase", |mut connection| {
-                let (erase, key, arguments) = (&self.erase, &key, &arguments);
-                async move { erase.run(&mut connection, key, arguments).await }
-            })
+            .write("erase", &key, &self.erase, &arguments)
             .await
     }
 }

@@ -1,10 +1,13 @@
 -- Saves the model ARGV[1] at KEYS[1] for ARGV[2] ms, unless what is there is
 -- as new or newer. A model of ours begins with ARGV[3], then its rank as text
--- of ARGV[4] bytes; ranks compare as text. One without a rank is older than any.
+-- of ARGV[4] bytes; ranks compare as text. One without a rank is older than any,
+-- and one of the rank ARGV[5] is replaced in any case ('' = none is).
 local key, value, start, length = KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[4])
 local head = redis.call('GETRANGE', key, 0, #start + length - 1)
-if string.sub(head, 1, #start) == start
-  and string.sub(head, #start + 1) >= string.sub(value, #start + 1, #start + length) then
+local rank = string.sub(head, #start + 1)
+if string.sub(head, 1, #start) == start and #rank == length
+  and string.find(rank, '^%d+%-%d+$') and rank ~= ARGV[5]
+  and rank >= string.sub(value, #start + 1, #start + length) then
   return 0
 end
 redis.call('SET', key, value, 'PX', ARGV[2])

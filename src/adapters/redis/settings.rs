@@ -82,9 +82,10 @@ pub struct RedisSettings {
         default_value = ""
     )]
     pub redis_key_prefix: String,
-    /// Most connections; each is shared by many calls
+    /// Most connections; each is shared by many calls, except while one waits
+    /// for replicas
     #[arg(long, global = true, env = "REDIS_POOL_SIZE", value_name = "N",
-          value_parser = crate::parsers::at_least_one, default_value = "4")]
+          value_parser = crate::parsers::connections, default_value = "4")]
     pub redis_pool_size: usize,
     /// Longest to wait for a connection to be made
     #[arg(long, global = true, env = "REDIS_CONNECT_TIMEOUT", value_name = "DURATION",

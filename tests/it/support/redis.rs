@@ -13,10 +13,7 @@ use std::{
 };
 
 use recsys::{
-    adapters::{
-        redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSettings},
-        system::SystemClock,
-    },
+    adapters::redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSettings},
     domain::ranking_config::RankingConfig,
     engine::{Engine, EngineSettings, Ports},
     grpc::ServerSettings,
@@ -260,7 +257,7 @@ pub fn pool(url: &str, settings: RedisSettings) -> RedisPool {
         redis_wait_timeout: Duration::from_secs(20),
         ..settings
     };
-    RedisPool::new(url, &settings, Arc::new(SystemClock)).unwrap()
+    RedisPool::new(url, &settings).unwrap()
 }
 
 /// The state of users in Redis; items and randomness of a world.

@@ -1,0 +1,178 @@
+//! Writing to the collection: making it ready, and putting items into it.
+
+use std::collections::HashMap;
+
+use qdrant_client::{
+    Payload,
+    qdrant::{
+        NamedVectors, PointStruct, UpsertPoints, Vector, Vectors, vectors, with_vectors_selector,
+    },
+};
+use serde_json::{Map, Value};
+
+use super::{
+    collection::{self, Collection},
+    ids::PointKey,
+    items::QdrantItemStore,
+    payload,
+};
+use crate::{
+    domain::{
+        item::{CatalogueItem, Item},
+        vector::UnitVector,
+    },
+    ports::{ItemRefusal, StoreError, StoreErrorKind},
+};
+
+/// Cosine from which on two vectors are the same: Qdrant may round.
+const SAME_VECTOR: f64 = 0.999_999;
+
+/// What became of an item that was put into the collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is new, or has replaced what was there.
+    Written,
+    /// It was there already, just so.
+    Unchanged,
+}
+
+impl QdrantItemStore {
+    /// Makes the collection, if it is not there, and the indexes that it lacks.
+    /// Returns how many numbers its vectors have.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn prepare(&self, vector_size: Option<usize>) -> Result<Option<usize>, StoreError> {
+        let collection = match self.describe().await {
+            Err(error) if error.kind() == StoreErrorKind::Unprepared => {
+                let request = collection::creation(&self.name, vector_size);
+                let mut collections = self.qdrant.collections();
+                self.qdrant
+                    .call("create", collections.create(request))
+                    .await?;
+                self.describe().await?
+            }
+            described => described?,
+        };
+        for field in collection.missing_indexes() {
+            if let Some(request) = collection::index(&self.name, field) {
+                let mut points = self.qdrant.points();
+                self.qdrant
+                    .call("index", points.create_field_index(request))
+                    .await?;
+            }
+        }
+        Ok(self.describe().await?.vector_size)
+    }
+
+    /// How many numbers the collection's vectors have, if it exists.
+    ///
+    /// # Errors
+    /// [`StoreError`] if Qdrant does not answer.
+    pub async fn existing_vector_size(&self) -> Result<Option<Option<usize>>, StoreError> {
+        match self.describe().await {
+            Ok(collection) => Ok(Some(collection.vector_size)),
+            Err(error) if error.kind() == StoreErrorKind::Unprepared => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds or replaces items, in order; one result each. Payload keys that an
+    /// item does not name are kept, and a point that would not change is not
+    /// written.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then any of them may have been stored.
+    pub async fn put(&self, items: Vec<Item>) -> Result<Vec<Result<Put, ItemRefusal>>, StoreError> {
+        let collection = self.describe().await?;
+        let keys: Vec<PointKey> = items.iter().map(|item| PointKey::of(&item.id)).collect();
+        let with_vectors = with_vectors_selector::SelectorOptions::Enable(true);
+        let mut held: HashMap<PointKey, (Map<String, Value>, Option<UnitVector>)> = self
+            .retrieve(&keys, with_vectors.into())
+            .await?
+            .into_iter()
+            .filter_map(|point| {
+                let key = PointKey::read(point.id.as_ref())?;
+                let options = point.vectors.and_then(|vectors| vectors.vectors_options);
+                let vector = payload::vector(options, collection.vector_name.as_deref());
+                Some((key, (Payload::from(point.payload).into(), vector)))
+            })
+            .collect();
+
+        let mut results = Vec::with_capacity(items.len());
+        let mut changed: HashMap<PointKey, PointStruct> = HashMap::new();
+        for (item, key) in items.into_iter().zip(&keys) {
+            if let Some(vector) = &item.vector
+                && collection.vector_size != Some(vector.size())
+            {
+                results.push(Err(ItemRefusal::VectorSize {
+                    expected: collection.vector_size.unwrap_or_default(),
+                    given: vector.size(),
+                }));
+                continue;
+            }
+            let vector = item.vector.clone();
+            let prepared = CatalogueItem::new(item, &self.canonical);
+            let before = held.remove(key);
+            let payload = payload::write(
+                &prepared,
+                before
+                    .as_ref()
+                    .map(|(held, _)| held.clone())
+                    .unwrap_or_default(),
+            );
+            let same = before
+                .as_ref()
+                .is_some_and(|(held, known)| *held == payload && same(known, &vector));
+            results.push(Ok(if same { Put::Unchanged } else { Put::Written }));
+            if !same {
+                let point = PointStruct {
+                    id: Some((*key).into()),
+                    payload: Payload::from(payload.clone()).into(),
+                    vectors: Some(vectors_of(vector.as_ref(), &collection)),
+                };
+                changed.insert(*key, point);
+            }
+            held.insert(*key, (payload, vector));
+        }
+        if !changed.is_empty() {
+            let written: Vec<PointKey> = changed.keys().copied().collect();
+            let request = UpsertPoints {
+                collection_name: self.name.clone(),
+                wait: Some(true),
+                points: changed.into_values().collect(),
+                ..UpsertPoints::default()
+            };
+            let mut points = self.qdrant.points();
+            let done = self.qdrant.call("upsert", points.upsert(request)).await;
+            // Read anew when next needed: what this process wrote is seen at
+            // once, and what another one wrote meanwhile, too.
+            self.cache.forget(&written);
+            done?;
+        }
+        Ok(results)
+    }
+}
+
+fn same(a: &Option<UnitVector>, b: &Option<UnitVector>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.cosine(b).is_some_and(|cosine| cosine > SAME_VECTOR),
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// A point without vector names none.
+fn vectors_of(vector: Option<&UnitVector>, collection: &Collection) -> Vectors {
+    let dense = vector.map(|vector| Vector::from(vector.as_slice().to_vec()));
+    let options = match (dense, &collection.vector_name) {
+        (Some(dense), None) => vectors::VectorsOptions::Vector(dense),
+        (Some(dense), Some(name)) => vectors::VectorsOptions::Vectors(NamedVectors {
+            vectors: HashMap::from([(name.clone(), dense)]),
+        }),
+        (None, _) => vectors::VectorsOptions::Vectors(NamedVectors::default()),
+    };
+    Vectors {
+        vectors_options: Some(options),
+    }
+}
