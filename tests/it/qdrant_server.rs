@@ -1,0 +1,1 @@
+//! The test server of Qdrant's protocol does as Qdrant does.
