@@ -153,9 +153,9 @@ impl Compiler<'_> {
         }
         if let Some(wanted) = field.is_null {
             // The elements of an array count here, unlike with `IsNull`.
-            let test = move |value: &Json| match value {
-                Json::Array(values) => values.iter().any(Json::is_null) == wanted,
-                other => other.is_null() == wanted,
+            let test = move |value: &Json| match value.as_array() {
+                Some(values) => values.iter().any(Json::is_null) == wanted,
+                None => value.is_null() == wanted,
             };
             tests.push((Box::new(test), !wanted));
         }
@@ -172,7 +172,7 @@ impl Compiler<'_> {
                 if values.is_empty() {
                     return if_missing;
                 }
-                values.into_iter().any(|value| test(value))
+                values.into_iter().any(&test)
             })),
             (None, _) => Err(Status::invalid_argument(
                 "At least one field condition must be specified",
@@ -197,17 +197,13 @@ impl Compiler<'_> {
                 let number = value.as_i64();
                 number.is_some_and(|number| any.integers.contains(&number))
             }),
-            MatchValue::ExceptKeywords(except) => Box::new(move |value| match value {
-                Json::Null => false,
-                Json::String(text) => !except.strings.contains(text),
-                _ => true,
+            MatchValue::ExceptKeywords(except) => Box::new(move |value| {
+                let excepted = |text: &str| except.strings.iter().any(|one| one == text);
+                !value.is_null() && !value.as_str().is_some_and(excepted)
             }),
-            MatchValue::ExceptIntegers(except) => Box::new(move |value| match value {
-                Json::Null => false,
-                Json::Number(number) => !number
-                    .as_i64()
-                    .is_some_and(|number| except.integers.contains(&number)),
-                _ => true,
+            MatchValue::ExceptIntegers(except) => Box::new(move |value| {
+                let excepted = |number: i64| except.integers.contains(&number);
+                !value.is_null() && !value.as_i64().is_some_and(excepted)
             }),
             MatchValue::Text(text) => {
                 let index = self.collection.indexes.get(key);
@@ -225,9 +221,9 @@ impl Compiler<'_> {
 }
 
 fn of_any_element(test: ValueTest) -> ValueTest {
-    Box::new(move |value| match value {
-        Json::Array(values) => values.iter().any(&test),
-        value => test(value),
+    Box::new(move |value| match value.as_array() {
+        Some(values) => values.iter().any(&test),
+        None => test(value),
     })
 }
 
@@ -300,9 +296,10 @@ mod tests {
             at(25.717_877_179_663_667, -100.433_832_001_567_51),
             at(25.628_482_424_190_565, -100.238_818_559_76),
         );
-        assert!((near - 21_926.494_151_786).abs() < 1e-3, "{near}");
+        // Qdrant's own tests have 21926.49.
+        assert!((near - 21_926.49).abs() < 0.1, "{near}");
         let quarter = haversine(at(0.0, 0.0), at(90.0, 0.0));
-        assert!((quarter - 10_007_557.0).abs() < 1.0, "{quarter}");
+        assert!((quarter - 10_007_557.22).abs() < 0.01, "{quarter}");
         assert_eq!(haversine(at(1.0, 2.0), at(1.0, 2.0)), 0.0);
     }
 

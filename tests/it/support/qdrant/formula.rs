@@ -199,9 +199,9 @@ impl Compiler<'_> {
             let mut values: Vec<&Json> = path
                 .values(payload)
                 .into_iter()
-                .flat_map(|value| match value {
-                    Json::Array(values) => values.iter().collect(),
-                    value => vec![value],
+                .flat_map(|value| match value.as_array() {
+                    Some(values) => values.iter().collect(),
+                    None => vec![value],
                 })
                 .collect();
             let found = match (values.len(), values.pop()) {

@@ -9,7 +9,6 @@ use qdrant_client::qdrant::{
     UpdatePointVectors, UpdateResult, UpdateStatus, UpsertPoints,
     points_selector::PointsSelectorOneOf, points_update_operation::Operation,
 };
-use serde_json::Value as Json;
 use tonic::Status;
 
 use super::{
@@ -185,10 +184,11 @@ type WritePayload = fn(&mut Point, &payload::Payload);
 /// A null takes the field away.
 fn merge(point: &mut Point, with: &payload::Payload) {
     for (key, value) in with {
-        match value {
-            Json::Null => point.payload.remove(key),
-            value => point.payload.insert(key.clone(), value.clone()),
-        };
+        if value.is_null() {
+            point.payload.remove(key);
+        } else {
+            point.payload.insert(key.clone(), value.clone());
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qdrant_client::qdrant::{
-    Condition, Distance, Filter, LookupLocation, PrefetchQuery, Query, QueryPoints, ScoredPoint,
-    SearchParams, VectorInput, query::Variant, vector_input,
+    Condition, Distance, Filter, Formula, LookupLocation, PrefetchQuery, Query, QueryPoints,
+    ScoredPoint, SearchParams, VectorInput, query::Variant, vector_input,
 };
 use tonic::Status;
 use uuid::Uuid;
@@ -179,7 +179,7 @@ enum Kind {
     All,
     Nearest(Vec<f32>),
     Sample,
-    Formula(qdrant_client::qdrant::Formula),
+    Formula(Box<Formula>),
 }
 
 fn variant(query: Query) -> Result<Variant, Status> {
@@ -216,7 +216,7 @@ fn resolve(
         // Random is the only sample there is.
         Some(Variant::Sample(0)) => Ok(Kind::Sample),
         Some(Variant::Sample(_)) => Err(Status::invalid_argument("Invalid sample value")),
-        Some(Variant::Formula(formula)) => Ok(Kind::Formula(formula)),
+        Some(Variant::Formula(formula)) => Ok(Kind::Formula(Box::new(formula))),
         Some(Variant::Recommend(_)) => Err(unsupported("recommend queries")),
         Some(Variant::Discover(_) | Variant::Context(_)) => {
             Err(unsupported("discover and context queries"))
@@ -285,9 +285,10 @@ fn nearest(
 
 fn similarity(distance: Distance, a: &[f32], b: &[f32]) -> f32 {
     let pairs = a.iter().zip(b);
-    match distance {
-        Distance::Euclid => pairs.map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt(),
-        _ => pairs.map(|(a, b)| a * b).sum(),
+    if distance == Distance::Euclid {
+        pairs.map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
+    } else {
+        pairs.map(|(a, b)| a * b).sum()
     }
 }
 

@@ -199,7 +199,7 @@ serve! {
 fn health_check(_: &mut Store, _: q::HealthCheckRequest) -> Result<q::HealthCheckReply, Status> {
     Ok(q::HealthCheckReply {
         title: "qdrant - vector search engine".to_owned(),
-        version: "1.16.0".to_owned(),
+        version: "1.20.0".to_owned(),
         commit: None,
     })
 }

@@ -292,15 +292,15 @@ fn usable(field: &FieldCondition) -> Vec<Schema> {
         Some(MatchValue::Integer(_)) => kinds.push(Schema::Integer),
         Some(MatchValue::Boolean(_)) => kinds.push(Schema::Bool),
         // Nothing has to be looked up for an empty list.
+        Some(MatchValue::Keywords(list) | MatchValue::ExceptKeywords(list))
+            if list.strings.is_empty() => {}
+        Some(MatchValue::Integers(list) | MatchValue::ExceptIntegers(list))
+            if list.integers.is_empty() => {}
         Some(MatchValue::Keywords(list) | MatchValue::ExceptKeywords(list)) => {
-            if !list.strings.is_empty() {
-                kinds.extend(of_texts(&list.strings));
-            }
+            kinds.extend(of_texts(&list.strings));
         }
-        Some(MatchValue::Integers(list) | MatchValue::ExceptIntegers(list)) => {
-            if !list.integers.is_empty() {
-                kinds.push(Schema::Integer);
-            }
+        Some(MatchValue::Integers(_) | MatchValue::ExceptIntegers(_)) => {
+            kinds.push(Schema::Integer);
         }
         Some(MatchValue::Text(_) | MatchValue::Phrase(_) | MatchValue::TextAny(_)) => {
             kinds.push(Schema::Text);
