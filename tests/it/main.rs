@@ -20,6 +20,7 @@ mod ingest;
 mod limits;
 mod operations;
 mod properties;
+mod qdrant_server;
 mod recommend;
 mod redis_engines;
 mod redis_outages;

@@ -2,6 +2,7 @@
 
 pub mod items;
 pub mod program;
+pub mod qdrant;
 pub mod redis;
 pub mod server;
 
