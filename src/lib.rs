@@ -36,11 +36,13 @@
 //!    [`engine::Engine::ingest`].
 //! 3. `engine/ingest.rs`: the event is appended to the user's buffer, in a
 //!    task that ends even if the client goes away; then the model is refreshed
-//!    (`engine/refresh.rs`): read the buffer, read the items it names, build
-//!    the model (`domain/signals/`), save it.
+//!    (`engine/refresh.rs`): read the buffer, unless the append told what it
+//!    holds, read the items it names, build the model (`domain/signals/`), save
+//!    it.
 //! 4. `ports.rs`: [`ports::EventBuffer`] and [`ports::ModelStore`] say what
 //!    must hold meanwhile.
-//! 5. `adapters/memory/events.rs`: the buffer itself.
+//! 5. `adapters/redis/events.rs` and its scripts: the buffer itself; without
+//!    Redis `adapters/memory/events.rs`.
 //!
 //! The next `Recommend` reads that model (`engine/signals.rs`), gathers
 //! candidates (`engine/recommend/candidates.rs`) and ranks them

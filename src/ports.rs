@@ -361,7 +361,7 @@ pub enum ItemRefusal {
 /// The catalogue.
 ///
 /// A write is seen by every later call to the same store. Vectors are kept
-/// L2-normalised and are all of one size: that of the first.
+/// L2-normalised and are all of one size: the store's own, or that of the first.
 #[async_trait]
 pub trait ItemStore: Send + Sync {
     /// Runs searches as one batch; one result each, in order.
@@ -396,6 +396,6 @@ pub trait ItemStore: Send + Sync {
     /// [`StoreError`] if it does not.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// How many numbers the vectors have; `None` while there are none.
+    /// How many numbers the vectors have; `None` while that is not known.
     fn vector_size(&self) -> Option<usize>;
 }

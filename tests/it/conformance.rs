@@ -1,12 +1,21 @@
 //! The reference engine's answers, reproduced: user models and lists to 1e-6,
 //! canonical labels exactly.
 
-use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use recsys::{
+    adapters::{
+        qdrant::QdrantItemStore,
+        redis::{RedisEventBuffer, RedisModelStore},
+    },
     domain::{
         catalogue_line,
+        event::StoredEvent,
         geo::{Circle, GeoPoint},
         ids::UserId,
         item::Item,
@@ -18,11 +27,17 @@ use recsys::{
         time::Timestamp,
         user_signals::UserSignals,
     },
-    engine::{RecommendRequest, Recommendation, Strategy},
+    engine::{Engine, EngineSettings, Ports, RecommendRequest, Recommendation, Strategy},
+    ports::{
+        Appended, BufferSnapshot, Clock, Deleted, EventBuffer, ItemStore, StoreError, Version,
+    },
 };
 use serde_json::{Value, json};
 
-use crate::support::MemoryWorld;
+use crate::support::{
+    DAY, MemoryWorld, catalogue,
+    redis::{self, own_prefix},
+};
 
 const CASES: &str = include_str!("../fixtures/conformance/cases.json");
 const CANONICAL: &str = include_str!("../fixtures/conformance/canonical.json");
@@ -77,7 +92,7 @@ fn config(changes: &Value) -> RankingConfig {
     config
 }
 
-fn catalogue(cases: &Value) -> Vec<Item> {
+fn items_of(cases: &Value) -> Vec<Item> {
     cases["catalogue"]
         .as_array()
         .unwrap()
@@ -213,9 +228,93 @@ fn compare_recommendation(
 
 #[tokio::test]
 async fn every_case_of_the_reference_engine_is_reproduced() {
+    reproduced(async |world: &MemoryWorld, _: &str, _: &RankingConfig| world.ports.clone()).await;
+}
+
+#[tokio::test]
+async fn so_is_every_case_with_redis_and_qdrant() {
+    let mut stores: HashMap<String, Arc<dyn ItemStore>> = HashMap::new();
+    let pool = redis::shared().pool();
+    let cases: Value = serde_json::from_str(CASES).unwrap();
+    for (name, changes) in cases["configs"].as_object().unwrap() {
+        let canonical = config(changes).canonicalizer();
+        let settings = catalogue::own_settings();
+        let url = catalogue::shared_url().await;
+        let store = QdrantItemStore::new(&url, &settings, canonical).unwrap();
+        let size = usize::try_from(cases["dimension"].as_u64().unwrap()).unwrap();
+        store.prepare(Some(size)).await.unwrap();
+        for stored in store.upsert(items_of(&cases)).await.unwrap() {
+            stored.unwrap();
+        }
+        stores.insert(name.clone(), Arc::new(store));
+    }
+    let stores = &stores;
+    reproduced(async |world: &MemoryWorld, name: &str, _: &RankingConfig| {
+        // The cases have a date: their window must reach back to it from any
+        // day, and models are built as of it.
+        let prefix = own_prefix();
+        let buffer = RedisEventBuffer::new(pool.clone(), &prefix, 36_500 * DAY, 5_000);
+        Ports {
+            events: Arc::new(AsOf {
+                inner: buffer,
+                now: world.clock.now(),
+            }),
+            models: Arc::new(RedisModelStore::new(pool.clone(), &prefix, 7 * DAY)),
+            items: stores[name].clone(),
+            ..world.ports.clone()
+        }
+    })
+    .await;
+}
+
+/// A buffer whose time stands still.
+struct AsOf {
+    inner: RedisEventBuffer,
+    now: Timestamp,
+}
+
+impl AsOf {
+    fn snapshot(&self, snapshot: BufferSnapshot) -> BufferSnapshot {
+        BufferSnapshot {
+            now: self.now,
+            ..snapshot
+        }
+    }
+}
+
+#[async_trait]
+impl EventBuffer for AsOf {
+    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
+        let appended = self.inner.append(user, events).await?;
+        let contents = appended.contents.map(|contents| self.snapshot(contents));
+        Ok(Appended {
+            contents,
+            ..appended
+        })
+    }
+    async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
+        Ok(self.snapshot(self.inner.read(user).await?))
+    }
+    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+        self.inner.version(user).await
+    }
+    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
+        self.inner.delete(user).await
+    }
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.now)
+    }
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+}
+
+/// Runs all cases on the stores that `ports` gives for each: its world in
+/// memory, the name of its ranking file, and that file.
+async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> Ports) {
     let cases: Value = serde_json::from_str(CASES).unwrap();
     let now = cases["now"].as_str().unwrap();
-    let items = catalogue(&cases);
+    let items = items_of(&cases);
     let mut differences = Differences::default();
     let (mut models, mut lists) = (0, 0);
 
@@ -223,7 +322,8 @@ async fn every_case_of_the_reference_engine_is_reproduced() {
         let name = case["config"].as_str().unwrap();
         let config = config(&cases["configs"][name]);
         let world = MemoryWorld::new(now, &config, items.clone());
-        let engine = world.engine(config.clone());
+        let ports = ports(&world, name, &config).await;
+        let engine = Engine::new(ports, config.clone(), EngineSettings::default());
         let user = UserId::parse(case["user_id"].as_str().unwrap()).unwrap();
         let path = format!("cases[{index}] ({name}, {})", user.as_str());
 

@@ -1,5 +1,6 @@
 //! What tests share: fixed time, seeded randomness, engines over memory.
 
+pub mod catalogue;
 pub mod items;
 pub mod program;
 pub mod qdrant;

@@ -1,0 +1,48 @@
+//! Catalogues in Qdrant, or in what speaks its protocol here. `QDRANT_TEST_URL`
+//! names a real one to test with.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use recsys::{
+    adapters::qdrant::{QdrantItemStore, QdrantSettings},
+    domain::tags::Canonicalizer,
+};
+use tokio::sync::OnceCell;
+
+use super::qdrant::QdrantServer;
+
+/// One server for all tests that only need collections of their own.
+pub async fn shared_url() -> String {
+    static SHARED: OnceCell<QdrantServer> = OnceCell::const_new();
+    match std::env::var("QDRANT_TEST_URL") {
+        Ok(url) => url,
+        Err(_) => SHARED.get_or_init(QdrantServer::start).await.url(),
+    }
+}
+
+/// Settings with a collection that no other test has, and whose time-outs do
+/// not depend on the machine's speed.
+pub fn own_settings() -> QdrantSettings {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    QdrantSettings {
+        collection_name: format!("recsys-test-{}-{number}", std::process::id()),
+        qdrant_timeout: Duration::from_secs(20),
+        qdrant_connect_timeout: Duration::from_secs(20),
+        ..QdrantSettings::default()
+    }
+}
+
+pub fn store(url: &str, settings: &QdrantSettings) -> QdrantItemStore {
+    QdrantItemStore::new(url, settings, Canonicalizer::default()).unwrap()
+}
+
+/// An empty catalogue of its own, for vectors of this size.
+pub async fn empty(vector_size: usize) -> QdrantItemStore {
+    let store = store(&shared_url().await, &own_settings());
+    store.prepare(Some(vector_size)).await.unwrap();
+    store
+}
