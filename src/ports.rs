@@ -223,6 +223,9 @@ pub struct StoredModel {
     /// Fingerprint of the ranking file that it was built under; `None` if
     /// another program built it.
     pub ranking: Option<u64>,
+    /// Whether it lacks what its items would have told, as they could not be
+    /// read: then it is built again by the next reading.
+    pub incomplete: bool,
     /// The model.
     pub signals: Arc<UserSignals>,
 }

@@ -19,7 +19,11 @@ use tokio::{
 
 use super::{Dependency, Engine, EngineError, tell};
 use crate::{
-    domain::{event::EventLog, ids::UserId, signals},
+    domain::{
+        event::EventLog,
+        ids::UserId,
+        signals::{self, Items},
+    },
     meters::{self, ModelBuild},
     ports::{BufferSnapshot, Rank, SaveOutcome, StoredModel, Version},
 };
@@ -54,6 +58,8 @@ pub(super) struct Wanted {
     pub(super) known: Option<BufferSnapshot>,
     /// A stored model that is to be replaced, however high its version.
     pub(super) instead_of: Option<Rank>,
+    /// Whether a model without its items' part is better than none.
+    pub(super) even_incomplete: bool,
 }
 
 impl Wanted {
@@ -63,6 +69,7 @@ impl Wanted {
             needed: version,
             known: None,
             instead_of: None,
+            even_incomplete: true,
         }
     }
 
@@ -75,6 +82,7 @@ impl Wanted {
             self.known = other.known;
         }
         self.instead_of = other.instead_of.or(self.instead_of);
+        self.even_incomplete |= other.even_incomplete;
     }
 
     /// The buffer, if what is known is new enough.
@@ -147,14 +155,14 @@ impl Engine {
     }
 
     async fn run_lane(&self, user: &UserId) {
-        while let Some(mut next) = self.inner.lanes.begin(user) {
+        while let Some(next) = self.inner.lanes.begin(user) {
             let engine = self.clone();
             let owner = user.clone();
-            let (known, instead_of) = (next.wanted.contents(), next.wanted.instead_of);
+            let wanted = next.wanted;
             // A task of its own, so that a panic ends this refresh and not
             // the lane.
             let refreshed = self
-                .to_the_end(async move { engine.rebuild(&owner, known, instead_of).await })
+                .to_the_end(async move { engine.rebuild(&owner, wanted).await })
                 .await
                 .and_then(|refreshed| refreshed);
             if refreshed.is_err() {
@@ -164,13 +172,8 @@ impl Engine {
         }
     }
 
-    async fn rebuild(
-        &self,
-        user: &UserId,
-        known: Option<BufferSnapshot>,
-        instead_of: Option<Rank>,
-    ) -> Refreshed {
-        let snapshot = match known {
+    async fn rebuild(&self, user: &UserId, mut wanted: Wanted) -> Refreshed {
+        let snapshot = match wanted.contents() {
             Some(known) => known,
             None => {
                 let read = self.inner.ports.events.read(user).await;
@@ -181,17 +184,28 @@ impl Engine {
             return Ok(None);
         };
         let log = EventLog::new(snapshot.events);
-        let items = self.items(&signals::items_needed(&log)).await?;
+        let (items, incomplete) = match self.items(&signals::items_needed(&log)).await {
+            Ok(items) => (items, false),
+            Err(_) if wanted.even_incomplete => (Items::new(), true),
+            Err(error) => return Err(error),
+        };
         let built = off_the_reactor(|| {
             signals::build(user, &log, &items, snapshot.now, &self.inner.config)
         });
         let model = StoredModel {
             version,
             ranking: Some(self.inner.fingerprint),
+            incomplete,
             signals: Arc::new(built),
         };
         meters::model_build(
-            match self.inner.ports.models.save(user, &model, instead_of).await {
+            match self
+                .inner
+                .ports
+                .models
+                .save(user, &model, wanted.instead_of)
+                .await
+            {
                 Ok(SaveOutcome::Saved) => ModelBuild::Saved,
                 Ok(SaveOutcome::Superseded) => ModelBuild::Superseded,
                 // The model is right all the same; the next read builds it again.

@@ -60,13 +60,17 @@ impl Engine {
         }
         let now = self.now().await?;
         let (model, source) = match (model, version) {
-            (Some(model), Some(version)) if model.version == version => {
+            (Some(model), Some(version)) if model.version == version && !model.incomplete => {
                 if self.is_young(&model, now) {
                     (Some(model), Source::Materialized)
                 } else {
                     // Rebuilt for the catalogue's sake alone: without it, the
                     // stored model still holds every event.
-                    match self.refresh(user, Wanted::at(version)).await {
+                    let wanted = Wanted {
+                        even_incomplete: false,
+                        ..Wanted::at(version)
+                    };
+                    match self.refresh(user, wanted).await {
                         Ok(refreshed) => (refreshed, Source::Rebuilt),
                         Err(_) => (Some(model), Source::Materialized),
                     }
@@ -74,9 +78,10 @@ impl Engine {
             }
             (model, Some(version)) => {
                 let wanted = Wanted {
-                    // The stored model is of a buffer that is lost.
+                    // The stored model is of a buffer that is lost, or lacks
+                    // what items would have told.
                     instead_of: model
-                        .filter(|model| model.version > version)
+                        .filter(|model| model.version > version || model.incomplete)
                         .map(|model| model.rank()),
                     ..Wanted::at(version)
                 };

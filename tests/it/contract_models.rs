@@ -61,6 +61,7 @@ fn model(version: u64, built_at: i64) -> StoredModel {
     StoredModel {
         version: Version(version),
         ranking: Some(7),
+        incomplete: false,
         signals: Arc::new(signals),
     }
 }

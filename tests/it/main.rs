@@ -20,6 +20,7 @@ mod ingest;
 mod limits;
 mod operations;
 mod properties;
+mod qdrant_catalogue;
 mod qdrant_server;
 mod recommend;
 mod redis_engines;

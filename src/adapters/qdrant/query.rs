@@ -4,9 +4,9 @@
 
 use qdrant_client::qdrant::{
     Condition, DenseVector, Expression, Filter, Formula, GeoPoint as QdrantPoint, GeoRadius,
-    MinShould, MultExpression, PointId, PrefetchQuery, Query, QueryPoints, Sample, SumExpression,
-    VectorInput, WithPayloadSelector, WithVectorsSelector, expression, query, vector_input,
-    with_payload_selector, with_vectors_selector,
+    MinShould, MultExpression, PointId, PrefetchQuery, Query, QueryPoints, RepeatedStrings, Sample,
+    SumExpression, VectorInput, WithPayloadSelector, WithVectorsSelector, expression,
+    r#match::MatchValue, query, vector_input, with_payload_selector, with_vectors_selector,
 };
 
 use super::{
@@ -86,7 +86,7 @@ pub(super) fn query(
         SearchOrder::TagOverlap(weights) => Some(QueryPoints {
             prefetch: by_shared_tags(weights, &filter),
             query: Some(formula(weights.iter().map(|(tag, weight)| {
-                let carries = Condition::matches(TAG_LABELS, tag.as_str().to_owned());
+                let carries = is(TAG_LABELS, tag.as_str());
                 (*weight, carries)
             }))),
             limit: Some(by_formula as u64),
@@ -129,20 +129,16 @@ pub(super) fn filter(search: &Search<'_>) -> Filter {
     };
     let mut wanted: Vec<Condition> = keys(must)
         .into_iter()
-        .map(|key| Condition::matches(TAG_LABELS, key))
+        .map(|key| is(TAG_LABELS, &key))
         .collect();
-    wanted.extend(
-        label
-            .iter()
-            .map(|label| Condition::matches(TAG_VALUES, label.clone())),
-    );
+    wanted.extend(label.iter().map(|label| is(TAG_VALUES, label)));
     if !content_types.is_empty() {
-        wanted.push(Condition::matches(CONTENT_TYPE, content_types.clone()));
+        wanted.push(is_any(CONTENT_TYPE, content_types.clone()));
     }
     wanted.extend(within.map(|circle| ring(circle.center, circle.radius_m * RADIUS_ALLOWANCE)));
     let mut unwanted = Vec::new();
     if !must_not.is_empty() {
-        unwanted.push(Condition::matches(TAG_LABELS, keys(must_not)));
+        unwanted.push(is_any(TAG_LABELS, keys(must_not)));
     }
     if !search.exclude.is_empty() {
         let ids = search
@@ -158,10 +154,20 @@ pub(super) fn filter(search: &Search<'_>) -> Filter {
     }
 }
 
+/// The text as a whole: the client's own conversion would search a text that
+/// holds a space for its words.
+fn is(field: &str, text: &str) -> Condition {
+    Condition::matches(field, MatchValue::Keyword(text.to_owned()))
+}
+
+fn is_any(field: &str, strings: Vec<String>) -> Condition {
+    Condition::matches(field, MatchValue::Keywords(RepeatedStrings { strings }))
+}
+
 fn by_shared_tags(weights: &[(TagKey, f64)], filter: &Filter) -> Vec<PrefetchQuery> {
     let carried: Vec<Condition> = weights
         .iter()
-        .map(|(tag, _)| Condition::matches(TAG_LABELS, tag.as_str().to_owned()))
+        .map(|(tag, _)| is(TAG_LABELS, tag.as_str()))
         .collect();
     BY_SHARED_TAGS
         .iter()

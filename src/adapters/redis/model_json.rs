@@ -50,6 +50,8 @@ struct Written<'a> {
     event_count: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     ranking: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -81,6 +83,7 @@ struct Read {
     demographics: Map<String, Value>,
     event_count: usize,
     ranking: Option<String>,
+    incomplete: bool,
 }
 
 /// What stands in braces, and nothing else.
@@ -148,6 +151,7 @@ pub(super) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
         built_at: signals.built_at.map(|time| time.to_string()),
         event_count: signals.event_count,
         ranking: model.ranking.map(|ranking| format!("{ranking:016x}")),
+        incomplete: model.incomplete,
     })
 }
 
@@ -200,6 +204,7 @@ pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_jso
     };
     Ok(ModelSlot::Present(StoredModel {
         version,
+        incomplete: read.incomplete,
         ranking: read
             .ranking
             .and_then(|text| u64::from_str_radix(&text, 16).ok()),
@@ -244,6 +249,7 @@ mod tests {
         StoredModel {
             version: Version(1_797_794_581_123),
             ranking: Some(u64::MAX),
+            incomplete: false,
             signals: Arc::new(signals),
         }
     }
@@ -258,6 +264,18 @@ mod tests {
             decode(&UserId::parse("u").unwrap(), text.as_bytes()).unwrap(),
             ModelSlot::Present(model())
         );
+    }
+
+    #[test]
+    fn an_incomplete_model_says_so() {
+        let incomplete = StoredModel {
+            incomplete: true,
+            ..model()
+        };
+        let text = encode(&incomplete).unwrap();
+        let read = decode(&UserId::parse("u").unwrap(), text.as_bytes()).unwrap();
+        assert_eq!(read, ModelSlot::Present(incomplete));
+        assert!(!encode(&model()).unwrap().contains("incomplete"));
     }
 
     #[test]

@@ -1,0 +1,407 @@
+//! The catalogue in Qdrant: what a request costs, what a heavy reader gets,
+//! what others' writes do, and what happens when Qdrant is not as it should be.
+
+use std::{sync::Arc, time::Duration};
+
+use qdrant_client::qdrant::{FieldType, QueryBatchPoints, StrictModeConfig};
+use recsys::{
+    adapters::qdrant::{QdrantItemStore, QdrantSettings},
+    domain::{item::Item, ranking_config::RankingConfig},
+    engine::{Engine, EngineSettings, Ports},
+    grpc::ServerSettings,
+    ports::ItemStore,
+    proto::{self, IngestOutcome, RecommendStrategy, SignalsSource},
+};
+use serde_json::json;
+use tonic::{Code, Status};
+
+use crate::support::{
+    MemoryWorld, catalogue,
+    items::{half_circle, item},
+    qdrant::{HttpOnly, QdrantServer},
+    server::{NOW, TestServer, ids, liked, reason},
+};
+
+/// A server of Qdrant's protocol with a catalogue in it, and a way to both.
+struct Shop {
+    qdrant: QdrantServer,
+    settings: QdrantSettings,
+    server: TestServer,
+}
+
+impl Shop {
+    async fn with(items: Vec<Item>) -> Self {
+        let qdrant = QdrantServer::start().await;
+        let settings = catalogue::own_settings();
+        let store = catalogue::store(&qdrant.url(), &settings);
+        store.prepare(Some(2)).await.unwrap();
+        for chunk in items.chunks(1_000) {
+            for stored in store.upsert(chunk.to_vec()).await.unwrap() {
+                stored.unwrap();
+            }
+        }
+        let server = serving(store).await;
+        Self {
+            qdrant,
+            settings,
+            server,
+        }
+    }
+
+    /// Another process on the same collection.
+    async fn another(&self) -> TestServer {
+        serving(catalogue::store(&self.qdrant.url(), &self.settings)).await
+    }
+
+    fn collection(&self) -> &str {
+        &self.settings.collection_name
+    }
+
+    async fn list(&self, user: &str) -> Result<proto::RecommendResponse, Status> {
+        self.server.recommend(wanted(user)).await
+    }
+}
+
+async fn serving(store: QdrantItemStore) -> TestServer {
+    let config = RankingConfig::default();
+    let world = MemoryWorld::new(NOW, &config, Vec::new());
+    let ports = Ports {
+        items: Arc::new(store),
+        ..world.ports.clone()
+    };
+    let engine = Engine::new(ports, config, EngineSettings::default());
+    TestServer::serving(world, engine, ServerSettings::default()).await
+}
+
+fn wanted(user: &str) -> proto::RecommendRequest {
+    proto::RecommendRequest {
+        user_id: user.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_list_takes_one_batch_and_what_the_cache_lacks_one_more() {
+    let shop = Shop::with(half_circle(100)).await;
+    shop.server.ingest(liked("u", "i001")).await.unwrap();
+    shop.qdrant.reset_calls();
+    assert_eq!(
+        shop.list("u").await.unwrap().strategy(),
+        RecommendStrategy::Warm
+    );
+    let calls = || ["QueryBatch", "Get", "Scroll"].map(|rpc| shop.qdrant.calls(rpc));
+    assert_eq!(calls(), [1, 1, 0], "contents are not known yet");
+    shop.qdrant.reset_calls();
+    for _ in 0..5 {
+        shop.list("u").await.unwrap();
+    }
+    assert_eq!(calls(), [5, 0, 0], "contents are known");
+    let batch: QueryBatchPoints = shop.qdrant.requests("QueryBatch").pop().unwrap();
+    assert_eq!(batch.query_points.len(), 3, "taste, tags, exploration");
+    let all = format!("{batch:?}");
+    assert!(
+        !all.contains("Enable(true)"),
+        "queries ask for ids alone: {all}"
+    );
+
+    shop.qdrant.reset_calls();
+    for item in ["i001", "i002", "i001"] {
+        shop.server.ingest(liked("u", item)).await.unwrap();
+    }
+    shop.server.signals("u").await;
+    assert_eq!(calls(), [0, 0, 0], "events of known items ask nothing");
+    shop.server.ingest(liked("u", "unheard-of")).await.unwrap();
+    shop.server.ingest(liked("u", "unheard-of")).await.unwrap();
+    assert_eq!(calls(), [0, 1, 0], "that there is no item is known, too");
+}
+
+#[tokio::test]
+async fn a_seed_gives_the_same_list_as_memory_does() {
+    let shop = Shop::with(half_circle(60)).await;
+    let memory = TestServer::with_items(half_circle(60)).await;
+    for server in [&shop.server, &memory] {
+        server.ingest(liked("warm", "i020")).await.unwrap();
+    }
+    for user in ["warm", "cold"] {
+        for seed in 0..5 {
+            let request = proto::RecommendRequest {
+                seed: Some(seed),
+                ..wanted(user)
+            };
+            let ours = shop.server.recommend(request.clone()).await.unwrap();
+            let other = memory.recommend(request).await.unwrap();
+            assert_eq!(ids(&ours), ids(&other), "{user}, seed {seed}");
+        }
+    }
+    let lists = [shop.list("cold").await, shop.list("cold").await];
+    let lists = lists.map(|list| ids(&list.unwrap()).join(" "));
+    assert_ne!(lists[0], lists[1], "without one, samples differ");
+}
+
+#[tokio::test]
+async fn a_heavy_reader_still_gets_new_items_near_their_taste() {
+    let shop = Shop::with(half_circle(7_000)).await;
+    // 5,000 seen, among them the 1,000 nearest to what they like most.
+    let seen: Vec<String> = (0..5_000).map(|index| format!("i{index:03}")).collect();
+    for batch in seen.chunks(1_000) {
+        let events = batch
+            .iter()
+            .map(|id| match id.as_str() {
+                "i500" => liked("heavy", id),
+                _ => proto::InteractionEvent {
+                    event_type: "CONTENT_OPENED".to_owned(),
+                    ..crate::support::server::disliked("heavy", id)
+                },
+            })
+            .collect();
+        for result in shop.server.batch(events).await.unwrap().results {
+            assert_eq!(result.outcome(), IngestOutcome::Accepted);
+        }
+    }
+    let list = shop.list("heavy").await.unwrap();
+    assert_eq!(list.items.len(), 10);
+    let diagnostics = list.diagnostics.clone().unwrap();
+    assert!(!diagnostics.cold_start_fallback && !diagnostics.seen_fallback);
+    assert!(
+        ids(&list)
+            .iter()
+            .all(|id| !seen.contains(&(*id).to_owned()))
+    );
+    // The unseen ones nearest to it are those that follow the last one seen.
+    let near = list.items.iter().filter(|item| {
+        let number: usize = item.content_id[1..].parse().unwrap();
+        (5_000..5_100).contains(&number)
+    });
+    assert!(near.count() >= 9, "{:?}", ids(&list));
+}
+
+#[tokio::test]
+async fn writes_are_seen_at_once_here_and_elsewhere_in_time() {
+    let mut shop = Shop::with(half_circle(30)).await;
+    shop.settings.item_cache_ttl = Duration::from_millis(50);
+    let other = shop.another().await;
+    for server in [&shop.server, &other] {
+        server.ingest(liked("u", "i010")).await.unwrap();
+        server.recommend(wanted("u")).await.unwrap();
+    }
+    let first = ids(&shop.list("u").await.unwrap())[0].to_owned();
+    let mut catalog = shop.server.catalog();
+    let request = proto::DeleteItemsRequest {
+        content_ids: vec![first.clone()],
+    };
+    catalog.delete_items(request).await.unwrap();
+    for server in [&shop.server, &other] {
+        let list = server.recommend(wanted("u")).await.unwrap();
+        assert!(!ids(&list).contains(&first.as_str()), "{:?}", ids(&list));
+    }
+
+    let second = ids(&shop.list("u").await.unwrap())[0].to_owned();
+    let request = proto::UpsertItemsRequest {
+        items: vec![proto::Item {
+            content_id: second.clone(),
+            title: "renamed".to_owned(),
+            vector: vec![0.5, 0.5],
+            ..Default::default()
+        }],
+    };
+    catalog.upsert_items(request).await.unwrap();
+    let title = async |server: &TestServer| {
+        let request = proto::GetItemsRequest {
+            content_ids: vec![second.clone()],
+        };
+        let reply = server.catalog().get_items(request).await.unwrap();
+        reply.into_inner().items[0].title.clone()
+    };
+    assert_eq!(title(&shop.server).await, "renamed");
+    while title(&other).await != "renamed" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_collection_is_a_failed_precondition_that_names_it() {
+    let shop = Shop::with(half_circle(30)).await;
+    shop.qdrant.drop_collection(shop.collection());
+    let fresh = shop.another().await;
+    let request = proto::GetItemsRequest {
+        content_ids: vec!["i001".into()],
+    };
+    let status = fresh.catalog().get_items(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let told = status.message();
+    assert!(told.contains(shop.collection()), "{told}");
+    assert!(told.contains("recsys catalog import"), "{told}");
+    let status = fresh.recommend(wanted("u")).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+}
+
+#[tokio::test]
+async fn a_missing_index_costs_its_generator_and_no_more() {
+    for strict in [false, true] {
+        let shop = Shop::with(half_circle(60)).await;
+        if strict {
+            let mode = StrictModeConfig {
+                enabled: Some(true),
+                unindexed_filtering_retrieve: Some(false),
+                ..StrictModeConfig::default()
+            };
+            shop.qdrant.strict(shop.collection(), mode);
+        }
+        shop.server.ingest(liked("u", "i001")).await.unwrap();
+        let list = shop.list("u").await.unwrap();
+        assert!(list.diagnostics.unwrap().degraded.is_empty());
+        shop.qdrant.drop_index(shop.collection(), "tag_labels");
+        // A new process knows; this one learns it with the health check, or
+        // when it is refused.
+        let fresh = shop.another().await;
+        fresh.ingest(liked("u", "i001")).await.unwrap();
+        let list = fresh.recommend(wanted("u")).await.unwrap();
+        assert_eq!(list.diagnostics.unwrap().degraded, ["generator:tags"]);
+        assert_eq!(list.items.len(), 10);
+        if strict {
+            let list = shop.list("u").await.unwrap();
+            assert_eq!(list.diagnostics.unwrap().degraded, ["generator:tags"]);
+        }
+        shop.qdrant
+            .create_index(shop.collection(), "tag_labels", FieldType::Keyword);
+        let again = shop.another().await;
+        again.ingest(liked("u", "i001")).await.unwrap();
+        let list = again.recommend(wanted("u")).await.unwrap();
+        assert!(list.diagnostics.unwrap().degraded.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
+    let shop = Shop::with(half_circle(100)).await;
+    shop.server.ingest(liked("u", "i001")).await.unwrap();
+    let all = (0..100).map(|index| format!("i{index:03}")).collect();
+    let request = proto::GetItemsRequest { content_ids: all };
+    shop.server.catalog().get_items(request).await.unwrap();
+
+    shop.qdrant.stop();
+    let list = shop.list("u").await.unwrap();
+    assert_eq!(list.items.len(), 10);
+    assert_eq!(list.diagnostics.unwrap().degraded, ["catalogue"]);
+    // An item that nothing is known of: the event counts all the same.
+    let reply = shop.server.ingest(liked("u", "new-item")).await.unwrap();
+    assert_eq!(reply.outcome(), IngestOutcome::Accepted);
+    let (model, source) = shop.server.signals("u").await;
+    assert!(model.viewed.contains(&"new-item".to_owned()));
+    assert_eq!(source, SignalsSource::Rebuilt, "it is not complete");
+    let fresh = shop.another().await;
+    let status = fresh.recommend(wanted("u")).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unavailable, "CATALOG_UNAVAILABLE")
+    );
+
+    shop.qdrant.restart();
+    while shop.server.signals("u").await.1 != SignalsSource::Materialized {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (model, _) = shop.server.signals("u").await;
+    assert!(!model.tag_affinity.is_empty(), "complete again");
+    let list = shop.list("u").await.unwrap();
+    assert!(list.diagnostics.unwrap().degraded.is_empty());
+}
+
+#[tokio::test]
+async fn a_qdrant_that_hangs_is_not_waited_for() {
+    let mut shop = Shop::with(half_circle(100)).await;
+    shop.settings.qdrant_timeout = Duration::from_millis(200);
+    let server = shop.another().await;
+    shop.qdrant.hang();
+    let status = server.recommend(wanted("u")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    shop.qdrant.heal();
+    while server.recommend(wanted("u")).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_sent_and_a_wrong_port_is_told_with_the_right_one() {
+    let mut shop = Shop::with(half_circle(10)).await;
+    shop.qdrant.require_api_key("open sesame");
+    let without = catalogue::store(&shop.qdrant.url(), &shop.settings);
+    let told = chain(&without.check().await.unwrap_err());
+    assert!(told.contains("QDRANT_API_KEY"), "{told}");
+    shop.settings.qdrant_api_key = Some("open sesame".to_owned().into());
+    let with = catalogue::store(&shop.qdrant.url(), &shop.settings);
+    with.check().await.unwrap();
+    assert!(!format!("{:?}", shop.settings).contains("sesame"));
+
+    let rest = HttpOnly::start().await;
+    let wrong = catalogue::store(&rest.url(), &shop.settings);
+    let told = chain(&wrong.check().await.unwrap_err());
+    assert!(
+        told.contains("6334") && told.contains("QDRANT_GRPC_PORT"),
+        "{told}"
+    );
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        told.push_str(": ");
+        told.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    told
+}
+
+#[tokio::test]
+async fn points_that_other_writers_left_are_recommended() {
+    let shop = Shop::with(Vec::new()).await;
+    let vector = |turn: f32| Some(vec![turn.cos(), turn.sin()]);
+    for number in 0..20_u64 {
+        let payload = json!({
+            "title": format!("T{number}"), "tags": [{"facet": "Theme", "label": "Sea"}],
+            "tag_labels": ["theme:sea"], "tag_values": ["sea"],
+            "imageUrl": "x", "text_length_words": 40,
+            "location": {"lat": 57.0, "lon": 12.0},
+            "time_metadata": {"dates_of_creation": ["1890"]},
+        });
+        shop.qdrant.insert(
+            shop.collection(),
+            number,
+            payload,
+            vector(number as f32 / 20.0),
+        );
+    }
+    shop.server.ingest(liked("u", "3")).await.unwrap();
+    let request = proto::RecommendRequest {
+        include_content: true,
+        must: vec![proto::TagFilter {
+            facet: "theme".into(),
+            label: "SEA".into(),
+        }],
+        ..wanted("u")
+    };
+    let list = shop.server.recommend(request).await.unwrap();
+    assert_eq!(list.items.len(), 10);
+    let content = list.items[0].content.clone().unwrap();
+    assert!(content.has_image && content.word_count == 40);
+    assert_eq!(content.years, [1890]);
+}
+
+#[tokio::test]
+async fn named_vectors_and_items_without_any_are_kept() {
+    let qdrant = QdrantServer::start().await;
+    let settings = catalogue::own_settings();
+    let name = &settings.collection_name;
+    let cosine = qdrant_client::qdrant::Distance::Cosine;
+    qdrant.create_named_collection(name, &[("dense", 2, cosine)]);
+    let store = catalogue::store(&qdrant.url(), &settings);
+    assert_eq!(store.prepare(Some(2)).await.unwrap(), Some(2));
+    let items = vec![item("SKU-1").vector(&[3.0, 4.0]).build(), item("7").build()];
+    for stored in store.upsert(items).await.unwrap() {
+        stored.unwrap();
+    }
+    let read = store.get(&["SKU-1".into(), "7".into()]).await.unwrap();
+    let vector = read[0].as_ref().unwrap().vector().unwrap();
+    assert!((vector.as_slice()[0] - 0.6).abs() < 1e-6);
+    assert!(read[1].as_ref().unwrap().vector().is_none());
+}
