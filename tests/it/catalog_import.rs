@@ -1,0 +1,162 @@
+//! `recsys catalog import`, as people run it.
+
+use std::{io::Write as _, process::Output};
+
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::support::{program::recsys, qdrant::QdrantServer};
+
+fn file(lines: &[String]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(lines.join("\n").as_bytes()).unwrap();
+    file
+}
+
+fn line(number: usize, size: usize) -> String {
+    let vector: Vec<f64> = (0..size)
+        .map(|n| ((number * size + n) as f64).sin())
+        .collect();
+    json!({"id": format!("SKU-{number}"), "title": format!("T{number}"), "vector": vector,
+        "tags": [{"facet": "Theme", "label": "The Sea"}], "lat": 57.0, "lon": 12.0})
+    .to_string()
+}
+
+fn import(qdrant: &QdrantServer, file: &NamedTempFile, more: &[&str]) -> Output {
+    let path = file.path().to_str().unwrap();
+    let arguments = [&["catalog", "import", path][..], more].concat();
+    recsys(&arguments)
+        .env("QDRANT_API_URL", qdrant.url())
+        .output()
+        .unwrap()
+}
+
+fn told(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
+    let qdrant = QdrantServer::start().await;
+    let lines: Vec<String> = (0..450).map(|number| line(number, 8)).collect();
+    let items = file(&lines);
+
+    let dry = import(&qdrant, &items, &["--dry-run"]);
+    assert!(dry.status.success(), "{:?}", told(&dry));
+    assert!(told(&dry).0.contains("450 items would be imported"));
+    assert_eq!(qdrant.calls("CreateCollection"), 0, "nothing is written");
+
+    let first = import(&qdrant, &items, &[]);
+    assert!(first.status.success(), "{:?}", told(&first));
+    assert_eq!(
+        told(&first).0,
+        "450 items written, 0 unchanged, 0 lines refused\n"
+    );
+    assert_eq!(qdrant.points_count("items"), 450);
+    assert_eq!(qdrant.calls("CreateFieldIndex"), 4);
+
+    qdrant.reset_calls();
+    let second = import(&qdrant, &items, &[]);
+    assert_eq!(
+        told(&second).0,
+        "0 items written, 450 unchanged, 0 lines refused\n"
+    );
+    assert_eq!(qdrant.calls("Upsert"), 0);
+
+    // One item more, and one changed: only these are written.
+    let mut lines = lines;
+    lines[7] = lines[7].replace("T7", "Seven");
+    lines.push(line(450, 8));
+    let third = import(&qdrant, &file(&lines), &[]);
+    assert_eq!(
+        told(&third).0,
+        "2 items written, 449 unchanged, 0 lines refused\n"
+    );
+    // An index that somebody dropped comes back.
+    qdrant.drop_index("items", "locations");
+    qdrant.reset_calls();
+    import(&qdrant, &items, &[]);
+    assert_eq!(qdrant.calls("CreateFieldIndex"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_lines_are_skipped_and_listed_and_the_exit_code_says_so() {
+    let qdrant = QdrantServer::start().await;
+    let items = file(&[
+        line(0, 8),
+        "{oops".to_owned(),
+        String::new(),
+        line(0, 8),
+        r#"{"id": "", "title": 3}"#.to_owned(),
+        line(1, 8),
+    ]);
+    let output = import(&qdrant, &items, &[]);
+    let (out, err) = told(&output);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert_eq!(out, "2 items written, 0 unchanged, 3 lines refused\n");
+    for part in [
+        "line 2: not JSON",
+        "line 4: id: the same as in line 1",
+        "line 5: id:",
+        "title:",
+    ] {
+        assert!(err.contains(part), "{part:?} is not in:\n{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
+    let qdrant = QdrantServer::start().await;
+    let items = file(&[line(0, 8), line(1, 8), line(2, 7)]);
+    let output = import(&qdrant, &items, &[]);
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err.contains("line 3: vector has 7 numbers, the first one has 8"),
+        "{err}"
+    );
+    assert_eq!(qdrant.calls("CreateCollection"), 0);
+
+    let eight = file(&[line(0, 8)]);
+    assert!(import(&qdrant, &eight, &[]).status.success());
+    let output = import(&qdrant, &file(&[line(1, 7)]), &[]);
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err.contains("the collection's have 8"), "{err}");
+    assert_eq!(qdrant.points_count("items"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_imported_is_told_with_the_way_out() {
+    let qdrant = QdrantServer::start().await;
+    let items = file(&[line(0, 8)]);
+    let path = items.path().to_str().unwrap();
+    let without = recsys(&["catalog", "import", path]).output().unwrap();
+    assert_eq!(without.status.code(), Some(2));
+    assert!(told(&without).1.contains("QDRANT_API_URL"));
+
+    let output = recsys(&["catalog", "import", "/nowhere.jsonl"])
+        .env("QDRANT_API_URL", qdrant.url())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told(&output).1.contains("/nowhere.jsonl"));
+
+    qdrant.fail_rpc(
+        "Upsert",
+        tonic::Code::InvalidArgument,
+        "Wrong input: not today",
+    );
+    let output = import(&qdrant, &items, &[]);
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err.contains("not today") && err.contains("run the same command again"),
+        "{err}"
+    );
+    // A failure that passes is waited out.
+    qdrant.heal();
+    qdrant.fail_next(2, tonic::Code::Unavailable, "restarting");
+    assert!(import(&qdrant, &items, &[]).status.success());
+}
