@@ -81,13 +81,17 @@ where
         let budget = asked.map_or(self.longest, |asked| asked.min(self.longest));
         request.extensions_mut().insert(CallEnd(received + budget));
         let reply = self.inner.call(request);
+        // Begun here and not when first polled: tonic begins its own after this
+        // call, which must not be the first to end.
+        let cut = tokio::time::sleep(budget.saturating_sub(AHEAD.min(budget / 4)));
         Box::pin(async move {
-            let cut = budget.saturating_sub(AHEAD.min(budget / 4));
-            match tokio::time::timeout(cut, reply).await {
+            tokio::select! {
+                biased;
                 // A reply after the deadline finds nobody waiting for it.
-                Ok(reply) if received.elapsed() <= budget => reply,
-                _ => Ok(Status::from(ApiError::deadline_exceeded(budget)).into_http()),
+                reply = reply => if received.elapsed() <= budget { return reply },
+                () = cut => {}
             }
+            Ok(Status::from(ApiError::deadline_exceeded(budget)).into_http())
         })
     }
 }
