@@ -1,42 +1,35 @@
-//! The reference engine's answers, reproduced: user models and lists to 1e-6,
-//! canonical labels exactly.
+//! The reference engine's answers, reproduced over the wire: user models and
+//! lists to 1e-6, canonical labels exactly.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use async_trait::async_trait;
+use prost_types::value::Kind;
 use recsys::{
     adapters::{
         qdrant::QdrantItemStore,
         redis::{RedisEventBuffer, RedisModelStore},
     },
     domain::{
-        catalogue_line,
-        event::StoredEvent,
-        geo::{Circle, GeoPoint},
-        ids::UserId,
-        item::Item,
-        member,
-        ranking::Role,
-        ranking_config::RankingConfig,
-        restriction::Restriction,
-        tags::Canonicalizer,
-        time::Timestamp,
-        user_signals::UserSignals,
+        catalogue_line, event::StoredEvent, ids::UserId, item::Item, member,
+        ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
     },
-    engine::{Engine, EngineSettings, Ports, RecommendRequest, Recommendation, Strategy},
+    engine::{Engine, EngineSettings, Ports},
+    grpc::ServerSettings,
     ports::{
         Appended, BufferSnapshot, Clock, Deleted, EventBuffer, ItemStore, StoreError, Version,
     },
+    proto,
 };
 use serde_json::{Value, json};
 
 use crate::support::{
     DAY, MemoryWorld, catalogue,
     redis::{self, own_prefix},
+    server::TestServer,
 };
 
 const CASES: &str = include_str!("../fixtures/conformance/cases.json");
@@ -101,26 +94,20 @@ fn items_of(cases: &Value) -> Vec<Item> {
         .collect()
 }
 
-fn signals_json(signals: &UserSignals) -> Value {
-    let numbers = |map: &BTreeMap<_, f64>| -> Value {
-        map.iter()
-            .map(|(id, weight): (&recsys::domain::ids::ContentId, _)| {
-                (id.to_string(), json!(weight))
-            })
-            .collect::<serde_json::Map<_, _>>()
-            .into()
-    };
-    let behavior = &signals.behavior;
+fn signals_json(signals: &proto::UserSignals) -> Value {
+    let behavior = signals.behavior.as_ref().unwrap();
+    let vector = |numbers: &[f32]| (!numbers.is_empty()).then(|| numbers.to_vec());
+    let demographics = signals.demographics.as_ref();
     json!({
-        "user_id": signals.user_id.as_str(),
-        "positives": numbers(&signals.positives),
-        "negatives": numbers(&signals.negatives),
-        "viewed": signals.viewed.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
-        "recent_views": signals.recent_views.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "user_id": signals.user_id,
+        "positives": signals.positives,
+        "negatives": signals.negatives,
+        "viewed": signals.viewed,
+        "recent_views": signals.recent_views,
         "tag_affinity": signals.tag_affinity,
         "tag_aversion": signals.tag_aversion,
-        "taste_vector": signals.taste_vector.as_ref().map(|vector| vector.as_slice()),
-        "recency_vector": signals.recency_vector.as_ref().map(|vector| vector.as_slice()),
+        "taste_vector": vector(&signals.taste_vector),
+        "recency_vector": vector(&signals.recency_vector),
         "behavior": {
             "n_views": behavior.n_views,
             "n_positive": behavior.n_positive,
@@ -130,82 +117,77 @@ fn signals_json(signals: &UserSignals) -> Value {
             "revisit_rate": behavior.revisit_rate,
             "depth": behavior.depth,
         },
-        "demographics": signals.demographics,
-        "is_cold": signals.is_cold(),
+        "demographics": demographics.map_or_else(|| json!({}), struct_json),
+        "is_cold": signals.is_cold,
     })
 }
 
-fn request(user: &UserId, spec: &Value, config: &RankingConfig) -> RecommendRequest {
-    let near = spec.get("near").map(|near| {
-        GeoPoint::new(
-            near["latitude"].as_f64().unwrap(),
-            near["longitude"].as_f64().unwrap(),
-        )
-        .unwrap()
-    });
-    let canonical = config.canonicalizer();
-    RecommendRequest {
-        user: user.clone(),
-        limit: config.default_limit,
-        restriction: Restriction {
-            label: spec
-                .get("filter")
-                .map(|label| canonical.label(label.as_str().unwrap())),
-            within: spec.get("radius_meters").map(|radius| Circle {
-                center: near.unwrap(),
-                radius_m: radius.as_f64().unwrap(),
-            }),
-            ..Restriction::default()
-        },
-        near,
-        exclude: HashSet::new(),
-        seed: None,
+fn struct_json(object: &prost_types::Struct) -> Value {
+    let fields = object.fields.iter();
+    fields
+        .map(|(name, value)| (name.clone(), value_json(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn value_json(value: &prost_types::Value) -> Value {
+    match value.kind.as_ref().unwrap() {
+        Kind::NullValue(_) => Value::Null,
+        Kind::NumberValue(number) => json!(number),
+        Kind::StringValue(text) => json!(text),
+        Kind::BoolValue(flag) => json!(flag),
+        Kind::StructValue(object) => struct_json(object),
+        Kind::ListValue(list) => list.values.iter().map(value_json).collect(),
     }
 }
 
-fn list_json(recommendation: &Recommendation) -> Value {
-    recommendation
-        .items
-        .iter()
-        .map(|item| {
-            let breakdown: serde_json::Map<_, _> = item
-                .scored
-                .breakdown
-                .parts()
-                .map(|(name, part)| (name.to_owned(), json!(part)))
-                .collect();
-            json!({
-                "content_id": item.scored.item.id().as_str(),
-                "role": match item.role {
-                    Role::Target => "TARGET",
-                    Role::Exploration => "EXPLORATION",
-                },
-                "score": item.scored.score,
-                "breakdown": breakdown,
-            })
+fn request(user: &str, spec: &Value) -> proto::RecommendRequest {
+    for key in spec.as_object().unwrap().keys() {
+        assert!(
+            ["near", "radius_meters", "filter"].contains(&key.as_str()),
+            "{key}"
+        );
+    }
+    proto::RecommendRequest {
+        user_id: user.to_owned(),
+        filter: spec["filter"].as_str().unwrap_or_default().to_owned(),
+        near: spec.get("near").map(|near| proto::GeoPoint {
+            latitude: near["latitude"].as_f64().unwrap(),
+            longitude: near["longitude"].as_f64().unwrap(),
+        }),
+        radius_meters: spec["radius_meters"].as_f64(),
+        ..Default::default()
+    }
+}
+
+fn list_json(list: &proto::RecommendResponse) -> Value {
+    let items = list.items.iter().map(|item| {
+        json!({
+            "content_id": item.content_id,
+            "role": item.role().as_str_name().trim_start_matches("ITEM_ROLE_"),
+            "score": item.score,
+            "breakdown": item.breakdown,
         })
-        .collect::<Vec<_>>()
-        .into()
+    });
+    items.collect::<Vec<_>>().into()
 }
 
 fn compare_recommendation(
     differences: &mut Differences,
     path: &str,
-    ours: &Recommendation,
+    ours: &proto::RecommendResponse,
     expected: &Value,
 ) {
-    let strategy = match ours.strategy {
-        Strategy::Warm => "WARM",
-        Strategy::Cold => "COLD",
-    };
+    let strategy = ours.strategy().as_str_name();
     differences.same(
         &format!("{path}.strategy"),
-        &json!(strategy),
+        &json!(strategy.trim_start_matches("RECOMMEND_STRATEGY_")),
         &expected["strategy"],
     );
+    let diagnostics = ours.diagnostics.as_ref().unwrap();
     for (flag, ours) in [
-        ("seen_fallback", ours.seen_fallback),
-        ("cold_start_fallback", ours.cold_start_fallback),
+        ("seen_fallback", diagnostics.seen_fallback),
+        ("cold_start_fallback", diagnostics.cold_start_fallback),
     ] {
         if let Some(expected) = expected.get(flag) {
             differences.same(&format!("{path}.{flag}"), &json!(ours), expected);
@@ -338,7 +320,8 @@ async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> P
         for result in engine.ingest_batch(events).await.unwrap() {
             result.unwrap();
         }
-        let (signals, _) = engine.signals(&user).await.unwrap();
+        let server = TestServer::serving(world, engine, ServerSettings::default()).await;
+        let (signals, _) = server.signals(user.as_str()).await;
         differences.same(
             &format!("{path}.signals"),
             &signals_json(&signals),
@@ -352,8 +335,8 @@ async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> P
             .iter()
             .enumerate()
         {
-            let request = request(&user, &expected["request"], &config);
-            let ours = engine.recommend(&request, Duration::MAX).await.unwrap();
+            let request = request(user.as_str(), &expected["request"]);
+            let ours = server.recommend(request).await.unwrap();
             let path = format!("{path}.recommendations[{index}] {}", expected["request"]);
             compare_recommendation(&mut differences, &path, &ours, expected);
             lists += 1;

@@ -210,6 +210,9 @@ async fn deleting_all_models_under_load_fails_no_call() {
     for writer in load {
         writer.await.unwrap();
     }
+    for user in 0..USERS {
+        server.signals(&format!("u{user}")).await;
+    }
     assert_eq!(delete_all(), USERS.to_string(), "every user has a model");
     for user in 0..USERS {
         let source = server.signals(&format!("u{user}")).await.1;
