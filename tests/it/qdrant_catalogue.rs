@@ -12,11 +12,14 @@ use recsys::{
     ports::ItemStore,
     proto::{self, IngestOutcome, RecommendStrategy, SignalsSource},
 };
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
 
 use crate::support::{
     MemoryWorld, catalogue,
+    certificates::Certificates,
     items::{half_circle, item},
     qdrant::{HttpOnly, QdrantServer},
     server::{NOW, TestServer, ids, liked, reason},
@@ -404,4 +407,50 @@ async fn named_vectors_and_items_without_any_are_kept() {
     let vector = read[0].as_ref().unwrap().vector().unwrap();
     assert!((vector.as_slice()[0] - 0.6).abs() < 1e-6);
     assert!(read[1].as_ref().unwrap().vector().is_none());
+}
+
+/// Ends TLS in front of a server, as a proxy does.
+async fn behind_tls(certificates: &Certificates, url: &str) -> String {
+    let to = url.trim_start_matches("http://").to_owned();
+    let pem = |name: &str| std::fs::read(certificates.path(name)).unwrap();
+    let chain = CertificateDer::pem_slice_iter(&pem("server.pem"))
+        .map(Result::unwrap)
+        .collect();
+    let key = PrivateKeyDer::from_pem_slice(&pem("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (acceptor, to) = (acceptor.clone(), to.clone());
+            tokio::spawn(async move {
+                if let Ok(mut client) = acceptor.accept(client).await {
+                    let mut server = TcpStream::connect(to).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                }
+            });
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+#[tokio::test]
+async fn tls_takes_an_authority_of_ones_own() {
+    let mut shop = Shop::with(half_circle(10)).await;
+    let certificates = Certificates::new();
+    let url = behind_tls(&certificates, &shop.qdrant.url()).await;
+    let stranger = catalogue::store(&url, &shop.settings);
+    assert!(stranger.check().await.is_err(), "nobody vouches for it");
+    shop.settings.qdrant_tls_ca_file = Some(certificates.path("ca.pem").into());
+    let store = catalogue::store(&url, &shop.settings);
+    store.check().await.unwrap();
+    assert!(store.get(&["i001".into()]).await.unwrap()[0].is_some());
 }

@@ -1,17 +1,16 @@
 //! The kinds of Redis: a cluster, a master that sentinels name, TLS. All real,
 //! started here.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use recsys::{
     adapters::redis::{RedisMode, RedisPool, RedisSettings},
     proto::{IngestOutcome, SignalsSource},
 };
-use tempfile::TempDir;
 use tonic::Code;
 
 use crate::support::{
+    certificates::Certificates,
     program::{Served, recsys},
     redis::{RedisServer, instance, own_prefix, pool, shared, shared_cluster},
     server::{TestServer, liked, named, reason},
@@ -229,61 +228,25 @@ async fn a_failover_is_survived_without_a_restart() {
     assert_eq!(redis.master.cli(&["ZCARD", "evt:u"]), "3");
 }
 
-/// An authority of the test's own, and what it vouches for.
-struct Certificates {
-    directory: TempDir,
+/// A Redis that speaks only TLS.
+fn redis_over_tls(certificates: &Certificates, more: &[&str]) -> RedisServer {
+    let [ca, cert, key] =
+        ["ca.pem", "server.pem", "server.key"].map(|name| certificates.path(name));
+    let files = [
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+    ];
+    RedisServer::over_tls(&[&files[..], more].concat())
 }
 
-impl Certificates {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "an authority for tests");
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let write = |name: &str, text: String| {
-            std::fs::write(directory.path().join(name), text).unwrap();
-        };
-        write("ca.pem", authority.pem());
-        for name in ["server", "client"] {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-            let certificate = params.signed_by(&key, &authority).unwrap();
-            write(&format!("{name}.pem"), certificate.pem());
-            write(&format!("{name}.key"), key.serialize_pem());
-        }
-        Self { directory }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.directory
-            .path()
-            .join(name)
-            .to_str()
-            .unwrap()
-            .to_owned()
-    }
-
-    fn server(&self, more: &[&str]) -> RedisServer {
-        let [ca, cert, key] = ["ca.pem", "server.pem", "server.key"].map(|name| self.path(name));
-        let files = [
-            "--tls-ca-cert-file",
-            &ca,
-            "--tls-cert-file",
-            &cert,
-            "--tls-key-file",
-            &key,
-        ];
-        RedisServer::over_tls(&[&files[..], more].concat())
-    }
-
-    fn settings(&self) -> RedisSettings {
-        RedisSettings {
-            redis_tls_ca_file: Some(Path::new(&self.path("ca.pem")).to_owned()),
-            ..RedisSettings::default()
-        }
+fn trusting(certificates: &Certificates) -> RedisSettings {
+    RedisSettings {
+        redis_tls_ca_file: Some(certificates.path("ca.pem").into()),
+        ..RedisSettings::default()
     }
 }
 
@@ -291,41 +254,44 @@ impl Certificates {
 async fn tls_takes_an_authority_of_ones_own_and_user_and_password() {
     let certificates = Certificates::new();
     for protocol in ["TLSv1.2", "TLSv1.3"] {
-        let redis = certificates.server(&[
-            "--tls-auth-clients",
-            "no",
-            "--tls-protocols",
-            protocol,
-            "--user",
-            "default",
-            "off",
-            "--user",
-            "app",
-            "on",
-            ">p,s/w@d",
-            // As README.md advises.
-            "~evt:*",
-            "~umodel:*",
-            "+@read",
-            "+@write",
-            "+@scripting",
-            "+@connection",
-            "-@dangerous",
-            "+time",
-            "+info",
-            "+role",
-            "+cluster|slots",
-        ]);
+        let redis = redis_over_tls(
+            &certificates,
+            &[
+                "--tls-auth-clients",
+                "no",
+                "--tls-protocols",
+                protocol,
+                "--user",
+                "default",
+                "off",
+                "--user",
+                "app",
+                "on",
+                ">p,s/w@d",
+                // As README.md advises.
+                "~evt:*",
+                "~umodel:*",
+                "+@read",
+                "+@write",
+                "+@scripting",
+                "+@connection",
+                "-@dangerous",
+                "+time",
+                "+info",
+                "+role",
+                "+cluster|slots",
+            ],
+        );
         let url = format!("rediss://app:p%2Cs%2Fw%40d@localhost:{}", redis.port());
-        works(&instance(&pool(&url, certificates.settings()), "").await).await;
+        works(&instance(&pool(&url, trusting(&certificates)), "").await).await;
 
         // Nothing but this authority, and nobody but this user.
         let wrong_user = format!("rediss://app:guess@localhost:{}", redis.port());
         let no_user = format!("rediss://localhost:{}", redis.port());
         for (url, settings) in [
             (&url, RedisSettings::default()),
-            (&wrong_user, certificates.settings()),
-            (&no_user, certificates.settings()),
+            (&wrong_user, trusting(&certificates)),
+            (&no_user, trusting(&certificates)),
         ] {
             let refused = instance(&pool(url, settings), "").await;
             let status = refused.ingest(liked("u", "i001")).await.unwrap_err();
@@ -340,15 +306,15 @@ async fn tls_takes_an_authority_of_ones_own_and_user_and_password() {
 #[tokio::test]
 async fn tls_shows_a_certificate_where_one_is_asked_for() {
     let certificates = Certificates::new();
-    let redis = certificates.server(&["--tls-auth-clients", "yes"]);
+    let redis = redis_over_tls(&certificates, &["--tls-auth-clients", "yes"]);
     let url = format!("rediss://localhost:{}", redis.port());
-    let without = instance(&pool(&url, certificates.settings()), "").await;
+    let without = instance(&pool(&url, trusting(&certificates)), "").await;
     let status = without.ingest(liked("u", "i001")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let settings = RedisSettings {
         redis_tls_cert_file: Some(certificates.path("client.pem").into()),
         redis_tls_key_file: Some(certificates.path("client.key").into()),
-        ..certificates.settings()
+        ..trusting(&certificates)
     };
     works(&instance(&pool(&url, settings), "").await).await;
 }

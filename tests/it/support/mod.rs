@@ -1,6 +1,7 @@
 //! What tests share: fixed time, seeded randomness, engines over memory.
 
 pub mod catalogue;
+pub mod certificates;
 pub mod items;
 pub mod program;
 pub mod qdrant;
