@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,6 +28,8 @@ const BATCH: usize = 200;
 /// in between; each is twice the one before.
 const TRIES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Longest line: an item of the largest size, and then some.
+const MAX_LINE_BYTES: u64 = 4 << 20;
 /// Refused lines that are listed.
 const MAX_LISTED: usize = 100;
 
@@ -61,6 +63,18 @@ pub enum ImportError {
         /// Why.
         source: std::io::Error,
     },
+    /// It is read twice, which a pipe cannot be.
+    #[error("{path} is not a file: give a file, not a pipe")]
+    NotAFile {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// The second reading found less than the first.
+    #[error("{path} has changed while it was read: run the same command again")]
+    Changed {
+        /// Which one.
+        path: PathBuf,
+    },
     /// A vector is of another size than the others, or the collection's.
     #[error(
         "line {line}: vector has {given} numbers, {expected_by} {expected}; nothing was written"
@@ -92,8 +106,11 @@ impl ImportError {
     pub fn is_bad_input(&self) -> bool {
         match self {
             Self::Start(error) => error.is_bad_input(),
-            Self::NoQdrant | Self::File { .. } | Self::VectorSize { .. } => true,
-            Self::Store { .. } => false,
+            Self::NoQdrant
+            | Self::File { .. }
+            | Self::NotAFile { .. }
+            | Self::VectorSize { .. } => true,
+            Self::Changed { .. } | Self::Store { .. } => false,
         }
     }
 }
@@ -125,8 +142,14 @@ pub async fn import(
     dry_run: bool,
 ) -> Result<Imported, ImportError> {
     let store = app::qdrant_items(settings)?.ok_or(ImportError::NoQdrant)?;
-    let existing = with_patience(|| store.existing_vector_size()).await?;
-    let checked = check(path, existing.flatten())?;
+    let existing = if dry_run {
+        // What can be checked without Qdrant, is.
+        store.existing_vector_size().await.unwrap_or_default()
+    } else {
+        with_patience(|| store.existing_vector_size()).await?
+    };
+    // A collection without vectors takes none.
+    let checked = check(path, existing.map(Option::unwrap_or_default))?;
     for (line, reason) in &checked.listed {
         anstream::eprintln!("line {line}: {reason}");
     }
@@ -144,6 +167,11 @@ pub async fn import(
     }
     with_patience(|| store.prepare(checked.vector_size)).await?;
     write(&store, path, &checked, &mut imported).await?;
+    if imported.written + imported.unchanged < checked.good {
+        return Err(ImportError::Changed {
+            path: path.to_owned(),
+        });
+    }
     Ok(imported)
 }
 
@@ -174,10 +202,12 @@ fn check(path: &Path, collection: Option<usize>) -> Result<Checked, ImportError>
     };
     let mut expected = collection;
     for_each_line(path, |number, line| {
-        let item = match catalogue_line::parse(line) {
+        let parsed =
+            line.and_then(|line| catalogue_line::parse(line).map_err(|error| error.to_string()));
+        let item = match parsed {
             Ok(item) => item,
-            Err(error) => {
-                checked.refuse(number, error.to_string());
+            Err(reason) => {
+                checked.refuse(number, reason);
                 return Ok(());
             }
         };
@@ -218,6 +248,7 @@ async fn write(
         let mut at_end = true;
         while let Some((number, line)) = reader.next(path)? {
             if !checked.refused.contains(&number)
+                && let Ok(line) = line
                 && let Ok(item) = catalogue_line::parse(line)
             {
                 batch.push(item);
@@ -268,49 +299,65 @@ where
 struct Lines {
     reader: BufReader<File>,
     number: usize,
-    line: String,
+    line: Vec<u8>,
 }
+
+/// A line's number, and its text or why it has none.
+type Line<'a> = (usize, Result<&'a str, String>);
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, ImportError> {
-        let file = File::open(path).map_err(|source| ImportError::File {
+        let failed = |source| ImportError::File {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let file = File::open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(ImportError::NotAFile {
+                path: path.to_owned(),
+            });
+        }
         Ok(Self {
             reader: BufReader::new(file),
             number: 0,
-            line: String::new(),
+            line: Vec::new(),
         })
     }
 
-    fn next(&mut self, path: &Path) -> Result<Option<(usize, &str)>, ImportError> {
+    /// The next line; an error in its place if it is not text, or too long.
+    fn next(&mut self, path: &Path) -> Result<Option<Line<'_>>, ImportError> {
+        let failed = |source| ImportError::File {
+            path: path.to_owned(),
+            source,
+        };
         loop {
             self.line.clear();
-            let read = self.reader.read_line(&mut self.line);
-            let read = read.map_err(|source| ImportError::File {
-                path: path.to_owned(),
-                source,
-            })?;
-            if read == 0 {
+            let mut part = (&mut self.reader).take(MAX_LINE_BYTES);
+            if part.read_until(b'\n', &mut self.line).map_err(failed)? == 0 {
                 return Ok(None);
             }
             self.number += 1;
-            if !self.line.trim().is_empty() {
+            if self.line.len() as u64 == MAX_LINE_BYTES && self.line.last() != Some(&b'\n') {
+                self.reader.skip_until(b'\n').map_err(failed)?;
+                let reason = format!("longer than {MAX_LINE_BYTES} bytes");
+                return Ok(Some((self.number, Err(reason))));
+            }
+            if !self.line.trim_ascii().is_empty() {
                 break;
             }
         }
-        let line = match self.number {
-            1 => self.line.trim_start_matches('\u{feff}'),
-            _ => self.line.as_str(),
-        };
-        Ok(Some((self.number, line.trim())))
+        let text = std::str::from_utf8(&self.line).map_err(|error| format!("not text: {error}"));
+        let text = text.map(|text| match self.number {
+            1 => text.trim_start_matches('\u{feff}').trim(),
+            _ => text.trim(),
+        });
+        Ok(Some((self.number, text)))
     }
 }
 
 fn for_each_line(
     path: &Path,
-    mut each: impl FnMut(usize, &str) -> Result<(), ImportError>,
+    mut each: impl FnMut(usize, Result<&str, String>) -> Result<(), ImportError>,
 ) -> Result<(), ImportError> {
     let mut lines = Lines::open(path)?;
     while let Some((number, line)) = lines.next(path)? {

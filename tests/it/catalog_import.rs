@@ -106,6 +106,45 @@ async fn bad_lines_are_skipped_and_listed_and_the_exit_code_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_no_text_or_far_too_long_is_a_bad_line_like_others() {
+    let qdrant = QdrantServer::start().await;
+    let mut bytes = line(0, 8).into_bytes();
+    bytes.extend(b"\n{\"id\":\"\xff\"}\r\n");
+    bytes.extend(std::iter::repeat_n(b'x', 5 << 20));
+    bytes.extend(b"\r\n");
+    bytes.extend(line(1, 8).into_bytes());
+    let mut items = NamedTempFile::new().unwrap();
+    items.write_all(&bytes).unwrap();
+    let output = import(&qdrant, &items, &[]);
+    let (out, err) = told(&output);
+    assert_eq!(
+        out, "2 items written, 0 unchanged, 2 lines refused\n",
+        "{err}"
+    );
+    assert!(
+        err.contains("line 2: not text") && err.contains("line 3: longer than"),
+        "{err}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_is_refused_and_a_dry_run_needs_no_qdrant() {
+    let dry = recsys(&["catalog", "import", "/dev/stdin", "--dry-run"])
+        .env("QDRANT_API_URL", "http://127.0.0.1:1")
+        .stdin(std::process::Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(told(&dry).1.contains("not a pipe"), "{:?}", told(&dry));
+    let items = file(&[line(0, 8)]);
+    let path = items.path().to_str().unwrap();
+    let output = recsys(&["catalog", "import", path, "--dry-run"])
+        .env("QDRANT_API_URL", "http://127.0.0.1:1")
+        .output()
+        .unwrap();
+    assert!(told(&output).0.contains("1 items would be imported"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
     let qdrant = QdrantServer::start().await;
     let items = file(&[line(0, 8), line(1, 8), line(2, 7)]);

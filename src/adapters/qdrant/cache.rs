@@ -14,6 +14,8 @@ use quick_cache::{Weighter, sync::Cache};
 use super::ids::PointKey;
 use crate::{adapters::footprint::item_bytes, domain::item::CatalogueItem};
 
+/// Counters of writes: enough that points rarely share one.
+const SHARES: usize = 256;
 /// What an entry takes besides its item.
 const ENTRY_BYTES: u64 = 150;
 /// What an item is expected to take, for the size of the cache's table.
@@ -44,8 +46,8 @@ impl Weighter<PointKey, Entry> for ByBytes {
 pub(super) struct ItemCache {
     cache: Cache<PointKey, Entry, ByBytes>,
     ttl: Duration,
-    /// Rises with each write of this process.
-    writes: AtomicU64,
+    /// Each rises with the writes of this process to the points that share it.
+    writes: [AtomicU64; SHARES],
 }
 
 impl ItemCache {
@@ -54,13 +56,21 @@ impl ItemCache {
         Self {
             cache: Cache::with_weighter(expected.max(1), max_bytes, ByBytes),
             ttl,
-            writes: AtomicU64::new(0),
+            writes: [const { AtomicU64::new(0) }; SHARES],
         }
     }
 
     /// To be asked before a read, and told to [`ItemCache::keep`] after it.
-    pub(super) fn writes(&self) -> u64 {
-        self.writes.load(Ordering::SeqCst)
+    pub(super) fn writes(&self, key: PointKey) -> u64 {
+        self.share(key).load(Ordering::SeqCst)
+    }
+
+    fn share(&self, key: PointKey) -> &AtomicU64 {
+        let bits = match key {
+            PointKey::Number(number) => number,
+            PointKey::Uuid(uuid) => uuid.as_u64_pair().0 ^ uuid.as_u64_pair().1,
+        };
+        &self.writes[(bits % SHARES as u64) as usize]
     }
 
     /// What is known of a point; `None` if it must be read.
@@ -72,7 +82,7 @@ impl ItemCache {
     /// Keeps what was read, unless something was written meanwhile: it may be
     /// what was there before.
     pub(super) fn keep(&self, key: PointKey, item: Known, writes: u64) {
-        if writes != self.writes() {
+        if writes != self.writes(key) {
             return;
         }
         let entry = Entry {
@@ -80,12 +90,16 @@ impl ItemCache {
             read_at: Instant::now(),
         };
         self.cache.insert(key, entry);
+        // A write may have come in between.
+        if writes != self.writes(key) {
+            self.cache.remove(&key);
+        }
     }
 
     /// Forgets items that this process has written or deleted.
     pub(super) fn forget(&self, keys: &[PointKey]) {
-        self.writes.fetch_add(1, Ordering::SeqCst);
         for key in keys {
+            self.share(*key).fetch_add(1, Ordering::SeqCst);
             self.cache.remove(key);
         }
     }

@@ -35,6 +35,9 @@ use crate::{
     ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder, StoreError, StoreErrorKind},
 };
 
+/// Points that are read in one call: fewer than an answer can carry, if each is
+/// of the largest size.
+const RETRIEVED_AT_ONCE: usize = 200;
 /// Ids in one page of a scroll.
 const SCROLL_PAGE: u32 = 10_000;
 
@@ -282,28 +285,27 @@ impl QdrantItemStore {
         if missing.is_empty() {
             return Ok(known);
         }
-        let writes = self.cache.writes();
+        let before: Vec<u64> = missing.iter().map(|key| self.cache.writes(*key)).collect();
         let with_vectors = match &collection.vector_name {
             None => with_vectors_selector::SelectorOptions::Enable(true),
             Some(name) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
                 names: vec![name.clone()],
             }),
         };
+        let mut read: HashMap<PointKey, Known> = HashMap::with_capacity(missing.len());
         for point in self.retrieve(&missing, with_vectors.into()).await? {
             if let Some(key) = PointKey::read(point.id.as_ref()) {
                 let options = point.vectors.and_then(|vectors| vectors.vectors_options);
                 let vector = payload::vector(options, collection.vector_name.as_deref());
                 let item = payload::read(key, point.payload, vector);
-                let item = Some(Arc::new(CatalogueItem::new(item, &self.canonical)));
-                self.cache.keep(key, item.clone(), writes);
-                known.insert(key, item);
+                let item = CatalogueItem::new(item, &self.canonical);
+                read.insert(key, Some(Arc::new(item)));
             }
         }
-        for key in missing {
-            known.entry(key).or_insert_with(|| {
-                self.cache.keep(key, None, writes);
-                None
-            });
+        for (key, writes) in missing.into_iter().zip(before) {
+            let item = read.remove(&key).flatten();
+            self.cache.keep(key, item.clone(), writes);
+            known.insert(key, item);
         }
         Ok(known)
     }
@@ -313,16 +315,20 @@ impl QdrantItemStore {
         keys: &[PointKey],
         with_vectors: WithVectorsSelector,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let request = GetPoints {
-            collection_name: self.name.clone(),
-            ids: keys.iter().map(|key| PointId::from(*key)).collect(),
-            with_payload: Some(with_payload_selector::SelectorOptions::Enable(true).into()),
-            with_vectors: Some(with_vectors),
-            ..GetPoints::default()
-        };
-        let mut points = self.qdrant.points();
-        let told = self.qdrant.call("retrieve", points.get(request)).await;
-        Ok(told.map_err(|error| self.explained(error))?.result)
+        let mut read = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(RETRIEVED_AT_ONCE) {
+            let request = GetPoints {
+                collection_name: self.name.clone(),
+                ids: keys.iter().map(|key| PointId::from(*key)).collect(),
+                with_payload: Some(with_payload_selector::SelectorOptions::Enable(true).into()),
+                with_vectors: Some(with_vectors.clone()),
+                ..GetPoints::default()
+            };
+            let mut points = self.qdrant.points();
+            let told = self.qdrant.call("retrieve", points.get(request)).await;
+            read.extend(told.map_err(|error| self.explained(error))?.result);
+        }
+        Ok(read)
     }
 
     /// Answers searches from what this process remembers, if that is enough
@@ -445,12 +451,15 @@ impl ItemStore for QdrantItemStore {
             }),
             ..DeletePoints::default()
         };
-        if !there.is_empty() {
+        let done = if there.is_empty() {
+            Ok(())
+        } else {
             let mut points = self.qdrant.points();
             let done = self.qdrant.call("delete", points.delete(request)).await;
-            self.cache.forget(&keys);
-            done?;
-        }
+            done.map(|_| ())
+        };
+        self.cache.forget(&keys);
+        done?;
         Ok(keys.iter().map(|key| there.remove(key)).collect())
     }
 

@@ -85,7 +85,9 @@ pub(super) fn vector(
 ) -> Option<UnitVector> {
     let output = match vectors? {
         vectors_output::VectorsOptions::Vector(output) => output,
-        vectors_output::VectorsOptions::Vectors(mut named) => named.vectors.remove(name?)?,
+        vectors_output::VectorsOptions::Vectors(mut named) => {
+            named.vectors.remove(name.unwrap_or_default())?
+        }
     };
     UnitVector::new(&dense(output)?)
 }
@@ -101,23 +103,7 @@ fn dense(output: VectorOutput) -> Option<Vec<f32>> {
 /// item names are replaced, in all their spellings; others are kept.
 pub(super) fn write(item: &CatalogueItem, held: Map<String, Value>) -> Map<String, Value> {
     let mut fields = held;
-    let replaced = [
-        TITLE,
-        TEXT,
-        CONTENT_TYPE,
-        HAS_IMAGE,
-        TAGS,
-        TAG_LABELS,
-        TAG_VALUES,
-    ]
-    .into_iter()
-    .chain([LOCATIONS, LOCATION, LATITUDE, LONGITUDE, YEARS, CONTENT_ID])
-    .chain(WORD_COUNTS)
-    .chain(IMAGES)
-    .chain(PAGES);
-    for name in replaced {
-        fields.remove(name);
-    }
+    fields.retain(|name, _| !is_ours(name));
     if let Some(Value::Object(times)) = fields.get_mut(TIMES) {
         times.remove(DATES);
     }
@@ -172,9 +158,35 @@ pub(super) fn write(item: &CatalogueItem, held: Map<String, Value>) -> Map<Strin
         set(YEARS, json!(described.years));
     }
     for (name, value) in &described.attributes {
-        fields.insert(name.clone(), value.clone());
+        // An attribute cannot pass for what the item says of itself.
+        if !is_ours(name) {
+            fields.insert(name.clone(), value.clone());
+        }
     }
     fields
+}
+
+/// Whether a field is one that an item names, in any of its spellings.
+fn is_ours(name: &str) -> bool {
+    const OTHERS: [&str; 13] = [
+        TITLE,
+        TEXT,
+        CONTENT_TYPE,
+        HAS_IMAGE,
+        TAGS,
+        TAG_LABELS,
+        TAG_VALUES,
+        LOCATIONS,
+        LOCATION,
+        LATITUDE,
+        LONGITUDE,
+        YEARS,
+        CONTENT_ID,
+    ];
+    OTHERS.contains(&name)
+        || WORD_COUNTS.contains(&name)
+        || IMAGES.contains(&name)
+        || PAGES.contains(&name)
 }
 
 fn text(value: Option<Value>) -> String {
@@ -429,6 +441,23 @@ mod tests {
             "tag_labels": ["form:cafe"], "tag_values": ["cafe"], "years": [1751], "mine": 1,
             "time_metadata": {"era": "x"}});
         assert_eq!(Value::Object(written), expected);
+    }
+
+    #[test]
+    fn an_attribute_cannot_pass_for_the_item_itself() {
+        let mut new = Item::new("5");
+        new.attributes = Map::from_iter([
+            ("content_id".to_owned(), json!("9")),
+            ("tag_labels".to_owned(), json!(["x:y"])),
+            ("own".to_owned(), json!(1)),
+        ]);
+        let prepared = CatalogueItem::new(new, &Canonicalizer::default());
+        let written = write(&prepared, Map::new());
+        assert!(!written.contains_key("content_id"));
+        assert_eq!(
+            (&written["tag_labels"], &written["own"]),
+            (&json!([]), &json!(1))
+        );
     }
 
     fn rubbish() -> impl Strategy<Value = Value> {

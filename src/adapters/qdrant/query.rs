@@ -29,6 +29,11 @@ const LEAST_BY_FORMULA: usize = 200;
 /// How many items that carry any of the tags are looked at, and how many that
 /// carry so many of them: who shares most is not lost among the many.
 const BY_SHARED_TAGS: [(u64, u64); 4] = [(1, 2_000), (2, 1_000), (3, 1_000), (5, 1_000)];
+/// How many items that carry each of the weightiest tags are looked at besides,
+/// and how many tags: who carries what the user likes most is not lost among
+/// those who carry what is common.
+const BY_ONE_TAG: u64 = 500;
+const WEIGHTY_TAGS: usize = 8;
 /// Radii of the rings by which places are ordered, in metres: each so many
 /// times the one before, up to halfway round the Earth.
 const FIRST_RING_M: f64 = 100.0;
@@ -169,6 +174,12 @@ fn by_shared_tags(weights: &[(TagKey, f64)], filter: &Filter) -> Vec<PrefetchQue
         .iter()
         .map(|(tag, _)| is(TAG_LABELS, tag.as_str()))
         .collect();
+    let weighty = carried.iter().take(WEIGHTY_TAGS).map(|tag| PrefetchQuery {
+        filter: Some(and(filter, tag.clone())),
+        limit: Some(BY_ONE_TAG),
+        ..PrefetchQuery::default()
+    });
+    let by_one: Vec<PrefetchQuery> = weighty.collect();
     BY_SHARED_TAGS
         .iter()
         .filter(|(least, _)| *least <= carried.len() as u64)
@@ -183,6 +194,7 @@ fn by_shared_tags(weights: &[(TagKey, f64)], filter: &Filter) -> Vec<PrefetchQue
             limit: Some(*limit),
             ..PrefetchQuery::default()
         })
+        .chain(by_one)
         .collect()
 }
 

@@ -114,13 +114,13 @@ impl QdrantItemStore {
             let vector = item.vector.clone();
             let prepared = CatalogueItem::new(item, &self.canonical);
             let before = held.remove(key);
-            let payload = payload::write(
+            let payload = as_stored(payload::write(
                 &prepared,
                 before
                     .as_ref()
                     .map(|(held, _)| held.clone())
                     .unwrap_or_default(),
-            );
+            ));
             let same = before
                 .as_ref()
                 .is_some_and(|(held, known)| *held == payload && same(known, &vector));
@@ -136,7 +136,6 @@ impl QdrantItemStore {
             held.insert(*key, (payload, vector));
         }
         if !changed.is_empty() {
-            let written: Vec<PointKey> = changed.keys().copied().collect();
             let request = UpsertPoints {
                 collection_name: self.name.clone(),
                 wait: Some(true),
@@ -145,13 +144,19 @@ impl QdrantItemStore {
             };
             let mut points = self.qdrant.points();
             let done = self.qdrant.call("upsert", points.upsert(request)).await;
-            // Read anew when next needed: what this process wrote is seen at
-            // once, and what another one wrote meanwhile, too.
-            self.cache.forget(&written);
+            self.cache.forget(&keys);
             done?;
         }
+        // Read anew when next needed: what this process wrote is seen at once,
+        // and so is what another one wrote before.
+        self.cache.forget(&keys);
         Ok(results)
     }
+}
+
+/// As it comes back: Qdrant knows fewer kinds of numbers than JSON does.
+fn as_stored(payload: Map<String, Value>) -> Map<String, Value> {
+    Payload::from(payload).into()
 }
 
 fn same(a: &Option<UnitVector>, b: &Option<UnitVector>) -> bool {
