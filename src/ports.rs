@@ -380,6 +380,10 @@ pub trait ItemStore: Send + Sync {
     /// [`StoreError`].
     async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError>;
 
+    /// What this process has of items without asking anyone, however old; one
+    /// for each id, in order. For when [`ItemStore::get`] fails.
+    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>>;
+
     /// Adds or replaces items, in order; one result each. Attributes that an
     /// item does not name are kept.
     ///

@@ -18,8 +18,8 @@ use tracing::{error, warn};
 
 use crate::{
     domain::{
-        ids::ContentId, ranking_config::RankingConfig, signals::Items, tags::Canonicalizer,
-        time::Timestamp,
+        ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, signals::Items,
+        tags::Canonicalizer, time::Timestamp,
     },
     engine::throttle::Throttle,
     ports::{EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
@@ -238,10 +238,18 @@ impl Engine {
             .get(ids)
             .await
             .map_err(EngineError::catalogue)?;
-        Ok(ids
-            .iter()
-            .zip(found)
-            .filter_map(|(id, item)| Some((id.clone(), item?)))
-            .collect())
+        Ok(by_id(ids, found))
     }
+
+    /// Those of the items that this process has without asking.
+    fn remembered_items(&self, ids: &[ContentId]) -> Items {
+        by_id(ids, self.inner.ports.items.remembered(ids))
+    }
+}
+
+fn by_id(ids: &[ContentId], found: Vec<Option<Arc<CatalogueItem>>>) -> Items {
+    ids.iter()
+        .zip(found)
+        .filter_map(|(id, item)| Some((id.clone(), item?)))
+        .collect()
 }

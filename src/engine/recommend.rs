@@ -29,6 +29,10 @@ use crate::{
 };
 use candidates::{Pool, Unseen};
 
+/// What is degraded if the user's model could not be read, or not be built from
+/// all that it needs.
+const USER_MODEL: &str = "user_model";
+
 /// What to recommend.
 #[derive(Clone, Debug)]
 pub struct RecommendRequest {
@@ -110,12 +114,17 @@ impl Engine {
     ) -> Result<Recommendation, EngineError> {
         let config = &self.inner.config;
         let mut degraded = Vec::new();
-        let known = tokio::time::timeout(model_patience, self.signals(&request.user));
+        let known = tokio::time::timeout(model_patience, self.known(&request.user));
         let (signals, signals_source) = match known.await {
-            Ok(Ok(known)) => known,
+            Ok(Ok(known)) => {
+                if known.incomplete {
+                    degraded.push(USER_MODEL.to_owned());
+                }
+                (known.signals, known.source)
+            }
             Ok(Err(_)) | Err(_) => {
                 debug!("recommending without user model");
-                degraded.push("user_model".to_owned());
+                degraded.push(USER_MODEL.to_owned());
                 let blank = UserSignals::empty(request.user.clone());
                 (Arc::new(blank), Source::Empty)
             }

@@ -19,11 +19,7 @@ use tokio::{
 
 use super::{Dependency, Engine, EngineError, tell};
 use crate::{
-    domain::{
-        event::EventLog,
-        ids::UserId,
-        signals::{self, Items},
-    },
+    domain::{event::EventLog, ids::UserId, signals},
     meters::{self, ModelBuild},
     ports::{BufferSnapshot, Rank, SaveOutcome, StoredModel, Version},
 };
@@ -184,9 +180,10 @@ impl Engine {
             return Ok(None);
         };
         let log = EventLog::new(snapshot.events);
-        let (items, incomplete) = match self.items(&signals::items_needed(&log)).await {
+        let needed = signals::items_needed(&log);
+        let (items, incomplete) = match self.items(&needed).await {
             Ok(items) => (items, false),
-            Err(_) if wanted.even_incomplete => (Items::new(), true),
+            Err(_) if wanted.even_incomplete => (self.remembered_items(&needed), true),
             Err(error) => return Err(error),
         };
         let built = off_the_reactor(|| {

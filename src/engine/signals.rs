@@ -25,6 +25,13 @@ pub enum Source {
     Empty,
 }
 
+/// A user's model as it was read.
+pub(super) struct Known {
+    pub(super) signals: Arc<UserSignals>,
+    pub(super) source: Source,
+    pub(super) incomplete: bool,
+}
+
 /// All that is held about a user.
 #[derive(Clone, Debug)]
 pub struct UserExport {
@@ -39,9 +46,14 @@ impl Engine {
     /// user has an empty one.
     ///
     /// # Errors
-    /// [`EngineError`] if the user's state, or the items that a rebuild needs,
-    /// cannot be read.
+    /// [`EngineError`] if the user's state cannot be read.
     pub async fn signals(&self, user: &UserId) -> Result<(Arc<UserSignals>, Source), EngineError> {
+        let known = self.known(user).await?;
+        Ok((known.signals, known.source))
+    }
+
+    /// Also tells whether the model lacks what its items would have told.
+    pub(super) async fn known(&self, user: &UserId) -> Result<Known, EngineError> {
         let ports = &self.inner.ports;
         let (slot, mut version) =
             tokio::try_join!(ports.models.load(user), ports.events.version(user))
@@ -94,16 +106,24 @@ impl Engine {
                 Source::Materialized,
             ),
         };
-        let (signals, source) = match model {
-            Some(model) if !model.signals.is_blank() => (model.signals, source),
-            Some(_) | None => (Arc::new(UserSignals::empty(user.clone())), Source::Empty),
+        let known = match model {
+            Some(model) if !model.signals.is_blank() => Known {
+                signals: model.signals,
+                source,
+                incomplete: model.incomplete,
+            },
+            Some(_) | None => Known {
+                signals: Arc::new(UserSignals::empty(user.clone())),
+                source: Source::Empty,
+                incomplete: false,
+            },
         };
-        meters::model_read(match source {
+        meters::model_read(match known.source {
             Source::Materialized => ModelRead::Materialized,
             Source::Rebuilt => ModelRead::Rebuilt,
             Source::Empty => ModelRead::Empty,
         });
-        Ok((signals, source))
+        Ok(known)
     }
 
     /// Whether a model was built under this ranking file and vector size.

@@ -311,6 +311,9 @@ impl ModelStore for Faulty {
 
 #[async_trait]
 impl ItemStore for Faulty {
+    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
+        vec![None; ids.len()]
+    }
     async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
         answer(&self.items_down)?;
         let found = self.world.ports.items.search(searches).await?;

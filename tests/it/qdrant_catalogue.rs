@@ -292,6 +292,9 @@ async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
     let (model, source) = shop.server.signals("u").await;
     assert!(model.viewed.contains(&"new-item".to_owned()));
     assert_eq!(source, SignalsSource::Rebuilt, "it is not complete");
+    assert!(model.tag_affinity.len() == 1, "but has what is remembered");
+    let degraded = shop.list("u").await.unwrap().diagnostics.unwrap().degraded;
+    assert!(degraded.contains(&"user_model".to_owned()), "{degraded:?}");
     let fresh = shop.another().await;
     let status = fresh.recommend(wanted("u")).await.unwrap_err();
     assert_eq!(

@@ -146,11 +146,14 @@ impl ItemStore for MemoryItemStore {
     }
 
     async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
+        Ok(self.remembered(ids))
+    }
+
+    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
         let catalogue = self.read();
-        Ok(ids
-            .iter()
+        ids.iter()
             .map(|id| catalogue.items.get(id).cloned())
-            .collect())
+            .collect()
     }
 
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {

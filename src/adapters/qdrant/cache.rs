@@ -104,6 +104,11 @@ impl ItemCache {
         }
     }
 
+    /// What was last known of a point, however old.
+    pub(super) fn remembered(&self, key: PointKey) -> Known {
+        self.cache.get(&key)?.item
+    }
+
     /// All items, however old: for when there is nothing better.
     pub(super) fn items(&self) -> Vec<Arc<CatalogueItem>> {
         self.cache

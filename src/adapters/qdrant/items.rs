@@ -428,6 +428,13 @@ impl ItemStore for QdrantItemStore {
             .collect())
     }
 
+    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
+        let item = |id: &ContentId| self.cache.remembered(PointKey::of(id));
+        ids.iter()
+            .map(|id| item(id).filter(|item| item.id() == id))
+            .collect()
+    }
+
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
         let put = self.put(items).await?;
         Ok(put.into_iter().map(|put| put.map(|_| ())).collect())
