@@ -199,3 +199,15 @@ async fn what_cannot_be_imported_is_told_with_the_way_out() {
     qdrant.fail_next(2, tonic::Code::Unavailable, "restarting");
     assert!(import(&qdrant, &items, &[]).status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_catalogue_can_be_imported() {
+    let qdrant = QdrantServer::start().await;
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/sample-catalogue.jsonl");
+    let output = recsys(&["catalog", "import", sample])
+        .env("QDRANT_API_URL", qdrant.url())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{:?}", told(&output));
+    assert_eq!(qdrant.points_count("items"), 110);
+}
