@@ -65,6 +65,7 @@ drainTimeoutSeconds: 45
 ranking: "half_life_days = 7.0"
 extraEnv:
   - {name: CATALOG_PATH, value: /catalogue/items.jsonl}
+  - {name: QDRANT_GRPC_PORT, value: "16334"}
   - {name: REDIS_KEY_PREFIX, valueFrom: {configMapKeyRef: {name: shop, key: prefix}}}
 extraVolumes: [{name: catalogue, configMap: {name: catalogue}}]
 extraVolumeMounts: [{name: catalogue, mountPath: /catalogue, readOnly: true}]
@@ -79,6 +80,7 @@ affinity:
         podAffinityTerm:
           topologyKey: kubernetes.io/hostname
           labelSelector: {matchLabels: {app.kubernetes.io/component: server}}
+qdrant: {url: "http://qdrant.shop.svc:6333", collectionName: shop}
 redis:
   persistence: {size: 20Gi, storageClass: fast, accessModes: [ReadWriteOncePod]}
   podAnnotations: {team: shop}
@@ -86,6 +88,13 @@ redis:
   nodeSelector: {kubernetes.io/arch: amd64}
   tolerations: [{key: shop, operator: Exists}]
   affinity: {nodeAffinity: {}}
+END
+
+cat >"$work/qdrant.yaml" <<'END'
+qdrant:
+  url: https://qdrant.example:6334
+  existingSecret: shop-qdrant
+  tls: {existingSecret: shop-qdrant-tls}
 END
 
 cat >"$work/sentinel.yaml" <<'END'
@@ -115,6 +124,7 @@ variants() {
   "$1" sentinel --values "$work/sentinel.yaml"
   "$1" cluster --set redis.enabled=false --set 'externalRedis.url=rediss://:hunter2@r-1.example:6379\,r-2.example:6379' \
     --set externalRedis.mode=cluster --set externalRedis.tls.existingSecret=shop-redis-tls
+  "$1" qdrant --values "$work/qdrant.yaml"
   "$1" in-memory --set redis.enabled=false --set allowInMemory=true
   "$1" ranking --set-file "ranking=$work/ranking.toml"
   "$1" no-admin --set admin.enabled=false
@@ -170,6 +180,16 @@ external=(--set redis.enabled=false --set externalRedis.url=redis://h:1)
 refused "rediss://" "${external[@]}" --set externalRedis.tls.existingSecret=shop-redis-tls
 refused "name it in" "${external[@]}" --set externalRedis.tls.clientCertificate=true
 refused "name its Secret" "${external[@]}" --set externalRedis.sentinelAuth.username=recsys
+for name in QDRANT_API_URL QDRANT_API_KEY QDRANT_TLS_CA_FILE COLLECTION_NAME; do
+  refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
+done
+refused "apiKey" --set qdrant.apiKey=hunter2
+refused "exstingSecret" --set qdrant.tls.exstingSecret=shop-qdrant-tls
+refused "qdrant/url" --set qdrant.url=grpc://qdrant:6334
+refused "qdrant/url" --set qdrant.url=https://:hunter2@qdrant:6334
+refused "begin qdrant.url" --set qdrant.url=http://qdrant:6334 --set qdrant.tls.existingSecret=shop-qdrant-tls
+refused "set qdrant.url" --set qdrant.existingSecret=shop-qdrant
+refused "set qdrant.url" --set qdrant.tls.existingSecret=shop-qdrant-tls
 refused "incompatible with Kubernetes" --kube-version 1.26.0
 
 echo "== the notes name what was installed"
@@ -181,14 +201,25 @@ kind: ConfigMap
 metadata: {name: notes}
 data: {notes: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}}
 END
-notes=$(chart=$work/chart template "$newest" --show-only templates/notes.yaml)
-for line in 'grpcurl -plaintext' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
-  'port-forward service/demo-recsys-metrics 9090:9090'; do
-  grep -qF -- "$line" <<<"$notes" || {
-    echo "scripts/chart.sh: the notes lack \"$line\"" >&2
-    exit 1
-  }
-done
+noted() {
+  local notes line lines=()
+  while [[ $1 != -- ]]; do
+    lines+=("$1")
+    shift
+  done
+  shift
+  notes=$(chart=$work/chart template "$newest" --show-only templates/notes.yaml "$@")
+  for line in "${lines[@]}"; do
+    grep -qF -- "$line" <<<"$notes" || {
+      echo "scripts/chart.sh: the notes lack \"$line\": $*" >&2
+      exit 1
+    }
+  done
+}
+noted 'grpcurl -plaintext' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
+  'port-forward service/demo-recsys-metrics 9090:9090' 'WARNING: there is no Qdrant' --
+noted 'https://qdrant.example:6334, collection items' \
+  'exec deployment/demo-recsys -- recsys catalog import /catalogue/items.jsonl' -- --values "$work/qdrant.yaml"
 
 echo "== the chart installs this version"
 app_version=$(sed -n 's/^appVersion: *"\(.*\)"$/\1/p' "$chart/Chart.yaml")

@@ -22,6 +22,10 @@ FROM_ELSEWHERE = {
         ("Secret", "shop-redis-tls", "tls.key"),
     },
     "cluster": {("Secret", "shop-redis-tls", "ca.crt")},
+    "qdrant": {
+        ("Secret", "shop-qdrant", "api-key"),
+        ("Secret", "shop-qdrant-tls", "ca.crt"),
+    },
     "everything": {("ConfigMap", "shop", "prefix"), ("ConfigMap", "catalogue", None)},
 }
 STATE = {
@@ -31,6 +35,7 @@ STATE = {
     "external-secret": "external",
     "sentinel": "external",
     "cluster": "external",
+    "qdrant": "bundled",
     "in-memory": "memory",
     "ranking": "bundled",
     "no-admin": "bundled",
@@ -58,6 +63,21 @@ ABOUT_REDIS = {
     },
     "cluster": ABOUT_EXTERNAL_REDIS
     | {"REDIS_MODE": "cluster", "REDIS_TLS_CA_FILE": "/etc/redis-tls/ca.crt"},
+}
+
+# What recsys is told of Qdrant; without anything items are in memory.
+ABOUT_QDRANT = {
+    "qdrant": {
+        "QDRANT_API_URL": "https://qdrant.example:6334",
+        "QDRANT_API_KEY": None,
+        "COLLECTION_NAME": "items",
+        "QDRANT_TLS_CA_FILE": "/etc/qdrant-tls/ca.crt",
+    },
+    "everything": {
+        "QDRANT_API_URL": "http://qdrant.shop.svc:6333",
+        "COLLECTION_NAME": "shop",
+        "QDRANT_GRPC_PORT": "16334",
+    },
 }
 
 
@@ -228,7 +248,7 @@ def secrets_are_in_secrets_only(variant):
     for workload in variant.of_kind(*WORKLOADS):
         for container in pod_of(workload)["containers"]:
             for name, variable in env_of(container).items():
-                if name.endswith("PASSWORD"):
+                if name.endswith(("PASSWORD", "API_KEY")):
                     variant.check("secretKeyRef" in variable.get("valueFrom", {}), f"{name} from a Secret")
 
 
@@ -325,27 +345,42 @@ def state_is_where_it_should_be(variant):
     )
 
 
+def items_are_where_they_should_be(variant):
+    (container,) = pod_of(variant.one("Deployment"))["containers"]
+    about = {
+        name: variable.get("value")
+        for name, variable in env_of(container).items()
+        if name.startswith("QDRANT_") or name == "COLLECTION_NAME"
+    }
+    variant.equal(about, ABOUT_QDRANT.get(variant.name, {}), "what recsys is told of Qdrant")
+
+
 def certificates_arrive(variant):
     pod = pod_of(variant.one("Deployment"))
     (container,) = pod["containers"]
     volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
     mounts = {mount["mountPath"]: mount for mount in container.get("volumeMounts", [])}
-    wanted = {
-        v["value"] for name, v in env_of(container).items() if name.startswith("REDIS_TLS_")
-    }
-    variant.equal("/etc/redis-tls" in mounts, bool(wanted), "certificates to be mounted")
-    if not wanted:
-        return
-    mount = mounts["/etc/redis-tls"]
-    variant.equal(mount["readOnly"], True, "certificates mounted read-only")
-    secret = volumes[mount["name"]]["secret"]
-    variant.equal(
-        {f"/etc/redis-tls/{item['path']}" for item in secret["items"]}, wanted, "files of certificates"
-    )
-    variant.equal(secret["defaultMode"], 0o440, "who may read the key")
-    variant.equal(
-        pod["securityContext"]["fsGroup"], pod["securityContext"]["runAsGroup"], "the group that may"
-    )
+    for store in ("redis", "qdrant"):
+        path = f"/etc/{store}-tls"
+        wanted = {
+            variable["value"]
+            for name, variable in env_of(container).items()
+            if name.startswith(f"{store.upper()}_TLS_")
+        }
+        variant.equal(path in mounts, bool(wanted), f"certificates for {store} to be mounted")
+        if not wanted:
+            continue
+        variant.equal(mounts[path]["readOnly"], True, f"certificates for {store} mounted read-only")
+        secret = volumes[mounts[path]["name"]]["secret"]
+        variant.equal(
+            {f"{path}/{item['path']}" for item in secret["items"]}, wanted, "files of certificates"
+        )
+        variant.equal(secret["defaultMode"], 0o440, "who may read the key")
+        variant.equal(
+            pod["securityContext"]["fsGroup"],
+            pod["securityContext"]["runAsGroup"],
+            "the group that may",
+        )
 
 
 def ranking_file_arrives(variant, ranking):
@@ -388,6 +423,7 @@ def main(directory, ranking):
         secrets_are_in_secrets_only(variant)
         references_have_targets(variant)
         state_is_where_it_should_be(variant)
+        items_are_where_they_should_be(variant)
         certificates_arrive(variant)
         ranking_file_arrives(variant, ranking)
     the_checksum_follows_the_ranking_file(variants)

@@ -66,6 +66,20 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{- .Values.redis.auth.existingSecret | default (include "recsys.redis.fullname" .) -}}
 {{- end -}}
 
+{{/* Where items are kept: qdrant or memory. */}}
+{{- define "recsys.items" -}}
+{{- if .Values.qdrant.url -}}
+{{- if and (not (hasPrefix "https://" .Values.qdrant.url)) .Values.qdrant.tls.existingSecret -}}
+{{- fail "qdrant.tls is of no use without TLS: begin qdrant.url with https://" -}}
+{{- end -}}
+qdrant
+{{- else if or .Values.qdrant.existingSecret .Values.qdrant.tls.existingSecret -}}
+{{- fail "qdrant.existingSecret and qdrant.tls are of no use without a Qdrant: set qdrant.url" -}}
+{{- else -}}
+memory
+{{- end -}}
+{{- end -}}
+
 {{/* Where users' state is kept: bundled, external or memory. */}}
 {{- define "recsys.state" -}}
 {{- $external := or .Values.externalRedis.url .Values.externalRedis.existingSecret -}}
