@@ -21,7 +21,8 @@
 //!   converts replies, maps errors once.
 //! * [`app`]: settings -> adapters -> engine -> server. The one place that
 //!   decides between memory and real stores.
-//! * [`meters`]: every metric, for whichever room counts something.
+//! * [`meters`]: every metric, for whichever room counts something; [`throttle`]:
+//!   one log line a second where there would be thousands.
 //! * [`config`] (values read by [`parsers`]), [`telemetry`], [`cli`]: settings,
 //!   logs and metrics, and the commands besides `serve`.
 //!
@@ -60,3 +61,4 @@ pub mod parsers;
 pub mod ports;
 pub mod proto;
 pub mod telemetry;
+pub mod throttle;

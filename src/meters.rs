@@ -14,7 +14,7 @@ use metrics::{
 
 /// Calls answered, by method and code: a histogram of seconds.
 pub const RPC_DURATION: &str = "rpc_server_call_duration_seconds";
-/// Commands to Redis, by operation and error: a histogram of seconds.
+/// Operations of Redis and Qdrant, by type of error: a histogram of seconds.
 pub const STORE_DURATION: &str = "db_client_operation_duration_seconds";
 /// Events that came in, by outcome.
 pub const EVENTS: &str = "recsys_events_total";

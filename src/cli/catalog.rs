@@ -2,7 +2,7 @@
 //!
 //! The file is read twice, a line at a time: first every line is checked, then
 //! the good ones are written. So nothing is written of a file that cannot be
-//! what was meant, and no file is too large.
+//! what was meant, and of a large one only the ids are held in memory.
 
 use std::{
     collections::{BTreeSet, HashMap},

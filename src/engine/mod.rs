@@ -9,7 +9,6 @@ mod ingest;
 mod recommend;
 mod refresh;
 mod signals;
-mod throttle;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,8 +20,8 @@ use crate::{
         ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, signals::Items,
         tags::Canonicalizer, time::Timestamp,
     },
-    engine::throttle::Throttle,
     ports::{EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
+    throttle::Throttle,
 };
 
 pub use ingest::Ingested;

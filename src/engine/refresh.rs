@@ -46,7 +46,7 @@ struct Next {
 }
 
 /// What a refresh is wanted for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Wanted {
     /// The version that the buffer must have at least.
     pub(super) needed: Version,
@@ -101,12 +101,19 @@ impl Lanes {
         let mut lanes = self.lock();
         let running = lanes.contains_key(user);
         let lane = lanes.entry(user.clone()).or_insert(Lane { next: None });
-        let next = lane.next.get_or_insert_with(|| Next {
-            done: watch::Sender::new(None),
-            wanted: wanted.clone(),
-        });
-        next.wanted.join(wanted);
-        (next.done.subscribe(), !running)
+        let done = match &mut lane.next {
+            Some(next) => {
+                next.wanted.join(wanted);
+                next.done.subscribe()
+            }
+            none => {
+                let done = watch::Sender::new(None);
+                let subscribed = done.subscribe();
+                *none = Some(Next { done, wanted });
+                subscribed
+            }
+        };
+        (done, !running)
     }
 
     /// What is known of a user's buffer is no longer so: it was removed.

@@ -6,15 +6,21 @@ use std::{
 };
 
 /// Each room with the rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("parsers", &[]),
     ("meters", &[]),
+    ("throttle", &[]),
     ("domain", &["domain"]),
     ("ports", &["domain"]),
-    ("engine", &["engine", "ports", "domain", "meters"]),
+    (
+        "engine",
+        &["engine", "ports", "domain", "meters", "throttle"],
+    ),
     (
         "adapters",
-        &["adapters", "ports", "domain", "parsers", "meters"],
+        &[
+            "adapters", "ports", "domain", "parsers", "meters", "throttle",
+        ],
     ),
     ("proto", &[]),
     (

@@ -33,6 +33,7 @@ use crate::{
     },
     meters,
     ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder, StoreError, StoreErrorKind},
+    throttle::Throttle,
 };
 
 /// Points that are read in one call: fewer than an answer can carry, if each is
@@ -49,6 +50,8 @@ pub struct QdrantItemStore {
     pub(super) canonical: Canonicalizer,
     pub(super) cache: ItemCache,
     collection: RwLock<Option<Arc<Collection>>>,
+    /// Of lists that came from memory, which an outage makes of every one.
+    outage: Throttle,
 }
 
 /// How a search is answered.
@@ -80,6 +83,7 @@ impl QdrantItemStore {
             canonical,
             cache: ItemCache::new(settings.item_cache_max_bytes, settings.item_cache_ttl),
             collection: RwLock::default(),
+            outage: Throttle::new(),
         })
     }
 
@@ -350,10 +354,13 @@ impl QdrantItemStore {
         if !enough {
             return Err(error);
         }
-        warn!(
-            error = &error as &dyn std::error::Error,
-            "qdrant does not answer: recommending from the items in memory"
-        );
+        if let Some(untold) = self.outage.turn() {
+            warn!(
+                untold,
+                error = &error as &dyn std::error::Error,
+                "qdrant does not answer: recommending from the items in memory"
+            );
+        }
         Ok(found.into_iter().map(Found::Remembered).collect())
     }
 }

@@ -135,7 +135,9 @@ impl QdrantItemStore {
             }
             held.insert(*key, (payload, vector));
         }
-        if !changed.is_empty() {
+        let done = if changed.is_empty() {
+            Ok(())
+        } else {
             let request = UpsertPoints {
                 collection_name: self.name.clone(),
                 wait: Some(true),
@@ -144,12 +146,12 @@ impl QdrantItemStore {
             };
             let mut points = self.qdrant.points();
             let done = self.qdrant.call("upsert", points.upsert(request)).await;
-            self.cache.forget(&keys);
-            done?;
-        }
+            done.map(|_| ())
+        };
         // Read anew when next needed: what this process wrote is seen at once,
         // and so is what another one wrote before.
         self.cache.forget(&keys);
+        done?;
         Ok(results)
     }
 }

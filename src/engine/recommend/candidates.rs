@@ -258,8 +258,9 @@ impl Engine {
     }
 
     /// Runs searches that leave out all that is seen; `None` for one that
-    /// lacks its index. Says, too, whether any was answered from memory. A page that the afterwards excluded ones made too
-    /// short is followed by one more, long enough to make up for all of them.
+    /// lacks its index. Says, too, whether any was answered from memory. A page
+    /// that the afterwards excluded ones made too short is followed by one more,
+    /// long enough to make up for all of them.
     async fn search_unseen(
         &self,
         generators: &[&Generator],

@@ -8,19 +8,27 @@ use std::{
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Lets one through a second, and counts the others.
-pub(super) struct Throttle {
+pub struct Throttle {
     last: Mutex<(Option<Instant>, u64)>,
 }
 
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Throttle {
-    pub(super) const fn new() -> Self {
+    /// One that has held nothing back yet.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             last: Mutex::new((None, 0)),
         }
     }
 
     /// Whether it is time again; then, how many were held back since.
-    pub(super) fn turn(&self) -> Option<u64> {
+    pub fn turn(&self) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0.is_some_and(|then| then.elapsed() < EVERY) {
             last.1 += 1;
