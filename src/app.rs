@@ -4,7 +4,6 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
         ranking_config::{RankingConfig, RankingConfigError},
     },
     engine::{Engine, EngineSettings, Ports},
-    grpc::{self, Admin, ServeError},
+    grpc::{self, Admin, ServeError, ServerSettings, Stop},
     parsers::Secret,
     ports::{EventBuffer, ItemRefusal, ItemStore, ModelStore},
     telemetry::Metrics,
@@ -172,7 +171,11 @@ pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
     Ok(Engine::new(ports, config, engine_settings))
 }
 
-/// Serves until `stop` is cancelled.
+/// Descriptors that are kept for all but the API's connections: stores, files,
+/// the admin port.
+const OTHER_DESCRIPTORS: u64 = 512;
+
+/// Serves until it is told to stop.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -181,7 +184,7 @@ pub async fn serve(
     engine: Engine,
     listener: TcpListener,
     admin: Option<Admin>,
-    stop: CancellationToken,
+    stop: Stop,
 ) -> Result<(), ServeError> {
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving gRPC");
@@ -189,12 +192,34 @@ pub async fn serve(
     grpc::serve(
         engine,
         settings.limits.clone(),
-        settings.server.clone(),
+        within_descriptors(&settings.server),
         listener,
         admin,
         stop,
     )
     .await
+}
+
+/// As many connections as there are descriptors for: without one left, no store
+/// could be reached and no connection closed. Asks the system for as many as
+/// are needed.
+fn within_descriptors(settings: &ServerSettings) -> ServerSettings {
+    let wanted = settings.max_connections as u64 + OTHER_DESCRIPTORS;
+    let given = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
+    if given >= wanted {
+        return settings.clone();
+    }
+    let max_connections = given - OTHER_DESCRIPTORS.min(given / 2);
+    warn!(
+        descriptors = given,
+        max_connections,
+        "too few file descriptors for RECSYS_MAX_CONNECTIONS: there will be fewer connections; \
+         raise the limit (ulimit -n)"
+    );
+    ServerSettings {
+        max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+        ..settings.clone()
+    }
 }
 
 fn ranking(settings: &Settings) -> Result<RankingConfig, StartError> {

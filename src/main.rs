@@ -6,10 +6,10 @@ use recsys::{
     app,
     cli::{catalog, healthcheck, quickstart},
     config::{self, CatalogCommand, Cli, Command},
+    grpc::Stop,
     telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 /// Bad settings or files: mend them before trying again.
@@ -122,9 +122,10 @@ fn refused(error: &app::StartError) -> ExitCode {
     }
 }
 
-/// Cancelled by SIGTERM or Ctrl-C; a second one ends the process at once.
-fn stop_on_signal() -> CancellationToken {
-    let stop = CancellationToken::new();
+/// SIGTERM begins to stop; so does Ctrl-C, at once, as somebody waits for it. A
+/// second signal ends the process there and then.
+fn stop_on_signal() -> Stop {
+    let stop = Stop::default();
     let stopping = stop.clone();
     tokio::spawn(async move {
         let (Ok(mut terminate), Ok(mut interrupt)) = (
@@ -134,15 +135,15 @@ fn stop_on_signal() -> CancellationToken {
             error!("signals cannot be listened for; stop this process by SIGKILL");
             return;
         };
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        next().await;
-        stopping.cancel();
-        next().await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => stopping.no_delay.cancel(),
+        }
+        stopping.drain.cancel();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         std::process::exit(130);
     });
     stop

@@ -5,10 +5,10 @@
 //! Labels have few values, all known beforehand: never an id, a key or a text
 //! from outside.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::{
-    Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
 
@@ -26,13 +26,28 @@ pub const MODEL_READS: &str = "recsys_model_reads_total";
 pub const MODEL_BUILDS: &str = "recsys_model_builds_total";
 /// Items that were looked up, by whether this process had them.
 pub const ITEM_CACHE: &str = "recsys_item_cache_total";
+/// Calls that are worked on.
+pub const CALLS_IN_FLIGHT: &str = "recsys_calls_in_flight";
+/// Calls that were refused because there were too many, by what there was too
+/// much of.
+pub const SHED: &str = "recsys_calls_shed_total";
+/// Bytes of messages that come in or go out.
+pub const BUFFERED_BYTES: &str = "recsys_buffered_bytes";
+/// Open connections, by port.
+pub const CONNECTIONS: &str = "recsys_connections";
+/// Connections that this process ended or refused, by reason.
+pub const CONNECTIONS_ENDED: &str = "recsys_connections_ended_total";
+/// Panics: bugs, each of one call or task.
+pub const PANICS: &str = "recsys_panics_total";
+/// Seconds since the runtime last ran a task.
+pub const RUNTIME_SILENCE: &str = "recsys_runtime_silence_seconds";
 /// Whether a dependency answers.
 pub const DEPENDENCY_UP: &str = "recsys_dependency_up";
 /// The running version.
 pub const BUILD_INFO: &str = "recsys_build_info";
 
 /// All names.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 16] = [
     RPC_DURATION,
     STORE_DURATION,
     EVENTS,
@@ -40,6 +55,13 @@ pub const ALL: [&str; 9] = [
     MODEL_READS,
     MODEL_BUILDS,
     ITEM_CACHE,
+    CALLS_IN_FLIGHT,
+    SHED,
+    BUFFERED_BYTES,
+    CONNECTIONS,
+    CONNECTIONS_ENDED,
+    PANICS,
+    RUNTIME_SILENCE,
     DEPENDENCY_UP,
     BUILD_INFO,
 ];
@@ -153,6 +175,87 @@ impl ModelBuild {
     }
 }
 
+/// What there was too much of when a call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// Calls that are worked on.
+    Calls,
+    /// Bytes of messages.
+    Bytes,
+}
+
+impl Shed {
+    const ALL: [Self; 2] = [Self::Calls, Self::Bytes];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// Why this process ended or refused a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEnd {
+    /// It was old enough.
+    Age,
+    /// There were too many.
+    Full,
+    /// Its client never spoke.
+    Silent,
+    /// Its client did not take in a reply.
+    Slow,
+}
+
+impl ConnectionEnd {
+    const ALL: [Self; 4] = [Self::Age, Self::Full, Self::Silent, Self::Slow];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Full => "full",
+            Self::Silent => "silent",
+            Self::Slow => "slow",
+        }
+    }
+}
+
+/// Where the calls that are worked on are counted.
+pub fn calls_in_flight() -> Gauge {
+    gauge!(CALLS_IN_FLIGHT)
+}
+
+/// Where the bytes of messages are counted.
+pub fn buffered_bytes() -> Gauge {
+    gauge!(BUFFERED_BYTES)
+}
+
+/// Counts a call that was refused.
+pub fn shed(why: Shed) {
+    counter!(SHED, "reason" => why.label()).increment(1);
+}
+
+/// Notes how many connections a port has.
+pub fn connections(port: &'static str, open: usize) {
+    gauge!(CONNECTIONS, "port" => port).set(open as f64);
+}
+
+/// Counts a connection that this process ended or refused.
+pub fn connection_ended(why: ConnectionEnd) {
+    counter!(CONNECTIONS_ENDED, "reason" => why.label()).increment(1);
+}
+
+/// Counts a panic.
+pub fn panicked() {
+    counter!(PANICS).increment(1);
+}
+
+/// Notes for how long the runtime has run no task.
+pub fn runtime_silence(silence: Duration) {
+    gauge!(RUNTIME_SILENCE).set(silence.as_secs_f64());
+}
+
 /// Counts events of one outcome.
 pub fn events(outcome: EventOutcome, count: usize) {
     counter!(EVENTS, "outcome" => outcome.label()).increment(count as u64);
@@ -261,6 +364,33 @@ pub(crate) fn describe() {
         "Items of Qdrant that were looked up, by hit or miss"
     );
     item_cache(0, 0);
+    describe_gauge!(CALLS_IN_FLIGHT, "Calls that are worked on");
+    describe_counter!(SHED, "Calls refused because there were too many");
+    describe_gauge!(
+        BUFFERED_BYTES,
+        Unit::Bytes,
+        "Messages that come in or go out"
+    );
+    describe_gauge!(CONNECTIONS, "Open connections, by port");
+    describe_counter!(
+        CONNECTIONS_ENDED,
+        "Connections that this process ended or refused"
+    );
+    describe_counter!(PANICS, "Panics of calls and tasks: bugs");
+    describe_gauge!(
+        RUNTIME_SILENCE,
+        Unit::Seconds,
+        "Time since the runtime last ran a task"
+    );
+    calls_in_flight().set(0.0);
+    buffered_bytes().set(0.0);
+    counter!(PANICS).increment(0);
+    for why in Shed::ALL {
+        counter!(SHED, "reason" => why.label()).increment(0);
+    }
+    for why in ConnectionEnd::ALL {
+        counter!(CONNECTIONS_ENDED, "reason" => why.label()).increment(0);
+    }
     describe_gauge!(DEPENDENCY_UP, "1 if a dependency answers, otherwise 0");
     describe_gauge!(BUILD_INFO, "1, labelled with the running version");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

@@ -24,6 +24,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be above 0 and at most ten years".to_owned())
 }
 
+/// Reads a time span like [`parse_duration`]; it may also be none: `0s`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_delay(text: &str) -> Result<Duration, String> {
+    match text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic()) {
+        "0" => Ok(Duration::ZERO),
+        _ => parse_duration(text),
+    }
+}
+
 /// Reads a whole number of days, 1 to 3,650.
 ///
 /// # Errors
@@ -107,7 +118,10 @@ impl std::fmt::Debug for Secret {
 mod tests {
     use std::time::Duration;
 
-    use super::{above_zero, at_least_one, connections, parse_address, parse_days, parse_duration};
+    use super::{
+        above_zero, at_least_one, connections, parse_address, parse_days, parse_delay,
+        parse_duration,
+    };
 
     #[test]
     fn spans_need_a_unit_and_more_than_nothing() {
@@ -116,6 +130,9 @@ mod tests {
         for wrong in ["", "10", "0s", "-1s", "soon", "9223372036854775807s"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(parse_delay("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_delay("5s"), Ok(Duration::from_secs(5)));
+        assert!(parse_delay("5").is_err() && parse_delay("-1s").is_err());
         assert_eq!(parse_days("30"), Ok(Duration::from_secs(30 * 86_400)));
         assert!(parse_days("0").is_err() && parse_days("1.5").is_err());
     }

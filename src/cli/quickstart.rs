@@ -10,14 +10,13 @@ use std::{collections::HashMap, time::SystemTime};
 
 use anstream::println;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::healthcheck::reachable;
 use crate::{
     app::{self, StartError},
     config::Settings,
-    grpc::ServeError,
+    grpc::{ServeError, Stop},
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
         RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
@@ -58,15 +57,11 @@ impl From<tonic::Status> for TourError {
 }
 
 /// Starts a server on embedded stores, shows the tour, and keeps serving until
-/// `stop` is cancelled; with `exit`, ends after the tour.
+/// it is told to stop; with `exit`, ends after the tour.
 ///
 /// # Errors
 /// [`TourError`].
-pub async fn run(
-    settings: &Settings,
-    exit: bool,
-    stop: CancellationToken,
-) -> Result<(), TourError> {
+pub async fn run(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourError> {
     let settings = embedded(settings);
     let engine = app::engine(&settings)?;
     let listener = app::listen(&settings).await?;
@@ -80,13 +75,14 @@ pub async fn run(
         .await?;
     let toured = tokio::select! {
         toured = tour(channel, &settings) => toured,
-        () = stop.cancelled() => Ok(None),
+        () = stop.drain.cancelled() => Ok(None),
     };
     if let Ok(Some(example)) = &toured {
         print::next_steps(&address.to_string(), example, exit);
     }
     if exit || toured.is_err() {
-        stop.cancel();
+        stop.no_delay.cancel();
+        stop.drain.cancel();
     }
     server.await.map_err(|_| TourError::Panicked)??;
     toured.map(|_| ())
@@ -105,7 +101,7 @@ fn spawn_server(
     settings: Settings,
     engine: crate::engine::Engine,
     listener: TcpListener,
-    stop: CancellationToken,
+    stop: Stop,
 ) -> JoinHandle<Result<(), ServeError>> {
     tokio::spawn(async move { app::serve(&settings, engine, listener, None, stop).await })
 }

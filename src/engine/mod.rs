@@ -20,6 +20,7 @@ use crate::{
         ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, signals::Items,
         tags::Canonicalizer, time::Timestamp,
     },
+    meters,
     ports::{EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
     throttle::Throttle,
 };
@@ -220,6 +221,7 @@ impl Engine {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, EngineError> {
         self.inner.tasks.spawn(work).await.map_err(|failed| {
+            meters::panicked();
             error!(error = &failed as &dyn std::error::Error, "task failed");
             EngineError::Panicked
         })

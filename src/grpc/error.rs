@@ -4,7 +4,11 @@
 //!
 //! Texts of internal causes stay here: the log has them, once.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -19,6 +23,14 @@ use crate::{
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "recsys.v1";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The wait, in milliseconds, that gRPC clients with a retry policy keep to.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// Waits of clients that were refused for too many calls: from so many
+/// milliseconds, over so many more.
+const LEAST_RETRY_MS: u64 = 250;
+const SPREAD_OVER_MS: u64 = 500;
+/// The golden ratio's share of 2^32: multiples of it lie evenly.
+const SPREAD_STEP: u32 = 0x9E37_79B9;
 /// Broken rules that are told. Details travel in headers, and some clients
 /// take no more than 8 KiB of those.
 const MAX_VIOLATIONS: usize = 16;
@@ -83,6 +95,18 @@ impl ApiError {
         Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", told)
     }
 
+    /// There is more to do than the process can bear.
+    pub(super) fn overloaded() -> Self {
+        Self {
+            retry_after: Some(spread()),
+            ..Self::new(
+                Code::ResourceExhausted,
+                "OVERLOADED",
+                "too many calls at once",
+            )
+        }
+    }
+
     /// A bug. The cause goes to the log.
     pub(super) fn internal(cause: &(dyn Error + 'static)) -> Self {
         error!(error = cause, "internal error");
@@ -134,8 +158,24 @@ impl From<ApiError> for Status {
         if let Some(after) = error.retry_after {
             details.set_retry_info(Some(after));
         }
-        Self::with_error_details(error.code, error.message, details)
+        let overloaded = error.code == Code::ResourceExhausted;
+        let mut status = Self::with_error_details(error.code, error.message, details);
+        if let Some(after) = error.retry_after.filter(|_| overloaded)
+            && let Ok(value) = after.as_millis().to_string().parse()
+        {
+            status.metadata_mut().insert(PUSHBACK, value);
+        }
+        status
     }
+}
+
+/// When to try again, differently each time: clients that were refused together
+/// do not come back together.
+fn spread() -> Duration {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let turn = TURN.fetch_add(1, Ordering::Relaxed);
+    let step = (u64::from(turn.wrapping_mul(SPREAD_STEP)) * SPREAD_OVER_MS) >> 32;
+    Duration::from_millis(LEAST_RETRY_MS + step)
 }
 
 /// Cuts a text to at most so many bytes, at a character.

@@ -3,18 +3,23 @@
 
 mod admin;
 mod catalog;
+mod connections;
 mod deadline;
 mod error;
 mod health;
 pub mod limits;
+mod load;
 mod observe;
 mod panics;
 mod parse;
+mod pulse;
 mod recommender;
 mod reply;
 mod server;
+mod settings;
 mod wkt;
 
 pub use admin::Admin;
 pub use health::{LIVENESS, READINESS};
-pub use server::{ServeError, ServerSettings, serve};
+pub use server::{ServeError, Stop, serve};
+pub use settings::ServerSettings;

@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 use tracing::error;
 
 use super::error::ApiError;
+use crate::meters;
 
 /// Puts [`CatchPanic`] around a service.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,7 @@ where
             // it may have left half done in itself.
             catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(context))).unwrap_or_else(
                 |panic| {
+                    meters::panicked();
                     error!(method, panic = text_of(&*panic), "a call panicked");
                     Poll::Ready(Ok(Status::from(ApiError::bug()).into_http()))
                 },

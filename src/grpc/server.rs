@@ -1,15 +1,26 @@
-//! The server: services, health, reflection, deadlines, graceful stop.
+//! The server: services, health, reflection, limits, graceful stop.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
-use tracing::{error, info, warn};
+use tonic::service::Routes;
+use tower::Layer as _;
+use tracing::{info, warn};
 
 use super::{
-    admin::Admin, catalog::Catalog, deadline::DeadlineLayer, health::Monitor, limits::Limits,
-    observe::ObserveLayer, panics::CatchPanicLayer, recommender::Recommender,
+    admin::Admin,
+    catalog::Catalog,
+    connections::{Connections, Policy},
+    deadline::DeadlineLayer,
+    health::Monitor,
+    limits::Limits,
+    load::{Load, LoadLayer},
+    observe::ObserveLayer,
+    panics::CatchPanicLayer,
+    pulse::Pulse,
+    recommender::Recommender,
+    settings::ServerSettings,
 };
 use crate::{
     engine::Engine,
@@ -19,53 +30,41 @@ use crate::{
     },
 };
 
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest that serving waits for the dependencies' first answer.
 const FIRST_CHECK: Duration = Duration::from_millis(500);
+/// Longest that appends and refreshes under way may go on once no call waits
+/// for them: more than their stores may take.
+const LAST_WORK: Duration = Duration::from_secs(5);
+/// Longest that the admin port is waited for, once all else has ended.
+const ADMIN_END: Duration = Duration::from_secs(1);
 /// Largest reply: 500 items of the largest size, or a full buffer of common
 /// events.
 const MAX_REPLY_BYTES: usize = 256 << 20;
-const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 
-/// What can be set of the server.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Server")]
-pub struct ServerSettings {
-    /// Longest that a call may take; a client's own deadline may be shorter
-    #[arg(long, global = true, env = "RECSYS_REQUEST_TIMEOUT", value_name = "DURATION",
-          value_parser = crate::parsers::parse_duration, default_value = "10s")]
-    pub request_timeout: Duration,
-    /// Longest that calls under way may take to finish once the server stops
-    #[arg(long, global = true, env = "RECSYS_DRAIN_TIMEOUT", value_name = "DURATION",
-          value_parser = crate::parsers::parse_duration, default_value = "10s")]
-    pub drain_timeout: Duration,
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self {
-            request_timeout: Duration::from_secs(10),
-            drain_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// The server could not be set up, or failed.
+/// The server could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The reflection service refused the descriptor set: a build error.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The transport failed.
-    #[error("the gRPC server failed")]
-    Transport(#[from] tonic::transport::Error),
+    /// The admin port's thread could not be started.
+    #[error("the admin port cannot be served")]
+    Admin(#[source] std::io::Error),
 }
 
-/// Serves an engine on a listener until `stop` is cancelled; then finishes
-/// calls under way, and all work of the engine, within the drain timeout. The
-/// admin port, if there is one, is served to the very end.
+/// How a server is told to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Cancelled when it is to stop: health says NOT_SERVING at once, and new
+    /// calls are served for the drain delay.
+    pub drain: CancellationToken,
+    /// Cancelled when nobody needs that delay.
+    pub no_delay: CancellationToken,
+}
+
+/// Serves an engine on a listener until it is told to stop; then finishes calls
+/// under way, and all work of the engine. The admin port, if there is one, is
+/// served to the very end.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -75,24 +74,76 @@ pub async fn serve(
     settings: ServerSettings,
     listener: TcpListener,
     admin: Option<Admin>,
-    stop: CancellationToken,
+    stop: Stop,
 ) -> Result<(), ServeError> {
-    let limits = Arc::new(limits);
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let mut monitor = Monitor::start(engine.clone(), reporter.clone()).await;
     let ended = CancellationToken::new();
     let _ends = ended.clone().drop_guard();
-    if let Some(admin) = admin {
-        tokio::spawn(async move {
-            if let Err(failed) = admin.serve(reporter, ended).await {
-                error!(
-                    error = &failed as &dyn std::error::Error,
-                    "admin port failed"
-                );
-            }
-        });
-    }
+    let admin_ended = admin
+        .map(|admin| admin.start(reporter, Pulse::start(), ended.clone()))
+        .transpose()?;
 
+    let routes = routes(&engine, limits)?.add_service(health_service);
+    let load = Load::new(settings.max_calls, settings.max_buffered_bytes);
+    let service = CatchPanicLayer.layer(routes.prepare());
+    let service = DeadlineLayer {
+        longest: settings.request_timeout,
+    }
+    .layer(service);
+    let service = LoadLayer(load).layer(service);
+    let service = ObserveLayer::new(&[
+        FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ])
+    .layer(service);
+
+    // Dependencies that answer at once are known before the first call.
+    let _ = tokio::time::timeout(FIRST_CHECK, monitor.check()).await;
+    let connections = Connections::new(Policy {
+        port: "api",
+        most: settings.max_connections,
+        age: settings.max_connection_age,
+        grace: settings.request_timeout + settings.slow_client_timeout,
+        patience: settings.slow_client_timeout,
+        http1: false,
+    });
+    let accepting = tokio::spawn(Arc::clone(&connections).accept(listener, service));
+    monitor.watch(stop.drain).await;
+
+    info!(
+        drain_delay_s = settings.drain_delay.as_secs_f64(),
+        "stopping: no longer ready, still serving"
+    );
+    tokio::select! {
+        () = tokio::time::sleep(settings.drain_delay) => {}
+        () = stop.no_delay.cancelled() => {}
+    }
+    info!("stopping: finishing calls under way");
+    if !connections.close(settings.drain_timeout).await {
+        warn!(
+            drain_timeout_s = settings.drain_timeout.as_secs_f64(),
+            "some calls did not finish in time"
+        );
+    }
+    let _ = accepting.await;
+    if tokio::time::timeout(LAST_WORK, engine.finish())
+        .await
+        .is_err()
+    {
+        warn!("some work did not finish in time: the next reads make up for it");
+    }
+    if let Some(admin_ended) = admin_ended {
+        ended.cancel();
+        let _ = tokio::time::timeout(ADMIN_END, admin_ended).await;
+    }
+    Ok(())
+}
+
+fn routes(engine: &Engine, limits: Limits) -> Result<Routes, ServeError> {
+    let limits = Arc::new(limits);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -112,52 +163,8 @@ pub async fn serve(
     })
     .max_decoding_message_size(limits.max_catalog_request_bytes)
     .max_encoding_message_size(MAX_REPLY_BYTES);
-
-    let router = Server::builder()
-        .max_concurrent_streams(Some(MAX_STREAMS_PER_CONNECTION))
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .layer(ObserveLayer::new(&[
-            FILE_DESCRIPTOR_SET,
-            tonic_health::pb::FILE_DESCRIPTOR_SET,
-            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-        ]))
-        .layer(DeadlineLayer {
-            longest: settings.request_timeout,
-        })
-        .layer(CatchPanicLayer)
-        .add_service(health_service)
+    Ok(Routes::new(recommender)
+        .add_service(catalog)
         .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(recommender)
-        .add_service(catalog);
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(TCP_KEEPALIVE));
-
-    // Dependencies that answer at once are known before the first call.
-    let _ = tokio::time::timeout(FIRST_CHECK, monitor.check()).await;
-    let draining = stop.clone();
-    let drained = router.serve_with_incoming_shutdown(incoming, async move {
-        monitor.watch(draining).await;
-        info!("stopping: finishing calls under way");
-    });
-    let too_long = async {
-        stop.cancelled().await;
-        tokio::time::sleep(settings.drain_timeout).await;
-    };
-    let finished = async {
-        drained.await?;
-        engine.finish().await;
-        Ok::<(), ServeError>(())
-    };
-    tokio::select! {
-        finished = finished => finished?,
-        () = too_long => warn!(
-            drain_timeout_s = settings.drain_timeout.as_secs_f64(),
-            "some calls did not finish in time"
-        ),
-    }
-    Ok(())
+        .add_service(reflection().build_v1alpha()?))
 }

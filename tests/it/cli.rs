@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
 use tempfile::NamedTempFile;
@@ -99,8 +99,9 @@ fn the_tour_works_on_any_catalogue() {
 
 #[test]
 fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
-    for signal in ["-TERM", "-INT"] {
-        let mut served = Served::start(&mut recsys(&[]));
+    // Whoever presses Ctrl-C waits for it: no balancer does.
+    for (signal, delay) in [("-TERM", "0s"), ("-INT", "1h")] {
+        let mut served = Served::start(recsys(&[]).env("RECSYS_DRAIN_DELAY", delay));
         assert_eq!(stdout(&served.healthcheck(&[])), "SERVING\n");
         for service in ["liveness", "readiness", "recsys.v1.RecommenderService", ""] {
             let output = served.healthcheck(&["--service", service]);
@@ -110,11 +111,7 @@ fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
         assert_eq!(unknown.status.code(), Some(1));
         assert!(stderr(&unknown).contains("nobody"));
 
-        let killed = Command::new("kill")
-            .args([signal, &served.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
+        served.signal(signal);
         assert!(served.child.wait().unwrap().success(), "{signal}");
         let mut rest = String::new();
         served.log.read_to_string(&mut rest).unwrap();

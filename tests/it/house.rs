@@ -26,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     (
         "grpc",
         &[
-            "grpc", "engine", "ports", "domain", "proto", "parsers", "meters",
+            "grpc", "engine", "ports", "domain", "proto", "parsers", "meters", "throttle",
         ],
     ),
     ("config", &["grpc", "adapters", "parsers"]),

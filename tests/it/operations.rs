@@ -23,7 +23,7 @@ use recsys::{
         time::Timestamp,
     },
     engine::{Engine, EngineSettings},
-    grpc::{LIVENESS, READINESS, ServerSettings},
+    grpc::{LIVENESS, READINESS, ServerSettings, limits::Limits},
     ports::{
         Appended, BufferSnapshot, Deleted, EventBuffer, Found, ItemRefusal, ItemStore, ModelSlot,
         ModelStore, Rank, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind,
@@ -44,7 +44,7 @@ use tonic_types::StatusExt as _;
 use crate::support::{
     MemoryWorld,
     items::half_circle,
-    server::{NOW, TestServer, liked, reason},
+    server::{NOW, TestServer, connect, liked, reason},
 };
 
 const SERVICES: [&str; 2] = ["recsys.v1.RecommenderService", "recsys.v1.CatalogService"];
@@ -77,7 +77,14 @@ async fn health_answers_by_every_name() {
 
 #[tokio::test]
 async fn a_drain_turns_readiness_off_and_leaves_liveness_on() {
-    let server = TestServer::with_items(half_circle(3)).await;
+    let settings = ServerSettings {
+        drain_delay: Duration::from_secs(3_600),
+        ..ServerSettings::default()
+    };
+    let config = RankingConfig::default();
+    let world = MemoryWorld::new(NOW, &config, half_circle(3));
+    let engine = world.engine(config);
+    let server = TestServer::start(world, engine, settings, Limits::default()).await;
     let mut watches = Vec::new();
     for name in [READINESS, SERVICES[0], SERVICES[1], LIVENESS, ""] {
         let request = HealthCheckRequest {
@@ -93,16 +100,28 @@ async fn a_drain_turns_readiness_off_and_leaves_liveness_on() {
         watches.push((name, watch));
     }
     server.stop.cancel();
-    for (name, mut watch) in watches {
-        let drains = name != LIVENESS && !name.is_empty();
-        let next = tokio::time::timeout(Duration::from_secs(5), watch.next());
+    for (name, watch) in &mut watches {
+        let drains = *name != LIVENESS && !name.is_empty();
         if drains {
-            let changed = next.await.unwrap().unwrap().unwrap();
+            let changed = watch.next().await.unwrap().unwrap();
             assert_eq!(changed.status(), ServingStatus::NotServing, "{name:?}");
-        } else {
-            let told = tokio::time::timeout(Duration::from_millis(50), watch.next()).await;
-            assert!(told.is_err(), "{name:?} changed");
         }
+    }
+    // New calls, on old connections and on new ones, are served all the while.
+    let mut other = RecommenderServiceClient::new(connect(server.address).await);
+    for client in [&mut server.recommender(), &mut other] {
+        client.ingest_event(ingest_request("u")).await.unwrap();
+    }
+    assert_eq!(
+        health(&server, LIVENESS).await.unwrap(),
+        ServingStatus::Serving
+    );
+
+    server.no_delay.cancel();
+    // Open watches do not hold it up: they are told to go elsewhere.
+    for (name, mut watch) in watches {
+        let ended = watch.next().await.unwrap().unwrap_err();
+        assert_eq!(ended.code(), Code::Unavailable, "{name:?}: {ended}");
     }
     server.stopped().await.unwrap();
 }
@@ -167,9 +186,9 @@ async fn reflection_lists_the_services_in_both_versions() {
 }
 
 /// Stores that can be made slow or failing.
-struct Faulty {
-    world: MemoryWorld,
-    slow: AtomicBool,
+pub struct Faulty {
+    pub world: MemoryWorld,
+    pub slow: AtomicBool,
     down: AtomicBool,
     models_down: AtomicBool,
     items_down: AtomicBool,
@@ -181,16 +200,16 @@ struct Faulty {
     hold_saves: AtomicBool,
     saves_waiting: AtomicUsize,
     /// Appends wait until this is false.
-    hold_appends: AtomicBool,
+    pub hold_appends: AtomicBool,
     /// How many calls reached the user state.
-    begun: AtomicUsize,
+    pub begun: AtomicUsize,
     /// The one user whose events cannot be appended.
     broken_user: &'static str,
     no_index: AtomicBool,
 }
 
 impl Faulty {
-    fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             world: MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(20)),
             slow: AtomicBool::new(false),
@@ -210,16 +229,21 @@ impl Faulty {
     }
 
     async fn serve(self: &Arc<Self>) -> TestServer {
+        self.serve_with(ServerSettings {
+            request_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(5),
+            ..ServerSettings::default()
+        })
+        .await
+    }
+
+    pub async fn serve_with(self: &Arc<Self>, settings: ServerSettings) -> TestServer {
         let mut ports = self.world.ports.clone();
         ports.events = self.clone();
         ports.models = self.clone();
         ports.items = self.clone();
         let engine = Engine::new(ports, RankingConfig::default(), EngineSettings::default());
         let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
-        let settings = ServerSettings {
-            request_timeout: Duration::from_secs(5),
-            drain_timeout: Duration::from_secs(5),
-        };
         TestServer::serving(world, engine, settings).await
     }
 

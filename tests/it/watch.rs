@@ -4,7 +4,6 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
-    process::Command,
 };
 
 use recsys::{meters, proto};
@@ -234,10 +233,7 @@ async fn probes_and_health_answer_on_the_admin_port() {
         assert_eq!(status, ServingStatus::Serving, "{service}");
     }
     // An open connection to the admin port does not hold up the end.
-    let killed = Command::new("kill")
-        .args(["-TERM", &watched.served.child.id().to_string()])
-        .status();
-    assert!(killed.unwrap().success());
+    watched.served.signal("-INT");
     assert!(watched.served.child.wait().unwrap().success());
 }
 

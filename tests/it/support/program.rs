@@ -23,8 +23,12 @@ pub struct Served {
 
 impl Served {
     pub fn start(command: &mut Command) -> Self {
+        Self::start_at(command, "127.0.0.1:0")
+    }
+
+    pub fn start_at(command: &mut Command, address: &str) -> Self {
         let mut child = command
-            .args(["--listen-addr", "127.0.0.1:0"])
+            .args(["--listen-addr", address])
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -57,6 +61,13 @@ impl Served {
             assert!(read > 0, "ended before {wanted:?}:\n{}", self.seen);
         }
         &self.seen
+    }
+
+    /// Sends a signal, such as `-TERM`.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(sent.success());
     }
 
     pub fn healthcheck(&self, arguments: &[&str]) -> Output {

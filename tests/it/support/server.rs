@@ -1,11 +1,11 @@
 //! A server of the test's own, on a free port of the loopback.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use recsys::{
     domain::{item::Item, ranking_config::RankingConfig},
     engine::Engine,
-    grpc::{self, ServeError, ServerSettings, limits::Limits},
+    grpc::{self, ServeError, ServerSettings, Stop, limits::Limits},
     proto::{
         self, InteractionEvent, catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
@@ -28,6 +28,8 @@ pub struct TestServer {
     pub world: MemoryWorld,
     pub address: SocketAddr,
     pub stop: CancellationToken,
+    /// Ends the drain's delay.
+    pub no_delay: CancellationToken,
     pub channel: Channel,
     running: JoinHandle<Result<(), ServeError>>,
 }
@@ -61,9 +63,24 @@ impl TestServer {
         settings: ServerSettings,
         limits: Limits,
     ) -> Self {
+        // Nobody balances the tests' calls.
+        let settings = ServerSettings {
+            drain_delay: Duration::ZERO,
+            ..settings
+        };
+        Self::start(world, engine, settings, limits).await
+    }
+
+    /// With settings as they are: also the drain's delay.
+    pub async fn start(
+        world: MemoryWorld,
+        engine: Engine,
+        settings: ServerSettings,
+        limits: Limits,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let running = tokio::spawn(grpc::serve(
             engine,
             limits,
@@ -75,7 +92,8 @@ impl TestServer {
         Self {
             world,
             address,
-            stop,
+            stop: stop.drain,
+            no_delay: stop.no_delay,
             channel: connect(address).await,
             running,
         }
