@@ -61,6 +61,7 @@ image:
   digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 imagePullSecrets: [{name: registry}]
 log: info,recsys=debug
+drainDelaySeconds: 20
 drainTimeoutSeconds: 45
 ranking: "half_life_days = 7.0"
 extraEnv:

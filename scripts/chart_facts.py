@@ -173,9 +173,12 @@ def server_is_probed_and_drained(variant):
     variant.equal(
         {port["name"]: port["containerPort"] for port in container["ports"]}, ports, "container ports"
     )
-    drain = 45 if variant.name == "everything" else 10
+    delay, drain = (20, 45) if variant.name == "everything" else (5, 10)
+    variant.equal(env["RECSYS_DRAIN_DELAY"]["value"], f"{delay}s", "RECSYS_DRAIN_DELAY")
     variant.equal(env["RECSYS_DRAIN_TIMEOUT"]["value"], f"{drain}s", "RECSYS_DRAIN_TIMEOUT")
-    variant.equal(pod["terminationGracePeriodSeconds"], drain + 15, "terminationGracePeriodSeconds")
+    variant.equal(
+        pod["terminationGracePeriodSeconds"], delay + drain + 15, "terminationGracePeriodSeconds"
+    )
     for size in ("EMBEDDED_STATE_MAX_BYTES", "EMBEDDED_CATALOG_MAX_BYTES"):
         variant.check(env[size]["value"].isdecimal(), f"{size} in digits only")
     annotations = deployment["spec"]["template"]["metadata"]["annotations"]
