@@ -72,3 +72,36 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("of unknown kind")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::pending};
+
+    use http::{Request, Response};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tonic::{Status, body::Body};
+    use tower::{Layer as _, Service as _, service_fn};
+
+    use super::CatchPanicLayer;
+    use crate::meters;
+
+    #[test]
+    fn a_panic_is_internal_and_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let panics = |request: Request<Body>| async move {
+            assert_ne!(request.uri().path(), "/panic", "a bug, for a test");
+            pending::<Result<Response<Body>, Infallible>>().await
+        };
+        let mut service = CatchPanicLayer.layer(service_fn(panics));
+        let call = service.call(Request::get("/panic").body(Body::empty()).unwrap());
+        let reply = metrics::with_local_recorder(&recorder, || runtime.block_on(call)).unwrap();
+        let status = Status::from_header_map(reply.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::Internal);
+        let counted = format!("{} 1", meters::PANICS);
+        assert!(metrics.render().contains(&counted), "{}", metrics.render());
+    }
+}

@@ -27,8 +27,14 @@ struct Watched {
 
 impl Watched {
     async fn start(redis: &RedisServer) -> Self {
+        Self::with(redis, &[]).await
+    }
+
+    async fn with(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
         let mut served = Served::start(
-            recsys(&["serve", "--admin-addr", "127.0.0.1:0"]).env("REDIS_URL", redis.url()),
+            recsys(&["serve", "--admin-addr", "127.0.0.1:0"])
+                .env("REDIS_URL", redis.url())
+                .envs(settings.iter().copied()),
         );
         let told = served.logged("serving metrics and health address=");
         let (_, rest) = told.split_once("metrics and health address=").unwrap();
@@ -251,6 +257,40 @@ async fn a_caller_that_goes_away_is_noted_as_cancelled() {
     drop(watch);
     while watched.calls("grpc.health.v1.Health/Watch", "CANCELLED") == 0.0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn metrics_count_what_is_refused_and_which_connections_are_ended() {
+    let redis = RedisServer::start();
+    let settings = [
+        ("RECSYS_MAX_BUFFERED_BYTES", "100000"),
+        ("RECSYS_SLOW_CLIENT_TIMEOUT", "200ms"),
+    ];
+    let watched = Watched::with(&redis, &settings).await;
+    let connections = || watched.value(meters::CONNECTIONS, &[("port", "api")]);
+    assert_eq!(connections(), 1.0);
+    let mut big = liked("u", "i1");
+    big.query_text = "x".repeat(200_000);
+    assert_eq!(watched.ingest(big).await, Err(Code::ResourceExhausted));
+    watched.ingest(liked("u", "i1")).await.unwrap();
+    let silent = TcpStream::connect(&watched.served.address).unwrap();
+    let ended = || watched.value(meters::CONNECTIONS_ENDED, &[("reason", "silent")]);
+    while ended() < 1.0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    drop(silent);
+    assert_eq!(connections(), 1.0);
+    assert_eq!(watched.value(meters::SHED, &[("reason", "bytes")]), 1.0);
+    assert_eq!(watched.value(meters::SHED, &[("reason", "calls")]), 0.0);
+    assert_eq!(watched.calls(INGEST, "RESOURCE_EXHAUSTED"), 1.0);
+    // All is given back.
+    let (_, body) = watched.get("/metrics");
+    for gauge in [meters::CALLS_IN_FLIGHT, meters::BUFFERED_BYTES] {
+        assert!(
+            body.contains(&format!("\n{gauge} 0\n")),
+            "{gauge} in:\n{body}"
+        );
     }
 }
 
