@@ -163,3 +163,29 @@ async fn not_ready(reporter: &HealthReporter) {
             .await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Dependency;
+    use crate::engine::EngineError;
+
+    #[test]
+    fn only_failures_in_a_row_bring_a_dependency_down_and_one_success_brings_it_up() {
+        let failure = || Err(EngineError::TimedOut);
+        let mut dependency = Dependency::new("store", "store");
+        assert!(!dependency.up, "not before it has answered");
+        dependency.note(Ok(()));
+        for _ in 0..5 {
+            dependency.note(failure());
+            dependency.note(failure());
+            assert!(dependency.up, "two failures are a blip");
+            dependency.note(Ok(()));
+        }
+        for failures in 1..=4 {
+            dependency.note(failure());
+            assert_eq!(dependency.up, failures < 3, "after {failures} failures");
+        }
+        dependency.note(Ok(()));
+        assert!(dependency.up);
+    }
+}
