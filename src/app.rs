@@ -22,7 +22,10 @@ use crate::{
         ranking_config::{RankingConfig, RankingConfigError},
     },
     engine::{Engine, EngineSettings, Ports},
-    grpc::{self, Admin, ServeError, ServerSettings, Stop},
+    grpc::{
+        self, Admin, Port, ServeError, ServerSettings, Stop,
+        tls::{Tls, TlsError},
+    },
     parsers::Secret,
     ports::{EventBuffer, ItemRefusal, ItemStore, ModelStore},
     telemetry::Metrics,
@@ -79,6 +82,9 @@ pub enum StartError {
     /// Qdrant cannot be set up as configured.
     #[error(transparent)]
     Qdrant(#[from] QdrantSetupError),
+    /// TLS cannot be set up as configured.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Nothing can be measured.
     #[error("metrics cannot be set up")]
     Metrics(#[from] BuildError),
@@ -102,12 +108,14 @@ impl StartError {
     }
 }
 
-/// Listens on the API's address.
+/// Listens on the API's address, with TLS if the settings name a certificate.
 ///
 /// # Errors
-/// [`StartError::Listen`].
-pub async fn listen(settings: &Settings) -> Result<TcpListener, StartError> {
-    bind(settings.listen_addr, "RECSYS_LISTEN_ADDR").await
+/// [`StartError::Tls`], [`StartError::Listen`].
+pub async fn listen(settings: &Settings) -> Result<Port, StartError> {
+    let tls = Tls::read(&settings.tls)?;
+    let listener = bind(settings.listen_addr, "RECSYS_LISTEN_ADDR").await?;
+    Ok(Port { listener, tls })
 }
 
 /// Listens on the admin address and starts measuring, if there is one.
@@ -182,18 +190,18 @@ const OTHER_DESCRIPTORS: u64 = 512;
 pub async fn serve(
     settings: &Settings,
     engine: Engine,
-    listener: TcpListener,
+    port: Port,
     admin: Option<Admin>,
     stop: Stop,
 ) -> Result<(), ServeError> {
-    if let Ok(address) = listener.local_addr() {
-        info!(%address, "serving gRPC");
+    if let Ok(address) = port.listener.local_addr() {
+        info!(%address, tls = port.tls.is_some(), "serving gRPC");
     }
     grpc::serve(
         engine,
         settings.limits.clone(),
         within_descriptors(&settings.server),
-        listener,
+        port,
         admin,
         stop,
     )

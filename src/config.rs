@@ -10,7 +10,7 @@ use clap::{
 
 use crate::{
     adapters::{qdrant::QdrantSettings, redis::RedisSettings},
-    grpc::{ServerSettings, limits::Limits},
+    grpc::{ServerSettings, limits::Limits, tls::TlsSettings},
     parsers::{Secret, at_least_one, parse_address, parse_days, parse_duration},
 };
 
@@ -176,6 +176,9 @@ pub struct Settings {
     /// The server.
     #[command(flatten)]
     pub server: ServerSettings,
+    /// How the API's port is secured.
+    #[command(flatten)]
+    pub tls: TlsSettings,
     /// What clients may send.
     #[command(flatten)]
     pub limits: Limits,
@@ -233,13 +236,31 @@ impl Cli {
             &mut redis.redis_tls_ca_file,
             &mut redis.redis_tls_cert_file,
             &mut redis.redis_tls_key_file,
+            &mut settings.tls.tls_cert_file,
+            &mut settings.tls.tls_key_file,
+            &mut settings.tls.tls_client_ca_file,
         ] {
             path.take_if(|path| path.as_os_str().is_empty());
         }
-        redis
-            .redis_sentinel_username
-            .take_if(|name| name.is_empty());
+        for name in [
+            &mut redis.redis_sentinel_username,
+            &mut settings.tls.tls_client_names,
+        ] {
+            name.take_if(|name| name.is_empty());
+        }
         Ok(cli)
+    }
+}
+
+impl Settings {
+    /// Where health is told in plaintext: the API's port, or, if that has TLS,
+    /// the admin port, if there is one.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        match self.tls.tls_cert_file {
+            None => Some(self.listen_addr),
+            Some(_) => self.admin_addr,
+        }
     }
 }
 

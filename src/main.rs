@@ -35,7 +35,14 @@ async fn main() -> ExitCode {
             command: CatalogCommand::Import { file, dry_run },
         } => import(&cli, &file, dry_run).await,
         Command::Healthcheck { service, timeout } => {
-            match healthcheck::run(cli.settings.listen_addr, service, timeout).await {
+            let Some(address) = cli.settings.health_address() else {
+                anstream::eprintln!(
+                    "recsys: health is asked for in plaintext, and the API speaks TLS: set \
+                     RECSYS_ADMIN_ADDR"
+                );
+                return ExitCode::from(BAD_INPUT);
+            };
+            match healthcheck::run(address, service, timeout).await {
                 Ok(()) => {
                     anstream::println!("SERVING");
                     ExitCode::SUCCESS
@@ -57,11 +64,11 @@ async fn serve(cli: &Cli) -> ExitCode {
         let engine = app::engine(settings)?;
         Ok((engine, app::listen(settings).await?, admin))
     };
-    let (engine, listener, admin) = match started.await {
+    let (engine, port, admin) = match started.await {
         Ok(started) => started,
         Err(error) => return refused(&error),
     };
-    match app::serve(settings, engine, listener, admin, stop_on_signal()).await {
+    match app::serve(settings, engine, port, admin, stop_on_signal()).await {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS

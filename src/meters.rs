@@ -206,10 +206,13 @@ pub enum ConnectionEnd {
     Silent,
     /// Its client did not take in a reply.
     Slow,
+    /// Its client and this server found no TLS to speak: a wrong certificate,
+    /// or none.
+    Tls,
 }
 
 impl ConnectionEnd {
-    const ALL: [Self; 4] = [Self::Age, Self::Full, Self::Silent, Self::Slow];
+    const ALL: [Self; 5] = [Self::Age, Self::Full, Self::Silent, Self::Slow, Self::Tls];
 
     fn label(self) -> &'static str {
         match self {
@@ -217,6 +220,7 @@ impl ConnectionEnd {
             Self::Full => "full",
             Self::Silent => "silent",
             Self::Slow => "slow",
+            Self::Tls => "tls",
         }
     }
 }

@@ -9,14 +9,14 @@ mod print;
 use std::{collections::HashMap, time::SystemTime};
 
 use anstream::println;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use super::healthcheck::reachable;
 use crate::{
     app::{self, StartError},
     config::Settings,
-    grpc::{ServeError, Stop},
+    grpc::{Port, ServeError, Stop, tls::TlsSettings},
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
         RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
@@ -64,11 +64,12 @@ impl From<tonic::Status> for TourError {
 pub async fn run(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourError> {
     let settings = embedded(settings);
     let engine = app::engine(&settings)?;
-    let listener = app::listen(&settings).await?;
-    let address = listener
+    let port = app::listen(&settings).await?;
+    let address = port
+        .listener
         .local_addr()
         .map_or(settings.listen_addr, reachable);
-    let server = spawn_server(settings.clone(), engine, listener, stop.clone());
+    let server = spawn_server(settings.clone(), engine, port, stop.clone());
 
     let channel = Endpoint::from_shared(format!("http://{address}"))?
         .connect()
@@ -93,6 +94,7 @@ fn embedded(settings: &Settings) -> Settings {
     Settings {
         redis_url: None,
         qdrant_api_url: None,
+        tls: TlsSettings::default(),
         ..settings.clone()
     }
 }
@@ -100,10 +102,10 @@ fn embedded(settings: &Settings) -> Settings {
 fn spawn_server(
     settings: Settings,
     engine: crate::engine::Engine,
-    listener: TcpListener,
+    port: Port,
     stop: Stop,
 ) -> JoinHandle<Result<(), ServeError>> {
-    tokio::spawn(async move { app::serve(&settings, engine, listener, None, stop).await })
+    tokio::spawn(async move { app::serve(&settings, engine, port, None, stop).await })
 }
 
 struct Guide {

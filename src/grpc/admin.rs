@@ -79,7 +79,7 @@ impl Admin {
                     return;
                 }
             };
-            let connections = Connections::new(POLICY);
+            let connections = Connections::new(POLICY, None);
             let load = Load::unmetered(MAX_CALLS, MAX_BYTES);
             let service = LoadLayer(Arc::new(load)).layer(routes);
             tokio::select! {

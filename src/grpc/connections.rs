@@ -29,8 +29,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::Service;
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::tls::Tls;
 use crate::{
     meters::{self, ConnectionEnd},
     throttle::Throttle,
@@ -75,6 +76,7 @@ pub(super) struct Policy {
 /// All connections of a port.
 pub(super) struct Connections {
     policy: Policy,
+    tls: Option<Arc<Tls>>,
     open: Mutex<HashMap<usize, Arc<Connection>>>,
     tasks: TaskTracker,
     /// Cancelled when no more calls are taken.
@@ -186,9 +188,10 @@ impl Drop for UntakenReply {
 }
 
 impl Connections {
-    pub(super) fn new(policy: Policy) -> Arc<Self> {
+    pub(super) fn new(policy: Policy, tls: Option<Arc<Tls>>) -> Arc<Self> {
         Arc::new(Self {
             policy,
+            tls,
             open: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -286,8 +289,26 @@ impl Connections {
         };
         let (port, builder) = (Arc::clone(self), builder.clone());
         self.tasks.spawn(async move {
-            port.run(stream, &builder, service, &connection, number)
-                .await;
+            match &port.tls {
+                None => {
+                    port.run(stream, &builder, service, &connection, number)
+                        .await
+                }
+                Some(tls) => {
+                    let greeted = tls.acceptor().accept(stream);
+                    match tokio::time::timeout(port.policy.patience, greeted).await {
+                        Ok(Ok(stream)) => {
+                            port.run(stream, &builder, service, &connection, number)
+                                .await;
+                        }
+                        Ok(Err(error)) => {
+                            debug!(%error, "no tls with a client");
+                            meters::connection_ended(ConnectionEnd::Tls);
+                        }
+                        Err(_) => meters::connection_ended(ConnectionEnd::Silent),
+                    }
+                }
+            }
             let open = {
                 let mut open = port.open();
                 open.remove(&number);
@@ -297,14 +318,15 @@ impl Connections {
         });
     }
 
-    async fn run<S>(
+    async fn run<I, S>(
         &self,
-        stream: TcpStream,
+        stream: I,
         builder: &auto::Builder<TokioExecutor>,
         service: Known<S>,
         connection: &Arc<Connection>,
         number: usize,
     ) where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
             + Clone
             + Send
@@ -418,12 +440,12 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Known<S> {
 }
 
 /// A socket that notes whether anything was heard on it.
-struct Heard {
-    stream: TcpStream,
+struct Heard<I> {
+    stream: I,
     connection: Arc<Connection>,
 }
 
-impl AsyncRead for Heard {
+impl<I: AsyncRead + Unpin> AsyncRead for Heard<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -439,7 +461,7 @@ impl AsyncRead for Heard {
     }
 }
 
-impl AsyncWrite for Heard {
+impl<I: AsyncWrite + Unpin> AsyncWrite for Heard<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

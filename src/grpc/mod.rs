@@ -17,9 +17,10 @@ mod recommender;
 mod reply;
 mod server;
 mod settings;
+pub mod tls;
 mod wkt;
 
 pub use admin::Admin;
 pub use health::{LIVENESS, READINESS};
-pub use server::{ServeError, Stop, serve};
+pub use server::{Port, ServeError, Stop, serve};
 pub use settings::ServerSettings;

@@ -21,6 +21,7 @@ use super::{
     pulse::Pulse,
     recommender::Recommender,
     settings::ServerSettings,
+    tls::Tls,
 };
 use crate::{
     engine::Engine,
@@ -62,7 +63,15 @@ pub struct Stop {
     pub no_delay: CancellationToken,
 }
 
-/// Serves an engine on a listener until it is told to stop; then finishes calls
+/// The API's port.
+pub struct Port {
+    /// Listened on.
+    pub listener: TcpListener,
+    /// How its connections are secured; `None`: not at all.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// Serves an engine on a port until it is told to stop; then finishes calls
 /// under way, and all work of the engine. The admin port, if there is one, is
 /// served to the very end.
 ///
@@ -72,7 +81,7 @@ pub async fn serve(
     engine: Engine,
     limits: Limits,
     settings: ServerSettings,
-    listener: TcpListener,
+    port: Port,
     admin: Option<Admin>,
     stop: Stop,
 ) -> Result<(), ServeError> {
@@ -102,15 +111,19 @@ pub async fn serve(
 
     // Dependencies that answer at once are known before the first call.
     let _ = tokio::time::timeout(FIRST_CHECK, monitor.check()).await;
-    let connections = Connections::new(Policy {
+    let policy = Policy {
         port: "api",
         most: settings.max_connections,
         age: settings.max_connection_age,
         grace: settings.request_timeout + settings.slow_client_timeout,
         patience: settings.slow_client_timeout,
         http1: false,
-    });
-    let accepting = tokio::spawn(Arc::clone(&connections).accept(listener, service));
+    };
+    let connections = Connections::new(policy, port.tls.clone());
+    let accepting = tokio::spawn(Arc::clone(&connections).accept(port.listener, service));
+    if let Some(tls) = port.tls {
+        tokio::spawn(ended.clone().run_until_cancelled_owned(tls.keep_current()));
+    }
     monitor.watch(stop.drain).await;
 
     info!(

@@ -14,7 +14,7 @@ use std::{
 
 use recsys::{
     domain::ranking_config::RankingConfig,
-    grpc::{self, Admin, ServerSettings, Stop, limits::Limits},
+    grpc::{self, Admin, Port, ServerSettings, Stop, limits::Limits},
     ports::ModelSlot,
     proto::{self, recommender_service_client::RecommenderServiceClient},
 };
@@ -253,7 +253,10 @@ fn a_stuck_runtime_is_not_alive_and_is_again_when_it_runs() {
                     world.engine(RankingConfig::default()),
                     Limits::default(),
                     ServerSettings::default(),
-                    listener,
+                    Port {
+                        listener,
+                        tls: None,
+                    },
                     Some(Admin {
                         listener: admin,
                         metrics: Arc::new(String::new),

@@ -31,4 +31,5 @@ mod redis_outages;
 mod redis_races;
 mod redis_state;
 mod support;
+mod tls;
 mod watch;

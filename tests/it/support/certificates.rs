@@ -6,6 +6,7 @@ use tempfile::TempDir;
 /// An authority of the test's own, and what it vouches for.
 pub struct Certificates {
     directory: TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Certificates {
@@ -17,18 +18,35 @@ impl Certificates {
             .distinguished_name
             .push(DnType::CommonName, "an authority for tests");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let write = |name: &str, text: String| {
-            std::fs::write(directory.path().join(name), text).unwrap();
+        let certificates = Self {
+            directory,
+            authority,
         };
-        write("ca.pem", authority.pem());
+        certificates.write("ca.pem", &certificates.authority.pem());
         for name in ["server", "client"] {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-            let certificate = params.signed_by(&key, &authority).unwrap();
-            write(&format!("{name}.pem"), certificate.pem());
-            write(&format!("{name}.key"), key.serialize_pem());
+            certificates.issue(name, "localhost");
         }
-        Self { directory }
+        certificates
+    }
+
+    /// Vouches for a name: `FILE.pem` and `FILE.key`.
+    pub fn issue(&self, file: &str, name: &str) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        self.write(&format!("{file}.pem"), &certificate.pem());
+        self.write(&format!("{file}.key"), &key.serialize_pem());
+    }
+
+    /// Writes a file whole, as an exchange of a Secret does.
+    pub fn write(&self, name: &str, text: &str) {
+        let new = self.directory.path().join(format!("{name}.new"));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.directory.path().join(name)).unwrap();
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
     }
 
     pub fn path(&self, name: &str) -> String {

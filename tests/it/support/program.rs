@@ -42,8 +42,8 @@ impl Served {
                 "ended before serving:\n{seen}"
             );
             seen.push_str(&line);
-            if let Some((_, address)) = line.split_once("serving gRPC address=") {
-                break address.trim().to_owned();
+            if let Some((_, told)) = line.split_once("serving gRPC address=") {
+                break told.split_whitespace().next().unwrap().to_owned();
             }
         };
         Self {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use recsys::{
     domain::{item::Item, ranking_config::RankingConfig},
     engine::Engine,
-    grpc::{self, ServeError, ServerSettings, Stop, limits::Limits},
+    grpc::{self, Port, ServeError, ServerSettings, Stop, limits::Limits},
     proto::{
         self, InteractionEvent, catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
@@ -85,7 +85,10 @@ impl TestServer {
             engine,
             limits,
             settings,
-            listener,
+            Port {
+                listener,
+                tls: None,
+            },
             None,
             stop.clone(),
         ));
