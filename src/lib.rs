@@ -23,6 +23,7 @@
 //!   decides between memory and real stores.
 //! * [`meters`]: every metric, for whichever room counts something; [`throttle`]:
 //!   one log line a second where there would be thousands.
+//! * [`tenants`]: the tenants file, its keys and roles.
 //! * [`config`] (values read by [`parsers`]), [`telemetry`], [`cli`]: settings,
 //!   logs and metrics, and the commands besides `serve`.
 //!
@@ -61,4 +62,5 @@ pub mod parsers;
 pub mod ports;
 pub mod proto;
 pub mod telemetry;
+pub mod tenants;
 pub mod throttle;

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Each room with the rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("parsers", &[]),
     ("meters", &[]),
     ("throttle", &[]),
@@ -23,10 +23,12 @@ const ROOMS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("proto", &[]),
+    ("tenants", &["domain", "tenants"]),
     (
         "grpc",
         &[
-            "grpc", "engine", "ports", "domain", "proto", "parsers", "meters", "throttle",
+            "grpc", "engine", "ports", "domain", "proto", "parsers", "meters", "tenants",
+            "throttle",
         ],
     ),
     ("config", &["grpc", "adapters", "parsers"]),
@@ -42,12 +44,14 @@ const ROOMS: [(&str, &[&str]); 13] = [
             "config",
             "parsers",
             "telemetry",
+            "tenants",
         ],
     ),
     (
         "cli",
         &[
             "cli", "app", "config", "grpc", "engine", "adapters", "ports", "domain", "proto",
+            "tenants",
         ],
     ),
 ];

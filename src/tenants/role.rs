@@ -1,0 +1,111 @@
+//! What a key may do.
+
+use std::{fmt, str::FromStr};
+
+/// One thing that a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Send events.
+    Ingest,
+    /// Ask for lists, and read items.
+    Serve,
+    /// Read what is known of a user: personal data.
+    ReadProfile,
+    /// Keep the catalogue.
+    Catalog,
+    /// Erase users.
+    Erase,
+    /// All of it, for any tenant.
+    Admin,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Self; 6] = [
+        Self::Ingest,
+        Self::Serve,
+        Self::ReadProfile,
+        Self::Catalog,
+        Self::Erase,
+        Self::Admin,
+    ];
+
+    /// Its name in files, on the command line and in errors.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Serve => "serve",
+            Self::ReadProfile => "read-profile",
+            Self::Catalog => "catalog",
+            Self::Erase => "erase",
+            Self::Admin => "admin",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|role| role.name() == text);
+        named.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|role| role.name()).collect();
+            format!("{text:?} is no role; there are {}", names.join(", "))
+        })
+    }
+}
+
+/// A set of roles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles(u8);
+
+impl Roles {
+    /// Whether a key with these may do what `role` names; an admin may do all.
+    #[must_use]
+    pub fn allow(self, role: Role) -> bool {
+        self.0 & (role.bit() | Role::Admin.bit()) != 0
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        Self(roles.into_iter().fold(0, |set, role| set | role.bit()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Role, Roles};
+
+    #[test]
+    fn a_set_allows_what_it_holds_and_an_admin_all() {
+        for held in Role::ALL {
+            let roles: Roles = [held].into_iter().collect();
+            for asked in Role::ALL {
+                let allowed = asked == held || held == Role::Admin;
+                assert_eq!(roles.allow(asked), allowed, "{held} for {asked}");
+            }
+        }
+        assert!(Role::ALL.iter().all(|role| !Roles::default().allow(*role)));
+    }
+
+    #[test]
+    fn names_lead_back_to_roles() {
+        for role in Role::ALL {
+            assert_eq!(role.name().parse(), Ok(role));
+        }
+        let error = "root".parse::<Role>().unwrap_err();
+        assert!(error.contains("read-profile"), "{error}");
+    }
+}
