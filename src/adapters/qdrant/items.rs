@@ -7,9 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use qdrant_client::qdrant::{
-    DeletePoints, GetCollectionInfoRequest, GetPoints, HealthCheckRequest, PayloadIncludeSelector,
-    PointId, PointsIdsList, PointsSelector, QueryBatchPoints, RetrievedPoint, ScrollPoints,
-    VectorsSelector, WithPayloadSelector, WithVectorsSelector,
+    DeletePoints, GetCollectionInfoRequest, GetPoints, HealthCheckRequest, PointId, PointsIdsList,
+    PointsSelector, RetrievedPoint, VectorsSelector, WithVectorsSelector,
     points_selector::PointsSelectorOneOf, with_payload_selector, with_vectors_selector,
 };
 use tracing::warn;
@@ -19,28 +18,23 @@ use super::{
     channel::{Qdrant, QdrantSetupError},
     collection::Collection,
     ids::PointKey,
-    payload::{self, CONTENT_ID},
-    query,
+    payload, query,
     settings::QdrantSettings,
 };
 use crate::{
-    adapters::exact_search::{self, sample_key},
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
-        restriction::Restriction,
         tags::Canonicalizer,
     },
     meters,
-    ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder, StoreError, StoreErrorKind},
+    ports::{Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
     throttle::Throttle,
 };
 
 /// Points that are read in one call: fewer than an answer can carry, if each is
 /// of the largest size.
 const RETRIEVED_AT_ONCE: usize = 200;
-/// Ids in one page of a scroll.
-const SCROLL_PAGE: u32 = 10_000;
 
 /// The catalogue in a collection of Qdrant. Contents and vectors that were
 /// read lately are kept in this process.
@@ -51,19 +45,7 @@ pub struct QdrantItemStore {
     pub(super) cache: ItemCache,
     collection: RwLock<Option<Arc<Collection>>>,
     /// Of lists that came from memory, which an outage makes of every one.
-    outage: Throttle,
-}
-
-/// How a search is answered.
-enum Plan {
-    /// By the next of the batch.
-    Batch,
-    /// From all ids: the sample that a seed chooses.
-    Pinned(u64),
-    /// With nothing.
-    Nothing,
-    /// Not at all.
-    NoIndex,
+    pub(super) outage: Throttle,
 }
 
 impl QdrantItemStore {
@@ -141,136 +123,8 @@ impl QdrantItemStore {
         StoreError::new(StoreErrorKind::Unprepared, text).caused_by(error)
     }
 
-    /// Runs searches against Qdrant.
-    async fn ask(
-        &self,
-        collection: &Collection,
-        searches: &[Search<'_>],
-    ) -> Result<Vec<Found>, StoreError> {
-        let mut batch = Vec::new();
-        let plans: Vec<Plan> = searches
-            .iter()
-            .map(|search| {
-                if query::fields(search)
-                    .iter()
-                    .any(|field| !collection.has_index(field))
-                {
-                    return Plan::NoIndex;
-                }
-                if let SearchOrder::Sample { seed, pinned: true } = search.order {
-                    return Plan::Pinned(seed);
-                }
-                match query::query(&self.name, collection, search) {
-                    Some(query) => {
-                        batch.push(query);
-                        Plan::Batch
-                    }
-                    None => Plan::Nothing,
-                }
-            })
-            .collect();
-
-        let mut proposed = self.query_batch(batch).await?.into_iter();
-        let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(plans.len());
-        for (plan, search) in plans.iter().zip(searches) {
-            pages.push(match plan {
-                Plan::Batch => Some(proposed.next().unwrap_or_default()),
-                Plan::Pinned(seed) => Some(self.pinned_sample(search, *seed).await?),
-                Plan::Nothing => Some(Vec::new()),
-                Plan::NoIndex => None,
-            });
-        }
-        let mut wanted = HashSet::new();
-        let keys: Vec<PointKey> = pages
-            .iter()
-            .flatten()
-            .flatten()
-            .copied()
-            .filter(|key| wanted.insert(*key))
-            .collect();
-        let items = self.read(&keys, collection).await?;
-        let results = pages.into_iter().zip(searches).map(|(page, search)| {
-            let Some(page) = page else {
-                return Found::NoIndex;
-            };
-            let items = page.iter().filter_map(|key| items.get(key)?.clone());
-            Found::Items(in_order(items.collect(), search))
-        });
-        Ok(results.collect())
-    }
-
-    async fn query_batch(
-        &self,
-        query_points: Vec<qdrant_client::qdrant::QueryPoints>,
-    ) -> Result<Vec<Vec<PointKey>>, StoreError> {
-        if query_points.is_empty() {
-            return Ok(Vec::new());
-        }
-        let request = QueryBatchPoints {
-            collection_name: self.name.clone(),
-            query_points,
-            ..QueryBatchPoints::default()
-        };
-        let mut points = self.qdrant.points();
-        let told = self
-            .qdrant
-            .call("query", points.query_batch(request))
-            .await
-            .map_err(|error| self.explained(error))?;
-        let keys = |found: qdrant_client::qdrant::BatchResult| -> Vec<PointKey> {
-            let points = found.result.iter();
-            points
-                .filter_map(|point| PointKey::read(point.id.as_ref()))
-                .collect()
-        };
-        Ok(told.result.into_iter().map(keys).collect())
-    }
-
-    /// Qdrant's own samples cannot be repeated: the ids that the seed puts
-    /// first are picked from all that match.
-    async fn pinned_sample(
-        &self,
-        search: &Search<'_>,
-        seed: u64,
-    ) -> Result<Vec<PointKey>, StoreError> {
-        let include = PayloadIncludeSelector {
-            fields: vec![CONTENT_ID.to_owned()],
-        };
-        let mut keyed: Vec<(u64, ContentId, PointKey)> = Vec::new();
-        let mut offset: Option<PointId> = None;
-        loop {
-            let request = ScrollPoints {
-                collection_name: self.name.clone(),
-                filter: Some(query::filter(search)),
-                offset: offset.take(),
-                limit: Some(SCROLL_PAGE),
-                with_payload: Some(WithPayloadSelector {
-                    selector_options: Some(with_payload_selector::SelectorOptions::Include(
-                        include.clone(),
-                    )),
-                }),
-                with_vectors: Some(query::without_vectors()),
-                ..ScrollPoints::default()
-            };
-            let mut points = self.qdrant.points();
-            let page = self.qdrant.call("scroll", points.scroll(request)).await?;
-            keyed.extend(page.result.into_iter().filter_map(|point| {
-                let key = PointKey::read(point.id.as_ref())?;
-                let id = payload::read(key, point.payload, None).id;
-                Some((sample_key(&id, seed), id, key))
-            }));
-            offset = page.next_page_offset;
-            if offset.is_none() {
-                break;
-            }
-        }
-        keyed.sort_unstable();
-        let end = search.offset.saturating_add(search.limit);
-        Ok(keyed.into_iter().take(end).map(|(_, _, key)| key).collect())
-    }
-
     /// Items by point, from the cache or else read, all at once.
-    async fn read(
+    pub(super) async fn read(
         &self,
         keys: &[PointKey],
         collection: &Collection,
@@ -334,60 +188,6 @@ impl QdrantItemStore {
         }
         Ok(read)
     }
-
-    /// Answers searches from what this process remembers, if that is enough
-    /// for at least one of them.
-    fn remembered(
-        &self,
-        searches: &[Search<'_>],
-        error: StoreError,
-    ) -> Result<Vec<Found>, StoreError> {
-        let items = self.cache.items();
-        let found: Vec<Vec<Arc<CatalogueItem>>> = searches
-            .iter()
-            .map(|search| exact_search::run(items.iter(), search))
-            .collect();
-        let enough = found
-            .iter()
-            .zip(searches)
-            .any(|(found, search)| !found.is_empty() && found.len() >= search.limit);
-        if !enough {
-            return Err(error);
-        }
-        if let Some(untold) = self.outage.turn() {
-            warn!(
-                untold,
-                error = &error as &dyn std::error::Error,
-                "qdrant does not answer: recommending from the items in memory"
-            );
-        }
-        Ok(found.into_iter().map(Found::Remembered).collect())
-    }
-}
-
-/// Brings what Qdrant proposed into exact order, and cuts the page.
-fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<CatalogueItem>> {
-    // Tags were matched by Qdrant's indexes; only the circle, which it
-    // measures a little differently, is checked again. The ids are, because a
-    // payload may name another than its point.
-    let within = Restriction {
-        within: search.restriction.within,
-        ..Restriction::default()
-    };
-    let again = Search {
-        order: search.order.clone(),
-        restriction: &within,
-        ..*search
-    };
-    if matches!(search.order, SearchOrder::Sample { pinned: false, .. }) {
-        return items
-            .into_iter()
-            .filter(|item| !search.exclude.contains(item.id()) && within.admits(item))
-            .skip(search.offset)
-            .take(search.limit)
-            .collect();
-    }
-    exact_search::run(items.iter(), &again)
 }
 
 #[async_trait]
@@ -415,7 +215,7 @@ impl ItemStore for QdrantItemStore {
         };
         match asked.await {
             Err(error) if error.kind() == StoreErrorKind::Unavailable => {
-                self.remembered(searches, error)
+                self.from_memory(searches, error)
             }
             asked => asked,
         }
