@@ -6,7 +6,7 @@
 
 mod candidates;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use tracing::debug;
 
@@ -22,10 +22,9 @@ use crate::{
             profile::{Profile, strongest_positives},
         },
         restriction::Restriction,
-        signals::Items,
         user_signals::UserSignals,
     },
-    ports::{Found, Search, SearchOrder},
+    ports::{AnswerBy, Found, Search, SearchOrder},
 };
 use candidates::{Pool, Unseen};
 
@@ -48,6 +47,25 @@ pub struct RecommendRequest {
     pub exclude: HashSet<ContentId>,
     /// Makes the answer reproducible.
     pub seed: Option<u32>,
+}
+
+/// By when the parts of a list must be there, so that one is made in its
+/// caller's time.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The user's model. Without it the list is a cold one.
+    pub model: AnswerBy,
+    /// The items, in all searches together. Without them the list is made of
+    /// those that this process remembers.
+    pub items: AnswerBy,
+}
+
+impl Patience {
+    /// However long the stores' own time-outs allow.
+    pub const UNLIMITED: Self = Self {
+        model: AnswerBy::WHENEVER,
+        items: AnswerBy::WHENEVER,
+    };
 }
 
 /// How much the user model could say.
@@ -101,20 +119,20 @@ pub struct Recommendation {
 }
 
 impl Engine {
-    /// Ranks what a user should see next. If the user's model cannot be read,
-    /// or not within `model_patience`, the list is a cold one and says so in
-    /// `degraded`.
+    /// Ranks what a user should see next. If the user's model cannot be read, or
+    /// not in time, the list is a cold one and says so in `degraded`.
     ///
     /// # Errors
-    /// [`EngineError`] if items cannot be read.
+    /// [`EngineError`] if items cannot be read, or not in time, and too few are
+    /// remembered.
     pub async fn recommend(
         &self,
         request: &RecommendRequest,
-        model_patience: Duration,
+        patience: Patience,
     ) -> Result<Recommendation, EngineError> {
         let config = &self.inner.config;
         let mut degraded = Vec::new();
-        let known = tokio::time::timeout(model_patience, self.known(&request.user));
+        let known = tokio::time::timeout(patience.model.left(), self.known(&request.user));
         let (signals, signals_source) = match known.await {
             Ok(Ok(known)) => {
                 if known.incomplete {
@@ -144,13 +162,20 @@ impl Engine {
         let liked = strongest_positives(&signals);
         let liked_ids: Vec<ContentId> = liked.iter().map(|(id, _)| (*id).clone()).collect();
         let (pool, liked_items) = tokio::join!(
-            self.candidates(request, &signals, &profile, &draws, slot.is_ok()),
-            self.items(&liked_ids),
+            self.candidates(
+                request,
+                &signals,
+                &profile,
+                &draws,
+                slot.is_ok(),
+                patience.items
+            ),
+            self.items(&liked_ids, patience.items),
         );
         let pool = pool?;
         let liked_items = liked_items.unwrap_or_else(|_| {
             degraded.push("liked_items".to_owned());
-            Items::new()
+            self.remembered_items(&liked_ids)
         });
         profile.set_liked(&liked, &liked_items);
 
@@ -168,7 +193,7 @@ impl Engine {
             exploration,
         } = ranking::rank(pool.items, &profile, explorer, request.limit, config);
         let empty = if items.is_empty() {
-            Some(self.why_empty(&request.restriction).await?)
+            Some(self.why_empty(&request.restriction, patience.items).await?)
         } else {
             None
         };
@@ -199,17 +224,18 @@ impl Engine {
         profile: &Profile<'_>,
         draws: &Draws,
         explores: bool,
+        answer_by: AnswerBy,
     ) -> Result<Pool, EngineError> {
         let config = &self.inner.config;
         let in_query = self.inner.settings.max_excluded_ids;
         let unseen = Unseen::of(request, Some(signals), in_query);
         if !request.restriction.is_open() {
             let plan = candidates::restricted(request, profile, draws, config);
-            let mut pool = self.gather(&plan, request, &unseen).await?;
+            let mut pool = self.gather(&plan, request, &unseen, answer_by).await?;
             if pool.items.is_empty() && config.filter_reshow_when_exhausted {
                 let all = Unseen::of(request, None, in_query);
                 let degraded = std::mem::take(&mut pool.degraded);
-                pool = self.gather(&plan, request, &all).await?;
+                pool = self.gather(&plan, request, &all, answer_by).await?;
                 pool.seen_fallback = !pool.items.is_empty();
                 if pool.degraded.is_empty() {
                     pool.degraded = degraded;
@@ -219,7 +245,7 @@ impl Engine {
         }
 
         let plan = candidates::open(request, profile, draws, config, explores);
-        let mut pool = self.gather(&plan, request, &unseen).await?;
+        let mut pool = self.gather(&plan, request, &unseen, answer_by).await?;
         if plan.is_sample() {
             pool.cold_start_fallback = true;
             return Ok(pool);
@@ -227,7 +253,7 @@ impl Engine {
         let none_to_explore = pool.explorers.as_ref().is_some_and(Vec::is_empty);
         if pool.items.len() < request.limit || none_to_explore {
             let sample = candidates::sample(request, draws, config);
-            let gathered = self.gather(&sample, request, &unseen).await?;
+            let gathered = self.gather(&sample, request, &unseen, answer_by).await?;
             pool.cold_start_fallback = pool.items.is_empty();
             let room = if pool.cold_start_fallback {
                 usize::MAX
@@ -239,7 +265,11 @@ impl Engine {
         Ok(pool)
     }
 
-    async fn why_empty(&self, restriction: &Restriction) -> Result<EmptyReason, EngineError> {
+    async fn why_empty(
+        &self,
+        restriction: &Restriction,
+        answer_by: AnswerBy,
+    ) -> Result<EmptyReason, EngineError> {
         let (open, nothing) = (Restriction::default(), HashSet::new());
         let probe = |restriction| Search {
             order: SearchOrder::Sample {
@@ -255,7 +285,7 @@ impl Engine {
             .inner
             .ports
             .items
-            .search(&[probe(restriction), probe(&open)])
+            .search(&[probe(restriction), probe(&open)], answer_by)
             .await
             .map_err(EngineError::catalogue)?;
         let any = |found: Option<&Found>| match found {

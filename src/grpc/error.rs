@@ -83,6 +83,12 @@ impl ApiError {
         Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", told)
     }
 
+    /// One element of a batch was not done in the call's time.
+    fn not_in_time() -> Self {
+        let told = "not done within the call's deadline; it may be done all the same";
+        Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", told)
+    }
+
     /// A bug. The cause goes to the log.
     pub(super) fn internal(cause: &(dyn Error + 'static)) -> Self {
         error!(error = cause, "internal error");
@@ -151,7 +157,8 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let (dependency, source) = match &error {
             EngineError::Store { dependency, source } => (dependency, source),
-            EngineError::TimedOut | EngineError::Panicked => return Self::bug(),
+            EngineError::TimedOut => return Self::not_in_time(),
+            EngineError::Panicked => return Self::bug(),
         };
         match (source.kind(), dependency) {
             (StoreErrorKind::Unavailable, Dependency::UserState) => Self::retryable(

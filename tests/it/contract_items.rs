@@ -12,7 +12,7 @@ use recsys::{
         tags::Canonicalizer,
         vector::UnitVector,
     },
-    ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder},
+    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, SearchOrder},
 };
 use serde_json::json;
 
@@ -59,7 +59,7 @@ impl Ask {
             offset: self.offset,
             limit: self.limit,
         };
-        let mut found = store.search(&[search]).await.unwrap();
+        let mut found = store.search(&[search], AnswerBy::WHENEVER).await.unwrap();
         assert_eq!(found.len(), 1, "one result for each search");
         match found.remove(0) {
             Found::Items(items) => items.iter().map(|item| item.id().to_string()).collect(),
@@ -276,7 +276,10 @@ async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
         second.attributes = json!({"shelf": 2}).as_object().unwrap().clone();
         filled(&*store, vec![second]).await;
 
-        let found = store.get(&["a".into(), "b".into()]).await.unwrap();
+        let found = store
+            .get(&["a".into(), "b".into()], AnswerBy::WHENEVER)
+            .await
+            .unwrap();
         let stored = found[0].as_ref().unwrap().item();
         assert_eq!(
             (
@@ -312,8 +315,10 @@ async fn vectors_are_all_of_one_size() {
             given: 3,
         };
         assert_eq!(refused, [Err(expected), Ok(())]);
-        assert!(store.get(&["b".into()]).await.unwrap()[0].is_none());
-        let a = store.get(&["a".into()]).await.unwrap()[0].clone().unwrap();
+        assert!(store.get(&["b".into()], AnswerBy::WHENEVER).await.unwrap()[0].is_none());
+        let a = store.get(&["a".into()], AnswerBy::WHENEVER).await.unwrap()[0]
+            .clone()
+            .unwrap();
         assert_eq!(
             a.vector().unwrap().as_slice(),
             [0.6, 0.8],
@@ -358,10 +363,13 @@ async fn a_batch_of_searches_is_answered_in_order() {
             limit: 1,
         };
         let found = store
-            .search(&[
-                search(SearchOrder::FarthestFrom(direction(1.0, 0.0))),
-                search(SearchOrder::NearestTo(direction(1.0, 0.0))),
-            ])
+            .search(
+                &[
+                    search(SearchOrder::FarthestFrom(direction(1.0, 0.0))),
+                    search(SearchOrder::NearestTo(direction(1.0, 0.0))),
+                ],
+                AnswerBy::WHENEVER,
+            )
             .await
             .unwrap();
         let firsts: Vec<String> = found
@@ -393,7 +401,7 @@ async fn a_full_catalogue_refuses_and_stays_as_it_is() {
     grown.text = "x".repeat(10_000);
     assert_eq!(store.put(grown), Err(ItemRefusal::Full));
     assert!(
-        store.get(&["0".into()]).await.unwrap()[0].is_some(),
+        store.get(&["0".into()], AnswerBy::WHENEVER).await.unwrap()[0].is_some(),
         "the old one stays"
     );
     store.delete(&["0".into()]).await.unwrap();

@@ -1,6 +1,8 @@
 //! The catalogue in Qdrant: what a request costs, what a heavy reader gets,
 //! what others' writes do, and what happens when Qdrant is not as it should be.
 
+mod deadlines;
+
 use std::{sync::Arc, time::Duration};
 
 use qdrant_client::qdrant::{FieldType, QueryBatchPoints, StrictModeConfig};
@@ -9,7 +11,7 @@ use recsys::{
     domain::{item::Item, ranking_config::RankingConfig},
     engine::{Engine, EngineSettings, Ports},
     grpc::ServerSettings,
-    ports::ItemStore,
+    ports::{AnswerBy, ItemStore},
     proto::{self, IngestOutcome, RecommendStrategy, SignalsSource},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -406,7 +408,10 @@ async fn named_vectors_and_items_without_any_are_kept() {
     for stored in store.upsert(items).await.unwrap() {
         stored.unwrap();
     }
-    let read = store.get(&["SKU-1".into(), "7".into()]).await.unwrap();
+    let read = store
+        .get(&["SKU-1".into(), "7".into()], AnswerBy::WHENEVER)
+        .await
+        .unwrap();
     let vector = read[0].as_ref().unwrap().vector().unwrap();
     assert!((vector.as_slice()[0] - 0.6).abs() < 1e-6);
     assert!(read[1].as_ref().unwrap().vector().is_none());
@@ -455,5 +460,11 @@ async fn tls_takes_an_authority_of_ones_own() {
     shop.settings.qdrant_tls_ca_file = Some(certificates.path("ca.pem").into());
     let store = catalogue::store(&url, &shop.settings);
     store.check().await.unwrap();
-    assert!(store.get(&["i001".into()]).await.unwrap()[0].is_some());
+    assert!(
+        store
+            .get(&["i001".into()], AnswerBy::WHENEVER)
+            .await
+            .unwrap()[0]
+            .is_some()
+    );
 }

@@ -15,7 +15,7 @@ use crate::{
         item::{CatalogueItem, Item},
         tags::Canonicalizer,
     },
-    ports::{Found, ItemRefusal, ItemStore, Search, StoreError},
+    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError},
 };
 
 /// Items looked at in one call from which on it takes milliseconds.
@@ -127,7 +127,7 @@ impl MemoryItemStore {
 
 #[async_trait]
 impl ItemStore for MemoryItemStore {
-    async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
+    async fn search(&self, searches: &[Search<'_>], _: AnswerBy) -> Result<Vec<Found>, StoreError> {
         let scan = || {
             let catalogue = self.read();
             searches
@@ -145,7 +145,11 @@ impl ItemStore for MemoryItemStore {
         })
     }
 
-    async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
+    async fn get(
+        &self,
+        ids: &[ContentId],
+        _: AnswerBy,
+    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
         Ok(self.remembered(ids))
     }
 

@@ -28,7 +28,7 @@ use crate::{
         tags::Canonicalizer,
     },
     meters,
-    ports::{Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
+    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
     throttle::Throttle,
 };
 
@@ -70,12 +70,18 @@ impl QdrantItemStore {
     }
 
     /// Asks what the collection is like.
-    pub(super) async fn describe(&self) -> Result<Arc<Collection>, StoreError> {
+    pub(super) async fn describe(
+        &self,
+        answer_by: AnswerBy,
+    ) -> Result<Arc<Collection>, StoreError> {
         let request = GetCollectionInfoRequest {
             collection_name: self.name.clone(),
         };
         let mut collections = self.qdrant.collections();
-        let told = self.qdrant.call("describe", collections.get(request)).await;
+        let told = self
+            .qdrant
+            .call("describe", answer_by, collections.get(request))
+            .await;
         let told = told.map_err(|error| self.explained(error))?;
         let collection = Arc::new(Collection::read(told.result.unwrap_or_default()));
         let mut known = self
@@ -104,10 +110,10 @@ impl QdrantItemStore {
         known.clone()
     }
 
-    async fn collection(&self) -> Result<Arc<Collection>, StoreError> {
+    async fn collection(&self, answer_by: AnswerBy) -> Result<Arc<Collection>, StoreError> {
         match self.described() {
             Some(known) => Ok(known),
-            None => self.describe().await,
+            None => self.describe(answer_by).await,
         }
     }
 
@@ -128,6 +134,7 @@ impl QdrantItemStore {
         &self,
         keys: &[PointKey],
         collection: &Collection,
+        answer_by: AnswerBy,
     ) -> Result<HashMap<PointKey, Known>, StoreError> {
         let mut known: HashMap<PointKey, Known> = HashMap::with_capacity(keys.len());
         let mut missing = Vec::new();
@@ -151,7 +158,10 @@ impl QdrantItemStore {
             }),
         };
         let mut read: HashMap<PointKey, Known> = HashMap::with_capacity(missing.len());
-        for point in self.retrieve(&missing, with_vectors.into()).await? {
+        for point in self
+            .retrieve(&missing, with_vectors.into(), answer_by)
+            .await?
+        {
             if let Some(key) = PointKey::read(point.id.as_ref()) {
                 let options = point.vectors.and_then(|vectors| vectors.vectors_options);
                 let vector = payload::vector(options, collection.vector_name.as_deref());
@@ -172,6 +182,7 @@ impl QdrantItemStore {
         &self,
         keys: &[PointKey],
         with_vectors: WithVectorsSelector,
+        answer_by: AnswerBy,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let mut read = Vec::with_capacity(keys.len());
         for keys in keys.chunks(RETRIEVED_AT_ONCE) {
@@ -183,7 +194,10 @@ impl QdrantItemStore {
                 ..GetPoints::default()
             };
             let mut points = self.qdrant.points();
-            let told = self.qdrant.call("retrieve", points.get(request)).await;
+            let told = self
+                .qdrant
+                .call("retrieve", answer_by, points.get(request))
+                .await;
             read.extend(told.map_err(|error| self.explained(error))?.result);
         }
         Ok(read)
@@ -192,10 +206,14 @@ impl QdrantItemStore {
 
 #[async_trait]
 impl ItemStore for QdrantItemStore {
-    async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
+    async fn search(
+        &self,
+        searches: &[Search<'_>],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Found>, StoreError> {
         let asked = async {
-            let collection = self.collection().await?;
-            match self.ask(&collection, searches).await {
+            let collection = self.collection(answer_by).await?;
+            match self.ask(&collection, searches, answer_by).await {
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -204,11 +222,11 @@ impl ItemStore for QdrantItemStore {
                 {
                     // The collection may have been made anew, or an index
                     // dropped, since it was described.
-                    let now = self.describe().await?;
+                    let now = self.describe(answer_by).await?;
                     if now == collection {
                         return Err(error);
                     }
-                    self.ask(&now, searches).await
+                    self.ask(&now, searches, answer_by).await
                 }
                 asked => asked,
             }
@@ -221,10 +239,14 @@ impl ItemStore for QdrantItemStore {
         }
     }
 
-    async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
+    async fn get(
+        &self,
+        ids: &[ContentId],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
         let keys: Vec<PointKey> = ids.iter().map(PointKey::of).collect();
-        let collection = self.collection().await?;
-        let items = self.read(&keys, &collection).await?;
+        let collection = self.collection(answer_by).await?;
+        let items = self.read(&keys, &collection, answer_by).await?;
         Ok(ids
             .iter()
             .zip(keys)
@@ -250,7 +272,7 @@ impl ItemStore for QdrantItemStore {
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
         let keys: Vec<PointKey> = ids.iter().map(PointKey::of).collect();
         let mut there: HashSet<PointKey> = self
-            .retrieve(&keys, query::without_vectors())
+            .retrieve(&keys, query::without_vectors(), AnswerBy::WHENEVER)
             .await?
             .iter()
             .filter_map(|point| PointKey::read(point.id.as_ref()))
@@ -269,7 +291,10 @@ impl ItemStore for QdrantItemStore {
             Ok(())
         } else {
             let mut points = self.qdrant.points();
-            let done = self.qdrant.call("delete", points.delete(request)).await;
+            let done = self
+                .qdrant
+                .call("delete", AnswerBy::WHENEVER, points.delete(request))
+                .await;
             done.map(|_| ())
         };
         self.cache.forget(&keys);
@@ -280,10 +305,14 @@ impl ItemStore for QdrantItemStore {
     async fn check(&self) -> Result<(), StoreError> {
         let mut service = self.qdrant.service();
         self.qdrant
-            .call("ping", service.health_check(HealthCheckRequest {}))
+            .call(
+                "ping",
+                AnswerBy::WHENEVER,
+                service.health_check(HealthCheckRequest {}),
+            )
             .await?;
         // What changed of the collection is noticed here, within seconds.
-        self.describe().await.map(|_| ())
+        self.describe(AnswerBy::WHENEVER).await.map(|_| ())
     }
 
     fn vector_size(&self) -> Option<usize> {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     adapters::exact_search::{self, sample_key},
     domain::{ids::ContentId, item::CatalogueItem, restriction::Restriction},
-    ports::{Found, Search, SearchOrder, StoreError},
+    ports::{AnswerBy, Found, Search, SearchOrder, StoreError},
 };
 
 /// Ids in one page of a scroll.
@@ -43,6 +43,7 @@ impl QdrantItemStore {
         &self,
         collection: &Collection,
         searches: &[Search<'_>],
+        answer_by: AnswerBy,
     ) -> Result<Vec<Found>, StoreError> {
         let mut batch = Vec::new();
         let plans: Vec<Plan> = searches
@@ -67,12 +68,12 @@ impl QdrantItemStore {
             })
             .collect();
 
-        let mut proposed = self.query_batch(batch).await?.into_iter();
+        let mut proposed = self.query_batch(batch, answer_by).await?.into_iter();
         let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(plans.len());
         for (plan, search) in plans.iter().zip(searches) {
             pages.push(match plan {
                 Plan::Batch => Some(proposed.next().unwrap_or_default()),
-                Plan::Pinned(seed) => Some(self.pinned_sample(search, *seed).await?),
+                Plan::Pinned(seed) => Some(self.pinned_sample(search, *seed, answer_by).await?),
                 Plan::Nothing => Some(Vec::new()),
                 Plan::NoIndex => None,
             });
@@ -85,7 +86,7 @@ impl QdrantItemStore {
             .copied()
             .filter(|key| wanted.insert(*key))
             .collect();
-        let items = self.read(&keys, collection).await?;
+        let items = self.read(&keys, collection, answer_by).await?;
         let results = pages.into_iter().zip(searches).map(|(page, search)| {
             let Some(page) = page else {
                 return Found::NoIndex;
@@ -99,6 +100,7 @@ impl QdrantItemStore {
     async fn query_batch(
         &self,
         query_points: Vec<qdrant_client::qdrant::QueryPoints>,
+        answer_by: AnswerBy,
     ) -> Result<Vec<Vec<PointKey>>, StoreError> {
         if query_points.is_empty() {
             return Ok(Vec::new());
@@ -111,7 +113,7 @@ impl QdrantItemStore {
         let mut points = self.qdrant.points();
         let told = self
             .qdrant
-            .call("query", points.query_batch(request))
+            .call("query", answer_by, points.query_batch(request))
             .await
             .map_err(|error| self.explained(error))?;
         let keys = |found: qdrant_client::qdrant::BatchResult| -> Vec<PointKey> {
@@ -129,6 +131,7 @@ impl QdrantItemStore {
         &self,
         search: &Search<'_>,
         seed: u64,
+        answer_by: AnswerBy,
     ) -> Result<Vec<PointKey>, StoreError> {
         let include = PayloadIncludeSelector {
             fields: vec![CONTENT_ID.to_owned()],
@@ -150,7 +153,10 @@ impl QdrantItemStore {
                 ..ScrollPoints::default()
             };
             let mut points = self.qdrant.points();
-            let page = self.qdrant.call("scroll", points.scroll(request)).await?;
+            let page = self
+                .qdrant
+                .call("scroll", answer_by, points.scroll(request))
+                .await?;
             keyed.extend(page.result.into_iter().filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
                 let id = payload::read(key, point.payload, None).id;

@@ -16,7 +16,7 @@ use crate::{
         user_signals::UserSignals,
     },
     engine::{Engine, EngineError},
-    ports::{Found, Search, SearchOrder},
+    ports::{AnswerBy, Found, Search, SearchOrder},
 };
 
 const TASTE: &str = "taste";
@@ -232,11 +232,14 @@ impl Engine {
         plan: &Plan,
         request: &RecommendRequest,
         unseen: &Unseen,
+        answer_by: AnswerBy,
     ) -> Result<Pool, EngineError> {
         let generators: Vec<&Generator> =
             plan.generators.iter().chain(plan.explorer.iter()).collect();
         let mut pool = Pool::default();
-        let (found, remembered) = self.search_unseen(&generators, request, unseen).await?;
+        let (found, remembered) = self
+            .search_unseen(&generators, request, unseen, answer_by)
+            .await?;
         if remembered {
             pool.degraded.push(CATALOGUE.to_owned());
         }
@@ -266,6 +269,7 @@ impl Engine {
         generators: &[&Generator],
         request: &RecommendRequest,
         unseen: &Unseen,
+        answer_by: AnswerBy,
     ) -> Result<(Vec<Option<Vec<Arc<CatalogueItem>>>>, bool), EngineError> {
         let search = |generator: &Generator, offset, limit| Search {
             order: generator.order.clone(),
@@ -278,7 +282,7 @@ impl Engine {
             self.inner
                 .ports
                 .items
-                .search(searches)
+                .search(searches, answer_by)
                 .await
                 .map_err(EngineError::catalogue)
         };
