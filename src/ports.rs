@@ -378,8 +378,10 @@ pub enum Found {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ItemRefusal {
     /// Its vector is not as long as the catalogue's others.
-    #[error("vector has {given} numbers, the catalogue's have {expected}")]
+    #[error("vector has {given} numbers, those of {catalogue} have {expected}")]
     VectorSize {
+        /// Which catalogue, for people.
+        catalogue: String,
         /// Numbers in the catalogue's vectors.
         expected: usize,
         /// Numbers in the item's.

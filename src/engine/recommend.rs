@@ -10,7 +10,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use tracing::debug;
 
-use super::{Engine, EngineError, Source};
+use super::{Engine, EngineError, Source, signals::Known};
 use crate::{
     domain::{
         geo::GeoPoint,
@@ -130,19 +130,45 @@ impl Engine {
         request: &RecommendRequest,
         patience: Patience,
     ) -> Result<Recommendation, EngineError> {
+        let known = self.known_in_time(&request.user, patience.model).await;
+        let list = self.list(request, known.as_ref(), patience.items).await?;
+        let fits = known.is_none_or(|known| self.fits_catalogue(&known.signals));
+        if fits {
+            return Ok(list);
+        }
+        // How long the catalogue's vectors are is known only by now, or is not
+        // what it was: this reading builds the model anew.
+        let known = self.known_in_time(&request.user, patience.model).await;
+        match known {
+            Some(known) => self.list(request, Some(&known), patience.items).await,
+            None => Ok(list),
+        }
+    }
+
+    async fn known_in_time(&self, user: &UserId, answer_by: AnswerBy) -> Option<Known> {
+        tokio::time::timeout(answer_by.left(), self.known(user))
+            .await
+            .ok()?
+            .ok()
+    }
+
+    /// A list by what is known of the user; by nothing if that could not be
+    /// read.
+    async fn list(
+        &self,
+        request: &RecommendRequest,
+        known: Option<&Known>,
+        answer_by: AnswerBy,
+    ) -> Result<Recommendation, EngineError> {
         let config = &self.inner.config;
         let mut degraded = Vec::new();
-        let known = tokio::time::timeout(patience.model.left(), self.known(&request.user));
-        let (signals, signals_source) = match known.await {
-            Ok(Ok(known)) => {
-                if known.incomplete {
-                    degraded.push(USER_MODEL.to_owned());
-                }
-                (known.signals, known.source)
-            }
-            Ok(Err(_)) | Err(_) => {
-                debug!("recommending without user model");
-                degraded.push(USER_MODEL.to_owned());
+        if known.is_none_or(|known| known.incomplete) {
+            debug!("recommending without the whole user model");
+            degraded.push(USER_MODEL.to_owned());
+        }
+        let (signals, signals_source) = match known {
+            Some(known) => (Arc::clone(&known.signals), known.source),
+            None => {
                 let blank = UserSignals::empty(request.user.clone());
                 (Arc::new(blank), Source::Empty)
             }
@@ -162,15 +188,8 @@ impl Engine {
         let liked = strongest_positives(&signals);
         let liked_ids: Vec<ContentId> = liked.iter().map(|(id, _)| (*id).clone()).collect();
         let (pool, liked_items) = tokio::join!(
-            self.candidates(
-                request,
-                &signals,
-                &profile,
-                &draws,
-                slot.is_ok(),
-                patience.items
-            ),
-            self.items(&liked_ids, patience.items),
+            self.candidates(request, &signals, &profile, &draws, slot.is_ok(), answer_by),
+            self.items(&liked_ids, answer_by),
         );
         let pool = pool?;
         let liked_items = liked_items.unwrap_or_else(|_| {
@@ -193,7 +212,7 @@ impl Engine {
             exploration,
         } = ranking::rank(pool.items, &profile, explorer, request.limit, config);
         let empty = if items.is_empty() {
-            Some(self.why_empty(&request.restriction, patience.items).await?)
+            Some(self.why_empty(&request.restriction, answer_by).await?)
         } else {
             None
         };

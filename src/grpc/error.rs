@@ -193,10 +193,21 @@ impl ApiError {
     /// Why an item was not stored; `field` is its path in the request.
     pub(super) fn refused_item(refusal: &ItemRefusal, field: &str) -> Self {
         match refusal {
-            ItemRefusal::VectorSize { expected, given } => Self::invalid(vec![Violation {
-                field: format!("{field}.vector"),
-                rule: format!("has {given} numbers, the catalogue's vectors have {expected}"),
-            }]),
+            ItemRefusal::VectorSize {
+                catalogue,
+                expected,
+                given,
+            } => {
+                let broken = Violation {
+                    field: format!("{field}.vector"),
+                    rule: format!("has {given} numbers, those of {catalogue} have {expected}"),
+                };
+                let told = format!("{} {}", broken.field, broken.rule);
+                Self {
+                    violations: vec![broken],
+                    ..Self::new(Code::FailedPrecondition, "WRONG_VECTOR_SIZE", told)
+                }
+            }
             ItemRefusal::Full => Self::retryable(
                 Code::ResourceExhausted,
                 "CATALOG_FULL",

@@ -2,6 +2,7 @@
 //! what others' writes do, and what happens when Qdrant is not as it should be.
 
 mod deadlines;
+mod sizes;
 
 use std::{sync::Arc, time::Duration};
 

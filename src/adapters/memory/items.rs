@@ -91,6 +91,7 @@ impl MemoryItemStore {
                 - usize::from(known.as_ref().is_some_and(|known| known.vector().is_some()));
             if others > 0 && vector.size() != catalogue.vector_size {
                 return Err(ItemRefusal::VectorSize {
+                    catalogue: "the catalogue".to_owned(),
                     expected: catalogue.vector_size,
                     given: vector.size(),
                 });

@@ -97,9 +97,39 @@ impl QdrantItemStore {
                     "collection lacks payload indexes: what needs them finds nothing"
                 );
             }
-            *known = Some(Arc::clone(&collection));
+            let was = known.replace(Arc::clone(&collection));
+            if was.is_some_and(|was| !was.has_vectors_of(&collection)) {
+                warn!(
+                    collection = self.name,
+                    vector_size = collection.vector_size,
+                    "collection was made anew with other vectors"
+                );
+                self.cache.forget_all();
+            }
         }
         Ok(collection)
+    }
+
+    /// The collection as it is now, if it is another than it was when it was
+    /// described: made anew, or without an index. Otherwise the error that may
+    /// have come of that.
+    async fn changed(
+        &self,
+        was: &Collection,
+        error: StoreError,
+        answer_by: AnswerBy,
+    ) -> Result<Arc<Collection>, StoreError> {
+        if !matches!(
+            error.kind(),
+            StoreErrorKind::Unprepared | StoreErrorKind::Corrupt
+        ) {
+            return Err(error);
+        }
+        let now = self.describe(answer_by).await?;
+        if *now == *was {
+            return Err(error);
+        }
+        Ok(now)
     }
 
     fn described(&self) -> Option<Arc<Collection>> {
@@ -214,18 +244,8 @@ impl ItemStore for QdrantItemStore {
         let asked = async {
             let collection = self.collection(answer_by).await?;
             match self.ask(&collection, searches, answer_by).await {
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        StoreErrorKind::Unprepared | StoreErrorKind::Corrupt
-                    ) =>
-                {
-                    // The collection may have been made anew, or an index
-                    // dropped, since it was described.
-                    let now = self.describe(answer_by).await?;
-                    if now == collection {
-                        return Err(error);
-                    }
+                Err(error) => {
+                    let now = self.changed(&collection, error, answer_by).await?;
                     self.ask(&now, searches, answer_by).await
                 }
                 asked => asked,
@@ -246,7 +266,13 @@ impl ItemStore for QdrantItemStore {
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
         let keys: Vec<PointKey> = ids.iter().map(PointKey::of).collect();
         let collection = self.collection(answer_by).await?;
-        let items = self.read(&keys, &collection, answer_by).await?;
+        let items = match self.read(&keys, &collection, answer_by).await {
+            Err(error) => {
+                let now = self.changed(&collection, error, answer_by).await?;
+                self.read(&keys, &now, answer_by).await?
+            }
+            read => read?,
+        };
         Ok(ids
             .iter()
             .zip(keys)

@@ -110,6 +110,7 @@ impl QdrantItemStore {
                 && collection.vector_size != Some(vector.size())
             {
                 results.push(Err(ItemRefusal::VectorSize {
+                    catalogue: format!("collection {:?}", self.name),
                     expected: collection.vector_size.unwrap_or_default(),
                     given: vector.size(),
                 }));
