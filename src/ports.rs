@@ -356,8 +356,9 @@ pub struct Search<'a> {
     pub restriction: &'a Restriction,
     /// Items that must not come.
     pub exclude: &'a HashSet<ContentId>,
-    /// How many to skip.
-    pub offset: usize,
+    /// Further ones, too many to be told in a query: a store takes them out of
+    /// what it found, before it reads any contents.
+    pub exclude_afterwards: &'a HashSet<ContentId>,
     /// How many at the most.
     pub limit: usize,
 }

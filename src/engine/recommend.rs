@@ -2,7 +2,7 @@
 //!
 //! The usual path is one read of the user's state and one batch of searches;
 //! the liked items are read beside it. A second batch comes only when the
-//! first left nothing, or when a heavy user's seen items emptied a page.
+//! first left nothing.
 
 mod candidates;
 
@@ -297,7 +297,7 @@ impl Engine {
             },
             restriction,
             exclude: &nothing,
-            offset: 0,
+            exclude_afterwards: &nothing,
             limit: 1,
         };
         let found = self

@@ -6,7 +6,7 @@ mod sizes;
 
 use std::{sync::Arc, time::Duration};
 
-use qdrant_client::qdrant::{FieldType, QueryBatchPoints, StrictModeConfig};
+use qdrant_client::qdrant::{FieldType, GetPoints, QueryBatchPoints, StrictModeConfig};
 use recsys::{
     adapters::qdrant::{QdrantItemStore, QdrantSettings},
     domain::{item::Item, ranking_config::RankingConfig},
@@ -56,7 +56,12 @@ impl Shop {
 
     /// Another process on the same collection.
     async fn another(&self) -> TestServer {
-        serving(catalogue::store(&self.qdrant.url(), &self.settings)).await
+        serving(self.store()).await
+    }
+
+    /// The catalogue as yet another process has it.
+    fn store(&self) -> QdrantItemStore {
+        catalogue::store(&self.qdrant.url(), &self.settings)
     }
 
     fn collection(&self) -> &str {
@@ -146,7 +151,10 @@ async fn a_seed_gives_the_same_list_as_memory_does() {
 
 #[tokio::test]
 async fn a_heavy_reader_still_gets_new_items_near_their_taste() {
-    let shop = Shop::with(half_circle(7_000)).await;
+    let mut shop = Shop::with(half_circle(7_000)).await;
+    // Nothing is kept in memory: what is needed has to be read.
+    shop.settings.item_cache_max_bytes = 1;
+    shop.server = shop.another().await;
     // 5,000 seen, among them the 1,000 nearest to what they like most.
     let seen: Vec<String> = (0..5_000).map(|index| format!("i{index:03}")).collect();
     for batch in seen.chunks(1_000) {
@@ -164,8 +172,13 @@ async fn a_heavy_reader_still_gets_new_items_near_their_taste() {
             assert_eq!(result.outcome(), IngestOutcome::Accepted);
         }
     }
+    shop.qdrant.reset_calls();
     let list = shop.list("heavy").await.unwrap();
     assert_eq!(list.items.len(), 10);
+    let reads: Vec<GetPoints> = shop.qdrant.requests("Get");
+    let read: usize = reads.iter().map(|read| read.ids.len()).sum();
+    assert!(read < 300, "{read} items were read for a list of 10");
+    assert_eq!(shop.qdrant.calls("QueryBatch"), 2);
     let diagnostics = list.diagnostics.clone().unwrap();
     assert!(!diagnostics.cold_start_fallback && !diagnostics.seen_fallback);
     assert!(

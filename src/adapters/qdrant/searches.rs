@@ -4,8 +4,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use qdrant_client::qdrant::{
-    PayloadIncludeSelector, PointId, QueryBatchPoints, ScrollPoints, WithPayloadSelector,
-    with_payload_selector,
+    PayloadIncludeSelector, PointId, QueryBatchPoints, QueryPoints, ScrollPoints,
+    WithPayloadSelector, with_payload_selector,
 };
 use tracing::warn;
 
@@ -28,7 +28,7 @@ const SCROLL_PAGE: u32 = 10_000;
 /// How a search is answered.
 enum Plan {
     /// By the next of the batch.
-    Batch,
+    Batch(Box<QueryPoints>),
     /// From all ids: the sample that a seed chooses.
     Pinned(u64),
     /// With nothing.
@@ -45,34 +45,18 @@ impl QdrantItemStore {
         searches: &[Search<'_>],
         answer_by: AnswerBy,
     ) -> Result<Vec<Found>, StoreError> {
-        let mut batch = Vec::new();
         let plans: Vec<Plan> = searches
             .iter()
-            .map(|search| {
-                if query::fields(search)
-                    .iter()
-                    .any(|field| !collection.has_index(field))
-                {
-                    return Plan::NoIndex;
-                }
-                if let SearchOrder::Sample { seed, pinned: true } = search.order {
-                    return Plan::Pinned(seed);
-                }
-                match query::query(&self.name, collection, search) {
-                    Some(query) => {
-                        batch.push(query);
-                        Plan::Batch
-                    }
-                    None => Plan::Nothing,
-                }
-            })
+            .map(|search| self.plan(collection, search))
             .collect();
-
-        let mut proposed = self.query_batch(batch, answer_by).await?.into_iter();
+        let mut proposed = self
+            .proposed(collection, searches, &plans, answer_by)
+            .await?
+            .into_iter();
         let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(plans.len());
         for (plan, search) in plans.iter().zip(searches) {
             pages.push(match plan {
-                Plan::Batch => Some(proposed.next().unwrap_or_default()),
+                Plan::Batch(_) => Some(proposed.next().unwrap_or_default()),
                 Plan::Pinned(seed) => Some(self.pinned_sample(search, *seed, answer_by).await?),
                 Plan::Nothing => Some(Vec::new()),
                 Plan::NoIndex => None,
@@ -97,9 +81,66 @@ impl QdrantItemStore {
         Ok(results.collect())
     }
 
+    fn plan(&self, collection: &Collection, search: &Search<'_>) -> Plan {
+        let fields = query::fields(search);
+        if fields.iter().any(|field| !collection.has_index(field)) {
+            return Plan::NoIndex;
+        }
+        if let SearchOrder::Sample { seed, pinned: true } = search.order {
+            return Plan::Pinned(seed);
+        }
+        let query = query::query(&self.name, collection, search, search.limit);
+        query.map_or(Plan::Nothing, |query| Plan::Batch(Box::new(query)))
+    }
+
+    /// The ids that Qdrant proposes for the searches that are batched, without
+    /// those that are left out afterwards. Where these take away too much, it is
+    /// asked once more, for enough to make up for all of them.
+    async fn proposed(
+        &self,
+        collection: &Collection,
+        searches: &[Search<'_>],
+        plans: &[Plan],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Vec<PointKey>>, StoreError> {
+        let left_out = left_out_afterwards(searches);
+        let mut batched = Vec::new();
+        let mut queries = Vec::new();
+        for ((plan, search), left_out) in plans.iter().zip(searches).zip(&left_out) {
+            if let Plan::Batch(query) = plan {
+                batched.push((search, left_out));
+                queries.push(QueryPoints::clone(query));
+            }
+        }
+        let mut pages = self.query_batch(queries, answer_by).await?;
+        let mut short = Vec::new();
+        let mut longer = Vec::new();
+        for (index, (page, (search, left_out))) in pages.iter_mut().zip(&batched).enumerate() {
+            let (least, asked) = query::needed(search, search.limit);
+            let full = page.len() >= asked;
+            page.retain(|key| !left_out.contains(key));
+            if full && page.len() < least {
+                let enough = search.limit + left_out.len();
+                longer.extend(query::query(&self.name, collection, search, enough));
+                short.push(index);
+            }
+        }
+        for (index, mut page) in short
+            .into_iter()
+            .zip(self.query_batch(longer, answer_by).await?)
+        {
+            let (search, left_out) = batched[index];
+            let (_, asked) = query::needed(search, search.limit);
+            page.retain(|key| !left_out.contains(key));
+            page.truncate(asked);
+            pages[index] = page;
+        }
+        Ok(pages)
+    }
+
     async fn query_batch(
         &self,
-        query_points: Vec<qdrant_client::qdrant::QueryPoints>,
+        query_points: Vec<QueryPoints>,
         answer_by: AnswerBy,
     ) -> Result<Vec<Vec<PointKey>>, StoreError> {
         if query_points.is_empty() {
@@ -160,7 +201,9 @@ impl QdrantItemStore {
             keyed.extend(page.result.into_iter().filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
                 let id = payload::read(key, point.payload, None).id;
-                Some((sample_key(&id, seed), id, key))
+                let left_out =
+                    search.exclude.contains(&id) || search.exclude_afterwards.contains(&id);
+                (!left_out).then(|| (sample_key(&id, seed), id, key))
             }));
             offset = page.next_page_offset;
             if offset.is_none() {
@@ -168,8 +211,8 @@ impl QdrantItemStore {
             }
         }
         keyed.sort_unstable();
-        let end = search.offset.saturating_add(search.limit);
-        Ok(keyed.into_iter().take(end).map(|(_, _, key)| key).collect())
+        let first = keyed.into_iter().take(search.limit);
+        Ok(first.map(|(_, _, key)| key).collect())
     }
 
     /// Answers searches from what this process remembers, if that is enough
@@ -202,6 +245,23 @@ impl QdrantItemStore {
     }
 }
 
+/// The points that are left out of each search's proposals; searches that share
+/// their ids share them.
+fn left_out_afterwards(searches: &[Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
+    let mut made: Vec<Arc<HashSet<PointKey>>> = Vec::with_capacity(searches.len());
+    for search in searches {
+        let ids = search.exclude_afterwards;
+        let shared = searches[..made.len()]
+            .iter()
+            .position(|other| std::ptr::eq(other.exclude_afterwards, ids));
+        made.push(match shared {
+            Some(index) => Arc::clone(&made[index]),
+            None => Arc::new(ids.iter().map(PointKey::of).collect()),
+        });
+    }
+    made
+}
+
 /// Brings what Qdrant proposed into exact order, and cuts the page.
 fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<CatalogueItem>> {
     // Tags were matched by Qdrant's indexes; only the circle, which it
@@ -219,8 +279,11 @@ fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<Cata
     if matches!(search.order, SearchOrder::Sample { pinned: false, .. }) {
         return items
             .into_iter()
-            .filter(|item| !search.exclude.contains(item.id()) && within.admits(item))
-            .skip(search.offset)
+            .filter(|item| {
+                !search.exclude.contains(item.id())
+                    && !search.exclude_afterwards.contains(item.id())
+                    && within.admits(item)
+            })
             .take(search.limit)
             .collect();
     }

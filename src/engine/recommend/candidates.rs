@@ -261,9 +261,7 @@ impl Engine {
     }
 
     /// Runs searches that leave out all that is seen; `None` for one that
-    /// lacks its index. Says, too, whether any was answered from memory. A page
-    /// that the afterwards excluded ones made too short is followed by one more,
-    /// long enough to make up for all of them.
+    /// lacks its index. Says, too, whether any was answered from memory.
     async fn search_unseen(
         &self,
         generators: &[&Generator],
@@ -271,68 +269,30 @@ impl Engine {
         unseen: &Unseen,
         answer_by: AnswerBy,
     ) -> Result<(Vec<Option<Vec<Arc<CatalogueItem>>>>, bool), EngineError> {
-        let search = |generator: &Generator, offset, limit| Search {
-            order: generator.order.clone(),
-            restriction: &request.restriction,
-            exclude: &unseen.in_query,
-            offset,
-            limit,
-        };
-        let run = async |searches: &[Search<'_>]| {
-            self.inner
-                .ports
-                .items
-                .search(searches, answer_by)
-                .await
-                .map_err(EngineError::catalogue)
-        };
-
-        let first: Vec<Search<'_>> = generators
+        let searches: Vec<Search<'_>> = generators
             .iter()
-            .map(|generator| search(generator, 0, generator.limit))
-            .collect();
-        let mut short = Vec::new();
-        let mut remembered = false;
-        let mut results = Vec::with_capacity(generators.len());
-        for (index, found) in run(&first).await?.into_iter().enumerate() {
-            remembered |= matches!(found, Found::Remembered(_));
-            results.push(match found {
-                Found::NoIndex => None,
-                Found::Items(mut items) | Found::Remembered(mut items) => {
-                    let full = items.len() == generators[index].limit;
-                    items.retain(|item| !unseen.afterwards.contains(item.id()));
-                    if full && items.len() < generators[index].limit {
-                        short.push(index);
-                    }
-                    Some(items)
-                }
-            });
-        }
-        if short.is_empty() {
-            return Ok((results, remembered));
-        }
-
-        let second: Vec<Search<'_>> = short
-            .iter()
-            .map(|index| {
-                let generator = generators[*index];
-                let enough = unseen.afterwards.len() + generator.limit;
-                search(generator, generator.limit, enough)
+            .map(|generator| Search {
+                order: generator.order.clone(),
+                restriction: &request.restriction,
+                exclude: &unseen.in_query,
+                exclude_afterwards: &unseen.afterwards,
+                limit: generator.limit,
             })
             .collect();
-        for (index, found) in short.into_iter().zip(run(&second).await?) {
-            remembered |= matches!(found, Found::Remembered(_));
-            if let (Some(items), Found::Items(more) | Found::Remembered(more)) =
-                (&mut results[index], found)
-            {
-                let missing = generators[index].limit - items.len();
-                items.extend(
-                    more.into_iter()
-                        .filter(|item| !unseen.afterwards.contains(item.id()))
-                        .take(missing),
-                );
-            }
-        }
+        let found = self.inner.ports.items.search(&searches, answer_by).await;
+        let mut remembered = false;
+        let results = found
+            .map_err(EngineError::catalogue)?
+            .into_iter()
+            .map(|found| match found {
+                Found::NoIndex => None,
+                Found::Items(items) => Some(items),
+                Found::Remembered(items) => {
+                    remembered = true;
+                    Some(items)
+                }
+            })
+            .collect();
         Ok((results, remembered))
     }
 }
