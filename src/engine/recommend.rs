@@ -2,7 +2,7 @@
 //!
 //! The usual path is one read of the user's state and one batch of searches;
 //! the liked items are read beside it. A second batch comes only when the
-//! first left nothing.
+//! first left nothing, or room for a sample that a seed chooses.
 
 mod candidates;
 

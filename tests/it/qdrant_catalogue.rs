@@ -144,9 +144,54 @@ async fn a_seed_gives_the_same_list_as_memory_does() {
             assert_eq!(ids(&ours), ids(&other), "{user}, seed {seed}");
         }
     }
+    for label in ["sixth 0", "sixth 2", "nowhere"] {
+        for seed in 0..5 {
+            let request = proto::RecommendRequest {
+                seed: Some(seed),
+                filter: label.to_owned(),
+                near: Some(proto::GeoPoint::default()),
+                ..wanted("warm")
+            };
+            let ours = shop.server.recommend(request.clone()).await.unwrap();
+            let other = memory.recommend(request).await.unwrap();
+            assert_eq!(ids(&ours), ids(&other), "{label}, seed {seed}");
+            let pool = |list: proto::RecommendResponse| list.diagnostics.unwrap().generators;
+            assert_eq!(pool(ours), pool(other), "{label}, seed {seed}");
+        }
+    }
     let lists = [shop.list("cold").await, shop.list("cold").await];
     let lists = lists.map(|list| ids(&list.unwrap()).join(" "));
     assert_ne!(lists[0], lists[1], "without one, samples differ");
+}
+
+#[tokio::test]
+async fn a_seeded_restricted_list_draws_its_sample_only_if_there_is_room() {
+    let shop = Shop::with(half_circle(600)).await;
+    shop.server.ingest(liked("u", "i001")).await.unwrap();
+    let calls = async |label: &str| {
+        let request = proto::RecommendRequest {
+            seed: Some(7),
+            filter: label.to_owned(),
+            ..wanted("u")
+        };
+        shop.server.recommend(request.clone()).await.unwrap();
+        shop.qdrant.reset_calls();
+        let list = shop.server.recommend(request).await.unwrap();
+        assert_eq!(list.items.len(), 10);
+        let generators = list.diagnostics.unwrap().generators;
+        let calls = ["QueryBatch", "Get", "Scroll"].map(|rpc| shop.qdrant.calls(rpc));
+        (calls, generators["sample"])
+    };
+    assert_eq!(calls("sixth 0").await, ([1, 0, 0], 0), "the pool is full");
+    for index in 0..12 {
+        let rare = item(&format!("rare{index}")).tag("theme", "rare", 1.0);
+        shop.store().upsert(vec![rare.build()]).await.unwrap();
+    }
+    assert_eq!(
+        calls("rare").await,
+        ([1, 0, 1], 12),
+        "nothing else finds them"
+    );
 }
 
 #[tokio::test]

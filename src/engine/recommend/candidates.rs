@@ -38,6 +38,8 @@ struct Generator {
 /// The generators of a request, in the order in which they fill the pool.
 pub(super) struct Plan {
     generators: Vec<Generator>,
+    /// One that is run only if these leave room in the pool.
+    last_resort: Option<Generator>,
     /// Where the exploration item of an open request comes from.
     explorer: Option<Generator>,
     pool_limit: usize,
@@ -65,7 +67,29 @@ pub(super) struct Pool {
     known: HashSet<ContentId>,
 }
 
+/// What generators found.
+struct Searched {
+    /// By generator; `None` for one that lacks its index.
+    items: Vec<Option<Vec<Arc<CatalogueItem>>>>,
+    /// Whether any was answered from memory.
+    remembered: bool,
+}
+
 impl Pool {
+    /// Takes what generators found, up to `limit` items in all.
+    fn take(&mut self, generators: &[&Generator], found: Searched, limit: usize) {
+        if found.remembered && !self.degraded.iter().any(|what| what == CATALOGUE) {
+            self.degraded.push(CATALOGUE.to_owned());
+        }
+        for (generator, items) in generators.iter().zip(found.items) {
+            match items {
+                None => self.degraded.push(format!("generator:{}", generator.name)),
+                Some(items) if generator.name == EXPLORATION => self.explorers = Some(items),
+                Some(items) => self.fill(generator.name, &items, limit),
+            }
+        }
+    }
+
     /// Takes what a generator found and the pool does not hold yet, up to
     /// `limit` items in all.
     fn fill(&mut self, generator: &'static str, items: &[Arc<CatalogueItem>], limit: usize) {
@@ -154,6 +178,7 @@ pub(super) fn open(
     });
     Plan {
         generators,
+        last_resort: None,
         explorer,
         pool_limit: usize::MAX,
     }
@@ -175,9 +200,15 @@ pub(super) fn restricted(
         order: SearchOrder::ClosestTo(near),
         limit,
     }));
-    generators.push(sampling(request, draws, limit));
+    // A sample that a seed chooses looks at all that matches: for a pool that is
+    // full without it, it would be drawn in vain.
+    let mut last_resort = Some(sampling(request, draws, limit));
+    if request.seed.is_none() || generators.is_empty() {
+        generators.extend(last_resort.take());
+    }
     Plan {
         generators,
+        last_resort,
         explorer: None,
         pool_limit: limit,
     }
@@ -188,6 +219,7 @@ pub(super) fn sample(request: &RecommendRequest, draws: &Draws, config: &Ranking
     let limit = (2 * config.pool_per_generator).max(request.limit);
     Plan {
         generators: vec![sampling(request, draws, limit)],
+        last_resort: None,
         explorer: None,
         pool_limit: limit,
     }
@@ -226,7 +258,8 @@ fn by_profile(
 }
 
 impl Engine {
-    /// Runs a plan as one batch of searches.
+    /// Runs a plan: its generators as one batch of searches, then its last
+    /// resort, if they left room in the pool.
     pub(super) async fn gather(
         &self,
         plan: &Plan,
@@ -234,41 +267,37 @@ impl Engine {
         unseen: &Unseen,
         answer_by: AnswerBy,
     ) -> Result<Pool, EngineError> {
-        let generators: Vec<&Generator> =
-            plan.generators.iter().chain(plan.explorer.iter()).collect();
         let mut pool = Pool::default();
-        let (found, remembered) = self
-            .search_unseen(&generators, request, unseen, answer_by)
+        let batch: Vec<&Generator> = plan.generators.iter().chain(plan.explorer.iter()).collect();
+        let found = self
+            .search_unseen(&batch, request, unseen, answer_by)
             .await?;
-        if remembered {
-            pool.degraded.push(CATALOGUE.to_owned());
-        }
-        for (generator, found) in generators.into_iter().zip(found) {
-            let Some(items) = found else {
-                pool.degraded.push(format!("generator:{}", generator.name));
-                continue;
-            };
-            if generator.name == EXPLORATION {
-                pool.explorers = Some(items);
-            } else {
-                pool.fill(generator.name, &items, plan.pool_limit);
-            }
-        }
+        pool.take(&batch, found, plan.pool_limit);
         if plan.explorer.is_some() {
             pool.explorers.get_or_insert_default();
+        }
+        match &plan.last_resort {
+            Some(last) if pool.items.len() < plan.pool_limit => {
+                let found = self
+                    .search_unseen(&[last], request, unseen, answer_by)
+                    .await?;
+                pool.take(&[last], found, plan.pool_limit);
+            }
+            Some(last) => pool.fill(last.name, &[], plan.pool_limit),
+            None => {}
         }
         Ok(pool)
     }
 
     /// Runs searches that leave out all that is seen; `None` for one that
-    /// lacks its index. Says, too, whether any was answered from memory.
+    /// lacks its index.
     async fn search_unseen(
         &self,
         generators: &[&Generator],
         request: &RecommendRequest,
         unseen: &Unseen,
         answer_by: AnswerBy,
-    ) -> Result<(Vec<Option<Vec<Arc<CatalogueItem>>>>, bool), EngineError> {
+    ) -> Result<Searched, EngineError> {
         let searches: Vec<Search<'_>> = generators
             .iter()
             .map(|generator| Search {
@@ -281,7 +310,7 @@ impl Engine {
             .collect();
         let found = self.inner.ports.items.search(&searches, answer_by).await;
         let mut remembered = false;
-        let results = found
+        let items = found
             .map_err(EngineError::catalogue)?
             .into_iter()
             .map(|found| match found {
@@ -293,6 +322,6 @@ impl Engine {
                 }
             })
             .collect();
-        Ok((results, remembered))
+        Ok(Searched { items, remembered })
     }
 }
