@@ -2,7 +2,13 @@
 //! the one error type of this layer. The contract suites in `tests/it` check
 //! every implementation against the text here.
 
-use std::{collections::HashSet, error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    error::Error,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 
@@ -89,6 +95,29 @@ impl Error for StoreError {
         self.source
             .as_deref()
             .map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+/// By when an answer is of use to whoever waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerBy(Option<Instant>);
+
+impl AnswerBy {
+    /// However long the store's own time-outs allow.
+    pub const WHENEVER: Self = Self(None);
+
+    /// By this moment.
+    #[must_use]
+    pub fn at(moment: Instant) -> Self {
+        Self(Some(moment))
+    }
+
+    /// How much time is left: 0 once the moment has passed.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.0.map_or(Duration::MAX, |moment| {
+            moment.saturating_duration_since(Instant::now())
+        })
     }
 }
 
@@ -327,8 +356,9 @@ pub struct Search<'a> {
     pub restriction: &'a Restriction,
     /// Items that must not come.
     pub exclude: &'a HashSet<ContentId>,
-    /// How many to skip.
-    pub offset: usize,
+    /// Further ones, too many to be told in a query: a store takes them out of
+    /// what it found, before it reads any contents.
+    pub exclude_afterwards: &'a HashSet<ContentId>,
     /// How many at the most.
     pub limit: usize,
 }
@@ -340,8 +370,8 @@ pub enum Found {
     Items(Vec<Arc<CatalogueItem>>),
     /// The store lacks the index that this search needs.
     NoIndex,
-    /// The store does not answer; these are what this process still has of it,
-    /// in the search's order.
+    /// The store does not answer, or not in time; these are what this process
+    /// still has of it, in the search's order.
     Remembered(Vec<Arc<CatalogueItem>>),
 }
 
@@ -349,8 +379,10 @@ pub enum Found {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ItemRefusal {
     /// Its vector is not as long as the catalogue's others.
-    #[error("vector has {given} numbers, the catalogue's have {expected}")]
+    #[error("vector has {given} numbers, those of {catalogue} have {expected}")]
     VectorSize {
+        /// Which catalogue, for people.
+        catalogue: String,
         /// Numbers in the catalogue's vectors.
         expected: usize,
         /// Numbers in the item's.
@@ -365,20 +397,31 @@ pub enum ItemRefusal {
 ///
 /// A write is seen by every later call to the same store. Vectors are kept
 /// L2-normalised and are all of one size: the store's own, or that of the first.
+///
+/// Reads end by the time that they are given: a store that asks another
+/// process waits no longer than that, nor than its own time-outs allow.
 #[async_trait]
 pub trait ItemStore: Send + Sync {
     /// Runs searches as one batch; one result each, in order.
     ///
     /// # Errors
-    /// [`StoreError`] if items cannot be read at all.
-    async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError>;
+    /// [`StoreError`] if items cannot be read at all, or not in time.
+    async fn search(
+        &self,
+        searches: &[Search<'_>],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Found>, StoreError>;
 
     /// Reads items by id; one result each, in order, `None` where there is
     /// no such item.
     ///
     /// # Errors
-    /// [`StoreError`].
-    async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError>;
+    /// [`StoreError`] if any of them cannot be read, or not in time.
+    async fn get(
+        &self,
+        ids: &[ContentId],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError>;
 
     /// What this process has of items without asking anyone, however old; one
     /// for each id, in order. For when [`ItemStore::get`] fails.

@@ -16,13 +16,16 @@ use crate::{
 /// A place in a search's order: smaller comes first.
 type Place<'a> = (f64, &'a Arc<CatalogueItem>);
 
-/// Looks at every item: those that the search allows, in its order, paged.
+/// Looks at every item: the first of those that the search allows, in its order.
 pub(super) fn run<'a>(
     items: impl Iterator<Item = &'a Arc<CatalogueItem>>,
     search: &Search<'_>,
 ) -> Vec<Arc<CatalogueItem>> {
-    let candidates =
-        items.filter(|item| !search.exclude.contains(item.id()) && search.restriction.admits(item));
+    let candidates = items.filter(|item| {
+        !search.exclude.contains(item.id())
+            && !search.exclude_afterwards.contains(item.id())
+            && search.restriction.admits(item)
+    });
     let cosine = |item: &CatalogueItem, to: &UnitVector| item.vector()?.cosine(to);
 
     let places: Vec<Place<'_>> = match &search.order {
@@ -45,13 +48,13 @@ pub(super) fn run<'a>(
             let mut keyed: Vec<(u64, &Arc<CatalogueItem>)> = candidates
                 .map(|item| (sample_key(item.id(), *seed), item))
                 .collect();
-            return page(&mut keyed, search, |a, b| {
+            return first(&mut keyed, search.limit, |a, b| {
                 a.0.cmp(&b.0).then_with(|| a.1.id().cmp(b.1.id()))
             });
         }
     };
     let mut places = places;
-    page(&mut places, search, |a, b| {
+    first(&mut places, search.limit, |a, b| {
         a.0.total_cmp(&b.0).then_with(|| a.1.id().cmp(b.1.id()))
     })
 }
@@ -65,22 +68,20 @@ fn placed<'a>(
         .collect()
 }
 
-/// The asked-for page of the order, without sorting what is behind it.
-fn page<K>(
+/// The first ones in an order, without sorting what is behind them.
+fn first<K>(
     keyed: &mut Vec<(K, &Arc<CatalogueItem>)>,
-    search: &Search<'_>,
+    limit: usize,
     order: impl Fn(&(K, &Arc<CatalogueItem>), &(K, &Arc<CatalogueItem>)) -> Ordering,
 ) -> Vec<Arc<CatalogueItem>> {
-    let end = search.offset.saturating_add(search.limit);
-    if (1..keyed.len()).contains(&end) {
-        keyed.select_nth_unstable_by(end, &order);
-        keyed.truncate(end);
+    if (1..keyed.len()).contains(&limit) {
+        keyed.select_nth_unstable_by(limit, &order);
+        keyed.truncate(limit);
     }
     keyed.sort_unstable_by(&order);
     keyed
         .iter()
-        .skip(search.offset)
-        .take(search.limit)
+        .take(limit)
         .map(|(_, item)| Arc::clone(item))
         .collect()
 }

@@ -85,9 +85,22 @@ pub enum ImportError {
         /// Numbers in its vector.
         given: usize,
         /// Whose vectors it does not fit.
-        expected_by: &'static str,
+        expected_by: String,
         /// Numbers in those.
         expected: usize,
+    },
+    /// Another program has made the collection since the file was checked.
+    #[error(
+        "the vectors have {given} numbers, those of collection {collection:?} have {expected}; \
+         nothing was written"
+    )]
+    Collection {
+        /// Its name.
+        collection: String,
+        /// Numbers in its vectors.
+        expected: usize,
+        /// Numbers in the file's.
+        given: usize,
     },
     /// Qdrant failed.
     #[error(
@@ -109,7 +122,8 @@ impl ImportError {
             Self::NoQdrant
             | Self::File { .. }
             | Self::NotAFile { .. }
-            | Self::VectorSize { .. } => true,
+            | Self::VectorSize { .. }
+            | Self::Collection { .. } => true,
             Self::Changed { .. } | Self::Store { .. } => false,
         }
     }
@@ -149,7 +163,8 @@ pub async fn import(
         with_patience(|| store.existing_vector_size()).await?
     };
     // A collection without vectors takes none.
-    let checked = check(path, existing.map(Option::unwrap_or_default))?;
+    let collection = &settings.qdrant.collection_name;
+    let checked = check(path, collection, existing.map(Option::unwrap_or_default))?;
     for (line, reason) in &checked.listed {
         anstream::eprintln!("line {line}: {reason}");
     }
@@ -165,7 +180,16 @@ pub async fn import(
     if dry_run || checked.good == 0 {
         return Ok(imported);
     }
-    with_patience(|| store.prepare(checked.vector_size)).await?;
+    let size = with_patience(|| store.prepare(checked.vector_size)).await?;
+    if let Some(given) = checked.vector_size
+        && size != Some(given)
+    {
+        return Err(ImportError::Collection {
+            collection: collection.clone(),
+            expected: size.unwrap_or_default(),
+            given,
+        });
+    }
     write(&store, path, &checked, &mut imported).await?;
     if imported.written + imported.unchanged < checked.good {
         return Err(ImportError::Changed {
@@ -179,6 +203,7 @@ pub async fn import(
 #[derive(Default)]
 struct Checked {
     good: usize,
+    /// Numbers in the vectors; `None` if there are none.
     vector_size: Option<usize>,
     refused: BTreeSet<usize>,
     listed: Vec<(usize, String)>,
@@ -193,14 +218,18 @@ impl Checked {
     }
 }
 
-fn check(path: &Path, collection: Option<usize>) -> Result<Checked, ImportError> {
+fn check(
+    path: &Path,
+    collection: &str,
+    vector_size: Option<usize>,
+) -> Result<Checked, ImportError> {
     let mut checked = Checked::default();
     let mut first_lines: HashMap<ContentId, usize> = HashMap::new();
-    let expected_by = match collection {
-        Some(_) => "the collection's have",
-        None => "the first one has",
+    let expected_by = match vector_size {
+        Some(_) => format!("those of collection {collection:?} have"),
+        None => "the first one has".to_owned(),
     };
-    let mut expected = collection;
+    let mut expected = vector_size;
     for_each_line(path, |number, line| {
         let parsed =
             line.and_then(|line| catalogue_line::parse(line).map_err(|error| error.to_string()));
@@ -217,10 +246,11 @@ fn check(path: &Path, collection: Option<usize>) -> Result<Checked, ImportError>
                 return Err(ImportError::VectorSize {
                     line: number,
                     given: vector.size(),
-                    expected_by,
+                    expected_by: expected_by.clone(),
                     expected,
                 });
             }
+            checked.vector_size = Some(expected);
         }
         match first_lines.insert(item.id, number) {
             Some(first) => checked.refuse(number, format!("id: the same as in line {first}")),
@@ -228,7 +258,6 @@ fn check(path: &Path, collection: Option<usize>) -> Result<Checked, ImportError>
         }
         Ok(())
     })?;
-    checked.vector_size = expected;
     Ok(checked)
 }
 

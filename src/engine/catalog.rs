@@ -8,7 +8,7 @@ use crate::{
         ids::ContentId,
         item::{CatalogueItem, Item},
     },
-    ports::ItemRefusal,
+    ports::{AnswerBy, ItemRefusal},
 };
 
 impl Engine {
@@ -29,15 +29,16 @@ impl Engine {
     /// Reads items by id; `None` where there is no such item.
     ///
     /// # Errors
-    /// [`EngineError`] if the catalogue cannot be read.
+    /// [`EngineError`] if the catalogue cannot be read, or not in time.
     pub async fn get_items(
         &self,
         ids: &[ContentId],
+        answer_by: AnswerBy,
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, EngineError> {
         self.inner
             .ports
             .items
-            .get(ids)
+            .get(ids, answer_by)
             .await
             .map_err(EngineError::catalogue)
     }

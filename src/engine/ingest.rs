@@ -1,8 +1,8 @@
 //! Taking in what users do.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -10,7 +10,7 @@ use super::{Engine, EngineError, refresh::Wanted};
 use crate::{
     domain::{event::StoredEvent, ids::UserId},
     meters::{self, EventOutcome},
-    ports::AppendOutcome,
+    ports::{AnswerBy, AppendOutcome, Appended},
 };
 
 /// How many users of one batch are written at the same time.
@@ -27,25 +27,40 @@ pub struct Ingested {
 
 impl Engine {
     /// Stores an event and refreshes its user's model. Once begun, it runs to
-    /// its end even if the caller goes away.
+    /// its end even if the caller goes away. A refresh that is not done by
+    /// `answer_by` goes on by itself, and the event is acknowledged.
     ///
     /// # Errors
     /// [`EngineError`] if the event may not have been stored. A refresh that
     /// fails is no error: the next read rebuilds.
-    pub async fn ingest(&self, event: StoredEvent) -> Result<Ingested, EngineError> {
+    pub async fn ingest(
+        &self,
+        event: StoredEvent,
+        answer_by: AnswerBy,
+    ) -> Result<Ingested, EngineError> {
         let engine = self.clone();
         self.to_the_end(async move {
             let user = event.event.user_id.clone();
-            let ingested = engine.ingest_for(&user, &[event]).await?;
+            let appended = engine.append(&user, &[event]).await?;
             // One event in, one outcome out: that is the port's contract.
-            ingested.first().copied().ok_or(EngineError::Panicked)
+            let ingested = ingested(&appended).next().ok_or(EngineError::Panicked);
+            let refreshed = engine.refresh_after(&user, appended);
+            if tokio::time::timeout(answer_by.left(), refreshed)
+                .await
+                .is_err()
+            {
+                debug!("event stored, model not refreshed in time: that goes on");
+            }
+            ingested
         })
         .await?
     }
 
     /// Stores events of any users, with one append and one refresh for each
     /// distinct user; one result each, in order. A store that fails midway is
-    /// the error of the events it failed on. If the caller goes away, what was
+    /// the error of the events it failed on. By `answer_by` every event that
+    /// was stored is answered as such, and any other is
+    /// [`EngineError::TimedOut`]. Then, or if the caller goes away, what was
     /// begun is finished and nothing more is begun.
     ///
     /// # Errors
@@ -53,45 +68,71 @@ impl Engine {
     pub async fn ingest_batch(
         &self,
         events: Vec<StoredEvent>,
+        answer_by: AnswerBy,
     ) -> Result<Vec<Result<Ingested, EngineError>>, EngineError> {
         let engine = self.clone();
         let gone = CancellationToken::new();
         let _tells = gone.clone().drop_guard();
-        self.to_the_end(async move { engine.ingest_groups(events, &gone).await })
+        self.to_the_end(async move { engine.ingest_groups(events, answer_by, &gone).await })
             .await
     }
 
     async fn ingest_groups(
         &self,
         events: Vec<StoredEvent>,
+        answer_by: AnswerBy,
         gone: &CancellationToken,
     ) -> Vec<Result<Ingested, EngineError>> {
-        let mut results: Vec<Result<Ingested, EngineError>> =
-            events.iter().map(|_| Err(EngineError::Panicked)).collect();
-        let mut running = JoinSet::new();
+        let mut results: Vec<Outcome> = vec![None; events.len()];
+        let places = Arc::new(Semaphore::new(USERS_AT_ONCE));
+        let (tell, mut told) = mpsc::unbounded_channel();
         for (user, (positions, events)) in by_user(events) {
-            if running.len() >= USERS_AT_ONCE
-                && let Some(finished) = running.join_next().await
-            {
-                settle(&mut results, finished);
+            let place = Arc::clone(&places).acquire_owned();
+            let place = tokio::time::timeout(answer_by.left(), place).await;
+            if answer_by.left().is_zero() || gone.is_cancelled() {
+                meters::events(EventOutcome::Failed, events.len());
+                settle(&mut results, (positions, Err(EngineError::TimedOut)));
+                continue;
             }
-            if gone.is_cancelled() {
-                break;
+            let (engine, tell) = (self.clone(), tell.clone());
+            self.inner.tasks.spawn(async move {
+                let _place = place;
+                let appended = engine.append(&user, &events).await;
+                let outcome = match &appended {
+                    Ok(appended) => Ok(ingested(appended).collect()),
+                    Err(error) => Err(error.clone()),
+                };
+                // Nobody hears it once the time is up.
+                let _ = tell.send((positions, outcome));
+                if let Ok(appended) = appended {
+                    engine.refresh_after(&user, appended).await;
+                }
+                // All are done when nobody can tell anything more.
+                drop(tell);
+            });
+        }
+        drop(tell);
+        let all_told = async {
+            while let Some(settled) = told.recv().await {
+                settle(&mut results, settled);
             }
-            let engine = self.clone();
-            running.spawn(async move { (positions, engine.ingest_for(&user, &events).await) });
+        };
+        let in_time = tokio::time::timeout(answer_by.left(), all_told).await;
+        while let Ok(settled) = told.try_recv() {
+            settle(&mut results, settled);
         }
-        while let Some(finished) = running.join_next().await {
-            settle(&mut results, finished);
-        }
+        let untold = match in_time {
+            // A group that panicked says nothing.
+            Ok(()) => EngineError::Panicked,
+            Err(_) => EngineError::TimedOut,
+        };
         results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(|| Err(untold.clone())))
+            .collect()
     }
 
-    async fn ingest_for(
-        &self,
-        user: &UserId,
-        events: &[StoredEvent],
-    ) -> Result<Vec<Ingested>, EngineError> {
+    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, EngineError> {
         let appended = self.inner.ports.events.append(user, events).await;
         let appended = appended.map_err(|error| {
             meters::events(EventOutcome::Failed, events.len());
@@ -100,6 +141,11 @@ impl Engine {
         for outcome in &appended.outcomes {
             meters::events(metered(*outcome), 1);
         }
+        Ok(appended)
+    }
+
+    /// Brings the user's model up to what was appended.
+    async fn refresh_after(&self, user: &UserId, appended: Appended) {
         let accepted = appended.outcomes.contains(&AppendOutcome::Accepted);
         let refreshed = if let Some(version) = appended.version.filter(|_| accepted) {
             let wanted = Wanted {
@@ -116,15 +162,14 @@ impl Engine {
         if refreshed.is_err() {
             debug!("event stored, model not refreshed: the next read does it");
         }
-        Ok(appended
-            .outcomes
-            .into_iter()
-            .map(|outcome| Ingested {
-                outcome,
-                buffered_events: appended.buffered_events,
-            })
-            .collect())
     }
+}
+
+fn ingested(appended: &Appended) -> impl Iterator<Item = Ingested> {
+    appended.outcomes.iter().map(|outcome| Ingested {
+        outcome: *outcome,
+        buffered_events: appended.buffered_events,
+    })
 }
 
 fn metered(outcome: AppendOutcome) -> EventOutcome {
@@ -139,6 +184,8 @@ fn metered(outcome: AppendOutcome) -> EventOutcome {
 type Group = (Vec<usize>, Vec<StoredEvent>);
 /// What became of a group, with those positions.
 type Settled = (Vec<usize>, Result<Vec<Ingested>, EngineError>);
+/// What became of an event, once that is known.
+type Outcome = Option<Result<Ingested, EngineError>>;
 
 fn by_user(events: Vec<StoredEvent>) -> HashMap<UserId, Group> {
     let mut groups: HashMap<UserId, Group> = HashMap::new();
@@ -150,15 +197,11 @@ fn by_user(events: Vec<StoredEvent>) -> HashMap<UserId, Group> {
     groups
 }
 
-fn settle(results: &mut [Result<Ingested, EngineError>], finished: Result<Settled, JoinError>) {
-    // A group that panicked keeps its events' first value: an internal error.
-    let Ok((positions, outcome)) = finished else {
-        return;
-    };
+fn settle(results: &mut [Outcome], (positions, outcome): Settled) {
     for (index, position) in positions.into_iter().enumerate() {
-        results[position] = match &outcome {
+        results[position] = Some(match &outcome {
             Ok(ingested) => ingested.get(index).copied().ok_or(EngineError::Panicked),
             Err(error) => Err(error.clone()),
-        };
+        });
     }
 }

@@ -21,12 +21,12 @@ use crate::{
         tags::Canonicalizer, time::Timestamp,
     },
     meters,
-    ports::{EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
+    ports::{AnswerBy, EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
     throttle::Throttle,
 };
 
 pub use ingest::Ingested;
-pub use recommend::{EmptyReason, RecommendRequest, Recommendation, Strategy};
+pub use recommend::{EmptyReason, Patience, RecommendRequest, Recommendation, Strategy};
 pub use signals::{Source, UserExport};
 
 /// What the engine works on.
@@ -82,7 +82,7 @@ pub enum EngineError {
         /// How.
         source: Arc<StoreError>,
     },
-    /// A check took too long.
+    /// It took longer than its caller waits. What was begun goes on.
     #[error("no answer in time")]
     TimedOut,
     /// A task of the engine panicked: a bug.
@@ -228,7 +228,7 @@ impl Engine {
     }
 
     /// Reads items by id; those that do not exist are left out.
-    async fn items(&self, ids: &[ContentId]) -> Result<Items, EngineError> {
+    async fn items(&self, ids: &[ContentId], answer_by: AnswerBy) -> Result<Items, EngineError> {
         if ids.is_empty() {
             return Ok(Items::new());
         }
@@ -236,7 +236,7 @@ impl Engine {
             .inner
             .ports
             .items
-            .get(ids)
+            .get(ids, answer_by)
             .await
             .map_err(EngineError::catalogue)?;
         Ok(by_id(ids, found))

@@ -2,15 +2,15 @@
 //!
 //! The usual path is one read of the user's state and one batch of searches;
 //! the liked items are read beside it. A second batch comes only when the
-//! first left nothing, or when a heavy user's seen items emptied a page.
+//! first left nothing, or room for a sample that a seed chooses.
 
 mod candidates;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use tracing::debug;
 
-use super::{Engine, EngineError, Source};
+use super::{Engine, EngineError, Source, signals::Known};
 use crate::{
     domain::{
         geo::GeoPoint,
@@ -22,10 +22,9 @@ use crate::{
             profile::{Profile, strongest_positives},
         },
         restriction::Restriction,
-        signals::Items,
         user_signals::UserSignals,
     },
-    ports::{Found, Search, SearchOrder},
+    ports::{AnswerBy, Found, Search, SearchOrder},
 };
 use candidates::{Pool, Unseen};
 
@@ -48,6 +47,25 @@ pub struct RecommendRequest {
     pub exclude: HashSet<ContentId>,
     /// Makes the answer reproducible.
     pub seed: Option<u32>,
+}
+
+/// By when the parts of a list must be there, so that one is made in its
+/// caller's time.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The user's model. Without it the list is a cold one.
+    pub model: AnswerBy,
+    /// The items, in all searches together. Without them the list is made of
+    /// those that this process remembers.
+    pub items: AnswerBy,
+}
+
+impl Patience {
+    /// However long the stores' own time-outs allow.
+    pub const UNLIMITED: Self = Self {
+        model: AnswerBy::WHENEVER,
+        items: AnswerBy::WHENEVER,
+    };
 }
 
 /// How much the user model could say.
@@ -101,30 +119,56 @@ pub struct Recommendation {
 }
 
 impl Engine {
-    /// Ranks what a user should see next. If the user's model cannot be read,
-    /// or not within `model_patience`, the list is a cold one and says so in
-    /// `degraded`.
+    /// Ranks what a user should see next. If the user's model cannot be read, or
+    /// not in time, the list is a cold one and says so in `degraded`.
     ///
     /// # Errors
-    /// [`EngineError`] if items cannot be read.
+    /// [`EngineError`] if items cannot be read, or not in time, and too few are
+    /// remembered.
     pub async fn recommend(
         &self,
         request: &RecommendRequest,
-        model_patience: Duration,
+        patience: Patience,
+    ) -> Result<Recommendation, EngineError> {
+        let known = self.known_in_time(&request.user, patience.model).await;
+        let list = self.list(request, known.as_ref(), patience.items).await?;
+        let fits = known.is_none_or(|known| self.fits_catalogue(&known.signals));
+        if fits {
+            return Ok(list);
+        }
+        // How long the catalogue's vectors are is known only by now, or is not
+        // what it was: this reading builds the model anew.
+        let known = self.known_in_time(&request.user, patience.model).await;
+        match known {
+            Some(known) => self.list(request, Some(&known), patience.items).await,
+            None => Ok(list),
+        }
+    }
+
+    async fn known_in_time(&self, user: &UserId, answer_by: AnswerBy) -> Option<Known> {
+        tokio::time::timeout(answer_by.left(), self.known(user))
+            .await
+            .ok()?
+            .ok()
+    }
+
+    /// A list by what is known of the user; by nothing if that could not be
+    /// read.
+    async fn list(
+        &self,
+        request: &RecommendRequest,
+        known: Option<&Known>,
+        answer_by: AnswerBy,
     ) -> Result<Recommendation, EngineError> {
         let config = &self.inner.config;
         let mut degraded = Vec::new();
-        let known = tokio::time::timeout(model_patience, self.known(&request.user));
-        let (signals, signals_source) = match known.await {
-            Ok(Ok(known)) => {
-                if known.incomplete {
-                    degraded.push(USER_MODEL.to_owned());
-                }
-                (known.signals, known.source)
-            }
-            Ok(Err(_)) | Err(_) => {
-                debug!("recommending without user model");
-                degraded.push(USER_MODEL.to_owned());
+        if known.is_none_or(|known| known.incomplete) {
+            debug!("recommending without the whole user model");
+            degraded.push(USER_MODEL.to_owned());
+        }
+        let (signals, signals_source) = match known {
+            Some(known) => (Arc::clone(&known.signals), known.source),
+            None => {
                 let blank = UserSignals::empty(request.user.clone());
                 (Arc::new(blank), Source::Empty)
             }
@@ -144,13 +188,13 @@ impl Engine {
         let liked = strongest_positives(&signals);
         let liked_ids: Vec<ContentId> = liked.iter().map(|(id, _)| (*id).clone()).collect();
         let (pool, liked_items) = tokio::join!(
-            self.candidates(request, &signals, &profile, &draws, slot.is_ok()),
-            self.items(&liked_ids),
+            self.candidates(request, &signals, &profile, &draws, slot.is_ok(), answer_by),
+            self.items(&liked_ids, answer_by),
         );
         let pool = pool?;
         let liked_items = liked_items.unwrap_or_else(|_| {
             degraded.push("liked_items".to_owned());
-            Items::new()
+            self.remembered_items(&liked_ids)
         });
         profile.set_liked(&liked, &liked_items);
 
@@ -168,7 +212,7 @@ impl Engine {
             exploration,
         } = ranking::rank(pool.items, &profile, explorer, request.limit, config);
         let empty = if items.is_empty() {
-            Some(self.why_empty(&request.restriction).await?)
+            Some(self.why_empty(&request.restriction, answer_by).await?)
         } else {
             None
         };
@@ -199,17 +243,18 @@ impl Engine {
         profile: &Profile<'_>,
         draws: &Draws,
         explores: bool,
+        answer_by: AnswerBy,
     ) -> Result<Pool, EngineError> {
         let config = &self.inner.config;
         let in_query = self.inner.settings.max_excluded_ids;
         let unseen = Unseen::of(request, Some(signals), in_query);
         if !request.restriction.is_open() {
             let plan = candidates::restricted(request, profile, draws, config);
-            let mut pool = self.gather(&plan, request, &unseen).await?;
+            let mut pool = self.gather(&plan, request, &unseen, answer_by).await?;
             if pool.items.is_empty() && config.filter_reshow_when_exhausted {
                 let all = Unseen::of(request, None, in_query);
                 let degraded = std::mem::take(&mut pool.degraded);
-                pool = self.gather(&plan, request, &all).await?;
+                pool = self.gather(&plan, request, &all, answer_by).await?;
                 pool.seen_fallback = !pool.items.is_empty();
                 if pool.degraded.is_empty() {
                     pool.degraded = degraded;
@@ -219,7 +264,7 @@ impl Engine {
         }
 
         let plan = candidates::open(request, profile, draws, config, explores);
-        let mut pool = self.gather(&plan, request, &unseen).await?;
+        let mut pool = self.gather(&plan, request, &unseen, answer_by).await?;
         if plan.is_sample() {
             pool.cold_start_fallback = true;
             return Ok(pool);
@@ -227,7 +272,7 @@ impl Engine {
         let none_to_explore = pool.explorers.as_ref().is_some_and(Vec::is_empty);
         if pool.items.len() < request.limit || none_to_explore {
             let sample = candidates::sample(request, draws, config);
-            let gathered = self.gather(&sample, request, &unseen).await?;
+            let gathered = self.gather(&sample, request, &unseen, answer_by).await?;
             pool.cold_start_fallback = pool.items.is_empty();
             let room = if pool.cold_start_fallback {
                 usize::MAX
@@ -239,7 +284,11 @@ impl Engine {
         Ok(pool)
     }
 
-    async fn why_empty(&self, restriction: &Restriction) -> Result<EmptyReason, EngineError> {
+    async fn why_empty(
+        &self,
+        restriction: &Restriction,
+        answer_by: AnswerBy,
+    ) -> Result<EmptyReason, EngineError> {
         let (open, nothing) = (Restriction::default(), HashSet::new());
         let probe = |restriction| Search {
             order: SearchOrder::Sample {
@@ -248,14 +297,14 @@ impl Engine {
             },
             restriction,
             exclude: &nothing,
-            offset: 0,
+            exclude_afterwards: &nothing,
             limit: 1,
         };
         let found = self
             .inner
             .ports
             .items
-            .search(&[probe(restriction), probe(&open)])
+            .search(&[probe(restriction), probe(&open)], answer_by)
             .await
             .map_err(EngineError::catalogue)?;
         let any = |found: Option<&Found>| match found {

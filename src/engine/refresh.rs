@@ -21,7 +21,7 @@ use super::{Dependency, Engine, EngineError, tell};
 use crate::{
     domain::{event::EventLog, ids::UserId, signals},
     meters::{self, ModelBuild},
-    ports::{BufferSnapshot, Rank, SaveOutcome, StoredModel, Version},
+    ports::{AnswerBy, BufferSnapshot, Rank, SaveOutcome, StoredModel, Version},
 };
 
 /// The refreshed model; `None` if the user has no buffer.
@@ -188,7 +188,9 @@ impl Engine {
         };
         let log = EventLog::new(snapshot.events);
         let needed = signals::items_needed(&log);
-        let (items, incomplete) = match self.items(&needed).await {
+        // Shared by callers, so bounded by the store's own time-outs and not by
+        // the deadline of one of them.
+        let (items, incomplete) = match self.items(&needed, AnswerBy::WHENEVER).await {
             Ok(items) => (items, false),
             Err(_) if wanted.even_incomplete => (self.remembered_items(&needed), true),
             Err(error) => return Err(error),

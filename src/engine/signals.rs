@@ -58,9 +58,10 @@ impl Engine {
         let (slot, mut version) =
             tokio::try_join!(ports.models.load(user), ports.events.version(user))
                 .map_err(EngineError::user_state)?;
-        let model = match slot {
-            ModelSlot::Present(model) if self.was_built_here(&model) => Some(model),
-            ModelSlot::Present(_) | ModelSlot::Missing | ModelSlot::Erased => None,
+        let (model, unfit) = match slot {
+            ModelSlot::Present(model) if self.was_built_here(&model) => (Some(model), None),
+            ModelSlot::Present(model) => (None, Some(model.rank())),
+            ModelSlot::Missing | ModelSlot::Erased => (None, None),
         };
         if let (Some(model), Some(seen)) = (&model, version)
             && model.version > seen
@@ -90,11 +91,12 @@ impl Engine {
             }
             (model, Some(version)) => {
                 let wanted = Wanted {
-                    // The stored model is of a buffer that is lost, or lacks
-                    // what items would have told.
+                    // The stored model is of a buffer that is lost, lacks what
+                    // items would have told, or is of no use here.
                     instead_of: model
                         .filter(|model| model.version > version || model.incomplete)
-                        .map(|model| model.rank()),
+                        .map(|model| model.rank())
+                        .or(unfit),
                     ..Wanted::at(version)
                 };
                 (self.refresh(user, wanted).await?, Source::Rebuilt)
@@ -128,19 +130,24 @@ impl Engine {
 
     /// Whether a model was built under this ranking file and vector size.
     fn was_built_here(&self, model: &StoredModel) -> bool {
-        let size_fits = match (
-            self.inner.ports.items.vector_size(),
-            &model.signals.taste_vector,
-        ) {
-            (Some(size), Some(vector)) => vector.size() == size,
-            _ => true,
-        };
         // A model of another program names no ranking file: it is taken as it
         // is, for as long as there is nothing newer to build from.
         let ranked_alike = model
             .ranking
             .is_none_or(|ranking| ranking == self.inner.fingerprint);
-        ranked_alike && size_fits
+        ranked_alike && self.fits_catalogue(&model.signals)
+    }
+
+    /// Whether a model's vectors are as long as the catalogue's, as far as that
+    /// is known.
+    pub(super) fn fits_catalogue(&self, signals: &UserSignals) -> bool {
+        let Some(size) = self.inner.ports.items.vector_size() else {
+            return true;
+        };
+        [&signals.taste_vector, &signals.recency_vector]
+            .into_iter()
+            .flatten()
+            .all(|vector| vector.size() == size)
     }
 
     fn is_young(&self, model: &StoredModel, now: Timestamp) -> bool {

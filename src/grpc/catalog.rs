@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use tonic::{Request, Response, Status};
 
 use super::{
+    deadline::{CallTime, FOR_STORES},
     error::ApiError,
     limits::Limits,
     parse::{self, Checks},
@@ -107,11 +108,13 @@ impl CatalogService for Catalog {
         request: Request<proto::GetItemsRequest>,
     ) -> Result<Response<proto::GetItemsResponse>, Status> {
         self.check_size(request.get_ref())?;
+        let answer_by = CallTime::share(request.extensions(), FOR_STORES);
         let mut ids = self.ids(request.into_inner().content_ids)?;
         // Each item once: a short request must not ask for a huge reply.
         let mut known = HashSet::new();
         ids.retain(|id| known.insert(id.clone()));
-        let found = self.engine.get_items(&ids).await.map_err(ApiError::from)?;
+        let found = self.engine.get_items(&ids, answer_by).await;
+        let found = found.map_err(ApiError::from)?;
         let mut reply = proto::GetItemsResponse::default();
         for (id, item) in ids.iter().zip(found) {
             match item {

@@ -16,6 +16,11 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use super::error::ApiError;
+use crate::ports::AnswerBy;
+
+/// The share of a call's time in which stores must answer: the rest is for
+/// making a reply of what there is by then.
+pub(super) const FOR_STORES: f64 = 0.9;
 
 const HEADER: &str = "grpc-timeout";
 /// How much earlier than the client's deadline the answer is given.
@@ -39,17 +44,19 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
-/// When a call must be done; goes along with its request.
+/// How long a call may take, and since when; goes along with its request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CallEnd(Instant);
+pub(super) struct CallTime {
+    received: Instant,
+    budget: Duration,
+}
 
-impl CallEnd {
-    /// How long a call may still take.
-    pub(super) fn left(request: &http::Extensions) -> Duration {
-        let end = request.get::<Self>();
-        end.map_or(Duration::MAX, |end| {
-            end.0.saturating_duration_since(Instant::now())
-        })
+impl CallTime {
+    /// When this share of a call's time has passed.
+    pub(super) fn share(request: &http::Extensions, share: f64) -> AnswerBy {
+        let time = request.get::<Self>();
+        time.and_then(|time| time.received.checked_add(time.budget.mul_f64(share)))
+            .map_or(AnswerBy::WHENEVER, AnswerBy::at)
     }
 }
 
@@ -79,7 +86,9 @@ where
         let received = Instant::now();
         let asked = asked_for(request.headers());
         let budget = asked.map_or(self.longest, |asked| asked.min(self.longest));
-        request.extensions_mut().insert(CallEnd(received + budget));
+        request
+            .extensions_mut()
+            .insert(CallTime { received, budget });
         let reply = self.inner.call(request);
         // Begun here and not when first polled: tonic begins its own after this
         // call, which must not be the first to end.

@@ -107,6 +107,12 @@ impl ApiError {
         }
     }
 
+    /// One element of a batch was not done in the call's time.
+    fn not_in_time() -> Self {
+        let told = "not done within the call's deadline; it may be done all the same";
+        Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", told)
+    }
+
     /// A bug. The cause goes to the log.
     pub(super) fn internal(cause: &(dyn Error + 'static)) -> Self {
         error!(error = cause, "internal error");
@@ -191,7 +197,8 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let (dependency, source) = match &error {
             EngineError::Store { dependency, source } => (dependency, source),
-            EngineError::TimedOut | EngineError::Panicked => return Self::bug(),
+            EngineError::TimedOut => return Self::not_in_time(),
+            EngineError::Panicked => return Self::bug(),
         };
         match (source.kind(), dependency) {
             (StoreErrorKind::Unavailable, Dependency::UserState) => Self::retryable(
@@ -226,10 +233,21 @@ impl ApiError {
     /// Why an item was not stored; `field` is its path in the request.
     pub(super) fn refused_item(refusal: &ItemRefusal, field: &str) -> Self {
         match refusal {
-            ItemRefusal::VectorSize { expected, given } => Self::invalid(vec![Violation {
-                field: format!("{field}.vector"),
-                rule: format!("has {given} numbers, the catalogue's vectors have {expected}"),
-            }]),
+            ItemRefusal::VectorSize {
+                catalogue,
+                expected,
+                given,
+            } => {
+                let broken = Violation {
+                    field: format!("{field}.vector"),
+                    rule: format!("has {given} numbers, those of {catalogue} have {expected}"),
+                };
+                let told = format!("{} {}", broken.field, broken.rule);
+                Self {
+                    violations: vec![broken],
+                    ..Self::new(Code::FailedPrecondition, "WRONG_VECTOR_SIZE", told)
+                }
+            }
             ItemRefusal::Full => Self::retryable(
                 Code::ResourceExhausted,
                 "CATALOG_FULL",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    deadline::CallEnd,
+    deadline::{CallTime, FOR_STORES},
     error::ApiError,
     limits::Limits,
     parse::{self, Checks},
@@ -13,10 +13,14 @@ use super::{
 };
 use crate::{
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
-    engine::{Engine, EngineError},
+    engine::{Engine, EngineError, Patience},
     meters::{self, EventOutcome},
     proto::{self, recommender_service_server::RecommenderService},
 };
+
+/// The share of a call's time in which the user's model must come: a list
+/// without it is better than none.
+const FOR_THE_MODEL: f64 = 0.5;
 
 /// The service over an engine.
 #[derive(Clone)]
@@ -49,10 +53,12 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::IngestEventRequest>,
     ) -> Result<Response<proto::IngestEventResponse>, Status> {
+        let answer_by = CallTime::share(request.extensions(), FOR_STORES);
         let event = request.into_inner().event;
         let now = self.engine.now().await.map_err(ApiError::from)?;
         let event = self.event(event, "event", now)?;
-        let ingested = self.engine.ingest(event).await.map_err(ApiError::from)?;
+        let ingested = self.engine.ingest(event, answer_by).await;
+        let ingested = ingested.map_err(ApiError::from)?;
         Ok(Response::new(reply::ingested(ingested)))
     }
 
@@ -60,6 +66,7 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::BatchIngestEventsRequest>,
     ) -> Result<Response<proto::BatchIngestEventsResponse>, Status> {
+        let answer_by = CallTime::share(request.extensions(), FOR_STORES);
         let events = request.into_inner().events;
         let mut checks = Checks::new(&self.limits);
         checks.count("events", events.len(), self.limits.max_batch_events);
@@ -78,7 +85,7 @@ impl RecommenderService for Recommender {
             .collect();
         let mut ingested = self
             .engine
-            .ingest_batch(good)
+            .ingest_batch(good, answer_by)
             .await
             .map_err(ApiError::from)?
             .into_iter();
@@ -121,9 +128,10 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::RecommendRequest>,
     ) -> Result<Response<proto::RecommendResponse>, Status> {
-        // The rest is for the items: a list without the model is better than
-        // none.
-        let model_patience = CallEnd::left(request.extensions()) / 2;
+        let patience = Patience {
+            model: CallTime::share(request.extensions(), FOR_THE_MODEL),
+            items: CallTime::share(request.extensions(), FOR_STORES),
+        };
         let request = request.into_inner();
         let include_content = request.include_content;
         let request = parse::recommend(
@@ -134,7 +142,7 @@ impl RecommenderService for Recommender {
         )?;
         let list = self
             .engine
-            .recommend(&request, model_patience)
+            .recommend(&request, patience)
             .await
             .map_err(ApiError::from)?;
         Ok(Response::new(reply::recommendation(list, include_content)))

@@ -162,8 +162,19 @@ async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
     let output = import(&qdrant, &file(&[line(1, 7)]), &[]);
     let (_, err) = told(&output);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err.contains("the collection's have 8"), "{err}");
+    let text = r#"line 1: vector has 7 numbers, those of collection "items" have 8; nothing was"#;
+    assert!(err.contains(text), "{err}");
     assert_eq!(qdrant.points_count("items"), 1);
+
+    // Made by somebody else while the file is checked.
+    qdrant.drop_collection("items");
+    qdrant.make_anew_after("GetCollection", "items", 9);
+    let output = import(&qdrant, &eight, &[]);
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    let text = r#"the vectors have 8 numbers, those of collection "items" have 9; nothing was"#;
+    assert!(err.contains(text), "{err}");
+    assert_eq!(qdrant.points_count("items"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,8 @@ use recsys::{
     engine::{Engine, EngineSettings, Ports},
     grpc::ServerSettings,
     ports::{
-        Appended, BufferSnapshot, Clock, Deleted, EventBuffer, ItemStore, StoreError, Version,
+        AnswerBy, Appended, BufferSnapshot, Clock, Deleted, EventBuffer, ItemStore, StoreError,
+        Version,
     },
     proto,
 };
@@ -317,7 +318,11 @@ async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> P
                 member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
             })
             .collect();
-        for result in engine.ingest_batch(events).await.unwrap() {
+        for result in engine
+            .ingest_batch(events, AnswerBy::WHENEVER)
+            .await
+            .unwrap()
+        {
             result.unwrap();
         }
         let server = TestServer::serving(world, engine, ServerSettings::default()).await;

@@ -12,7 +12,7 @@ use recsys::{
         tags::Canonicalizer,
         vector::UnitVector,
     },
-    ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder},
+    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, SearchOrder},
 };
 use serde_json::json;
 
@@ -36,7 +36,7 @@ struct Ask {
     order: SearchOrder,
     restriction: Restriction,
     exclude: HashSet<ContentId>,
-    offset: usize,
+    exclude_afterwards: HashSet<ContentId>,
     limit: usize,
 }
 
@@ -46,7 +46,7 @@ impl Ask {
             order,
             restriction: Restriction::default(),
             exclude: HashSet::new(),
-            offset: 0,
+            exclude_afterwards: HashSet::new(),
             limit,
         }
     }
@@ -56,10 +56,10 @@ impl Ask {
             order: self.order.clone(),
             restriction: &self.restriction,
             exclude: &self.exclude,
-            offset: self.offset,
+            exclude_afterwards: &self.exclude_afterwards,
             limit: self.limit,
         };
-        let mut found = store.search(&[search]).await.unwrap();
+        let mut found = store.search(&[search], AnswerBy::WHENEVER).await.unwrap();
         assert_eq!(found.len(), 1, "one result for each search");
         match found.remove(0) {
             Found::Items(items) => items.iter().map(|item| item.id().to_string()).collect(),
@@ -94,22 +94,16 @@ async fn nearest_and_farthest_are_exact_and_leave_out_items_without_vector() {
 }
 
 #[tokio::test]
-async fn equals_come_by_id_and_pages_join_without_gap() {
+async fn equals_come_by_id_however_many_are_asked_for() {
     for store in all().await {
         let same = |id: &str| item(id).vector(&[0.0, 1.0]).build();
         filled(&*store, ["b", "a", "10", "9", "é", "B"].map(same).into()).await;
         let mut ask = Ask::new(SearchOrder::NearestTo(direction(0.0, 1.0)), 10);
         let order = ask.of(&*store).await;
         assert_eq!(order, ["10", "9", "B", "a", "b", "é"]);
-        ask.limit = 2;
-        for offset in 0..7 {
-            ask.offset = offset;
-            let page = ask.of(&*store).await;
-            assert_eq!(
-                page,
-                order[offset.min(6)..(offset + 2).min(6)],
-                "at {offset}"
-            );
+        for limit in 1..6 {
+            ask.limit = limit;
+            assert_eq!(ask.of(&*store).await, order[..limit]);
         }
         ask.limit = 0;
         assert!(ask.of(&*store).await.is_empty());
@@ -236,7 +230,11 @@ async fn exclusions_and_restrictions_hold_in_every_order() {
         for order in orders {
             let mut ask = Ask::new(order, 10);
             assert_eq!(ask.of(&*store).await.len(), 3);
+            ask.exclude_afterwards = HashSet::from(["b".into()]);
+            assert_eq!(ask.of(&*store).await.len(), 2, "{:?}", ask.order);
             ask.exclude = HashSet::from(["a".into()]);
+            assert_eq!(ask.of(&*store).await, ["c"], "{:?}", ask.order);
+            ask.exclude_afterwards.clear();
             ask.restriction.label = Some("x".into());
             assert_eq!(ask.of(&*store).await, ["b"], "{:?}", ask.order);
             ask.restriction = Restriction {
@@ -259,6 +257,45 @@ async fn exclusions_and_restrictions_hold_in_every_order() {
 }
 
 #[tokio::test]
+async fn what_is_left_out_afterwards_is_made_up_for() {
+    for store in all().await {
+        filled(&*store, half_circle(300)).await;
+        let sixths =
+            (0..6).map(|sixth| Canonicalizer::default().key(&format!("theme:sixth {sixth}")));
+        let orders = [
+            SearchOrder::NearestTo(direction(1.0, 0.0)),
+            SearchOrder::FarthestFrom(direction(-1.0, 0.0)),
+            SearchOrder::TagOverlap(sixths.map(|tag| (tag, 1.0)).collect()),
+            SearchOrder::Sample {
+                seed: 1,
+                pinned: true,
+            },
+            SearchOrder::Sample {
+                seed: 1,
+                pinned: false,
+            },
+        ];
+        for order in orders {
+            let mut ask = Ask::new(order, 10);
+            ask.exclude_afterwards = (0..285)
+                .map(|index| ContentId::from(format!("i{index:03}").as_str()))
+                .collect();
+            let found = ask.of(&*store).await;
+            assert_eq!(found.len(), 10, "{:?}", ask.order);
+            assert!(found.iter().all(|id| **id >= *"i285"), "{found:?}");
+            if !matches!(ask.order, SearchOrder::Sample { .. }) {
+                assert_eq!(
+                    (&*found[0], &*found[9]),
+                    ("i285", "i294"),
+                    "{:?}",
+                    ask.order
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
     for store in all().await {
         let mut first = item("a")
@@ -276,7 +313,10 @@ async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
         second.attributes = json!({"shelf": 2}).as_object().unwrap().clone();
         filled(&*store, vec![second]).await;
 
-        let found = store.get(&["a".into(), "b".into()]).await.unwrap();
+        let found = store
+            .get(&["a".into(), "b".into()], AnswerBy::WHENEVER)
+            .await
+            .unwrap();
         let stored = found[0].as_ref().unwrap().item();
         assert_eq!(
             (
@@ -307,13 +347,24 @@ async fn vectors_are_all_of_one_size() {
         assert_eq!(store.vector_size(), Some(2));
         let odd = item("b").vector(&[1.0, 0.0, 0.0]).build();
         let refused = store.upsert(vec![odd, item("c").build()]).await.unwrap();
-        let expected = ItemRefusal::VectorSize {
-            expected: 2,
-            given: 3,
-        };
-        assert_eq!(refused, [Err(expected), Ok(())]);
-        assert!(store.get(&["b".into()]).await.unwrap()[0].is_none());
-        let a = store.get(&["a".into()]).await.unwrap()[0].clone().unwrap();
+        assert!(
+            matches!(
+                refused[..],
+                [
+                    Err(ItemRefusal::VectorSize {
+                        expected: 2,
+                        given: 3,
+                        ..
+                    }),
+                    Ok(())
+                ]
+            ),
+            "{refused:?}"
+        );
+        assert!(store.get(&["b".into()], AnswerBy::WHENEVER).await.unwrap()[0].is_none());
+        let a = store.get(&["a".into()], AnswerBy::WHENEVER).await.unwrap()[0]
+            .clone()
+            .unwrap();
         assert_eq!(
             a.vector().unwrap().as_slice(),
             [0.6, 0.8],
@@ -354,14 +405,17 @@ async fn a_batch_of_searches_is_answered_in_order() {
             order,
             restriction: &open,
             exclude: &nothing,
-            offset: 0,
+            exclude_afterwards: &nothing,
             limit: 1,
         };
         let found = store
-            .search(&[
-                search(SearchOrder::FarthestFrom(direction(1.0, 0.0))),
-                search(SearchOrder::NearestTo(direction(1.0, 0.0))),
-            ])
+            .search(
+                &[
+                    search(SearchOrder::FarthestFrom(direction(1.0, 0.0))),
+                    search(SearchOrder::NearestTo(direction(1.0, 0.0))),
+                ],
+                AnswerBy::WHENEVER,
+            )
             .await
             .unwrap();
         let firsts: Vec<String> = found
@@ -393,7 +447,7 @@ async fn a_full_catalogue_refuses_and_stays_as_it_is() {
     grown.text = "x".repeat(10_000);
     assert_eq!(store.put(grown), Err(ItemRefusal::Full));
     assert!(
-        store.get(&["0".into()]).await.unwrap()[0].is_some(),
+        store.get(&["0".into()], AnswerBy::WHENEVER).await.unwrap()[0].is_some(),
         "the old one stays"
     );
     store.delete(&["0".into()]).await.unwrap();

@@ -667,13 +667,6 @@ async fn a_bad_item_is_refused_by_field_and_the_others_are_stored() {
             },
         ),
         (
-            "vector",
-            Item {
-                vector: vec![1.0, 0.0, 0.0],
-                ..base()
-            },
-        ),
-        (
             "attributes.a",
             Item {
                 attributes: Some(number_answer("a", f64::INFINITY)),

@@ -16,6 +16,7 @@ mod conformance;
 mod contract_events;
 mod contract_items;
 mod contract_models;
+mod deadlines;
 mod drain;
 mod house;
 mod ingest;

@@ -25,8 +25,8 @@ use recsys::{
     engine::{Engine, EngineSettings},
     grpc::{LIVENESS, READINESS, ServerSettings, limits::Limits},
     ports::{
-        Appended, BufferSnapshot, Deleted, EventBuffer, Found, ItemRefusal, ItemStore, ModelSlot,
-        ModelStore, Rank, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind,
+        AnswerBy, Appended, BufferSnapshot, Deleted, EventBuffer, Found, ItemRefusal, ItemStore,
+        ModelSlot, ModelStore, Rank, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind,
         StoredModel, Version,
     },
     proto::{
@@ -44,7 +44,7 @@ use tonic_types::StatusExt as _;
 use crate::support::{
     MemoryWorld,
     items::half_circle,
-    server::{NOW, TestServer, connect, liked, reason},
+    server::{NOW, TestServer, connect, liked, reason, stored_like},
 };
 
 const SERVICES: [&str; 2] = ["recsys.v1.RecommenderService", "recsys.v1.CatalogService"];
@@ -228,6 +228,14 @@ impl Faulty {
         })
     }
 
+    fn engine(self: &Arc<Self>) -> Engine {
+        let mut ports = self.world.ports.clone();
+        ports.events = self.clone();
+        ports.models = self.clone();
+        ports.items = self.clone();
+        Engine::new(ports, RankingConfig::default(), EngineSettings::default())
+    }
+
     async fn serve(self: &Arc<Self>) -> TestServer {
         self.serve_with(ServerSettings {
             request_timeout: Duration::from_secs(5),
@@ -238,11 +246,7 @@ impl Faulty {
     }
 
     pub async fn serve_with(self: &Arc<Self>, settings: ServerSettings) -> TestServer {
-        let mut ports = self.world.ports.clone();
-        ports.events = self.clone();
-        ports.models = self.clone();
-        ports.items = self.clone();
-        let engine = Engine::new(ports, RankingConfig::default(), EngineSettings::default());
+        let engine = self.engine();
         let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
         TestServer::serving(world, engine, settings).await
     }
@@ -338,9 +342,13 @@ impl ItemStore for Faulty {
     fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
         vec![None; ids.len()]
     }
-    async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
+    async fn search(
+        &self,
+        searches: &[Search<'_>],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Found>, StoreError> {
         answer(&self.items_down)?;
-        let found = self.world.ports.items.search(searches).await?;
+        let found = self.world.ports.items.search(searches, answer_by).await?;
         let lacking = self.no_index.load(Ordering::SeqCst);
         Ok(searches
             .iter()
@@ -354,9 +362,13 @@ impl ItemStore for Faulty {
             })
             .collect())
     }
-    async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
+    async fn get(
+        &self,
+        ids: &[ContentId],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
         answer(&self.items_down)?;
-        self.world.ports.items.get(ids).await
+        self.world.ports.items.get(ids, answer_by).await
     }
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
         answer(&self.items_down)?;
@@ -412,27 +424,27 @@ fn plain_client(
 }
 
 #[tokio::test]
-async fn a_batch_past_its_deadline_finishes_what_it_began_and_begins_nothing_more() {
+async fn a_batch_whose_caller_went_away_finishes_what_it_began_and_begins_nothing_more() {
     let stores = Faulty::new();
-    let server = stores.serve().await;
+    let engine = stores.engine();
     stores.hold_appends.store(true, Ordering::SeqCst);
     let events = (0..100)
-        .map(|user| liked(&format!("u{user}"), "i001"))
+        .map(|user| stored_like(&format!("u{user}"), "i001"))
         .collect();
-    let batch = within("60m", proto::BatchIngestEventsRequest { events });
-    let status = plain_client(&server)
-        .batch_ingest_events(batch)
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded);
-    let begun = stores.appends.load(Ordering::SeqCst);
-    assert!((1..100).contains(&begun), "{begun} appends begun");
+    let caller = engine.clone();
+    let call = tokio::spawn(async move { caller.ingest_batch(events, AnswerBy::WHENEVER).await });
+    // As many as are written at once.
+    while stores.appends.load(Ordering::SeqCst) < 32 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
 
     stores.hold_appends.store(false, Ordering::SeqCst);
-    server.stopped().await.unwrap();
-    assert_eq!(stores.appends.load(Ordering::SeqCst), begun);
+    engine.finish().await;
+    assert_eq!(stores.appends.load(Ordering::SeqCst), 32);
     let refreshed = stores.reads.load(Ordering::SeqCst);
-    assert_eq!(refreshed, begun, "each was finished with its refresh");
+    assert_eq!(refreshed, 32, "each was finished with its refresh");
 }
 
 #[tokio::test]

@@ -21,7 +21,8 @@ use recsys::{
         tags::Canonicalizer,
         time::Timestamp,
     },
-    engine::{RecommendRequest, Recommendation},
+    engine::{Patience, RecommendRequest, Recommendation},
+    ports::AnswerBy,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -171,7 +172,7 @@ proptest! {
         let model = |engine: recsys::engine::Engine, batches: Vec<Vec<StoredEvent>>| {
             Runtime::new().unwrap().block_on(async move {
                 for batch in batches {
-                    engine.ingest_batch(batch).await.unwrap();
+                    engine.ingest_batch(batch, AnswerBy::WHENEVER).await.unwrap();
                 }
                 format!("{:?}", engine.signals(&user()).await.unwrap().0)
             })
@@ -336,10 +337,10 @@ proptest! {
         let engine = recsys::engine::Engine::new(world.ports.clone(), config.clone(), settings);
         let request = wanted.request();
         let (model, list, again) = Runtime::new().unwrap().block_on(async {
-            engine.ingest_batch(events).await.unwrap();
+            engine.ingest_batch(events, AnswerBy::WHENEVER).await.unwrap();
             let model = engine.signals(&user()).await.unwrap().0;
-            let list = engine.recommend(&request, Duration::MAX).await.unwrap();
-            (model, list, engine.recommend(&request, Duration::MAX).await.unwrap())
+            let list = engine.recommend(&request, Patience::UNLIMITED).await.unwrap();
+            (model, list, engine.recommend(&request, Patience::UNLIMITED).await.unwrap())
         });
 
         prop_assert!(list.items.len() <= request.limit, "never more than the limit");

@@ -1,15 +1,18 @@
 //! The catalogue in Qdrant: what a request costs, what a heavy reader gets,
 //! what others' writes do, and what happens when Qdrant is not as it should be.
 
+mod deadlines;
+mod sizes;
+
 use std::{sync::Arc, time::Duration};
 
-use qdrant_client::qdrant::{FieldType, QueryBatchPoints, StrictModeConfig};
+use qdrant_client::qdrant::{FieldType, GetPoints, QueryBatchPoints, StrictModeConfig};
 use recsys::{
     adapters::qdrant::{QdrantItemStore, QdrantSettings},
     domain::{item::Item, ranking_config::RankingConfig},
     engine::{Engine, EngineSettings, Ports},
     grpc::ServerSettings,
-    ports::ItemStore,
+    ports::{AnswerBy, ItemStore},
     proto::{self, IngestOutcome, RecommendStrategy, SignalsSource},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -53,7 +56,12 @@ impl Shop {
 
     /// Another process on the same collection.
     async fn another(&self) -> TestServer {
-        serving(catalogue::store(&self.qdrant.url(), &self.settings)).await
+        serving(self.store()).await
+    }
+
+    /// The catalogue as yet another process has it.
+    fn store(&self) -> QdrantItemStore {
+        catalogue::store(&self.qdrant.url(), &self.settings)
     }
 
     fn collection(&self) -> &str {
@@ -136,14 +144,62 @@ async fn a_seed_gives_the_same_list_as_memory_does() {
             assert_eq!(ids(&ours), ids(&other), "{user}, seed {seed}");
         }
     }
+    for label in ["sixth 0", "sixth 2", "nowhere"] {
+        for seed in 0..5 {
+            let request = proto::RecommendRequest {
+                seed: Some(seed),
+                filter: label.to_owned(),
+                near: Some(proto::GeoPoint::default()),
+                ..wanted("warm")
+            };
+            let ours = shop.server.recommend(request.clone()).await.unwrap();
+            let other = memory.recommend(request).await.unwrap();
+            assert_eq!(ids(&ours), ids(&other), "{label}, seed {seed}");
+            let pool = |list: proto::RecommendResponse| list.diagnostics.unwrap().generators;
+            assert_eq!(pool(ours), pool(other), "{label}, seed {seed}");
+        }
+    }
     let lists = [shop.list("cold").await, shop.list("cold").await];
     let lists = lists.map(|list| ids(&list.unwrap()).join(" "));
     assert_ne!(lists[0], lists[1], "without one, samples differ");
 }
 
 #[tokio::test]
+async fn a_seeded_restricted_list_draws_its_sample_only_if_there_is_room() {
+    let shop = Shop::with(half_circle(600)).await;
+    shop.server.ingest(liked("u", "i001")).await.unwrap();
+    let calls = async |label: &str| {
+        let request = proto::RecommendRequest {
+            seed: Some(7),
+            filter: label.to_owned(),
+            ..wanted("u")
+        };
+        shop.server.recommend(request.clone()).await.unwrap();
+        shop.qdrant.reset_calls();
+        let list = shop.server.recommend(request).await.unwrap();
+        assert_eq!(list.items.len(), 10);
+        let generators = list.diagnostics.unwrap().generators;
+        let calls = ["QueryBatch", "Get", "Scroll"].map(|rpc| shop.qdrant.calls(rpc));
+        (calls, generators["sample"])
+    };
+    assert_eq!(calls("sixth 0").await, ([1, 0, 0], 0), "the pool is full");
+    for index in 0..12 {
+        let rare = item(&format!("rare{index}")).tag("theme", "rare", 1.0);
+        shop.store().upsert(vec![rare.build()]).await.unwrap();
+    }
+    assert_eq!(
+        calls("rare").await,
+        ([1, 0, 1], 12),
+        "nothing else finds them"
+    );
+}
+
+#[tokio::test]
 async fn a_heavy_reader_still_gets_new_items_near_their_taste() {
-    let shop = Shop::with(half_circle(7_000)).await;
+    let mut shop = Shop::with(half_circle(7_000)).await;
+    // Nothing is kept in memory: what is needed has to be read.
+    shop.settings.item_cache_max_bytes = 1;
+    shop.server = shop.another().await;
     // 5,000 seen, among them the 1,000 nearest to what they like most.
     let seen: Vec<String> = (0..5_000).map(|index| format!("i{index:03}")).collect();
     for batch in seen.chunks(1_000) {
@@ -161,8 +217,13 @@ async fn a_heavy_reader_still_gets_new_items_near_their_taste() {
             assert_eq!(result.outcome(), IngestOutcome::Accepted);
         }
     }
+    shop.qdrant.reset_calls();
     let list = shop.list("heavy").await.unwrap();
     assert_eq!(list.items.len(), 10);
+    let reads: Vec<GetPoints> = shop.qdrant.requests("Get");
+    let read: usize = reads.iter().map(|read| read.ids.len()).sum();
+    assert!(read < 300, "{read} items were read for a list of 10");
+    assert_eq!(shop.qdrant.calls("QueryBatch"), 2);
     let diagnostics = list.diagnostics.clone().unwrap();
     assert!(!diagnostics.cold_start_fallback && !diagnostics.seen_fallback);
     assert!(
@@ -406,7 +467,10 @@ async fn named_vectors_and_items_without_any_are_kept() {
     for stored in store.upsert(items).await.unwrap() {
         stored.unwrap();
     }
-    let read = store.get(&["SKU-1".into(), "7".into()]).await.unwrap();
+    let read = store
+        .get(&["SKU-1".into(), "7".into()], AnswerBy::WHENEVER)
+        .await
+        .unwrap();
     let vector = read[0].as_ref().unwrap().vector().unwrap();
     assert!((vector.as_slice()[0] - 0.6).abs() < 1e-6);
     assert!(read[1].as_ref().unwrap().vector().is_none());
@@ -455,5 +519,11 @@ async fn tls_takes_an_authority_of_ones_own() {
     shop.settings.qdrant_tls_ca_file = Some(certificates.path("ca.pem").into());
     let store = catalogue::store(&url, &shop.settings);
     store.check().await.unwrap();
-    assert!(store.get(&["i001".into()]).await.unwrap()[0].is_some());
+    assert!(
+        store
+            .get(&["i001".into()], AnswerBy::WHENEVER)
+            .await
+            .unwrap()[0]
+            .is_some()
+    );
 }

@@ -237,6 +237,26 @@ async fn a_list_without_the_model_comes_within_a_short_deadline() {
     assert_eq!(diagnostics.degraded, ["user_model"]);
 }
 
+#[tokio::test]
+async fn a_batch_on_a_frozen_redis_is_answered_event_by_event_and_stored_later() {
+    let redis = RedisServer::start();
+    let server = instance(&redis.pool(), "").await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    redis.freeze();
+    let events = vec![liked("v", "i001"), liked("w", "i001")];
+    let mut batch = tonic::Request::new(proto::BatchIngestEventsRequest { events });
+    batch.set_timeout(Duration::from_secs(6));
+    let reply = server.recommender().batch_ingest_events(batch).await;
+    for result in reply.unwrap().into_inner().results {
+        let error = result.error.unwrap();
+        assert_eq!(error.code, Code::DeadlineExceeded as i32, "{error:?}");
+    }
+    redis.thaw();
+    for user in ["v", "w"] {
+        redis.until(&["ZCARD", &format!("evt:{user}")], |count| count == "1");
+    }
+}
+
 /// Leads each new connection to whichever server it points to then, as a name
 /// does that a failover moves.
 async fn movable(target: Arc<AtomicU16>) -> u16 {

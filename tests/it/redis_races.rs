@@ -21,8 +21,8 @@ use recsys::{
     engine::{Ports, Source},
     grpc::ServerSettings,
     ports::{
-        Clock, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoredModel,
-        Version,
+        AnswerBy, Clock, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError,
+        StoredModel, Version,
     },
     proto::{self, IngestOutcome, SignalsSource},
 };
@@ -94,7 +94,7 @@ async fn many_clients_on_one_user_through_two_instances_agree() {
     let log = EventLog::new(snapshot.events);
     let items = ports
         .items
-        .get(&signals::items_needed(&log))
+        .get(&signals::items_needed(&log), AnswerBy::WHENEVER)
         .await
         .unwrap()
         .into_iter()

@@ -15,7 +15,7 @@ use crate::{
         item::{CatalogueItem, Item},
         tags::Canonicalizer,
     },
-    ports::{Found, ItemRefusal, ItemStore, Search, StoreError},
+    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError},
 };
 
 /// Items looked at in one call from which on it takes milliseconds.
@@ -91,6 +91,7 @@ impl MemoryItemStore {
                 - usize::from(known.as_ref().is_some_and(|known| known.vector().is_some()));
             if others > 0 && vector.size() != catalogue.vector_size {
                 return Err(ItemRefusal::VectorSize {
+                    catalogue: "the catalogue".to_owned(),
                     expected: catalogue.vector_size,
                     given: vector.size(),
                 });
@@ -127,7 +128,7 @@ impl MemoryItemStore {
 
 #[async_trait]
 impl ItemStore for MemoryItemStore {
-    async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
+    async fn search(&self, searches: &[Search<'_>], _: AnswerBy) -> Result<Vec<Found>, StoreError> {
         let scan = || {
             let catalogue = self.read();
             searches
@@ -145,7 +146,11 @@ impl ItemStore for MemoryItemStore {
         })
     }
 
-    async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
+    async fn get(
+        &self,
+        ids: &[ContentId],
+        _: AnswerBy,
+    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
         Ok(self.remembered(ids))
     }
 

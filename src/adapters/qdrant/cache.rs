@@ -46,7 +46,8 @@ impl Weighter<PointKey, Entry> for ByBytes {
 pub(super) struct ItemCache {
     cache: Cache<PointKey, Entry, ByBytes>,
     ttl: Duration,
-    /// Each rises with the writes of this process to the points that share it.
+    /// Each rises with what makes reads under way stale: writes of this process
+    /// to the points that share it.
     writes: [AtomicU64; SHARES],
 }
 
@@ -102,6 +103,14 @@ impl ItemCache {
             self.share(*key).fetch_add(1, Ordering::SeqCst);
             self.cache.remove(key);
         }
+    }
+
+    /// Forgets everything: the collection is another than it was.
+    pub(super) fn forget_all(&self) {
+        for share in &self.writes {
+            share.fetch_add(1, Ordering::SeqCst);
+        }
+        self.cache.clear();
     }
 
     /// What was last known of a point, however old.

@@ -24,7 +24,7 @@ use tonic::{
 use super::settings::QdrantSettings;
 use crate::{
     meters,
-    ports::{StoreError, StoreErrorKind},
+    ports::{AnswerBy, StoreError, StoreErrorKind},
 };
 
 const GRPC_PORT: u16 = 6334;
@@ -150,19 +150,22 @@ impl Qdrant {
         ServiceClient::new(self.wire())
     }
 
-    /// Waits for an answer, not for ever, and says what a failure means.
+    /// Waits for an answer, no longer than the settings say and the caller
+    /// does, and says what a failure means.
     pub(super) async fn call<T>(
         &self,
         what: &'static str,
+        answer_by: AnswerBy,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, StoreError> {
         let mut operation = meters::StoreOperation::begin("qdrant", what);
-        let done = match tokio::time::timeout(self.timeout, call).await {
+        let longest = self.timeout.min(answer_by.left());
+        let done = match tokio::time::timeout(longest, call).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(store_error(what, status)),
             Err(_) => Err(StoreError::new(
                 StoreErrorKind::Unavailable,
-                format!("qdrant {what}: no answer within {:?}", self.timeout),
+                format!("qdrant {what}: no answer within {longest:?}"),
             )),
         };
         operation.ended(done.as_ref().err().map(|error| error.kind().label()));

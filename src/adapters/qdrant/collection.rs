@@ -62,6 +62,11 @@ impl Collection {
         }
     }
 
+    /// Whether the vectors of both are alike.
+    pub(super) fn has_vectors_of(&self, other: &Self) -> bool {
+        (&self.vector_name, self.vector_size) == (&other.vector_name, other.vector_size)
+    }
+
     pub(super) fn has_index(&self, field: &str) -> bool {
         self.indexed.contains(field)
     }

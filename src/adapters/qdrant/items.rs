@@ -7,9 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use qdrant_client::qdrant::{
-    DeletePoints, GetCollectionInfoRequest, GetPoints, HealthCheckRequest, PayloadIncludeSelector,
-    PointId, PointsIdsList, PointsSelector, QueryBatchPoints, RetrievedPoint, ScrollPoints,
-    VectorsSelector, WithPayloadSelector, WithVectorsSelector,
+    DeletePoints, GetCollectionInfoRequest, GetPoints, HealthCheckRequest, PointId, PointsIdsList,
+    PointsSelector, RetrievedPoint, VectorsSelector, WithVectorsSelector,
     points_selector::PointsSelectorOneOf, with_payload_selector, with_vectors_selector,
 };
 use tracing::warn;
@@ -19,28 +18,23 @@ use super::{
     channel::{Qdrant, QdrantSetupError},
     collection::Collection,
     ids::PointKey,
-    payload::{self, CONTENT_ID},
-    query,
+    payload, query,
     settings::QdrantSettings,
 };
 use crate::{
-    adapters::exact_search::{self, sample_key},
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
-        restriction::Restriction,
         tags::Canonicalizer,
     },
     meters,
-    ports::{Found, ItemRefusal, ItemStore, Search, SearchOrder, StoreError, StoreErrorKind},
+    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
     throttle::Throttle,
 };
 
 /// Points that are read in one call: fewer than an answer can carry, if each is
 /// of the largest size.
 const RETRIEVED_AT_ONCE: usize = 200;
-/// Ids in one page of a scroll.
-const SCROLL_PAGE: u32 = 10_000;
 
 /// The catalogue in a collection of Qdrant. Contents and vectors that were
 /// read lately are kept in this process.
@@ -51,19 +45,7 @@ pub struct QdrantItemStore {
     pub(super) cache: ItemCache,
     collection: RwLock<Option<Arc<Collection>>>,
     /// Of lists that came from memory, which an outage makes of every one.
-    outage: Throttle,
-}
-
-/// How a search is answered.
-enum Plan {
-    /// By the next of the batch.
-    Batch,
-    /// From all ids: the sample that a seed chooses.
-    Pinned(u64),
-    /// With nothing.
-    Nothing,
-    /// Not at all.
-    NoIndex,
+    pub(super) outage: Throttle,
 }
 
 impl QdrantItemStore {
@@ -88,12 +70,18 @@ impl QdrantItemStore {
     }
 
     /// Asks what the collection is like.
-    pub(super) async fn describe(&self) -> Result<Arc<Collection>, StoreError> {
+    pub(super) async fn describe(
+        &self,
+        answer_by: AnswerBy,
+    ) -> Result<Arc<Collection>, StoreError> {
         let request = GetCollectionInfoRequest {
             collection_name: self.name.clone(),
         };
         let mut collections = self.qdrant.collections();
-        let told = self.qdrant.call("describe", collections.get(request)).await;
+        let told = self
+            .qdrant
+            .call("describe", answer_by, collections.get(request))
+            .await;
         let told = told.map_err(|error| self.explained(error))?;
         let collection = Arc::new(Collection::read(told.result.unwrap_or_default()));
         let mut known = self
@@ -109,9 +97,39 @@ impl QdrantItemStore {
                     "collection lacks payload indexes: what needs them finds nothing"
                 );
             }
-            *known = Some(Arc::clone(&collection));
+            let was = known.replace(Arc::clone(&collection));
+            if was.is_some_and(|was| !was.has_vectors_of(&collection)) {
+                warn!(
+                    collection = self.name,
+                    vector_size = collection.vector_size,
+                    "collection was made anew with other vectors"
+                );
+                self.cache.forget_all();
+            }
         }
         Ok(collection)
+    }
+
+    /// The collection as it is now, if it is another than it was when it was
+    /// described: made anew, or without an index. Otherwise the error that may
+    /// have come of that.
+    async fn changed(
+        &self,
+        was: &Collection,
+        error: StoreError,
+        answer_by: AnswerBy,
+    ) -> Result<Arc<Collection>, StoreError> {
+        if !matches!(
+            error.kind(),
+            StoreErrorKind::Unprepared | StoreErrorKind::Corrupt
+        ) {
+            return Err(error);
+        }
+        let now = self.describe(answer_by).await?;
+        if *now == *was {
+            return Err(error);
+        }
+        Ok(now)
     }
 
     fn described(&self) -> Option<Arc<Collection>> {
@@ -122,10 +140,10 @@ impl QdrantItemStore {
         known.clone()
     }
 
-    async fn collection(&self) -> Result<Arc<Collection>, StoreError> {
+    async fn collection(&self, answer_by: AnswerBy) -> Result<Arc<Collection>, StoreError> {
         match self.described() {
             Some(known) => Ok(known),
-            None => self.describe().await,
+            None => self.describe(answer_by).await,
         }
     }
 
@@ -141,139 +159,12 @@ impl QdrantItemStore {
         StoreError::new(StoreErrorKind::Unprepared, text).caused_by(error)
     }
 
-    /// Runs searches against Qdrant.
-    async fn ask(
-        &self,
-        collection: &Collection,
-        searches: &[Search<'_>],
-    ) -> Result<Vec<Found>, StoreError> {
-        let mut batch = Vec::new();
-        let plans: Vec<Plan> = searches
-            .iter()
-            .map(|search| {
-                if query::fields(search)
-                    .iter()
-                    .any(|field| !collection.has_index(field))
-                {
-                    return Plan::NoIndex;
-                }
-                if let SearchOrder::Sample { seed, pinned: true } = search.order {
-                    return Plan::Pinned(seed);
-                }
-                match query::query(&self.name, collection, search) {
-                    Some(query) => {
-                        batch.push(query);
-                        Plan::Batch
-                    }
-                    None => Plan::Nothing,
-                }
-            })
-            .collect();
-
-        let mut proposed = self.query_batch(batch).await?.into_iter();
-        let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(plans.len());
-        for (plan, search) in plans.iter().zip(searches) {
-            pages.push(match plan {
-                Plan::Batch => Some(proposed.next().unwrap_or_default()),
-                Plan::Pinned(seed) => Some(self.pinned_sample(search, *seed).await?),
-                Plan::Nothing => Some(Vec::new()),
-                Plan::NoIndex => None,
-            });
-        }
-        let mut wanted = HashSet::new();
-        let keys: Vec<PointKey> = pages
-            .iter()
-            .flatten()
-            .flatten()
-            .copied()
-            .filter(|key| wanted.insert(*key))
-            .collect();
-        let items = self.read(&keys, collection).await?;
-        let results = pages.into_iter().zip(searches).map(|(page, search)| {
-            let Some(page) = page else {
-                return Found::NoIndex;
-            };
-            let items = page.iter().filter_map(|key| items.get(key)?.clone());
-            Found::Items(in_order(items.collect(), search))
-        });
-        Ok(results.collect())
-    }
-
-    async fn query_batch(
-        &self,
-        query_points: Vec<qdrant_client::qdrant::QueryPoints>,
-    ) -> Result<Vec<Vec<PointKey>>, StoreError> {
-        if query_points.is_empty() {
-            return Ok(Vec::new());
-        }
-        let request = QueryBatchPoints {
-            collection_name: self.name.clone(),
-            query_points,
-            ..QueryBatchPoints::default()
-        };
-        let mut points = self.qdrant.points();
-        let told = self
-            .qdrant
-            .call("query", points.query_batch(request))
-            .await
-            .map_err(|error| self.explained(error))?;
-        let keys = |found: qdrant_client::qdrant::BatchResult| -> Vec<PointKey> {
-            let points = found.result.iter();
-            points
-                .filter_map(|point| PointKey::read(point.id.as_ref()))
-                .collect()
-        };
-        Ok(told.result.into_iter().map(keys).collect())
-    }
-
-    /// Qdrant's own samples cannot be repeated: the ids that the seed puts
-    /// first are picked from all that match.
-    async fn pinned_sample(
-        &self,
-        search: &Search<'_>,
-        seed: u64,
-    ) -> Result<Vec<PointKey>, StoreError> {
-        let include = PayloadIncludeSelector {
-            fields: vec![CONTENT_ID.to_owned()],
-        };
-        let mut keyed: Vec<(u64, ContentId, PointKey)> = Vec::new();
-        let mut offset: Option<PointId> = None;
-        loop {
-            let request = ScrollPoints {
-                collection_name: self.name.clone(),
-                filter: Some(query::filter(search)),
-                offset: offset.take(),
-                limit: Some(SCROLL_PAGE),
-                with_payload: Some(WithPayloadSelector {
-                    selector_options: Some(with_payload_selector::SelectorOptions::Include(
-                        include.clone(),
-                    )),
-                }),
-                with_vectors: Some(query::without_vectors()),
-                ..ScrollPoints::default()
-            };
-            let mut points = self.qdrant.points();
-            let page = self.qdrant.call("scroll", points.scroll(request)).await?;
-            keyed.extend(page.result.into_iter().filter_map(|point| {
-                let key = PointKey::read(point.id.as_ref())?;
-                let id = payload::read(key, point.payload, None).id;
-                Some((sample_key(&id, seed), id, key))
-            }));
-            offset = page.next_page_offset;
-            if offset.is_none() {
-                break;
-            }
-        }
-        keyed.sort_unstable();
-        let end = search.offset.saturating_add(search.limit);
-        Ok(keyed.into_iter().take(end).map(|(_, _, key)| key).collect())
-    }
-
     /// Items by point, from the cache or else read, all at once.
-    async fn read(
+    pub(super) async fn read(
         &self,
         keys: &[PointKey],
         collection: &Collection,
+        answer_by: AnswerBy,
     ) -> Result<HashMap<PointKey, Known>, StoreError> {
         let mut known: HashMap<PointKey, Known> = HashMap::with_capacity(keys.len());
         let mut missing = Vec::new();
@@ -297,7 +188,10 @@ impl QdrantItemStore {
             }),
         };
         let mut read: HashMap<PointKey, Known> = HashMap::with_capacity(missing.len());
-        for point in self.retrieve(&missing, with_vectors.into()).await? {
+        for point in self
+            .retrieve(&missing, with_vectors.into(), answer_by)
+            .await?
+        {
             if let Some(key) = PointKey::read(point.id.as_ref()) {
                 let options = point.vectors.and_then(|vectors| vectors.vectors_options);
                 let vector = payload::vector(options, collection.vector_name.as_deref());
@@ -318,6 +212,7 @@ impl QdrantItemStore {
         &self,
         keys: &[PointKey],
         with_vectors: WithVectorsSelector,
+        answer_by: AnswerBy,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let mut read = Vec::with_capacity(keys.len());
         for keys in keys.chunks(RETRIEVED_AT_ONCE) {
@@ -329,102 +224,55 @@ impl QdrantItemStore {
                 ..GetPoints::default()
             };
             let mut points = self.qdrant.points();
-            let told = self.qdrant.call("retrieve", points.get(request)).await;
+            let told = self
+                .qdrant
+                .call("retrieve", answer_by, points.get(request))
+                .await;
             read.extend(told.map_err(|error| self.explained(error))?.result);
         }
         Ok(read)
     }
-
-    /// Answers searches from what this process remembers, if that is enough
-    /// for at least one of them.
-    fn remembered(
-        &self,
-        searches: &[Search<'_>],
-        error: StoreError,
-    ) -> Result<Vec<Found>, StoreError> {
-        let items = self.cache.items();
-        let found: Vec<Vec<Arc<CatalogueItem>>> = searches
-            .iter()
-            .map(|search| exact_search::run(items.iter(), search))
-            .collect();
-        let enough = found
-            .iter()
-            .zip(searches)
-            .any(|(found, search)| !found.is_empty() && found.len() >= search.limit);
-        if !enough {
-            return Err(error);
-        }
-        if let Some(untold) = self.outage.turn() {
-            warn!(
-                untold,
-                error = &error as &dyn std::error::Error,
-                "qdrant does not answer: recommending from the items in memory"
-            );
-        }
-        Ok(found.into_iter().map(Found::Remembered).collect())
-    }
-}
-
-/// Brings what Qdrant proposed into exact order, and cuts the page.
-fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<CatalogueItem>> {
-    // Tags were matched by Qdrant's indexes; only the circle, which it
-    // measures a little differently, is checked again. The ids are, because a
-    // payload may name another than its point.
-    let within = Restriction {
-        within: search.restriction.within,
-        ..Restriction::default()
-    };
-    let again = Search {
-        order: search.order.clone(),
-        restriction: &within,
-        ..*search
-    };
-    if matches!(search.order, SearchOrder::Sample { pinned: false, .. }) {
-        return items
-            .into_iter()
-            .filter(|item| !search.exclude.contains(item.id()) && within.admits(item))
-            .skip(search.offset)
-            .take(search.limit)
-            .collect();
-    }
-    exact_search::run(items.iter(), &again)
 }
 
 #[async_trait]
 impl ItemStore for QdrantItemStore {
-    async fn search(&self, searches: &[Search<'_>]) -> Result<Vec<Found>, StoreError> {
+    async fn search(
+        &self,
+        searches: &[Search<'_>],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Found>, StoreError> {
         let asked = async {
-            let collection = self.collection().await?;
-            match self.ask(&collection, searches).await {
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        StoreErrorKind::Unprepared | StoreErrorKind::Corrupt
-                    ) =>
-                {
-                    // The collection may have been made anew, or an index
-                    // dropped, since it was described.
-                    let now = self.describe().await?;
-                    if now == collection {
-                        return Err(error);
-                    }
-                    self.ask(&now, searches).await
+            let collection = self.collection(answer_by).await?;
+            match self.ask(&collection, searches, answer_by).await {
+                Err(error) => {
+                    let now = self.changed(&collection, error, answer_by).await?;
+                    self.ask(&now, searches, answer_by).await
                 }
                 asked => asked,
             }
         };
         match asked.await {
             Err(error) if error.kind() == StoreErrorKind::Unavailable => {
-                self.remembered(searches, error)
+                self.from_memory(searches, error)
             }
             asked => asked,
         }
     }
 
-    async fn get(&self, ids: &[ContentId]) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
+    async fn get(
+        &self,
+        ids: &[ContentId],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
         let keys: Vec<PointKey> = ids.iter().map(PointKey::of).collect();
-        let collection = self.collection().await?;
-        let items = self.read(&keys, &collection).await?;
+        let collection = self.collection(answer_by).await?;
+        let items = match self.read(&keys, &collection, answer_by).await {
+            Err(error) => {
+                let now = self.changed(&collection, error, answer_by).await?;
+                self.read(&keys, &now, answer_by).await?
+            }
+            read => read?,
+        };
         Ok(ids
             .iter()
             .zip(keys)
@@ -450,7 +298,7 @@ impl ItemStore for QdrantItemStore {
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
         let keys: Vec<PointKey> = ids.iter().map(PointKey::of).collect();
         let mut there: HashSet<PointKey> = self
-            .retrieve(&keys, query::without_vectors())
+            .retrieve(&keys, query::without_vectors(), AnswerBy::WHENEVER)
             .await?
             .iter()
             .filter_map(|point| PointKey::read(point.id.as_ref()))
@@ -469,7 +317,10 @@ impl ItemStore for QdrantItemStore {
             Ok(())
         } else {
             let mut points = self.qdrant.points();
-            let done = self.qdrant.call("delete", points.delete(request)).await;
+            let done = self
+                .qdrant
+                .call("delete", AnswerBy::WHENEVER, points.delete(request))
+                .await;
             done.map(|_| ())
         };
         self.cache.forget(&keys);
@@ -480,10 +331,14 @@ impl ItemStore for QdrantItemStore {
     async fn check(&self) -> Result<(), StoreError> {
         let mut service = self.qdrant.service();
         self.qdrant
-            .call("ping", service.health_check(HealthCheckRequest {}))
+            .call(
+                "ping",
+                AnswerBy::WHENEVER,
+                service.health_check(HealthCheckRequest {}),
+            )
             .await?;
         // What changed of the collection is noticed here, within seconds.
-        self.describe().await.map(|_| ())
+        self.describe(AnswerBy::WHENEVER).await.map(|_| ())
     }
 
     fn vector_size(&self) -> Option<usize> {

@@ -60,20 +60,36 @@ pub(super) fn fields(search: &Search<'_>) -> Vec<&'static str> {
     .collect()
 }
 
-/// The query of a search; `None` if nothing can be found, as no vector of the
-/// collection has the size of the one asked for.
+/// How many ids a search needs so that its first `wanted` can be told: at
+/// least, and better.
+pub(super) fn needed(search: &Search<'_>, wanted: usize) -> (usize, usize) {
+    match &search.order {
+        SearchOrder::NearestTo(_) | SearchOrder::FarthestFrom(_) => {
+            (wanted, wanted + MORE_BY_COSINE)
+        }
+        SearchOrder::TagOverlap(_) | SearchOrder::ClosestTo(_) => {
+            let times = wanted * TIMES_BY_FORMULA;
+            (times, times.max(LEAST_BY_FORMULA))
+        }
+        SearchOrder::Sample { .. } => (wanted, wanted),
+    }
+}
+
+/// The query for the first `wanted` of a search; `None` if nothing can be
+/// found, as no vector of the collection has the size of the one asked for.
 pub(super) fn query(
     collection_name: &str,
     collection: &Collection,
     search: &Search<'_>,
+    wanted: usize,
 ) -> Option<QueryPoints> {
-    let wanted = search.offset.saturating_add(search.limit);
     let filter = filter(search);
-    let by_formula = (wanted * TIMES_BY_FORMULA).max(LEAST_BY_FORMULA);
+    let (_, limit) = needed(search, wanted);
     let base = QueryPoints {
         collection_name: collection_name.to_owned(),
         with_payload: Some(without_payload()),
         with_vectors: Some(without_vectors()),
+        limit: Some(limit as u64),
         ..QueryPoints::default()
     };
     let by_vector = |values: Vec<f32>| {
@@ -81,7 +97,6 @@ pub(super) fn query(
             query: Some(nearest(values)),
             using: collection.vector_name.clone(),
             filter: Some(filter.clone()),
-            limit: Some((wanted + MORE_BY_COSINE) as u64),
             ..base.clone()
         })
     };
@@ -94,19 +109,17 @@ pub(super) fn query(
                 let carries = is(TAG_LABELS, tag.as_str());
                 (*weight, carries)
             }))),
-            limit: Some(by_formula as u64),
             ..base
         }),
         SearchOrder::ClosestTo(point) => Some(QueryPoints {
             prefetch: rings(*point)
                 .map(|ring| PrefetchQuery {
                     filter: Some(and(&filter, ring)),
-                    limit: Some(by_formula as u64),
+                    limit: Some(limit as u64),
                     ..PrefetchQuery::default()
                 })
                 .collect(),
             query: Some(formula(rings(*point).map(|ring| (1.0, ring)))),
-            limit: Some(by_formula as u64),
             ..base
         }),
         SearchOrder::Sample { .. } => Some(QueryPoints {
@@ -114,7 +127,6 @@ pub(super) fn query(
                 variant: Some(query::Variant::Sample(Sample::Random.into())),
             }),
             filter: Some(filter),
-            limit: Some(wanted as u64),
             ..base
         }),
     }

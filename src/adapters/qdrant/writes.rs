@@ -21,7 +21,7 @@ use crate::{
         item::{CatalogueItem, Item},
         vector::UnitVector,
     },
-    ports::{ItemRefusal, StoreError, StoreErrorKind},
+    ports::{AnswerBy, ItemRefusal, StoreError, StoreErrorKind},
 };
 
 /// Cosine from which on two vectors are the same: Qdrant may round.
@@ -43,14 +43,14 @@ impl QdrantItemStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn prepare(&self, vector_size: Option<usize>) -> Result<Option<usize>, StoreError> {
-        let collection = match self.describe().await {
+        let collection = match self.describe(AnswerBy::WHENEVER).await {
             Err(error) if error.kind() == StoreErrorKind::Unprepared => {
                 let request = collection::creation(&self.name, vector_size);
                 let mut collections = self.qdrant.collections();
                 self.qdrant
-                    .call("create", collections.create(request))
+                    .call("create", AnswerBy::WHENEVER, collections.create(request))
                     .await?;
-                self.describe().await?
+                self.describe(AnswerBy::WHENEVER).await?
             }
             described => described?,
         };
@@ -58,11 +58,15 @@ impl QdrantItemStore {
             if let Some(request) = collection::index(&self.name, field) {
                 let mut points = self.qdrant.points();
                 self.qdrant
-                    .call("index", points.create_field_index(request))
+                    .call(
+                        "index",
+                        AnswerBy::WHENEVER,
+                        points.create_field_index(request),
+                    )
                     .await?;
             }
         }
-        Ok(self.describe().await?.vector_size)
+        Ok(self.describe(AnswerBy::WHENEVER).await?.vector_size)
     }
 
     /// How many numbers the collection's vectors have, if it exists.
@@ -70,7 +74,7 @@ impl QdrantItemStore {
     /// # Errors
     /// [`StoreError`] if Qdrant does not answer.
     pub async fn existing_vector_size(&self) -> Result<Option<Option<usize>>, StoreError> {
-        match self.describe().await {
+        match self.describe(AnswerBy::WHENEVER).await {
             Ok(collection) => Ok(Some(collection.vector_size)),
             Err(error) if error.kind() == StoreErrorKind::Unprepared => Ok(None),
             Err(error) => Err(error),
@@ -84,11 +88,11 @@ impl QdrantItemStore {
     /// # Errors
     /// [`StoreError`]; then any of them may have been stored.
     pub async fn put(&self, items: Vec<Item>) -> Result<Vec<Result<Put, ItemRefusal>>, StoreError> {
-        let collection = self.describe().await?;
+        let collection = self.describe(AnswerBy::WHENEVER).await?;
         let keys: Vec<PointKey> = items.iter().map(|item| PointKey::of(&item.id)).collect();
         let with_vectors = with_vectors_selector::SelectorOptions::Enable(true);
         let mut held: HashMap<PointKey, (Map<String, Value>, Option<UnitVector>)> = self
-            .retrieve(&keys, with_vectors.into())
+            .retrieve(&keys, with_vectors.into(), AnswerBy::WHENEVER)
             .await?
             .into_iter()
             .filter_map(|point| {
@@ -106,6 +110,7 @@ impl QdrantItemStore {
                 && collection.vector_size != Some(vector.size())
             {
                 results.push(Err(ItemRefusal::VectorSize {
+                    catalogue: format!("collection {:?}", self.name),
                     expected: collection.vector_size.unwrap_or_default(),
                     given: vector.size(),
                 }));
@@ -145,7 +150,10 @@ impl QdrantItemStore {
                 ..UpsertPoints::default()
             };
             let mut points = self.qdrant.points();
-            let done = self.qdrant.call("upsert", points.upsert(request)).await;
+            let done = self
+                .qdrant
+                .call("upsert", AnswerBy::WHENEVER, points.upsert(request))
+                .await;
             done.map(|_| ())
         };
         // Read anew when next needed: what this process wrote is seen at once,

@@ -16,7 +16,7 @@ use crate::{
         user_signals::UserSignals,
     },
     engine::{Engine, EngineError},
-    ports::{Found, Search, SearchOrder},
+    ports::{AnswerBy, Found, Search, SearchOrder},
 };
 
 const TASTE: &str = "taste";
@@ -38,6 +38,8 @@ struct Generator {
 /// The generators of a request, in the order in which they fill the pool.
 pub(super) struct Plan {
     generators: Vec<Generator>,
+    /// One that is run only if these leave room in the pool.
+    last_resort: Option<Generator>,
     /// Where the exploration item of an open request comes from.
     explorer: Option<Generator>,
     pool_limit: usize,
@@ -65,7 +67,29 @@ pub(super) struct Pool {
     known: HashSet<ContentId>,
 }
 
+/// What generators found.
+struct Searched {
+    /// By generator; `None` for one that lacks its index.
+    items: Vec<Option<Vec<Arc<CatalogueItem>>>>,
+    /// Whether any was answered from memory.
+    remembered: bool,
+}
+
 impl Pool {
+    /// Takes what generators found, up to `limit` items in all.
+    fn take(&mut self, generators: &[&Generator], found: Searched, limit: usize) {
+        if found.remembered && !self.degraded.iter().any(|what| what == CATALOGUE) {
+            self.degraded.push(CATALOGUE.to_owned());
+        }
+        for (generator, items) in generators.iter().zip(found.items) {
+            match items {
+                None => self.degraded.push(format!("generator:{}", generator.name)),
+                Some(items) if generator.name == EXPLORATION => self.explorers = Some(items),
+                Some(items) => self.fill(generator.name, &items, limit),
+            }
+        }
+    }
+
     /// Takes what a generator found and the pool does not hold yet, up to
     /// `limit` items in all.
     fn fill(&mut self, generator: &'static str, items: &[Arc<CatalogueItem>], limit: usize) {
@@ -154,6 +178,7 @@ pub(super) fn open(
     });
     Plan {
         generators,
+        last_resort: None,
         explorer,
         pool_limit: usize::MAX,
     }
@@ -175,9 +200,15 @@ pub(super) fn restricted(
         order: SearchOrder::ClosestTo(near),
         limit,
     }));
-    generators.push(sampling(request, draws, limit));
+    // A sample that a seed chooses looks at all that matches: for a pool that is
+    // full without it, it would be drawn in vain.
+    let mut last_resort = Some(sampling(request, draws, limit));
+    if request.seed.is_none() || generators.is_empty() {
+        generators.extend(last_resort.take());
+    }
     Plan {
         generators,
+        last_resort,
         explorer: None,
         pool_limit: limit,
     }
@@ -188,6 +219,7 @@ pub(super) fn sample(request: &RecommendRequest, draws: &Draws, config: &Ranking
     let limit = (2 * config.pool_per_generator).max(request.limit);
     Plan {
         generators: vec![sampling(request, draws, limit)],
+        last_resort: None,
         explorer: None,
         pool_limit: limit,
     }
@@ -226,109 +258,70 @@ fn by_profile(
 }
 
 impl Engine {
-    /// Runs a plan as one batch of searches.
+    /// Runs a plan: its generators as one batch of searches, then its last
+    /// resort, if they left room in the pool.
     pub(super) async fn gather(
         &self,
         plan: &Plan,
         request: &RecommendRequest,
         unseen: &Unseen,
+        answer_by: AnswerBy,
     ) -> Result<Pool, EngineError> {
-        let generators: Vec<&Generator> =
-            plan.generators.iter().chain(plan.explorer.iter()).collect();
         let mut pool = Pool::default();
-        let (found, remembered) = self.search_unseen(&generators, request, unseen).await?;
-        if remembered {
-            pool.degraded.push(CATALOGUE.to_owned());
-        }
-        for (generator, found) in generators.into_iter().zip(found) {
-            let Some(items) = found else {
-                pool.degraded.push(format!("generator:{}", generator.name));
-                continue;
-            };
-            if generator.name == EXPLORATION {
-                pool.explorers = Some(items);
-            } else {
-                pool.fill(generator.name, &items, plan.pool_limit);
-            }
-        }
+        let batch: Vec<&Generator> = plan.generators.iter().chain(plan.explorer.iter()).collect();
+        let found = self
+            .search_unseen(&batch, request, unseen, answer_by)
+            .await?;
+        pool.take(&batch, found, plan.pool_limit);
         if plan.explorer.is_some() {
             pool.explorers.get_or_insert_default();
+        }
+        match &plan.last_resort {
+            Some(last) if pool.items.len() < plan.pool_limit => {
+                let found = self
+                    .search_unseen(&[last], request, unseen, answer_by)
+                    .await?;
+                pool.take(&[last], found, plan.pool_limit);
+            }
+            Some(last) => pool.fill(last.name, &[], plan.pool_limit),
+            None => {}
         }
         Ok(pool)
     }
 
     /// Runs searches that leave out all that is seen; `None` for one that
-    /// lacks its index. Says, too, whether any was answered from memory. A page
-    /// that the afterwards excluded ones made too short is followed by one more,
-    /// long enough to make up for all of them.
+    /// lacks its index.
     async fn search_unseen(
         &self,
         generators: &[&Generator],
         request: &RecommendRequest,
         unseen: &Unseen,
-    ) -> Result<(Vec<Option<Vec<Arc<CatalogueItem>>>>, bool), EngineError> {
-        let search = |generator: &Generator, offset, limit| Search {
-            order: generator.order.clone(),
-            restriction: &request.restriction,
-            exclude: &unseen.in_query,
-            offset,
-            limit,
-        };
-        let run = async |searches: &[Search<'_>]| {
-            self.inner
-                .ports
-                .items
-                .search(searches)
-                .await
-                .map_err(EngineError::catalogue)
-        };
-
-        let first: Vec<Search<'_>> = generators
+        answer_by: AnswerBy,
+    ) -> Result<Searched, EngineError> {
+        let searches: Vec<Search<'_>> = generators
             .iter()
-            .map(|generator| search(generator, 0, generator.limit))
-            .collect();
-        let mut short = Vec::new();
-        let mut remembered = false;
-        let mut results = Vec::with_capacity(generators.len());
-        for (index, found) in run(&first).await?.into_iter().enumerate() {
-            remembered |= matches!(found, Found::Remembered(_));
-            results.push(match found {
-                Found::NoIndex => None,
-                Found::Items(mut items) | Found::Remembered(mut items) => {
-                    let full = items.len() == generators[index].limit;
-                    items.retain(|item| !unseen.afterwards.contains(item.id()));
-                    if full && items.len() < generators[index].limit {
-                        short.push(index);
-                    }
-                    Some(items)
-                }
-            });
-        }
-        if short.is_empty() {
-            return Ok((results, remembered));
-        }
-
-        let second: Vec<Search<'_>> = short
-            .iter()
-            .map(|index| {
-                let generator = generators[*index];
-                let enough = unseen.afterwards.len() + generator.limit;
-                search(generator, generator.limit, enough)
+            .map(|generator| Search {
+                order: generator.order.clone(),
+                restriction: &request.restriction,
+                exclude: &unseen.in_query,
+                exclude_afterwards: &unseen.afterwards,
+                limit: generator.limit,
             })
             .collect();
-        for (index, found) in short.into_iter().zip(run(&second).await?) {
-            remembered |= matches!(found, Found::Remembered(_));
-            if let (Some(items), Found::Items(more) | Found::Remembered(more)) =
-                (&mut results[index], found)
-            {
-                let missing = generators[index].limit - items.len();
-                items.extend(
-                    more.into_iter()
-                        .filter(|item| !unseen.afterwards.contains(item.id()))
-                        .take(missing),
-                );
-            }
-        }
-        Ok((results, remembered))
+        let found = self.inner.ports.items.search(&searches, answer_by).await;
+        let mut remembered = false;
+        let items = found
+            .map_err(EngineError::catalogue)?
+            .into_iter()
+            .map(|found| match found {
+                Found::NoIndex => None,
+                Found::Items(items) => Some(items),
+                Found::Remembered(items) => {
+                    remembered = true;
+                    Some(items)
+                }
+            })
+            .collect();
+        Ok(Searched { items, remembered })
     }
 }

@@ -3,7 +3,14 @@
 use std::{net::SocketAddr, time::Duration};
 
 use recsys::{
-    domain::{item::Item, ranking_config::RankingConfig},
+    domain::{
+        self,
+        event::{EndReason, StoredEvent},
+        ids::UserId,
+        item::Item,
+        ranking_config::RankingConfig,
+        time::Timestamp,
+    },
     engine::Engine,
     grpc::{self, Port, ServeError, ServerSettings, Stop, limits::Limits},
     proto::{
@@ -195,6 +202,20 @@ pub fn liked(user: &str, content_id: &str) -> InteractionEvent {
         end_reason: proto::EndReason::NextButton.into(),
         ..event(user, "CONTENT_VIEW_ENDED", content_id)
     }
+}
+
+/// Such a view in its stored form, at the servers' time.
+pub fn stored_like(user: &str, content_id: &str) -> StoredEvent {
+    let now = Timestamp::parse_iso8601(NOW).unwrap();
+    let mut event = domain::event::InteractionEvent::new(
+        UserId::parse(user).unwrap(),
+        "CONTENT_VIEW_ENDED",
+        now,
+    );
+    event.content_id = Some(content_id.into());
+    event.dwell_seconds = Some(60.0);
+    event.end_reason = Some(EndReason::NextButton);
+    domain::member::encode(event).unwrap()
 }
 
 /// A view that makes an item disliked.

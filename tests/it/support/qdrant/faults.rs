@@ -25,6 +25,9 @@ pub struct Faults {
     /// What the next calls of any kind meet, before all else.
     pub next: VecDeque<Fault>,
     pub api_key: Option<String>,
+    /// A collection that is made anew once the next call of an RPC is
+    /// answered, with its vectors' size.
+    pub anew: Option<(String, String, u64)>,
 }
 
 impl Faults {

@@ -303,6 +303,13 @@ impl QdrantServer {
         self.faults(|faults| faults.always = Some(Fault::Empty));
     }
 
+    /// Once the next call of an RPC is answered, another program makes a
+    /// collection anew, for vectors of this size.
+    pub fn make_anew_after(&self, rpc: &str, collection: &str, size: u64) {
+        let anew = Some((rpc.to_owned(), collection.to_owned(), size));
+        self.faults(|faults| faults.anew = anew);
+    }
+
     /// Answers vectors in the field that servers before 1.16 use.
     pub fn answer_plain_vectors(&self) {
         self.state.store().plain_vectors = true;

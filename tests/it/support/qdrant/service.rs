@@ -67,7 +67,12 @@ impl Service {
             None => {}
         }
         self.authenticate(&metadata)?;
-        Ok(Response::new(handler(&mut self.0.store(), message)?))
+        let answer = handler(&mut self.0.store(), message);
+        let anew = self.0.faults().anew.take_if(|(of, ..)| of == rpc);
+        if let Some((_, collection, size)) = anew {
+            self.0.store().make_anew(collection, size);
+        }
+        Ok(Response::new(answer?))
     }
 
     fn authenticate(&self, metadata: &MetadataMap) -> Result<(), Status> {

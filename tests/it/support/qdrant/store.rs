@@ -255,6 +255,20 @@ pub struct Store {
 }
 
 impl Store {
+    /// An empty collection of this name and size, whatever was there.
+    pub fn make_anew(&mut self, name: String, size: u64) {
+        let params = VectorParams {
+            size,
+            distance: Distance::Cosine.into(),
+            ..VectorParams::default()
+        };
+        let config = VectorsConfig {
+            config: Some(vectors_config::Config::Params(params)),
+        };
+        let collection = Collection::new(Some(config), None).unwrap();
+        self.collections.insert(name, collection);
+    }
+
     pub fn collection(&mut self, name: &str) -> Result<&mut Collection, Status> {
         let found = self.collections.get_mut(name);
         found.ok_or_else(|| not_found(format!("Collection `{name}` doesn't exist!")))

@@ -1,0 +1,291 @@
+//! Searches: proposed by Qdrant as ids, brought into exact order from the
+//! items' contents; or answered from memory while Qdrant does not answer.
+
+use std::{collections::HashSet, sync::Arc};
+
+use qdrant_client::qdrant::{
+    PayloadIncludeSelector, PointId, QueryBatchPoints, QueryPoints, ScrollPoints,
+    WithPayloadSelector, with_payload_selector,
+};
+use tracing::warn;
+
+use super::{
+    collection::Collection,
+    ids::PointKey,
+    items::QdrantItemStore,
+    payload::{self, CONTENT_ID},
+    query,
+};
+use crate::{
+    adapters::exact_search::{self, sample_key},
+    domain::{ids::ContentId, item::CatalogueItem, restriction::Restriction},
+    ports::{AnswerBy, Found, Search, SearchOrder, StoreError},
+};
+
+/// Ids in one page of a scroll.
+const SCROLL_PAGE: u32 = 10_000;
+
+/// How a search is answered.
+enum Plan {
+    /// By the next of the batch.
+    Batch(Box<QueryPoints>),
+    /// From all ids: the sample that a seed chooses.
+    Pinned(u64),
+    /// With nothing.
+    Nothing,
+    /// Not at all.
+    NoIndex,
+}
+
+impl QdrantItemStore {
+    /// Runs searches against Qdrant.
+    pub(super) async fn ask(
+        &self,
+        collection: &Collection,
+        searches: &[Search<'_>],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Found>, StoreError> {
+        let plans: Vec<Plan> = searches
+            .iter()
+            .map(|search| self.plan(collection, search))
+            .collect();
+        let mut proposed = self
+            .proposed(collection, searches, &plans, answer_by)
+            .await?
+            .into_iter();
+        let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(plans.len());
+        for (plan, search) in plans.iter().zip(searches) {
+            pages.push(match plan {
+                Plan::Batch(_) => Some(proposed.next().unwrap_or_default()),
+                Plan::Pinned(seed) => Some(self.pinned_sample(search, *seed, answer_by).await?),
+                Plan::Nothing => Some(Vec::new()),
+                Plan::NoIndex => None,
+            });
+        }
+        let mut wanted = HashSet::new();
+        let keys: Vec<PointKey> = pages
+            .iter()
+            .flatten()
+            .flatten()
+            .copied()
+            .filter(|key| wanted.insert(*key))
+            .collect();
+        let items = self.read(&keys, collection, answer_by).await?;
+        let results = pages.into_iter().zip(searches).map(|(page, search)| {
+            let Some(page) = page else {
+                return Found::NoIndex;
+            };
+            let items = page.iter().filter_map(|key| items.get(key)?.clone());
+            Found::Items(in_order(items.collect(), search))
+        });
+        Ok(results.collect())
+    }
+
+    fn plan(&self, collection: &Collection, search: &Search<'_>) -> Plan {
+        let fields = query::fields(search);
+        if fields.iter().any(|field| !collection.has_index(field)) {
+            return Plan::NoIndex;
+        }
+        if let SearchOrder::Sample { seed, pinned: true } = search.order {
+            return Plan::Pinned(seed);
+        }
+        let query = query::query(&self.name, collection, search, search.limit);
+        query.map_or(Plan::Nothing, |query| Plan::Batch(Box::new(query)))
+    }
+
+    /// The ids that Qdrant proposes for the searches that are batched, without
+    /// those that are left out afterwards. Where these take away too much, it is
+    /// asked once more, for enough to make up for all of them.
+    async fn proposed(
+        &self,
+        collection: &Collection,
+        searches: &[Search<'_>],
+        plans: &[Plan],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Vec<PointKey>>, StoreError> {
+        let left_out = left_out_afterwards(searches);
+        let mut batched = Vec::new();
+        let mut queries = Vec::new();
+        for ((plan, search), left_out) in plans.iter().zip(searches).zip(&left_out) {
+            if let Plan::Batch(query) = plan {
+                batched.push((search, left_out));
+                queries.push(QueryPoints::clone(query));
+            }
+        }
+        let mut pages = self.query_batch(queries, answer_by).await?;
+        let mut short = Vec::new();
+        let mut longer = Vec::new();
+        for (index, (page, (search, left_out))) in pages.iter_mut().zip(&batched).enumerate() {
+            let (least, asked) = query::needed(search, search.limit);
+            let full = page.len() >= asked;
+            page.retain(|key| !left_out.contains(key));
+            if full && page.len() < least {
+                let enough = search.limit + left_out.len();
+                longer.extend(query::query(&self.name, collection, search, enough));
+                short.push(index);
+            }
+        }
+        for (index, mut page) in short
+            .into_iter()
+            .zip(self.query_batch(longer, answer_by).await?)
+        {
+            let (search, left_out) = batched[index];
+            let (_, asked) = query::needed(search, search.limit);
+            page.retain(|key| !left_out.contains(key));
+            page.truncate(asked);
+            pages[index] = page;
+        }
+        Ok(pages)
+    }
+
+    async fn query_batch(
+        &self,
+        query_points: Vec<QueryPoints>,
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Vec<PointKey>>, StoreError> {
+        if query_points.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = QueryBatchPoints {
+            collection_name: self.name.clone(),
+            query_points,
+            ..QueryBatchPoints::default()
+        };
+        let mut points = self.qdrant.points();
+        let told = self
+            .qdrant
+            .call("query", answer_by, points.query_batch(request))
+            .await
+            .map_err(|error| self.explained(error))?;
+        let keys = |found: qdrant_client::qdrant::BatchResult| -> Vec<PointKey> {
+            let points = found.result.iter();
+            points
+                .filter_map(|point| PointKey::read(point.id.as_ref()))
+                .collect()
+        };
+        Ok(told.result.into_iter().map(keys).collect())
+    }
+
+    /// Qdrant's own samples cannot be repeated: the ids that the seed puts
+    /// first are picked from all that match.
+    async fn pinned_sample(
+        &self,
+        search: &Search<'_>,
+        seed: u64,
+        answer_by: AnswerBy,
+    ) -> Result<Vec<PointKey>, StoreError> {
+        let include = PayloadIncludeSelector {
+            fields: vec![CONTENT_ID.to_owned()],
+        };
+        let mut keyed: Vec<(u64, ContentId, PointKey)> = Vec::new();
+        let mut offset: Option<PointId> = None;
+        loop {
+            let request = ScrollPoints {
+                collection_name: self.name.clone(),
+                filter: Some(query::filter(search)),
+                offset: offset.take(),
+                limit: Some(SCROLL_PAGE),
+                with_payload: Some(WithPayloadSelector {
+                    selector_options: Some(with_payload_selector::SelectorOptions::Include(
+                        include.clone(),
+                    )),
+                }),
+                with_vectors: Some(query::without_vectors()),
+                ..ScrollPoints::default()
+            };
+            let mut points = self.qdrant.points();
+            let page = self
+                .qdrant
+                .call("scroll", answer_by, points.scroll(request))
+                .await?;
+            keyed.extend(page.result.into_iter().filter_map(|point| {
+                let key = PointKey::read(point.id.as_ref())?;
+                let id = payload::read(key, point.payload, None).id;
+                let left_out =
+                    search.exclude.contains(&id) || search.exclude_afterwards.contains(&id);
+                (!left_out).then(|| (sample_key(&id, seed), id, key))
+            }));
+            offset = page.next_page_offset;
+            if offset.is_none() {
+                break;
+            }
+        }
+        keyed.sort_unstable();
+        let first = keyed.into_iter().take(search.limit);
+        Ok(first.map(|(_, _, key)| key).collect())
+    }
+
+    /// Answers searches from what this process remembers, if that is enough
+    /// for at least one of them.
+    pub(super) fn from_memory(
+        &self,
+        searches: &[Search<'_>],
+        error: StoreError,
+    ) -> Result<Vec<Found>, StoreError> {
+        let items = self.cache.items();
+        let found: Vec<Vec<Arc<CatalogueItem>>> = searches
+            .iter()
+            .map(|search| exact_search::run(items.iter(), search))
+            .collect();
+        let enough = found
+            .iter()
+            .zip(searches)
+            .any(|(found, search)| !found.is_empty() && found.len() >= search.limit);
+        if !enough {
+            return Err(error);
+        }
+        if let Some(untold) = self.outage.turn() {
+            warn!(
+                untold,
+                error = &error as &dyn std::error::Error,
+                "qdrant does not answer: recommending from the items in memory"
+            );
+        }
+        Ok(found.into_iter().map(Found::Remembered).collect())
+    }
+}
+
+/// The points that are left out of each search's proposals; searches that share
+/// their ids share them.
+fn left_out_afterwards(searches: &[Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
+    let mut made: Vec<Arc<HashSet<PointKey>>> = Vec::with_capacity(searches.len());
+    for search in searches {
+        let ids = search.exclude_afterwards;
+        let shared = searches[..made.len()]
+            .iter()
+            .position(|other| std::ptr::eq(other.exclude_afterwards, ids));
+        made.push(match shared {
+            Some(index) => Arc::clone(&made[index]),
+            None => Arc::new(ids.iter().map(PointKey::of).collect()),
+        });
+    }
+    made
+}
+
+/// Brings what Qdrant proposed into exact order, and cuts the page.
+fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<CatalogueItem>> {
+    // Tags were matched by Qdrant's indexes; only the circle, which it
+    // measures a little differently, is checked again. The ids are, because a
+    // payload may name another than its point.
+    let within = Restriction {
+        within: search.restriction.within,
+        ..Restriction::default()
+    };
+    let again = Search {
+        order: search.order.clone(),
+        restriction: &within,
+        ..*search
+    };
+    if matches!(search.order, SearchOrder::Sample { pinned: false, .. }) {
+        return items
+            .into_iter()
+            .filter(|item| {
+                !search.exclude.contains(item.id())
+                    && !search.exclude_afterwards.contains(item.id())
+                    && within.admits(item)
+            })
+            .take(search.limit)
+            .collect();
+    }
+    exact_search::run(items.iter(), &again)
+}

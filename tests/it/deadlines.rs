@@ -1,0 +1,322 @@
+//! Short deadlines while a store hangs: what is there by then is answered, and
+//! what was begun goes on.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use recsys::{
+    domain::{
+        event::StoredEvent,
+        ids::{ContentId, UserId},
+        item::{CatalogueItem, Item},
+        ranking_config::RankingConfig,
+        restriction::Restriction,
+        time::Timestamp,
+    },
+    engine::{
+        Dependency, Engine, EngineError, EngineSettings, Patience, Ports, RecommendRequest, Source,
+    },
+    grpc::ServerSettings,
+    ports::{
+        AnswerBy, AppendOutcome, Appended, BufferSnapshot, Deleted, EventBuffer, Found,
+        ItemRefusal, ItemStore, ModelSlot, Search, StoreError, StoreErrorKind, Version,
+    },
+    proto::{self, IngestOutcome},
+};
+use tonic::{Code, Request};
+
+use crate::support::{
+    MemoryWorld,
+    items::half_circle,
+    server::{NOW, TestServer, liked, reason, stored_like},
+};
+
+/// The one user whose events are not appended while the state hangs.
+const HELD: &str = "held";
+/// Only to end a test that hangs.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Stores in memory that can be made to hang.
+struct Hanging {
+    world: MemoryWorld,
+    items: AtomicBool,
+    state: AtomicBool,
+}
+
+impl Hanging {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            world: MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(20)),
+            items: AtomicBool::new(false),
+            state: AtomicBool::new(false),
+        })
+    }
+
+    fn engine(self: &Arc<Self>) -> Engine {
+        let ports = Ports {
+            events: self.clone(),
+            items: self.clone(),
+            ..self.world.ports.clone()
+        };
+        Engine::new(ports, RankingConfig::default(), EngineSettings::default())
+    }
+
+    async fn serve(self: &Arc<Self>) -> TestServer {
+        let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
+        TestServer::serving(world, self.engine(), ServerSettings::default()).await
+    }
+
+    /// Keeps to the port: a read ends in its caller's time.
+    async fn items(&self, answer_by: AnswerBy) -> Result<(), StoreError> {
+        if !released(&self.items, answer_by).await {
+            let text = "no answer in time";
+            return Err(StoreError::new(StoreErrorKind::Unavailable, text));
+        }
+        Ok(())
+    }
+}
+
+async fn released(hangs: &AtomicBool, by: AnswerBy) -> bool {
+    while hangs.load(Ordering::SeqCst) {
+        if by.left().is_zero() {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    true
+}
+
+#[async_trait]
+impl EventBuffer for Hanging {
+    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
+        if user.as_str() == HELD {
+            released(&self.state, AnswerBy::WHENEVER).await;
+        }
+        self.world.ports.events.append(user, events).await
+    }
+    async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
+        self.world.ports.events.read(user).await
+    }
+    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+        released(&self.state, AnswerBy::WHENEVER).await;
+        self.world.ports.events.version(user).await
+    }
+    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
+        self.world.ports.events.delete(user).await
+    }
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.world.ports.events.now().await
+    }
+    async fn check(&self) -> Result<(), StoreError> {
+        self.world.ports.events.check().await
+    }
+}
+
+#[async_trait]
+impl ItemStore for Hanging {
+    async fn search(
+        &self,
+        searches: &[Search<'_>],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Found>, StoreError> {
+        self.items(answer_by).await?;
+        self.world.items.search(searches, answer_by).await
+    }
+    async fn get(
+        &self,
+        ids: &[ContentId],
+        answer_by: AnswerBy,
+    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
+        self.items(answer_by).await?;
+        self.world.items.get(ids, answer_by).await
+    }
+    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
+        vec![None; ids.len()]
+    }
+    async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
+        self.world.items.upsert(items).await
+    }
+    async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
+        self.world.items.delete(ids).await
+    }
+    async fn check(&self) -> Result<(), StoreError> {
+        self.world.items.check().await
+    }
+    fn vector_size(&self) -> Option<usize> {
+        self.world.items.vector_size()
+    }
+}
+
+fn soon() -> AnswerBy {
+    AnswerBy::at(Instant::now() + Duration::from_millis(50))
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(LONG, work).await;
+    done.expect("it hangs")
+}
+
+fn user(id: &str) -> UserId {
+    UserId::parse(id).unwrap()
+}
+
+#[tokio::test]
+async fn an_event_whose_refresh_hangs_is_acknowledged_and_the_refresh_goes_on() {
+    let stores = Hanging::new();
+    let engine = stores.engine();
+    stores.items.store(true, Ordering::SeqCst);
+    let ingested = in_time(engine.ingest(stored_like("u", "i001"), soon())).await;
+    assert_eq!(ingested.unwrap().outcome, AppendOutcome::Accepted);
+    let again = in_time(engine.ingest(stored_like("u", "i001"), soon())).await;
+    assert_eq!(again.unwrap().outcome, AppendOutcome::Duplicate);
+
+    stores.items.store(false, Ordering::SeqCst);
+    in_time(engine.finish()).await;
+    let model = stores.world.ports.models.load(&user("u")).await.unwrap();
+    assert!(matches!(model, ModelSlot::Present(_)), "{model:?}");
+    let (signals, source) = engine.signals(&user("u")).await.unwrap();
+    assert_eq!((signals.event_count, source), (1, Source::Materialized));
+}
+
+#[tokio::test]
+async fn a_batch_out_of_time_tells_what_was_stored_and_begins_nothing_more() {
+    let stores = Hanging::new();
+    let engine = stores.engine();
+    for hangs in [&stores.items, &stores.state] {
+        hangs.store(true, Ordering::SeqCst);
+    }
+    let users = ["a", HELD, "b", "a"];
+    let batch = |ids: &[&str]| -> Vec<StoredEvent> {
+        let events = ids.iter().enumerate();
+        let event = |(index, id): (usize, &&str)| stored_like(id, &format!("i{index:03}"));
+        events.map(event).collect()
+    };
+    let results = in_time(engine.ingest_batch(batch(&users), soon())).await;
+    for (user, result) in users.iter().zip(results.unwrap()) {
+        match result {
+            Ok(ingested) => assert_eq!(ingested.outcome, AppendOutcome::Accepted),
+            Err(error) => {
+                assert!(matches!(error, EngineError::TimedOut), "{error:?}");
+                assert_eq!(*user, HELD);
+            }
+        }
+    }
+
+    let late = AnswerBy::at(Instant::now());
+    let results = in_time(engine.ingest_batch(batch(&["late"]), late)).await;
+    let results = results.unwrap();
+    assert!(matches!(results[..], [Err(EngineError::TimedOut)]));
+
+    for hangs in [&stores.items, &stores.state] {
+        hangs.store(false, Ordering::SeqCst);
+    }
+    in_time(engine.finish()).await;
+    for (id, events) in [("a", 2), ("b", 1), (HELD, 1), ("late", 0)] {
+        let (signals, _) = engine.signals(&user(id)).await.unwrap();
+        assert_eq!(signals.event_count, events, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_waits_for_items_no_longer_than_its_caller_does() {
+    let stores = Hanging::new();
+    let engine = stores.engine();
+    stores.items.store(true, Ordering::SeqCst);
+    let request = RecommendRequest {
+        user: user("u"),
+        limit: 10,
+        restriction: Restriction::default(),
+        near: None,
+        exclude: Default::default(),
+        seed: None,
+    };
+    let patience = Patience {
+        items: soon(),
+        ..Patience::UNLIMITED
+    };
+    let failed = in_time(engine.recommend(&request, patience)).await;
+    let EngineError::Store { dependency, source } = failed.unwrap_err() else {
+        panic!("not the store's failure");
+    };
+    assert_eq!(
+        (dependency, source.kind()),
+        (Dependency::Catalogue, StoreErrorKind::Unavailable)
+    );
+
+    stores.items.store(false, Ordering::SeqCst);
+    stores.state.store(true, Ordering::SeqCst);
+    let patience = Patience {
+        model: soon(),
+        ..Patience::UNLIMITED
+    };
+    let list = in_time(engine.recommend(&request, patience)).await.unwrap();
+    assert_eq!(
+        (list.items.len(), list.degraded),
+        (10, vec!["user_model".to_owned()])
+    );
+}
+
+fn within<T>(deadline: Duration, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    request
+}
+
+#[tokio::test]
+async fn calls_end_before_their_deadline_with_what_there_is() {
+    const DEADLINE: Duration = Duration::from_secs(6);
+    let stores = Hanging::new();
+    let server = stores.serve().await;
+    for hangs in [&stores.items, &stores.state] {
+        hangs.store(true, Ordering::SeqCst);
+    }
+    let mut clients = [(); 3].map(|()| server.recommender());
+    let [ingesting, batching, listing] = &mut clients;
+    let mut catalog = server.catalog();
+    let event = proto::IngestEventRequest {
+        event: Some(liked("u", "i001")),
+    };
+    let batch = proto::BatchIngestEventsRequest {
+        events: vec![liked("v", "i001"), liked(HELD, "i001"), liked("", "i001")],
+    };
+    let list = proto::RecommendRequest {
+        user_id: "w".into(),
+        ..Default::default()
+    };
+    let items = proto::GetItemsRequest {
+        content_ids: vec!["i001".into()],
+    };
+    let (event, batch, list, items) = tokio::join!(
+        ingesting.ingest_event(within(DEADLINE, event)),
+        batching.batch_ingest_events(within(DEADLINE, batch)),
+        listing.recommend(within(DEADLINE, list)),
+        catalog.get_items(within(DEADLINE, items)),
+    );
+    let event = event.unwrap().into_inner();
+    assert_eq!(event.outcome(), IngestOutcome::Accepted);
+    let results = batch.unwrap().into_inner().results;
+    assert_eq!(results[0].outcome(), IngestOutcome::Accepted);
+    let errors = results[1..].iter().map(|result| {
+        let error = result.error.as_ref().unwrap();
+        (error.code, error.reason.as_str())
+    });
+    let (late, bad) = (Code::DeadlineExceeded as i32, Code::InvalidArgument as i32);
+    assert_eq!(
+        errors.collect::<Vec<_>>(),
+        [(late, "DEADLINE_EXCEEDED"), (bad, "INVALID_FIELD")]
+    );
+    for status in [list.unwrap_err(), items.unwrap_err()] {
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert_eq!(reason(&status), "CATALOG_UNAVAILABLE");
+    }
+    for hangs in [&stores.items, &stores.state] {
+        hangs.store(false, Ordering::SeqCst);
+    }
+    server.stopped().await.unwrap();
+}
