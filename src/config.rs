@@ -10,9 +10,15 @@ use clap::{
 
 use crate::{
     adapters::{qdrant::QdrantSettings, redis::RedisSettings},
+    domain::ids::TenantId,
     grpc::{ServerSettings, limits::Limits, tls::TlsSettings},
     parsers::{Secret, at_least_one, parse_address, parse_days, parse_duration},
+    tenants::Role,
 };
+
+fn parse_tenant(text: &str) -> Result<TenantId, String> {
+    TenantId::parse(text).map_err(|error| error.to_string())
+}
 
 /// An online recommender service: send it over gRPC what users do, ask it what
 /// each should see next, and why.
@@ -45,6 +51,12 @@ pub enum Command {
         #[command(subcommand)]
         command: CatalogCommand,
     },
+    /// Make keys for callers
+    Keys {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Ask a running server for its health; exit code 0 if it is SERVING
     Healthcheck {
         /// Health name: readiness, liveness, or a service's full name
@@ -53,6 +65,21 @@ pub enum Command {
         /// Longest to wait for the answer
         #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s")]
         timeout: Duration,
+    },
+}
+
+/// What to do with keys.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key: prints it, this once, and what to add to the tenants file
+    New {
+        /// Whose key
+        #[arg(value_parser = parse_tenant)]
+        tenant: TenantId,
+        /// What it may do: ingest, serve, read-profile, catalog, erase, admin;
+        /// may be given several times
+        #[arg(long = "role", value_name = "ROLE", required = true)]
+        roles: Vec<Role>,
     },
 }
 
@@ -96,6 +123,19 @@ pub struct Settings {
     /// Ranking file (TOML): every weight, threshold and table
     #[arg(long, global = true, env = "RECSYS_RANKING_PATH", value_name = "FILE")]
     pub ranking_path: Option<PathBuf>,
+    /// Tenants file (TOML): who may call, with which key; unset = everyone who
+    /// reaches the address
+    #[arg(long, global = true, env = "RECSYS_TENANTS_PATH", value_name = "FILE",
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub tenants_path: Option<PathBuf>,
+    /// Listen on an address that other machines reach, without a tenants file
+    #[arg(
+        long,
+        global = true,
+        env = "RECSYS_INSECURE_ALLOW_UNAUTHENTICATED",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    pub insecure_allow_unauthenticated: bool,
     /// Which log lines to write: error, warn, info, debug, or per module
     /// [default: info; for quickstart error]
     #[arg(long, global = true, env = "RECSYS_LOG", value_name = "FILTER")]
@@ -191,7 +231,10 @@ impl Cli {
         let default = match self.command {
             // The tour says itself what the log would.
             Some(
-                Command::Quickstart { .. } | Command::Healthcheck { .. } | Command::Catalog { .. },
+                Command::Quickstart { .. }
+                | Command::Healthcheck { .. }
+                | Command::Catalog { .. }
+                | Command::Keys { .. },
             ) => "error",
             Some(Command::Serve) | None => "info",
         };
@@ -231,6 +274,7 @@ impl Cli {
         }
         for path in [
             &mut settings.ranking_path,
+            &mut settings.tenants_path,
             &mut settings.catalog_path,
             &mut settings.qdrant.qdrant_tls_ca_file,
             &mut redis.redis_tls_ca_file,

@@ -4,8 +4,8 @@ use std::{path::Path, process::ExitCode};
 
 use recsys::{
     app,
-    cli::{catalog, healthcheck, quickstart},
-    config::{self, CatalogCommand, Cli, Command},
+    cli::{catalog, healthcheck, keys, quickstart},
+    config::{self, CatalogCommand, Cli, Command, KeysCommand},
     grpc::Stop,
     telemetry,
 };
@@ -34,6 +34,19 @@ async fn main() -> ExitCode {
         Command::Catalog {
             command: CatalogCommand::Import { file, dry_run },
         } => import(&cli, &file, dry_run).await,
+        Command::Keys {
+            command: KeysCommand::New { tenant, roles },
+        } => {
+            let Some(told) = keys::new(&tenant, &roles) else {
+                anstream::eprintln!("recsys: the system gives no random numbers");
+                return ExitCode::FAILURE;
+            };
+            // The key alone on standard output, so that it can be piped on.
+            anstream::eprintln!("The key, shown only this once:");
+            anstream::println!("{}", told.key);
+            anstream::eprintln!("\nAdd to the tenants file:\n\n{}", told.entry);
+            ExitCode::SUCCESS
+        }
         Command::Healthcheck { service, timeout } => {
             let Some(address) = cli.settings.health_address() else {
                 anstream::eprintln!(
@@ -61,14 +74,14 @@ async fn serve(cli: &Cli) -> ExitCode {
     // What is measured begins before the stores are set up.
     let started = async {
         let admin = app::admin(settings).await?;
-        let engine = app::engine(settings)?;
-        Ok((engine, app::listen(settings).await?, admin))
+        let access = app::access(settings)?;
+        Ok((access, app::listen(settings).await?, admin))
     };
-    let (engine, port, admin) = match started.await {
+    let (access, port, admin) = match started.await {
         Ok(started) => started,
         Err(error) => return refused(&error),
     };
-    match app::serve(settings, engine, port, admin, stop_on_signal()).await {
+    match app::serve(settings, access, port, admin, stop_on_signal()).await {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS

@@ -31,6 +31,8 @@ pub const CALLS_IN_FLIGHT: &str = "recsys_calls_in_flight";
 /// Calls that were refused because there were too many, by what there was too
 /// much of.
 pub const SHED: &str = "recsys_calls_shed_total";
+/// Calls that were not let in, by what their callers lacked.
+pub const REFUSED: &str = "recsys_calls_refused_total";
 /// Bytes of messages that come in or go out.
 pub const BUFFERED_BYTES: &str = "recsys_buffered_bytes";
 /// Open connections, by port.
@@ -47,7 +49,7 @@ pub const DEPENDENCY_UP: &str = "recsys_dependency_up";
 pub const BUILD_INFO: &str = "recsys_build_info";
 
 /// All names.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 17] = [
     RPC_DURATION,
     STORE_DURATION,
     EVENTS,
@@ -57,6 +59,7 @@ pub const ALL: [&str; 16] = [
     ITEM_CACHE,
     CALLS_IN_FLIGHT,
     SHED,
+    REFUSED,
     BUFFERED_BYTES,
     CONNECTIONS,
     CONNECTIONS_ENDED,
@@ -193,6 +196,37 @@ impl Shed {
             Self::Bytes => "bytes",
         }
     }
+}
+
+/// Why a caller was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No key, or none that is known.
+    Key,
+    /// Its key lacks the role.
+    Role,
+    /// It named another tenant.
+    Tenant,
+    /// Its key's quota was used up.
+    Quota,
+}
+
+impl Refused {
+    const ALL: [Self; 4] = [Self::Key, Self::Role, Self::Tenant, Self::Quota];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Role => "role",
+            Self::Tenant => "tenant",
+            Self::Quota => "quota",
+        }
+    }
+}
+
+/// Counts a call that was not let in.
+pub fn refused(why: Refused) {
+    counter!(REFUSED, "reason" => why.label()).increment(1);
 }
 
 /// Why this process ended or refused a connection.
@@ -391,6 +425,10 @@ pub(crate) fn describe() {
     counter!(PANICS).increment(0);
     for why in Shed::ALL {
         counter!(SHED, "reason" => why.label()).increment(0);
+    }
+    describe_counter!(REFUSED, "Calls whose callers were not let in");
+    for why in Refused::ALL {
+        counter!(REFUSED, "reason" => why.label()).increment(0);
     }
     for why in ConnectionEnd::ALL {
         counter!(CONNECTIONS_ENDED, "reason" => why.label()).increment(0);

@@ -2,4 +2,5 @@
 
 pub mod catalog;
 pub mod healthcheck;
+pub mod keys;
 pub mod quickstart;

@@ -16,7 +16,7 @@ use super::healthcheck::reachable;
 use crate::{
     app::{self, StartError},
     config::Settings,
-    grpc::{Port, ServeError, Stop, tls::TlsSettings},
+    grpc::{Access, Port, ServeError, Stop, tls::TlsSettings},
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
         RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
@@ -95,6 +95,7 @@ fn embedded(settings: &Settings) -> Settings {
         redis_url: None,
         qdrant_api_url: None,
         tls: TlsSettings::default(),
+        tenants_path: None,
         ..settings.clone()
     }
 }
@@ -105,7 +106,7 @@ fn spawn_server(
     port: Port,
     stop: Stop,
 ) -> JoinHandle<Result<(), ServeError>> {
-    tokio::spawn(async move { app::serve(&settings, engine, port, None, stop).await })
+    tokio::spawn(async move { app::serve(&settings, Access::open(engine), port, None, stop).await })
 }
 
 struct Guide {

@@ -209,6 +209,12 @@ impl Engine {
         checked.map_err(|source| EngineError::of(Dependency::Catalogue, source))
     }
 
+    /// Whether no work is under way that its callers may have left.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.inner.tasks.is_empty()
+    }
+
     /// Waits until all work begun is done. New work may still begin.
     pub async fn finish(&self) {
         self.inner.tasks.close();

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use tonic::{Request, Response, Status};
 
 use super::{
+    access::Caller,
     deadline::{CallTime, FOR_STORES},
     error::ApiError,
     limits::Limits,
@@ -13,15 +14,13 @@ use super::{
 };
 use crate::{
     domain::ids::ContentId,
-    engine::Engine,
     ports::ItemRefusal,
     proto::{self, catalog_service_server::CatalogService},
 };
 
-/// The service over an engine.
+/// The service, over the engines of its callers.
 #[derive(Clone)]
 pub(super) struct Catalog {
-    pub(super) engine: Engine,
     pub(super) limits: Arc<Limits>,
 }
 
@@ -65,6 +64,7 @@ impl CatalogService for Catalog {
         &self,
         request: Request<proto::UpsertItemsRequest>,
     ) -> Result<Response<proto::UpsertItemsResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
         let items = request.into_inner().items;
         let mut checks = Checks::new(&self.limits);
         checks.count("items", items.len(), self.limits.max_catalog_items);
@@ -81,8 +81,7 @@ impl CatalogService for Catalog {
                 Ok(())
             })
             .collect();
-        let mut stored = self
-            .engine
+        let mut stored = engine
             .upsert_items(good)
             .await
             .map_err(ApiError::from)?
@@ -107,13 +106,14 @@ impl CatalogService for Catalog {
         &self,
         request: Request<proto::GetItemsRequest>,
     ) -> Result<Response<proto::GetItemsResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
         self.check_size(request.get_ref())?;
         let answer_by = CallTime::share(request.extensions(), FOR_STORES);
         let mut ids = self.ids(request.into_inner().content_ids)?;
         // Each item once: a short request must not ask for a huge reply.
         let mut known = HashSet::new();
         ids.retain(|id| known.insert(id.clone()));
-        let found = self.engine.get_items(&ids, answer_by).await;
+        let found = engine.get_items(&ids, answer_by).await;
         let found = found.map_err(ApiError::from)?;
         let mut reply = proto::GetItemsResponse::default();
         for (id, item) in ids.iter().zip(found) {
@@ -129,14 +129,11 @@ impl CatalogService for Catalog {
         &self,
         request: Request<proto::DeleteItemsRequest>,
     ) -> Result<Response<proto::DeleteItemsResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
         self.check_size(request.get_ref())?;
         let ids = self.ids(request.into_inner().content_ids)?;
         let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let deleted = self
-            .engine
-            .delete_items(ids)
-            .await
-            .map_err(ApiError::from)?;
+        let deleted = engine.delete_items(ids).await.map_err(ApiError::from)?;
         let results = names
             .into_iter()
             .zip(deleted)

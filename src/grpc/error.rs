@@ -113,6 +113,33 @@ impl ApiError {
         Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", told)
     }
 
+    /// The caller has no key, or none that is known.
+    pub(super) fn unauthenticated() -> Self {
+        Self::new(
+            Code::Unauthenticated,
+            "KEY_UNKNOWN",
+            "give a key that this server knows, in authorization: Bearer or x-api-key",
+        )
+    }
+
+    /// The caller's key does not allow it.
+    pub(super) fn permission_denied(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Code::PermissionDenied, reason, message)
+    }
+
+    /// The caller's key has used up its quota for so long; `None`: the call asks
+    /// for more than the key may ever have at once.
+    pub(super) fn over_quota(wait: Option<Duration>) -> Self {
+        let message = match wait {
+            Some(_) => "this key's quota is used up for now",
+            None => "more events than this key may send at once: send smaller batches",
+        };
+        Self {
+            retry_after: wait,
+            ..Self::new(Code::ResourceExhausted, "QUOTA_EXCEEDED", message)
+        }
+    }
+
     /// A bug. The cause goes to the log.
     pub(super) fn internal(cause: &(dyn Error + 'static)) -> Self {
         error!(error = cause, "internal error");

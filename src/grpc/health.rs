@@ -1,11 +1,12 @@
 //! `grpc.health.v1`, by the names that clients and Kubernetes ask for.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tracing::{info, warn};
 
+use super::access::Access;
 use crate::{
     engine::{Engine, EngineError},
     meters,
@@ -29,7 +30,7 @@ const FAILURES_TO_GO_DOWN: u32 = 3;
 
 /// Watches what the services depend on, and reports it.
 pub(super) struct Monitor {
-    engine: Engine,
+    access: Arc<Access>,
     reporter: HealthReporter,
     user_state: Dependency,
     catalogue: Dependency,
@@ -89,7 +90,7 @@ fn status(serving: bool) -> ServingStatus {
 
 impl Monitor {
     /// Reports the process alive, and nothing else ready yet.
-    pub(super) async fn start(engine: Engine, reporter: HealthReporter) -> Self {
+    pub(super) async fn start(access: Arc<Access>, reporter: HealthReporter) -> Self {
         for name in ["", LIVENESS] {
             reporter
                 .set_service_status(name, ServingStatus::Serving)
@@ -97,7 +98,7 @@ impl Monitor {
         }
         not_ready(&reporter).await;
         Self {
-            engine,
+            access,
             reporter,
             user_state: Dependency::new("user state", "user_state"),
             catalogue: Dependency::new("catalogue", "catalogue"),
@@ -108,9 +109,10 @@ impl Monitor {
 
     /// Asks each dependency once and reports what follows.
     pub(super) async fn check(&mut self) {
+        let engines = self.access.engines();
         let (user_state, catalogue) = tokio::join!(
-            in_time(self.engine.check_user_state()),
-            in_time(self.engine.check_catalogue()),
+            in_time(user_state_answers(&engines)),
+            in_time(catalogues_answer(&engines)),
         );
         self.user_state.note(user_state);
         self.catalogue.note(catalogue);
@@ -148,6 +150,22 @@ impl Monitor {
         {}
         not_ready(&self.reporter).await;
     }
+}
+
+/// The users' state of all tenants is in one store.
+async fn user_state_answers(engines: &[Engine]) -> Result<(), EngineError> {
+    match engines.first() {
+        Some(engine) => engine.check_user_state().await,
+        None => Ok(()),
+    }
+}
+
+/// Each tenant has a catalogue of its own.
+async fn catalogues_answer(engines: &[Engine]) -> Result<(), EngineError> {
+    for engine in engines {
+        engine.check_catalogue().await?;
+    }
+    Ok(())
 }
 
 async fn in_time(check: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {

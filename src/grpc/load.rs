@@ -28,6 +28,7 @@ use tower::{Layer, Service};
 use super::{
     connections::{Connection, OpenStream, UntakenReply},
     error::ApiError,
+    is_free,
 };
 use crate::meters::{self, Shed};
 
@@ -35,8 +36,6 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a call takes besides its messages.
 const CALL_BYTES: usize = 4 << 10;
-/// Services whose calls are neither counted nor refused.
-const FREE: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 
 /// What the process has taken on, of what it may.
 pub(super) struct Load {
@@ -195,8 +194,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
         let stream = connection.as_ref().map(Connection::stream);
-        let path = request.uri().path();
-        if FREE.iter().any(|service| path.starts_with(service)) {
+        if is_free(request.uri().path()) {
             let reply = self.inner.call(request.map(Body::new));
             return Box::pin(async move {
                 Ok(reply.await?.map(|body| {

@@ -1,6 +1,7 @@
 //! The thin edge: parse, call the engine, convert. What a client may send is
 //! in [`limits`], what it is told of a failure in `error.rs`.
 
+mod access;
 mod admin;
 mod catalog;
 mod connections;
@@ -20,7 +21,16 @@ mod settings;
 pub mod tls;
 mod wkt;
 
+pub use access::{Access, Directory};
 pub use admin::Admin;
 pub use health::{LIVENESS, READINESS};
 pub use server::{Port, ServeError, Stop, serve};
 pub use settings::ServerSettings;
+
+/// Services whose calls are never refused: those that watch need no key, and
+/// take nobody's turn.
+const FREE: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
+
+fn is_free(path: &str) -> bool {
+    FREE.iter().any(|service| path.starts_with(service))
+}

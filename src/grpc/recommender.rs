@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
+    access::Caller,
     deadline::{CallTime, FOR_STORES},
     error::ApiError,
     limits::Limits,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
-    engine::{Engine, EngineError, Patience},
+    engine::{EngineError, Patience},
     meters::{self, EventOutcome},
     proto::{self, recommender_service_server::RecommenderService},
 };
@@ -22,10 +23,9 @@ use crate::{
 /// without it is better than none.
 const FOR_THE_MODEL: f64 = 0.5;
 
-/// The service over an engine.
+/// The service, over the engines of its callers.
 #[derive(Clone)]
 pub(super) struct Recommender {
-    pub(super) engine: Engine,
     pub(super) limits: Arc<Limits>,
 }
 
@@ -53,11 +53,13 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::IngestEventRequest>,
     ) -> Result<Response<proto::IngestEventResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let answer_by = CallTime::share(request.extensions(), FOR_STORES);
         let event = request.into_inner().event;
-        let now = self.engine.now().await.map_err(ApiError::from)?;
+        caller.send(1)?;
+        let now = caller.engine.now().await.map_err(ApiError::from)?;
         let event = self.event(event, "event", now)?;
-        let ingested = self.engine.ingest(event, answer_by).await;
+        let ingested = caller.engine.ingest(event, answer_by).await;
         let ingested = ingested.map_err(ApiError::from)?;
         Ok(Response::new(reply::ingested(ingested)))
     }
@@ -66,13 +68,15 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::BatchIngestEventsRequest>,
     ) -> Result<Response<proto::BatchIngestEventsResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let answer_by = CallTime::share(request.extensions(), FOR_STORES);
         let events = request.into_inner().events;
         let mut checks = Checks::new(&self.limits);
         checks.count("events", events.len(), self.limits.max_batch_events);
         checks.finish(Some(()))?;
+        caller.send(events.len())?;
 
-        let now = self.engine.now().await.map_err(ApiError::from)?;
+        let now = caller.engine.now().await.map_err(ApiError::from)?;
         let mut good = Vec::with_capacity(events.len());
         let parsed: Vec<Result<(), ApiError>> = events
             .into_iter()
@@ -83,7 +87,7 @@ impl RecommenderService for Recommender {
                 Ok(())
             })
             .collect();
-        let mut ingested = self
+        let mut ingested = caller
             .engine
             .ingest_batch(good, answer_by)
             .await
@@ -115,9 +119,10 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::GetUserSignalsRequest>,
     ) -> Result<Response<proto::GetUserSignalsResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
         let request = request.into_inner();
         let user = self.user(&request.user_id)?;
-        let (signals, source) = self.engine.signals(&user).await.map_err(ApiError::from)?;
+        let (signals, source) = engine.signals(&user).await.map_err(ApiError::from)?;
         Ok(Response::new(proto::GetUserSignalsResponse {
             signals: Some(reply::signals(&signals, request.include_vectors)),
             source: reply::source(source).into(),
@@ -128,6 +133,7 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::RecommendRequest>,
     ) -> Result<Response<proto::RecommendResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
         let patience = Patience {
             model: CallTime::share(request.extensions(), FOR_THE_MODEL),
             items: CallTime::share(request.extensions(), FOR_STORES),
@@ -137,14 +143,11 @@ impl RecommenderService for Recommender {
         let request = parse::recommend(
             request,
             &self.limits,
-            self.engine.default_limit(),
-            self.engine.canonicalizer(),
+            engine.default_limit(),
+            engine.canonicalizer(),
         )?;
-        let list = self
-            .engine
-            .recommend(&request, patience)
-            .await
-            .map_err(ApiError::from)?;
+        let list = engine.recommend(&request, patience).await;
+        let list = list.map_err(ApiError::from)?;
         Ok(Response::new(reply::recommendation(list, include_content)))
     }
 
@@ -152,12 +155,9 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::DeleteUserRequest>,
     ) -> Result<Response<proto::DeleteUserResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
         let user = self.user(&request.into_inner().user_id)?;
-        let deleted = self
-            .engine
-            .delete_user(&user)
-            .await
-            .map_err(ApiError::from)?;
+        let deleted = engine.delete_user(&user).await.map_err(ApiError::from)?;
         Ok(Response::new(proto::DeleteUserResponse { deleted }))
     }
 
@@ -165,8 +165,9 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::ExportUserRequest>,
     ) -> Result<Response<proto::ExportUserResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
         let user = self.user(&request.into_inner().user_id)?;
-        let export = self.engine.export(&user).await.map_err(ApiError::from)?;
+        let export = engine.export(&user).await.map_err(ApiError::from)?;
         Ok(Response::new(proto::ExportUserResponse {
             events: export
                 .events

@@ -9,6 +9,7 @@ use tower::Layer as _;
 use tracing::{info, warn};
 
 use super::{
+    access::{Access, AccessLayer},
     admin::Admin,
     catalog::Catalog,
     connections::{Connections, Policy},
@@ -23,12 +24,9 @@ use super::{
     settings::ServerSettings,
     tls::Tls,
 };
-use crate::{
-    engine::Engine,
-    proto::{
-        FILE_DESCRIPTOR_SET, catalog_service_server::CatalogServiceServer,
-        recommender_service_server::RecommenderServiceServer,
-    },
+use crate::proto::{
+    FILE_DESCRIPTOR_SET, catalog_service_server::CatalogServiceServer,
+    recommender_service_server::RecommenderServiceServer,
 };
 
 /// Longest that serving waits for the dependencies' first answer.
@@ -71,14 +69,14 @@ pub struct Port {
     pub tls: Option<Arc<Tls>>,
 }
 
-/// Serves an engine on a port until it is told to stop; then finishes calls
-/// under way, and all work of the engine. The admin port, if there is one, is
+/// Serves on a port until it is told to stop; then finishes calls under way, and
+/// all work of the engines. The admin port, if there is one, is
 /// served to the very end.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(
-    engine: Engine,
+    access: Arc<Access>,
     limits: Limits,
     settings: ServerSettings,
     port: Port,
@@ -86,14 +84,14 @@ pub async fn serve(
     stop: Stop,
 ) -> Result<(), ServeError> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let mut monitor = Monitor::start(engine.clone(), reporter.clone()).await;
+    let mut monitor = Monitor::start(Arc::clone(&access), reporter.clone()).await;
     let ended = CancellationToken::new();
     let _ends = ended.clone().drop_guard();
     let admin_ended = admin
         .map(|admin| admin.start(reporter, Pulse::start(), ended.clone()))
         .transpose()?;
 
-    let routes = routes(&engine, limits)?.add_service(health_service);
+    let routes = routes(limits, settings.reflection)?.add_service(health_service);
     let load = Load::new(settings.max_calls, settings.max_buffered_bytes);
     let service = CatchPanicLayer.layer(routes.prepare());
     let service = DeadlineLayer {
@@ -101,6 +99,7 @@ pub async fn serve(
     }
     .layer(service);
     let service = LoadLayer(load).layer(service);
+    let service = AccessLayer(Arc::clone(&access)).layer(service);
     let service = ObserveLayer::new(&[
         FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -142,7 +141,7 @@ pub async fn serve(
         );
     }
     let _ = accepting.await;
-    if tokio::time::timeout(LAST_WORK, engine.finish())
+    if tokio::time::timeout(LAST_WORK, access.finish())
         .await
         .is_err()
     {
@@ -155,7 +154,7 @@ pub async fn serve(
     Ok(())
 }
 
-fn routes(engine: &Engine, limits: Limits) -> Result<Routes, ServeError> {
+fn routes(limits: Limits, reflected: bool) -> Result<Routes, ServeError> {
     let limits = Arc::new(limits);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -165,19 +164,20 @@ fn routes(engine: &Engine, limits: Limits) -> Result<Routes, ServeError> {
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let recommender = RecommenderServiceServer::new(Recommender {
-        engine: engine.clone(),
         limits: Arc::clone(&limits),
     })
     .max_decoding_message_size(limits.max_request_bytes)
     .max_encoding_message_size(MAX_REPLY_BYTES);
     let catalog = CatalogServiceServer::new(Catalog {
-        engine: engine.clone(),
         limits: Arc::clone(&limits),
     })
     .max_decoding_message_size(limits.max_catalog_request_bytes)
     .max_encoding_message_size(MAX_REPLY_BYTES);
-    Ok(Routes::new(recommender)
-        .add_service(catalog)
+    let routes = Routes::new(recommender).add_service(catalog);
+    if !reflected {
+        return Ok(routes);
+    }
+    Ok(routes
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
 }

@@ -40,6 +40,10 @@ pub struct ServerSettings {
     #[arg(long, global = true, env = "RECSYS_MAX_CONNECTION_AGE", value_name = "DURATION",
           value_parser = parse_duration, default_value = "10m")]
     pub max_connection_age: Duration,
+    /// Whether reflection tells everyone what the API is like
+    #[arg(long, global = true, env = "RECSYS_REFLECTION", value_name = "BOOL",
+          action = clap::ArgAction::Set, default_value_t = Self::DEFAULT.reflection)]
+    pub reflection: bool,
     /// Longest that a client may take to begin speaking, or to take in a reply;
     /// then its connection is ended
     #[arg(long, global = true, env = "RECSYS_SLOW_CLIENT_TIMEOUT", value_name = "DURATION",
@@ -56,6 +60,7 @@ impl ServerSettings {
         max_buffered_bytes: 256 << 20,
         max_connections: 16_384,
         max_connection_age: Duration::from_secs(600),
+        reflection: true,
         slow_client_timeout: Duration::from_secs(30),
     };
 }

@@ -166,6 +166,12 @@ impl TenantsFile {
         }
         Ok(Self { tenants })
     }
+
+    /// How many keys there are in all.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.tenants.values().map(|tenant| tenant.keys.len()).sum()
+    }
 }
 
 fn entry(

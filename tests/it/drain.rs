@@ -14,7 +14,7 @@ use std::{
 
 use recsys::{
     domain::ranking_config::RankingConfig,
-    grpc::{self, Admin, Port, ServerSettings, Stop, limits::Limits},
+    grpc::{self, Access, Admin, Port, ServerSettings, Stop, limits::Limits},
     ports::ModelSlot,
     proto::{self, recommender_service_client::RecommenderServiceClient},
 };
@@ -250,7 +250,7 @@ fn a_stuck_runtime_is_not_alive_and_is_again_when_it_runs() {
                 let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 started.send(admin.local_addr().unwrap()).unwrap();
                 grpc::serve(
-                    world.engine(RankingConfig::default()),
+                    Access::open(world.engine(RankingConfig::default())),
                     Limits::default(),
                     ServerSettings::default(),
                     Port {

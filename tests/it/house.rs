@@ -31,7 +31,10 @@ const ROOMS: [(&str, &[&str]); 14] = [
             "throttle",
         ],
     ),
-    ("config", &["grpc", "adapters", "parsers"]),
+    (
+        "config",
+        &["grpc", "adapters", "parsers", "tenants", "domain"],
+    ),
     ("telemetry", &["meters"]),
     (
         "app",

@@ -10,6 +10,7 @@
     reason = "tests fail by panicking, and say what they did"
 )]
 
+mod access;
 mod catalog_import;
 mod cli;
 mod conformance;

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -67,6 +68,25 @@ impl QdrantItemStore {
             collection: RwLock::default(),
             outage: Throttle::new(),
         })
+    }
+
+    /// A store over another collection, on the same connections.
+    #[must_use]
+    pub fn beside(
+        &self,
+        collection: &str,
+        cache_max_bytes: u64,
+        cache_ttl: Duration,
+        canonical: Canonicalizer,
+    ) -> Self {
+        Self {
+            qdrant: self.qdrant.clone(),
+            name: collection.to_owned(),
+            canonical,
+            cache: ItemCache::new(cache_max_bytes, cache_ttl),
+            collection: RwLock::default(),
+            outage: Throttle::new(),
+        }
     }
 
     /// Asks what the collection is like.

@@ -66,6 +66,13 @@ impl RedisEventBuffer {
         }
     }
 
+    /// With so much memory for the buffers that it knows.
+    #[must_use]
+    pub fn knowing(mut self, max_bytes: u64) -> Self {
+        self.known = KnownBuffers::new(max_bytes, self.max_events);
+        self
+    }
+
     /// The events that can be read, and whether that is all of them, each at
     /// the time that its score says.
     fn decoded(

@@ -12,7 +12,7 @@ use recsys::{
         time::Timestamp,
     },
     engine::Engine,
-    grpc::{self, Port, ServeError, ServerSettings, Stop, limits::Limits},
+    grpc::{self, Access, Port, ServeError, ServerSettings, Stop, limits::Limits},
     proto::{
         self, InteractionEvent, catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
@@ -89,7 +89,7 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let stop = Stop::default();
         let running = tokio::spawn(grpc::serve(
-            engine,
+            Access::open(engine),
             limits,
             settings,
             Port {

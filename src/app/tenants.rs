@@ -1,0 +1,193 @@
+//! Tenants: an engine for each, and keys that lead to them. The tenants file and
+//! the ranking files that it names are read again when they change. A change
+//! that cannot be used is logged, and what was stays.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tracing::{info, warn};
+
+use super::{
+    error::StartError,
+    read,
+    stores::{Place, Stores, ranking},
+};
+use crate::{
+    config::Settings,
+    domain::ids::TenantId,
+    engine::Engine,
+    grpc::{Access, Directory},
+    tenants::{TenantEntry, TenantsFile},
+};
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The tenants of a file, who reads it again from now on.
+pub(super) fn access(settings: &Settings, path: &Path) -> Result<Arc<Access>, StartError> {
+    let mut builder = Builder {
+        stores: Stores::open(settings)?,
+        settings: settings.clone(),
+        path: path.to_owned(),
+        built: BTreeMap::new(),
+    };
+    let contents = builder.read()?;
+    let file = builder.parse(&contents)?;
+    let engines = builder.build(&file, &contents)?;
+    info!(
+        tenants = file.tenants.len(),
+        keys = file.keys(),
+        "tenants file read"
+    );
+    let access = Access::keyed(Directory::new(&file, engines));
+    tokio::spawn(keep_current(builder, contents, Arc::downgrade(&access)));
+    Ok(access)
+}
+
+/// The text of the tenants file and of each ranking file that it names.
+#[derive(Clone, PartialEq, Eq)]
+struct Contents {
+    tenants: String,
+    rankings: BTreeMap<PathBuf, String>,
+}
+
+/// What an engine was built from.
+#[derive(Clone, PartialEq, Eq)]
+struct Plan {
+    key_prefix: String,
+    collection: String,
+    ranking: Option<String>,
+}
+
+struct Builder {
+    stores: Stores,
+    settings: Settings,
+    path: PathBuf,
+    built: BTreeMap<TenantId, (Plan, Engine)>,
+}
+
+impl Builder {
+    fn parse(&self, contents: &Contents) -> Result<TenantsFile, StartError> {
+        parse(&self.path, &contents.tenants)
+    }
+
+    fn read(&self) -> Result<Contents, StartError> {
+        let tenants = read(&self.path)?;
+        let file = parse(&self.path, &tenants)?;
+        let rankings = file
+            .tenants
+            .values()
+            .filter_map(|tenant| self.ranking_path(tenant))
+            .map(|path| Ok((path.clone(), read(&path)?)))
+            .collect::<Result<_, StartError>>()?;
+        Ok(Contents { tenants, rankings })
+    }
+
+    /// That of the tenant, from the folder of the tenants file; or the service's.
+    fn ranking_path(&self, tenant: &TenantEntry) -> Option<PathBuf> {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let own = tenant.ranking.as_ref().map(|path| folder.join(path));
+        own.or_else(|| self.settings.ranking_path.clone())
+    }
+
+    /// An engine for each tenant: the one it has, if nothing changed for it.
+    /// Nothing is exchanged if one cannot be built.
+    fn build(
+        &mut self,
+        file: &TenantsFile,
+        contents: &Contents,
+    ) -> Result<BTreeMap<TenantId, Engine>, StartError> {
+        let mut built = BTreeMap::new();
+        for (id, tenant) in &file.tenants {
+            let path = self.ranking_path(tenant);
+            let plan = Plan {
+                key_prefix: tenant.key_prefix.clone(),
+                collection: tenant.collection.clone(),
+                ranking: path
+                    .as_ref()
+                    .and_then(|path| contents.rankings.get(path))
+                    .cloned(),
+            };
+            let engine = match self.built.get(id) {
+                Some((before, engine)) if *before == plan => engine.clone(),
+                _ => {
+                    let config = ranking(&self.settings, path.as_deref())?;
+                    let place = Place {
+                        key_prefix: &tenant.key_prefix,
+                        collection: &tenant.collection,
+                        share_of: file.tenants.len() as u64,
+                    };
+                    self.stores.engine(&place, config)?
+                }
+            };
+            built.insert(id.clone(), (plan, engine));
+        }
+        let engines = built
+            .iter()
+            .map(|(id, (_, engine))| (id.clone(), engine.clone()))
+            .collect();
+        self.built = built;
+        Ok(engines)
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<TenantsFile, StartError> {
+    TenantsFile::parse(text).map_err(|source| StartError::Tenants {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Exchanges tenants and keys when their files change, for as long as anyone
+/// asks for them.
+async fn keep_current(
+    mut builder: Builder,
+    mut current: Contents,
+    access: std::sync::Weak<Access>,
+) {
+    let mut complained = String::new();
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(access) = access.upgrade() else {
+            return;
+        };
+        let changed = match builder.read() {
+            Ok(contents) if contents == current => None,
+            Ok(contents) => Some(builder.parse(&contents).and_then(|file| {
+                let engines = builder.build(&file, &contents)?;
+                Ok((file, engines, contents))
+            })),
+            Err(error) => Some(Err(error)),
+        };
+        match changed {
+            None => complained.clear(),
+            Some(Ok((file, engines, contents))) => {
+                access.exchange(&file, engines);
+                info!(
+                    tenants = file.tenants.len(),
+                    keys = file.keys(),
+                    "tenants file exchanged"
+                );
+                current = contents;
+                complained.clear();
+            }
+            Some(Err(error)) => {
+                let told = error.to_string();
+                if told != complained {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(
+                        error,
+                        "changed tenants file is refused: the one before stays"
+                    );
+                    complained = told;
+                }
+            }
+        }
+    }
+}
