@@ -103,10 +103,7 @@ pub enum ImportError {
         given: usize,
     },
     /// Qdrant failed.
-    #[error(
-        "{source}{} (run the same command again: what is written already is not written twice)",
-        causes(source)
-    )]
+    #[error("{source}{}{}", causes(source), way_out(source))]
     Store {
         /// How.
         source: StoreError,
@@ -124,7 +121,8 @@ impl ImportError {
             | Self::NotAFile { .. }
             | Self::VectorSize { .. }
             | Self::Collection { .. } => true,
-            Self::Changed { .. } | Self::Store { .. } => false,
+            Self::Store { source } => source.kind() == StoreErrorKind::Misconfigured,
+            Self::Changed { .. } => false,
         }
     }
 }
@@ -144,6 +142,14 @@ fn causes(error: &StoreError) -> String {
         next = cause.source();
     }
     causes
+}
+
+fn way_out(error: &StoreError) -> &'static str {
+    if error.kind() == StoreErrorKind::Misconfigured {
+        // The error itself says which settings to mend.
+        return "";
+    }
+    " (run the same command again: what is written already is not written twice)"
 }
 
 /// Imports a file, or only checks it.

@@ -5,7 +5,10 @@ use std::{io::Write as _, process::Output};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::support::{program::recsys, qdrant::QdrantServer};
+use crate::support::{
+    program::recsys,
+    qdrant::{HttpOnly, QdrantServer},
+};
 
 fn file(lines: &[String]) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
@@ -209,6 +212,31 @@ async fn what_cannot_be_imported_is_told_with_the_way_out() {
     qdrant.heal();
     qdrant.fail_next(2, tonic::Code::Unavailable, "restarting");
     assert!(import(&qdrant, &items, &[]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_settings_stop_it_at_once_and_are_named() {
+    let qdrant = QdrantServer::start().await;
+    qdrant.require_api_key("open sesame");
+    let items = file(&[line(0, 8)]);
+    let output = import(&qdrant, &items, &[]);
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("set QDRANT_API_KEY"), "{err}");
+    assert!(!err.contains("run the same command again"), "{err}");
+    assert_eq!(qdrant.all_calls(), 1, "it was not tried again");
+
+    let rest = HttpOnly::start().await;
+    let output = recsys(&["catalog", "import", items.path().to_str().unwrap()])
+        .env("QDRANT_API_URL", rest.url())
+        .output()
+        .unwrap();
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(
+        err.contains("6334") && err.contains("QDRANT_GRPC_PORT"),
+        "{err}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
