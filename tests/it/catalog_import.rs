@@ -144,7 +144,15 @@ async fn a_pipe_is_refused_and_a_dry_run_needs_no_qdrant() {
         .env("QDRANT_API_URL", "http://127.0.0.1:1")
         .output()
         .unwrap();
-    assert!(told(&output).0.contains("1 items would be imported"));
+    let (out, err) = told(&output);
+    assert!(out.contains("1 items would be imported"), "{out}");
+    for part in [
+        "qdrant describe failed",
+        "Connection refused",
+        "the file is checked without the collection's vector size",
+    ] {
+        assert!(err.contains(part), "{part:?} is not in:\n{err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,6 +186,25 @@ async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
     let text = r#"the vectors have 8 numbers, those of collection "items" have 9; nothing was"#;
     assert!(err.contains(text), "{err}");
     assert_eq!(qdrant.points_count("items"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn items_that_the_collection_refuses_are_listed_by_their_lines() {
+    let qdrant = QdrantServer::start().await;
+    let mut lines: Vec<String> = (0..202).map(|number| line(number, 8)).collect();
+    lines.insert(0, "{oops".to_owned());
+    // Made anew by somebody else after the first 200 are written.
+    qdrant.make_anew_after("Upsert", "items", 9);
+    let output = import(&qdrant, &file(&lines), &[]);
+    let (out, err) = told(&output);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert_eq!(out, "200 items written, 0 unchanged, 3 lines refused\n");
+    assert!(err.contains("line 1: not JSON"), "{err}");
+    for number in [202, 203] {
+        let text =
+            format!("line {number}: vector has 8 numbers, those of collection \"items\" have 9");
+        assert!(err.contains(&text), "{err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
