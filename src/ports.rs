@@ -29,6 +29,9 @@ use crate::domain::{
 pub enum StoreErrorKind {
     /// It cannot be reached, or does not answer in time. Trying again helps.
     Unavailable,
+    /// The settings that lead to it are wrong, such as its key or port. Trying
+    /// again does not help until they are mended.
+    Misconfigured,
     /// It is full. Trying again helps once there is room.
     Full,
     /// It holds something that it should not, or answered nonsense.
@@ -44,6 +47,7 @@ impl StoreErrorKind {
     pub fn label(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
+            Self::Misconfigured => "misconfigured",
             Self::Full => "full",
             Self::Corrupt => "corrupt",
             Self::Unprepared => "unprepared",

@@ -103,10 +103,7 @@ pub enum ImportError {
         given: usize,
     },
     /// Qdrant failed.
-    #[error(
-        "{source}{} (run the same command again: what is written already is not written twice)",
-        causes(source)
-    )]
+    #[error("{source}{}{}", causes(source), way_out(source))]
     Store {
         /// How.
         source: StoreError,
@@ -124,7 +121,8 @@ impl ImportError {
             | Self::NotAFile { .. }
             | Self::VectorSize { .. }
             | Self::Collection { .. } => true,
-            Self::Changed { .. } | Self::Store { .. } => false,
+            Self::Store { source } => source.kind() == StoreErrorKind::Misconfigured,
+            Self::Changed { .. } => false,
         }
     }
 }
@@ -146,6 +144,14 @@ fn causes(error: &StoreError) -> String {
     causes
 }
 
+fn way_out(error: &StoreError) -> &'static str {
+    if error.kind() == StoreErrorKind::Misconfigured {
+        // The error itself says which settings to mend.
+        return "";
+    }
+    " (run the same command again: what is written already is not written twice)"
+}
+
 /// Imports a file, or only checks it.
 ///
 /// # Errors
@@ -158,23 +164,23 @@ pub async fn import(
     let store = app::qdrant_items(settings)?.ok_or(ImportError::NoQdrant)?;
     let existing = if dry_run {
         // What can be checked without Qdrant, is.
-        store.existing_vector_size().await.unwrap_or_default()
+        store.existing_vector_size().await.unwrap_or_else(|error| {
+            anstream::eprintln!(
+                "{error}{}; the file is checked without the collection's vector size",
+                causes(&error)
+            );
+            None
+        })
     } else {
         with_patience(|| store.existing_vector_size()).await?
     };
     // A collection without vectors takes none.
     let collection = &settings.qdrant.collection_name;
     let checked = check(path, collection, existing.map(Option::unwrap_or_default))?;
-    for (line, reason) in &checked.listed {
-        anstream::eprintln!("line {line}: {reason}");
-    }
-    let unlisted = checked.refused.len() - checked.listed.len();
-    if unlisted > 0 {
-        anstream::eprintln!("and {unlisted} more lines");
-    }
+    checked.refused.print();
     let mut imported = Imported {
         good: checked.good,
-        refused: checked.refused.len(),
+        refused: checked.refused.lines.len(),
         ..Imported::default()
     };
     if dry_run || checked.good == 0 {
@@ -190,8 +196,12 @@ pub async fn import(
             given,
         });
     }
-    write(&store, path, &checked, &mut imported).await?;
-    if imported.written + imported.unchanged < checked.good {
+    let mut refused = Refused::default();
+    let written = write(&store, path, &checked, &mut imported, &mut refused).await;
+    refused.print();
+    written?;
+    imported.refused += refused.lines.len();
+    if imported.written + imported.unchanged + refused.lines.len() < checked.good {
         return Err(ImportError::Changed {
             path: path.to_owned(),
         });
@@ -205,15 +215,31 @@ struct Checked {
     good: usize,
     /// Numbers in the vectors; `None` if there are none.
     vector_size: Option<usize>,
-    refused: BTreeSet<usize>,
+    refused: Refused,
+}
+
+/// Lines that are not taken, and of the first ones why.
+#[derive(Default)]
+struct Refused {
+    lines: BTreeSet<usize>,
     listed: Vec<(usize, String)>,
 }
 
-impl Checked {
-    fn refuse(&mut self, line: usize, reason: String) {
-        self.refused.insert(line);
+impl Refused {
+    fn add(&mut self, line: usize, reason: String) {
+        self.lines.insert(line);
         if self.listed.len() < MAX_LISTED {
             self.listed.push((line, reason));
+        }
+    }
+
+    fn print(&self) {
+        for (line, reason) in &self.listed {
+            anstream::eprintln!("line {line}: {reason}");
+        }
+        let unlisted = self.lines.len() - self.listed.len();
+        if unlisted > 0 {
+            anstream::eprintln!("and {unlisted} more lines");
         }
     }
 }
@@ -236,7 +262,7 @@ fn check(
         let item = match parsed {
             Ok(item) => item,
             Err(reason) => {
-                checked.refuse(number, reason);
+                checked.refused.add(number, reason);
                 return Ok(());
             }
         };
@@ -253,7 +279,10 @@ fn check(
             checked.vector_size = Some(expected);
         }
         match first_lines.insert(item.id, number) {
-            Some(first) => checked.refuse(number, format!("id: the same as in line {first}")),
+            Some(first) => {
+                let reason = format!("id: the same as in line {first}");
+                checked.refused.add(number, reason);
+            }
             None => checked.good += 1,
         }
         Ok(())
@@ -266,6 +295,7 @@ async fn write(
     path: &Path,
     checked: &Checked,
     imported: &mut Imported,
+    refused: &mut Refused,
 ) -> Result<(), ImportError> {
     let style = "{bar:30} {human_pos}/{human_len} items  {per_sec}  {eta} left";
     let bar = ProgressBar::new(checked.good as u64).with_style(
@@ -273,13 +303,15 @@ async fn write(
     );
     let mut reader = Lines::open(path)?;
     loop {
+        let mut lines: Vec<usize> = Vec::with_capacity(BATCH);
         let mut batch: Vec<Item> = Vec::with_capacity(BATCH);
         let mut at_end = true;
         while let Some((number, line)) = reader.next(path)? {
-            if !checked.refused.contains(&number)
+            if !checked.refused.lines.contains(&number)
                 && let Ok(line) = line
                 && let Ok(item) = catalogue_line::parse(line)
             {
+                lines.push(number);
                 batch.push(item);
             }
             if batch.len() == BATCH {
@@ -288,14 +320,12 @@ async fn write(
             }
         }
         let size = batch.len() as u64;
-        for put in with_patience(|| store.put(batch.clone())).await? {
+        let put = with_patience(|| store.put(batch.clone())).await?;
+        for (line, put) in lines.into_iter().zip(put) {
             match put {
                 Ok(Put::Written) => imported.written += 1,
                 Ok(Put::Unchanged) => imported.unchanged += 1,
-                Err(refusal) => {
-                    imported.refused += 1;
-                    anstream::eprintln!("refused by the collection: {refusal}");
-                }
+                Err(refusal) => refused.add(line, refusal.to_string()),
             }
         }
         bar.inc(size);

@@ -129,6 +129,14 @@ fn tell(dependency: Dependency, source: &StoreError) {
         StoreErrorKind::Unavailable | StoreErrorKind::Full => {
             warn!(?dependency, untold, error = cause, "store failed");
         }
+        StoreErrorKind::Misconfigured => {
+            error!(
+                ?dependency,
+                untold,
+                error = cause,
+                "settings of store are wrong"
+            );
+        }
         StoreErrorKind::Unprepared => {
             error!(?dependency, untold, error = cause, "store is not set up");
         }

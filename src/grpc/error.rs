@@ -228,12 +228,19 @@ impl From<EngineError> for ApiError {
             EngineError::Panicked => return Self::bug(),
         };
         match (source.kind(), dependency) {
-            (StoreErrorKind::Unavailable, Dependency::UserState) => Self::retryable(
+            // What is wrong with the settings is for operators to know.
+            (
+                StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured,
+                Dependency::UserState,
+            ) => Self::retryable(
                 Code::Unavailable,
                 "USER_STATE_UNAVAILABLE",
                 "the store of user state does not answer",
             ),
-            (StoreErrorKind::Unavailable, Dependency::Catalogue) => Self::retryable(
+            (
+                StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured,
+                Dependency::Catalogue,
+            ) => Self::retryable(
                 Code::Unavailable,
                 "CATALOG_UNAVAILABLE",
                 "the catalogue does not answer",

@@ -5,7 +5,10 @@ use std::{io::Write as _, process::Output};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::support::{program::recsys, qdrant::QdrantServer};
+use crate::support::{
+    program::recsys,
+    qdrant::{HttpOnly, QdrantServer},
+};
 
 fn file(lines: &[String]) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
@@ -141,7 +144,15 @@ async fn a_pipe_is_refused_and_a_dry_run_needs_no_qdrant() {
         .env("QDRANT_API_URL", "http://127.0.0.1:1")
         .output()
         .unwrap();
-    assert!(told(&output).0.contains("1 items would be imported"));
+    let (out, err) = told(&output);
+    assert!(out.contains("1 items would be imported"), "{out}");
+    for part in [
+        "qdrant describe failed",
+        "Connection refused",
+        "the file is checked without the collection's vector size",
+    ] {
+        assert!(err.contains(part), "{part:?} is not in:\n{err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,6 +189,25 @@ async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn items_that_the_collection_refuses_are_listed_by_their_lines() {
+    let qdrant = QdrantServer::start().await;
+    let mut lines: Vec<String> = (0..202).map(|number| line(number, 8)).collect();
+    lines.insert(0, "{oops".to_owned());
+    // Made anew by somebody else after the first 200 are written.
+    qdrant.make_anew_after("Upsert", "items", 9);
+    let output = import(&qdrant, &file(&lines), &[]);
+    let (out, err) = told(&output);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert_eq!(out, "200 items written, 0 unchanged, 3 lines refused\n");
+    assert!(err.contains("line 1: not JSON"), "{err}");
+    for number in [202, 203] {
+        let text =
+            format!("line {number}: vector has 8 numbers, those of collection \"items\" have 9");
+        assert!(err.contains(&text), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_imported_is_told_with_the_way_out() {
     let qdrant = QdrantServer::start().await;
     let items = file(&[line(0, 8)]);
@@ -209,6 +239,31 @@ async fn what_cannot_be_imported_is_told_with_the_way_out() {
     qdrant.heal();
     qdrant.fail_next(2, tonic::Code::Unavailable, "restarting");
     assert!(import(&qdrant, &items, &[]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_settings_stop_it_at_once_and_are_named() {
+    let qdrant = QdrantServer::start().await;
+    qdrant.require_api_key("open sesame");
+    let items = file(&[line(0, 8)]);
+    let output = import(&qdrant, &items, &[]);
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("set QDRANT_API_KEY"), "{err}");
+    assert!(!err.contains("run the same command again"), "{err}");
+    assert_eq!(qdrant.all_calls(), 1, "it was not tried again");
+
+    let rest = HttpOnly::start().await;
+    let output = recsys(&["catalog", "import", items.path().to_str().unwrap()])
+        .env("QDRANT_API_URL", rest.url())
+        .output()
+        .unwrap();
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(
+        err.contains("6334") && err.contains("QDRANT_GRPC_PORT"),
+        "{err}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

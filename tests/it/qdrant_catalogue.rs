@@ -12,13 +12,14 @@ use recsys::{
     domain::{item::Item, ranking_config::RankingConfig},
     engine::{Engine, EngineSettings, Ports},
     grpc::ServerSettings,
-    ports::{AnswerBy, ItemStore},
+    ports::{AnswerBy, ItemStore, StoreErrorKind},
     proto::{self, IngestOutcome, RecommendStrategy, SignalsSource},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::support::{
     MemoryWorld, catalogue,
@@ -406,6 +407,52 @@ async fn a_key_is_sent_and_a_wrong_port_is_told_with_the_right_one() {
         told.contains("6334") && told.contains("QDRANT_GRPC_PORT"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn wrong_settings_are_for_operators_to_know_and_lists_come_from_memory() {
+    let shop = Shop::with(half_circle(100)).await;
+    let all = (0..100).map(|index| format!("i{index:03}")).collect();
+    let request = proto::GetItemsRequest { content_ids: all };
+    shop.server.catalog().get_items(request).await.unwrap();
+    shop.qdrant.require_api_key("open sesame");
+    let error = shop.store().check().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+
+    let list = shop.list("u").await.unwrap();
+    assert_eq!(list.items.len(), 10);
+    assert_eq!(list.diagnostics.unwrap().degraded, ["catalogue"]);
+    let fresh = shop.another().await;
+    let status = fresh.recommend(wanted("u")).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unavailable, "CATALOG_UNAVAILABLE")
+    );
+    let hint = status.get_details_retry_info().unwrap();
+    assert!(hint.retry_delay.is_some());
+    assert!(!format!("{status:?}").contains("KEY"), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_and_tls_that_is_not_there_are_told() {
+    let shop = Shop::with(Vec::new()).await;
+    let certificates = Certificates::new();
+    let url = behind_tls(&certificates, &shop.qdrant.url()).await;
+    let no_tls = shop.qdrant.url().replace("http", "https");
+    for (url, advice) in [
+        (url, "QDRANT_TLS_CA_FILE"),
+        (no_tls, "begin it with http://"),
+    ] {
+        let store = catalogue::store(&url, &shop.settings);
+        let error = store.check().await.unwrap_err();
+        assert_eq!(
+            error.kind(),
+            StoreErrorKind::Misconfigured,
+            "{}",
+            chain(&error)
+        );
+        assert!(chain(&error).contains(advice), "{}", chain(&error));
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

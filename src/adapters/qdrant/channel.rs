@@ -1,6 +1,7 @@
 //! Connections to Qdrant, and what its failures mean.
 
 use std::{
+    error::Error as _,
     path::PathBuf,
     sync::{
         Arc,
@@ -193,41 +194,118 @@ fn grpc_uri(url: &str, port: Option<u16>) -> Option<Uri> {
 }
 
 fn store_error(what: &'static str, status: Status) -> StoreError {
-    let told = status.message();
-    let wrong_port = told.contains("grpc-status header missing")
-        || told.contains("invalid compression flag")
-        || told.contains("h2 protocol error")
-        || told.contains("frame with invalid size");
-    let (kind, advice) = match status.code() {
-        _ if wrong_port => (
-            StoreErrorKind::Unavailable,
-            " (this is not Qdrant's gRPC port, or a proxy is in between: set QDRANT_API_URL to \
-             the port of gRPC, usually 6334, or QDRANT_GRPC_PORT)",
-        ),
-        Code::Unauthenticated | Code::PermissionDenied => {
-            (StoreErrorKind::Unavailable, " (set QDRANT_API_KEY)")
-        }
-        Code::NotFound | Code::FailedPrecondition => (StoreErrorKind::Unprepared, ""),
-        Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => {
-            (StoreErrorKind::Corrupt, "")
-        }
+    let (kind, advice) = meaning(&status);
+    StoreError::new(kind, format!("qdrant {what} failed{advice}")).caused_by(status)
+}
+
+/// What kind of failure it is, and what to do about it.
+fn meaning(status: &Status) -> (StoreErrorKind, &'static str) {
+    if let Some(advice) = of_settings(status) {
+        return (StoreErrorKind::Misconfigured, advice);
+    }
+    let kind = match status.code() {
+        // Told by what is in between: it may know no other code.
+        _ if http_code(status).is_some() => StoreErrorKind::Unavailable,
+        Code::NotFound | Code::FailedPrecondition => StoreErrorKind::Unprepared,
+        Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => StoreErrorKind::Corrupt,
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
         | Code::AlreadyExists
+        | Code::PermissionDenied
         | Code::ResourceExhausted
         | Code::Aborted
         | Code::Internal
         | Code::Unavailable
-        | Code::DataLoss => (StoreErrorKind::Unavailable, ""),
+        | Code::DataLoss
+        | Code::Unauthenticated => StoreErrorKind::Unavailable,
     };
-    StoreError::new(kind, format!("qdrant {what} failed{advice}")).caused_by(status)
+    (kind, "")
+}
+
+/// Which settings to mend, if the failure comes of them.
+fn of_settings(status: &Status) -> Option<&'static str> {
+    let told = status.message();
+    if told.contains("invalid peer certificate") {
+        return Some(
+            " (set QDRANT_TLS_CA_FILE to the certificates of those who vouch for Qdrant, and \
+             QDRANT_API_URL to a name that is in its certificate)",
+        );
+    }
+    if told.contains("InvalidContentType") {
+        return Some(
+            " (QDRANT_API_URL begins with https://, but there is no TLS at that port: begin it \
+             with http://)",
+        );
+    }
+    // Another protocol is spoken: its first bytes are no size of a frame. Or
+    // something in between knows no such path; what it says of its own health,
+    // or ours, passes.
+    let passes = |code: u16| code >= 500 || [408, 425, 429].contains(&code);
+    if has_cause(status, "frame with invalid size")
+        || told.contains("invalid compression flag")
+        || http_code(status).is_some_and(|code| !passes(code))
+    {
+        return Some(
+            " (this is not Qdrant's gRPC port, or a proxy is in between: set QDRANT_API_URL to \
+             the port of gRPC, usually 6334, or QDRANT_GRPC_PORT)",
+        );
+    }
+    matches!(
+        status.code(),
+        Code::Unauthenticated | Code::PermissionDenied
+    )
+    .then_some(" (set QDRANT_API_KEY to a key that may do this)")
+}
+
+/// The code of an answer in plain HTTP, which Qdrant does not give.
+fn http_code(status: &Status) -> Option<u16> {
+    let (_, code) = status
+        .message()
+        .split_once("grpc-status header missing, mapped from HTTP status code ")?;
+    code.parse().ok()
+}
+
+fn has_cause(status: &Status, text: &str) -> bool {
+    let mut next = status.source();
+    while let Some(cause) = next {
+        if cause.to_string().contains(text) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 #[cfg(test)]
 mod tests {
-    use super::grpc_uri;
+    use tonic::{Code, Status};
+
+    use super::{grpc_uri, meaning};
+    use crate::ports::StoreErrorKind;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_must_be_mended() {
+        let by_http = |code| {
+            let told = format!("grpc-status header missing, mapped from HTTP status code {code}");
+            // The code that goes with it says little.
+            meaning(&Status::new(Code::Unimplemented, told)).0
+        };
+        for code in [301, 400, 401, 403, 404, 405, 415, 464] {
+            assert_eq!(by_http(code), StoreErrorKind::Misconfigured, "{code}");
+        }
+        for code in [408, 429, 500, 502, 503, 504] {
+            assert_eq!(by_http(code), StoreErrorKind::Unavailable, "{code}");
+        }
+        let by_grpc = |code| meaning(&Status::new(code, "")).0;
+        for code in [Code::Unauthenticated, Code::PermissionDenied] {
+            assert_eq!(by_grpc(code), StoreErrorKind::Misconfigured, "{code}");
+        }
+        for code in [Code::Unavailable, Code::Unknown, Code::Internal] {
+            assert_eq!(by_grpc(code), StoreErrorKind::Unavailable, "{code}");
+        }
+    }
 
     #[test]
     fn the_url_of_the_rest_api_leads_to_grpc() {

@@ -272,7 +272,12 @@ impl ItemStore for QdrantItemStore {
             }
         };
         match asked.await {
-            Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured
+                ) =>
+            {
                 self.from_memory(searches, error)
             }
             asked => asked,

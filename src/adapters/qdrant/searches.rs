@@ -7,7 +7,7 @@ use qdrant_client::qdrant::{
     PayloadIncludeSelector, PointId, QueryBatchPoints, QueryPoints, ScrollPoints,
     WithPayloadSelector, with_payload_selector,
 };
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
     collection::Collection,
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     adapters::exact_search::{self, sample_key},
     domain::{ids::ContentId, item::CatalogueItem, restriction::Restriction},
-    ports::{AnswerBy, Found, Search, SearchOrder, StoreError},
+    ports::{AnswerBy, Found, Search, SearchOrder, StoreError, StoreErrorKind},
 };
 
 /// Ids in one page of a scroll.
@@ -235,11 +235,20 @@ impl QdrantItemStore {
             return Err(error);
         }
         if let Some(untold) = self.outage.turn() {
-            warn!(
-                untold,
-                error = &error as &dyn std::error::Error,
-                "qdrant does not answer: recommending from the items in memory"
-            );
+            let cause = &error as &dyn std::error::Error;
+            if error.kind() == StoreErrorKind::Misconfigured {
+                error!(
+                    untold,
+                    error = cause,
+                    "settings of qdrant are wrong: recommending from the items in memory"
+                );
+            } else {
+                warn!(
+                    untold,
+                    error = cause,
+                    "qdrant does not answer: recommending from the items in memory"
+                );
+            }
         }
         Ok(found.into_iter().map(Found::Remembered).collect())
     }

@@ -23,6 +23,8 @@ impl HttpOnly {
                                    connection: close\r\n\r\n";
                     let _ = connection.write_all(answer).await;
                     let _ = connection.shutdown().await;
+                    // Closed only after the client: it has read the answer then.
+                    let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
                 });
             }
         });
