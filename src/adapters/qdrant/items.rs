@@ -278,7 +278,7 @@ impl ItemStore for QdrantItemStore {
                     StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured
                 ) =>
             {
-                self.from_memory(searches, error)
+                self.answer_from_memory(searches, error)
             }
             asked => asked,
         }
