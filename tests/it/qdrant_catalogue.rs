@@ -3,6 +3,7 @@
 
 mod deadlines;
 mod sizes;
+mod writers;
 
 use std::{sync::Arc, time::Duration};
 
