@@ -22,7 +22,8 @@
 //! * [`app`]: settings -> adapters -> engine -> server. The one place that
 //!   decides between memory and real stores.
 //! * [`meters`]: every metric, for whichever room counts something; [`throttle`]:
-//!   one log line a second where there would be thousands.
+//!   one log line a second where there would be thousands; [`reactor`]: long work
+//!   that holds up nobody else.
 //! * [`tenants`]: the tenants file, its keys and roles.
 //! * [`config`] (values read by [`parsers`]), [`telemetry`], [`cli`]: settings,
 //!   logs and metrics, and the commands besides `serve`.
@@ -61,6 +62,7 @@ pub mod meters;
 pub mod parsers;
 pub mod ports;
 pub mod proto;
+pub mod reactor;
 pub mod telemetry;
 pub mod tenants;
 pub mod throttle;

@@ -11,7 +11,21 @@ use crate::{
         vector::UnitVector,
     },
     ports::{Search, SearchOrder},
+    reactor,
 };
+
+/// Items looked at in one call from which on it takes milliseconds.
+const LONG_SCAN: usize = 10_000;
+
+/// Runs work that looks at so many items. A long scan leaves this thread's
+/// other tasks to another one.
+pub(super) fn scan<T>(looks: usize, work: impl FnOnce() -> T) -> T {
+    if looks > LONG_SCAN {
+        reactor::beside(work)
+    } else {
+        work()
+    }
+}
 
 /// A place in a search's order: smaller comes first.
 type Place<'a> = (f64, &'a Arc<CatalogueItem>);

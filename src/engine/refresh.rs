@@ -12,16 +12,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    sync::watch,
-};
+use tokio::sync::watch;
 
 use super::{Dependency, Engine, EngineError, tell};
 use crate::{
     domain::{event::EventLog, ids::UserId, signals},
     meters::{self, ModelBuild},
     ports::{AnswerBy, BufferSnapshot, Rank, SaveOutcome, StoredModel, Version},
+    reactor,
 };
 
 /// The refreshed model; `None` if the user has no buffer.
@@ -195,7 +193,8 @@ impl Engine {
             Err(_) if wanted.even_incomplete => (self.remembered_items(&needed), true),
             Err(error) => return Err(error),
         };
-        let built = off_the_reactor(|| {
+        // A user with a very full buffer must not hold up the rest.
+        let built = reactor::beside(|| {
             signals::build(user, &log, &items, snapshot.now, &self.inner.config)
         });
         let model = StoredModel {
@@ -222,15 +221,5 @@ impl Engine {
             },
         );
         Ok(Some(model))
-    }
-}
-
-/// Runs what may take long on this thread, while another one takes over its
-/// other tasks: a user with a very full buffer must not hold up the rest.
-fn off_the_reactor<T>(work: impl FnOnce() -> T) -> T {
-    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
     }
 }

@@ -6,20 +6,21 @@ use std::{
 };
 
 /// Each room with the rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("parsers", &[]),
     ("meters", &[]),
     ("throttle", &[]),
+    ("reactor", &[]),
     ("domain", &["domain"]),
     ("ports", &["domain"]),
     (
         "engine",
-        &["engine", "ports", "domain", "meters", "throttle"],
+        &["engine", "ports", "domain", "meters", "throttle", "reactor"],
     ),
     (
         "adapters",
         &[
-            "adapters", "ports", "domain", "parsers", "meters", "throttle",
+            "adapters", "ports", "domain", "parsers", "meters", "throttle", "reactor",
         ],
     ),
     ("proto", &[]),

@@ -3,16 +3,27 @@
 
 mod deadlines;
 mod sizes;
+mod writers;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use qdrant_client::qdrant::{FieldType, GetPoints, QueryBatchPoints, StrictModeConfig};
 use recsys::{
     adapters::qdrant::{QdrantItemStore, QdrantSettings},
-    domain::{item::Item, ranking_config::RankingConfig},
+    domain::{
+        ids::ContentId, item::Item, ranking_config::RankingConfig, restriction::Restriction,
+        vector::UnitVector,
+    },
     engine::{Engine, EngineSettings, Ports},
     grpc::ServerSettings,
-    ports::{AnswerBy, ItemStore, StoreErrorKind},
+    ports::{AnswerBy, Found, ItemStore, Search, SearchOrder, StoreErrorKind},
     proto::{self, IngestOutcome, RecommendStrategy, SignalsSource},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -372,6 +383,61 @@ async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
     assert!(!model.tag_affinity.is_empty(), "complete again");
     let list = shop.list("u").await.unwrap();
     assert!(list.diagnostics.unwrap().degraded.is_empty());
+}
+
+/// On the only thread of a runtime: another task goes on in the midst of one
+/// step of the search.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_long_look_through_the_memory_holds_up_nobody_else() {
+    let shop = Shop::with(half_circle(5_000)).await;
+    let store = shop.store();
+    let ids: Vec<ContentId> = (0..5_000)
+        .map(|index| format!("i{index:03}").as_str().into())
+        .collect();
+    store.get(&ids, AnswerBy::WHENEVER).await.unwrap();
+    shop.qdrant.stop();
+
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counted = turns.clone();
+    let other = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+        }
+    });
+    let looked = tokio::spawn(async move {
+        let (open, nothing) = (Restriction::default(), HashSet::new());
+        let search = || Search {
+            order: SearchOrder::NearestTo(UnitVector::new(&[1.0, 0.0]).unwrap()),
+            restriction: &open,
+            exclude: &nothing,
+            exclude_afterwards: &nothing,
+            limit: 10,
+        };
+        let searches = [search(), search(), search()];
+        // The machine may be too busy to let the other task run in time.
+        for _ in 0..500 {
+            let mut found = store.search(&searches, AnswerBy::WHENEVER);
+            let mut most = 0;
+            let found = std::future::poll_fn(|context| {
+                let before = turns.load(Ordering::SeqCst);
+                let polled = found.as_mut().poll(context);
+                most = most.max(turns.load(Ordering::SeqCst) - before);
+                polled
+            });
+            let found = found.await.unwrap();
+            assert!(matches!(&found[0], Found::Remembered(items) if items.len() == 10));
+            if most > 0 {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(
+        looked.await.unwrap(),
+        "the other task had to wait each time"
+    );
+    other.abort();
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::{
     adapters::{exact_search, footprint::item_bytes},
@@ -17,9 +16,6 @@ use crate::{
     },
     ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError},
 };
-
-/// Items looked at in one call from which on it takes milliseconds.
-const LONG_SCAN: usize = 10_000;
 
 /// A catalogue in this process's memory. A search looks at every item: exact,
 /// and quick enough for some 10,000 of them.
@@ -129,21 +125,14 @@ impl MemoryItemStore {
 #[async_trait]
 impl ItemStore for MemoryItemStore {
     async fn search(&self, searches: &[Search<'_>], _: AnswerBy) -> Result<Vec<Found>, StoreError> {
-        let scan = || {
+        let looks = self.len() * searches.len();
+        Ok(exact_search::scan(looks, || {
             let catalogue = self.read();
             searches
                 .iter()
                 .map(|search| Found::Items(exact_search::run(catalogue.items.values(), search)))
                 .collect()
-        };
-        // A long scan leaves this thread's other tasks to another one.
-        let long = self.len() * searches.len() > LONG_SCAN;
-        let others_can = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-        Ok(if long && others_can {
-            tokio::task::block_in_place(scan)
-        } else {
-            scan()
-        })
+        }))
     }
 
     async fn get(

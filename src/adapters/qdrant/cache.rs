@@ -118,6 +118,11 @@ impl ItemCache {
         self.cache.get(&key)?.item
     }
 
+    /// How many points are known, absent ones too.
+    pub(super) fn len(&self) -> usize {
+        self.cache.len()
+    }
+
     /// All items, however old: for when there is nothing better.
     pub(super) fn items(&self) -> Vec<Arc<CatalogueItem>> {
         self.cache

@@ -40,6 +40,8 @@ impl Collection {
             Some(vectors_config::Config::ParamsMap(named)) => named
                 .map
                 .into_iter()
+                // Items have one vector, and not a list of them.
+                .filter(|(_, params)| params.multivector_config.is_none())
                 .min_by(|a, b| a.0.cmp(&b.0))
                 .map_or((None, None), |(name, params)| (Some(name), Some(params))),
         };

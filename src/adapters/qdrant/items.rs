@@ -202,7 +202,10 @@ impl QdrantItemStore {
         }
         let before: Vec<u64> = missing.iter().map(|key| self.cache.writes(*key)).collect();
         let with_vectors = match &collection.vector_name {
-            None => with_vectors_selector::SelectorOptions::Enable(true),
+            None => {
+                let any = collection.vector_size.is_some();
+                with_vectors_selector::SelectorOptions::Enable(any)
+            }
             Some(name) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
                 names: vec![name.clone()],
             }),
@@ -213,8 +216,8 @@ impl QdrantItemStore {
             .await?
         {
             if let Some(key) = PointKey::read(point.id.as_ref()) {
-                let options = point.vectors.and_then(|vectors| vectors.vectors_options);
-                let vector = payload::vector(options, collection.vector_name.as_deref());
+                let name = collection.vector_name.as_deref();
+                let (vector, _) = payload::vectors(point.vectors, name);
                 let item = payload::read(key, point.payload, vector);
                 let item = CatalogueItem::new(item, &self.canonical);
                 read.insert(key, Some(Arc::new(item)));

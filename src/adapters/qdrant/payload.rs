@@ -6,7 +6,10 @@ use std::collections::HashMap;
 
 use qdrant_client::{
     Payload,
-    qdrant::{Value as QdrantValue, VectorOutput, vector_output, vectors_output},
+    qdrant::{
+        Value as QdrantValue, Vector, VectorOutput, VectorsOutput, vector, vector_output,
+        vectors_output,
+    },
 };
 use serde_json::{Map, Value, json};
 
@@ -78,24 +81,42 @@ pub(super) fn read(
     item
 }
 
-/// The vector of a point: the one without a name, or the one of this name.
-pub(super) fn vector(
-    vectors: Option<vectors_output::VectorsOptions>,
+/// The vector of a point: the one without a name, or the one of this name. And
+/// the point's other vectors, as they are written.
+pub(super) fn vectors(
+    vectors: Option<VectorsOutput>,
     name: Option<&str>,
-) -> Option<UnitVector> {
-    let output = match vectors? {
-        vectors_output::VectorsOptions::Vector(output) => output,
-        vectors_output::VectorsOptions::Vectors(mut named) => {
-            named.vectors.remove(name.unwrap_or_default())?
+) -> (Option<UnitVector>, HashMap<String, Vector>) {
+    let mut named = match vectors.and_then(|vectors| vectors.vectors_options) {
+        None => HashMap::new(),
+        Some(vectors_output::VectorsOptions::Vector(output)) => {
+            HashMap::from([(String::new(), output)])
         }
+        Some(vectors_output::VectorsOptions::Vectors(named)) => named.vectors,
     };
-    UnitVector::new(&dense(output)?)
+    let output = named.remove(name.unwrap_or_default());
+    let vector = output.and_then(|output| UnitVector::new(&dense(output)?));
+    let others = named
+        .into_iter()
+        .map(|(name, output)| (name, written(output)));
+    (vector, others.collect())
 }
 
 fn dense(output: VectorOutput) -> Option<Vec<f32>> {
     match output.into_vector() {
         vector_output::Vector::Dense(dense) => Some(dense.data),
         vector_output::Vector::Sparse(_) | vector_output::Vector::MultiDense(_) => None,
+    }
+}
+
+fn written(output: VectorOutput) -> Vector {
+    Vector {
+        vector: Some(match output.into_vector() {
+            vector_output::Vector::Dense(dense) => vector::Vector::Dense(dense),
+            vector_output::Vector::Sparse(sparse) => vector::Vector::Sparse(sparse),
+            vector_output::Vector::MultiDense(multi) => vector::Vector::MultiDense(multi),
+        }),
+        ..Vector::default()
     }
 }
 

@@ -222,11 +222,14 @@ impl QdrantItemStore {
         searches: &[Search<'_>],
         error: StoreError,
     ) -> Result<Vec<Found>, StoreError> {
-        let items = self.cache.items();
-        let found: Vec<Vec<Arc<CatalogueItem>>> = searches
-            .iter()
-            .map(|search| exact_search::run(items.iter(), search))
-            .collect();
+        let looks = self.cache.len() * (searches.len() + 1);
+        let found: Vec<Vec<Arc<CatalogueItem>>> = exact_search::scan(looks, || {
+            let items = self.cache.items();
+            searches
+                .iter()
+                .map(|search| exact_search::run(items.iter(), search))
+                .collect()
+        });
         let enough = found
             .iter()
             .zip(searches)

@@ -36,6 +36,14 @@ pub enum Put {
     Unchanged,
 }
 
+/// What a point holds. Of its vectors one is the item's; the others are kept.
+#[derive(Default)]
+struct Held {
+    payload: Map<String, Value>,
+    vector: Option<UnitVector>,
+    other_vectors: HashMap<String, Vector>,
+}
+
 impl QdrantItemStore {
     /// Makes the collection, if it is not there, and the indexes that it lacks.
     /// Returns how many numbers its vectors have.
@@ -81,9 +89,9 @@ impl QdrantItemStore {
         }
     }
 
-    /// Adds or replaces items, in order; one result each. Payload keys that an
-    /// item does not name are kept, and a point that would not change is not
-    /// written.
+    /// Adds or replaces items, in order; one result each. Payload keys and
+    /// vectors that an item does not name are kept, and a point that would not
+    /// change is not written.
     ///
     /// # Errors
     /// [`StoreError`]; then any of them may have been stored.
@@ -91,15 +99,20 @@ impl QdrantItemStore {
         let collection = self.describe(AnswerBy::WHENEVER).await?;
         let keys: Vec<PointKey> = items.iter().map(|item| PointKey::of(&item.id)).collect();
         let with_vectors = with_vectors_selector::SelectorOptions::Enable(true);
-        let mut held: HashMap<PointKey, (Map<String, Value>, Option<UnitVector>)> = self
+        let mut held: HashMap<PointKey, Held> = self
             .retrieve(&keys, with_vectors.into(), AnswerBy::WHENEVER)
             .await?
             .into_iter()
             .filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
-                let options = point.vectors.and_then(|vectors| vectors.vectors_options);
-                let vector = payload::vector(options, collection.vector_name.as_deref());
-                Some((key, (Payload::from(point.payload).into(), vector)))
+                let name = collection.vector_name.as_deref();
+                let (vector, other_vectors) = payload::vectors(point.vectors, name);
+                let held = Held {
+                    payload: Payload::from(point.payload).into(),
+                    vector,
+                    other_vectors,
+                };
+                Some((key, held))
             })
             .collect();
 
@@ -119,26 +132,25 @@ impl QdrantItemStore {
             let vector = item.vector.clone();
             let prepared = CatalogueItem::new(item, &self.canonical);
             let before = held.remove(key);
-            let payload = as_stored(payload::write(
-                &prepared,
-                before
-                    .as_ref()
-                    .map(|(held, _)| held.clone())
-                    .unwrap_or_default(),
-            ));
-            let same = before
-                .as_ref()
-                .is_some_and(|(held, known)| *held == payload && same(known, &vector));
+            let new = before.is_none();
+            let before = before.unwrap_or_default();
+            let payload = as_stored(payload::write(&prepared, before.payload.clone()));
+            let same = !new && before.payload == payload && same(&before.vector, &vector);
             results.push(Ok(if same { Put::Unchanged } else { Put::Written }));
+            let after = Held {
+                payload,
+                vector,
+                ..before
+            };
             if !same {
                 let point = PointStruct {
                     id: Some((*key).into()),
-                    payload: Payload::from(payload.clone()).into(),
-                    vectors: Some(vectors_of(vector.as_ref(), &collection)),
+                    payload: Payload::from(after.payload.clone()).into(),
+                    vectors: Some(after.vectors(&collection)),
                 };
                 changed.insert(*key, point);
             }
-            held.insert(*key, (payload, vector));
+            held.insert(*key, after);
         }
         let done = if changed.is_empty() {
             Ok(())
@@ -177,17 +189,24 @@ fn same(a: &Option<UnitVector>, b: &Option<UnitVector>) -> bool {
     }
 }
 
-/// A point without vector names none.
-fn vectors_of(vector: Option<&UnitVector>, collection: &Collection) -> Vectors {
-    let dense = vector.map(|vector| Vector::from(vector.as_slice().to_vec()));
-    let options = match (dense, &collection.vector_name) {
-        (Some(dense), None) => vectors::VectorsOptions::Vector(dense),
-        (Some(dense), Some(name)) => vectors::VectorsOptions::Vectors(NamedVectors {
-            vectors: HashMap::from([(name.clone(), dense)]),
-        }),
-        (None, _) => vectors::VectorsOptions::Vectors(NamedVectors::default()),
-    };
-    Vectors {
-        vectors_options: Some(options),
+impl Held {
+    /// A point without vector names none.
+    fn vectors(&self, collection: &Collection) -> Vectors {
+        let vector = self.vector.as_ref();
+        let dense = vector.map(|vector| Vector::from(vector.as_slice().to_vec()));
+        let name = collection.vector_name.clone();
+        let options = match (dense, name) {
+            (Some(dense), None) if self.other_vectors.is_empty() => {
+                vectors::VectorsOptions::Vector(dense)
+            }
+            (dense, name) => {
+                let mut named = self.other_vectors.clone();
+                named.extend(dense.map(|dense| (name.unwrap_or_default(), dense)));
+                vectors::VectorsOptions::Vectors(NamedVectors { vectors: named })
+            }
+        };
+        Vectors {
+            vectors_options: Some(options),
+        }
     }
 }

@@ -11,7 +11,8 @@ use tonic::Status;
 
 use super::{
     payload::{Path, Payload},
-    store::{Collection, Id, NamedVectors, unsupported},
+    store::{Collection, Id, unsupported},
+    vectors::NamedVectors,
 };
 
 /// What conditions look at: a point, or an element of a nested array of it.

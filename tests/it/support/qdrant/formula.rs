@@ -238,12 +238,12 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::store::{Id, NamedVectors},
+        super::{store::Id, vectors::NamedVectors},
         *,
     };
 
     fn value(expression: E) -> Result<f64, Status> {
-        let collection = Collection::new(None, None).unwrap();
+        let collection = Collection::new(None, None, None).unwrap();
         let formula = Formula {
             expression: Some(expression),
             defaults: HashMap::from([("missing".to_owned(), 7.into())]),

@@ -13,6 +13,7 @@ mod query;
 mod service;
 mod store;
 mod strict;
+mod vectors;
 mod wrong_port;
 
 use std::{
@@ -38,7 +39,8 @@ use tonic::{
 use self::{
     faults::{Fault, Faults},
     service::{Service, State},
-    store::{Collection, Id, NamedVectors, Point},
+    store::{Collection, Id, Point},
+    vectors::{NamedVectors, Stored},
 };
 
 pub use self::wrong_port::HttpOnly;
@@ -159,7 +161,7 @@ impl QdrantServer {
         let config = VectorsConfig {
             config: Some(config),
         };
-        let collection = Collection::new(Some(config), None).unwrap();
+        let collection = Collection::new(Some(config), None, None).unwrap();
         let mut store = self.state.store();
         let before = store.collections.insert(name.to_owned(), collection);
         assert!(before.is_none(), "the collection {name} exists");
@@ -207,7 +209,7 @@ impl QdrantServer {
                 .iter()
                 .map(|(name, data)| {
                     let data = collection.checked(name, data.to_vec()).unwrap();
-                    ((*name).to_owned(), data)
+                    ((*name).to_owned(), Stored::Dense(data))
                 })
                 .collect();
             let point = Point {

@@ -15,8 +15,9 @@ use super::{
     filter::{self, Subject},
     payload::{self, Path, Selection},
     query,
-    store::{Collection, Id, Point, Store, VectorSelection, not_found, unsupported},
+    store::{Collection, Id, Point, Store, not_found, unsupported},
     strict::Strict,
+    vectors::VectorSelection,
 };
 
 type Written = Result<PointsOperationResponse, Status>;

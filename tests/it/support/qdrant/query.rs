@@ -13,7 +13,8 @@ use super::{
     filter::{self, Subject},
     formula::{self, Candidate},
     payload::Selection,
-    store::{Collection, Id, NamedVectors, VectorSelection, bad_input, not_found, unsupported},
+    store::{Collection, Id, bad_input, not_found, unsupported},
+    vectors::{NamedVectors, Stored, VectorSelection},
 };
 
 pub const DEFAULT_LIMIT: u64 = 10;
@@ -197,11 +198,12 @@ fn resolve(
         None => Ok(Kind::All),
         Some(Variant::Nearest(VectorInput { variant })) => match variant {
             Some(vector_input::Variant::Dense(dense)) => {
+                collection.space(using)?.distance()?;
                 Ok(Kind::Nearest(collection.checked(using, dense.data)?))
             }
             Some(vector_input::Variant::Id(id)) => {
                 let wanted = Id::read(Some(id.clone()))?;
-                collection.space(using)?;
+                collection.space(using)?.distance()?;
                 let vector = vector_of(collection, wanted, using)?;
                 // A point is not among its own neighbours.
                 let other = Filter::must_not([Condition::has_id([id])]);
@@ -233,7 +235,8 @@ fn vector_of(collection: &Collection, id: Id, using: &str) -> Result<Vec<f32>, S
     let Some(point) = collection.points.get(&id) else {
         return Err(not_found(format!("No point with id {id} found")));
     };
-    point.vectors.get(using).cloned().ok_or_else(|| {
+    let vector = point.vectors.get(using).and_then(Stored::dense);
+    vector.cloned().ok_or_else(|| {
         not_found(format!(
             "Vector with name {using:?} for point {id} not found"
         ))
@@ -267,12 +270,15 @@ fn nearest(
     using: &str,
     threshold: Option<f32>,
 ) -> Result<Vec<Scored>, Status> {
-    let distance = collection.space(using)?.distance;
+    let distance = collection.space(using)?.distance()?;
     let higher_is_better = distance != Distance::Euclid;
     let mut scored: Vec<Scored> = found
         .filter_map(|id| {
             let vectors: &NamedVectors = &collection.points[&id].vectors;
-            Some((id, similarity(distance, vectors.get(using)?, vector)))
+            Some((
+                id,
+                similarity(distance, vectors.get(using)?.dense()?, vector),
+            ))
         })
         .collect();
     scored.retain(|(_, score)| match threshold {

@@ -243,6 +243,7 @@ fn describe(
             params: Some(q::CollectionParams {
                 shard_number: 1,
                 vectors_config: Some(collection.config.clone()),
+                sparse_vectors_config: collection.sparse.clone(),
                 replication_factor: Some(1),
                 write_consistency_factor: Some(1),
                 ..q::CollectionParams::default()
@@ -289,9 +290,6 @@ fn create(
     store: &mut Store,
     request: q::CreateCollection,
 ) -> Result<q::CollectionOperationResponse, Status> {
-    if request.sparse_vectors_config.is_some() {
-        return Err(unsupported("sparse vectors"));
-    }
     if let Some(config) = &request.strict_mode_config {
         strict::supported(config)?;
     }
@@ -300,7 +298,11 @@ fn create(
         let status = bad_input(format!("Collection `{name}` already exists!"));
         return Err(Status::already_exists(status.message()));
     }
-    let collection = Collection::new(request.vectors_config, request.strict_mode_config)?;
+    let collection = Collection::new(
+        request.vectors_config,
+        request.sparse_vectors_config,
+        request.strict_mode_config,
+    )?;
     store.collections.insert(name, collection);
     Ok(q::CollectionOperationResponse {
         result: true,

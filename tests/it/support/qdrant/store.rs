@@ -1,17 +1,18 @@
 //! Collections and their points, in memory and in the order of ids.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use qdrant_client::qdrant::{
-    DenseVector, Distance, NamedVectorsOutput, PayloadSchemaInfo, PointId, StrictModeConfig,
-    Vector, VectorOutput, VectorParams, Vectors, VectorsConfig, VectorsOutput, WithVectorsSelector,
-    point_id::PointIdOptions, vector, vector_output, vectors, vectors_config, vectors_output,
-    with_vectors_selector,
+    Distance, PayloadSchemaInfo, PointId, SparseVectorConfig, StrictModeConfig, Vector,
+    VectorParams, Vectors, VectorsConfig, point_id::PointIdOptions, vectors, vectors_config,
 };
 use tonic::Status;
 use uuid::Uuid;
 
-use super::payload::Payload;
+use super::{
+    payload::Payload,
+    vectors::{NamedVectors, Space},
+};
 
 /// Something real that this server does not do.
 pub fn unsupported(what: impl std::fmt::Display) -> Status {
@@ -67,9 +68,6 @@ impl std::fmt::Display for Id {
     }
 }
 
-/// By name; the one of a collection without names is called "".
-pub type NamedVectors = BTreeMap<String, Vec<f32>>;
-
 #[derive(Debug, Clone, Default)]
 pub struct Point {
     pub payload: Payload,
@@ -77,15 +75,10 @@ pub struct Point {
     pub version: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub struct Space {
-    pub size: u64,
-    pub distance: Distance,
-}
-
 #[derive(Debug)]
 pub struct Collection {
     pub config: VectorsConfig,
+    pub sparse: Option<SparseVectorConfig>,
     pub spaces: BTreeMap<String, Space>,
     pub indexes: BTreeMap<String, PayloadSchemaInfo>,
     pub strict: Option<StrictModeConfig>,
@@ -96,22 +89,26 @@ pub struct Collection {
 impl Collection {
     pub fn new(
         config: Option<VectorsConfig>,
+        sparse: Option<SparseVectorConfig>,
         strict: Option<StrictModeConfig>,
     ) -> Result<Self, Status> {
         let config = config.unwrap_or_default();
-        let spaces = match config.config.clone() {
+        let mut spaces: BTreeMap<String, Space> = match config.config.clone() {
             None => BTreeMap::new(),
             Some(vectors_config::Config::Params(params)) => {
-                BTreeMap::from([(String::new(), space(&params)?)])
+                BTreeMap::from([(String::new(), Space::read(&params)?)])
             }
             Some(vectors_config::Config::ParamsMap(named)) => named
                 .map
                 .iter()
-                .map(|(name, params)| Ok((name.clone(), space(params)?)))
+                .map(|(name, params)| Ok((name.clone(), Space::read(params)?)))
                 .collect::<Result<_, Status>>()?,
         };
+        let named = sparse.iter().flat_map(|config| config.map.keys());
+        spaces.extend(named.map(|name| (name.clone(), Space::Sparse)));
         Ok(Self {
             config,
+            sparse,
             spaces,
             indexes: BTreeMap::new(),
             strict,
@@ -125,31 +122,15 @@ impl Collection {
         space.ok_or_else(|| bad_input(format!("Not existing vector name error: {name}")))
     }
 
-    /// A vector as it is compared: of the right size, and of length one where
-    /// the distance is cosine.
-    pub fn checked(&self, name: &str, mut data: Vec<f32>) -> Result<Vec<f32>, Status> {
-        let space = self.space(name)?;
-        if data.len() as u64 != space.size {
-            return Err(bad_input(format!(
-                "Vector dimension error: expected dim: {}, got {}",
-                space.size,
-                data.len()
-            )));
-        }
-        if space.distance == Distance::Cosine {
-            let length = data.iter().map(|x| x * x).sum::<f32>();
-            if length > f32::EPSILON && (length - 1.0).abs() > 1e-6 {
-                let length = length.sqrt();
-                data.iter_mut().for_each(|x| *x /= length);
-            }
-        }
-        Ok(data)
+    /// A dense vector as it is compared.
+    pub fn checked(&self, name: &str, data: Vec<f32>) -> Result<Vec<f32>, Status> {
+        self.space(name)?.dense(data)
     }
 
     pub fn vectors(&self, vectors: Option<Vectors>) -> Result<NamedVectors, Status> {
         let one = |name: String, vector: Vector| {
-            let data = self.checked(&name, dense(vector)?)?;
-            Ok((name, data))
+            let stored = self.space(&name)?.stored(vector)?;
+            Ok((name, stored))
         };
         match vectors.and_then(|vectors| vectors.vectors_options) {
             None => Err(Status::invalid_argument("Expected some vectors")),
@@ -161,88 +142,6 @@ impl Collection {
                 .into_iter()
                 .map(|(name, vector)| one(name, vector))
                 .collect(),
-        }
-    }
-}
-
-fn space(params: &VectorParams) -> Result<Space, Status> {
-    if params.multivector_config.is_some() {
-        return Err(unsupported("multivectors"));
-    }
-    if params.datatype.unwrap_or_default() > 1 {
-        return Err(unsupported("data types of vectors other than float32"));
-    }
-    match params.distance() {
-        Distance::UnknownDistance => Err(Status::invalid_argument("Unknown distance")),
-        Distance::Manhattan => Err(unsupported("the Manhattan distance")),
-        distance @ (Distance::Cosine | Distance::Dot | Distance::Euclid) => Ok(Space {
-            size: params.size,
-            distance,
-        }),
-    }
-}
-
-#[expect(deprecated, reason = "older clients write vectors as plain data")]
-fn dense(vector: Vector) -> Result<Vec<f32>, Status> {
-    if vector.indices.is_some() || vector.vectors_count.is_some() {
-        return Err(unsupported("sparse vectors and multivectors"));
-    }
-    match vector.vector {
-        None => Ok(vector.data),
-        Some(vector::Vector::Dense(dense)) => Ok(dense.data),
-        Some(_) => Err(unsupported("vectors that are not dense")),
-    }
-}
-
-/// Which vectors to answer with.
-pub enum VectorSelection {
-    All,
-    Nothing,
-    Only(Vec<String>),
-}
-
-impl VectorSelection {
-    pub fn read(selector: Option<WithVectorsSelector>) -> Self {
-        use with_vectors_selector::SelectorOptions;
-        match selector.and_then(|selector| selector.selector_options) {
-            None | Some(SelectorOptions::Enable(false)) => Self::Nothing,
-            Some(SelectorOptions::Enable(true)) => Self::All,
-            Some(SelectorOptions::Include(include)) => Self::Only(include.names),
-        }
-    }
-
-    pub fn apply(&self, vectors: &NamedVectors, as_plain_data: bool) -> Option<VectorsOutput> {
-        let names: Vec<&String> = match self {
-            Self::Nothing => return None,
-            Self::All => vectors.keys().collect(),
-            Self::Only(names) => names.iter().collect(),
-        };
-        let mut chosen: HashMap<String, VectorOutput> = names
-            .into_iter()
-            .filter_map(|name| Some((name.clone(), output(vectors.get(name)?, as_plain_data))))
-            .collect();
-        let options = match chosen.remove("") {
-            Some(vector) => vectors_output::VectorsOptions::Vector(vector),
-            None => vectors_output::VectorsOptions::Vectors(NamedVectorsOutput { vectors: chosen }),
-        };
-        Some(VectorsOutput {
-            vectors_options: Some(options),
-        })
-    }
-}
-
-#[expect(deprecated, reason = "servers before 1.16 answer with plain data")]
-fn output(data: &[f32], as_plain_data: bool) -> VectorOutput {
-    let data = data.to_vec();
-    if as_plain_data {
-        VectorOutput {
-            data,
-            ..VectorOutput::default()
-        }
-    } else {
-        VectorOutput {
-            vector: Some(vector_output::Vector::Dense(DenseVector { data })),
-            ..VectorOutput::default()
         }
     }
 }
@@ -265,7 +164,7 @@ impl Store {
         let config = VectorsConfig {
             config: Some(vectors_config::Config::Params(params)),
         };
-        let collection = Collection::new(Some(config), None).unwrap();
+        let collection = Collection::new(Some(config), None, None).unwrap();
         self.collections.insert(name, collection);
     }
 
