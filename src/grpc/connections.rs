@@ -40,9 +40,11 @@ use crate::{
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 256;
-/// Streams that a client may have reset before they were looked at: many, as
-/// clients with short deadlines cancel in bursts.
-const MAX_PENDING_RESETS: usize = 256;
+/// Calls cancelled before they were begun that may await their end on one
+/// connection; one more ends it, for all its calls. After a stall of the network
+/// those that a client gave up come in one go, and the default of 20 is soon
+/// reached.
+const MAX_PENDING_RESETS: usize = 4 * MAX_STREAMS as usize;
 /// What a client of HTTP/2 begins with: 24 bytes.
 const PREFACE_BYTES: usize = 24;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

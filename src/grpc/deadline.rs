@@ -1,8 +1,8 @@
 //! Deadlines: a call gets what its client's `grpc-timeout` allows, at most
 //! what the server does, and is then answered `DEADLINE_EXCEEDED`.
 //!
-//! tonic has a timeout of its own, which answers `CANCELLED`. This layer ends
-//! a moment earlier, so that its answer is the one that is sent.
+//! The answer comes a moment before the client's own timer ends, so that it is
+//! the server's that is heard.
 
 use std::{
     future::Future,
@@ -90,8 +90,7 @@ where
             .extensions_mut()
             .insert(CallTime { received, budget });
         let reply = self.inner.call(request);
-        // Begun here and not when first polled: tonic begins its own after this
-        // call, which must not be the first to end.
+        // Begun here and not when first polled: the client's clock runs already.
         let cut = tokio::time::sleep(budget.saturating_sub(AHEAD.min(budget / 4)));
         Box::pin(async move {
             tokio::select! {
@@ -106,7 +105,7 @@ where
 }
 
 /// The client's timeout: up to eight digits and a unit. A malformed one is
-/// left to tonic, which ignores it.
+/// ignored.
 fn asked_for(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(HEADER)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
