@@ -21,6 +21,7 @@ use crate::{
     domain::ids::TenantId,
     engine::Engine,
     grpc::{Access, Directory},
+    reactor,
     tenants::{TenantEntry, TenantsFile},
 };
 
@@ -157,14 +158,15 @@ async fn keep_current(
         let Some(access) = access.upgrade() else {
             return;
         };
-        let changed = match builder.read() {
+        // Files, and perhaps a catalogue that is read into memory.
+        let changed = reactor::beside(|| match builder.read() {
             Ok(contents) if contents == current => None,
             Ok(contents) => Some(builder.parse(&contents).and_then(|file| {
                 let engines = builder.build(&file, &contents)?;
                 Ok((file, engines, contents))
             })),
             Err(error) => Some(Err(error)),
-        };
+        });
         match changed {
             None => complained.clear(),
             Some(Ok((file, engines, contents))) => {

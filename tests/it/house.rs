@@ -47,6 +47,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "domain",
             "config",
             "parsers",
+            "reactor",
             "telemetry",
             "tenants",
         ],
