@@ -40,13 +40,16 @@ LABEL org.opencontainers.image.title="recsys" \
 # on a number.
 USER 65532:65532
 # A container's loopback is reached by nobody, so the default address would make
-# a silent service. The admin port is off by default; in a container it is on,
+# a silent service. On this one "serve" refuses to start, and says so, until it is
+# given a tenants file (RECSYS_TENANTS_PATH) or told to let everyone in
+# (RECSYS_INSECURE_ALLOW_UNAUTHENTICATED=true): an image cannot choose that. The admin port is off by default; in a container it is on,
 # since nobody reaches it unless it is published. An empty address turns it off.
 ENV RECSYS_LISTEN_ADDR=0.0.0.0:50051 \
     RECSYS_ADMIN_ADDR=0.0.0.0:9090
 EXPOSE 50051 9090
 
-# Asks for readiness; needs no shell. Kubernetes ignores this and uses its own
+# Asks for readiness; needs no shell and no key, and with TLS asks on the admin
+# port. Kubernetes ignores this and uses its own
 # gRPC probes.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/recsys", "healthcheck"]

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks helm/recsys: lints it, renders every variant, validates the manifests
 # strictly against the oldest and the newest Kubernetes it is for, and asserts
-# what must not be changed carelessly (scripts/chart_facts.py).
-# Needs go and python3; helm and the validator are fetched if they are missing.
+# what must not be changed carelessly (scripts/chart_facts.py, scripts/chart_callers.py).
+# Needs go and python3 (3.11 or later); helm and the validator are fetched if they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -81,7 +81,8 @@ affinity:
         podAffinityTerm:
           topologyKey: kubernetes.io/hostname
           labelSelector: {matchLabels: {app.kubernetes.io/component: server}}
-qdrant: {url: "http://qdrant.shop.svc:6333", collectionName: shop}
+auth: {tenant: shop-2}
+qdrant: {url: "http://qdrant.shop.svc:6333", collectionName: 'the "shop"'}
 redis:
   persistence: {size: 20Gi, storageClass: fast, accessModes: [ReadWriteOncePod]}
   podAnnotations: {team: shop}
@@ -96,6 +97,16 @@ qdrant:
   url: https://qdrant.example:6334
   existingSecret: shop-qdrant
   tls: {existingSecret: shop-qdrant-tls}
+END
+
+cat >"$work/client-certificates.yaml" <<'END'
+auth: {mode: existingSecret, existingSecret: shop-tenants, existingSecretKey: shop.toml}
+tls:
+  existingSecret: shop-tls
+  clientCaSecret: shop-clients
+  clientCaSecretKey: clients.crt
+  clientNames: [web.shop.example, "spiffe://shop.example/web"]
+reflection: false
 END
 
 cat >"$work/sentinel.yaml" <<'END'
@@ -129,6 +140,10 @@ variants() {
   "$1" in-memory --set redis.enabled=false --set allowInMemory=true
   "$1" ranking --set-file "ranking=$work/ranking.toml"
   "$1" no-admin --set admin.enabled=false
+  "$1" own-tenants --set auth.mode=existingSecret --set auth.existingSecret=shop-tenants
+  "$1" no-keys --set auth.mode=none
+  "$1" tls --set tls.existingSecret=shop-tls
+  "$1" client-certificates --values "$work/client-certificates.yaml"
   "$1" everything --values "$work/everything.yaml"
 }
 
@@ -147,7 +162,7 @@ for version in "${kubernetes_versions[@]}"; do
   "$helm" lint --strict --quiet --kube-version "$version.0" "$chart"
   mkdir -p "$work/rendered"
   variants render_and_validate
-  "$work/venv/bin/python" scripts/chart_facts.py "$work/rendered" "$work/ranking.toml"
+  "$work/venv/bin/python" -B scripts/chart_facts.py "$work/rendered" "$work/ranking.toml"
 done
 
 echo "== what must be refused is, and says why"
@@ -173,6 +188,23 @@ refused "pattern" --set redis.enabled=false --set externalRedis.url=http://redis
 refused "extraEnv" --set 'extraEnv[0].name=REDIS_URL' --set 'extraEnv[0].value=redis://:secret@h:6379'
 refused "extraEnv" --set 'extraEnv[0].name=RECSYS_ADMIN_ADDR' --set 'extraEnv[0].value=0.0.0.0:1'
 refused "enbled" --set admin.enbled=false
+for name in RECSYS_{TENANTS_PATH,INSECURE_ALLOW_UNAUTHENTICATED,REFLECTION} \
+  RECSYS_TLS_{CERT_FILE,KEY_FILE,CLIENT_CA_FILE,CLIENT_NAMES}; do
+  refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
+done
+refused "auth/mode" --set auth.mode=off
+refused "auth/tenant" --set auth.tenant=Shop
+refused "auth/tenant" --set auth.tenant=evt
+refused "exstingSecret" --set auth.exstingSecret=shop-tenants
+refused "name it in auth.existingSecret" --set auth.mode=existingSecret
+refused "auth.existingSecret is not used" --set auth.existingSecret=shop-tenants
+refused "auth.existingSecret is not used" --set auth.mode=none --set auth.existingSecret=shop-tenants
+tls=(--set tls.existingSecret=shop-tls)
+refused "exstingSecret" --set tls.exstingSecret=shop-tls
+refused "the probes need the admin port" "${tls[@]}" --set admin.enabled=false
+refused "in tls.existingSecret" --set tls.clientCaSecret=shop-clients
+refused "in tls.clientCaSecret" "${tls[@]}" --set 'tls.clientNames={web.shop.example}'
+refused "clientNames" "${tls[@]}" --set tls.clientCaSecret=c --set 'tls.clientNames[0]=a\,b'
 refused "externalRedis/mode" --set externalRedis.mode=sentinels
 refused "waitReplicas" --set externalRedis.waitReplicas=-1
 refused "exstingSecret" --set externalRedis.tls.exstingSecret=shop-redis-tls
@@ -200,7 +232,9 @@ cat >"$work/chart/templates/notes.yaml" <<'END'
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: notes}
-data: {notes: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}}
+data:
+  notes: |
+    {{- include (print $.Template.BasePath "/NOTES.txt") . | nindent 4 }}
 END
 noted() {
   local notes line lines=()
@@ -217,10 +251,17 @@ noted() {
     }
   done
 }
-noted 'grpcurl -plaintext' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
+noted 'grpcurl -plaintext -H "authorization: Bearer $KEY"' \
+  "KEY=\$(kubectl -n shop get secret demo-recsys-auth -o jsonpath='{.data.key}' | base64 -d)" \
+  'exec deployment/demo-recsys -- recsys healthcheck' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
   'port-forward service/demo-recsys-metrics 9090:9090' 'WARNING: there is no Qdrant' --
 noted 'https://qdrant.example:6334, collection items' \
   'exec deployment/demo-recsys -- recsys catalog import /catalogue/items.jsonl' -- --values "$work/qdrant.yaml"
+noted 'WARNING: there are no keys (auth.mode=none). EVERYONE' -- --set auth.mode=none
+noted 'one of those in Secret shop-tenants (shop.toml)' 'reflection is off' 'Secret shop-tls' \
+  'grpcurl -cacert ca.crt -authority demo-recsys.shop.svc -cert client.crt -key client.key -import-path' \
+  -- --values "$work/client-certificates.yaml"
+noted 'fill each with --collection-name' -- --values "$work/qdrant.yaml" --values "$work/client-certificates.yaml"
 
 echo "== the chart installs this version"
 app_version=$(sed -n 's/^appVersion: *"\(.*\)"$/\1/p' "$chart/Chart.yaml")

@@ -8,6 +8,8 @@ import sys
 
 import yaml
 
+from chart_callers import only_who_should_may_call
+
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod")
 
 # Secrets and config maps that a variant takes from elsewhere.
@@ -27,6 +29,14 @@ FROM_ELSEWHERE = {
         ("Secret", "shop-qdrant-tls", "ca.crt"),
     },
     "everything": {("ConfigMap", "shop", "prefix"), ("ConfigMap", "catalogue", None)},
+    "own-tenants": {("Secret", "shop-tenants", None)},
+    "tls": {("Secret", "shop-tls", "tls.crt"), ("Secret", "shop-tls", "tls.key")},
+    "client-certificates": {
+        ("Secret", "shop-tenants", None),
+        ("Secret", "shop-tls", "tls.crt"),
+        ("Secret", "shop-tls", "tls.key"),
+        ("Secret", "shop-clients", "clients.crt"),
+    },
 }
 STATE = {
     "default": "bundled",
@@ -40,6 +50,23 @@ STATE = {
     "ranking": "bundled",
     "no-admin": "bundled",
     "everything": "bundled",
+    "own-tenants": "bundled",
+    "no-keys": "bundled",
+    "tls": "bundled",
+    "client-certificates": "bundled",
+}
+# What recsys is told of TLS on the API's port.
+CERTIFICATE = {
+    "RECSYS_TLS_CERT_FILE": "/etc/recsys-tls/tls.crt",
+    "RECSYS_TLS_KEY_FILE": "/etc/recsys-tls/tls.key",
+}
+ABOUT_TLS = {
+    "tls": CERTIFICATE,
+    "client-certificates": CERTIFICATE
+    | {
+        "RECSYS_TLS_CLIENT_CA_FILE": "/etc/recsys-client-ca/ca.crt",
+        "RECSYS_TLS_CLIENT_NAMES": "web.shop.example,spiffe://shop.example/web",
+    },
 }
 # What recsys is told of Redis beside the URL. None: it is in a Secret.
 ABOUT_EXTERNAL_REDIS = {
@@ -75,7 +102,7 @@ ABOUT_QDRANT = {
     },
     "everything": {
         "QDRANT_API_URL": "http://qdrant.shop.svc:6333",
-        "COLLECTION_NAME": "shop",
+        "COLLECTION_NAME": 'the "shop"',
         "QDRANT_GRPC_PORT": "16334",
     },
 }
@@ -116,6 +143,10 @@ def has_admin(variant):
     return variant.name != "no-admin"
 
 
+def has_tls(variant):
+    return variant.name in ABOUT_TLS
+
+
 def pods_are_confined(variant):
     for workload in variant.of_kind(*WORKLOADS):
         name = workload["metadata"]["name"]
@@ -153,7 +184,9 @@ def server_is_probed_and_drained(variant):
         ("livenessProbe", "liveness"),
         ("readinessProbe", "readiness"),
     ):
-        variant.equal(container[probe]["grpc"], {"port": 50051, "service": service}, probe)
+        # Probes know no TLS.
+        port = 9090 if has_tls(variant) else 50051
+        variant.equal(container[probe]["grpc"], {"port": port, "service": service}, probe)
     startup = container["startupProbe"]
     variant.check(startup["periodSeconds"] * startup["failureThreshold"] >= 60, "60 s to start")
     variant.check(
@@ -192,7 +225,7 @@ def services_reach_pods(variant):
         "name": "grpc",
         "port": 50051,
         "targetPort": "grpc",
-        "appProtocol": "kubernetes.io/h2c",
+        "appProtocol": "https" if has_tls(variant) else "kubernetes.io/h2c",
     }
     variant.equal(service["spec"]["type"], "ClusterIP", "type of the Service")
     variant.equal(service["spec"]["ports"], [grpc], "ports of the Service")
@@ -284,8 +317,14 @@ def references_have_targets(variant):
         for volume in pod.get("volumes", []):
             if "configMap" in volume:
                 refer(("ConfigMap", volume["configMap"]["name"], None), "a volume")
+            if "secret" not in volume:
+                continue
+            # A tenants file of one's own may have ranking files beside it.
+            if volume["name"] == "tenants" and "items" not in volume["secret"]:
+                refer(("Secret", volume["secret"]["secretName"], None), "a volume")
+                continue
             # By items: what else the Secret has does not belong in the pod.
-            for item in volume["secret"]["items"] if "secret" in volume else ():
+            for item in volume["secret"]["items"]:
                 refer(("Secret", volume["secret"]["secretName"], item["key"]), "a volume")
     variant.equal(elsewhere - used, set(), "what is given and not used")
 
@@ -363,17 +402,17 @@ def certificates_arrive(variant):
     (container,) = pod["containers"]
     volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
     mounts = {mount["mountPath"]: mount for mount in container.get("volumeMounts", [])}
-    for store in ("redis", "qdrant"):
-        path = f"/etc/{store}-tls"
-        wanted = {
-            variable["value"]
-            for name, variable in env_of(container).items()
-            if name.startswith(f"{store.upper()}_TLS_")
-        }
-        variant.equal(path in mounts, bool(wanted), f"certificates for {store} to be mounted")
+    env = {name: variable.get("value") for name, variable in env_of(container).items()}
+    about = {name: value for name, value in env.items() if name.startswith("RECSYS_TLS_")}
+    variant.equal(about, ABOUT_TLS.get(variant.name, {}), "what recsys is told of TLS")
+    files = {value for name, value in env.items() if "_TLS_" in name and name.endswith("_FILE")}
+    for path in ("/etc/redis-tls", "/etc/qdrant-tls", "/etc/recsys-tls", "/etc/recsys-client-ca"):
+        wanted = {file for file in files if file.startswith(f"{path}/")}
+        variant.equal(path in mounts, bool(wanted), f"{path} to be mounted")
         if not wanted:
             continue
-        variant.equal(mounts[path]["readOnly"], True, f"certificates for {store} mounted read-only")
+        files -= wanted
+        variant.equal(mounts[path]["readOnly"], True, f"{path} mounted read-only")
         secret = volumes[mounts[path]["name"]]["secret"]
         variant.equal(
             {f"{path}/{item['path']}" for item in secret["items"]}, wanted, "files of certificates"
@@ -384,6 +423,7 @@ def certificates_arrive(variant):
             pod["securityContext"]["runAsGroup"],
             "the group that may",
         )
+    variant.equal(files, set(), "certificates that nothing is mounted for")
 
 
 def ranking_file_arrives(variant, ranking):
@@ -420,6 +460,8 @@ def main(directory, ranking):
         sys.exit(f"scripts/chart_facts.py: variants {sorted(variants)}, expected {sorted(STATE)}")
     ranking = pathlib.Path(ranking).read_text()
     for variant in variants.values():
+        pod = pod_of(variant.one("Deployment"))
+        only_who_should_may_call(variant, pod, env_of(pod["containers"][0]))
         pods_are_confined(variant)
         server_is_probed_and_drained(variant)
         services_reach_pods(variant)

@@ -56,6 +56,50 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{- .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
+{{/* Who may call: generated, existingSecret or none. */}}
+{{- define "recsys.auth" -}}
+{{- if and (eq .Values.auth.mode "existingSecret") (not .Values.auth.existingSecret) -}}
+{{- fail "auth.mode=existingSecret needs a Secret: name it in auth.existingSecret" -}}
+{{- else if and .Values.auth.existingSecret (ne .Values.auth.mode "existingSecret") -}}
+{{- fail "auth.existingSecret is not used: set auth.mode=existingSecret, or leave it empty" -}}
+{{- end -}}
+{{- .Values.auth.mode -}}
+{{- end -}}
+
+{{/* The Secret with the tenants file. */}}
+{{- define "recsys.auth.secretName" -}}
+{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "recsys.fullname" .)) -}}
+{{- end -}}
+
+{{/*
+The tenants file of one tenant with one key. Takes Values, key. JSON's way of
+quoting is also TOML's.
+*/}}
+{{- define "recsys.auth.tenants" -}}
+[tenants.{{ .Values.auth.tenant }}]
+collection = {{ .Values.qdrant.collectionName | toJson }}
+# None: data that was stored before there were tenants is this one's.
+key_prefix = ""
+
+[[tenants.{{ .Values.auth.tenant }}.keys]]
+id = {{ index (splitList "_" .key) 1 | quote }}
+hash = "sha256:{{ sha256sum .key }}"
+roles = ["ingest", "serve", "read-profile", "catalog", "erase"]
+{{ end -}}
+
+{{/* Whether the API's port has TLS: true, or nothing. */}}
+{{- define "recsys.tls" -}}
+{{- if and .Values.tls.clientCaSecret (not .Values.tls.existingSecret) -}}
+{{- fail "tls.clientCaSecret is of no use without TLS: name a certificate's Secret in tls.existingSecret" -}}
+{{- else if and .Values.tls.clientNames (not .Values.tls.clientCaSecret) -}}
+{{- fail "tls.clientNames are looked for in clients' certificates: name the Secret of their authority in tls.clientCaSecret" -}}
+{{- else if and .Values.tls.existingSecret (not .Values.admin.enabled) -}}
+{{- fail "with tls.existingSecret the probes need the admin port, since they know no TLS: set admin.enabled=true" -}}
+{{- else if .Values.tls.existingSecret -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* The Secret with the URL of an external Redis. */}}
 {{- define "recsys.externalRedis.secretName" -}}
 {{- .Values.externalRedis.existingSecret | default (include "recsys.fullname" .) -}}
