@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Checks helm/recsys: lints it, renders every variant, validates the manifests
 # strictly against the oldest and the newest Kubernetes it is for, and asserts
-# what must not be changed carelessly (scripts/chart_facts.py, scripts/chart_callers.py).
-# Needs go and python3 (3.11 or later); helm and the validator are fetched if they are missing.
+# what must not be changed carelessly (scripts/chart_facts.py, with
+# chart_callers.py). A stand-in for a cluster (scripts/chart_cluster.py) shows what
+# an upgrade keeps. Needs go and python3 (3.11 or later); helm and the validator
+# are fetched if they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +16,8 @@ kubernetes_validate_version=1.37.0
 
 chart=helm/recsys
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+cluster=
+trap '[[ -z $cluster ]] || kill "$cluster"; rm -rf "$work"' EXIT
 
 need() {
   command -v "$1" >/dev/null 2>&1 || {
@@ -224,6 +227,30 @@ refused "begin qdrant.url" --set qdrant.url=http://qdrant:6334 --set qdrant.tls.
 refused "set qdrant.url" --set qdrant.existingSecret=shop-qdrant
 refused "set qdrant.url" --set qdrant.tls.existingSecret=shop-qdrant-tls
 refused "incompatible with Kubernetes" --kube-version 1.26.0
+
+echo "== an upgrade keeps what was made at the installation"
+made=(--show-only templates/auth/secret.yaml --show-only templates/redis/secret.yaml)
+template "$newest" "${made[@]}" >"$work/installed.yaml"
+coproc "$work/venv/bin/python" -B scripts/chart_cluster.py "$work/installed.yaml"
+cluster=$COPROC_PID
+read -r address <&"${COPROC[0]}"
+upgrade() {
+  KUBECONFIG=/dev/null template "$newest" "${made[@]}" --dry-run=server --kube-apiserver "$address" "$@"
+}
+upgrade >"$work/upgraded.yaml"
+diff "$work/installed.yaml" "$work/upgraded.yaml" || {
+  echo "scripts/chart.sh: an upgrade makes another key or password" >&2
+  exit 1
+}
+upgrade --set auth.tenant=shop >"$work/upgraded.yaml"
+[[ $(grep '^  key:' "$work/installed.yaml") == $(grep '^  key:' "$work/upgraded.yaml") ]] || {
+  echo "scripts/chart.sh: an upgrade with another tenant makes another key" >&2
+  exit 1
+}
+if cmp --silent "$work/installed.yaml" "$work/upgraded.yaml"; then
+  echo "scripts/chart.sh: an upgrade does not heed another tenant" >&2
+  exit 1
+fi
 
 echo "== the notes name what was installed"
 # helm template leaves the notes out, so a copy of the chart shows them.
