@@ -135,7 +135,7 @@ async fn a_list_takes_one_batch_and_what_the_cache_lacks_one_more() {
     assert_eq!(calls(), [0, 0, 0], "events of known items ask nothing");
     shop.server.ingest(liked("u", "unheard-of")).await.unwrap();
     shop.server.ingest(liked("u", "unheard-of")).await.unwrap();
-    assert_eq!(calls(), [0, 1, 0], "that there is no item is known, too");
+    assert_eq!(calls(), [0, 0, 1], "that there is no item is known, too");
 }
 
 #[tokio::test]

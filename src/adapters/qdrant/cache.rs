@@ -12,10 +12,15 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 
 use super::ids::PointKey;
-use crate::{adapters::footprint::item_bytes, domain::item::CatalogueItem};
+use crate::{
+    adapters::footprint::item_bytes,
+    domain::{ids::ContentId, item::CatalogueItem},
+};
 
 /// Counters of writes: enough that points rarely share one.
 const SHARES: usize = 256;
+/// Items under keys of others whose places are kept.
+const MAX_HOMES: usize = 100_000;
 /// What an entry takes besides its item.
 const ENTRY_BYTES: u64 = 150;
 /// What an item is expected to take, for the size of the cache's table.
@@ -28,6 +33,14 @@ pub(super) type Known = Option<Arc<CatalogueItem>>;
 struct Entry {
     item: Known,
     read_at: Instant,
+}
+
+fn share(key: PointKey) -> usize {
+    let bits = match key {
+        PointKey::Number(number) => number,
+        PointKey::Uuid(uuid) => uuid.as_u64_pair().0 ^ uuid.as_u64_pair().1,
+    };
+    (bits % SHARES as u64) as usize
 }
 
 #[derive(Clone)]
@@ -43,8 +56,13 @@ impl Weighter<PointKey, Entry> for ByBytes {
     }
 }
 
+/// How often this process had written when a read began.
+pub(super) struct Writes([u64; SHARES]);
+
 pub(super) struct ItemCache {
     cache: Cache<PointKey, Entry, ByBytes>,
+    /// Where items are that another program put under a key of its own.
+    homes: Cache<ContentId, PointKey>,
     ttl: Duration,
     /// Each rises with what makes reads under way stale: writes of this process
     /// to the points that share it.
@@ -56,22 +74,30 @@ impl ItemCache {
         let expected = usize::try_from(max_bytes / EXPECTED_BYTES).unwrap_or(usize::MAX);
         Self {
             cache: Cache::with_weighter(expected.max(1), max_bytes, ByBytes),
+            homes: Cache::new(MAX_HOMES),
             ttl,
             writes: [const { AtomicU64::new(0) }; SHARES],
         }
     }
 
     /// To be asked before a read, and told to [`ItemCache::keep`] after it.
-    pub(super) fn writes(&self, key: PointKey) -> u64 {
-        self.share(key).load(Ordering::SeqCst)
+    pub(super) fn writes(&self) -> Writes {
+        let of_share = |share: usize| self.writes[share].load(Ordering::SeqCst);
+        Writes(std::array::from_fn(of_share))
     }
 
-    fn share(&self, key: PointKey) -> &AtomicU64 {
-        let bits = match key {
-            PointKey::Number(number) => number,
-            PointKey::Uuid(uuid) => uuid.as_u64_pair().0 ^ uuid.as_u64_pair().1,
-        };
-        &self.writes[(bits % SHARES as u64) as usize]
+    fn is_written_since(&self, key: PointKey, before: &Writes) -> bool {
+        let share = share(key);
+        self.writes[share].load(Ordering::SeqCst) != before.0[share]
+    }
+
+    /// Where an item is, if another program chose its point's key.
+    pub(super) fn home(&self, id: &ContentId) -> Option<PointKey> {
+        self.homes.get(id)
+    }
+
+    pub(super) fn set_home(&self, id: ContentId, key: PointKey) {
+        self.homes.insert(id, key);
     }
 
     /// What is known of a point; `None` if it must be read.
@@ -82,8 +108,8 @@ impl ItemCache {
 
     /// Keeps what was read, unless something was written meanwhile: it may be
     /// what was there before.
-    pub(super) fn keep(&self, key: PointKey, item: Known, writes: u64) {
-        if writes != self.writes(key) {
+    pub(super) fn keep(&self, key: PointKey, item: Known, before: &Writes) {
+        if self.is_written_since(key, before) {
             return;
         }
         let entry = Entry {
@@ -92,7 +118,7 @@ impl ItemCache {
         };
         self.cache.insert(key, entry);
         // A write may have come in between.
-        if writes != self.writes(key) {
+        if self.is_written_since(key, before) {
             self.cache.remove(&key);
         }
     }
@@ -100,7 +126,7 @@ impl ItemCache {
     /// Forgets items that this process has written or deleted.
     pub(super) fn forget(&self, keys: &[PointKey]) {
         for key in keys {
-            self.share(*key).fetch_add(1, Ordering::SeqCst);
+            self.writes[share(*key)].fetch_add(1, Ordering::SeqCst);
             self.cache.remove(key);
         }
     }
@@ -111,6 +137,7 @@ impl ItemCache {
             share.fetch_add(1, Ordering::SeqCst);
         }
         self.cache.clear();
+        self.homes.clear();
     }
 
     /// What was last known of a point, however old.

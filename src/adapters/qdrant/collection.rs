@@ -7,14 +7,15 @@ use qdrant_client::qdrant::{
     PayloadSchemaType, VectorParams, VectorsConfig, vectors_config,
 };
 
-use super::payload::{CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES};
+use super::payload::{CONTENT_ID, CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES};
 
-/// The indexes that searches need.
-const INDEXES: [(&str, FieldType); 4] = [
+/// The indexes that searches need, and lookups of points that others wrote.
+const INDEXES: [(&str, FieldType); 5] = [
     (TAG_LABELS, FieldType::Keyword),
     (TAG_VALUES, FieldType::Keyword),
     (CONTENT_TYPE, FieldType::Keyword),
     (LOCATIONS, FieldType::Geo),
+    (CONTENT_ID, FieldType::Keyword),
 ];
 
 /// What searches need to know of a collection.

@@ -1,25 +1,25 @@
 //! The item store over one collection.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use qdrant_client::qdrant::{
-    DeletePoints, GetCollectionInfoRequest, GetPoints, HealthCheckRequest, PointId, PointsIdsList,
-    PointsSelector, RetrievedPoint, VectorsSelector, WithVectorsSelector,
-    points_selector::PointsSelectorOneOf, with_payload_selector, with_vectors_selector,
+    DeletePoints, GetCollectionInfoRequest, HealthCheckRequest, PointId, PointsIdsList,
+    PointsSelector, points_selector::PointsSelectorOneOf,
 };
 use tracing::warn;
 
 use super::{
-    cache::{ItemCache, Known},
+    cache::ItemCache,
     channel::{Qdrant, QdrantSetupError},
     collection::Collection,
     ids::PointKey,
-    payload, query,
+    query,
+    reads::{Places, Wanted},
     settings::QdrantSettings,
 };
 use crate::{
@@ -28,14 +28,9 @@ use crate::{
         item::{CatalogueItem, Item},
         tags::Canonicalizer,
     },
-    meters,
     ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
     throttle::Throttle,
 };
-
-/// Points that are read in one call: fewer than an answer can carry, if each is
-/// of the largest size.
-const RETRIEVED_AT_ONCE: usize = 200;
 
 /// The catalogue in a collection of Qdrant. Contents and vectors that were
 /// read lately are kept in this process.
@@ -178,83 +173,6 @@ impl QdrantItemStore {
         );
         StoreError::new(StoreErrorKind::Unprepared, text).caused_by(error)
     }
-
-    /// Items by point, from the cache or else read, all at once.
-    pub(super) async fn read(
-        &self,
-        keys: &[PointKey],
-        collection: &Collection,
-        answer_by: AnswerBy,
-    ) -> Result<HashMap<PointKey, Known>, StoreError> {
-        let mut known: HashMap<PointKey, Known> = HashMap::with_capacity(keys.len());
-        let mut missing = Vec::new();
-        for key in keys {
-            match self.cache.get(*key) {
-                Some(item) => {
-                    known.insert(*key, item);
-                }
-                None => missing.push(*key),
-            }
-        }
-        meters::item_cache(known.len(), missing.len());
-        if missing.is_empty() {
-            return Ok(known);
-        }
-        let before: Vec<u64> = missing.iter().map(|key| self.cache.writes(*key)).collect();
-        let with_vectors = match &collection.vector_name {
-            None => {
-                let any = collection.vector_size.is_some();
-                with_vectors_selector::SelectorOptions::Enable(any)
-            }
-            Some(name) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
-                names: vec![name.clone()],
-            }),
-        };
-        let mut read: HashMap<PointKey, Known> = HashMap::with_capacity(missing.len());
-        for point in self
-            .retrieve(&missing, with_vectors.into(), answer_by)
-            .await?
-        {
-            if let Some(key) = PointKey::read(point.id.as_ref()) {
-                let name = collection.vector_name.as_deref();
-                let (vector, _) = payload::vectors(point.vectors, name);
-                let item = payload::read(key, point.payload, vector);
-                let item = CatalogueItem::new(item, &self.canonical);
-                read.insert(key, Some(Arc::new(item)));
-            }
-        }
-        for (key, writes) in missing.into_iter().zip(before) {
-            let item = read.remove(&key).flatten();
-            self.cache.keep(key, item.clone(), writes);
-            known.insert(key, item);
-        }
-        Ok(known)
-    }
-
-    pub(super) async fn retrieve(
-        &self,
-        keys: &[PointKey],
-        with_vectors: WithVectorsSelector,
-        answer_by: AnswerBy,
-    ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let mut read = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(RETRIEVED_AT_ONCE) {
-            let request = GetPoints {
-                collection_name: self.name.clone(),
-                ids: keys.iter().map(|key| PointId::from(*key)).collect(),
-                with_payload: Some(with_payload_selector::SelectorOptions::Enable(true).into()),
-                with_vectors: Some(with_vectors.clone()),
-                ..GetPoints::default()
-            };
-            let mut points = self.qdrant.points();
-            let told = self
-                .qdrant
-                .call("retrieve", answer_by, points.get(request))
-                .await;
-            read.extend(told.map_err(|error| self.explained(error))?.result);
-        }
-        Ok(read)
-    }
 }
 
 #[async_trait]
@@ -292,30 +210,30 @@ impl ItemStore for QdrantItemStore {
         ids: &[ContentId],
         answer_by: AnswerBy,
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
-        let keys: Vec<PointKey> = ids.iter().map(PointKey::of).collect();
         let collection = self.collection(answer_by).await?;
-        let items = match self.read(&keys, &collection, answer_by).await {
+        let items = match self.read_by_id(ids, &collection, answer_by).await {
             Err(error) => {
                 let now = self.changed(&collection, error, answer_by).await?;
-                self.read(&keys, &now, answer_by).await?
+                self.read_by_id(ids, &now, answer_by).await?
             }
             read => read?,
         };
-        Ok(ids
-            .iter()
-            .zip(keys)
-            .map(|(id, key)| {
-                let item = items.get(&key).cloned().flatten();
-                item.filter(|item| item.id() == id)
-            })
+        let items = ids.iter().zip(items);
+        Ok(items
+            .map(|(id, item)| item.filter(|item| item.id() == id))
             .collect())
     }
 
     fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
-        let item = |id: &ContentId| self.cache.remembered(PointKey::of(id));
-        ids.iter()
-            .map(|id| item(id).filter(|item| item.id() == id))
-            .collect()
+        let item = |id: &ContentId| {
+            let places = [Some(PointKey::of(id)), self.cache.home(id)];
+            let mut items = places
+                .into_iter()
+                .flatten()
+                .filter_map(|key| self.cache.remembered(key));
+            items.find(|item| item.id() == id)
+        };
+        ids.iter().map(item).collect()
     }
 
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
@@ -324,13 +242,17 @@ impl ItemStore for QdrantItemStore {
     }
 
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
-        let keys: Vec<PointKey> = ids.iter().map(PointKey::of).collect();
-        let mut there: HashSet<PointKey> = self
-            .retrieve(&keys, query::without_vectors(), AnswerBy::WHENEVER)
-            .await?
+        let collection = self.collection(AnswerBy::WHENEVER).await?;
+        let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| self.wanted(id, &collection)).collect();
+        let points = self
+            .retrieve(&wanted, query::without_vectors(), AnswerBy::WHENEVER)
+            .await?;
+        let places = Places::of(&points);
+        let of_each: Vec<Vec<PointKey>> = wanted
             .iter()
-            .filter_map(|point| PointKey::read(point.id.as_ref()))
+            .map(|wanted| places.of_item(wanted).collect())
             .collect();
+        let mut there: HashSet<PointKey> = of_each.iter().flatten().copied().collect();
         let request = DeletePoints {
             collection_name: self.name.clone(),
             wait: Some(true),
@@ -351,9 +273,13 @@ impl ItemStore for QdrantItemStore {
                 .await;
             done.map(|_| ())
         };
-        self.cache.forget(&keys);
+        let own = ids.iter().map(PointKey::of);
+        let forgotten: Vec<PointKey> = there.iter().copied().chain(own).collect();
+        self.cache.forget(&forgotten);
         done?;
-        Ok(keys.iter().map(|key| there.remove(key)).collect())
+        let was_there =
+            |keys: Vec<PointKey>| keys.iter().fold(false, |any, key| there.remove(key) || any);
+        Ok(of_each.into_iter().map(was_there).collect())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

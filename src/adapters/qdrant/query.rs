@@ -12,7 +12,7 @@ use qdrant_client::qdrant::{
 use super::{
     collection::Collection,
     ids::PointKey,
-    payload::{CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES},
+    payload::{CONTENT_ID, CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES},
 };
 use crate::{
     domain::{geo::GeoPoint, restriction::Restriction, tags::TagKey, vector::UnitVector},
@@ -83,7 +83,7 @@ pub(super) fn query(
     search: &Search<'_>,
     wanted: usize,
 ) -> Option<QueryPoints> {
-    let filter = filter(search);
+    let filter = filter(search, collection);
     let (_, limit) = needed(search, wanted);
     let base = QueryPoints {
         collection_name: collection_name.to_owned(),
@@ -133,7 +133,7 @@ pub(super) fn query(
 }
 
 /// What may be found at all.
-pub(super) fn filter(search: &Search<'_>) -> Filter {
+pub(super) fn filter(search: &Search<'_>, collection: &Collection) -> Filter {
     let Restriction {
         label,
         must,
@@ -164,6 +164,12 @@ pub(super) fn filter(search: &Search<'_>) -> Filter {
             .map(|id| PointId::from(PointKey::of(id)));
         unwanted.push(Condition::has_id(ids));
     }
+    let hidden = search.exclude.iter().filter(|id| PointKey::hides(id));
+    let hidden: Vec<String> = hidden.map(ToString::to_string).collect();
+    if !hidden.is_empty() && collection.has_index(CONTENT_ID) {
+        // Other programs may have put them under keys of their own.
+        unwanted.push(is_any(CONTENT_ID, hidden));
+    }
     Filter {
         must: wanted,
         must_not: unwanted,
@@ -177,7 +183,7 @@ fn is(field: &str, text: &str) -> Condition {
     Condition::matches(field, MatchValue::Keyword(text.to_owned()))
 }
 
-fn is_any(field: &str, strings: Vec<String>) -> Condition {
+pub(super) fn is_any(field: &str, strings: Vec<String>) -> Condition {
     Condition::matches(field, MatchValue::Keywords(RepeatedStrings { strings }))
 }
 

@@ -1,7 +1,10 @@
 //! Searches: proposed by Qdrant as ids, brought into exact order from the
 //! items' contents; or answered from memory while Qdrant does not answer.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use qdrant_client::qdrant::{
     PayloadIncludeSelector, PointId, QueryBatchPoints, QueryPoints, ScrollPoints,
@@ -10,11 +13,13 @@ use qdrant_client::qdrant::{
 use tracing::{error, warn};
 
 use super::{
+    cache::Known,
     collection::Collection,
     ids::PointKey,
     items::QdrantItemStore,
     payload::{self, CONTENT_ID},
     query,
+    reads::Wanted,
 };
 use crate::{
     adapters::exact_search::{self, sample_key},
@@ -57,7 +62,10 @@ impl QdrantItemStore {
         for (plan, search) in plans.iter().zip(searches) {
             pages.push(match plan {
                 Plan::Batch(_) => Some(proposed.next().unwrap_or_default()),
-                Plan::Pinned(seed) => Some(self.pinned_sample(search, *seed, answer_by).await?),
+                Plan::Pinned(seed) => Some(
+                    self.pinned_sample(search, *seed, collection, answer_by)
+                        .await?,
+                ),
                 Plan::Nothing => Some(Vec::new()),
                 Plan::NoIndex => None,
             });
@@ -70,7 +78,15 @@ impl QdrantItemStore {
             .copied()
             .filter(|key| wanted.insert(*key))
             .collect();
-        let items = self.read(&keys, collection, answer_by).await?;
+        let wanted: Vec<Wanted<'_>> = keys
+            .iter()
+            .map(|key| Wanted {
+                key: *key,
+                id: None,
+            })
+            .collect();
+        let items = self.read(&wanted, collection, answer_by).await?;
+        let items: HashMap<PointKey, Known> = keys.into_iter().zip(items).collect();
         let results = pages.into_iter().zip(searches).map(|(page, search)| {
             let Some(page) = page else {
                 return Found::NoIndex;
@@ -103,7 +119,7 @@ impl QdrantItemStore {
         plans: &[Plan],
         answer_by: AnswerBy,
     ) -> Result<Vec<Vec<PointKey>>, StoreError> {
-        let left_out = left_out_afterwards(searches);
+        let left_out = self.left_out_afterwards(searches);
         let mut batched = Vec::new();
         let mut queries = Vec::new();
         for ((plan, search), left_out) in plans.iter().zip(searches).zip(&left_out) {
@@ -136,6 +152,27 @@ impl QdrantItemStore {
             pages[index] = page;
         }
         Ok(pages)
+    }
+
+    /// The points that are left out of each search's proposals; searches that
+    /// share their ids share them.
+    fn left_out_afterwards(&self, searches: &[Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
+        let mut made: Vec<Arc<HashSet<PointKey>>> = Vec::with_capacity(searches.len());
+        for search in searches {
+            let ids = search.exclude_afterwards;
+            let shared = searches[..made.len()]
+                .iter()
+                .position(|other| std::ptr::eq(other.exclude_afterwards, ids));
+            made.push(match shared {
+                Some(index) => Arc::clone(&made[index]),
+                None => {
+                    let own = ids.iter().map(PointKey::of);
+                    let homes = ids.iter().filter_map(|id| self.cache.home(id));
+                    Arc::new(own.chain(homes).collect())
+                }
+            });
+        }
+        made
     }
 
     async fn query_batch(
@@ -172,6 +209,7 @@ impl QdrantItemStore {
         &self,
         search: &Search<'_>,
         seed: u64,
+        collection: &Collection,
         answer_by: AnswerBy,
     ) -> Result<Vec<PointKey>, StoreError> {
         let include = PayloadIncludeSelector {
@@ -181,8 +219,7 @@ impl QdrantItemStore {
         let mut offset: Option<PointId> = None;
         loop {
             let request = ScrollPoints {
-                collection_name: self.name.clone(),
-                filter: Some(query::filter(search)),
+                filter: Some(query::filter(search, collection)),
                 offset: offset.take(),
                 limit: Some(SCROLL_PAGE),
                 with_payload: Some(WithPayloadSelector {
@@ -193,11 +230,7 @@ impl QdrantItemStore {
                 with_vectors: Some(query::without_vectors()),
                 ..ScrollPoints::default()
             };
-            let mut points = self.qdrant.points();
-            let page = self
-                .qdrant
-                .call("scroll", answer_by, points.scroll(request))
-                .await?;
+            let page = self.scroll(request, answer_by).await?;
             keyed.extend(page.result.into_iter().filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
                 let id = payload::read(key, point.payload, None).id;
@@ -255,23 +288,6 @@ impl QdrantItemStore {
         }
         Ok(found.into_iter().map(Found::Remembered).collect())
     }
-}
-
-/// The points that are left out of each search's proposals; searches that share
-/// their ids share them.
-fn left_out_afterwards(searches: &[Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
-    let mut made: Vec<Arc<HashSet<PointKey>>> = Vec::with_capacity(searches.len());
-    for search in searches {
-        let ids = search.exclude_afterwards;
-        let shared = searches[..made.len()]
-            .iter()
-            .position(|other| std::ptr::eq(other.exclude_afterwards, ids));
-        made.push(match shared {
-            Some(index) => Arc::clone(&made[index]),
-            None => Arc::new(ids.iter().map(PointKey::of).collect()),
-        });
-    }
-    made
 }
 
 /// Brings what Qdrant proposed into exact order, and cuts the page.

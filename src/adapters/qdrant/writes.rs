@@ -15,9 +15,11 @@ use super::{
     ids::PointKey,
     items::QdrantItemStore,
     payload,
+    reads::{Places, Wanted},
 };
 use crate::{
     domain::{
+        ids::ContentId,
         item::{CatalogueItem, Item},
         vector::UnitVector,
     },
@@ -97,11 +99,20 @@ impl QdrantItemStore {
     /// [`StoreError`]; then any of them may have been stored.
     pub async fn put(&self, items: Vec<Item>) -> Result<Vec<Result<Put, ItemRefusal>>, StoreError> {
         let collection = self.describe(AnswerBy::WHENEVER).await?;
-        let keys: Vec<PointKey> = items.iter().map(|item| PointKey::of(&item.id)).collect();
+        let ids: Vec<ContentId> = items.iter().map(|item| item.id.clone()).collect();
+        let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| self.wanted(id, &collection)).collect();
         let with_vectors = with_vectors_selector::SelectorOptions::Enable(true);
-        let mut held: HashMap<PointKey, Held> = self
-            .retrieve(&keys, with_vectors.into(), AnswerBy::WHENEVER)
-            .await?
+        let points = self
+            .retrieve(&wanted, with_vectors.into(), AnswerBy::WHENEVER)
+            .await?;
+        // A point that another program put under a key of its own stays there.
+        let places = Places::of(&points);
+        let keys: Vec<PointKey> = wanted
+            .iter()
+            .zip(&ids)
+            .map(|(wanted, id)| places.of_item(wanted).next().unwrap_or(PointKey::of(id)))
+            .collect();
+        let mut held: HashMap<PointKey, Held> = points
             .into_iter()
             .filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
@@ -170,7 +181,9 @@ impl QdrantItemStore {
         };
         // Read anew when next needed: what this process wrote is seen at once,
         // and so is what another one wrote before.
-        self.cache.forget(&keys);
+        let known = wanted.iter().map(|wanted| wanted.key);
+        let forgotten: Vec<PointKey> = keys.into_iter().chain(known).collect();
+        self.cache.forget(&forgotten);
         done?;
         Ok(results)
     }

@@ -1,6 +1,6 @@
 //! Points that other programs write, too: what they left is kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use qdrant_client::{
     Payload,
@@ -12,11 +12,20 @@ use qdrant_client::{
         vectors_config::Config,
     },
 };
-use recsys::ports::{AnswerBy, ItemStore};
+use recsys::{
+    domain::{ids::ContentId, restriction::Restriction, vector::UnitVector},
+    ports::{AnswerBy, Found, ItemStore, Search, SearchOrder},
+};
 use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::support::{catalogue, items::item, qdrant::QdrantServer};
+use super::{Shop, wanted};
+use crate::support::{
+    catalogue,
+    items::item,
+    qdrant::QdrantServer,
+    server::{ids, liked},
+};
 
 async fn channel(server: &QdrantServer) -> Channel {
     let endpoint = Endpoint::from_shared(server.url()).unwrap();
@@ -173,4 +182,148 @@ async fn writing_an_item_keeps_the_other_vectors_of_its_point() {
             .get_vector_by_name("words");
         assert!(words_held.is_some(), "{name:?}");
     }
+}
+
+/// A catalogue with 40 points under numbers, whose items are SKU-0, SKU-1, ...,
+/// and an item of our own.
+async fn with_keys_of_others() -> Shop {
+    let shop = Shop::with(vec![item("own").vector(&[-1.0, 0.0]).build()]).await;
+    for number in 0..40_u64 {
+        let turn = number as f32 / 40.0;
+        let payload = json!({
+            "content_id": format!("SKU-{number}"), "title": format!("T{number}"),
+            "tags": [{"facet": "Theme", "label": "Sea"}], "tag_labels": ["theme:sea"],
+        });
+        let vector = Some(vec![turn.cos(), turn.sin()]);
+        shop.qdrant
+            .insert(shop.collection(), 1_000 + number, payload, vector);
+    }
+    shop
+}
+
+fn sku(number: u64) -> ContentId {
+    format!("SKU-{number}").as_str().into()
+}
+
+#[tokio::test]
+async fn items_under_keys_of_others_are_found_by_their_ids() {
+    let shop = with_keys_of_others().await;
+    let store = shop.store();
+    store.check().await.unwrap();
+    shop.qdrant.reset_calls();
+    let asked = [
+        sku(3),
+        "own".into(),
+        "1003".into(),
+        "nowhere".into(),
+        sku(7),
+    ];
+    for _ in 0..2 {
+        let found = store.get(&asked, AnswerBy::WHENEVER).await.unwrap();
+        let found = found.iter().zip(&asked).map(|(found, id)| {
+            let found = found.as_ref()?;
+            assert_eq!(found.id(), id);
+            Some(found.item().title.as_str())
+        });
+        let found: Vec<_> = found.collect();
+        assert_eq!(found, [Some("T3"), Some(""), None, None, Some("T7")]);
+    }
+    let calls = ["Scroll", "Get"].map(|rpc| shop.qdrant.calls(rpc));
+    assert_eq!(calls, [1, 0], "one call, and then they are known");
+
+    shop.server.ingest(liked("u", "SKU-5")).await.unwrap();
+    let (model, _) = shop.server.signals("u").await;
+    assert!(
+        !model.taste_vector.is_empty(),
+        "the event says what is liked"
+    );
+    let list = shop.list("u").await.unwrap();
+    assert_eq!(list.items.len(), 10);
+    assert!(!ids(&list).contains(&"SKU-5"), "{:?}", ids(&list));
+    assert_eq!(list.items[0].similar_to, "SKU-5");
+
+    shop.qdrant.stop();
+    let known = store.remembered(&asked);
+    assert!(known[0].is_some() && known[1].is_some() && known[3].is_none());
+}
+
+#[tokio::test]
+async fn items_under_keys_of_others_are_left_out_within_the_query() {
+    let shop = with_keys_of_others().await;
+    let store = shop.store();
+    let (open, nothing) = (Restriction::default(), HashSet::new());
+    let nearest: HashSet<ContentId> = (0..30).map(sku).collect();
+    let search = |order, limit| Search {
+        order,
+        restriction: &open,
+        exclude: &nearest,
+        exclude_afterwards: &nothing,
+        limit,
+    };
+    let direction = UnitVector::new(&[1.0, 0.0]).unwrap();
+    let pinned = SearchOrder::Sample {
+        seed: 1,
+        pinned: true,
+    };
+    let searches = [
+        search(SearchOrder::NearestTo(direction), 5),
+        search(pinned, 20),
+    ];
+    let found = store.search(&searches, AnswerBy::WHENEVER).await.unwrap();
+    let found = found.into_iter().map(|found| match found {
+        Found::Items(items) => items.iter().map(|item| item.id().clone()).collect(),
+        Found::NoIndex | Found::Remembered(_) => panic!("nothing is missing"),
+    });
+    let found: Vec<Vec<ContentId>> = found.collect();
+    assert_eq!(found[0], [sku(30), sku(31), sku(32), sku(33), sku(34)]);
+    assert_eq!(found[1].len(), 11, "all that is left");
+}
+
+#[tokio::test]
+async fn items_under_keys_of_others_are_written_and_deleted_where_they_are() {
+    let shop = with_keys_of_others().await;
+    let store = shop.store();
+    let mut new = item("SKU-3").build();
+    new.title = "new".to_owned();
+    for stored in store.upsert(vec![new.clone(), new]).await.unwrap() {
+        stored.unwrap();
+    }
+    assert_eq!(
+        shop.qdrant.points_count(shop.collection()),
+        41,
+        "no second one"
+    );
+    let payload = shop.qdrant.payload(shop.collection(), 1_003).unwrap();
+    assert_eq!(
+        (&payload["title"], &payload["content_id"]),
+        (&json!("new"), &json!("SKU-3"))
+    );
+    let read = store.get(&[sku(3)], AnswerBy::WHENEVER).await.unwrap();
+    assert_eq!(read[0].as_ref().unwrap().item().title, "new");
+
+    let asked = [sku(3), "own".into(), "nowhere".into(), sku(3)];
+    let deleted = store.delete(&asked).await.unwrap();
+    assert_eq!(deleted, [true, true, false, false]);
+    assert!(shop.qdrant.payload(shop.collection(), 1_003).is_none());
+    assert_eq!(shop.qdrant.points_count(shop.collection()), 39);
+    let read = store.get(&asked, AnswerBy::WHENEVER).await.unwrap();
+    assert!(read.iter().all(Option::is_none), "{read:?}");
+    // Anew, and from now on under the key that the id gives it.
+    store.upsert(vec![item("SKU-3").build()]).await.unwrap();
+    let read = store.get(&[sku(3)], AnswerBy::WHENEVER).await.unwrap();
+    assert!(read[0].is_some());
+}
+
+#[tokio::test]
+async fn without_the_index_of_ids_only_keys_of_our_own_are_found() {
+    let shop = with_keys_of_others().await;
+    shop.qdrant.drop_index(shop.collection(), "content_id");
+    let store = shop.store();
+    let asked = ["own".into(), sku(3)];
+    let read = store.get(&asked, AnswerBy::WHENEVER).await.unwrap();
+    assert!(read[0].is_some() && read[1].is_none());
+    assert_eq!(store.delete(&[sku(3)]).await.unwrap(), [false]);
+    let fresh = shop.another().await;
+    let list = fresh.recommend(wanted("u")).await.unwrap();
+    assert_eq!(list.items.len(), 10, "they are recommended all the same");
 }
