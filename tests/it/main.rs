@@ -21,6 +21,7 @@ mod ingest;
 mod limits;
 mod operations;
 mod properties;
+mod proxy;
 mod qdrant_catalogue;
 mod qdrant_server;
 mod recommend;

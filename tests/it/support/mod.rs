@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod certificates;
 pub mod items;
 pub mod program;
+pub mod proxy;
 pub mod qdrant;
 pub mod redis;
 pub mod server;
