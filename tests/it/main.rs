@@ -16,6 +16,8 @@ mod conformance;
 mod contract_events;
 mod contract_items;
 mod contract_models;
+mod docs;
+mod faults;
 mod house;
 mod ingest;
 mod limits;
