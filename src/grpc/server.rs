@@ -28,6 +28,11 @@ const FIRST_CHECK: Duration = Duration::from_millis(500);
 /// events.
 const MAX_REPLY_BYTES: usize = 256 << 20;
 const MAX_STREAMS_PER_CONNECTION: u32 = 256;
+/// Calls cancelled before they were begun that may await their end on one
+/// connection; one more ends it, for all its calls. After a stall of the network
+/// those that a client gave up come in one go, and the default of 20 is soon
+/// reached.
+const MAX_CANCELLED_PER_CONNECTION: usize = 4 * MAX_STREAMS_PER_CONNECTION as usize;
 
 /// What can be set of the server.
 #[derive(Clone, Debug, clap::Args)]
@@ -115,6 +120,7 @@ pub async fn serve(
 
     let router = Server::builder()
         .max_concurrent_streams(Some(MAX_STREAMS_PER_CONNECTION))
+        .http2_max_pending_accept_reset_streams(Some(MAX_CANCELLED_PER_CONNECTION))
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .layer(ObserveLayer::new(&[

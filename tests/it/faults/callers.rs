@@ -10,14 +10,16 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::Barrier,
+    task::JoinHandle,
 };
+use tonic::{Status, transport::Channel};
 
-use super::{deliver, event, kept_of};
+use super::{deliver, event, kept_of, wanted};
 use crate::support::{
     items::half_circle,
     proxy::{End, Proxy, Way},
     redis::{instance, own_prefix, pool, shared},
-    server::TestServer,
+    server::{TestServer, connect},
     until,
 };
 
@@ -109,6 +111,84 @@ async fn one_event_sent_by_eight_at_once_is_accepted_from_one() {
         assert_eq!(accepted, 1);
         kept_of(&servers[round % 2], redis, &prefix, &user, &["same"]).await;
     }
+}
+
+/// Calls of one client over one connection.
+struct Calls {
+    client: RecommenderServiceClient<Channel>,
+    proxy: Proxy,
+    _server: TestServer,
+}
+
+impl Calls {
+    async fn start() -> Self {
+        let server = TestServer::with_items(half_circle(30)).await;
+        let proxy = Proxy::to(server.address.port()).await;
+        Self {
+            client: RecommenderServiceClient::new(connect(proxy.address()).await),
+            proxy,
+            _server: server,
+        }
+    }
+
+    fn begin(&self) -> JoinHandle<Result<(), Status>> {
+        let mut client = self.client.clone();
+        tokio::spawn(async move {
+            let list = client.recommend(wanted("u")).await?.into_inner();
+            assert_eq!(list.items.len(), 10);
+            Ok(())
+        })
+    }
+
+    /// Begins calls, gives them so many turns, and cancels them.
+    async fn cancelled(&self, calls: usize, turns: usize) {
+        let calls: Vec<_> = (0..calls).map(|_| self.begin()).collect();
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        for call in calls {
+            call.abort();
+            // One that was not cancelled in time has its answer.
+            if let Ok(answered) = call.await {
+                answered.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_cancelled_calls_leave_the_connection_to_others() {
+    let calls = Calls::start().await;
+    for round in 0..20 {
+        let other = calls.begin();
+        calls.cancelled(50, round).await;
+        other.await.unwrap().unwrap();
+    }
+    assert_eq!(
+        calls.proxy.accepted(),
+        1,
+        "it is still the first connection"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_calls_cancelled_while_the_network_stood_still_end_no_connection() {
+    let calls = Calls::start().await;
+    calls.begin().await.unwrap().unwrap();
+    calls.proxy.hold_one(Way::Requests);
+    let other = calls.begin();
+    // No more than the connection takes at once; they arrive in one go.
+    for _ in 0..4 {
+        calls.cancelled(250, 1_000).await;
+    }
+    calls.proxy.heal().await;
+    other.await.unwrap().unwrap();
+    calls.begin().await.unwrap().unwrap();
+    assert_eq!(
+        calls.proxy.accepted(),
+        1,
+        "it is still the first connection"
+    );
 }
 
 #[tokio::test]
