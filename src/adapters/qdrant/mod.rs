@@ -9,6 +9,7 @@ mod ids;
 mod items;
 mod payload;
 mod query;
+mod resend;
 mod settings;
 mod writes;
 

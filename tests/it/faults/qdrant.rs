@@ -256,6 +256,39 @@ async fn an_ingest_whose_item_is_cut_off_is_acknowledged_and_completed_later() {
 }
 
 #[tokio::test]
+async fn lists_that_nobody_waits_for_cost_others_nothing() {
+    let shops = Shops::patient().await;
+    let list = |user: &str| {
+        let (mut client, wanted) = (shops.known.recommender(), wanted(user));
+        tokio::spawn(async move { client.recommend(wanted).await })
+    };
+    let turns = async |turns| {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    };
+    for round in 0..10 {
+        // Queries and their cancellations reach Qdrant in one go.
+        shops.proxy.hold_one(Way::Requests);
+        let before = shops.proxy.seen(Way::Requests);
+        let other = list("other");
+        let given_up: Vec<_> = (0..100).map(|_| list("u")).collect();
+        let sent = async || shops.proxy.seen(Way::Requests) > before;
+        until("queries are sent", sent).await;
+        turns(100 * round).await;
+        for call in given_up {
+            call.abort();
+            let _ = call.await;
+        }
+        turns(100).await;
+        shops.proxy.heal().await;
+        let list = other.await.unwrap().unwrap().into_inner();
+        let degraded = list.diagnostics.unwrap().degraded;
+        assert!(degraded.is_empty(), "{degraded:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_write_cut_off_is_unavailable_and_a_retry_makes_it_whole() {
     let shops = Shops::patient().await;
     let written = |number: usize| proto::UpsertItemsRequest {
