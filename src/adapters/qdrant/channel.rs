@@ -1,6 +1,7 @@
 //! Connections to Qdrant, and what its failures mean.
 
 use std::{
+    error::Error as _,
     path::PathBuf,
     sync::{
         Arc,
@@ -190,10 +191,11 @@ fn grpc_uri(url: &str, port: Option<u16>) -> Option<Uri> {
 }
 
 fn store_error(what: &'static str, status: Status) -> StoreError {
-    let told = status.message();
+    // A connection that was lost is a protocol error of HTTP/2, too: what it is
+    // is told by the causes.
+    let told = chain(&status);
     let wrong_port = told.contains("grpc-status header missing")
         || told.contains("invalid compression flag")
-        || told.contains("h2 protocol error")
         || told.contains("frame with invalid size");
     let (kind, advice) = match status.code() {
         _ if wrong_port => (
@@ -220,6 +222,18 @@ fn store_error(what: &'static str, status: Status) -> StoreError {
         | Code::DataLoss => (StoreErrorKind::Unavailable, ""),
     };
     StoreError::new(kind, format!("qdrant {what} failed{advice}")).caused_by(status)
+}
+
+/// What a failure says of itself, with its causes.
+fn chain(status: &Status) -> String {
+    let mut told = status.message().to_owned();
+    let mut next = status.source();
+    while let Some(cause) = next {
+        told.push_str(": ");
+        told.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    told
 }
 
 #[cfg(test)]

@@ -256,6 +256,27 @@ async fn an_ingest_whose_item_is_cut_off_is_acknowledged_and_completed_later() {
 }
 
 #[tokio::test]
+async fn a_lost_connection_is_not_told_as_a_wrong_port() {
+    let shops = Shops::patient().await;
+    let url = format!("http://{}", shops.proxy.address());
+    let store = catalogue::store(&url, &shops.settings);
+    let mut lost = 0;
+    for end in [End::Reset, End::Close] {
+        for bytes in 0..150 {
+            store.check().await.unwrap();
+            shops.proxy.cut_after(bytes, Way::Replies, end);
+            let Err(error) = store.check().await else {
+                continue;
+            };
+            let told = catalogue::chain(&error);
+            assert!(!told.contains("QDRANT_GRPC_PORT"), "{told}");
+            lost += 1;
+        }
+    }
+    assert!(lost > 0);
+}
+
+#[tokio::test]
 async fn lists_that_nobody_waits_for_cost_others_nothing() {
     let shops = Shops::patient().await;
     let list = |user: &str| {

@@ -23,6 +23,9 @@ impl HttpOnly {
                                    connection: close\r\n\r\n";
                     let _ = connection.write_all(answer).await;
                     let _ = connection.shutdown().await;
+                    // Closed with something unread, it would be reset, and the
+                    // answer might be lost.
+                    let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
                 });
             }
         });
