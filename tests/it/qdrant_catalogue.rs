@@ -459,7 +459,7 @@ async fn a_key_is_sent_and_a_wrong_port_is_told_with_the_right_one() {
     let mut shop = Shop::with(half_circle(10)).await;
     shop.qdrant.require_api_key("open sesame");
     let without = catalogue::store(&shop.qdrant.url(), &shop.settings);
-    let told = chain(&without.check().await.unwrap_err());
+    let told = catalogue::chain(&without.check().await.unwrap_err());
     assert!(told.contains("QDRANT_API_KEY"), "{told}");
     shop.settings.qdrant_api_key = Some("open sesame".to_owned().into());
     let with = catalogue::store(&shop.qdrant.url(), &shop.settings);
@@ -468,7 +468,7 @@ async fn a_key_is_sent_and_a_wrong_port_is_told_with_the_right_one() {
 
     let rest = HttpOnly::start().await;
     let wrong = catalogue::store(&rest.url(), &shop.settings);
-    let told = chain(&wrong.check().await.unwrap_err());
+    let told = catalogue::chain(&wrong.check().await.unwrap_err());
     assert!(
         told.contains("6334") && told.contains("QDRANT_GRPC_PORT"),
         "{told}"

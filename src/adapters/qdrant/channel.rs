@@ -22,7 +22,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-use super::settings::QdrantSettings;
+use super::{resend::Resending, settings::QdrantSettings};
 use crate::{
     meters,
     ports::{AnswerBy, StoreError, StoreErrorKind},
@@ -74,7 +74,7 @@ impl Interceptor for ApiKey {
     }
 }
 
-type Wire = InterceptedService<Channel, ApiKey>;
+type Wire = InterceptedService<Resending, ApiKey>;
 
 /// A few connections, used in turn. Made when first used. Cheap to clone.
 #[derive(Clone)]
@@ -136,7 +136,7 @@ impl Qdrant {
     fn wire(&self) -> Wire {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let channel = self.channels[turn % self.channels.len()].clone();
-        InterceptedService::new(channel, self.key.clone())
+        InterceptedService::new(Resending(channel), self.key.clone())
     }
 
     pub(super) fn points(&self) -> PointsClient<Wire> {

@@ -10,6 +10,7 @@ mod items;
 mod payload;
 mod query;
 mod reads;
+mod resend;
 mod searches;
 mod settings;
 mod writes;

@@ -46,3 +46,15 @@ pub async fn empty(vector_size: usize) -> QdrantItemStore {
     store.prepare(Some(vector_size)).await.unwrap();
     store
 }
+
+/// What an error says of itself, with its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        told.push_str(": ");
+        told.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    told
+}

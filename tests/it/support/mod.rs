@@ -3,7 +3,9 @@
 pub mod catalogue;
 pub mod certificates;
 pub mod items;
+pub mod plain;
 pub mod program;
+pub mod proxy;
 pub mod qdrant;
 pub mod redis;
 pub mod server;
@@ -28,6 +30,17 @@ use recsys::{
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 pub const WINDOW: Duration = Duration::from_secs(30 * 86_400);
+
+/// Waits until a condition holds; for so long that only a hang is noticed.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waited = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waited).await;
+    assert!(waited.is_ok(), "waited too long: {what}");
+}
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]

@@ -149,6 +149,16 @@ impl RedisServer {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// The ids of a buffer's events, one for each copy, by time.
+    pub fn event_ids(&self, key: &str) -> Vec<String> {
+        let members = self.cli(&["-c", "ZRANGE", key, "0", "-1"]);
+        let id = |member: &str| {
+            let member: serde_json::Value = serde_json::from_str(member).unwrap();
+            member["event_id"].as_str().unwrap().to_owned()
+        };
+        members.lines().map(id).collect()
+    }
+
     /// How often a command was called since `CONFIG RESETSTAT`.
     pub fn calls(&self, command: &str) -> usize {
         self.cli(&["INFO", "commandstats"])
@@ -194,8 +204,14 @@ impl RedisServer {
 
     /// Starts it again on the same port and files.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// With further arguments, for this time.
+    pub fn restart_with(&mut self, more: &[&str]) {
         let mut command = Command::new(binary());
-        self.child = spawn(command.args(&self.arguments), self.port);
+        let command = command.args(&self.arguments).args(more);
+        self.child = spawn(command, self.port);
     }
 }
 
@@ -213,17 +229,23 @@ pub struct RedisCluster {
 
 impl RedisCluster {
     pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further arguments for each node.
+    pub fn with(more: &[&str]) -> Self {
         let nodes: Vec<RedisServer> = (0..3)
             .map(|_| {
                 let bus = free_port().to_string();
-                RedisServer::with(&[
+                let clustered = [
                     "--cluster-enabled",
                     "yes",
                     "--cluster-port",
                     &bus,
                     "--cluster-node-timeout",
                     "2000",
-                ])
+                ];
+                RedisServer::with(&[&clustered[..], more].concat())
             })
             .collect();
         let mut command = Command::new("redis-cli");

@@ -126,6 +126,10 @@ impl QdrantServer {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Closes the port and drops all connections; what is stored stays.
     pub fn stop(&self) {
         self.running.lock().unwrap().take();

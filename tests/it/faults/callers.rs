@@ -1,0 +1,258 @@
+//! Callers that go away, say the same at once, or speak nonsense.
+
+use std::{sync::Arc, time::Duration};
+
+use recsys::{
+    adapters::redis::RedisSettings,
+    proto::{self, IngestOutcome, recommender_service_client::RecommenderServiceClient},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Barrier,
+    task::JoinHandle,
+};
+use tonic::{Status, transport::Channel};
+
+use super::{deliver, event, kept_of, wanted};
+use crate::support::{
+    items::half_circle,
+    proxy::{End, Proxy, Way},
+    redis::{instance, own_prefix, pool, shared},
+    server::{TestServer, connect},
+    until,
+};
+
+#[tokio::test]
+async fn a_cancelled_event_is_stored_whole_or_not_and_a_retry_makes_it_one() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    deliver(&server, &event("u", "0")).await;
+    let ids: Vec<String> = (0..400).map(|number| number.to_string()).collect();
+    for (number, id) in ids.iter().enumerate().skip(1) {
+        // Dropped at any moment between before it is sent and after its answer.
+        let patience = Duration::from_micros(20 * number as u64);
+        let _ = tokio::time::timeout(patience, server.ingest(event("u", id))).await;
+    }
+    let stored = redis.event_ids(&format!("{prefix}evt:u"));
+    let mut once = stored.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), stored.len(), "none is stored twice");
+    assert!(stored.len() > 1, "some were sent");
+    for id in &ids {
+        deliver(&server, &event("u", id)).await;
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    kept_of(&server, redis, &prefix, "u", &ids).await;
+}
+
+#[tokio::test]
+async fn an_event_whose_caller_went_away_is_in_the_model_without_a_retry() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let proxy = Proxy::to(redis.port()).await;
+    let url = format!("redis://{}", proxy.address());
+    let server = instance(&pool(&url, RedisSettings::default()), &prefix).await;
+    let evt = format!("{prefix}evt:u");
+    let umodel = format!("{prefix}umodel:u");
+    let mut sent = vec!["before".to_owned()];
+    deliver(&server, &event("u", "before")).await;
+    for number in 0..10 {
+        let id = number.to_string();
+        proxy.hold_one(Way::Replies);
+        let mut client = server.recommender();
+        let request = proto::IngestEventRequest {
+            event: Some(event("u", &id)),
+        };
+        let call = tokio::spawn(async move { client.ingest_event(request).await });
+        let reached = async || redis.event_ids(&evt).contains(&id);
+        until("Redis has it", reached).await;
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+        proxy.heal().await;
+        sent.push(id);
+        let count = format!("\"event_count\":{}", sent.len());
+        let saved = async || redis.cli(&["GET", &umodel]).contains(&count);
+        until("the model has it", saved).await;
+    }
+    let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+    kept_of(&server, redis, &prefix, "u", &sent).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_event_sent_by_eight_at_once_is_accepted_from_one() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let servers = [
+        instance(&redis.pool(), &prefix).await,
+        instance(&redis.pool(), &prefix).await,
+    ];
+    for round in 0..20 {
+        let (user, together) = (format!("u{round}"), Arc::new(Barrier::new(8)));
+        let mut senders = Vec::new();
+        for sender in 0..8 {
+            let mut client = servers[sender % 2].recommender();
+            let (together, event) = (together.clone(), Some(event(&user, "same")));
+            senders.push(tokio::spawn(async move {
+                together.wait().await;
+                let sent = client.ingest_event(proto::IngestEventRequest { event });
+                sent.await.unwrap().into_inner()
+            }));
+        }
+        let mut accepted = 0;
+        for sender in senders {
+            let reply = sender.await.unwrap();
+            assert_eq!(reply.buffered_events, 1);
+            if reply.outcome() == IngestOutcome::Accepted {
+                accepted += 1;
+            } else {
+                assert_eq!(reply.outcome(), IngestOutcome::Duplicate);
+            }
+        }
+        assert_eq!(accepted, 1);
+        kept_of(&servers[round % 2], redis, &prefix, &user, &["same"]).await;
+    }
+}
+
+/// Calls of one client over one connection.
+struct Calls {
+    client: RecommenderServiceClient<Channel>,
+    proxy: Proxy,
+    _server: TestServer,
+}
+
+impl Calls {
+    async fn start() -> Self {
+        let server = TestServer::with_items(half_circle(30)).await;
+        let proxy = Proxy::to(server.address.port()).await;
+        Self {
+            client: RecommenderServiceClient::new(connect(proxy.address()).await),
+            proxy,
+            _server: server,
+        }
+    }
+
+    fn begin(&self) -> JoinHandle<Result<(), Status>> {
+        let mut client = self.client.clone();
+        tokio::spawn(async move {
+            let list = client.recommend(wanted("u")).await?.into_inner();
+            assert_eq!(list.items.len(), 10);
+            Ok(())
+        })
+    }
+
+    /// Begins calls, gives them so many turns, and cancels them.
+    async fn cancelled(&self, calls: usize, turns: usize) {
+        let calls: Vec<_> = (0..calls).map(|_| self.begin()).collect();
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        for call in calls {
+            call.abort();
+            // One that was not cancelled in time has its answer.
+            if let Ok(answered) = call.await {
+                answered.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_cancelled_calls_leave_the_connection_to_others() {
+    let calls = Calls::start().await;
+    for round in 0..20 {
+        let other = calls.begin();
+        calls.cancelled(50, round).await;
+        other.await.unwrap().unwrap();
+    }
+    assert_eq!(
+        calls.proxy.accepted(),
+        1,
+        "it is still the first connection"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_calls_cancelled_while_the_network_stood_still_end_no_connection() {
+    let calls = Calls::start().await;
+    calls.begin().await.unwrap().unwrap();
+    calls.proxy.hold_one(Way::Requests);
+    let other = calls.begin();
+    // No more than the connection takes at once; they arrive in one go.
+    for _ in 0..4 {
+        calls.cancelled(250, 1_000).await;
+    }
+    calls.proxy.heal().await;
+    other.await.unwrap().unwrap();
+    calls.begin().await.unwrap().unwrap();
+    assert_eq!(
+        calls.proxy.accepted(),
+        1,
+        "it is still the first connection"
+    );
+}
+
+#[tokio::test]
+async fn rubbish_on_the_port_ends_its_own_connection_alone() {
+    let server = TestServer::with_items(half_circle(30)).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let huge_frame = [&preface[..], &[0xff; 64]].concat();
+    let not_settings = [&preface[..], &[0, 0, 8, 0, 0, 0, 0, 0, 1], &[7; 8]].concat();
+    let noise: Vec<u8> = (0..4_096_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    for rubbish in [
+        &b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..],
+        b"*1\r\n$4\r\nPING\r\n",
+        // The beginning of TLS.
+        &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3],
+        &huge_frame,
+        &not_settings,
+        &noise,
+    ] {
+        let mut other = TcpStream::connect(server.address).await.unwrap();
+        // It may be ended while this is being sent.
+        let _ = other.write_all(rubbish).await;
+        let _ = other.shutdown().await;
+        let mut told = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(60), other.read_to_end(&mut told));
+        assert!(ended.await.is_ok(), "{:?}", &rubbish[..10]);
+        deliver(&server, &event("u", "1")).await;
+    }
+    // Who says nothing, or half of a greeting, is in nobody's way.
+    let mut silent = Vec::new();
+    for said in [&b""[..], &preface[..10], &preface[..]] {
+        let mut other = TcpStream::connect(server.address).await.unwrap();
+        other.write_all(said).await.unwrap();
+        silent.push(other);
+        deliver(&server, &event("u", "1")).await;
+    }
+    assert_eq!(server.signals("u").await.0.event_count, 1);
+}
+
+#[tokio::test]
+async fn a_request_cut_in_the_middle_changes_nothing() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let proxy = Proxy::to(server.address.port()).await;
+    let large = proto::InteractionEvent {
+        query_text: "x".repeat(50_000),
+        ..event("u", "1")
+    };
+    let request = proto::IngestEventRequest { event: Some(large) };
+    for end in [End::Reset, End::Close] {
+        // Of the greeting, of the headers, and of the message.
+        for bytes in [3, 40, 100, 400, 2_000, 30_000, 49_000] {
+            proxy.cut_after(bytes, Way::Requests, end);
+            let endpoint = format!("http://{}", proxy.address());
+            let channel = tonic::transport::Endpoint::from_shared(endpoint).unwrap();
+            let channel = channel.connect_lazy();
+            let mut client = RecommenderServiceClient::new(channel);
+            let cut = client.ingest_event(request.clone()).await;
+            assert!(cut.is_err(), "{end:?} after {bytes}");
+            deliver(&server, &event("other", &format!("{end:?} {bytes}"))).await;
+        }
+    }
+    assert_eq!(redis.cli(&["EXISTS", &format!("{prefix}evt:u")]), "0");
+    deliver(&server, &event("u", "1")).await;
+    kept_of(&server, redis, &prefix, "u", &["1"]).await;
+}

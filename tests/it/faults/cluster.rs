@@ -1,0 +1,180 @@
+//! A Redis Cluster that loses a node, or whose slots move.
+
+use recsys::adapters::redis::RedisSettings;
+
+use super::{Acknowledged, Load, deliver, event, kept, state_unavailable, users, wanted};
+use crate::support::{
+    redis::{RedisCluster, RedisServer, instance, pool},
+    server::TestServer,
+    until,
+};
+
+/// The keys that a user has: buffer and model.
+fn keys(user: &str) -> [String; 2] {
+    [format!("evt:{user}"), format!("umodel:{user}")]
+}
+
+/// Which node holds a key.
+fn owner<'a>(cluster: &'a RedisCluster, key: &str) -> &'a RedisServer {
+    let holds = |node: &&RedisServer| node.cli(&["EXISTS", key]) == "1";
+    cluster.nodes.iter().find(holds).unwrap()
+}
+
+async fn over(cluster: &RedisCluster) -> TestServer {
+    let settings = RedisSettings {
+        redis_pool_size: 2,
+        ..RedisSettings::default()
+    };
+    instance(&pool(&cluster.url(), settings), "").await
+}
+
+/// Users by whether their keys are on the first node.
+struct Fates {
+    /// Their buffer is.
+    unlucky: Vec<String>,
+    /// Neither their buffer is, nor their model.
+    lucky: Vec<String>,
+}
+
+impl Fates {
+    /// Of 60 users with an event each.
+    async fn of(cluster: &RedisCluster, server: &TestServer) -> Self {
+        let all = users(60);
+        for user in &all {
+            deliver(server, &event(user, "before")).await;
+        }
+        let first = cluster.nodes[0].port();
+        let there = |user: &String| keys(user).map(|key| owner(cluster, &key).port() == first);
+        let (unlucky, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|user| there(user)[0]);
+        let lucky: Vec<_> = rest.into_iter().filter(|user| !there(user)[1]).collect();
+        assert!(unlucky.len() > 5 && lucky.len() > 5);
+        Self { unlucky, lucky }
+    }
+
+    /// All that was sent: what the lucky ones had from a load, one event each of
+    /// before, and one more of each unlucky one.
+    fn sent(self, mut load: Acknowledged) -> Acknowledged {
+        for user in &self.lucky {
+            load.get_mut(user).unwrap().insert("before".to_owned());
+        }
+        load.extend(twice(self.unlucky));
+        load
+    }
+}
+
+/// An event each of before and of meanwhile.
+fn twice(users: Vec<String>) -> Acknowledged {
+    let both = || ["before", "meanwhile"].map(str::to_owned).into();
+    users.into_iter().map(|user| (user, both())).collect()
+}
+
+async fn lost(server: &TestServer, user: &str) {
+    let refused = server.ingest(event(user, "meanwhile")).await.unwrap_err();
+    state_unavailable(&refused);
+    let list = server.recommend(wanted(user)).await.unwrap();
+    assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lost_node_costs_its_users_and_no_others() {
+    let mut cluster = RedisCluster::with(&["--cluster-require-full-coverage", "no"]);
+    let server = over(&cluster).await;
+    let fates = Fates::of(&cluster, &server).await;
+    let load = Load::start(&server, &fates.lucky);
+    load.goes_on(50).await;
+    cluster.nodes[0].kill();
+    for user in &fates.unlucky[..3] {
+        lost(&server, user).await;
+    }
+    load.goes_on(200).await;
+    // The cluster knows by now, too.
+    cluster.nodes[1].until(&["CLUSTER", "NODES"], |nodes| nodes.contains("fail "));
+    load.goes_on(200).await;
+    lost(&server, &fates.unlucky[0]).await;
+
+    cluster.nodes[0].restart();
+    for user in &fates.unlucky {
+        deliver(&server, &event(user, "meanwhile")).await;
+    }
+    assert_eq!(load.failed(), 0, "users of the other nodes noticed nothing");
+    let sent = fates.sent(load.end().await);
+    kept(&server, &cluster.nodes[1], "", &sent).await;
+}
+
+/// Moves the slot of a key, with all that is in it, to the next node.
+fn move_slot(cluster: &RedisCluster, key: &str) {
+    let nodes = &cluster.nodes;
+    let slot = nodes[0].cli(&["CLUSTER", "KEYSLOT", key]);
+    let at = nodes.iter().position(|node| {
+        let here = node.cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot]);
+        here != "0"
+    });
+    let at = at.unwrap();
+    let (from, to) = (&nodes[at], &nodes[(at + 1) % nodes.len()]);
+    let [from_id, to_id] = [from, to].map(|node| node.cli(&["CLUSTER", "MYID"]));
+    let set = |node: &RedisServer, state: &[&str]| {
+        let command = [&["CLUSTER", "SETSLOT", &slot][..], state].concat();
+        assert_eq!(node.cli(&command), "OK", "{command:?}");
+    };
+    set(to, &["IMPORTING", &from_id]);
+    set(from, &["MIGRATING", &to_id]);
+    loop {
+        let there = from.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
+        if there.is_empty() {
+            break;
+        }
+        for key in there.lines() {
+            let port = to.port().to_string();
+            let moved = from.cli(&["MIGRATE", "127.0.0.1", &port, key, "0", "20000"]);
+            assert!(["OK", "NOKEY"].contains(&moved.as_str()), "{moved}");
+        }
+    }
+    for node in [to, from].into_iter().chain(nodes) {
+        set(node, &["NODE", &to_id]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn slots_that_move_under_load_lose_nothing() {
+    let cluster = RedisCluster::start();
+    let server = over(&cluster).await;
+    let users = users(8);
+    let load = Load::start(&server, &users);
+    load.goes_on(50).await;
+    for _ in 0..2 {
+        for key in users.iter().flat_map(|user| keys(user)) {
+            move_slot(&cluster, &key);
+            load.goes_on(5).await;
+        }
+    }
+    kept(&server, &cluster.nodes[0], "", &load.end().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cluster_that_wants_all_its_slots_is_unavailable_as_a_whole() {
+    // As Redis does unless it is told otherwise.
+    let mut cluster = RedisCluster::start();
+    let server = over(&cluster).await;
+    let users = users(12);
+    for user in &users {
+        deliver(&server, &event(user, "before")).await;
+    }
+    cluster.nodes[0].kill();
+    cluster.nodes[1].until(&["CLUSTER", "INFO"], |info| info.contains("state:fail"));
+    for user in &users {
+        let refused = async || match server.ingest(event(user, "meanwhile")).await {
+            Ok(_) => false,
+            Err(status) => {
+                state_unavailable(&status);
+                true
+            }
+        };
+        // The other node may hear of it a moment later.
+        until("the whole cluster is down", refused).await;
+    }
+    cluster.nodes[0].restart();
+    for user in &users {
+        deliver(&server, &event(user, "meanwhile")).await;
+    }
+    kept(&server, &cluster.nodes[1], "", &twice(users)).await;
+}

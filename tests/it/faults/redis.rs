@@ -1,0 +1,438 @@
+//! A real Redis behind a network that fails, or in a state in which it refuses.
+
+use std::time::Duration;
+
+use recsys::{
+    adapters::redis::{RedisPool, RedisSettings},
+    proto::{self, IngestOutcome, SignalsSource},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::Code;
+
+use super::{
+    Load, PAUSE, deliver, event, kept, kept_of, state_unavailable, told_to_retry, users, wanted,
+    without_state,
+};
+use crate::support::{
+    plain,
+    proxy::{End, Proxy, Way},
+    redis::{RedisServer, instance, own_prefix, pool, shared},
+    server::{TestServer, disliked, liked, named, reason},
+    until,
+};
+
+/// An instance that reaches Redis through a proxy.
+struct Behind {
+    redis: &'static RedisServer,
+    prefix: String,
+    proxy: Proxy,
+    server: TestServer,
+}
+
+impl Behind {
+    /// With time-outs that are never met.
+    async fn patient() -> Self {
+        Self::with(|url| pool(url, RedisSettings::default())).await
+    }
+
+    /// With time-outs that are soon met.
+    async fn hasty() -> Self {
+        let soon = Duration::from_millis(300);
+        let settings = RedisSettings {
+            redis_connect_timeout: soon,
+            redis_command_timeout: soon,
+            ..RedisSettings::default()
+        };
+        Self::with(|url| RedisPool::new(url, &settings).unwrap()).await
+    }
+
+    async fn with(pool: impl FnOnce(&str) -> RedisPool) -> Self {
+        let (redis, prefix) = (shared(), own_prefix());
+        let proxy = Proxy::to(redis.port()).await;
+        let pool = pool(&format!("redis://{}", proxy.address()));
+        let server = instance(&pool, &prefix).await;
+        Self {
+            redis,
+            prefix,
+            proxy,
+            server,
+        }
+    }
+
+    fn stored(&self, user: &str) -> Vec<String> {
+        self.redis.event_ids(&format!("{}evt:{user}", self.prefix))
+    }
+
+    async fn kept_of(&self, user: &str, ids: &[&str]) {
+        kept_of(&self.server, self.redis, &self.prefix, user, ids).await;
+    }
+
+    /// What every call says while Redis is out of reach, and that all goes on
+    /// afterwards.
+    async fn outage(&self, begin: impl AsyncFnOnce(&Proxy)) {
+        deliver(&self.server, &event("u", "before")).await;
+        begin(&self.proxy).await;
+        // Twice: on connections that were open, and on ones to be made.
+        for _ in 0..2 {
+            without_state(&self.server, "u", "meanwhile").await;
+        }
+        self.proxy.heal().await;
+        // It may have come late, but not twice.
+        deliver(&self.server, &event("u", "meanwhile")).await;
+        deliver(&self.server, &event("u", "after")).await;
+        self.kept_of("u", &["after", "before", "meanwhile"]).await;
+        let list = self.server.recommend(wanted("u")).await.unwrap();
+        assert!(list.diagnostics.unwrap().degraded.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn refused_connections_are_unavailable_and_heal() {
+    let behind = Behind::patient().await;
+    let refuse = async |proxy: &Proxy| {
+        proxy.refuse().await;
+        proxy.reset();
+    };
+    behind.outage(refuse).await;
+}
+
+#[tokio::test]
+async fn connections_reset_as_they_are_made_are_unavailable_and_heal() {
+    let behind = Behind::patient().await;
+    let turn_away = async |proxy: &Proxy| {
+        proxy.turn_away();
+        proxy.reset();
+    };
+    behind.outage(turn_away).await;
+}
+
+#[tokio::test]
+async fn a_silent_partition_is_unavailable_and_heals() {
+    let behind = Behind::hasty().await;
+    behind.outage(async |proxy: &Proxy| proxy.hold()).await;
+}
+
+#[tokio::test]
+async fn a_reply_cut_at_any_byte_leaves_the_event_once() {
+    let behind = Behind::patient().await;
+    let mut sent = Vec::new();
+    let mut found_again = 0;
+    for end in [End::Reset, End::Close] {
+        // The reply of an append has some 80 bytes.
+        for bytes in 0..100 {
+            let id = format!("{end:?}-{bytes}");
+            behind.proxy.cut_after(bytes, Way::Replies, end);
+            let reply = behind.server.ingest(event("u", &id)).await.unwrap();
+            assert_eq!(reply.buffered_events as usize, sent.len() + 1, "{id}");
+            found_again += usize::from(reply.outcome() == IngestOutcome::Duplicate);
+            sent.push(id);
+        }
+    }
+    // The attempt whose reply was cut had stored it.
+    assert!(found_again > 0);
+    let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+    behind.kept_of("u", &sent).await;
+}
+
+#[tokio::test]
+async fn an_erasure_cut_at_any_byte_is_whole_after_a_retry() {
+    let behind = Behind::patient().await;
+    for bytes in 0..40 {
+        let user = format!("u{bytes}");
+        deliver(&behind.server, &event(&user, "1")).await;
+        behind.proxy.cut_after(bytes, Way::Replies, End::Reset);
+        assert!(behind.server.delete(&user).await, "{user}");
+        behind.server.delete(&user).await;
+        let (_, source) = behind.server.signals(&user).await;
+        assert_eq!(source, SignalsSource::Empty, "{user}");
+        assert!(behind.stored(&user).is_empty(), "{user}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_cut_for_good_is_unavailable_and_a_retry_finds_the_event() {
+    let behind = Behind::patient().await;
+    // Another command than the append may be the one that is cut.
+    for round in 0..50 {
+        let user = format!("u{round}");
+        deliver(&behind.server, &event(&user, "before")).await;
+        behind.proxy.refuse().await;
+        behind.proxy.cut_after(20, Way::Replies, End::Reset);
+        let meanwhile = event(&user, "meanwhile");
+        state_unavailable(&behind.server.ingest(meanwhile.clone()).await.unwrap_err());
+        let stored = behind.stored(&user).contains(&"meanwhile".to_owned());
+        behind.proxy.heal().await;
+        let outcome = deliver(&behind.server, &meanwhile).await.outcome();
+        behind.kept_of(&user, &["before", "meanwhile"]).await;
+        if stored {
+            assert_eq!(outcome, IngestOutcome::Duplicate);
+            return;
+        }
+    }
+    panic!("no append was cut");
+}
+
+#[tokio::test]
+async fn an_append_slower_than_its_caller_is_finished_and_counted_once() {
+    let behind = Behind::patient().await;
+    deliver(&behind.server, &event("u", "before")).await;
+    behind.proxy.hold_one(Way::Replies);
+    let late = event("u", "late");
+    let request = proto::IngestEventRequest {
+        event: Some(late.clone()),
+    };
+    let call = plain::within("2S", request);
+    let status = plain::client(&behind.server).ingest_event(call).await;
+    let status = status.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
+    );
+    assert_eq!(behind.stored("u").len(), 2, "Redis has it");
+
+    behind.proxy.heal().await;
+    // Nobody asks, and still the model is completed.
+    let umodel = format!("{}umodel:u", behind.prefix);
+    let complete = async || {
+        behind
+            .redis
+            .cli(&["GET", &umodel])
+            .contains("\"event_count\":2")
+    };
+    until("the model is saved", complete).await;
+    let (_, source) = behind.server.signals("u").await;
+    assert_eq!(source, SignalsSource::Materialized);
+    let again = deliver(&behind.server, &late).await;
+    assert_eq!(again.outcome(), IngestOutcome::Duplicate);
+    behind.kept_of("u", &["before", "late"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_network_slows_calls_and_fails_none() {
+    let behind = Behind::patient().await;
+    for way in [Way::Requests, Way::Replies] {
+        behind.proxy.delay(way, Duration::from_millis(20));
+    }
+    let load = Load::start(&behind.server, &users(8));
+    load.goes_on(100).await;
+    assert_eq!(load.failed(), 0);
+    let sent = load.end().await;
+    kept(&behind.server, behind.redis, &behind.prefix, &sent).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_loads_its_data_is_unavailable_with_a_hint() {
+    let mut redis = RedisServer::start();
+    let server = instance(&redis.pool(), "").await;
+    deliver(&server, &event("u", "before")).await;
+    // Enough to load that it can be held up.
+    let script = "for i = 1, 10000 do redis.call('SET', ARGV[1] .. '-' .. i, 'x') end";
+    for batch in 0..20 {
+        redis.cli(&["EVAL", script, "0", &batch.to_string()]);
+    }
+    redis.kill();
+    // Microseconds for each: about a minute for all, unless it is let go.
+    redis.restart_with(&["--key-load-delay", "200"]);
+    assert!(redis.cli(&["PING"]).contains("LOADING"));
+    without_state(&server, "u", "meanwhile").await;
+    assert!(redis.cli(&["PING"]).contains("LOADING"), "it still loads");
+    redis.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
+    deliver(&server, &event("u", "meanwhile")).await;
+    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+}
+
+#[tokio::test]
+async fn a_demoted_redis_takes_no_event_is_still_read_and_heals() {
+    let redis = RedisServer::start();
+    let server = instance(&redis.pool(), "").await;
+    deliver(&server, &event("u", "before")).await;
+    // A replica of nobody, and nobody else is there to write to.
+    redis.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    for _ in 0..2 {
+        let refused = server.ingest(event("u", "meanwhile")).await.unwrap_err();
+        state_unavailable(&refused);
+        assert_eq!(server.signals("u").await.0.event_count, 1);
+        let list = server.recommend(wanted("u")).await.unwrap();
+        assert!(list.diagnostics.unwrap().degraded.is_empty());
+    }
+    redis.cli(&["REPLICAOF", "NO", "ONE"]);
+    let taken = deliver(&server, &event("u", "meanwhile")).await;
+    assert_eq!(taken.outcome(), IngestOutcome::Accepted);
+    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_keeps_what_it_has_still_erases_and_heals() {
+    let redis = RedisServer::with(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
+    let server = instance(&redis.pool(), "").await;
+    deliver(&server, &event("small", "1")).await;
+    let large = |user: &str, id: &str| proto::InteractionEvent {
+        query_text: "x".repeat(60_000),
+        ..event(user, id)
+    };
+    let mut taken = Vec::new();
+    let full = loop {
+        let id = taken.len().to_string();
+        match server.ingest(large("large", &id)).await {
+            Ok(_) => taken.push(id),
+            Err(status) => break status,
+        }
+    };
+    told_to_retry(&full, Code::ResourceExhausted, "USER_STATE_FULL");
+    let full = server.ingest(large("other", "1")).await.unwrap_err();
+    told_to_retry(&full, Code::ResourceExhausted, "USER_STATE_FULL");
+    kept_of(&server, &redis, "", "small", &["1"]).await;
+    let ids: Vec<&str> = taken.iter().map(String::as_str).collect();
+    kept_of(&server, &redis, "", "large", &ids).await;
+    assert!(server.delete("large").await, "that makes room");
+    deliver(&server, &large("other", "1")).await;
+    kept_of(&server, &redis, "", "other", &["1"]).await;
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_internal_for_its_user_alone() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let evt = format!("{prefix}evt:odd");
+    redis.cli(&["SET", &evt, "x"]);
+    let broken = server.ingest(event("odd", "1")).await.unwrap_err();
+    assert_eq!(
+        (broken.code(), broken.message()),
+        (Code::Internal, "internal error")
+    );
+    let other = deliver(&server, &event("other", "1")).await;
+    assert_eq!(other.outcome(), IngestOutcome::Accepted);
+    assert_eq!(redis.cli(&["GET", &evt]), "x", "it is left as it is");
+    redis.cli(&["DEL", &evt]);
+    deliver(&server, &event("odd", "1")).await;
+    kept_of(&server, redis, &prefix, "odd", &["1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn scripts_forgotten_under_load_fail_no_call() {
+    let redis = RedisServer::start();
+    let server = instance(&redis.pool(), "").await;
+    let load = Load::start(&server, &users(16));
+    for _ in 0..40 {
+        assert_eq!(redis.cli(&["SCRIPT", "FLUSH"]), "OK");
+        load.goes_on(4).await;
+    }
+    assert_eq!(load.failed(), 0);
+    kept(&server, &redis, "", &load.end().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn connections_killed_under_load_lose_nothing() {
+    let redis = RedisServer::start();
+    let server = instance(&redis.pool(), "").await;
+    let load = Load::start(&server, &users(16));
+    for _ in 0..40 {
+        redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        load.goes_on(4).await;
+    }
+    kept(&server, &redis, "", &load.end().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn with_every_connection_in_use_a_call_is_unavailable_and_stores_nothing() {
+    let master = RedisServer::start();
+    let of = format!("127.0.0.1 {}", master.port());
+    let replica = RedisServer::with(&["--replicaof", &of]);
+    replica.until(&["INFO", "replication"], |info| {
+        info.contains("master_link_status:up")
+    });
+    // Who waits for a replica keeps the connection.
+    let settings = RedisSettings {
+        redis_pool_size: 1,
+        redis_wait_replicas: 1,
+        redis_command_timeout: Duration::from_secs(60),
+        redis_connect_timeout: Duration::from_secs(20),
+        ..RedisSettings::default()
+    };
+    let server = instance(&RedisPool::new(&master.url(), &settings).unwrap(), "").await;
+    deliver(&server, &event("first", "1")).await;
+    replica.freeze();
+    let mut client = server.recommender();
+    let waiting = tokio::spawn(async move {
+        let event = Some(event("first", "2"));
+        let sent = client.ingest_event(proto::IngestEventRequest { event });
+        sent.await.map(|reply| reply.into_inner().outcome())
+    });
+    master.until(&["INFO", "clients"], |info| {
+        info.contains("blocked_clients:1")
+    });
+    without_state(&server, "second", "1").await;
+    assert_eq!(master.cli(&["EXISTS", "evt:second"]), "0");
+    replica.thaw();
+    assert_eq!(waiting.await.unwrap().unwrap(), IngestOutcome::Accepted);
+    let taken = deliver(&server, &event("second", "1")).await;
+    assert_eq!(taken.outcome(), IngestOutcome::Accepted);
+    kept_of(&server, &replica, "", "first", &["1", "2"]).await;
+    kept_of(&server, &replica, "", "second", &["1"]).await;
+}
+
+/// Asks Redis over a plain connection; `None` if it takes no more of them.
+async fn ask(connection: &mut TcpStream, command: &str) -> Option<String> {
+    let command = format!("{command}\r\n");
+    connection.write_all(command.as_bytes()).await.ok()?;
+    let mut reply = vec![0; 8 << 10];
+    let read = connection.read(&mut reply).await.ok()?;
+    let reply = String::from_utf8_lossy(&reply[..read]).into_owned();
+    (read > 0 && !reply.starts_with("-ERR max")).then_some(reply)
+}
+
+#[tokio::test]
+async fn a_redis_that_takes_no_more_clients_is_unavailable_and_heals() {
+    let redis = RedisServer::with(&["--maxclients", "12"]);
+    let proxy = Proxy::to(redis.port()).await;
+    let url = format!("redis://{}", proxy.address());
+    let server = instance(&pool(&url, RedisSettings::default()), "").await;
+    deliver(&server, &event("u", "before")).await;
+    // All places are taken while this instance is cut off.
+    proxy.refuse().await;
+    proxy.reset();
+    let mut others = Vec::new();
+    loop {
+        let mut other = TcpStream::connect(redis.address()).await.unwrap();
+        if ask(&mut other, "PING").await.is_some() {
+            others.push(other);
+            continue;
+        }
+        let told = ask(&mut others[0], "INFO clients").await.unwrap();
+        if told.contains(&format!("connected_clients:{}\r\n", others.len())) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(others.len(), 12);
+    proxy.heal().await;
+    for _ in 0..2 {
+        without_state(&server, "u", "meanwhile").await;
+    }
+    drop(others);
+    deliver(&server, &event("u", "meanwhile")).await;
+    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+}
+
+#[tokio::test]
+async fn a_name_that_leads_elsewhere_is_followed_once_connections_fail() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let of = old.port().to_string();
+    new.cli(&["REPLICAOF", "127.0.0.1", &of]);
+    let proxy = Proxy::to(old.port()).await;
+    let url = format!("redis://{}", proxy.address());
+    let server = instance(&pool(&url, RedisSettings::default()), "").await;
+    deliver(&server, &event("u", "before")).await;
+    new.until(&["ZCARD", "evt:u"], |count| count == "1");
+    new.cli(&["REPLICAOF", "NO", "ONE"]);
+    proxy.lead_to(new.port());
+    proxy.reset();
+    let moved = named("after", disliked("u", "i002"));
+    deliver(&server, &moved).await;
+    deliver(&server, &named("last", liked("u", "i003"))).await;
+    kept_of(&server, &new, "", "u", &["after", "before", "last"]).await;
+    assert_eq!(old.event_ids("evt:u"), ["before"]);
+}
