@@ -365,6 +365,9 @@ impl ModelStore for HeldSaves {
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
         self.inner.load(user).await
     }
+    async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError> {
+        self.inner.stored(user).await
+    }
     async fn save(
         &self,
         user: &UserId,
