@@ -32,6 +32,7 @@ mod redis_engines;
 mod redis_outages;
 mod redis_races;
 mod redis_state;
+mod secrets;
 mod support;
 mod tls;
 mod watch;

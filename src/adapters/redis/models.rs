@@ -16,7 +16,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    domain::ids::UserId,
+    domain::{ids::UserId, member::json_fault},
     meters::{self, Unreadable},
     ports::{
         ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
@@ -69,7 +69,11 @@ impl ModelStore for RedisModelStore {
         Ok(model_json::decode(user, &value).unwrap_or_else(|error| {
             meters::unreadable(Unreadable::Model);
             if !self.told_unreadable.swap(true, Ordering::Relaxed) {
-                warn!(%error, "a model in redis cannot be read and is rebuilt; further ones are not logged");
+                let error = json_fault(&error);
+                warn!(
+                    error,
+                    "a model in redis cannot be read and is rebuilt; further ones are not logged"
+                );
             }
             ModelSlot::Missing
         }))
