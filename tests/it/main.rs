@@ -18,6 +18,7 @@ mod contract_events;
 mod contract_items;
 mod contract_models;
 mod deadlines;
+mod docs;
 mod drain;
 mod house;
 mod ingest;
