@@ -1,6 +1,7 @@
 //! The composition root: settings -> adapters -> engine -> server.
 
 mod error;
+mod outbound;
 mod stores;
 mod tenants;
 

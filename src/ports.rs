@@ -222,6 +222,15 @@ pub trait EventBuffer: Send + Sync {
     /// [`StoreError`]. One unreadable event is no error: it is left out.
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError>;
 
+    /// Reads all that is stored of a user, as text: each event in its stored
+    /// form, oldest first, ties by bytes. Unlike [`EventBuffer::read`], events
+    /// that are unreadable or older than the window come, too, for as long as
+    /// they are stored. Bytes that are not UTF-8 are replaced by U+FFFD.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError>;
+
     /// Reads the version alone; `None` if the user has no buffer.
     ///
     /// # Errors
@@ -302,6 +311,15 @@ pub trait ModelStore: Send + Sync {
     /// # Errors
     /// [`StoreError`]. An unreadable model is `Missing`, not an error.
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError>;
+
+    /// Reads a model as the text that is stored, readable or not; bytes that
+    /// are not UTF-8 are replaced by U+FFFD. `None` if there is none, if the
+    /// user was erased, or if the store keeps models in no written form: then
+    /// [`ModelStore::load`] tells all that it holds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError>;
 
     /// Saves a model if its (version, built_at) is higher than that of what is
     /// there, or if what is there is still exactly `instead_of`; and starts its

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use tracing::warn;
 
-use super::{error::StartError, read};
+use super::{error::StartError, outbound::leaves_in_clear, read};
 use crate::{
     adapters::{
         memory::{
@@ -46,6 +46,12 @@ impl Stores {
         let redis = match &settings.redis_url {
             Some(url) => {
                 let pool = RedisPool::new(url.expose(), &settings.redis)?;
+                if leaves_in_clear(url.expose()) {
+                    warn!(
+                        "REDIS_URL leads out of private networks without TLS: users' events and \
+                         models, and the password, are sent in clear; begin it with rediss://"
+                    );
+                }
                 tokio::spawn(advise(pool.clone()));
                 Some(pool)
             }
@@ -158,6 +164,12 @@ pub(super) fn qdrant(
         return Ok(None);
     };
     let store = QdrantItemStore::new(url.expose(), &settings.qdrant, canonical)?;
+    if leaves_in_clear(url.expose()) {
+        warn!(
+            "QDRANT_API_URL leads out of private networks without TLS: items, what users like and \
+             have seen (in searches), and QDRANT_API_KEY, are sent in clear; begin it with https://"
+        );
+    }
     Ok(Some(store))
 }
 

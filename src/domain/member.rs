@@ -7,7 +7,7 @@
 //! member can be mistaken for it.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, error::Category};
 
 use super::{
     event::{EndReason, InteractionEvent, StoredEvent},
@@ -19,11 +19,24 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableMember {
     /// It is not JSON of the expected shape.
-    #[error("not an event in JSON: {0}")]
+    #[error("not an event in JSON: {}", json_fault(.0))]
     Json(#[from] serde_json::Error),
     /// Its `ts` is not a time.
     #[error("ts is not an ISO 8601 time")]
     Time,
+}
+
+/// What is wrong with a JSON text and where, without a word of it: serde's own
+/// text quotes values, which may be a user's.
+#[must_use]
+pub fn json_fault(error: &serde_json::Error) -> String {
+    let fault = match error.classify() {
+        Category::Io => "unreadable",
+        Category::Syntax => "no JSON",
+        Category::Data => "of another shape",
+        Category::Eof => "cut off",
+    };
+    format!("{fault} at line {} column {}", error.line(), error.column())
 }
 
 #[derive(Serialize)]
@@ -233,6 +246,21 @@ mod tests {
             r#"{"content_id":7}"#,
         ] {
             assert!(decode(&user, member, score).is_err(), "{member}");
+        }
+    }
+
+    #[test]
+    fn why_a_member_is_refused_says_nothing_of_what_is_in_it() {
+        let user = UserId::parse("u").unwrap();
+        let score = time("2026-01-01T00:00:00Z");
+        for member in [
+            r#"{"dwell_seconds":"ada@example.com"}"#,
+            r#"{"ts":"ada@example.com"}"#,
+            r#""ada@example.com""#,
+            r#"{"ada@example.com"#,
+        ] {
+            let error = decode(&user, member, score).unwrap_err().to_string();
+            assert!(!error.contains("ada"), "{error}");
         }
     }
 

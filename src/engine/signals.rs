@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, EngineError, refresh::Wanted};
+use super::{Engine, EngineError, Ports, refresh::Wanted};
 use crate::{
     domain::{
         event::{EventLog, StoredEvent},
@@ -39,6 +39,10 @@ pub struct UserExport {
     pub events: Vec<Arc<StoredEvent>>,
     /// The model.
     pub signals: Arc<UserSignals>,
+    /// Every event as it is stored, oldest first.
+    pub stored_events: Vec<String>,
+    /// The model as it was stored, if it is stored in a written form.
+    pub stored_model: Option<String>,
 }
 
 impl Engine {
@@ -162,17 +166,18 @@ impl Engine {
     /// # Errors
     /// As [`Engine::signals`].
     pub async fn export(&self, user: &UserId) -> Result<UserExport, EngineError> {
-        let snapshot = self
-            .inner
-            .ports
-            .events
-            .read(user)
-            .await
-            .map_err(EngineError::user_state)?;
+        let Ports { events, models, .. } = &self.inner.ports;
+        // The stored model before the signals: they may build it anew, without
+        // what another program had written there.
+        let (snapshot, stored_events, stored_model) =
+            tokio::try_join!(events.read(user), events.stored(user), models.stored(user))
+                .map_err(EngineError::user_state)?;
         let (signals, _) = self.signals(user).await?;
         Ok(UserExport {
             events: EventLog::new(snapshot.events).into_events(),
             signals,
+            stored_events,
+            stored_model,
         })
     }
 

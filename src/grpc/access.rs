@@ -18,7 +18,7 @@ use governor::{
     DefaultDirectRateLimiter, Quota as Rate,
     clock::{Clock as _, DefaultClock},
 };
-use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
@@ -234,7 +234,7 @@ impl Directory {
     /// That of the key's tenant, or of the one that an admin names.
     fn engine(&self, key: &Key, headers: &HeaderMap) -> Option<&Engine> {
         let own = key.tenant.as_str();
-        let named = match headers.get(TENANT) {
+        let named = match single(headers, TENANT)? {
             None => own,
             Some(named) => named.to_str().ok()?,
         };
@@ -247,17 +247,25 @@ impl Directory {
 
 /// One key: two that differ are none.
 fn presented(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| {
+    let bearer = single(headers, AUTHORIZATION.as_str())?.map(|value| {
         let text = value.to_str().ok()?;
         let (scheme, key) = text.split_at_checked(BEARER.len())?;
         scheme.eq_ignore_ascii_case(BEARER).then(|| key.trim())
     });
-    let plain = headers.get(API_KEY).map(|value| value.to_str().ok());
+    let plain = single(headers, API_KEY)?.map(|value| value.to_str().ok());
     match (bearer, plain) {
         (Some(bearer), Some(plain)) if bearer != plain => None,
         (Some(key), _) | (None, Some(key)) => key,
         (None, None) => None,
     }
+}
+
+/// The value of a header, if it is there; `None` if there are several that
+/// differ: whoever is in front of us may go by another one than we would.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<Option<&'a HeaderValue>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    values.all(|value| Some(value) == first).then_some(first)
 }
 
 impl Key {

@@ -175,6 +175,8 @@ impl RecommenderService for Recommender {
                 .map(|stored| reply::event(&stored.event))
                 .collect(),
             signals: Some(reply::signals(&export.signals, true)),
+            stored_events: export.stored_events,
+            stored_model: export.stored_model.unwrap_or_default(),
         }))
     }
 }

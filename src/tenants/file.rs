@@ -14,6 +14,9 @@ use super::{
 };
 use crate::domain::ids::{InvalidTenantId, TenantId};
 
+/// Bytes from which on a word may be a secret. No key of the file is as long.
+const SECRET_LENGTH: usize = 32;
+
 /// Why a tenants file is refused. Never holds a key or a hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TenantsFileError {
@@ -136,7 +139,7 @@ impl TenantsFile {
             let line = error.span().map_or(0, |span| {
                 1 + text[..span.start].bytes().filter(|b| *b == b'\n').count()
             });
-            TenantsFileError::Form(format!("line {line}: {}", error.message()))
+            TenantsFileError::Form(format!("line {line}: {}", veiled(error.message())))
         })?;
         if raw.tenants.is_empty() {
             return Err(TenantsFileError::Empty);
@@ -224,7 +227,7 @@ fn key(raw: RawKey, ids: &mut BTreeSet<KeyId>) -> Result<KeyEntry, String> {
     let roles = raw
         .roles
         .iter()
-        .map(|role| role.parse::<Role>())
+        .map(|role| role.parse::<Role>().map_err(|rule| veiled(&rule)))
         .collect::<Result<Roles, _>>()?;
     if !ids.insert(id.clone()) {
         return Err(format!("id {id} is another key's, too"));
@@ -241,6 +244,21 @@ fn key(raw: RawKey, ids: &mut BTreeSet<KeyId>) -> Result<KeyEntry, String> {
         calls: quota("calls", raw.calls_per_second, raw.calls_burst)?,
         events: quota("events", raw.events_per_second, raw.events_burst)?,
     })
+}
+
+/// A text without the words in it that are as long as a secret: a key or a hash
+/// may stand where something else should.
+fn veiled(text: &str) -> String {
+    let ends = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    text.split_inclusive(ends)
+        .map(|piece| {
+            let word = piece.trim_end_matches(ends);
+            match word.len() {
+                0..SECRET_LENGTH => piece.to_owned(),
+                _ => format!("(hidden){}", &piece[word.len()..]),
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    program::{Served, recsys},
+    program::{Served, get, recsys},
     redis::RedisServer,
     server::{connect, liked, named, reason},
 };
@@ -327,6 +327,131 @@ async fn without_a_good_key_nothing_is_answered_but_health_and_reflection() {
 }
 
 #[tokio::test]
+async fn a_header_given_twice_with_different_values_lets_nobody_in() {
+    let mut tenants = Tenants::new(&["shop", "museum"]);
+    let (shop, museum) = (
+        tenants.key("shop", &["admin"]),
+        tenants.key("museum", &["serve"]),
+    );
+    let served = tenants.serve(&[]);
+    let mut users = RecommenderServiceClient::new(channel(&served).await);
+    let (shop_bearer, museum_bearer) = (bearer(&shop), bearer(&museum));
+    let mut recommend = async |headers: &[(&'static str, &str)]| {
+        let mut request = Request::new(proto::RecommendRequest {
+            user_id: "u".into(),
+            ..Default::default()
+        });
+        for (name, value) in headers {
+            request.metadata_mut().append(*name, value.parse().unwrap());
+        }
+        users
+            .recommend(request)
+            .await
+            .map_err(|status| status.code())
+    };
+    for headers in [
+        [
+            ("authorization", &*shop_bearer),
+            ("authorization", &museum_bearer),
+        ],
+        [
+            ("authorization", &*shop_bearer),
+            ("authorization", "Basic x"),
+        ],
+        [
+            ("authorization", "Basic x"),
+            ("authorization", &shop_bearer),
+        ],
+        [("authorization", &*shop_bearer), ("authorization", "")],
+        [("x-api-key", &*shop), ("x-api-key", &museum)],
+        [("x-api-key", &*shop), ("x-api-key", "")],
+    ] {
+        let refused = recommend(&headers).await.unwrap_err();
+        assert_eq!(refused, Code::Unauthenticated, "{headers:?}");
+    }
+    let key = ("x-api-key", &*shop);
+    for tenants in [["shop", "museum"], ["museum", "shop"], ["shop", ""]] {
+        let [first, second] = tenants.map(|tenant| ("x-tenant-id", tenant));
+        let refused = recommend(&[key, first, second]).await.unwrap_err();
+        assert_eq!(refused, Code::PermissionDenied, "{tenants:?}");
+    }
+    // What agrees is one.
+    recommend(&[key, key, ("x-tenant-id", "shop"), ("x-tenant-id", "shop")])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn headers_larger_than_any_that_are_needed_are_refused_and_nobody_else_suffers() {
+    let mut tenants = Tenants::new(&["shop"]);
+    let key = tenants.key("shop", &["serve"]);
+    let served = tenants.serve(&[]);
+    let request = || proto::RecommendRequest {
+        user_id: "u".into(),
+        ..Default::default()
+    };
+    let long = format!("{key}{}", "0".repeat(1 << 20));
+    let filler = "0".repeat(1 << 20);
+    for headers in [
+        &[("x-api-key", &*long)][..],
+        &[("x-api-key", &key), ("x-filler", &filler)],
+    ] {
+        let mut users = RecommenderServiceClient::new(channel(&served).await);
+        assert!(users.recommend(with(headers, request())).await.is_err());
+    }
+    let mut users = RecommenderServiceClient::new(channel(&served).await);
+    let headers = [("x-api-key", &*key)];
+    users.recommend(with(&headers, request())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_whose_tenant_is_gone_or_that_moved_reaches_nothing_of_before() {
+    let redis = RedisServer::start();
+    let mut tenants = Tenants::new(&["shop"]);
+    let moved = tenants.key("shop", &["ingest", "read-profile"]);
+    let entry = tenants.text.split_once("[[").unwrap().1.to_owned();
+    let gone = tenants.key("shop", &["admin"]);
+    let mut served = tenants.serve(&[("REDIS_URL", &redis.url())]);
+    let mut users = RecommenderServiceClient::new(channel(&served).await);
+    let event = Some(named("e", liked("u", "2001")));
+    let request = proto::IngestEventRequest { event };
+    let headers = [("x-api-key", &*moved)];
+    users.ingest_event(with(&headers, request)).await.unwrap();
+    assert_eq!(redis.cli(&["EXISTS", "shop:evt:u"]), "1");
+
+    // The same key, now of another tenant; the one before exists no longer.
+    tenants.text = format!(
+        "[tenants.museum]\ncollection = \"museum\"\n[[{}",
+        entry.replace("tenants.shop", "tenants.museum")
+    );
+    tenants.write();
+    served.logged("tenants file exchanged");
+    let export = || proto::ExportUserRequest {
+        user_id: "u".into(),
+    };
+    let reply = users.export_user(with(&headers, export())).await.unwrap();
+    assert!(reply.into_inner().stored_events.is_empty());
+    for (headers, code) in [
+        (
+            &[headers[0], ("x-tenant-id", "shop")][..],
+            Code::PermissionDenied,
+        ),
+        (&[("x-api-key", &*gone)][..], Code::Unauthenticated),
+        (
+            &[("x-api-key", &*gone), ("x-tenant-id", "shop")][..],
+            Code::Unauthenticated,
+        ),
+    ] {
+        let status = users
+            .export_user(with(headers, export()))
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), code, "{headers:?}");
+    }
+    assert_eq!(redis.cli(&["EXISTS", "shop:evt:u"]), "1");
+}
+
+#[tokio::test]
 async fn reflection_can_be_switched_off() {
     let served = Served::start(recsys(&["serve"]).env("RECSYS_REFLECTION", "false"));
     let mut reflection =
@@ -363,7 +488,7 @@ async fn nothing_of_a_tenant_is_reached_with_anothers_key() {
     let mut users = RecommenderServiceClient::new(channel.clone());
     let mut items = CatalogServiceClient::new(channel.clone());
     let headers = [("x-api-key", ours.as_str())];
-    let event = Some(named("e", liked("zaphod42", "2001")));
+    let event = Some(named("e", liked("zaphod42", "plugh-item")));
     users
         .ingest_event(with(&headers, proto::IngestEventRequest { event }))
         .await
@@ -469,20 +594,11 @@ async fn nothing_of_a_tenant_is_reached_with_anothers_key() {
     served.child.wait().unwrap();
     std::io::Read::read_to_string(&mut served.log, &mut served.seen).unwrap();
     for text in [
-        "zaphod42", "xyzzy", "2001", "shop", "museum", &ours, &theirs, &admin,
+        "zaphod42", "xyzzy", "plugh", "shop", "museum", &ours, &theirs, &admin,
     ] {
         assert!(!metrics.contains(text), "{text} in the metrics");
         assert!(!served.seen.contains(text), "{text} in:\n{}", served.seen);
     }
-}
-
-fn get(address: &str, path: &str) -> String {
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    let mut reply = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut reply).unwrap();
-    reply
 }
 
 #[tokio::test]

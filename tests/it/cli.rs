@@ -52,6 +52,38 @@ fn the_tour_ends_with_success_and_shows_the_main_job() {
 }
 
 #[test]
+fn a_store_beyond_private_networks_without_tls_is_warned_of_and_no_other() {
+    let log = |redis: &str, qdrant: &str| {
+        let served = Served::start(
+            recsys(&["serve", "--redis-url", redis])
+                .env("QDRANT_API_URL", qdrant)
+                .env("QDRANT_API_KEY", "hunter3"),
+        );
+        served.seen.clone()
+    };
+    let told = log(
+        "redis://:hunter2@redis.example.com:6379",
+        "http://qdrant.example.com:6333",
+    );
+    for text in [
+        "REDIS_URL leads out of private networks",
+        "begin it with rediss://",
+        "QDRANT_API_URL leads out of private networks",
+        "begin it with https://",
+    ] {
+        assert!(told.contains(text), "{text:?} is not in:\n{told}");
+    }
+    assert!(!told.contains("hunter"), "{told}");
+    for (redis, qdrant) in [
+        ("rediss://redis.example.com", "https://qdrant.example.com"),
+        ("redis://127.0.0.1:1", "http://127.0.0.1:1"),
+    ] {
+        let told = log(redis, qdrant);
+        assert!(!told.contains("leads out"), "{told}");
+    }
+}
+
+#[test]
 fn the_tour_is_the_same_each_time_and_fits_a_page() {
     let ranked = |output: &Output| -> Vec<String> {
         let told = stdout(output);

@@ -278,6 +278,9 @@ impl EventBuffer for AsOf {
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         Ok(self.snapshot(self.inner.read(user).await?))
     }
+    async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
+        self.inner.stored(user).await
+    }
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
         self.inner.version(user).await
     }

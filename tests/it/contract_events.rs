@@ -150,6 +150,37 @@ async fn what_is_appended_is_read_once_whatever_the_order_and_repetition() {
 }
 
 #[tokio::test]
+async fn all_that_is_stored_comes_as_text_oldest_first() {
+    for test in all() {
+        assert!(test.buffer.stored(&id("u")).await.unwrap().is_empty());
+        // The last two are of one time: their bytes decide.
+        let events = [("b", 1), ("c", 2), ("a", 1)]
+            .map(|(content, minutes)| test.event("u", minutes * MINUTE, content));
+        test.append("u", &events).await;
+        let [b, c, a] = events.map(|event| event.member.into_string());
+        let stored = test.buffer.stored(&id("u")).await.unwrap();
+        assert_eq!(stored, [c, a, b], "{}", test.name);
+        assert!(test.buffer.stored(&id("v")).await.unwrap().is_empty());
+        test.buffer.delete(&id("u")).await.unwrap();
+        assert!(test.buffer.stored(&id("u")).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_window_is_told_for_as_long_as_it_is_stored() {
+    for test in with_movable_time() {
+        let (edge, new) = (
+            test.event("u", WINDOW, "edge"),
+            test.event("u", MINUTE, "new"),
+        );
+        test.append("u", &[edge, new]).await;
+        test.clock.advance(Duration::from_micros(1));
+        assert_eq!(test.contents("u").await, ["new"]);
+        assert_eq!(test.buffer.stored(&id("u")).await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn an_event_id_is_recognised_within_ten_minutes_either_way() {
     for test in all() {
         let base = 20 * MINUTE;

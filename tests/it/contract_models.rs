@@ -87,6 +87,20 @@ async fn a_saved_model_is_loaded_as_it_was() {
 }
 
 #[tokio::test]
+async fn the_text_of_a_model_is_told_where_one_is_kept() {
+    for test in all() {
+        let stored = async || test.store.stored(&id("u")).await.unwrap();
+        assert_eq!(stored().await, None);
+        test.save(&model(5, 1)).await;
+        if let Some(text) = stored().await {
+            assert!(text.contains(r#""viewed":["5/1"]"#), "{text}");
+        }
+        test.store.erase(&id("u"), Version(0)).await.unwrap();
+        assert_eq!(stored().await, None, "a marker is no model");
+    }
+}
+
+#[tokio::test]
 async fn an_older_model_never_replaces_a_newer_one() {
     for test in all() {
         test.save(&model(5, 10)).await;

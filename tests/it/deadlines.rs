@@ -103,6 +103,9 @@ impl EventBuffer for Hanging {
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         self.world.ports.events.read(user).await
     }
+    async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
+        self.world.ports.events.stored(user).await
+    }
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
         released(&self.state, AnswerBy::WHENEVER).await;
         self.world.ports.events.version(user).await

@@ -38,18 +38,62 @@ fn named_tests(table: &str) -> Vec<String> {
         .collect()
 }
 
+/// The tests that a text names anywhere, likewise.
+fn mentioned_tests(text: &str) -> Vec<&str> {
+    let is_path = |name: &&str| {
+        name.contains("::")
+            && name.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_:".contains(&byte)
+            })
+    };
+    text.split('`').skip(1).step_by(2).filter(is_path).collect()
+}
+
+fn assert_exists(test: &str) {
+    let (module, name) = test.rsplit_once("::").unwrap();
+    let path = format!("tests/it/{}.rs", module.replace("::", "/"));
+    let known = tests_of(&read(&here().join(&path)));
+    assert!(
+        known.iter().any(|known| known == name),
+        "{test} is not in {path}"
+    );
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    for (document, at_least) in [("SECURITY.md", 30), ("docs/privacy.md", 5)] {
+        let text = read(&here().join(document));
+        let named = mentioned_tests(&text);
+        assert!(named.len() >= at_least, "{document}: {named:?}");
+        for test in named {
+            assert_exists(test);
+        }
+    }
+}
+
+#[test]
+fn every_attempt_in_the_threat_model_has_its_test() {
+    let text = read(&here().join("SECURITY.md"));
+    let (_, rows) = text.split_once("## What stops what").unwrap();
+    let (rows, _) = rows.split_once("### Dependencies").unwrap();
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| ---");
+    let rows: Vec<&str> = rows
+        .lines()
+        .filter(is_row)
+        .filter(|row| !row.starts_with("| attempt"))
+        .collect();
+    assert!(rows.len() >= 25, "{} rows", rows.len());
+    for row in rows {
+        assert!(!named_tests(row).is_empty(), "{row}");
+    }
+}
+
 #[test]
 fn every_row_of_the_table_of_faults_names_a_test_and_every_test_has_a_row() {
     let reliability = read(&here().join("docs/reliability.md"));
     let named = named_tests(&reliability);
     for test in &named {
-        let (module, name) = test.rsplit_once("::").unwrap();
-        let path = format!("tests/it/{}.rs", module.replace("::", "/"));
-        let known = tests_of(&read(&here().join(&path)));
-        assert!(
-            known.iter().any(|known| known == name),
-            "{test} is not in {path}"
-        );
+        assert_exists(test);
     }
     for file in fs::read_dir(here().join("tests/it/faults")).unwrap() {
         let path = file.unwrap().path();

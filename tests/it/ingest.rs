@@ -385,6 +385,9 @@ async fn an_export_holds_all_and_an_erasure_leaves_nothing() {
         "events come back as they were sent, oldest first"
     );
     assert_eq!(held.signals.unwrap().taste_vector.len(), 2);
+    assert!(held.stored_events[1].contains(r#""session_id":"#));
+    assert_eq!(held.stored_events.len(), 2);
+    assert_eq!(held.stored_model, "", "memory keeps no text of it");
 
     assert!(server.delete("u").await);
     assert!(!server.delete("u").await, "nothing is left to delete");

@@ -295,6 +295,10 @@ impl EventBuffer for Faulty {
         }
         self.world.ports.events.read(user).await
     }
+    async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
+        self.state().await?;
+        self.world.ports.events.stored(user).await
+    }
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
         assert_ne!(user.as_str(), "panic", "a bug, for a test");
         self.state().await?;
@@ -317,6 +321,10 @@ impl ModelStore for Faulty {
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
         self.models()?;
         self.world.ports.models.load(user).await
+    }
+    async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError> {
+        self.models()?;
+        self.world.ports.models.stored(user).await
     }
     async fn save(
         &self,

@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use crate::support::{
     DAY, MemoryWorld, WINDOW,
     items::half_circle,
-    redis::{engine, instance, own_prefix, ports, shared},
+    redis::{RedisServer, engine, instance, own_prefix, ports, shared},
     server::{NOW, TestServer, liked, named},
 };
 
@@ -365,6 +365,9 @@ impl ModelStore for HeldSaves {
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
         self.inner.load(user).await
     }
+    async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError> {
+        self.inner.stored(user).await
+    }
     async fn save(
         &self,
         user: &UserId,
@@ -433,6 +436,55 @@ async fn a_save_under_way_brings_no_erased_user_back() {
             .unwrap();
         assert!((1..=60_000).contains(&lives_ms), "{lives_ms}");
         assert_eq!(redis.cli(&["EXISTS", &evt]), "0", "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_leaves_a_marker_without_data_for_a_minute_and_nothing_else() {
+    let redis = RedisServer::start();
+    // A tenant's data has a prefix before that of the settings' keys.
+    for prefix in ["", "recsys:", "shop:", "recsys:shop:"] {
+        let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
+        let ports = ports(&redis.pool(), prefix, &world);
+        let held = Arc::new(HeldSaves {
+            inner: ports.models.clone(),
+            waiting: Semaphore::new(0),
+            let_go: Semaphore::new(1),
+        });
+        let engine = engine(Ports {
+            models: held.clone(),
+            ..ports
+        });
+        let server = TestServer::serving(world, engine, ServerSettings::default()).await;
+        server.ingest(liked("zaphod42", "i001")).await.unwrap();
+        held.waiting.acquire().await.unwrap().forget();
+        assert_eq!(redis.cli(&["DBSIZE"]), "2");
+
+        let mut client = server.recommender();
+        let event = Some(liked("zaphod42", "i002"));
+        let request = proto::IngestEventRequest { event };
+        let under_way = tokio::spawn(async move { client.ingest_event(request).await.map(|_| ()) });
+        held.waiting.acquire().await.unwrap().forget();
+        assert!(server.delete("zaphod42").await);
+        held.let_go.add_permits(1);
+        under_way.await.unwrap().unwrap();
+
+        let marker = format!("{prefix}umodel:zaphod42");
+        assert_eq!(redis.cli(&["KEYS", "*"]), marker, "all that is left");
+        let left = redis.cli(&["GET", &marker]);
+        let version = left
+            .strip_prefix(r#"{"version":""#)
+            .and_then(|rest| rest.strip_suffix(r#"-00000000000000000","erased":true}"#))
+            .unwrap_or_else(|| panic!("{left}"));
+        assert!(version.len() == 17 && version.bytes().all(|byte| byte.is_ascii_digit()));
+        let lives_ms: u64 = redis.cli(&["PTTL", &marker]).parse().unwrap();
+        assert!((1..=60_000).contains(&lives_ms), "{lives_ms}");
+
+        // What comes later is of what comes later alone.
+        held.let_go.add_permits(2);
+        server.ingest(liked("zaphod42", "i003")).await.unwrap();
+        assert_eq!(server.signals("zaphod42").await.0.viewed, ["i003"]);
+        redis.cli(&["FLUSHALL"]);
     }
 }
 

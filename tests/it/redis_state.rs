@@ -121,6 +121,56 @@ async fn what_the_reference_engine_wrote_is_read() {
 }
 
 #[tokio::test]
+async fn an_export_gives_all_that_any_writer_has_stored() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let reference: Value = serde_json::from_str(REDIS_CASES).unwrap();
+    let case = &reference[0];
+    let user = case["user_id"].as_str().unwrap();
+    let (evt, umodel) = (
+        format!("{prefix}evt:{user}"),
+        format!("{prefix}umodel:{user}"),
+    );
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let theirs: Vec<String> = case["evt"].as_array().unwrap()[..2]
+        .iter()
+        .map(|event| text(&event["member"]))
+        .collect();
+    assert!(theirs[0].contains(r#""raw":{"type":"track""#));
+    let model = text(&case["umodel"]);
+    redis.cli(&["SET", &umodel, &model]);
+    // Of some past time, but within the window; before that one too old to be
+    // an event at all.
+    let score = |seconds: i64| (SystemClock.now().as_millis() / 1_000 - seconds).to_string();
+    let old = r#"{"event":"OLD"}"#;
+    let broken = "{\"broken\": true, \"e-mail\": \"ada@";
+    redis.cli(&["ZADD", &evt, "1000000000", old]);
+    redis.cli(&["ZADD", &evt, &score(40), &theirs[0]]);
+    redis.cli(&["ZADD", &evt, &score(30), &theirs[1]]);
+    redis.cli(&["ZADD", &evt, &score(20), broken]);
+    let script = "return redis.call('ZADD', KEYS[1], ARGV[1], '\\255{')";
+    redis.cli(&["EVAL", script, "1", &evt, &score(10)]);
+
+    let export = async || {
+        let request = proto::ExportUserRequest {
+            user_id: user.to_owned(),
+        };
+        let mut client = server.recommender();
+        client.export_user(request).await.unwrap().into_inner()
+    };
+    let held = export().await;
+    let expected = [old, &theirs[0], &theirs[1], broken, "\u{fffd}{"];
+    assert_eq!(held.stored_events, expected);
+    assert_eq!(held.stored_model, model, "as it was before this reading");
+    assert_eq!(export().await.stored_model, redis.cli(&["GET", &umodel]));
+
+    server.delete(user).await;
+    let held = export().await;
+    assert!(held.stored_events.is_empty() && held.events.is_empty());
+    assert_eq!(held.stored_model, "", "the marker holds nothing");
+}
+
+#[tokio::test]
 async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_passed_over() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;

@@ -190,6 +190,20 @@ impl EventBuffer for MemoryEventBuffer {
         })
     }
 
+    async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
+        let shard = self
+            .buffers
+            .lock(user, self.clock.now(), |buffer| self.drop_buffer(&buffer));
+        let events = shard
+            .entries
+            .get(user)
+            .map_or(&[][..], |buffer| &buffer.events);
+        Ok(events
+            .iter()
+            .map(|event| event.member.to_string())
+            .collect())
+    }
+
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
         let shard = self
             .buffers

@@ -83,6 +83,10 @@ impl ModelStore for MemoryModelStore {
         })
     }
 
+    async fn stored(&self, _: &UserId) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     async fn save(
         &self,
         user: &UserId,

@@ -29,6 +29,7 @@ use super::{
     script::Script,
     server_clock::ServerClock,
     settings::{RedisMode, RedisSettings},
+    told::Told,
 };
 use crate::{
     adapters::system::SystemRandomness,
@@ -322,7 +323,7 @@ impl RedisPool {
         if !worth_retrying(&first) {
             return Err(store_error(what, first));
         }
-        debug!(command = what, error = %first, "redis connection given up, trying another");
+        debug!(command = what, error = %Told::from(&first), "redis connection given up, trying another");
         self.try_once(what, &work, alone)
             .await?
             .map_err(|error| store_error(what, error))
@@ -408,18 +409,22 @@ fn worth_retrying(error: &RedisError) -> bool {
 }
 
 fn pool_error(what: &'static str, error: PoolError<RedisError>) -> StoreError {
-    let kind = match &error {
-        PoolError::Backend(error) => kind_of(error),
+    let context = format!("redis {what}: no connection");
+    match error {
+        PoolError::Backend(error) => {
+            StoreError::new(kind_of(&error), context).caused_by(Told::from(&error))
+        }
         PoolError::Timeout(_)
         | PoolError::Closed
         | PoolError::NoRuntimeSpecified
-        | PoolError::PostCreateHook(_) => StoreErrorKind::Unavailable,
-    };
-    StoreError::new(kind, format!("redis {what}: no connection")).caused_by(error)
+        | PoolError::PostCreateHook(_) => {
+            StoreError::new(StoreErrorKind::Unavailable, context).caused_by(error)
+        }
+    }
 }
 
 pub(super) fn store_error(what: &'static str, error: RedisError) -> StoreError {
-    StoreError::new(kind_of(&error), format!("redis {what} failed")).caused_by(error)
+    StoreError::new(kind_of(&error), format!("redis {what} failed")).caused_by(Told::from(&error))
 }
 
 fn kind_of(error: &RedisError) -> StoreErrorKind {

@@ -274,6 +274,20 @@ impl EventBuffer for RedisEventBuffer {
         })
     }
 
+    async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
+        let key = self.keys.events(user);
+        let members: Vec<Vec<u8>> = self
+            .pool
+            .run("stored_events", |mut connection| {
+                let mut command = cmd("ZRANGE");
+                command.arg(&key).arg(0).arg(-1);
+                async move { command.query_async(&mut connection).await }
+            })
+            .await?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(members.into_iter().map(text).collect())
+    }
+
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
         let key = self.keys.events(user);
         let expiry: i64 = self

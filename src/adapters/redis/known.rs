@@ -98,6 +98,10 @@ impl KnownBuffers {
             bytes: bytes as u64,
         };
         self.cache.insert(user.clone(), Arc::new(known));
+        // A user who was removed between the two must not stay.
+        if removals != self.removals() {
+            self.forget(user);
+        }
     }
 
     pub(super) fn forget(&self, user: &UserId) {
@@ -149,5 +153,100 @@ impl KnownBuffers {
             removals,
         );
         Some(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+
+    use super::{Change, KnownBuffers};
+    use crate::{
+        domain::{
+            event::{InteractionEvent, StoredEvent},
+            ids::UserId,
+            member,
+            time::Timestamp,
+        },
+        ports::Version,
+    };
+
+    impl KnownBuffers {
+        fn holds(&self, user: &UserId) -> bool {
+            self.cache.peek(user).is_some()
+        }
+
+        fn read(&self, user: &UserId, removals: u64) {
+            self.keep(user, Version(1), 0, vec![event(user)], removals);
+        }
+    }
+
+    fn user(id: &str) -> UserId {
+        UserId::parse(id).unwrap()
+    }
+
+    fn event(user: &UserId) -> Arc<StoredEvent> {
+        let now = Timestamp::from_micros(1_000_000);
+        Arc::new(member::encode(InteractionEvent::new(user.clone(), "T", now)).unwrap())
+    }
+
+    #[test]
+    fn a_removed_user_is_held_no_longer_and_others_are() {
+        let known = KnownBuffers::new(1 << 20, 10);
+        let (erased, other) = (user("erased"), user("other"));
+        known.read(&erased, known.removals());
+        known.read(&other, known.removals());
+        known.removed(&erased);
+        assert!(!known.holds(&erased) && known.holds(&other));
+    }
+
+    #[test]
+    fn what_was_asked_for_before_a_removal_is_not_kept_after_it() {
+        let known = KnownBuffers::new(1 << 20, 10);
+        let erased = user("erased");
+        let before = known.removals();
+        known.removed(&erased);
+        known.read(&erased, before);
+        assert!(!known.holds(&erased), "a read");
+        let change = Change {
+            before: None,
+            held: 0,
+            generation: 0,
+            after: Version(2),
+            oldest: Timestamp::from_micros(0),
+            count: 1,
+            accepted: &[event(&erased)],
+        };
+        assert!(known.apply(&erased, &change, before).is_some());
+        assert!(!known.holds(&erased), "an append");
+    }
+
+    #[test]
+    fn a_removal_in_the_midst_of_keeping_leaves_nothing() {
+        let known = KnownBuffers::new(1 << 20, 10);
+        let erased = user("erased");
+        let (both, rounds) = (Barrier::new(2), 2_000);
+        let left = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let left = (0..rounds).filter(|_| {
+                    let removals = known.removals();
+                    both.wait();
+                    known.read(&erased, removals);
+                    both.wait();
+                    let left = known.holds(&erased);
+                    both.wait();
+                    left
+                });
+                left.count()
+            });
+            for _ in 0..rounds {
+                both.wait();
+                known.removed(&erased);
+                both.wait();
+                both.wait();
+            }
+            reader.join().unwrap()
+        });
+        assert_eq!(left, 0, "of {rounds} rounds");
     }
 }

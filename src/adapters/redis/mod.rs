@@ -16,6 +16,7 @@ mod models;
 mod script;
 mod server_clock;
 mod settings;
+mod told;
 
 pub use advice::advise;
 pub use connection::{RedisPool, RedisSetupError};

@@ -106,6 +106,16 @@ fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Read, D::Error
     deserializer.deserialize_map(Braces)
 }
 
+/// Whether a value is the marker of an erased user: a version and no data.
+pub(super) fn is_marker(value: &[u8]) -> bool {
+    value
+        .strip_prefix(START.as_bytes())
+        .and_then(|rest| rest.split_at_checked(VERSION_DIGITS))
+        .is_some_and(|(version, end)| {
+            version.iter().all(u8::is_ascii_digit) && end == ERASED_END.as_bytes()
+        })
+}
+
 pub(super) fn rank(version: Version, built_at: Option<Timestamp>) -> String {
     let micros = built_at.map_or(0, |time| time.as_micros().max(0));
     format!(

@@ -16,7 +16,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    domain::ids::UserId,
+    domain::{ids::UserId, member::json_fault},
     meters::{self, Unreadable},
     ports::{
         ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
@@ -48,29 +48,42 @@ impl RedisModelStore {
             told_unreadable: AtomicBool::new(false),
         }
     }
+
+    async fn get(&self, what: &'static str, user: &UserId) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = self.keys.model(user);
+        self.pool
+            .run(what, |mut connection| {
+                let key = &key;
+                async move { cmd("GET").arg(key).query_async(&mut connection).await }
+            })
+            .await
+    }
 }
 
 #[async_trait]
 impl ModelStore for RedisModelStore {
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
-        let key = self.keys.model(user);
-        let value: Option<Vec<u8>> = self
-            .pool
-            .run("load", |mut connection| {
-                let key = &key;
-                async move { cmd("GET").arg(key).query_async(&mut connection).await }
-            })
-            .await?;
-        let Some(value) = value else {
+        let Some(value) = self.get("load", user).await? else {
             return Ok(ModelSlot::Missing);
         };
         Ok(model_json::decode(user, &value).unwrap_or_else(|error| {
             meters::unreadable(Unreadable::Model);
             if !self.told_unreadable.swap(true, Ordering::Relaxed) {
-                warn!(%error, "a model in redis cannot be read and is rebuilt; further ones are not logged");
+                let error = json_fault(&error);
+                warn!(
+                    error,
+                    "a model in redis cannot be read and is rebuilt; further ones are not logged"
+                );
             }
             ModelSlot::Missing
         }))
+    }
+
+    async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError> {
+        let value = self.get("stored_model", user).await?;
+        Ok(value
+            .filter(|value| !model_json::is_marker(value))
+            .map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
     async fn save(
