@@ -278,7 +278,7 @@ impl ItemStore for QdrantItemStore {
         self.cache.forget(&forgotten);
         done?;
         let was_there =
-            |keys: Vec<PointKey>| keys.iter().fold(false, |any, key| there.remove(key) || any);
+            |keys: Vec<PointKey>| keys.iter().filter(|key| there.remove(key)).count() > 0;
         Ok(of_each.into_iter().map(was_there).collect())
     }
 
