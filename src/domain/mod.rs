@@ -9,6 +9,7 @@ pub mod geo;
 pub mod ids;
 pub mod item;
 pub mod member;
+pub mod nesting;
 pub mod ranking;
 pub mod ranking_config;
 pub mod restriction;
