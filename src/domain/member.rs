@@ -21,8 +21,8 @@ pub enum UnreadableMember {
     /// It is not JSON of the expected shape.
     #[error("not an event in JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// Its `ts` is not a time.
-    #[error("ts is not an ISO 8601 time")]
+    /// Its `ts`, or its score if it has none, is not a time.
+    #[error("neither ts nor the score is a time between the years 1 and 9999")]
     Time,
 }
 
@@ -109,9 +109,10 @@ pub fn decode(
 ) -> Result<StoredEvent, UnreadableMember> {
     let read: Read = serde_json::from_str(member)?;
     let time = match read.ts {
-        Some(text) => Timestamp::parse_iso8601(&text).ok_or(UnreadableMember::Time)?,
-        None => score,
-    };
+        Some(text) => Timestamp::parse_iso8601(&text),
+        None => Some(score).filter(|score| score.is_tellable()),
+    }
+    .ok_or(UnreadableMember::Time)?;
     Ok(StoredEvent {
         event: InteractionEvent {
             user_id: user_id.clone(),
@@ -234,6 +235,16 @@ mod tests {
         ] {
             assert!(decode(&user, member, score).is_err(), "{member}");
         }
+    }
+
+    #[test]
+    fn an_event_whose_time_cannot_be_told_is_unreadable() {
+        let user = UserId::parse("u").unwrap();
+        for micros in [i64::MIN, i64::MAX, 253_402_300_799_000_000] {
+            assert!(decode(&user, "{}", Timestamp::from_micros(micros)).is_err());
+        }
+        let year_0 = r#"{"ts":"0000-06-10T11:00:00Z"}"#;
+        assert!(decode(&user, year_0, time("2026-01-01T00:00:00Z")).is_err());
     }
 
     #[test]
