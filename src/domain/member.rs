@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    braced::Braced,
     event::{EndReason, InteractionEvent, StoredEvent},
     ids::{ContentId, UserId},
     time::Timestamp,
@@ -107,7 +108,7 @@ pub fn decode(
     member: &str,
     score: Timestamp,
 ) -> Result<StoredEvent, UnreadableMember> {
-    let read: Read = serde_json::from_str(member)?;
+    let Braced(read): Braced<Read> = serde_json::from_str(member)?;
     let time = match read.ts {
         Some(text) => Timestamp::parse_iso8601(&text),
         None => Some(score).filter(|score| score.is_tellable()),
@@ -235,6 +236,14 @@ mod tests {
         ] {
             assert!(decode(&user, member, score).is_err(), "{member}");
         }
+    }
+
+    #[test]
+    fn a_list_of_values_is_no_event() {
+        let user = UserId::parse("u").unwrap();
+        let score = time("2026-01-01T00:00:00Z");
+        let list = r#"["E","2026-01-01T00:00:00Z",null,null,"1",2.0,null,null,null,[],{},null]"#;
+        assert!(decode(&user, list, score).is_err());
     }
 
     #[test]

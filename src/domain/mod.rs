@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, an environment, a file or a socket. Same input,
 //! same output, whatever the order of deliveries.
 
+pub mod braced;
 pub mod catalogue_line;
 pub mod event;
 pub mod geo;

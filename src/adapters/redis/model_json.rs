@@ -5,16 +5,14 @@
 //! text of fixed width: the save script compares it without decoding JSON,
 //! whose numbers would lose digits in Lua.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     domain::{
+        braced::Braced,
         ids::{ContentId, UserId},
         time::Timestamp,
         user_signals::{Behavior, UserSignals},
@@ -86,26 +84,6 @@ struct Read {
     incomplete: bool,
 }
 
-/// What stands in braces, and nothing else.
-#[derive(Deserialize)]
-struct Object(#[serde(deserialize_with = "from_map")] Read);
-
-fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Read, D::Error> {
-    struct Braces;
-    impl<'de> Visitor<'de> for Braces {
-        type Value = Read;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a model as a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Read, A::Error> {
-            Read::deserialize(MapAccessDeserializer::new(map))
-        }
-    }
-    deserializer.deserialize_map(Braces)
-}
-
 pub(super) fn rank(version: Version, built_at: Option<Timestamp>) -> String {
     let micros = built_at.map_or(0, |time| time.as_micros().max(0));
     format!(
@@ -161,8 +139,7 @@ pub(super) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
 /// # Errors
 /// If it is not JSON of the shared shape.
 pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
-    // By way of a map: serde would take a list of values for a struct, too.
-    let Object(read) = serde_json::from_slice(value)?;
+    let Braced(read): Braced<Read> = serde_json::from_slice(value)?;
     if read.erased {
         return Ok(ModelSlot::Erased);
     }
