@@ -127,7 +127,12 @@ pub fn decode(
             end_reason: read.end_reason.as_deref().and_then(EndReason::parse),
             query_text: non_empty(read.query_text),
             clicked_id: non_empty(read.clicked_id),
-            impressions: read.impressions.into_iter().map(ContentId::from).collect(),
+            impressions: read
+                .impressions
+                .into_iter()
+                .filter(|id| !id.is_empty())
+                .map(ContentId::from)
+                .collect(),
             survey_answers: read.survey_answers,
         },
         member: member.into(),
@@ -236,6 +241,16 @@ mod tests {
         ] {
             assert!(decode(&user, member, score).is_err(), "{member}");
         }
+    }
+
+    #[test]
+    fn an_empty_id_is_no_item() {
+        let user = UserId::parse("u").unwrap();
+        let score = time("2026-01-01T00:00:00Z");
+        let member = r#"{"content_id":"","impressions":["","1",""]}"#;
+        let read = decode(&user, member, score).unwrap();
+        assert_eq!(read.event.content_id, None);
+        assert_eq!(read.event.impressions, ["1".into()]);
     }
 
     #[test]
