@@ -189,8 +189,14 @@ pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_jso
     }))
 }
 
+/// `None` for what the save script would not take for a rank, either.
 fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
     let (version, built_at) = text.split_once('-')?;
+    let is_half =
+        |half: &str| half.len() == VERSION_DIGITS && half.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_half(version) || !is_half(built_at) {
+        return None;
+    }
     let built_at = built_at.parse().ok().filter(|micros| *micros > 0);
     Some((
         Version(version.parse().ok()?),
@@ -288,6 +294,26 @@ mod tests {
         let marker = format!("{START}{:017}{ERASED_END}", 5);
         let slot = decode(&UserId::parse("u").unwrap(), marker.as_bytes()).unwrap();
         assert_eq!(slot, ModelSlot::Erased);
+    }
+
+    #[test]
+    fn a_rank_of_another_width_is_none_of_ours() {
+        let user = UserId::parse("u").unwrap();
+        for version in [
+            "18446744073709551615-1",
+            "1-9223372036854775807",
+            "+0000000000000005-00000000000000007",
+            "00000000000000005-+0000000000000007",
+            "00000000000000005",
+        ] {
+            let value = json!({"version": version}).to_string();
+            let ModelSlot::Present(read) = decode(&user, value.as_bytes()).unwrap() else {
+                panic!("a model");
+            };
+            assert_eq!(read.rank(), (Version(0), None), "{version}");
+            let text = encode(&read).unwrap();
+            assert_eq!(&text[START.len() + RANK_LENGTH..][..1], "\"");
+        }
     }
 
     #[test]
