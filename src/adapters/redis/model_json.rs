@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -27,6 +27,9 @@ pub(super) const START: &str = r#"{"version":""#;
 pub(super) const VERSION_DIGITS: usize = 17;
 /// Bytes of a rank: version, hyphen, microseconds of `built_at`.
 pub(super) const RANK_LENGTH: usize = 2 * VERSION_DIGITS + 1;
+/// Largest weight of an item or a tag, either way: sums of them stay finite. No
+/// program's models come near it.
+const MAX_WEIGHT: f64 = 1e9;
 /// What follows the version in the marker of an erased user.
 pub(super) const ERASED_END: &str = r#"-00000000000000000","erased":true}"#;
 
@@ -137,11 +140,24 @@ pub(super) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
 /// engine has no rank: it counts as older than any of ours.
 ///
 /// # Errors
-/// If it is not JSON of the shared shape.
+/// If it is not JSON of the shared shape, or a weight is beyond all measure.
 pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
     let Braced(read): Braced<Read> = serde_json::from_slice(value)?;
     if read.erased {
         return Ok(ModelSlot::Erased);
+    }
+    let maps = [
+        &read.positives,
+        &read.negatives,
+        &read.tag_affinity,
+        &read.tag_aversion,
+    ];
+    if maps
+        .into_iter()
+        .flat_map(BTreeMap::values)
+        .any(|weight| weight.abs() > MAX_WEIGHT)
+    {
+        return Err(serde_json::Error::custom("a weight is too large"));
     }
     let (version, built_at) = read
         .version
@@ -313,6 +329,17 @@ mod tests {
             assert_eq!(read.rank(), (Version(0), None), "{version}");
             let text = encode(&read).unwrap();
             assert_eq!(&text[START.len() + RANK_LENGTH..][..1], "\"");
+        }
+    }
+
+    #[test]
+    fn a_model_with_weights_beyond_all_measure_is_unreadable() {
+        let user = UserId::parse("u").unwrap();
+        for map in ["positives", "negatives", "tag_affinity", "tag_aversion"] {
+            for weight in [1e308, -1e308] {
+                let value = json!({map: {"a:b": weight, "a:c": weight}}).to_string();
+                assert!(decode(&user, value.as_bytes()).is_err(), "{value}");
+            }
         }
     }
 
