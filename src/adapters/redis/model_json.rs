@@ -5,7 +5,10 @@
 //! text of fixed width: the save script compares it without decoding JSON,
 //! whose numbers would lose digits in Lua.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::{Map, Value};
@@ -165,8 +168,7 @@ pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_jso
         .and_then(parse_rank)
         .unwrap_or((Version(0), None));
     let vector = |values: Option<Vec<f32>>| values.and_then(|values| UnitVector::new(&values));
-    let mut viewed: Vec<ContentId> = read.viewed.into_iter().map(ContentId::from).collect();
-    viewed.sort_unstable();
+    let (viewed, recent_views) = views(read.viewed, read.recent_views);
     let by_id = |map: BTreeMap<String, f64>| -> BTreeMap<ContentId, f64> {
         map.into_iter()
             .map(|(id, weight)| (ContentId::from(id), weight))
@@ -177,7 +179,7 @@ pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_jso
         positives: by_id(read.positives),
         negatives: by_id(read.negatives),
         viewed,
-        recent_views: read.recent_views.into_iter().map(ContentId::from).collect(),
+        recent_views,
         tag_affinity: read.tag_affinity,
         tag_aversion: read.tag_aversion,
         taste_vector: vector(read.taste_vector),
@@ -205,6 +207,27 @@ pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_jso
     }))
 }
 
+/// The items viewed, sorted, and the same with the latest first: each once, and
+/// those that only one of the lists has in both.
+fn views(viewed: Vec<String>, recent: Vec<String>) -> (Vec<ContentId>, Vec<ContentId>) {
+    let mut viewed: Vec<ContentId> = viewed.into_iter().map(ContentId::from).collect();
+    viewed.sort_unstable();
+    let mut recent: Vec<ContentId> = recent.into_iter().map(ContentId::from).collect();
+    let mut known: HashSet<&ContentId> = HashSet::with_capacity(recent.len());
+    let agree = viewed.len() == recent.len()
+        && viewed.is_sorted_by(|a, b| a < b)
+        && recent.iter().all(|id| known.insert(id))
+        && viewed.iter().all(|id| known.contains(id));
+    if !agree {
+        let mut known: HashSet<ContentId> = HashSet::new();
+        recent.extend(viewed);
+        recent.retain(|id| known.insert(id.clone()));
+        viewed = recent.clone();
+        viewed.sort_unstable();
+    }
+    (viewed, recent)
+}
+
 /// `None` for what the save script would not take for a rank, either.
 fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
     let (version, built_at) = text.split_once('-')?;
@@ -228,7 +251,12 @@ mod tests {
 
     use super::{ERASED_END, RANK_LENGTH, START, decode, encode};
     use crate::{
-        domain::{ids::UserId, time::Timestamp, user_signals::UserSignals, vector::UnitVector},
+        domain::{
+            ids::{ContentId, UserId},
+            time::Timestamp,
+            user_signals::UserSignals,
+            vector::UnitVector,
+        },
         ports::{ModelSlot, StoredModel, Version},
     };
 
@@ -330,6 +358,24 @@ mod tests {
             let text = encode(&read).unwrap();
             assert_eq!(&text[START.len() + RANK_LENGTH..][..1], "\"");
         }
+    }
+
+    #[test]
+    fn items_viewed_are_the_same_in_both_lists_whoever_wrote_them() {
+        let user = UserId::parse("u").unwrap();
+        let value = json!({"viewed": ["c", "a", "c", "b"], "recent_views": ["b", "d", "b"]});
+        let slot = decode(&user, value.to_string().as_bytes()).unwrap();
+        let ModelSlot::Present(read) = slot else {
+            panic!("a model");
+        };
+        assert_eq!(
+            read.signals.viewed,
+            ["a", "b", "c", "d"].map(ContentId::from)
+        );
+        assert_eq!(
+            read.signals.recent_views,
+            ["b", "d", "a", "c"].map(ContentId::from)
+        );
     }
 
     #[test]
