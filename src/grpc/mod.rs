@@ -4,14 +4,14 @@
 mod admin;
 mod catalog;
 mod deadline;
-mod error;
+pub(crate) mod error;
 mod health;
 pub mod limits;
 mod observe;
 mod panics;
-mod parse;
+pub(crate) mod parse;
 mod recommender;
-mod reply;
+pub(crate) mod reply;
 mod server;
 mod wkt;
 

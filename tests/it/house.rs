@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Each room with the rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("parsers", &[]),
     ("meters", &[]),
     ("throttle", &[]),
@@ -48,6 +48,12 @@ const ROOMS: [(&str, &[&str]); 13] = [
         "cli",
         &[
             "cli", "app", "config", "grpc", "engine", "adapters", "ports", "domain", "proto",
+        ],
+    ),
+    (
+        "fuzzing",
+        &[
+            "fuzzing", "grpc", "engine", "adapters", "ports", "domain", "proto",
         ],
     ),
 ];

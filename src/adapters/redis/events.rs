@@ -159,7 +159,7 @@ fn score(time: Timestamp) -> String {
     )
 }
 
-fn from_score(score: f64) -> Timestamp {
+pub(crate) fn from_score(score: f64) -> Timestamp {
     Timestamp::from_micros((score * 1e6).round() as i64)
 }
 

@@ -25,11 +25,11 @@ use crate::{
 };
 
 /// What every model of ours begins with; the rank follows.
-pub(super) const START: &str = r#"{"version":""#;
+pub(crate) const START: &str = r#"{"version":""#;
 /// Digits of each half of a rank.
 pub(super) const VERSION_DIGITS: usize = 17;
 /// Bytes of a rank: version, hyphen, microseconds of `built_at`.
-pub(super) const RANK_LENGTH: usize = 2 * VERSION_DIGITS + 1;
+pub(crate) const RANK_LENGTH: usize = 2 * VERSION_DIGITS + 1;
 /// Largest weight of an item or a tag, either way: sums of them stay finite. No
 /// program's models come near it.
 const MAX_WEIGHT: f64 = 1e9;
@@ -109,7 +109,7 @@ fn weights(map: &BTreeMap<ContentId, f64>) -> BTreeMap<&str, f64> {
 ///
 /// # Errors
 /// Only if the profile answers nest deeper than JSON can be written.
-pub(super) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
+pub(crate) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
     let signals = &*model.signals;
     serde_json::to_string(&Written {
         version: rank(model.version, signals.built_at),
@@ -144,7 +144,7 @@ pub(super) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
 ///
 /// # Errors
 /// If it is not JSON of the shared shape, or a weight is beyond all measure.
-pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
+pub(crate) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
     let Braced(read): Braced<Read> = serde_json::from_slice(value)?;
     if read.erased {
         return Ok(ModelSlot::Erased);

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Reads an event at `field`; one without a time happened at `now`.
-pub(in crate::grpc) fn event(
+pub(crate) fn event(
     event: Option<proto::InteractionEvent>,
     field: &str,
     now: Timestamp,

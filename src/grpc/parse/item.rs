@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Reads an item at `field`.
-pub(in crate::grpc) fn item(item: proto::Item, field: &str, limits: &Limits) -> Result<Item, ApiError> {
+pub(crate) fn item(item: proto::Item, field: &str, limits: &Limits) -> Result<Item, ApiError> {
     let mut checks = Checks::new(limits);
     let at = |name: &str| format!("{field}.{name}");
 
