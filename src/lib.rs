@@ -27,6 +27,8 @@
 //! * [`tenants`]: the tenants file, its keys and roles.
 //! * [`config`] (values read by [`parsers`]), [`telemetry`], [`cli`]: settings,
 //!   logs and metrics, and the commands besides `serve`.
+//! * `fuzzing`: what must hold of any bytes that come in, for the tests and for
+//!   `fuzz/`. It looks into every room, and is in no build but those.
 //!
 //! Arrows run one way; `tests/it/house.rs` reads the `use` lines and fails on
 //! one that runs back.
@@ -57,6 +59,8 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grpc;
 pub mod meters;
 pub mod parsers;

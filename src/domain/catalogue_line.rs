@@ -6,6 +6,7 @@ use super::{
     geo::GeoPoint,
     ids::ContentId,
     item::{Item, Tag},
+    nesting::{MAX_NESTING, nests_deeper},
     vector::UnitVector,
 };
 
@@ -47,7 +48,7 @@ pub fn parse(line: &str) -> Result<Item, InvalidLine> {
     item.image_url = fields.text("image_url");
     item.public_url = fields.text("public_url");
     item.years = fields.years();
-    item.attributes = fields.object;
+    item.attributes = fields.attributes();
 
     if fields.wrong.is_empty() {
         Ok(item)
@@ -79,6 +80,17 @@ impl Fields {
             self.wrong.push(format!("{name}: {rule}"));
         }
         value
+    }
+
+    /// What is left when all fields are taken out.
+    fn attributes(&mut self) -> Map<String, Value> {
+        for (name, value) in &self.object {
+            if nests_deeper(value, MAX_NESTING) {
+                self.wrong
+                    .push(format!("{name}: must nest at most {MAX_NESTING} deep"));
+            }
+        }
+        std::mem::take(&mut self.object)
     }
 
     fn id(&mut self) -> ContentId {
@@ -226,7 +238,7 @@ fn tag(entry: &Value) -> Option<Tag> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{MAX_NESTING, parse};
 
     #[test]
     fn a_bare_id_is_an_item() {
@@ -248,6 +260,17 @@ mod tests {
         assert_eq!(item.attributes.len(), 1);
         assert_eq!(item.attributes["shelf"]["row"], 3);
         assert_eq!(item.locations[0].latitude(), 57.7);
+    }
+
+    #[test]
+    fn an_attribute_nests_no_deeper_than_qdrant_and_clients_can_decode() {
+        let line = |depth: usize| {
+            let (open, close) = ("{\"a\":".repeat(depth), "}".repeat(depth));
+            format!(r#"{{"id":"x","shelf":{open}1{close}}}"#)
+        };
+        assert!(parse(&line(MAX_NESTING)).is_ok());
+        let wrong = parse(&line(MAX_NESTING + 1)).unwrap_err().to_string();
+        assert_eq!(wrong, "shelf: must nest at most 30 deep");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can be recommended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -112,17 +112,14 @@ impl CatalogueItem {
     #[must_use]
     pub fn new(mut item: Item, canonical: &Canonicalizer) -> Self {
         item.has_image |= !item.image_url.is_empty();
-        let mut tags: Vec<(TagKey, f64)> = Vec::with_capacity(item.tags.len());
+        let mut weights = BTreeMap::new();
         for tag in &item.tags {
             // By the written key, as it enters a user model: both sides then
             // split at the same colon, even if a facet holds one.
             let key = canonical.key(&format!("{}:{}", tag.facet, tag.label));
-            match tags.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, weight)) => *weight = tag.weight,
-                None => tags.push((key, tag.weight)),
-            }
+            weights.insert(key, tag.weight);
         }
-        tags.sort_by(|a, b| a.0.cmp(&b.0));
+        let tags: Vec<(TagKey, f64)> = weights.into_iter().collect();
         let labels = tags.iter().map(|(key, _)| key.label().to_owned()).collect();
         Self { item, tags, labels }
     }
@@ -196,6 +193,17 @@ mod tests {
             .collect();
         assert_eq!(tags, [("theme:cafe", 0.7), ("theme:other", 1.0)]);
         assert!(item.has_label("cafe") && item.has_tag(&canonical.key("THEME:Other")));
+    }
+
+    /// Takes minutes if each tag is compared with all before it.
+    #[test]
+    fn any_number_of_tags_is_prepared() {
+        let mut item = Item::new("1");
+        item.tags = (0..100_000)
+            .map(|index| tag("theme", &index.to_string(), 1.0))
+            .collect();
+        let item = CatalogueItem::new(item, &Canonicalizer::default());
+        assert_eq!(item.canonical_tags().len(), 100_000);
     }
 
     #[test]

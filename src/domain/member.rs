@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, error::Category};
 
 use super::{
+    braced::Braced,
     event::{EndReason, InteractionEvent, StoredEvent},
     ids::{ContentId, UserId},
     time::Timestamp,
@@ -21,8 +22,8 @@ pub enum UnreadableMember {
     /// It is not JSON of the expected shape.
     #[error("not an event in JSON: {}", json_fault(.0))]
     Json(#[from] serde_json::Error),
-    /// Its `ts` is not a time.
-    #[error("ts is not an ISO 8601 time")]
+    /// Its `ts`, or its score if it has none, is not a time.
+    #[error("neither ts nor the score is a time between the years 1 and 9999")]
     Time,
 }
 
@@ -120,11 +121,12 @@ pub fn decode(
     member: &str,
     score: Timestamp,
 ) -> Result<StoredEvent, UnreadableMember> {
-    let read: Read = serde_json::from_str(member)?;
+    let Braced(read): Braced<Read> = serde_json::from_str(member)?;
     let time = match read.ts {
-        Some(text) => Timestamp::parse_iso8601(&text).ok_or(UnreadableMember::Time)?,
-        None => score,
-    };
+        Some(text) => Timestamp::parse_iso8601(&text),
+        None => Some(score).filter(|score| score.is_tellable()),
+    }
+    .ok_or(UnreadableMember::Time)?;
     Ok(StoredEvent {
         event: InteractionEvent {
             user_id: user_id.clone(),
@@ -138,7 +140,12 @@ pub fn decode(
             end_reason: read.end_reason.as_deref().and_then(EndReason::parse),
             query_text: non_empty(read.query_text),
             clicked_id: non_empty(read.clicked_id),
-            impressions: read.impressions.into_iter().map(ContentId::from).collect(),
+            impressions: read
+                .impressions
+                .into_iter()
+                .filter(|id| !id.is_empty())
+                .map(ContentId::from)
+                .collect(),
             survey_answers: read.survey_answers,
         },
         member: member.into(),
@@ -262,6 +269,34 @@ mod tests {
             let error = decode(&user, member, score).unwrap_err().to_string();
             assert!(!error.contains("ada"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_empty_id_is_no_item() {
+        let user = UserId::parse("u").unwrap();
+        let score = time("2026-01-01T00:00:00Z");
+        let member = r#"{"content_id":"","impressions":["","1",""]}"#;
+        let read = decode(&user, member, score).unwrap();
+        assert_eq!(read.event.content_id, None);
+        assert_eq!(read.event.impressions, ["1".into()]);
+    }
+
+    #[test]
+    fn a_list_of_values_is_no_event() {
+        let user = UserId::parse("u").unwrap();
+        let score = time("2026-01-01T00:00:00Z");
+        let list = r#"["E","2026-01-01T00:00:00Z",null,null,"1",2.0,null,null,null,[],{},null]"#;
+        assert!(decode(&user, list, score).is_err());
+    }
+
+    #[test]
+    fn an_event_whose_time_cannot_be_told_is_unreadable() {
+        let user = UserId::parse("u").unwrap();
+        for micros in [i64::MIN, i64::MAX, 253_402_300_799_000_000] {
+            assert!(decode(&user, "{}", Timestamp::from_micros(micros)).is_err());
+        }
+        let year_0 = r#"{"ts":"0000-06-10T11:00:00Z"}"#;
+        assert!(decode(&user, year_0, time("2026-01-01T00:00:00Z")).is_err());
     }
 
     #[test]

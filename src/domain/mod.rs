@@ -3,12 +3,14 @@
 //! Nothing here reads a clock, an environment, a file or a socket. Same input,
 //! same output, whatever the order of deliveries.
 
+pub mod braced;
 pub mod catalogue_line;
 pub mod event;
 pub mod geo;
 pub mod ids;
 pub mod item;
 pub mod member;
+pub mod nesting;
 pub mod ranking;
 pub mod ranking_config;
 pub mod restriction;

@@ -8,6 +8,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{event::EndReason, tags::Canonicalizer};
 
+/// Largest weight, either way: scores, strengths and their sums stay finite.
+pub const MAX_WEIGHT: f64 = 1e6;
+
 /// Why a ranking file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RankingConfigError {
@@ -25,7 +28,7 @@ pub enum RankingConfigError {
 pub struct RankingConfig {
     /// Days in which an interaction loses half its weight; above 0.
     pub half_life_days: f64,
-    /// Strength of an item shown and ignored, before decay; at least 0.
+    /// Strength of an item shown and ignored, before decay; 0 to [`MAX_WEIGHT`].
     pub soft_negative_weight: f64,
     /// Strength from which an item counts as liked; above 0.
     pub positive_threshold: f64,
@@ -92,7 +95,7 @@ impl Default for RankingConfig {
     }
 }
 
-/// What makes up the strength of an engagement.
+/// What makes up the strength of an engagement; each ±[`MAX_WEIGHT`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngagementWeights {
@@ -117,7 +120,7 @@ impl Default for EngagementWeights {
     }
 }
 
-/// What makes up an item's score.
+/// What makes up an item's score; each ±[`MAX_WEIGHT`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FusionWeights {
@@ -236,7 +239,7 @@ pub struct ProfileRule {
     /// Facet of the affinity tag that the answer seeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facet: Option<String>,
-    /// Weight of the seeded tag, above 0.
+    /// Weight of the seeded tag, above 0, at most [`MAX_WEIGHT`].
     #[serde(default = "one")]
     pub weight: f64,
     /// Label for each answer. With a table, other answers seed nothing;
@@ -305,8 +308,8 @@ impl RankingConfig {
             "half_life_days must be above 0",
         );
         need(
-            not_negative(self.soft_negative_weight),
-            "soft_negative_weight must be at least 0",
+            (0.0..=MAX_WEIGHT).contains(&self.soft_negative_weight),
+            "soft_negative_weight must be 0 to 1000000",
         );
         need(
             above_zero(self.positive_threshold),
@@ -356,8 +359,8 @@ impl RankingConfig {
             ("fusion.geo", self.fusion.geo),
         ] {
             need(
-                value.is_finite(),
-                &format!("{name} must be a finite number"),
+                (-MAX_WEIGHT..=MAX_WEIGHT).contains(&value),
+                &format!("{name} must be -1000000 to 1000000"),
             );
         }
         for (name, value) in [
@@ -398,8 +401,8 @@ impl RankingConfig {
                 &format!("profile[{index}].facet must hold no colon"),
             );
             need(
-                above_zero(rule.weight),
-                &format!("profile[{index}].weight must be above 0"),
+                above_zero(rule.weight) && rule.weight <= MAX_WEIGHT,
+                &format!("profile[{index}].weight must be above 0, at most 1000000"),
             );
         }
         if wrong.is_empty() {
@@ -464,6 +467,23 @@ mod tests {
         );
         let nested = RankingConfig::from_toml("[fusion]\ntags = 1.0\n").unwrap_err();
         assert!(nested.to_string().contains("tags"), "{nested}");
+    }
+
+    #[test]
+    fn a_weight_whose_sums_would_not_be_finite_is_refused() {
+        for (text, name) in [
+            ("soft_negative_weight = 1e308", "soft_negative_weight"),
+            ("engagement.dwell = 1e308", "engagement.dwell"),
+            ("fusion.aversion = -1e308", "fusion.aversion"),
+            (
+                "profile = [{ questions = ['q'], facet = 'f', weight = 1e308 }]",
+                "profile[0].weight",
+            ),
+        ] {
+            let error = RankingConfig::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        assert!(RankingConfig::from_toml("fusion.tag = -1e6").is_ok());
     }
 
     #[test]

@@ -10,6 +10,10 @@ use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc};
 
 use unicode_normalization::{UnicodeNormalization as _, char::canonical_combining_class};
 
+/// Length in bytes from which on no spelling is replaced in a label: a table
+/// whose spellings make each other longer must come to an end.
+const MAX_SPELLED_BYTES: usize = 4 << 10;
+
 /// A tag in canonical form, `facet:label`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagKey(Arc<str>);
@@ -75,6 +79,9 @@ impl Canonicalizer {
     pub fn label(&self, label: &str) -> String {
         let mut label = plain_label(label);
         for (from, to) in &self.spellings {
+            if label.len() > MAX_SPELLED_BYTES {
+                break;
+            }
             if label.contains(from.as_str()) {
                 // A spelling replaced by nothing may leave a gap.
                 label = joined(label.replace(from.as_str(), to).chars());
@@ -202,6 +209,17 @@ mod tests {
         assert_eq!(tables.label("joods leven today"), "joods leven today");
         let dropped = Canonicalizer::new(&table([("the", "")]), &table([]));
         assert_eq!(dropped.label("The cat, the dog"), "cat, dog");
+    }
+
+    #[test]
+    fn spellings_that_make_each_other_longer_come_to_an_end() {
+        let doubling: BTreeMap<String, String> = ('a'..='y')
+            .zip('b'..='z')
+            .map(|(from, to)| (from.to_string(), [to; 50].iter().collect()))
+            .collect();
+        let tables = Canonicalizer::new(&doubling, &table([]));
+        let label = tables.label("a");
+        assert!(label.len() < 50 * 50 * 50 * 50, "{} bytes", label.len());
     }
 
     proptest! {

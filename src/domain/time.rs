@@ -1,11 +1,14 @@
 //! A point in time, to the microsecond.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: f64 = 86_400.0;
+/// Microseconds of the times that can be written as text and in protobuf: from
+/// the year 1 to the end of the year 9999, but for its last 26 hours.
+const TELLABLE: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_207_199_999_999;
 
 /// Microseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,15 +22,23 @@ impl Timestamp {
     }
 
     /// The time of a protobuf timestamp, cut to microseconds. `None` if it is
-    /// not between the years 1 and 9999 or its nanoseconds are out of range.
+    /// not [tellable](Self::is_tellable) or its nanoseconds are out of range.
     #[must_use]
     pub fn from_proto_parts(seconds: i64, nanos: i32) -> Option<Self> {
-        const YEAR_1: i64 = -62_135_596_800;
-        const YEAR_9999_END: i64 = 253_402_300_799;
-        if !(YEAR_1..=YEAR_9999_END).contains(&seconds) || !(0..1_000_000_000).contains(&nanos) {
+        if !(0..1_000_000_000).contains(&nanos) {
             return None;
         }
-        Some(Self(seconds * MICROS_PER_SECOND + i64::from(nanos / 1_000)))
+        let whole = Self(seconds.checked_mul(MICROS_PER_SECOND)?);
+        whole
+            .is_tellable()
+            .then(|| Self(whole.0 + i64::from(nanos / 1_000)))
+    }
+
+    /// Whether it can be written as text and in protobuf: it is between the
+    /// years 1 and 9999.
+    #[must_use]
+    pub fn is_tellable(self) -> bool {
+        TELLABLE.contains(&self.0)
     }
 
     /// Microseconds since the Unix epoch.
@@ -77,7 +88,8 @@ impl Timestamp {
     }
 
     /// Reads ISO 8601 as stored by any writer: with an offset, or without one
-    /// (then it is UTC), with `T` or a space. Finer fractions are cut.
+    /// (then it is UTC), with `T` or a space. Finer fractions are cut. `None`
+    /// for what is no time, or not [tellable](Self::is_tellable).
     #[must_use]
     pub fn parse_iso8601(text: &str) -> Option<Self> {
         const PARSER: DateTimeParser = DateTimeParser::new();
@@ -91,7 +103,8 @@ impl Timestamp {
                 .timestamp(),
         };
         let micros = instant.as_nanosecond().div_euclid(1_000);
-        i64::try_from(micros).ok().map(Self)
+        let time = i64::try_from(micros).ok().map(Self);
+        time.filter(|time| time.is_tellable())
     }
 }
 
@@ -156,6 +169,27 @@ mod tests {
         );
         assert_eq!(Timestamp::parse_iso8601("yesterday"), None);
         assert_eq!(Timestamp::parse_iso8601(""), None);
+    }
+
+    #[test]
+    fn a_time_that_is_read_can_be_written() {
+        for text in ["0001-01-01T00:00:00Z", "9999-12-30T21:59:59.999999Z"] {
+            let time = Timestamp::parse_iso8601(text).unwrap();
+            assert_eq!(time.to_string(), text);
+            let (seconds, nanos) = time.to_proto_parts();
+            assert_eq!(Timestamp::from_proto_parts(seconds, nanos), Some(time));
+        }
+        for text in [
+            "0000-12-31T23:59:59.999999Z",
+            "-000044-03-15",
+            "9999-12-30T22:00:00Z",
+            "9999-12-31",
+        ] {
+            assert_eq!(Timestamp::parse_iso8601(text), None, "{text}");
+        }
+        for seconds in [i64::MIN, -62_135_596_801, 253_402_207_200, i64::MAX] {
+            assert_eq!(Timestamp::from_proto_parts(seconds, 0), None);
+        }
     }
 
     #[test]

@@ -111,17 +111,42 @@ impl UserSignals {
     /// latest first, then those shown and ignored, the latest first (their
     /// weights only fade), ties by id.
     pub fn seen(&self) -> impl Iterator<Item = &ContentId> {
+        let liked = self.positives.iter();
         let mut others: Vec<(&ContentId, f64)> = self
             .negatives
             .iter()
-            .chain(self.positives.iter())
+            .chain(liked.filter(|(id, _)| !self.negatives.contains_key(*id)))
             .filter(|(id, _)| self.viewed.binary_search(id).is_err())
             .map(|(id, weight)| (id, *weight))
             .collect();
         others.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        others.dedup_by(|a, b| a.0 == b.0);
         self.recent_views
             .iter()
             .chain(others.into_iter().map(|(id, _)| id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UserSignals;
+    use crate::domain::ids::{ContentId, UserId};
+
+    #[test]
+    fn an_item_that_is_both_liked_and_disliked_is_seen_once() {
+        let mut model = UserSignals::empty(UserId::parse("u").unwrap());
+        for (id, liked, disliked) in [
+            ("a", Some(0.9), Some(0.1)),
+            ("b", None, Some(0.5)),
+            ("c", Some(0.2), None),
+        ] {
+            model
+                .positives
+                .extend(liked.map(|weight| (ContentId::from(id), weight)));
+            model
+                .negatives
+                .extend(disliked.map(|weight| (ContentId::from(id), weight)));
+        }
+        let seen: Vec<_> = model.seen().map(ContentId::as_str).collect();
+        assert_eq!(seen, ["b", "c", "a"]);
     }
 }

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+/// By how much the length of a vector may miss 1 once its components are
+/// rounded to single precision: half a unit in the last place, and a little.
+const ROUNDING: f64 = 1e-7;
+
 /// A vector of length 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnitVector(Arc<[f32]>);
 
 impl UnitVector {
-    /// Scales `values` to length 1. `None` if they are empty, all zero, or not
-    /// all finite: such a vector points nowhere.
+    /// Scales `values` to length 1; those that are of length 1 stay as they are,
+    /// to the last bit. `None` if they are empty, all zero, or not all finite:
+    /// such a vector points nowhere.
     #[must_use]
     pub fn new(values: &[f32]) -> Option<Self> {
         let norm = values
@@ -16,6 +21,9 @@ impl UnitVector {
             .map(|value| f64::from(*value) * f64::from(*value))
             .sum::<f64>()
             .sqrt();
+        if (norm - 1.0).abs() <= ROUNDING {
+            return Some(Self(values.into()));
+        }
         Self::scaled(values.iter().map(|value| f64::from(*value)), norm)
     }
 
@@ -95,6 +103,20 @@ mod tests {
         for value in [f32::MAX, f32::MIN_POSITIVE] {
             let vector = UnitVector::new(&[value, value]).unwrap();
             assert!((vector.cosine(&vector).unwrap() - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_vector_that_is_stored_and_read_keeps_every_bit() {
+        for seed in 1..2_000_u32 {
+            let values: Vec<f32> = (1..=16)
+                .map(|place| (seed * place % 1_009) as f32 - 500.0)
+                .collect();
+            let wide: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
+            for vector in [UnitVector::new(&values), UnitVector::from_f64(&wide)] {
+                let vector = vector.unwrap();
+                assert_eq!(UnitVector::new(vector.as_slice()), Some(vector));
+            }
         }
     }
 

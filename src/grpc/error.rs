@@ -49,7 +49,7 @@ pub(super) struct Violation {
 
 /// A failure as clients see it.
 #[derive(Clone, Debug)]
-pub(super) struct ApiError {
+pub(crate) struct ApiError {
     code: Code,
     reason: &'static str,
     message: String,
@@ -159,7 +159,7 @@ impl ApiError {
     }
 
     /// For one element of a batch.
-    pub(super) fn into_detail(self) -> proto::ErrorDetail {
+    pub(crate) fn into_detail(self) -> proto::ErrorDetail {
         proto::ErrorDetail {
             code: self.code as i32,
             reason: self.reason.to_owned(),

@@ -15,18 +15,18 @@ use crate::domain::{
 };
 use crate::proto;
 
-pub(super) use event::event;
-pub(super) use item::item;
-pub(super) use recommend::recommend;
+pub(crate) use event::event;
+pub(crate) use item::item;
+pub(crate) use recommend::recommend;
 
 /// Collects broken rules while a request is read to its end.
-pub(super) struct Checks<'a> {
+pub(crate) struct Checks<'a> {
     pub(super) limits: &'a Limits,
     violations: Vec<Violation>,
 }
 
 impl<'a> Checks<'a> {
-    pub(super) fn new(limits: &'a Limits) -> Self {
+    pub(crate) fn new(limits: &'a Limits) -> Self {
         Self {
             limits,
             violations: Vec::new(),
@@ -42,14 +42,14 @@ impl<'a> Checks<'a> {
 
     /// What was read, if no rule is broken. A part that could not be read has
     /// left a broken rule.
-    pub(super) fn finish<T>(self, read: Option<T>) -> Result<T, ApiError> {
+    pub(crate) fn finish<T>(self, read: Option<T>) -> Result<T, ApiError> {
         match read {
             Some(read) if self.violations.is_empty() => Ok(read),
             _ => Err(ApiError::invalid(self.violations)),
         }
     }
 
-    pub(super) fn user_id(&mut self, field: &str, text: &str) -> Option<UserId> {
+    pub(crate) fn user_id(&mut self, field: &str, text: &str) -> Option<UserId> {
         let most = self.limits.max_user_id_bytes;
         if text.len() > most {
             self.broken(field, format!("must be at most {most} bytes"));
@@ -76,7 +76,7 @@ impl<'a> Checks<'a> {
         self.optional_id(field, text).unwrap_or_default().into()
     }
 
-    pub(super) fn content_ids(
+    pub(crate) fn content_ids(
         &mut self,
         field: &str,
         most: usize,
@@ -91,7 +91,7 @@ impl<'a> Checks<'a> {
             .collect()
     }
 
-    pub(super) fn count(&mut self, field: &str, count: usize, most: usize) -> bool {
+    pub(crate) fn count(&mut self, field: &str, count: usize, most: usize) -> bool {
         if count > most {
             self.broken(
                 field,

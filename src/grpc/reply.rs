@@ -50,7 +50,7 @@ pub(super) fn source(source: Source) -> proto::SignalsSource {
     }
 }
 
-pub(super) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::UserSignals {
+pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::UserSignals {
     let weights = |map: &BTreeMap<ContentId, f64>| {
         map.iter()
             .map(|(id, weight)| (id.to_string(), *weight))
@@ -87,7 +87,7 @@ pub(super) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::Us
     }
 }
 
-pub(super) fn event(event: &InteractionEvent) -> proto::InteractionEvent {
+pub(crate) fn event(event: &InteractionEvent) -> proto::InteractionEvent {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     proto::InteractionEvent {
         user_id: event.user_id.as_str().to_owned(),
@@ -117,7 +117,7 @@ pub(super) fn event(event: &InteractionEvent) -> proto::InteractionEvent {
     }
 }
 
-pub(super) fn item(item: &Item, include_vector: bool) -> proto::Item {
+pub(crate) fn item(item: &Item, include_vector: bool) -> proto::Item {
     let point = |point: &GeoPoint| proto::GeoPoint {
         latitude: point.latitude(),
         longitude: point.longitude(),

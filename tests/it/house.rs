@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Each room with the rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("parsers", &[]),
     ("meters", &[]),
     ("throttle", &[]),
@@ -57,6 +57,12 @@ const ROOMS: [(&str, &[&str]); 15] = [
         &[
             "cli", "app", "config", "grpc", "engine", "adapters", "ports", "domain", "proto",
             "tenants",
+        ],
+    ),
+    (
+        "fuzzing",
+        &[
+            "fuzzing", "grpc", "engine", "adapters", "ports", "domain", "proto",
         ],
     ),
 ];

@@ -11,7 +11,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x9c6e_6a0f_31d7_5b43_8c5e_7a5d_0b1f_26e
 
 /// A point's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum PointKey {
+pub(crate) enum PointKey {
     Number(u64),
     Uuid(Uuid),
 }
@@ -19,7 +19,7 @@ pub(super) enum PointKey {
 impl PointKey {
     /// A canonical decimal number is that number; a canonical lower-case
     /// hyphenated UUID is that UUID; any other id becomes a UUIDv5.
-    pub(super) fn of(id: &ContentId) -> Self {
+    pub(crate) fn of(id: &ContentId) -> Self {
         Self::canonical(id.as_str())
             .unwrap_or_else(|| Self::Uuid(Uuid::new_v5(&NAMESPACE, id.as_str().as_bytes())))
     }
@@ -40,7 +40,7 @@ impl PointKey {
     }
 
     /// `None` for a text that is no UUID, which no Qdrant answers.
-    pub(super) fn read(id: Option<&PointId>) -> Option<Self> {
+    pub(crate) fn read(id: Option<&PointId>) -> Option<Self> {
         match id?.point_id_options.as_ref()? {
             PointIdOptions::Num(number) => Some(Self::Number(*number)),
             PointIdOptions::Uuid(text) => Uuid::try_parse(text).ok().map(Self::Uuid),

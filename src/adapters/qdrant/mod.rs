@@ -5,9 +5,9 @@
 mod cache;
 mod channel;
 mod collection;
-mod ids;
+pub(crate) mod ids;
 mod items;
-mod payload;
+pub(crate) mod payload;
 mod query;
 mod reads;
 mod resend;

@@ -49,7 +49,7 @@ const DATES: &str = "dates_of_creation";
 const YEARS_IN_TEXT: std::ops::RangeInclusive<i32> = 1800..=2099;
 
 /// Reads an item. Odd or missing fields take their defaults: none fails it.
-pub(super) fn read(
+pub(crate) fn read(
     key: PointKey,
     payload: HashMap<String, QdrantValue>,
     vector: Option<UnitVector>,
@@ -83,7 +83,7 @@ pub(super) fn read(
 
 /// The vector of a point: the one without a name, or the one of this name. And
 /// the point's other vectors, as they are written.
-pub(super) fn vectors(
+pub(crate) fn vectors(
     vectors: Option<VectorsOutput>,
     name: Option<&str>,
 ) -> (Option<UnitVector>, HashMap<String, Vector>) {
@@ -122,7 +122,7 @@ fn written(output: VectorOutput) -> Vector {
 
 /// The payload of an item, over what its point held before: fields that an
 /// item names are replaced, in all their spellings; others are kept.
-pub(super) fn write(item: &CatalogueItem, held: Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn write(item: &CatalogueItem, held: Map<String, Value>) -> Map<String, Value> {
     let mut fields = held;
     fields.retain(|name, _| !is_ours(name));
     if let Some(Value::Object(times)) = fields.get_mut(TIMES) {
@@ -188,7 +188,7 @@ pub(super) fn write(item: &CatalogueItem, held: Map<String, Value>) -> Map<Strin
 }
 
 /// Whether a field is one that an item names, in any of its spellings.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     const OTHERS: [&str; 13] = [
         TITLE,
         TEXT,

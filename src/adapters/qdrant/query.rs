@@ -39,6 +39,9 @@ const WEIGHTY_TAGS: usize = 8;
 const FIRST_RING_M: f64 = 100.0;
 const RING_GROWTH: f64 = 2.0;
 const LAST_RING_M: f64 = 20_100_000.0;
+/// No circle is asked for that is smaller: single precision would make it a
+/// point.
+const LEAST_RADIUS_M: f64 = 1.0;
 /// Qdrant's Earth may be a little larger or smaller than ours: what is within
 /// is checked again here.
 const RADIUS_ALLOWANCE: f64 = 1.005;
@@ -233,7 +236,7 @@ fn ring(around: GeoPoint, radius_m: f64) -> Condition {
                 lat: around.latitude(),
                 lon: around.longitude(),
             }),
-            radius: radius_m as f32,
+            radius: radius_m.clamp(LEAST_RADIUS_M, LAST_RING_M) as f32,
         },
     )
 }
@@ -288,4 +291,25 @@ pub(super) fn without_payload() -> WithPayloadSelector {
 
 pub(super) fn without_vectors() -> WithVectorsSelector {
     with_vectors_selector::SelectorOptions::Enable(false).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use qdrant_client::qdrant::condition::ConditionOneOf;
+
+    use super::{GeoPoint, LAST_RING_M, RADIUS_ALLOWANCE, ring};
+
+    #[test]
+    fn a_circle_of_any_radius_is_one_in_single_precision() {
+        let here = GeoPoint::new(1.5, 2.5).unwrap();
+        for radius_m in [f64::MIN_POSITIVE, 1e-60, 150.0, 1e39, f64::MAX] {
+            let condition = ring(here, radius_m * RADIUS_ALLOWANCE);
+            let Some(ConditionOneOf::Field(field)) = condition.condition_one_of else {
+                panic!("a condition on a field");
+            };
+            let radius = f64::from(field.geo_radius.unwrap().radius);
+            assert!(radius > 0.0 && radius <= LAST_RING_M, "{radius} m");
+            assert!(radius >= radius_m.min(LAST_RING_M), "{radius} m");
+        }
+    }
 }

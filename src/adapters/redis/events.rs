@@ -166,7 +166,7 @@ fn score(time: Timestamp) -> String {
     )
 }
 
-fn from_score(score: f64) -> Timestamp {
+pub(crate) fn from_score(score: f64) -> Timestamp {
     Timestamp::from_micros((score * 1e6).round() as i64)
 }
 

@@ -5,16 +5,17 @@
 //! text of fixed width: the save script compares it without decoding JSON,
 //! whose numbers would lose digits in Lua.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
-
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
 };
+
+use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 
 use crate::{
     domain::{
+        braced::Braced,
         ids::{ContentId, UserId},
         time::Timestamp,
         user_signals::{Behavior, UserSignals},
@@ -24,11 +25,14 @@ use crate::{
 };
 
 /// What every model of ours begins with; the rank follows.
-pub(super) const START: &str = r#"{"version":""#;
+pub(crate) const START: &str = r#"{"version":""#;
 /// Digits of each half of a rank.
 pub(super) const VERSION_DIGITS: usize = 17;
 /// Bytes of a rank: version, hyphen, microseconds of `built_at`.
-pub(super) const RANK_LENGTH: usize = 2 * VERSION_DIGITS + 1;
+pub(crate) const RANK_LENGTH: usize = 2 * VERSION_DIGITS + 1;
+/// Largest weight of an item or a tag, either way: sums of them stay finite. No
+/// program's models come near it.
+const MAX_WEIGHT: f64 = 1e9;
 /// What follows the version in the marker of an erased user.
 pub(super) const ERASED_END: &str = r#"-00000000000000000","erased":true}"#;
 
@@ -86,26 +90,6 @@ struct Read {
     incomplete: bool,
 }
 
-/// What stands in braces, and nothing else.
-#[derive(Deserialize)]
-struct Object(#[serde(deserialize_with = "from_map")] Read);
-
-fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Read, D::Error> {
-    struct Braces;
-    impl<'de> Visitor<'de> for Braces {
-        type Value = Read;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a model as a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Read, A::Error> {
-            Read::deserialize(MapAccessDeserializer::new(map))
-        }
-    }
-    deserializer.deserialize_map(Braces)
-}
-
 /// Whether a value is the marker of an erased user: a version and no data.
 pub(super) fn is_marker(value: &[u8]) -> bool {
     value
@@ -135,7 +119,7 @@ fn weights(map: &BTreeMap<ContentId, f64>) -> BTreeMap<&str, f64> {
 ///
 /// # Errors
 /// Only if the profile answers nest deeper than JSON can be written.
-pub(super) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
+pub(crate) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
     let signals = &*model.signals;
     serde_json::to_string(&Written {
         version: rank(model.version, signals.built_at),
@@ -169,12 +153,24 @@ pub(super) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
 /// engine has no rank: it counts as older than any of ours.
 ///
 /// # Errors
-/// If it is not JSON of the shared shape.
-pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
-    // By way of a map: serde would take a list of values for a struct, too.
-    let Object(read) = serde_json::from_slice(value)?;
+/// If it is not JSON of the shared shape, or a weight is beyond all measure.
+pub(crate) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
+    let Braced(read): Braced<Read> = serde_json::from_slice(value)?;
     if read.erased {
         return Ok(ModelSlot::Erased);
+    }
+    let maps = [
+        &read.positives,
+        &read.negatives,
+        &read.tag_affinity,
+        &read.tag_aversion,
+    ];
+    if maps
+        .into_iter()
+        .flat_map(BTreeMap::values)
+        .any(|weight| weight.abs() > MAX_WEIGHT)
+    {
+        return Err(serde_json::Error::custom("a weight is too large"));
     }
     let (version, built_at) = read
         .version
@@ -182,8 +178,7 @@ pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_jso
         .and_then(parse_rank)
         .unwrap_or((Version(0), None));
     let vector = |values: Option<Vec<f32>>| values.and_then(|values| UnitVector::new(&values));
-    let mut viewed: Vec<ContentId> = read.viewed.into_iter().map(ContentId::from).collect();
-    viewed.sort_unstable();
+    let (viewed, recent_views) = views(read.viewed, read.recent_views);
     let by_id = |map: BTreeMap<String, f64>| -> BTreeMap<ContentId, f64> {
         map.into_iter()
             .map(|(id, weight)| (ContentId::from(id), weight))
@@ -194,7 +189,7 @@ pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_jso
         positives: by_id(read.positives),
         negatives: by_id(read.negatives),
         viewed,
-        recent_views: read.recent_views.into_iter().map(ContentId::from).collect(),
+        recent_views,
         tag_affinity: read.tag_affinity,
         tag_aversion: read.tag_aversion,
         taste_vector: vector(read.taste_vector),
@@ -222,8 +217,35 @@ pub(super) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_jso
     }))
 }
 
+/// The items viewed, sorted, and the same with the latest first: each once, and
+/// those that only one of the lists has in both.
+fn views(viewed: Vec<String>, recent: Vec<String>) -> (Vec<ContentId>, Vec<ContentId>) {
+    let mut viewed: Vec<ContentId> = viewed.into_iter().map(ContentId::from).collect();
+    viewed.sort_unstable();
+    let mut recent: Vec<ContentId> = recent.into_iter().map(ContentId::from).collect();
+    let mut known: HashSet<&ContentId> = HashSet::with_capacity(recent.len());
+    let agree = viewed.len() == recent.len()
+        && viewed.is_sorted_by(|a, b| a < b)
+        && recent.iter().all(|id| known.insert(id))
+        && viewed.iter().all(|id| known.contains(id));
+    if !agree {
+        let mut known: HashSet<ContentId> = HashSet::new();
+        recent.extend(viewed);
+        recent.retain(|id| known.insert(id.clone()));
+        viewed = recent.clone();
+        viewed.sort_unstable();
+    }
+    (viewed, recent)
+}
+
+/// `None` for what the save script would not take for a rank, either.
 fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
     let (version, built_at) = text.split_once('-')?;
+    let is_half =
+        |half: &str| half.len() == VERSION_DIGITS && half.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_half(version) || !is_half(built_at) {
+        return None;
+    }
     let built_at = built_at.parse().ok().filter(|micros| *micros > 0);
     Some((
         Version(version.parse().ok()?),
@@ -239,7 +261,12 @@ mod tests {
 
     use super::{ERASED_END, RANK_LENGTH, START, decode, encode};
     use crate::{
-        domain::{ids::UserId, time::Timestamp, user_signals::UserSignals, vector::UnitVector},
+        domain::{
+            ids::{ContentId, UserId},
+            time::Timestamp,
+            user_signals::UserSignals,
+            vector::UnitVector,
+        },
         ports::{ModelSlot, StoredModel, Version},
     };
 
@@ -321,6 +348,55 @@ mod tests {
         let marker = format!("{START}{:017}{ERASED_END}", 5);
         let slot = decode(&UserId::parse("u").unwrap(), marker.as_bytes()).unwrap();
         assert_eq!(slot, ModelSlot::Erased);
+    }
+
+    #[test]
+    fn a_rank_of_another_width_is_none_of_ours() {
+        let user = UserId::parse("u").unwrap();
+        for version in [
+            "18446744073709551615-1",
+            "1-9223372036854775807",
+            "+0000000000000005-00000000000000007",
+            "00000000000000005-+0000000000000007",
+            "00000000000000005",
+        ] {
+            let value = json!({"version": version}).to_string();
+            let ModelSlot::Present(read) = decode(&user, value.as_bytes()).unwrap() else {
+                panic!("a model");
+            };
+            assert_eq!(read.rank(), (Version(0), None), "{version}");
+            let text = encode(&read).unwrap();
+            assert_eq!(&text[START.len() + RANK_LENGTH..][..1], "\"");
+        }
+    }
+
+    #[test]
+    fn items_viewed_are_the_same_in_both_lists_whoever_wrote_them() {
+        let user = UserId::parse("u").unwrap();
+        let value = json!({"viewed": ["c", "a", "c", "b"], "recent_views": ["b", "d", "b"]});
+        let slot = decode(&user, value.to_string().as_bytes()).unwrap();
+        let ModelSlot::Present(read) = slot else {
+            panic!("a model");
+        };
+        assert_eq!(
+            read.signals.viewed,
+            ["a", "b", "c", "d"].map(ContentId::from)
+        );
+        assert_eq!(
+            read.signals.recent_views,
+            ["b", "d", "a", "c"].map(ContentId::from)
+        );
+    }
+
+    #[test]
+    fn a_model_with_weights_beyond_all_measure_is_unreadable() {
+        let user = UserId::parse("u").unwrap();
+        for map in ["positives", "negatives", "tag_affinity", "tag_aversion"] {
+            for weight in [1e308, -1e308] {
+                let value = json!({map: {"a:b": weight, "a:c": weight}}).to_string();
+                assert!(decode(&user, value.as_bytes()).is_err(), "{value}");
+            }
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Reads an event at `field`; one without a time happened at `now`.
-pub(in crate::grpc) fn event(
+pub(crate) fn event(
     event: Option<proto::InteractionEvent>,
     field: &str,
     now: Timestamp,
@@ -122,7 +122,7 @@ fn answers(checks: &mut Checks<'_>, field: &str, given: Option<Struct>) -> Map<S
     let answers = match wkt::json_object(given.unwrap_or_default()) {
         Ok(answers) => answers,
         Err(error) => {
-            checks.broken(format!("{field}.{}", error.path), "must be a finite number");
+            checks.broken(format!("{field}.{}", error.path), error.rule);
             return Map::new();
         }
     };

@@ -14,11 +14,7 @@ use crate::{
 };
 
 /// Reads an item at `field`.
-pub(in crate::grpc) fn item(
-    item: proto::Item,
-    field: &str,
-    limits: &Limits,
-) -> Result<Item, ApiError> {
+pub(crate) fn item(item: proto::Item, field: &str, limits: &Limits) -> Result<Item, ApiError> {
     let mut checks = Checks::new(limits);
     let at = |name: &str| format!("{field}.{name}");
 
@@ -39,7 +35,7 @@ pub(in crate::grpc) fn item(
     let attributes = wkt::json_object(item.attributes.unwrap_or_default())
         .map_err(|error| {
             let field = format!("{}.{}", at("attributes"), error.path);
-            checks.broken(field, "must be a finite number");
+            checks.broken(field, error.rule);
         })
         .ok();
     let read = attributes.map(|attributes| Item {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Reads a request for a list.
-pub(in crate::grpc) fn recommend(
+pub(crate) fn recommend(
     request: proto::RecommendRequest,
     limits: &Limits,
     default_limit: usize,
