@@ -61,7 +61,9 @@ def generated_key_fits(variant, volume):
         "what is mounted: the tenants file, and not the key",
     )
     variant.equal(
-        secret["metadata"]["annotations"]["helm.sh/resource-policy"], "keep", "what becomes of the key"
+        secret["metadata"]["annotations"].get("helm.sh/resource-policy"),
+        "keep",
+        "resource policy of the key",
     )
     variant.equal(set(secret["data"]), {"key", "tenants.toml"}, "what the Secret holds")
     key, file = (base64.b64decode(secret["data"][n]).decode() for n in ("key", "tenants.toml"))
