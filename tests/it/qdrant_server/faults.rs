@@ -76,6 +76,15 @@ async fn calls_are_delayed_or_never_answered() {
 }
 
 #[tokio::test]
+async fn a_renamed_collection_is_missing_until_it_has_its_name_back() {
+    let (server, client) = places().await;
+    server.rename_collection("c", "aside");
+    assert_eq!(count(&client).await.unwrap_err().code(), Code::NotFound);
+    server.rename_collection("aside", "c");
+    assert_eq!(count(&client).await.unwrap(), 4);
+}
+
+#[tokio::test]
 async fn answers_can_be_empty() {
     let (server, mut client) = places().await;
     server.answer_empty();

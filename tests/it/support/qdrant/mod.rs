@@ -243,6 +243,13 @@ impl QdrantServer {
         assert!(gone.is_some(), "there is no collection {name}");
     }
 
+    /// Under another name it is missing, until it has its own back.
+    pub fn rename_collection(&self, from: &str, to: &str) {
+        let mut store = self.state.store();
+        let moved = store.collections.remove(from).expect("a collection");
+        store.collections.insert(to.to_owned(), moved);
+    }
+
     pub fn drop_index(&self, collection: &str, field: &str) {
         let gone = self.with(collection, |collection| collection.indexes.remove(field));
         assert!(gone.is_some(), "there is no index of {field}");

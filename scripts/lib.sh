@@ -1,0 +1,52 @@
+# What scripts that need a compiler and a redis-server share; sourced by them
+# after `set -euo pipefail`.
+
+name="scripts/$(basename "$0")"
+
+need() {
+  command -v "$1" >/dev/null 2>&1 || {
+    echo "$name: $1 is missing. $2" >&2
+    exit 1
+  }
+}
+
+need_rust() {
+  need cargo "Install Rust 1.95 or newer with rustup or your system's packages."
+  need cc "Install a C compiler: on Debian or Ubuntu 'apt-get install gcc libc6-dev'."
+}
+
+install_redis() {
+  local sudo=""
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || return 1
+    sudo="sudo -n"
+  fi
+  echo "$name: redis-server is missing, installing it" >&2
+  if command -v apt-get >/dev/null 2>&1; then
+    # Not started as a service: the tests start their own.
+    $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+      apt-get install -y -qq redis-server redis-tools >/dev/null
+  elif command -v dnf >/dev/null 2>&1; then
+    $sudo dnf install -y -q redis
+  elif command -v apk >/dev/null 2>&1; then
+    $sudo apk add -q redis
+  elif command -v brew >/dev/null 2>&1; then
+    brew install --quiet redis
+  else
+    return 1
+  fi
+}
+
+# Leaves the name of a good one in REDIS_SERVER.
+need_redis() {
+  export REDIS_SERVER="${REDIS_SERVER:-redis-server}"
+  command -v "$REDIS_SERVER" >/dev/null 2>&1 || install_redis || true
+  need "$REDIS_SERVER" "Install Redis 7.0 or newer: 'apt-get install redis-server', 'dnf install redis' or 'brew install redis'."
+  need redis-cli "It comes with Redis: 'apt-get install redis-tools'."
+  local version
+  version=$("$REDIS_SERVER" --version | sed -n 's/.*v=\([0-9]*\).*/\1/p')
+  if [ "${version:-0}" -lt 7 ]; then
+    echo "$name: $REDIS_SERVER is version ${version:-unknown}, the tests need 7.0 or newer" >&2
+    exit 1
+  fi
+}
