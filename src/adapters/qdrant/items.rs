@@ -179,7 +179,7 @@ impl ItemStore for QdrantItemStore {
                     StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured
                 ) =>
             {
-                self.from_memory(searches, error)
+                self.answer_from_memory(searches, error)
             }
             asked => asked,
         }
@@ -257,8 +257,9 @@ impl ItemStore for QdrantItemStore {
         let forgotten: Vec<PointKey> = there.iter().copied().chain(own).collect();
         self.cache.forget(&forgotten);
         done?;
+        // All of them are taken, so that an id that comes twice was there once.
         let was_there =
-            |keys: Vec<PointKey>| keys.iter().fold(false, |any, key| there.remove(key) || any);
+            |keys: Vec<PointKey>| keys.iter().filter(|key| there.remove(key)).count() > 0;
         Ok(of_each.into_iter().map(was_there).collect())
     }
 

@@ -251,7 +251,7 @@ impl QdrantItemStore {
 
     /// Answers searches from what this process remembers, if that is enough
     /// for at least one of them.
-    pub(super) fn from_memory(
+    pub(super) fn answer_from_memory(
         &self,
         searches: &[Search<'_>],
         error: StoreError,
