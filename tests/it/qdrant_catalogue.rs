@@ -385,6 +385,22 @@ async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
     assert!(list.diagnostics.unwrap().degraded.is_empty());
 }
 
+#[tokio::test]
+async fn liked_items_too_old_to_trust_are_better_than_none_during_an_outage() {
+    let mut shop = Shop::with(half_circle(100)).await;
+    shop.settings.item_cache_ttl = Duration::from_nanos(1);
+    let server = shop.another().await;
+    server.ingest(liked("u", "i001")).await.unwrap();
+    let all = (0..100).map(|index| format!("i{index:03}")).collect();
+    let request = proto::GetItemsRequest { content_ids: all };
+    server.catalog().get_items(request).await.unwrap();
+    shop.qdrant.stop();
+    let list = server.recommend(wanted("u")).await.unwrap();
+    assert!(list.items.iter().any(|item| item.similar_to == "i001"));
+    let degraded = list.diagnostics.unwrap().degraded;
+    assert_eq!(degraded, ["liked_items", "catalogue"]);
+}
+
 /// On the only thread of a runtime: another task goes on in the midst of one
 /// step of the search.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -37,12 +37,13 @@ impl Collection {
             .and_then(|vectors| vectors.config);
         let (vector_name, params) = match config {
             None => (None, None),
-            Some(vectors_config::Config::Params(params)) => (None, Some(params)),
+            Some(vectors_config::Config::Params(params)) => {
+                (None, Some(params).filter(is_of_items))
+            }
             Some(vectors_config::Config::ParamsMap(named)) => named
                 .map
                 .into_iter()
-                // Items have one vector, and not a list of them.
-                .filter(|(_, params)| params.multivector_config.is_none())
+                .filter(|(_, params)| is_of_items(params))
                 .min_by(|a, b| a.0.cmp(&b.0))
                 .map_or((None, None), |(name, params)| (Some(name), Some(params))),
         };
@@ -78,6 +79,11 @@ impl Collection {
         let fields = INDEXES.iter().map(|(field, _)| *field);
         fields.filter(|field| !self.has_index(field)).collect()
     }
+}
+
+/// Items have one vector each, and not a list of them.
+fn is_of_items(params: &VectorParams) -> bool {
+    params.multivector_config.is_none()
 }
 
 /// A new collection for vectors of this size; without one, for items without

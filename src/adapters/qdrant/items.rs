@@ -277,6 +277,7 @@ impl ItemStore for QdrantItemStore {
         let forgotten: Vec<PointKey> = there.iter().copied().chain(own).collect();
         self.cache.forget(&forgotten);
         done?;
+        // All of them are taken, so that an id that comes twice was there once.
         let was_there =
             |keys: Vec<PointKey>| keys.iter().filter(|key| there.remove(key)).count() > 0;
         Ok(of_each.into_iter().map(was_there).collect())

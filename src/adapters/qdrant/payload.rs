@@ -6,10 +6,7 @@ use std::collections::HashMap;
 
 use qdrant_client::{
     Payload,
-    qdrant::{
-        Value as QdrantValue, Vector, VectorOutput, VectorsOutput, vector, vector_output,
-        vectors_output,
-    },
+    qdrant::{Value as QdrantValue, Vector, VectorsOutput, vector, vector_output, vectors_output},
 };
 use serde_json::{Map, Value, json};
 
@@ -87,37 +84,32 @@ pub(crate) fn vectors(
     vectors: Option<VectorsOutput>,
     name: Option<&str>,
 ) -> (Option<UnitVector>, HashMap<String, Vector>) {
-    let mut named = match vectors.and_then(|vectors| vectors.vectors_options) {
+    let named = match vectors.and_then(|vectors| vectors.vectors_options) {
         None => HashMap::new(),
         Some(vectors_output::VectorsOptions::Vector(output)) => {
             HashMap::from([(String::new(), output)])
         }
         Some(vectors_output::VectorsOptions::Vectors(named)) => named.vectors,
     };
-    let output = named.remove(name.unwrap_or_default());
-    let vector = output.and_then(|output| UnitVector::new(&dense(output)?));
-    let others = named
-        .into_iter()
-        .map(|(name, output)| (name, written(output)));
-    (vector, others.collect())
-}
-
-fn dense(output: VectorOutput) -> Option<Vec<f32>> {
-    match output.into_vector() {
-        vector_output::Vector::Dense(dense) => Some(dense.data),
-        vector_output::Vector::Sparse(_) | vector_output::Vector::MultiDense(_) => None,
-    }
-}
-
-fn written(output: VectorOutput) -> Vector {
-    Vector {
-        vector: Some(match output.into_vector() {
+    let mut ours = None;
+    let mut others = HashMap::new();
+    for (of, output) in named {
+        let vector = match output.into_vector() {
+            vector_output::Vector::Dense(dense) if of == name.unwrap_or_default() => {
+                ours = UnitVector::new(&dense.data);
+                continue;
+            }
             vector_output::Vector::Dense(dense) => vector::Vector::Dense(dense),
             vector_output::Vector::Sparse(sparse) => vector::Vector::Sparse(sparse),
             vector_output::Vector::MultiDense(multi) => vector::Vector::MultiDense(multi),
-        }),
-        ..Vector::default()
+        };
+        let vector = Vector {
+            vector: Some(vector),
+            ..Vector::default()
+        };
+        others.insert(of, vector);
     }
+    (ours, others)
 }
 
 /// The payload of an item, over what its point held before: fields that an

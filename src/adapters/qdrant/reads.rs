@@ -30,6 +30,10 @@ use crate::{
 /// of the largest size.
 const RETRIEVED_AT_ONCE: usize = 200;
 
+/// Calls for as many ids: more points than these can carry do not name one id
+/// by mistake.
+const MAX_PAGES: usize = 16;
+
 /// A point to be read.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
@@ -215,12 +219,11 @@ impl QdrantItemStore {
                 ..ScrollPoints::default()
             };
             // One page, unless several points name one id.
-            let enough = read.len() + 2 * wanted.len();
-            loop {
+            for _ in 0..MAX_PAGES {
                 let page = self.scroll(request.clone(), answer_by).await?;
                 read.extend(page.result);
                 request.offset = page.next_page_offset;
-                if request.offset.is_none() || read.len() >= enough {
+                if request.offset.is_none() {
                     break;
                 }
             }

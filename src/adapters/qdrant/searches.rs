@@ -33,7 +33,7 @@ const SCROLL_PAGE: u32 = 10_000;
 /// How a search is answered.
 enum Plan {
     /// By the next of the batch.
-    Batch(Box<QueryPoints>),
+    Batch,
     /// From all ids: the sample that a seed chooses.
     Pinned(u64),
     /// With nothing.
@@ -50,18 +50,17 @@ impl QdrantItemStore {
         searches: &[Search<'_>],
         answer_by: AnswerBy,
     ) -> Result<Vec<Found>, StoreError> {
+        let mut batch = Vec::new();
         let plans: Vec<Plan> = searches
             .iter()
-            .map(|search| self.plan(collection, search))
+            .map(|search| self.plan(collection, search, &mut batch))
             .collect();
-        let mut proposed = self
-            .proposed(collection, searches, &plans, answer_by)
-            .await?
-            .into_iter();
+        let proposed = self.proposed(collection, batch, answer_by).await?;
+        let mut proposed = proposed.into_iter();
         let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(plans.len());
         for (plan, search) in plans.iter().zip(searches) {
             pages.push(match plan {
-                Plan::Batch(_) => Some(proposed.next().unwrap_or_default()),
+                Plan::Batch => Some(proposed.next().unwrap_or_default()),
                 Plan::Pinned(seed) => Some(
                     self.pinned_sample(search, *seed, collection, answer_by)
                         .await?,
@@ -97,7 +96,12 @@ impl QdrantItemStore {
         Ok(results.collect())
     }
 
-    fn plan(&self, collection: &Collection, search: &Search<'_>) -> Plan {
+    fn plan<'a>(
+        &self,
+        collection: &Collection,
+        search: &'a Search<'a>,
+        batch: &mut Vec<(&'a Search<'a>, QueryPoints)>,
+    ) -> Plan {
         let fields = query::fields(search);
         if fields.iter().any(|field| !collection.has_index(field)) {
             return Plan::NoIndex;
@@ -105,8 +109,13 @@ impl QdrantItemStore {
         if let SearchOrder::Sample { seed, pinned: true } = search.order {
             return Plan::Pinned(seed);
         }
-        let query = query::query(&self.name, collection, search, search.limit);
-        query.map_or(Plan::Nothing, |query| Plan::Batch(Box::new(query)))
+        match query::query(&self.name, collection, search, search.limit) {
+            Some(query) => {
+                batch.push((search, query));
+                Plan::Batch
+            }
+            None => Plan::Nothing,
+        }
     }
 
     /// The ids that Qdrant proposes for the searches that are batched, without
@@ -115,23 +124,16 @@ impl QdrantItemStore {
     async fn proposed(
         &self,
         collection: &Collection,
-        searches: &[Search<'_>],
-        plans: &[Plan],
+        batch: Vec<(&Search<'_>, QueryPoints)>,
         answer_by: AnswerBy,
     ) -> Result<Vec<Vec<PointKey>>, StoreError> {
-        let left_out = self.left_out_afterwards(searches);
-        let mut batched = Vec::new();
-        let mut queries = Vec::new();
-        for ((plan, search), left_out) in plans.iter().zip(searches).zip(&left_out) {
-            if let Plan::Batch(query) = plan {
-                batched.push((search, left_out));
-                queries.push(QueryPoints::clone(query));
-            }
-        }
+        let (searches, queries): (Vec<&Search<'_>>, Vec<QueryPoints>) = batch.into_iter().unzip();
+        let left_out = self.left_out_afterwards(&searches);
         let mut pages = self.query_batch(queries, answer_by).await?;
         let mut short = Vec::new();
         let mut longer = Vec::new();
-        for (index, (page, (search, left_out))) in pages.iter_mut().zip(&batched).enumerate() {
+        for (index, page) in pages.iter_mut().enumerate().take(searches.len()) {
+            let (search, left_out) = (searches[index], &left_out[index]);
             let (least, asked) = query::needed(search, search.limit);
             let full = page.len() >= asked;
             page.retain(|key| !left_out.contains(key));
@@ -145,9 +147,8 @@ impl QdrantItemStore {
             .into_iter()
             .zip(self.query_batch(longer, answer_by).await?)
         {
-            let (search, left_out) = batched[index];
-            let (_, asked) = query::needed(search, search.limit);
-            page.retain(|key| !left_out.contains(key));
+            let (_, asked) = query::needed(searches[index], searches[index].limit);
+            page.retain(|key| !left_out[index].contains(key));
             page.truncate(asked);
             pages[index] = page;
         }
@@ -156,7 +157,7 @@ impl QdrantItemStore {
 
     /// The points that are left out of each search's proposals; searches that
     /// share their ids share them.
-    fn left_out_afterwards(&self, searches: &[Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
+    fn left_out_afterwards(&self, searches: &[&Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
         let mut made: Vec<Arc<HashSet<PointKey>>> = Vec::with_capacity(searches.len());
         for search in searches {
             let ids = search.exclude_afterwards;

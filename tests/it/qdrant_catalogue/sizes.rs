@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use recsys::{
     domain::{ids::UserId, item::Item, ranking_config::RankingConfig, restriction::Restriction},
-    engine::{Engine, EngineSettings, Patience, Ports, RecommendRequest, Source},
-    ports::ItemStore,
-    proto::{self, ItemOutcome, SignalsSource},
+    engine::{Engine, EngineSettings, Patience, Ports, RecommendRequest, Recommendation, Source},
+    ports::{AnswerBy, ItemStore},
+    proto::{self, ItemOutcome},
 };
 use tonic::Code;
 
-use super::{Shop, wanted};
+use super::Shop;
 use crate::support::{
-    MemoryWorld, catalogue,
+    MemoryWorld,
     items::{half_circle, item},
-    server::{NOW, TestServer, liked, stored_like},
+    server::{NOW, TestServer, stored_like},
 };
 
 /// The half circle in space: with one number more.
@@ -65,34 +65,59 @@ async fn an_item_of_another_size_is_refused_with_both_sizes_and_the_collections_
     }
 }
 
+fn request() -> RecommendRequest {
+    RecommendRequest {
+        user: UserId::parse("u").unwrap(),
+        limit: 10,
+        restriction: Restriction::default(),
+        near: None,
+        exclude: Default::default(),
+        seed: None,
+    }
+}
+
+fn by_taste(list: &Recommendation) -> usize {
+    let taste = list.generators.iter().find(|(name, _)| *name == "taste");
+    taste.map_or(0, |(_, found)| *found)
+}
+
 #[tokio::test]
 async fn a_collection_made_anew_with_another_size_is_taken_up_while_running() {
     let shop = Shop::with(half_circle(60)).await;
-    shop.server.ingest(liked("u", "i010")).await.unwrap();
-    assert_eq!(shop.server.signals("u").await.0.taste_vector.len(), 2);
-    shop.list("u").await.unwrap();
+    let config = RankingConfig::default();
+    let world = MemoryWorld::new(NOW, &config, Vec::new());
+    let ports = Ports {
+        items: Arc::new(shop.store()),
+        ..world.ports.clone()
+    };
+    let engine = Engine::new(ports, config, EngineSettings::default());
+    let event = stored_like("u", "i010");
+    engine.ingest(event, AnswerBy::WHENEVER).await.unwrap();
+    let list = engine
+        .recommend(&request(), Patience::UNLIMITED)
+        .await
+        .unwrap();
+    assert_eq!(list.signals_source, Source::Materialized);
+    assert!(by_taste(&list) > 0);
 
     shop.qdrant.drop_collection(shop.collection());
-    let other = catalogue::store(&shop.qdrant.url(), &shop.settings);
+    let other = shop.store();
     other.prepare(Some(3)).await.unwrap();
     for stored in other.upsert(in_space(60)).await.unwrap() {
         stored.unwrap();
     }
-    let list = shop.list("u").await.unwrap();
-    let diagnostics = list.diagnostics.clone().unwrap();
-    assert!(diagnostics.degraded.is_empty(), "{diagnostics:?}");
-    assert!(diagnostics.generators["taste"] > 0, "{diagnostics:?}");
-    assert_eq!(diagnostics.signals_source(), SignalsSource::Rebuilt);
-    assert!(list.items[0].breakdown["semantic"] > 0.1, "{list:?}");
-    let (model, source) = shop.server.signals("u").await;
-    assert_eq!(
-        (model.taste_vector.len(), model.recency_vector.len()),
-        (3, 3)
-    );
-    assert_eq!(source, SignalsSource::Materialized, "it was stored");
-    let list = shop.server.recommend(wanted("u")).await.unwrap();
-    let source = list.diagnostics.unwrap().signals_source();
-    assert_eq!(source, SignalsSource::Materialized);
+    let list = engine
+        .recommend(&request(), Patience::UNLIMITED)
+        .await
+        .unwrap();
+    assert!(list.degraded.is_empty(), "{:?}", list.degraded);
+    assert_eq!(list.signals_source, Source::Rebuilt);
+    assert!(by_taste(&list) > 0);
+    let (model, source) = engine.signals(&request().user).await.unwrap();
+    assert_eq!(source, Source::Materialized, "it was stored");
+    for vector in [&model.taste_vector, &model.recency_vector] {
+        assert_eq!(vector.as_ref().unwrap().size(), 3);
+    }
 }
 
 /// The size is known only with the first answer: by then the model is read.
@@ -102,27 +127,18 @@ async fn a_new_process_rebuilds_a_stored_model_of_another_size_for_its_first_lis
     let config = RankingConfig::default();
     let world = MemoryWorld::new(NOW, &config, in_space(60));
     let before = world.engine(config.clone());
-    let ingested = before.ingest_batch(vec![stored_like("u", "i010")], super::AnswerBy::WHENEVER);
-    ingested.await.unwrap()[0].clone().unwrap();
+    let event = stored_like("u", "i010");
+    before.ingest(event, AnswerBy::WHENEVER).await.unwrap();
 
     let ports = Ports {
-        items: Arc::new(catalogue::store(&shop.qdrant.url(), &shop.settings)),
+        items: Arc::new(shop.store()),
         ..world.ports.clone()
     };
     let engine = Engine::new(ports, config, EngineSettings::default());
-    let request = RecommendRequest {
-        user: UserId::parse("u").unwrap(),
-        limit: 10,
-        restriction: Restriction::default(),
-        near: None,
-        exclude: Default::default(),
-        seed: None,
-    };
     let list = engine
-        .recommend(&request, Patience::UNLIMITED)
+        .recommend(&request(), Patience::UNLIMITED)
         .await
         .unwrap();
     assert_eq!(list.signals_source, Source::Rebuilt);
-    let taste = list.generators.iter().find(|(name, _)| *name == "taste");
-    assert!(taste.is_some_and(|(_, found)| *found > 0), "{list:?}");
+    assert!(by_taste(&list) > 0);
 }
