@@ -58,6 +58,7 @@ fn model(version: u64, built_at: i64) -> StoredModel {
     let mut signals = UserSignals::empty(id("u"));
     signals.built_at = Some(Timestamp::from_micros(built_at));
     signals.viewed = vec![format!("{version}/{built_at}").as_str().into()];
+    signals.recent_views = signals.viewed.clone();
     StoredModel {
         version: Version(version),
         ranking: Some(7),
