@@ -99,8 +99,9 @@ impl Server {
             let mut lines = log
                 .split_inclusive('\n')
                 .filter(|line| line.ends_with('\n'));
-            if let Some((_, address)) = lines.find_map(|line| line.split_once(what)) {
-                return address.trim().to_owned();
+            if let Some((_, told)) = lines.find_map(|line| line.split_once(what)) {
+                let address = told.split_whitespace().next();
+                return address.expect("an address").to_owned();
             }
             assert!(
                 Instant::now() < deadline,
