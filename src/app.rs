@@ -101,6 +101,9 @@ pub fn access(settings: &Settings) -> Result<Arc<Access>, StartError> {
 /// Descriptors that are kept for all but the API's connections: stores, files,
 /// the admin port.
 const OTHER_DESCRIPTORS: u64 = 512;
+/// Connections that are asked to end to make room, and have not ended yet: as
+/// many as a sixteenth of all.
+const LEAVING_SHARE: u64 = 16;
 
 /// Serves until it is told to stop.
 ///
@@ -131,12 +134,14 @@ pub async fn serve(
 /// could be reached and no connection closed. Asks the system for as many as
 /// are needed.
 fn within_descriptors(settings: &ServerSettings) -> ServerSettings {
-    let wanted = settings.max_connections as u64 + OTHER_DESCRIPTORS;
+    let most = settings.max_connections as u64;
+    let wanted = most + most / LEAVING_SHARE + OTHER_DESCRIPTORS;
     let given = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
     if given >= wanted {
         return settings.clone();
     }
-    let max_connections = given - OTHER_DESCRIPTORS.min(given / 2);
+    let for_connections = given - OTHER_DESCRIPTORS.min(given / 2);
+    let max_connections = for_connections - for_connections / LEAVING_SHARE;
     warn!(
         descriptors = given,
         max_connections,

@@ -147,14 +147,16 @@ fn refused(error: &app::StartError) -> ExitCode {
 fn stop_on_signal() -> Stop {
     let stop = Stop::default();
     let stopping = stop.clone();
+    // Listened for from now on, before anything is served: a signal that came
+    // earlier would end the process without a drain.
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        error!("signals cannot be listened for; stop this process by SIGKILL");
+        return stop;
+    };
     tokio::spawn(async move {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) else {
-            error!("signals cannot be listened for; stop this process by SIGKILL");
-            return;
-        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => stopping.no_delay.cancel(),

@@ -1,6 +1,10 @@
 //! The stores that the settings name, and engines over places in them.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tracing::warn;
 
@@ -28,6 +32,9 @@ pub(super) struct Stores {
     qdrant: Option<QdrantItemStore>,
     /// Of all users' state in memory.
     budget: Arc<Budget>,
+    /// Users' state in memory, by what its keys would begin with: it outlives
+    /// the engines that work on it.
+    in_memory: Mutex<HashMap<String, UserState>>,
 }
 
 /// Where in the stores the data of one engine is.
@@ -64,6 +71,7 @@ impl Stores {
             redis,
             qdrant: qdrant(settings, Canonicalizer::default())?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
+            in_memory: Mutex::default(),
             settings: settings.clone(),
         })
     }
@@ -77,7 +85,7 @@ impl Stores {
         let settings = &self.settings;
         let (events, models) = match &self.redis {
             Some(pool) => self.redis_state(pool, place),
-            None => self.memory_state(),
+            None => self.memory_state(place),
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
             Some(qdrant) => Arc::new(qdrant.beside(
@@ -115,7 +123,14 @@ impl Stores {
         (Arc::new(events), Arc::new(models))
     }
 
-    fn memory_state(&self) -> UserState {
+    fn memory_state(&self, place: &Place<'_>) -> UserState {
+        let mut states = self
+            .in_memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = states.get(place.key_prefix) {
+            return state.clone();
+        }
         let (settings, clock) = (&self.settings, Arc::new(SystemClock));
         let events = MemoryEventBuffer::new(
             clock.clone(),
@@ -124,7 +139,9 @@ impl Stores {
             Arc::clone(&self.budget),
         );
         let models = MemoryModelStore::new(clock, settings.model_ttl, Arc::clone(&self.budget));
-        (Arc::new(events), Arc::new(models))
+        let state: UserState = (Arc::new(events), Arc::new(models));
+        states.insert(place.key_prefix.to_owned(), state.clone());
+        state
     }
 }
 

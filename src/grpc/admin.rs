@@ -26,7 +26,7 @@ use super::{
     health::{LIVENESS, READINESS},
     load::{Load, LoadLayer},
     pulse::Pulse,
-    server::ServeError,
+    server::{MAX_FREE_REQUEST_BYTES, ServeError},
 };
 use crate::meters;
 
@@ -39,8 +39,6 @@ const POLICY: Policy = Policy {
     patience: Duration::from_secs(10),
     http1: true,
 };
-const MAX_CALLS: usize = 64;
-const MAX_BYTES: usize = 64 << 20;
 /// How often the other runtime's pulse is felt.
 const FEEL_EVERY: Duration = Duration::from_millis(500);
 /// A runtime that has run no task for so long is stuck.
@@ -80,7 +78,8 @@ impl Admin {
                 }
             };
             let connections = Connections::new(POLICY, None);
-            let load = Load::unmetered(MAX_CALLS, MAX_BYTES);
+            // Its few connections bound it: a probe is never refused.
+            let load = Load::unmetered(usize::MAX, usize::MAX);
             let service = LoadLayer(Arc::new(load)).layer(routes);
             tokio::select! {
                 () = Arc::clone(&connections).accept(listener, service) => {}
@@ -118,8 +117,10 @@ fn routes(
         .with_state(Arc::new(health));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    let service = HealthServer::new(HealthService::from_health_reporter(reporter));
+        .build_v1()?
+        .max_decoding_message_size(MAX_FREE_REQUEST_BYTES);
+    let service = HealthServer::new(HealthService::from_health_reporter(reporter))
+        .max_decoding_message_size(MAX_FREE_REQUEST_BYTES);
     Ok(Routes::from(router)
         .add_service(service)
         .add_service(reflection)

@@ -45,6 +45,9 @@ const MAX_STREAMS: u32 = 256;
 /// those that a client gave up come in one go, and the default of 20 is soon
 /// reached.
 const MAX_PENDING_RESETS: usize = 4 * MAX_STREAMS as usize;
+/// Bytes of a reply that HTTP/2 takes over before they can be sent: what it has
+/// taken is no longer seen as untaken.
+const MAX_UNSENT: usize = 64 << 10;
 /// What a client of HTTP/2 begins with: 24 bytes.
 const PREFACE_BYTES: usize = 24;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -226,6 +229,7 @@ impl Connections {
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_send_buf_size(MAX_UNSENT)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
         let mut sweeps = tokio::time::interval(SWEEP_EVERY);
@@ -298,16 +302,20 @@ impl Connections {
                 }
                 Some(tls) => {
                     let greeted = tls.acceptor().accept(stream);
-                    match tokio::time::timeout(port.policy.patience, greeted).await {
-                        Ok(Ok(stream)) => {
+                    let greeted = tokio::time::timeout(port.policy.patience, greeted);
+                    // It has no calls yet that could be finished.
+                    let greeted = connection.closing.run_until_cancelled(greeted);
+                    match greeted.await {
+                        Some(Ok(Ok(stream))) => {
                             port.run(stream, &builder, service, &connection, number)
                                 .await;
                         }
-                        Ok(Err(error)) => {
+                        Some(Ok(Err(error))) => {
                             debug!(%error, "no tls with a client");
                             meters::connection_ended(ConnectionEnd::Tls);
                         }
-                        Err(_) => meters::connection_ended(ConnectionEnd::Silent),
+                        Some(Err(_)) => meters::connection_ended(ConnectionEnd::Silent),
+                        None => {}
                     }
                 }
             }

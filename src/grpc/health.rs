@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tracing::{info, warn};
@@ -160,12 +161,23 @@ async fn user_state_answers(engines: &[Engine]) -> Result<(), EngineError> {
     }
 }
 
-/// Each tenant has a catalogue of its own.
+/// Each tenant has a catalogue of its own, all in one store: it answers if any
+/// of them does. One that is not set up is its tenant's affair.
 async fn catalogues_answer(engines: &[Engine]) -> Result<(), EngineError> {
-    for engine in engines {
-        engine.check_catalogue().await?;
+    let mut checks: JoinSet<Result<(), EngineError>> = engines
+        .iter()
+        .cloned()
+        .map(|engine| async move { engine.check_catalogue().await })
+        .collect();
+    let mut failed = None;
+    while let Some(checked) = checks.join_next().await {
+        match checked {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => failed = Some(error),
+            Err(_) => failed = Some(EngineError::Panicked),
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 async fn in_time(check: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {

@@ -265,6 +265,8 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         let counted = match &frame {
+            // Nothing comes after trailers, and nobody looks.
+            Some(Ok(frame)) if frame.is_trailers() => self.call.begin_work(),
             Some(Ok(frame)) => frame
                 .data_ref()
                 .map_or(Ok(()), |data| self.call.hold(data.len())),

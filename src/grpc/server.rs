@@ -33,9 +33,12 @@ use crate::proto::{
 const FIRST_CHECK: Duration = Duration::from_millis(500);
 /// Longest that appends and refreshes under way may go on once no call waits
 /// for them: more than their stores may take.
-const LAST_WORK: Duration = Duration::from_secs(5);
+const LAST_WORK: Duration = Duration::from_secs(8);
 /// Longest that the admin port is waited for, once all else has ended.
 const ADMIN_END: Duration = Duration::from_secs(1);
+/// Largest request of the services that anyone may call without being counted:
+/// a name of a service, a symbol or a file.
+pub(super) const MAX_FREE_REQUEST_BYTES: usize = 4 << 10;
 /// Largest reply: 500 items of the largest size, or a full buffer of common
 /// events.
 const MAX_REPLY_BYTES: usize = 256 << 20;
@@ -91,7 +94,8 @@ pub async fn serve(
         .map(|admin| admin.start(reporter, Pulse::start(), ended.clone()))
         .transpose()?;
 
-    let routes = routes(limits, settings.reflection)?.add_service(health_service);
+    let routes = routes(limits, settings.reflection)?
+        .add_service(health_service.max_decoding_message_size(MAX_FREE_REQUEST_BYTES));
     let load = Load::new(settings.max_calls, settings.max_buffered_bytes);
     let service = CatchPanicLayer.layer(routes.prepare());
     let service = DeadlineLayer {
@@ -178,6 +182,14 @@ fn routes(limits: Limits, reflected: bool) -> Result<Routes, ServeError> {
         return Ok(routes);
     }
     Ok(routes
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?))
+        .add_service(
+            reflection()
+                .build_v1()?
+                .max_decoding_message_size(MAX_FREE_REQUEST_BYTES),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()?
+                .max_decoding_message_size(MAX_FREE_REQUEST_BYTES),
+        ))
 }

@@ -18,7 +18,7 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     server::{
-        WebPkiClientVerifier,
+        NoServerSessionStorage, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
     version::{TLS12, TLS13},
@@ -285,6 +285,12 @@ fn build(
     };
     let mut config = builder.with_single_cert(chain, private)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    if contents.client_authority.is_some() {
+        // A session that is taken up again would not show its certificate anew,
+        // which may have expired meanwhile.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 

@@ -688,6 +688,35 @@ async fn a_tenants_file_is_exchanged_under_load_without_a_failed_call() {
 }
 
 #[tokio::test]
+async fn users_in_memory_outlive_an_exchange_of_their_tenants_ranking() {
+    let mut tenants = Tenants::new(&["shop"]);
+    tenants.add("ranking = \"shop.toml\"");
+    let key = tenants.key("shop", &["admin"]);
+    let ranking = tenants.folder.path().join("shop.toml");
+    std::fs::write(&ranking, "default_limit = 3").unwrap();
+    let mut served = tenants.serve(&[]);
+    let mut users = RecommenderServiceClient::new(channel(&served).await);
+    let headers = [("x-api-key", key.as_str())];
+    let event = Some(named("e", liked("u", "2001")));
+    let request = proto::IngestEventRequest { event };
+    users.ingest_event(with(&headers, request)).await.unwrap();
+
+    std::fs::write(&ranking, "default_limit = 4").unwrap();
+    served.logged("tenants file exchanged");
+    let request = proto::RecommendRequest {
+        user_id: "u".into(),
+        ..Default::default()
+    };
+    let list = users.recommend(with(&headers, request)).await.unwrap();
+    assert_eq!(list.into_inner().items.len(), 4);
+    let request = proto::ExportUserRequest {
+        user_id: "u".into(),
+    };
+    let export = users.export_user(with(&headers, request)).await.unwrap();
+    assert_eq!(export.into_inner().events.len(), 1);
+}
+
+#[tokio::test]
 async fn quotas_bound_calls_and_events_of_a_key_alone() {
     let mut tenants = Tenants::new(&["shop"]);
     let calls = tenants.key("shop", &["ingest"]);

@@ -294,6 +294,41 @@ async fn requests_that_would_fill_the_memory_are_refused_and_small_ones_are_not(
 }
 
 #[tokio::test]
+async fn a_request_with_trailers_takes_its_turn_too() {
+    let stores = Faulty::new();
+    stores.hold_appends.store(true, Ordering::SeqCst);
+    let settings = ServerSettings {
+        max_calls: 1,
+        ..ServerSettings::default()
+    };
+    let server = stores.serve_with(settings).await;
+    let (mut client, _ended) = raw(server.address, 65_535).await;
+    let (reply, mut body) = begin(&mut client, INGEST);
+    let event = Some(named("1", liked("u", "i001")));
+    let request = framed(&proto::IngestEventRequest { event });
+    body.send_data(request, false).unwrap();
+    body.send_trailers(http::HeaderMap::new()).unwrap();
+    while stores.begun.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    let status = held(&server, 2).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    stores.hold_appends.store(false, Ordering::SeqCst);
+    assert_eq!(reply.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn what_anyone_may_call_takes_only_small_requests() {
+    let server = Faulty::new().serve_with(ServerSettings::default()).await;
+    let request = HealthCheckRequest {
+        service: "x".repeat(8 << 10),
+    };
+    let mut health = HealthClient::new(server.channel.clone());
+    let status = health.check(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+}
+
+#[tokio::test]
 async fn a_connection_that_never_speaks_is_ended() {
     let settings = ServerSettings {
         slow_client_timeout: Duration::from_millis(200),

@@ -165,6 +165,17 @@ async fn certificates_are_exchanged_under_load_without_a_failed_call() {
 }
 
 #[test]
+fn a_client_that_says_nothing_does_not_hold_up_the_stop() {
+    let certificates = Certificates::new();
+    let mut command = with_tls(&certificates);
+    let mut served = Served::start(command.env("RECSYS_SLOW_CLIENT_TIMEOUT", "1h"));
+    let silent = std::net::TcpStream::connect(&served.address).unwrap();
+    served.signal("-INT");
+    assert!(served.child.wait().unwrap().success());
+    drop(silent);
+}
+
+#[test]
 fn half_a_tls_is_refused_at_the_start_with_what_to_mend() {
     let certificates = Certificates::new();
     let file = |name| certificates.path(name);

@@ -6,10 +6,14 @@ use std::{
     process::{Child, ChildStderr, Command, Output, Stdio},
 };
 
-/// The program without any setting of the surroundings.
+/// The program without any setting of the surroundings. A Redis on a slow
+/// machine does not run into its time-outs.
 pub fn recsys(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recsys"));
     command.env_clear().args(arguments);
+    for timeout in ["CONNECT", "WAIT", "COMMAND"] {
+        command.env(format!("REDIS_{timeout}_TIMEOUT"), "20s");
+    }
     command
 }
 
