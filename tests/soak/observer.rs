@@ -247,7 +247,7 @@ impl Observer {
         self.answers.lock().unwrap().problem(what);
     }
 
-    /// Judges what no fault explains. Returns how much of it a store explains
+    /// Judges what no fault explains. Returns how much of it is explained by a store
     /// that let anyone wait.
     fn excused(&self) -> usize {
         let mut excused = 0;

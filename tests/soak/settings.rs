@@ -43,7 +43,7 @@ pub enum Sabotage {
     ReviveEvent,
     /// Changes a number in a stored model at the end
     TamperModel,
-    /// Changes an item behind the server's back in the last seconds
+    /// Changes items behind the server's back at the end
     TamperItem,
     /// Fills Redis for a moment, and calls it calm
     HideFault,
