@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error as _,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -25,6 +26,23 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(15);
 /// When even the transport's own time-out has failed.
 const HANGS: Duration = Duration::from_secs(30);
+
+/// One in so many calls may meet the end of its connection before it is sent.
+const MOST_UNSENT: u64 = 10_000;
+
+/// Whether the client's own transport says that it gave the call back unsent. The
+/// server saw nothing of it. gRPC wants clients to send such a call again by
+/// themselves ("transparent retry"); tonic's does not.
+fn never_sent(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            return error.is_canceled();
+        }
+        cause = error.source();
+    }
+    false
+}
 
 /// How a call is made.
 #[derive(Clone, Copy, Debug)]
@@ -61,15 +79,18 @@ pub enum Ended {
     Left,
     /// Bad input, refused.
     Refused,
+    /// Never left the client: its connection had just been asked to end.
+    Unsent,
     Unexpected,
 }
 
-pub const ENDS: [Ended; 6] = [
+pub const ENDS: [Ended; 7] = [
     Ended::Well,
     Ended::Explained,
     Ended::TooLate,
     Ended::Left,
     Ended::Refused,
+    Ended::Unsent,
     Ended::Unexpected,
 ];
 
@@ -81,6 +102,7 @@ impl Ended {
             Self::TooLate => "past a tiny deadline",
             Self::Left => "left by the caller",
             Self::Refused => "bad input refused",
+            Self::Unsent => "never sent",
             Self::Unexpected => "unexpected",
         }
     }
@@ -176,6 +198,10 @@ impl Observer {
                 if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) =>
             {
                 self.ended(rpc, Ended::TooLate);
+                None
+            }
+            (Err(status), _) if never_sent(&status) => {
+                self.ended(rpc, Ended::Unsent);
                 None
             }
             (Err(status), _) => {
@@ -294,10 +320,15 @@ impl Observer {
     pub fn checks(&self) -> [Check; 2] {
         let excused = self.excused();
         let mut codes = self.codes.lock().unwrap().clone();
+        let unsent = self.sum(Ended::Unsent);
+        if unsent > 1 + self.sum(Ended::Well) / MOST_UNSENT {
+            codes.problem(format!("{unsent} calls never left the client"));
+        }
         let latest = FAULTS.iter().map(|fault| self.toll(*fault).latest).max();
         codes.figure(format!(
             "{} calls went well, {} failed by a fault, the last of them {:.1} s after its end; {excused} \
-             failed or lacked something while the stores let everyone wait, {:.1} s of the run",
+             failed or lacked something while the stores let everyone wait, {:.1} s of the run; {unsent} \
+             never left the client, whose connection was ending",
             self.sum(Ended::Well),
             self.sum(Ended::Explained),
             latest.unwrap_or_default().as_secs_f64(),
