@@ -157,9 +157,9 @@ def empty_root(program):
 def confined(root, *arguments):
     """The command line of the program in that root, as the image's user."""
     if os.geteuid() == 0:
-        return ["chroot", f"--userspec={USER}:{USER}", root, PROGRAM, *arguments]
+        return [shutil.which("chroot"), f"--userspec={USER}:{USER}", root, PROGRAM, *arguments]
     # Only root may be another user.
-    return ["unshare", "--map-root-user", "chroot", root, PROGRAM, *arguments]
+    return [shutil.which("unshare"), "--map-root-user", shutil.which("chroot"), root, PROGRAM, *arguments]
 
 
 def run(root, env, *arguments):
