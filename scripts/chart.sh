@@ -367,7 +367,7 @@ noted() {
 }
 noted 'grpcurl -plaintext -H "authorization: Bearer $KEY"' \
   "KEY=\$(kubectl -n shop get secret demo-recsys-auth -o jsonpath='{.data.key}' | base64 -d)" \
-  'exec deployment/demo-recsys -- recsys healthcheck' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
+  'exec deployment/demo-recsys -- recsys healthcheck' 'helm -n shop test demo' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
   'port-forward service/demo-recsys-metrics 9090:9090' 'WARNING: there is no Qdrant' --
 noted 'https://qdrant.example:6334, collection items' \
   'exec deployment/demo-recsys -- recsys catalog import /catalogue/items.jsonl' -- --values "$work/qdrant.yaml"

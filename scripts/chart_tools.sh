@@ -15,8 +15,9 @@ need() {
   }
 }
 
+# Where go keeps programs. Takes what would do instead of go, if something does.
 go_bin() {
-  need go "Install Go, or $1."
+  need go "Install Go${1:+, or $1}."
   echo "$(go env GOPATH)/bin"
 }
 
@@ -37,7 +38,7 @@ find_helm() {
 # replacement.
 find_unittest() {
   local bin
-  bin=$(go_bin "go")
+  bin=$(go_bin "")
   unittest=$bin/helm-unittest-$unittest_version
   [[ ! -x $unittest ]] || return 0
   echo "== building helm-unittest $unittest_version"
