@@ -1,6 +1,6 @@
-# The toolchain is pinned to the version that Cargo.toml promises. The slim
+# The toolchain is pinned, to a release of the version that Cargo.toml promises. The slim
 # image has what the build needs besides Rust: gcc and the C library's headers.
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 
 # Dependencies first, against a stub of our own code: this layer is built again

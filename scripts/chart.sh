@@ -1,51 +1,27 @@
 #!/usr/bin/env bash
-# Checks helm/recsys: lints it, renders every variant, validates the manifests
-# strictly against the oldest and the newest Kubernetes it is for, and asserts
-# what must not be changed carelessly (scripts/chart_facts.py, with
-# chart_callers.py). A stand-in for a cluster (scripts/chart_cluster.py) shows what
-# an upgrade keeps. Needs go and python3 (3.11 or later); helm and the validator
-# are fetched if they are missing.
+# Checks helm/recsys: lints it, runs its unit tests (helm/recsys/tests) and shows that
+# they notice careless changes, renders every variant, validates the manifests
+# strictly against the oldest and the newest Kubernetes it is for (those of the
+# Prometheus operator by scripts/chart_custom.py), and asserts what must hold of all
+# of them (scripts/chart_facts.py, with chart_callers.py). A stand-in for a cluster
+# (scripts/chart_cluster.py) shows what an upgrade keeps. promtool checks and tries
+# the alerts and parses the dashboard's queries (scripts/chart_watch.py). Needs go
+# and python3 (3.11 or later); scripts/chart_tools.sh fetches what else is missing.
+#
+#   --write-plain  writes docs/kubernetes/recsys.yaml anew, which is made of the chart
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Chart.yaml promises the first; the second is the newest that we looked at.
 kubernetes_versions=(1.27 1.37)
 newest=${kubernetes_versions[-1]}.0
-helm_version=v3.22.0
-kubernetes_validate_version=1.37.0
 
 chart=helm/recsys
 work=$(mktemp -d)
 cluster=
 trap '[[ -z $cluster ]] || kill "$cluster"; rm -rf "$work"' EXIT
 
-need() {
-  command -v "$1" >/dev/null 2>&1 || {
-    echo "scripts/chart.sh: $1 is missing. $2" >&2
-    exit 1
-  }
-}
-
-# Another major version may lint and render differently.
-helm=helm
-if [[ $(helm version --template '{{.Version}}' 2>/dev/null || true) != v3.* ]]; then
-  need go "Install Go, or helm 3."
-  helm=$(go env GOPATH)/bin/helm
-  if [[ $("$helm" version --template '{{.Version}}' 2>/dev/null || true) != v3.* ]]; then
-    echo "== building helm $helm_version"
-    GOBIN=$(go env GOPATH)/bin go install "helm.sh/helm/v3/cmd/helm@$helm_version"
-  fi
-fi
-
-# Has the schemas of all Kubernetes versions within, so that no other download
-# is needed.
-need python3 "Install Python 3."
-python3 -m venv "$work/venv" || {
-  echo "scripts/chart.sh: python3 cannot make a venv. On Debian or Ubuntu 'apt-get install python3-venv'." >&2
-  exit 1
-}
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check \
-  "kubernetes-validate==$kubernetes_validate_version"
+. scripts/chart_tools.sh
 
 cat >"$work/ranking.toml" <<'END'
 half_life_days = 7.0
@@ -93,6 +69,39 @@ redis:
   nodeSelector: {kubernetes.io/arch: amd64}
   tolerations: [{key: shop, operator: Exists}]
   affinity: {nodeAffinity: {}}
+logFormat: json
+otlp: {endpoint: "https://collector.example"}
+autoscaling:
+  enabled: true
+  minReplicas: 3
+  maxReplicas: 12
+  metrics:
+    - type: Pods
+      pods:
+        metric: {name: recsys_calls_in_flight}
+        target: {type: AverageValue, averageValue: "100"}
+podDisruptionBudget: {maxUnavailable: 25%}
+topologySpreadConstraints:
+  - {topologyKey: topology.kubernetes.io/zone, maxSkew: 1, minDomains: 2, whenUnsatisfiable: DoNotSchedule}
+networkPolicy:
+  enabled: true
+  api: {from: [{namespaceSelector: {matchLabels: {team: shop}}, podSelector: {matchLabels: {app: web}}}]}
+  extraEgress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}], ports: [{port: 443, protocol: TCP}]}]
+serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
+prometheusRule: {enabled: true, labels: {release: prometheus}, runbookUrl: "https://wiki.example/recsys"}
+dashboard: {enabled: true, labels: {grafana: shop}, annotations: {grafana_folder: shop}}
+END
+
+cat >"$work/confined.yaml" <<'END'
+redis: {enabled: false}
+externalRedis: {existingSecret: shop-redis}
+qdrant: {url: "https://qdrant.example:6334"}
+otlp: {endpoint: "http://collector.observability:4317"}
+networkPolicy:
+  enabled: true
+  redis: {ports: [6380], to: [{ipBlock: {cidr: 10.0.0.0/8}}]}
+  qdrant: {to: [{ipBlock: {cidr: 10.0.0.0/8}}]}
+  otlp: {to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: observability}}}]}
 END
 
 cat >"$work/qdrant.yaml" <<'END'
@@ -142,30 +151,91 @@ variants() {
   "$1" qdrant --values "$work/qdrant.yaml"
   "$1" in-memory --set redis.enabled=false --set allowInMemory=true
   "$1" ranking --set-file "ranking=$work/ranking.toml"
-  "$1" no-admin --set admin.enabled=false
+  "$1" no-admin --set admin.enabled=false --set podDisruptionBudget.enabled=false --set topologySpreadConstraints=null
   "$1" own-tenants --set auth.mode=existingSecret --set auth.existingSecret=shop-tenants
   "$1" no-keys --set auth.mode=none
   "$1" tls --set tls.existingSecret=shop-tls
   "$1" client-certificates --values "$work/client-certificates.yaml"
   "$1" everything --values "$work/everything.yaml"
+  "$1" autoscaled --set autoscaling.enabled=true
+  "$1" confined --values "$work/confined.yaml"
+  "$1" watched --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
+  "$1" plain --values docs/kubernetes/values.yaml
 }
 
 render_and_validate() {
   local name=$1
   shift
   template "$version.0" "$@" >"$work/rendered/$name.yaml"
-  "$work/venv/bin/kubernetes-validate" --quiet --strict -k "$version" "$work/rendered/$name.yaml" || {
+  "$python" -B scripts/chart_custom.py "$work/rendered/$name.yaml" "$work/others.yaml"
+  "$work/venv/bin/kubernetes-validate" --quiet --strict -k "$version" "$work/others.yaml" || {
     echo "scripts/chart.sh: variant $name is not valid for Kubernetes $version" >&2
     exit 1
   }
 }
+
+echo "== unit tests, and that they notice careless changes"
+"$unittest" --strict "$chart"
+# Each line: a file of the chart, and what sed makes of it.
+careless=(
+  'templates/deployment.yaml s/service: liveness/service: readiness/'
+  'templates/deployment.yaml s/service: readiness/service: liveness/'
+  'templates/deployment.yaml s/ternary 9090 50051/ternary 50051 50051/'
+  'templates/deployment.yaml s/failureThreshold: 3$/failureThreshold: 1/'
+  'templates/deployment.yaml s/startupProbe:/livenessProbe:/'
+  'templates/deployment.yaml s/maxUnavailable: 0/maxUnavailable: 1/'
+  'templates/deployment.yaml s/drainTimeoutSeconds 15/drainTimeoutSeconds 5/'
+  'templates/deployment.yaml s/add .Values.drainDelaySeconds .Values.drainTimeoutSeconds 15/30/'
+  'templates/deployment.yaml s/automountServiceAccountToken: false/automountServiceAccountToken: true/'
+  'templates/deployment.yaml s/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/'
+  'templates/deployment.yaml s/allowPrivilegeEscalation: false/allowPrivilegeEscalation: true/'
+  'templates/deployment.yaml s/drop: .ALL./drop: [NET_RAW]/'
+  'templates/deployment.yaml s/runAsNonRoot: true/runAsNonRoot: false/'
+  'templates/deployment.yaml s/type: RuntimeDefault/type: Unconfined/'
+  'templates/deployment.yaml s/runAsUser: 65532/runAsUser: 0/'
+  'templates/deployment.yaml s/defaultMode: 0440/defaultMode: 0444/'
+  'templates/deployment.yaml s/items: *$/optional: true/'
+  'templates/redis/statefulset.yaml s/type: RuntimeDefault/type: Unconfined/'
+  'templates/redis/statefulset.yaml s/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/'
+  'templates/redis/statefulset.yaml s/terminationGracePeriodSeconds: 60/terminationGracePeriodSeconds: 1/'
+  'templates/redis/statefulset.yaml s/requirepass/protected-mode/'
+  'templates/secret.yaml s/kind: Secret/kind: ConfigMap/'
+  'templates/redis/secret.yaml s/randAlphaNum 32/randAlphaNum 3/'
+  'templates/auth/secret.yaml s/resource-policy: keep/resource-policy: delete/'
+  'templates/scaling/disruption.yaml s/maxUnavailable:/minAvailable:/'
+  'templates/network/server.yaml s/policyTypes: .Ingress, Egress./policyTypes: [Ingress]/'
+  'templates/network/redis.yaml s/selectorLabels/commonLabels/'
+  'values.schema.json s/"RECSYS_DRAIN_TIMEOUT",//'
+  'values.schema.json s/"additionalProperties": false/"additionalProperties": true/'
+)
+for change in "${careless[@]}"; do
+  file=${change%% *}
+  rm -rf "$work/careless"
+  cp -r "$chart" "$work/careless"
+  sed -i "${change#* }" "$work/careless/$file"
+  if cmp --silent "$chart/$file" "$work/careless/$file"; then
+    echo "scripts/chart.sh: there is nothing to change carelessly: $change" >&2
+    exit 1
+  fi
+  if "$unittest" --strict "$work/careless" >/dev/null 2>&1; then
+    echo "scripts/chart.sh: the unit tests do not notice: $change" >&2
+    exit 1
+  fi
+done
+echo "${#careless[@]} careless changes are noticed"
+
+echo "== alerts and dashboard"
+"$promtool" check rules "$chart/files/alerts.yaml"
+"$promtool" test rules "$chart/tests/promtool/alerts.yaml"
+"$python" -B scripts/chart_watch.py "$chart" "$work/dashboard.yaml"
+"$promtool" check rules "$work/dashboard.yaml"
 
 for version in "${kubernetes_versions[@]}"; do
   echo "== for Kubernetes $version: lint, render every variant, validate, assert the facts"
   "$helm" lint --strict --quiet --kube-version "$version.0" "$chart"
   mkdir -p "$work/rendered"
   variants render_and_validate
-  "$work/venv/bin/python" -B scripts/chart_facts.py "$work/rendered" "$work/ranking.toml"
+  "$python" -B scripts/chart_facts.py "$work/rendered" "$work/ranking.toml"
 done
 
 echo "== what must be refused is, and says why"
@@ -226,12 +296,29 @@ refused "qdrant/url" --set qdrant.url=https://:hunter2@qdrant:6334
 refused "begin qdrant.url" --set qdrant.url=http://qdrant:6334 --set qdrant.tls.existingSecret=shop-qdrant-tls
 refused "set qdrant.url" --set qdrant.existingSecret=shop-qdrant
 refused "set qdrant.url" --set qdrant.tls.existingSecret=shop-qdrant-tls
+refused "terminationGracePeriodSeconds" --set terminationGracePeriodSeconds=5
+refused "logFormat" --set logFormat=xml
+refused "otlp/endpoint" --set otlp.endpoint=collector:4317
+refused "otlp/endpoint" --set otlp.endpoint=https://:hunter2@collector:4317
+refused "maxReplicas is less" --set autoscaling.enabled=true --set autoscaling.maxReplicas=1
+refused "needs a measure" --set autoscaling.enabled=true --set autoscaling.targetCPUUtilizationPercentage=0
+refused "without Redis" --set autoscaling.enabled=true --set redis.enabled=false --set allowInMemory=true
+refused "podDisruptionBudget/maxUnavailable" --set podDisruptionBudget.maxUnavailable=0
+refused "labelSelector" --set 'topologySpreadConstraints[0].labelSelector.matchLabels.a=b'
+refused "networkPolicy/api/from" --set networkPolicy.enabled=true --set-json networkPolicy.api.from='[]'
+refused "ports" --set networkPolicy.enabled=true --set-json networkPolicy.redis.ports='[]'
+refused "scrapes the admin port" --set serviceMonitor.enabled=true --set admin.enabled=false
+refused "serviceMonitor/interval" --set serviceMonitor.interval=often
+refused "runbookUrl" --set prometheusRule.runbookUrl=https://wiki.example/#a
+for name in RECSYS_LOG{,_FORMAT} OTEL_EXPORTER_OTLP_ENDPOINT RECSYS_DRAIN_{DELAY,TIMEOUT}; do
+  refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
+done
 refused "incompatible with Kubernetes" --kube-version 1.26.0
 
 echo "== an upgrade keeps what was made at the installation"
 made=(--show-only templates/auth/secret.yaml --show-only templates/redis/secret.yaml)
 template "$newest" "${made[@]}" >"$work/installed.yaml"
-coproc "$work/venv/bin/python" -B scripts/chart_cluster.py "$work/installed.yaml"
+coproc "$python" -B scripts/chart_cluster.py "$work/installed.yaml"
 cluster=$COPROC_PID
 read -r address <&"${COPROC[0]}"
 upgrade() {
@@ -280,7 +367,7 @@ noted() {
 }
 noted 'grpcurl -plaintext -H "authorization: Bearer $KEY"' \
   "KEY=\$(kubectl -n shop get secret demo-recsys-auth -o jsonpath='{.data.key}' | base64 -d)" \
-  'exec deployment/demo-recsys -- recsys healthcheck' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
+  'exec deployment/demo-recsys -- recsys healthcheck' 'helm -n shop test demo' 'demo-recsys-headless.shop.svc:50051' 'delete pvc data-demo-recsys-redis-0' \
   'port-forward service/demo-recsys-metrics 9090:9090' 'WARNING: there is no Qdrant' --
 noted 'https://qdrant.example:6334, collection items' \
   'exec deployment/demo-recsys -- recsys catalog import /catalogue/items.jsonl' -- --values "$work/qdrant.yaml"
@@ -289,6 +376,18 @@ noted 'one of those in Secret shop-tenants (shop.toml)' 'reflection is off' 'Sec
   'grpcurl -cacert ca.crt -authority demo-recsys.shop.svc -cert client.crt -key client.key -import-path' \
   -- --values "$work/client-certificates.yaml"
 noted 'fill each with --collection-name' -- --values "$work/qdrant.yaml" --values "$work/client-certificates.yaml"
+
+echo "== the plain manifests are the chart's"
+# Without what only helm has a use for.
+"$helm" template recsys "$chart" --namespace recsys --kube-version "$newest" \
+  --values docs/kubernetes/values.yaml --skip-tests |
+  sed -e '/^# Source: /d' -e '/helm\.sh\/chart:/d' -e '/managed-by: Helm/d' \
+    -e '/^      annotations:$/,/checksum\/secret:/d' >"$work/plain.yaml"
+if [[ ${1:-} == --write-plain ]]; then cp "$work/plain.yaml" docs/kubernetes/recsys.yaml; fi
+diff docs/kubernetes/recsys.yaml "$work/plain.yaml" || {
+  echo "scripts/chart.sh: docs/kubernetes/recsys.yaml is not what the chart makes: scripts/chart.sh --write-plain" >&2
+  exit 1
+}
 
 echo "== the chart installs this version"
 app_version=$(sed -n 's/^appVersion: *"\(.*\)"$/\1/p' "$chart/Chart.yaml")

@@ -11,6 +11,7 @@ import tomllib
 KNOWS_CALLERS_BY = {
     "own-tenants": {"RECSYS_TENANTS_PATH": "/etc/recsys-tenants/tenants.toml"},
     "client-certificates": {"RECSYS_TENANTS_PATH": "/etc/recsys-tenants/shop.toml"},
+    "plain": {"RECSYS_TENANTS_PATH": "/etc/recsys-tenants/tenants.toml"},
     "no-keys": {"RECSYS_INSECURE_ALLOW_UNAUTHENTICATED": "true"},
 }
 GENERATED = {"RECSYS_TENANTS_PATH": "/etc/recsys-tenants/tenants.toml"}

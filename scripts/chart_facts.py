@@ -29,6 +29,12 @@ FROM_ELSEWHERE = {
         ("Secret", "shop-qdrant-tls", "ca.crt"),
     },
     "everything": {("ConfigMap", "shop", "prefix"), ("ConfigMap", "catalogue", None)},
+    "confined": {("Secret", "shop-redis", "redis-url")},
+    "plain": {
+        ("Secret", "recsys-redis", "redis-url"),
+        ("Secret", "recsys-qdrant", "api-key"),
+        ("Secret", "recsys-tenants", None),
+    },
     "own-tenants": {("Secret", "shop-tenants", None)},
     "tls": {("Secret", "shop-tls", "tls.crt"), ("Secret", "shop-tls", "tls.key")},
     "client-certificates": {
@@ -54,6 +60,10 @@ STATE = {
     "no-keys": "bundled",
     "tls": "bundled",
     "client-certificates": "bundled",
+    "autoscaled": "bundled",
+    "confined": "external",
+    "watched": "bundled",
+    "plain": "external",
 }
 # What recsys is told of TLS on the API's port.
 CERTIFICATE = {
@@ -105,6 +115,12 @@ ABOUT_QDRANT = {
         "COLLECTION_NAME": 'the "shop"',
         "QDRANT_GRPC_PORT": "16334",
     },
+    "confined": {"QDRANT_API_URL": "https://qdrant.example:6334", "COLLECTION_NAME": "items"},
+    "plain": {
+        "QDRANT_API_URL": "http://qdrant.qdrant.svc:6334",
+        "QDRANT_API_KEY": None,
+        "COLLECTION_NAME": "items",
+    },
 }
 
 
@@ -132,7 +148,12 @@ class Variant:
 
 
 def pod_of(workload):
-    return workload["spec"]["template"]["spec"]
+    return (workload if workload["kind"] == "Pod" else workload["spec"]["template"])["spec"]
+
+
+def labels_of(workload):
+    """What the pods of a workload are labelled with."""
+    return (workload if workload["kind"] == "Pod" else workload["spec"]["template"])["metadata"]["labels"]
 
 
 def env_of(container):
@@ -254,18 +275,35 @@ def services_reach_pods(variant):
         wanted = service["spec"]["selector"].items()
         reached = [
             w for w in variant.of_kind(*WORKLOADS)
-            if wanted <= w["spec"]["template"]["metadata"]["labels"].items()
+            if wanted <= labels_of(w).items()
         ]
         variant.equal(len(reached), 1, f"{name}: number of workloads selected")
         ports = {p["name"] for c in pod_of(reached[0])["containers"] for p in c["ports"]}
         for port in service["spec"]["ports"]:
             variant.check(port["targetPort"] in ports, f"{name}: a container port {port['targetPort']}")
-    for workload in variant.of_kind(*WORKLOADS):
+    for workload in variant.of_kind("Deployment", "StatefulSet"):
         selector = workload["spec"]["selector"]["matchLabels"]
         variant.check(
             not {"helm.sh/chart", "app.kubernetes.io/version"} & selector.keys(),
             "selectors without a version: they cannot be changed",
         )
+
+
+def policies_reach_what_they_name(variant):
+    """Selectors of pods in policies and budgets find pods of this release."""
+    pods = [labels_of(workload) for workload in variant.of_kind(*WORKLOADS)]
+    for document in variant.of_kind("NetworkPolicy", "PodDisruptionBudget"):
+        spec = document["spec"]
+        selector = spec.get("podSelector") or spec["selector"]
+        found = [p for p in pods if selector["matchLabels"].items() <= p.items()]
+        variant.equal(len(found), 1, f"{document['metadata']['name']}: workloads selected")
+    for policy in variant.of_kind("NetworkPolicy"):
+        for rule in policy["spec"]["ingress"]:
+            variant.check(rule["from"], f"{policy['metadata']['name']}: not everyone let in")
+    budgets = variant.of_kind("PodDisruptionBudget")
+    variant.equal(len(budgets), int(variant.name != "no-admin"), "number of disruption budgets")
+    spread = pod_of(variant.one("Deployment")).get("topologySpreadConstraints", [])
+    variant.equal(bool(spread), variant.name != "no-admin", "pods to be spread")
 
 
 def secrets_are_in_secrets_only(variant):
@@ -465,6 +503,7 @@ def main(directory, ranking):
         pods_are_confined(variant)
         server_is_probed_and_drained(variant)
         services_reach_pods(variant)
+        policies_reach_what_they_name(variant)
         secrets_are_in_secrets_only(variant)
         references_have_targets(variant)
         state_is_where_it_should_be(variant)

@@ -24,6 +24,7 @@ mod faults;
 mod house;
 mod ingest;
 mod limits;
+mod names;
 mod operations;
 mod overload;
 mod properties;

@@ -34,6 +34,20 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: redis
 {{- end -}}
 
+{{/* What selects the pod of "helm test". */}}
+{{- define "recsys.test.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "recsys.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end -}}
+
+{{/* What selects the Service for metrics, and no other one. */}}
+{{- define "recsys.metrics.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "recsys.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: metrics
+{{- end -}}
+
 {{- define "recsys.commonLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -54,6 +68,27 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{/* An image by tag, and by digest if there is one. Takes repository, tag, digest. */}}
 {{- define "recsys.image" -}}
 {{- .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* The image of recsys. */}}
+{{- define "recsys.server.image" -}}
+{{- include "recsys.image" (dict "repository" .Values.image.repository "tag" (.Values.image.tag | default .Chart.AppVersion) "digest" .Values.image.digest) -}}
+{{- end -}}
+
+{{/* The port that a URL names. Takes url and otherwise, for a URL that names none. */}}
+{{- define "recsys.port" -}}
+{{- $host := index (splitList "/" (regexReplaceAll "^[a-z]+://" .url "")) 0 -}}
+{{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default .otherwise -}}
+{{- end -}}
+
+{{/* The port on which recsys speaks gRPC to Qdrant, by its own rule. */}}
+{{- define "recsys.qdrant.port" -}}
+{{- $port := include "recsys.port" (dict "url" .Values.qdrant.url "otherwise" "6334") -}}
+{{- if eq $port "6333" }}{{ $port = "6334" }}{{ end -}}
+{{- range .Values.extraEnv -}}
+{{- if eq .name "QDRANT_GRPC_PORT" }}{{ $port = .value | default $port }}{{ end -}}
+{{- end -}}
+{{- $port -}}
 {{- end -}}
 
 {{/* Who may call: generated, existingSecret or none. */}}
