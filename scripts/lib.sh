@@ -75,3 +75,10 @@ need_go_tool() {
   }
   printf -v "$1" %s "$at"
 }
+
+# Leaves the program to try in `program`: RECSYS, or the debug build.
+need_program() {
+  program=${RECSYS:-${CARGO_TARGET_DIR:-target}/debug/recsys}
+  [ -n "${RECSYS:-}" ] || [ -x "$program" ] || cargo build --locked
+  program=$(realpath "$program")
+}
