@@ -41,7 +41,7 @@ func main() {
 	caFile := setting("ca-file", "", "certificates (PEM) of who vouches for the server: TLS")
 	serverName := setting("server-name", "", "name that the server's certificate is for, if not the host's")
 	user := setting("user", "ada", "whose day it is")
-	timeout := flag.Duration("timeout", 2*time.Second, "longest that a call may take, retries included")
+	timeout := flag.Duration("timeout", 10*time.Second, "longest that a call may take, retries included")
 	lists := flag.Int("lists", 5, "how often to ask for the same list")
 	flag.Parse()
 

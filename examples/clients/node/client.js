@@ -24,7 +24,7 @@ function settings() {
       // whose day it is
       user: { type: 'string', default: from.RECSYS_USER || 'ada' },
       // longest that a call may take, retries included, in seconds
-      timeout: { type: 'string', default: '2' },
+      timeout: { type: 'string', default: '10' },
       // how often to ask for the same list
       lists: { type: 'string', default: '5' },
     },

@@ -33,7 +33,7 @@ def settings():
     setting("ca-file", "", "certificates (PEM) of who vouches for the server: TLS")
     setting("server-name", "", "name that the server's certificate is for, if not the host's")
     setting("user", "ada", "whose day it is")
-    setting("timeout", 2.0, "longest that a call may take, retries included, in seconds", float)
+    setting("timeout", 10.0, "longest that a call may take, retries included, in seconds", float)
     setting("lists", 5, "how often to ask for the same list", int)
     return parser.parse_args()
 

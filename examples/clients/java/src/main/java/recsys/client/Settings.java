@@ -37,7 +37,7 @@ record Settings(
         // whose day it is
         of(given, "--user", "ada"),
         // longest that a call may take, retries included, in seconds
-        Duration.ofMillis((long) (Double.parseDouble(of(given, "--timeout", "2")) * 1000)),
+        Duration.ofMillis((long) (Double.parseDouble(of(given, "--timeout", "10")) * 1000)),
         // how often to ask for the same list
         Integer.parseInt(of(given, "--lists", "5")),
         environment("RECSYS_KEY"));
