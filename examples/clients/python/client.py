@@ -53,12 +53,13 @@ def connect(given):
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", LARGEST_REPLY_BYTES),
     ]
-    if given.server_name:
-        options.append(("grpc.default_authority", given.server_name))
+    # Without it a list of addresses would be its own authority, which no server takes.
+    authority = given.server_name or given.addresses.split(",")[0]
+    options.append(("grpc.default_authority", authority))
     if not given.ca_file:
         return grpc.insecure_channel(target, options)
-    authority = pathlib.Path(given.ca_file).read_bytes()
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority), options)
+    trusted = grpc.ssl_channel_credentials(pathlib.Path(given.ca_file).read_bytes())
+    return grpc.secure_channel(target, trusted, options)
 
 
 class Recsys:
