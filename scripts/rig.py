@@ -95,7 +95,7 @@ class Server:
         with urllib.request.urlopen(f"http://{self.admin_address}/metrics") as reply:
             text = reply.read().decode()
         lines = re.findall(r"^rpc_server_call_duration_seconds_count\{(.*)\} (\d+)", text, re.M)
-        return sum(int(n) for labels, n in lines if method in labels and '"OK"' in labels)
+        return sum(int(n) for labels, n in lines if f'/{method}"' in labels and '"OK"' in labels)
 
     def drain(self):
         """Says that it is to stop."""

@@ -134,17 +134,20 @@ class Reader:
         path, told = self.put(re.sub(r"(\S+ serve\b)", r"exec \1", step.commands))
         self.say(f"(. {path}) >{told} 2>&1 </dev/null & echo $!")
         self.server = int(self.bash.stdout.readline())
-        self.wait_for(API, "serving gRPC", told)
+        self.ports[API] = self.wait_for(r"serving gRPC.* address=\S*:(\d+)", told)
         if f":{ADMIN}" in step.commands:
-            self.wait_for(ADMIN, "serving metrics and health", told)
+            said = r"serving metrics and health.* address=\S*:(\d+)"
+            self.ports[ADMIN] = self.wait_for(said, told)
+        # A reader is not so quick that it would not be ready.
+        for dependency in ("user state", "catalogue"):
+            self.wait_for(f'(dependency answers) dependency="{dependency}"', told)
 
-    def wait_for(self, port, announced, told):
+    def wait_for(self, said, told):
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             text = told.read_text() if told.exists() else ""
-            if at := re.search(announced + r".* address=\S*:(\d+)", text):
-                self.ports[port] = at[1]
-                return
+            if at := re.search(said, text):
+                return at[1]
             time.sleep(0.05)
         sys.exit(f"no server: {text}")
 
