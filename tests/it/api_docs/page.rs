@@ -154,7 +154,13 @@ impl<'a> Contract<'a> {
     }
 
     /// The services with their files and paths; the recommender comes first.
-    fn services(&self) -> Vec<(&'a FileDescriptorProto, Vec<i32>, &'a ServiceDescriptorProto)> {
+    fn services(
+        &self,
+    ) -> Vec<(
+        &'a FileDescriptorProto,
+        Vec<i32>,
+        &'a ServiceDescriptorProto,
+    )> {
         let mut services: Vec<_> = self
             .files
             .iter()
@@ -260,7 +266,10 @@ impl<'a> Contract<'a> {
         }
         let name = match field.r#type() {
             Type::Message | Type::Enum | Type::Group => self.link(field.type_name()),
-            scalar => scalar.as_str_name().trim_start_matches("TYPE_").to_lowercase(),
+            scalar => scalar
+                .as_str_name()
+                .trim_start_matches("TYPE_")
+                .to_lowercase(),
         };
         if field.label() == Label::Repeated {
             return format!("repeated {name}");
@@ -301,7 +310,13 @@ fn enumeration(page: &mut String, of: &Enum<'_>) {
     for (index, value) in of.descriptor.value.iter().enumerate() {
         let path = [&of.path[..], &[ENUM_VALUES, number(index)]].concat();
         let meaning = cell(&comment(of.file, &path));
-        writeln!(page, "| `{}` | {} | {meaning} |", value.name(), value.number()).unwrap();
+        writeln!(
+            page,
+            "| `{}` | {} | {meaning} |",
+            value.name(),
+            value.number()
+        )
+        .unwrap();
     }
 }
 
