@@ -10,6 +10,8 @@ import os
 import pathlib
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import refuser
 import rig
@@ -116,7 +118,37 @@ def with_refusals(redis):
                 case(f"{language}, each call refused twice", f"{told[0]} calls answered")
 
 
+def ready(server):
+    try:
+        with urllib.request.urlopen(f"http://{server.admin_address}/readyz") as reply:
+            return str(reply.status)
+    except urllib.error.HTTPError as error:
+        return str(error.code)
+
+
+def beside_one_that_drains(redis):
+    """What is about to stop gets no calls any more from clients that watch its health."""
+    settings = {"REDIS_URL": redis.url, "RECSYS_DRAIN_DELAY": "10m"}
+    with (rig.serving(program, folder, **settings) as stays,
+          rig.serving(program, folder, **settings) as leaves):
+        leaves.drain()
+        rig.eventually("the drain begins", lambda: "503" == ready(leaves))
+        for language in languages:
+            if language == "node":
+                # grpc-js has no health checks: a call may go there, and is answered.
+                play(language, [leaves.address, stays.address])
+                case(f"{language}, one of two servers drains", "all calls are answered")
+                continue
+            before = leaves.calls("Recommend")
+            play(language, [leaves.address, stays.address])
+            calls = leaves.calls("Recommend") - before
+            if calls:
+                sys.exit(f"{language} has sent {calls} calls to a server that drains")
+            case(f"{language}, one of two servers drains", "no call went there")
+
+
 with rig.redis(redis_server, folder) as redis:
     in_clear(redis)
+    beside_one_that_drains(redis)
     over_tls(redis)
     with_refusals(redis)
