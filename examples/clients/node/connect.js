@@ -38,10 +38,11 @@ export function connect({ addresses, caFile, serverName }) {
     'grpc.keepalive_timeout_ms': 10_000,
     'grpc.keepalive_permit_without_calls': 1,
     'grpc.max_receive_message_length': LARGEST_REPLY_BYTES,
-    // Without it a list of addresses would be its own authority, which no server takes.
-    'grpc.default_authority': serverName || addresses.split(',')[0],
   };
-  if (serverName) options['grpc.ssl_target_name_override'] = serverName;
+  if (serverName) {
+    options['grpc.default_authority'] = serverName;
+    options['grpc.ssl_target_name_override'] = serverName;
+  }
   const credentials = caFile
     ? grpc.credentials.createSsl(fs.readFileSync(caFile))
     : grpc.credentials.createInsecure();
