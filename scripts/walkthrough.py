@@ -17,6 +17,7 @@ Comments before a block say more:
 """
 
 import contextlib
+import os
 import pathlib
 import re
 import shutil
@@ -99,8 +100,14 @@ class Reader:
 
     def __init__(self, folder):
         self.folder = folder
+        # The reader has set nothing yet.
+        environment = {
+            name: value for name, value in os.environ.items()
+            if not name.startswith(("RECSYS_", "REDIS_", "QDRANT_"))
+        }
         self.bash = subprocess.Popen(
-            ["bash", "-E"], cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["bash", "-E", "-o", "pipefail"], cwd=folder, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )
         self.ports = {API: "0", ADMIN: "0"}
         self.number = 0
@@ -123,8 +130,8 @@ class Reader:
     def run(self, step):
         """Gives the exit code (of the first command that failed) and the output."""
         path, told = self.put(step.commands)
-        self.say(f"code=0; trap 'code=$?' ERR; . {path} >{told} 2>&1 </dev/null; trap - ERR; "
-                 f"echo $code")
+        self.say(f"code=; trap 'code=${{code:-$?}}' ERR; . {path} >{told} 2>&1 </dev/null; "
+                 f"trap - ERR; echo ${{code:-0}}")
         code = self.bash.stdout.readline().strip()
         return int(code or -1), told.read_text()
 

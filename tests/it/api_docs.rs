@@ -5,7 +5,10 @@
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use prost::Message as _;
-use prost_types::FileDescriptorSet;
+use prost_types::{
+    DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
+    ServiceDescriptorProto,
+};
 use recsys::proto::FILE_DESCRIPTOR_SET;
 
 use page::Contract;
@@ -81,4 +84,67 @@ fn every_file_of_the_contract_names_its_packages_in_other_languages() {
         assert!(options.java_multiple_files());
         assert_eq!(options.csharp_namespace(), "Recsys.V1");
     }
+}
+
+#[test]
+fn each_call_names_the_roles_that_the_readme_gives_it() {
+    let readme = fs::read_to_string(here().join("README.md")).unwrap();
+    let (_, table) = readme
+        .split_once("| role | may call |\n| --- | --- |\n")
+        .unwrap();
+    let page = Contract::new(&descriptors(), PACKAGE).page();
+    let mut told = 0;
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (role, calls) = (cells[1], cells[2]);
+        if role == "`admin`" {
+            continue;
+        }
+        let (calls, _) = calls.split_once(':').unwrap_or((calls, ""));
+        for call in calls.split(", ") {
+            let (_, section) = page.split_once(&format!("\n### {call}\n")).unwrap();
+            let (section, _) = section.split_once("**Request**").unwrap();
+            let (_, roles) = section.split_once("Role: ").unwrap();
+            let (roles, _) = roles.split_once('.').unwrap();
+            assert!(roles.contains(role), "{call}: {roles}, not {role}");
+            told += 1;
+        }
+    }
+    assert!(told >= 10, "{told} calls have roles");
+}
+
+#[test]
+fn a_call_that_streams_is_told_as_one() {
+    let message = |name: &str| DescriptorProto {
+        name: Some(name.to_owned()),
+        ..DescriptorProto::default()
+    };
+    let method = MethodDescriptorProto {
+        name: Some("StreamThings".to_owned()),
+        input_type: Some(".a.v1.Ask".to_owned()),
+        output_type: Some(".a.v1.Told".to_owned()),
+        client_streaming: Some(true),
+        ..MethodDescriptorProto::default()
+    };
+    let file = FileDescriptorProto {
+        package: Some("a.v1".to_owned()),
+        message_type: vec![message("Ask"), message("Told")],
+        service: vec![ServiceDescriptorProto {
+            name: Some("ThingService".to_owned()),
+            method: vec![method],
+            ..ServiceDescriptorProto::default()
+        }],
+        ..FileDescriptorProto::default()
+    };
+    let set = FileDescriptorSet { file: vec![file] };
+    let page = Contract::new(&set, "a.v1").page();
+    assert!(
+        page.contains("* [ThingService.StreamThings](#streamthings)"),
+        "{page}"
+    );
+    assert!(
+        page.contains("**Request**: a stream of `Ask`\n\nNo fields.\n"),
+        "{page}"
+    );
+    assert!(page.contains("**Reply**: `Told`\n\nNo fields.\n"), "{page}");
 }
