@@ -239,11 +239,9 @@ impl<'a> Contract<'a> {
 
     fn message(&self, page: &mut String, message: &Message<'_>) {
         let text = comment(message.file, &message.path);
-        // "Request of X." says nothing where X is.
-        if !text.starts_with("Request of") && !text.starts_with("Reply of") {
+        let text = without_its_place(&text);
+        if !text.is_empty() {
             writeln!(page, "{text}\n").unwrap();
-        } else if let Some((_, more)) = text.split_once(". ").or_else(|| text.split_once(".\n")) {
-            writeln!(page, "{}\n", more.trim()).unwrap();
         }
         if message.descriptor.field.is_empty() {
             writeln!(page, "No fields.").unwrap();
@@ -341,6 +339,15 @@ fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
         .map(|line| line.strip_prefix(' ').unwrap_or(line))
         .collect();
     lines.join("\n").trim().to_owned()
+}
+
+/// "Request of X." says nothing where X is told.
+fn without_its_place(text: &str) -> &str {
+    if !text.starts_with("Request of") && !text.starts_with("Reply of") {
+        return text;
+    }
+    let more = text.split_once(". ").or_else(|| text.split_once(".\n"));
+    more.map_or("", |(_, more)| more.trim())
 }
 
 /// A text as one cell of a table.
