@@ -28,7 +28,7 @@ need python3 "Install Python 3.10 or newer, with venv: 'apt-get install python3 
 need openssl "Install OpenSSL: it makes the certificates."
 for language in "${languages[@]}"; do
   case $language in
-  go) need go "Install Go 1.26 or newer, https://go.dev/dl, or leave it out with --skip go." ;;
+  go) need go "Install Go 1.26 or newer, or leave it out with --skip go." ;;
   node)
     need node "Install Node 20 or newer, or leave it out with --skip node."
     need npm "It comes with Node, or: 'apt-get install npm'."

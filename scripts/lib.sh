@@ -66,7 +66,7 @@ need_buf() {
 # its module at a version: need_go_tool VARIABLE MODULE VERSION [PACKAGE].
 need_go_tool() {
   local module=$2 version=$3 package=${4:-$2}
-  need go "Install Go 1.24 or newer: https://go.dev/dl."
+  need go "Install Go 1.26 or newer."
   local at
   at=$(go env GOPATH)/bin/$(basename "$package")
   go version -m "$at" 2>/dev/null | grep -q "^	mod	$module	$version	" || {
