@@ -50,3 +50,35 @@ need_redis() {
     exit 1
   fi
 }
+
+# Leaves the path of buf in `buf`. Its npm package is pinned here; npm keeps what
+# it downloads.
+need_buf() {
+  local version=1.75.0 at=${CARGO_TARGET_DIR:-target}/tools
+  need npm "Install Node 20 or newer with npm: it brings buf, the checker of protobuf files."
+  buf=$at/buf-$version/node_modules/.bin/buf
+  [ "$("$buf" --version 2>/dev/null || true)" = "$version" ] ||
+    npm install --silent --no-save --prefix "$at/buf-$version" "@bufbuild/buf@$version"
+  [ "$("$buf" --version)" = "$version" ]
+}
+
+# Leaves the path of a Go program in the variable that is named first, built from
+# its module at a version: need_go_tool VARIABLE MODULE VERSION [PACKAGE].
+need_go_tool() {
+  local module=$2 version=$3 package=${4:-$2}
+  need go "Install Go 1.26 or newer."
+  local at
+  at=$(go env GOPATH)/bin/$(basename "$package")
+  go version -m "$at" 2>/dev/null | grep -q "^	mod	$module	$version	" || {
+    echo "$name: building $package $version" >&2
+    GOBIN=$(dirname "$at") go install "$package@$version"
+  }
+  printf -v "$1" %s "$at"
+}
+
+# Leaves the program to try in `program`: RECSYS, or the debug build.
+need_program() {
+  program=${RECSYS:-${CARGO_TARGET_DIR:-target}/debug/recsys}
+  [ -n "${RECSYS:-}" ] || [ -x "$program" ] || cargo build --locked
+  program=$(realpath "$program")
+}

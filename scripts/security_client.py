@@ -8,8 +8,6 @@ RECSYS is the program, FOLDER holds the generated stubs and room for files.
 
 import contextlib
 import pathlib
-import re
-import subprocess
 import sys
 
 program, folder = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -20,66 +18,19 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from recsys.v1 import recommender_pb2, recommender_pb2_grpc, types_pb2
 
-# Longest that a call or a start may take: only to end what hangs.
-PATIENCE_S = 60
-
-
-def authority(name):
-    """Makes an authority: NAME-ca.pem and its key."""
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-            "-nodes", "-days", "2", "-subj", f"/CN={name} authority",
-            "-keyout", f"{name}-ca.key", "-out", f"{name}-ca.pem")
-
-
-def certificate(name, issuer, dns):
-    """Has an authority vouch for a name: NAME.pem and NAME.key."""
-    openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-            "-nodes", "-subj", f"/CN={dns}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-    (folder / f"{name}.ext").write_text(
-        f"subjectAltName=DNS:{dns}\nextendedKeyUsage=serverAuth,clientAuth\n"
-    )
-    openssl("x509", "-req", "-in", f"{name}.csr", "-days", "2", "-extfile", f"{name}.ext",
-            "-CA", f"{issuer}-ca.pem", "-CAkey", f"{issuer}-ca.key", "-CAcreateserial",
-            "-out", f"{name}.pem")
-
-
-def openssl(*arguments):
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+import rig
+from rig import PATIENCE_S
 
 
 def new_key(*roles, more=""):
-    """Makes a key as operators do. Returns it, and its entry for the file."""
-    arguments = [program, "keys", "new", "shop"]
-    for role in roles:
-        arguments += ["--role", role]
-    made = subprocess.run(arguments, check=True, capture_output=True, text=True)
-    entry = made.stderr.split("Add to the tenants file:")[1]
-    return made.stdout.strip(), f"{entry}{more}\n"
+    return rig.new_key(program, *roles, more=more)
 
 
 @contextlib.contextmanager
 def serving(**settings):
     """Runs the program until the block ends; gives its port."""
-    process = subprocess.Popen(
-        [program, "serve", "--listen-addr", "127.0.0.1:0"],
-        env={name: str(value) for name, value in settings.items()},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        told = ""
-        for line in process.stderr:
-            told += line
-            at = re.search(r"serving gRPC address=\S*:(\d+)", line)
-            if at:
-                break
-        else:
-            sys.exit(f"recsys did not start:\n{told}")
-        yield int(at[1])
-    finally:
-        process.kill()
-        process.communicate()
+    with rig.serving(program, folder, **settings) as server:
+        yield server.port
 
 
 def read(name):
@@ -155,10 +106,10 @@ def bearer(key):
 
 
 for name in ("ours", "theirs"):
-    authority(name)
-certificate("server", "ours", "localhost")
-certificate("shop", "ours", "shop.example")
-certificate("stranger", "theirs", "shop.example")
+    rig.authority(folder, name)
+rig.certificate(folder, "server", "ours", "localhost")
+rig.certificate(folder, "shop", "ours", "shop.example")
+rig.certificate(folder, "stranger", "theirs", "shop.example")
 tls = {
     "RECSYS_TLS_CERT_FILE": folder / "server.pem",
     "RECSYS_TLS_KEY_FILE": folder / "server.key",

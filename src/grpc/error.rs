@@ -25,6 +25,8 @@ const DOMAIN: &str = "recsys.v1";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The wait, in milliseconds, that gRPC clients with a retry policy keep to.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// Instead of a wait: such a client does not try again.
+const NEVER_AGAIN: &str = "-1";
 /// Waits of clients that were refused for too many calls: from so many
 /// milliseconds, over so many more.
 const LEAST_RETRY_MS: u64 = 250;
@@ -193,9 +195,11 @@ impl From<ApiError> for Status {
         }
         let overloaded = error.code == Code::ResourceExhausted;
         let mut status = Self::with_error_details(error.code, error.message, details);
-        if let Some(after) = error.retry_after.filter(|_| overloaded)
-            && let Ok(value) = after.as_millis().to_string().parse()
-        {
+        let wait = match error.retry_after {
+            Some(after) => after.as_millis().to_string(),
+            None => NEVER_AGAIN.to_owned(),
+        };
+        if overloaded && let Ok(value) = wait.parse() {
             status.metadata_mut().insert(PUSHBACK, value);
         }
         status
@@ -293,9 +297,28 @@ impl ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tonic::{Code, Status};
 
-    use super::{ApiError, MAX_VIOLATIONS, Violation};
+    use super::{ApiError, MAX_VIOLATIONS, PUSHBACK, Violation};
+
+    #[test]
+    fn clients_with_a_retry_policy_are_told_when_and_whether_to_try_again() {
+        let pushback = |error: ApiError| {
+            let status = Status::from(error);
+            let told = status.metadata().get(PUSHBACK)?;
+            Some(told.to_str().unwrap().to_owned())
+        };
+        let wait = Duration::from_millis(1500);
+        assert_eq!(
+            pushback(ApiError::over_quota(Some(wait))).as_deref(),
+            Some("1500")
+        );
+        // However long it waits, it asks for more than there can be.
+        assert_eq!(pushback(ApiError::over_quota(None)).as_deref(), Some("-1"));
+        assert_eq!(pushback(ApiError::unauthenticated()), None);
+    }
 
     #[test]
     fn a_flood_of_broken_rules_fits_into_the_headers_of_any_client() {

@@ -123,3 +123,58 @@ fn tests_are_found_in_sources_and_tables() {
     let table = "`a::x`\n| f | `b::y` | `c::d::z`, `e::w` |\n| f | none |";
     assert_eq!(named_tests(table), ["c::d::z", "e::w"]);
 }
+
+#[test]
+fn the_service_config_that_is_shown_is_the_one_that_the_clients_read() {
+    let page = read(&here().join("docs/clients.md"));
+    let shown = page.split("```json\n").nth(1).unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let used = read(&here().join("examples/clients/service_config.json"));
+    assert_eq!(shown, used);
+}
+
+#[test]
+fn every_page_and_file_that_a_page_links_to_exists() {
+    let docs = here().join("docs");
+    let mut links = 0;
+    for page in fs::read_dir(&docs).unwrap() {
+        let page = page.unwrap().path();
+        let text = read(&page);
+        for link in text.split("](").skip(1) {
+            let (link, _) = link.split_once(')').unwrap();
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if file.starts_with("https:") {
+                continue;
+            }
+            links += 1;
+            let to = if file.is_empty() {
+                page.clone()
+            } else {
+                docs.join(file)
+            };
+            assert!(to.exists(), "{}: {link}", page.display());
+            assert!(
+                anchor.is_empty() || has_heading(&read(&to), anchor),
+                "{}: {link}",
+                page.display()
+            );
+        }
+    }
+    assert!(links > 50, "{links} links");
+}
+
+/// Whether a page has a heading that is linked to in this way.
+fn has_heading(page: &str, anchor: &str) -> bool {
+    let spelt = |heading: &str| -> String {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+        heading
+            .chars()
+            .filter(kept)
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    page.lines()
+        .filter(|line| line.starts_with('#'))
+        .any(|line| spelt(line) == anchor)
+}

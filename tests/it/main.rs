@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod api_docs;
 mod catalog_import;
 mod cli;
 mod conformance;

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Does all that docs/grpcurl.md says, and compares what comes back with what it shows.
+# Needs Python, Go (it brings grpcurl) and OpenSSL. RECSYS names the program; without
+# it, the debug build is taken.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+need python3 "Install Python 3.10 or newer."
+need openssl "Install OpenSSL: it makes the certificate."
+need_go_tool grpcurl github.com/fullstorydev/grpcurl v1.9.4 github.com/fullstorydev/grpcurl/cmd/grpcurl
+need_program
+
+grep -q "cmd/grpcurl@v1.9.4 " docs/grpcurl.md || {
+  echo "$name: docs/grpcurl.md installs another version" >&2
+  exit 1
+}
+for call in $(sed -n 's/^  rpc \([A-Za-z]*\)(.*/\1/p' proto/recsys/v1/*.proto); do
+  grep -q "recsys.v1.[A-Za-z]*Service/$call$" docs/grpcurl.md || {
+    echo "$name: docs/grpcurl.md does not call $call" >&2
+    exit 1
+  }
+done
+PATH=$(dirname "$grpcurl"):$PATH python3 scripts/walkthrough.py docs/grpcurl.md "$program"
