@@ -18,7 +18,7 @@ mod server_clock;
 mod settings;
 mod told;
 
-pub use advice::advise;
+pub use advice::{Concern, advise};
 pub use connection::{RedisPool, RedisSetupError};
 pub use events::RedisEventBuffer;
 pub use models::RedisModelStore;
