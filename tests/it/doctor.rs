@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde_json::Value as Json;
+use tempfile::TempDir;
 
 use crate::support::program::{Served, recsys};
 
@@ -93,10 +94,15 @@ fn todo(finding: &Json) -> Vec<&str> {
 
 /// Does what a line says, as it stands, in a shell that knows `recsys`.
 fn follow(line: &str, settings: &[(&str, &str)]) -> String {
+    follow_in(&std::env::temp_dir(), line, settings)
+}
+
+fn follow_in(folder: &Path, line: &str, settings: &[(&str, &str)]) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_recsys")).parent().unwrap();
     let path = std::env::var("PATH").unwrap();
     let mut shell = Command::new("sh")
         .args(["-c", line])
+        .current_dir(folder)
         .env("PATH", format!("{}:{path}", program.display()))
         .envs(settings.iter().copied())
         .stdin(Stdio::piped())
@@ -178,11 +184,20 @@ fn an_address_that_others_reach_needs_keys_or_a_word() {
     let open = [("RECSYS_LISTEN_ADDR", "0.0.0.0:0")];
     let diagnosis = Diagnosis::of(&open);
     let callers = diagnosis.says("settings", "callers", "fail", "no tenants file");
-    let key = follow(todo(callers)[0], &[]);
-    assert!(
-        key.contains("rsk_") && key.contains("[[tenants.shop.keys]]"),
-        "{key}"
-    );
+    let folder = TempDir::new().unwrap();
+    let lines = todo(callers);
+    follow_in(folder.path(), lines[0], &[]);
+    let key = follow_in(folder.path(), lines[1], &[]);
+    let entry = key.split("Add to the tenants file:").nth(1).unwrap();
+    let file = folder.path().join("tenants.toml");
+    let begun = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, begun + entry).unwrap();
+    let file = file.to_str().unwrap();
+    let guarded = Diagnosis::of(&[open[0], ("RECSYS_TENANTS_PATH", file)]);
+    assert_eq!(guarded.code, 0, "{:#}", guarded.told);
+    guarded.says("tenants", "tenants file", "ok", "1 tenants, 1 keys");
+    assert!(guarded.all("tenants", "file mode").is_empty());
+    assert!(guarded.all("settings", "callers").is_empty());
     let said = ("RECSYS_INSECURE_ALLOW_UNAUTHENTICATED", "true");
     let diagnosis = Diagnosis::of(&[open[0], said]);
     assert_eq!(diagnosis.code, 0);

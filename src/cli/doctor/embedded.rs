@@ -38,9 +38,10 @@ fn catalogue(settings: &Settings, ranking: &RankingConfig) -> Vec<Finding> {
                 "QDRANT_API_URL is not set: the {items} items of {name} are in memory, and \
                  changes to them end with the process"
             );
-            let import = file.map_or("items.jsonl".to_owned(), files::quoted);
+            let import = file.map_or("items.jsonl   # your own".to_owned(), files::quoted);
             vec![
                 Finding::warn("catalogue", found)
+                    .todo(super::qdrant::START)
                     .todo("export QDRANT_API_URL=http://127.0.0.1:6333")
                     .todo(format!("recsys catalog import {import}")),
             ]

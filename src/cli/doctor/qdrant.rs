@@ -16,6 +16,9 @@ use crate::{
 };
 
 const OLDEST: (u32, u32) = (1, 14);
+/// What starts one on this machine.
+pub(super) const START: &str = "docker run -p 127.0.0.1:6333:6333 -p 127.0.0.1:6334:6334 -v \
+                                qdrant-data:/qdrant/storage qdrant/qdrant";
 
 /// What was found of Qdrant and the service's collection; and of the tenants'
 /// collections.
@@ -125,10 +128,14 @@ fn server(examination: &Examination, shell: &Shell<'_>) -> Vec<Finding> {
                 StoreErrorKind::Misconfigured => {
                     failed.todo("export QDRANT_GRPC_PORT=6334   # Qdrant's gRPC port")
                 }
-                _ => failed.todo(shell.curl("GET", "/readyz", "")).todo(
-                    "docker run -p 127.0.0.1:6333:6333 -p 127.0.0.1:6334:6334 -v \
-                         qdrant-data:/qdrant/storage qdrant/qdrant   # if there is none yet",
-                ),
+                _ => {
+                    let failed = failed.todo(shell.curl("GET", "/readyz", ""));
+                    if grpc.contains("://127.0.0.1:") || grpc.contains("://localhost:") {
+                        failed.todo(format!("{START}   # if there is none yet"))
+                    } else {
+                        failed
+                    }
+                }
             }];
         }
     };
@@ -293,13 +300,17 @@ fn indexes(name: &str, seen: &CollectionSeen, shell: &Shell<'_>) -> Vec<Finding>
     of_each.collect()
 }
 
-/// The failure with what it came of.
+/// The failure with what it came of. Of a status, the message: the rest of its text
+/// repeats its causes.
 fn causes(error: &StoreError) -> String {
     let mut told = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
-        let text = cause.to_string();
-        if !told.contains(&text) {
+        let text = match cause.downcast_ref::<tonic::Status>() {
+            Some(status) => status.message().to_owned(),
+            None => cause.to_string(),
+        };
+        if !told.contains(&text) && text != "transport error" {
             told += &format!(": {text}");
         }
         next = cause.source();

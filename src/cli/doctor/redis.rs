@@ -129,14 +129,25 @@ fn unreachable<T>(
     check: &'static str,
     by_url: bool,
 ) -> Finding {
-    let failed = Finding::fail(check, format!("{}: {}", shell.node.address(), trouble.told));
+    let node = shell.node;
+    let address = node.address();
+    let failed = Finding::fail(check, format!("{address}: {}", trouble.told));
     match trouble.kind {
-        TroubleKind::Credentials => failed
-            .todo(
-                "export REDIS_URL='redis://USER:PASSWORD@HOST:PORT'   # , / @ in a password are \
-                 written as %2C %2F %40",
-            )
-            .todo(format!("{}   # as an administrator: which users there are", shell.cli_as_admin("ACL LIST"))),
+        TroubleKind::Credentials => {
+            let user = node.user.as_deref().unwrap_or("default");
+            let given = if node.password { "a password" } else { "no password" };
+            let found = format!("{address}: {} (user {user}, {given})", trouble.told);
+            let scheme = if node.tls { "rediss" } else { "redis" };
+            Finding::fail(check, found)
+                .todo(format!(
+                    "export REDIS_URL='{scheme}://USER:PASSWORD@{address}'   # , / @ in a \
+                     password are written as %2C %2F %40; no USER:PASSWORD@ if it asks for none"
+                ))
+                .todo(format!(
+                    "{}   # as an administrator: which users there are",
+                    shell.cli_as_admin("ACL LIST")
+                ))
+        }
         TroubleKind::Tls => failed
             .todo(format!(
                 "openssl s_client -connect {} </dev/null   # what it shows",

@@ -133,29 +133,36 @@ fn in_clear(settings: &Settings) -> Vec<Finding> {
             findings.push(Finding::warn("sent in clear", found).todo(todo));
         }
     }
-    findings.extend(match app::is_guarded(settings) {
-        Ok(true) => None,
-        Ok(false) => Some(Finding::warn(
-            "callers",
-            format!(
-                "everyone who reaches {} may read, change and erase everything, as \
-                 RECSYS_INSECURE_ALLOW_UNAUTHENTICATED says",
-                settings.listen_addr
-            ),
-        )),
-        Err(StartError::Unauthenticated { address }) => Some(
-            Finding::fail(
+    findings.extend(
+        match app::is_guarded(settings) {
+            Ok(true) => None,
+            Ok(false) => Some(Finding::warn(
                 "callers",
-                format!("{address} can be reached from other machines, and there is no tenants file"),
-            )
-            .refused(),
-        ),
-        Err(error) => Some(Finding::fail("callers", error.to_string()).refused()),
-    }
-    .map(|finding| {
-        finding
-            .todo(super::tenants::NEW_KEY)
-            .todo("export RECSYS_TENANTS_PATH=tenants.toml   # with what that printed, as in README.md")
-    }));
+                format!(
+                    "everyone who reaches {} may read, change and erase everything, as \
+                 RECSYS_INSECURE_ALLOW_UNAUTHENTICATED says",
+                    settings.listen_addr
+                ),
+            )),
+            Err(StartError::Unauthenticated { address }) => Some(
+                Finding::fail(
+                    "callers",
+                    format!(
+                        "{address} can be reached from other machines, and there is no tenants file"
+                    ),
+                )
+                .refused(),
+            ),
+            Err(error) => Some(Finding::fail("callers", error.to_string()).refused()),
+        }
+        .map(|finding| {
+            let collection = &settings.qdrant.collection_name;
+            let tenant = format!("[tenants.shop]\\ncollection = \"{collection}\"\\n\\n");
+            finding
+                .todo(format!("(umask 077; printf '{tenant}' >> tenants.toml)"))
+                .todo(super::tenants::NEW_KEY)
+                .todo("export RECSYS_TENANTS_PATH=tenants.toml")
+        }),
+    );
     findings
 }

@@ -8,8 +8,8 @@ use crate::{
 };
 
 /// What makes a key.
-pub(super) const NEW_KEY: &str = "recsys keys new shop --role ingest --role serve   # for the \
-                                  tenant shop; prints what to add to the tenants file";
+pub(super) const NEW_KEY: &str = "recsys keys new shop --role ingest --role serve   # add what \
+                                  it prints to the tenants file; shop is the tenant";
 
 const CHECK: &str = "tenants file";
 const SETTING: &str = "RECSYS_TENANTS_PATH";

@@ -126,7 +126,7 @@ fn a_wrong_password_is_told_without_it() {
     let open = RedisServer::start();
     let needless = diagnosis(&format!("redis://:hunter3@{}", open.address()));
     assert_eq!(needless.code, 1);
-    needless.says(GROUP, "master", "fail", "password");
+    needless.says(GROUP, "master", "fail", "(user default, a password)");
     assert!(!needless.told.to_string().contains("hunter"));
 }
 
@@ -224,7 +224,7 @@ fn every_master_of_a_cluster_is_looked_at() {
         diagnosis.is_well(GROUP, check);
     }
     // One node leads to the others.
-    let one = super::Diagnosis::of(&[("REDIS_URL", &cluster.nodes[0].url())]);
+    let one = Diagnosis::of(&[("REDIS_URL", &cluster.nodes[0].url())]);
     assert_eq!(one.all(GROUP, "permissions").len(), 3);
 }
 

@@ -358,7 +358,7 @@ fn latency(settings: &Settings, round_trip: Duration, address: &str) -> Finding 
     const CHECK: &str = "latency";
     let timeout = settings.redis.redis_command_timeout;
     let found = format!(
-        "{address}: {:.1} ms for a PING",
+        "{address}: {:.2} ms for a PING",
         round_trip.as_secs_f64() * 1e3
     );
     if round_trip < timeout / SLOW_SHARE {
@@ -381,11 +381,17 @@ fn set(shell: &Shell<'_, Seen>, seen: &Seen, name: &str, value: &str) -> String 
 
 /// The line that makes it last.
 fn rewrite(shell: &Shell<'_, Seen>, seen: &Seen, line: &str) -> String {
+    let file = seen.info.as_ref().and_then(|info| info.get("config_file"));
     if seen.config.is_none() {
         return format!("# in redis.conf: {line}");
     }
+    if file.is_some_and(|file| file.is_empty()) {
+        return format!(
+            "# it runs without a redis.conf: start it with --{line} from now on (in a file: {line})"
+        );
+    }
     let rewrite = shell.cli_as_admin("CONFIG REWRITE");
-    format!("{rewrite}   # so that it lasts; without a file, in redis.conf: {line}")
+    format!("{rewrite}   # writes to its redis.conf: {line}")
 }
 
 #[cfg(test)]
