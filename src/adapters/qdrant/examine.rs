@@ -218,9 +218,10 @@ fn distance(params: &VectorParams) -> &'static str {
 }
 
 fn kind_of(field: &str) -> &'static str {
-    match wanted_schema(field) {
-        PayloadSchemaType::Geo => "geo",
-        _ => "keyword",
+    if wanted_schema(field) == PayloadSchemaType::Geo {
+        "geo"
+    } else {
+        "keyword"
     }
 }
 

@@ -272,21 +272,20 @@ fn beside(asked: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
         "" | "?" => known.clone(),
         _ => host.clone(),
     };
-    match asked {
-        ConnectionAddr::Tcp(known, _) => ConnectionAddr::Tcp(named(known), port),
-        ConnectionAddr::TcpTls {
-            host: known,
-            insecure,
-            tls_params,
-            ..
-        } => ConnectionAddr::TcpTls {
-            host: named(known),
-            port,
-            insecure: *insecure,
-            tls_params: tls_params.clone(),
-        },
-        other => other.clone(),
+    if let ConnectionAddr::Tcp(known, _) = asked {
+        return ConnectionAddr::Tcp(named(known), port);
     }
+    let mut address = asked.clone();
+    if let ConnectionAddr::TcpTls {
+        host: known,
+        port: known_port,
+        ..
+    } = &mut address
+    {
+        *known = named(known);
+        *known_port = port;
+    }
+    address
 }
 
 /// A text that a node tells of its cluster; `None` if it will not.
@@ -406,11 +405,12 @@ fn owned(told: &str) -> HashMap<String, String> {
 
 impl<T> Node<T> {
     fn of(node: &ConnectionInfo, seen: Result<T, Trouble>) -> Self {
-        let (host, port) = match node.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                (host.clone(), Some(*port))
-            }
-            other => (other.to_string(), None),
+        let (host, port) = if let ConnectionAddr::Tcp(host, port)
+        | ConnectionAddr::TcpTls { host, port, .. } = node.addr()
+        {
+            (host.clone(), Some(*port))
+        } else {
+            (node.addr().to_string(), None)
         };
         Self {
             host,

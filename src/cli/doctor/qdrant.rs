@@ -121,22 +121,15 @@ fn server(examination: &Examination, shell: &Shell<'_>) -> Vec<Finding> {
         Err(error) => {
             let found = format!("{grpc} (gRPC): {}", causes(error));
             let failed = Finding::fail("reachable", found);
-            return vec![match error.kind() {
-                StoreErrorKind::Misconfigured if causes(error).contains("QDRANT_API_KEY") => {
-                    failed.todo("export QDRANT_API_KEY=...   # the key of Qdrant's service.api_key")
-                }
-                StoreErrorKind::Misconfigured => {
-                    failed.todo("export QDRANT_GRPC_PORT=6334   # Qdrant's gRPC port")
-                }
-                _ => {
-                    let failed = failed.todo(shell.curl("GET", "/readyz", ""));
-                    if grpc.contains("://127.0.0.1:") || grpc.contains("://localhost:") {
-                        failed.todo(format!("{START}   # if there is none yet"))
-                    } else {
-                        failed
-                    }
-                }
-            }];
+            if error.kind() == StoreErrorKind::Misconfigured {
+                return vec![failed.todo(setting_to_mend(&causes(error)))];
+            }
+            let failed = failed.todo(shell.curl("GET", "/readyz", ""));
+            let is_local = ["://127.0.0.1:", "://localhost:"].map(|host| grpc.contains(host));
+            if !is_local.contains(&true) {
+                return vec![failed];
+            }
+            return vec![failed.todo(format!("{START}   # if there is none yet"))];
         }
     };
     let answers = Finding::ok("reachable", format!("{grpc} answers over gRPC"));
@@ -154,6 +147,19 @@ fn server(examination: &Examination, shell: &Shell<'_>) -> Vec<Finding> {
         None => Finding::ok("version", format!("cannot tell: it says {version:?}")),
     };
     vec![answers, version]
+}
+
+/// What the failure itself says, as a line for a shell.
+fn setting_to_mend(told: &str) -> &'static str {
+    if told.contains("QDRANT_API_KEY") {
+        "export QDRANT_API_KEY=...   # the key of Qdrant's service.api_key"
+    } else if told.contains("QDRANT_TLS_CA_FILE") {
+        "export QDRANT_TLS_CA_FILE=qdrant-ca.pem   # those who vouch for Qdrant"
+    } else if told.contains("begin it with http://") {
+        "export QDRANT_API_URL=http://...   # there is no TLS at that port"
+    } else {
+        "export QDRANT_GRPC_PORT=6334   # Qdrant's gRPC port"
+    }
 }
 
 fn missing(name: &str, owner: Option<&str>, error: &StoreError, shell: &Shell<'_>) -> Finding {

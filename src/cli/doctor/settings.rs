@@ -62,12 +62,11 @@ async fn address(
     let other = SocketAddr::new(address.ip(), if port < 1024 { 50_051 } else { port ^ 1 });
     let elsewhere = format!("export {{setting}}={other}   # or another address that is free");
     let failed = |found| Finding::fail(check, found).todo(elsewhere.clone());
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {}
-        io::ErrorKind::PermissionDenied => {
-            return failed(format!("{address}: this user may not listen there"));
-        }
-        _ => return failed(format!("{address}: {error}")),
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return failed(format!("{address}: this user may not listen there"));
+    }
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return failed(format!("{address}: {error}"));
     }
     let Some(health) = health else {
         let found = format!("{address} is in use, over TLS perhaps by a running recsys");

@@ -24,11 +24,12 @@ pub(super) fn check(settings: &Settings) -> (Option<TenantsFile>, Vec<Finding>) 
         Ok(file) => file,
         Err(error) => {
             let refused = Finding::fail(CHECK, error.to_string()).refused();
-            let refused = match &error {
-                StartError::File { .. } => refused.todo(format!("ls -l {}", files::quoted(path))),
-                _ => refused
+            let refused = if matches!(error, StartError::File { .. }) {
+                refused.todo(format!("ls -l {}", files::quoted(path)))
+            } else {
+                refused
                     .todo(format!("${{EDITOR:-vi}} {}", files::quoted(path)))
-                    .todo(NEW_KEY),
+                    .todo(NEW_KEY)
             };
             return (None, vec![refused]);
         }

@@ -168,7 +168,10 @@ fn memory(info: &Facts, seen: &Seen, shell: &Shell<'_, Seen>) -> Vec<Finding> {
     let most = number(info, "maxmemory").filter(|most| *most > 0);
     let policy = seen.concerns.iter().find_map(|concern| match concern {
         Concern::Evicts { policy } => Some(policy.as_str()),
-        _ => None,
+        Concern::TooOld { .. }
+        | Concern::Replica
+        | Concern::NoAppendOnlyFile
+        | Concern::TooFewReplicas { .. } => None,
     });
     let mut findings = vec![match policy {
         None => Finding::ok(
@@ -281,7 +284,7 @@ fn permissions(prefixes: &[String], shell: &Shell<'_, Seen>, seen: &Seen) -> Vec
         .iter()
         .find_map(|refused| match &refused.refusal {
             Refusal::NoWrites(told) => Some(told),
-            _ => None,
+            Refusal::Command | Refusal::Key(_) | Refusal::Full => None,
         });
     if let Some(told) = refused {
         let found = format!("{address} takes no writes: {told}");
