@@ -158,10 +158,16 @@ fn unreachable<T>(
                  name of its certificate, rediss:// only if it has TLS",
             ),
         TroubleKind::Unreachable if by_url => {
-            let failed = failed.todo(shell.cli("PING"));
-            let local = ["127.0.0.1", "localhost", "::1"].contains(&shell.node.host.as_str());
-            match shell.node.port {
-                Some(port) if local && !shell.node.tls => failed.todo(format!(
+            let mut failed = failed.todo(shell.cli("PING"));
+            if node.tls {
+                // One without TLS waits for more than a greeting that it does not
+                // understand.
+                let plain = format!("export REDIS_URL=redis://{address}   # if it has no TLS");
+                failed = failed.todo(plain);
+            }
+            let local = ["127.0.0.1", "localhost", "::1"].contains(&node.host.as_str());
+            match node.port {
+                Some(port) if local && !node.tls => failed.todo(format!(
                     "redis-server --port {port} --appendonly yes --maxmemory-policy noeviction   # \
                      if there is none yet"
                 )),
