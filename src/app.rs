@@ -17,28 +17,43 @@ use crate::{
     grpc::{self, Access, Admin, Port, ServeError, ServerSettings, Stop, tls::Tls},
     telemetry::Metrics,
 };
-use stores::{Place, Stores, ranking};
+use stores::{Place, Stores};
 
 pub use error::StartError;
+pub use outbound::leaves_in_clear;
+pub use stores::{catalogue_in_memory, ranking};
+pub use tenants::{ranking_path, tenants_file};
 
 /// Listens on the API's address, with TLS if the settings name a certificate.
 ///
 /// # Errors
 /// [`StartError::Unauthenticated`], [`StartError::Tls`], [`StartError::Listen`].
 pub async fn listen(settings: &Settings) -> Result<Port, StartError> {
-    if settings.tenants_path.is_none() && !settings.listen_addr.ip().is_loopback() {
-        let address = settings.listen_addr;
-        if !settings.insecure_allow_unauthenticated {
-            return Err(StartError::Unauthenticated { address });
-        }
+    if !is_guarded(settings)? {
         warn!(
-            %address,
+            address = %settings.listen_addr,
             "no tenants file: everyone who reaches this address may read, change and erase everything"
         );
     }
     let tls = Tls::read(&settings.tls)?;
     let listener = bind(settings.listen_addr, "RECSYS_LISTEN_ADDR").await?;
     Ok(Port { listener, tls })
+}
+
+/// Whether it takes a key, or this machine, to call. If not, that must have been
+/// asked for.
+///
+/// # Errors
+/// [`StartError::Unauthenticated`] if it was not.
+pub fn is_guarded(settings: &Settings) -> Result<bool, StartError> {
+    let address = settings.listen_addr;
+    if settings.tenants_path.is_some() || address.ip().is_loopback() {
+        return Ok(true);
+    }
+    if settings.insecure_allow_unauthenticated {
+        return Ok(false);
+    }
+    Err(StartError::Unauthenticated { address })
 }
 
 /// Listens on the admin address and starts measuring, if there is one.
@@ -130,12 +145,18 @@ pub async fn serve(
     .await
 }
 
+/// How many file descriptors a server needs for all its connections.
+#[must_use]
+pub fn descriptors_wanted(settings: &ServerSettings) -> u64 {
+    let most = settings.max_connections as u64;
+    most + most / LEAVING_SHARE + OTHER_DESCRIPTORS
+}
+
 /// As many connections as there are descriptors for: without one left, no store
 /// could be reached and no connection closed. Asks the system for as many as
 /// are needed.
 fn within_descriptors(settings: &ServerSettings) -> ServerSettings {
-    let most = settings.max_connections as u64;
-    let wanted = most + most / LEAVING_SHARE + OTHER_DESCRIPTORS;
+    let wanted = descriptors_wanted(settings);
     let given = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
     if given >= wanted {
         return settings.clone();

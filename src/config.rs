@@ -57,6 +57,20 @@ pub enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Check what is configured, and say what to do: settings, Redis, Qdrant,
+    /// tenants and keys, TLS, the ranking file. Changes nothing. Exit code 0 if
+    /// all is well, 1 if something fails, 2 if `serve` would refuse the settings
+    Doctor {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Take warnings for failures
+        #[arg(long)]
+        strict: bool,
+        /// Longest that the checks of one store may take
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "6s")]
+        timeout: Duration,
+    },
     /// Ask a running server for its health; exit code 0 if it is SERVING
     Healthcheck {
         /// Health name: readiness, liveness, or a service's full name
@@ -233,6 +247,7 @@ impl Cli {
             Some(
                 Command::Quickstart { .. }
                 | Command::Healthcheck { .. }
+                | Command::Doctor { .. }
                 | Command::Catalog { .. }
                 | Command::Keys { .. },
             ) => "error",

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use recsys::{
     app,
-    cli::{catalog, healthcheck, keys, quickstart},
+    cli::{catalog, doctor, healthcheck, keys, quickstart},
     config::{self, CatalogCommand, Cli, Command, KeysCommand},
     grpc::Stop,
     telemetry,
@@ -46,6 +46,19 @@ async fn main() -> ExitCode {
             anstream::println!("{}", told.key);
             anstream::eprintln!("\nAdd to the tenants file:\n\n{}", told.entry);
             ExitCode::SUCCESS
+        }
+        Command::Doctor {
+            json,
+            strict,
+            timeout,
+        } => {
+            let report = doctor::run(&cli.settings, strict, timeout).await;
+            if json {
+                anstream::println!("{}", report.json());
+            } else {
+                anstream::print!("{report}");
+            }
+            ExitCode::from(report.exit_code())
         }
         Command::Healthcheck { service, timeout } => {
             let Some(address) = cli.settings.health_address() else {

@@ -10,7 +10,8 @@ const PRIVATE_ENDINGS: [&str; 4] = [".local", ".internal", ".svc", ".localhost"]
 /// Whether a store's URL leads to a host outside of private networks, and
 /// without TLS. Several nodes are separated by commas; one such is enough. Of a
 /// name only its form is known: nothing is resolved.
-pub(super) fn leaves_in_clear(url: &str) -> bool {
+#[must_use]
+pub fn leaves_in_clear(url: &str) -> bool {
     // Nodes that name no scheme take that of the first.
     let shared = scheme(url);
     url.split(',').map(str::trim).any(|node| {

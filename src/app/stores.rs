@@ -149,10 +149,10 @@ type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
 
 /// The ranking of a file, checked against the settings; without one, the
 /// default.
-pub(super) fn ranking(
-    settings: &Settings,
-    path: Option<&Path>,
-) -> Result<RankingConfig, StartError> {
+///
+/// # Errors
+/// [`StartError`] if the file is refused.
+pub fn ranking(settings: &Settings, path: Option<&Path>) -> Result<RankingConfig, StartError> {
     let config = match path {
         None => RankingConfig::default(),
         Some(path) => {
@@ -188,6 +188,17 @@ pub(super) fn qdrant(
         );
     }
     Ok(Some(store))
+}
+
+/// How many items the memory takes of the catalogue that the settings name.
+///
+/// # Errors
+/// [`StartError`] if it is refused, or does not fit.
+pub fn catalogue_in_memory(
+    settings: &Settings,
+    config: &RankingConfig,
+) -> Result<usize, StartError> {
+    memory_catalogue(settings, config).map(|store| store.len())
 }
 
 fn memory_catalogue(

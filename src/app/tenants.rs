@@ -76,6 +76,10 @@ impl Builder {
         parse(&self.path, &contents.tenants)
     }
 
+    fn ranking_path(&self, tenant: &TenantEntry) -> Option<PathBuf> {
+        ranking_path(&self.settings, &self.path, tenant)
+    }
+
     fn read(&self) -> Result<Contents, StartError> {
         let tenants = read(&self.path)?;
         let file = parse(&self.path, &tenants)?;
@@ -86,13 +90,6 @@ impl Builder {
             .map(|path| Ok((path.clone(), read(&path)?)))
             .collect::<Result<_, StartError>>()?;
         Ok(Contents { tenants, rankings })
-    }
-
-    /// That of the tenant, from the folder of the tenants file; or the service's.
-    fn ranking_path(&self, tenant: &TenantEntry) -> Option<PathBuf> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        let own = tenant.ranking.as_ref().map(|path| folder.join(path));
-        own.or_else(|| self.settings.ranking_path.clone())
     }
 
     /// An engine for each tenant: the one it has, if nothing changed for it.
@@ -134,6 +131,23 @@ impl Builder {
         self.built = built;
         Ok(engines)
     }
+}
+
+/// The ranking file of a tenant: its own, from the folder of the tenants file, or
+/// the service's.
+#[must_use]
+pub fn ranking_path(settings: &Settings, file: &Path, tenant: &TenantEntry) -> Option<PathBuf> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let own = tenant.ranking.as_ref().map(|path| folder.join(path));
+    own.or_else(|| settings.ranking_path.clone())
+}
+
+/// Reads a tenants file.
+///
+/// # Errors
+/// [`StartError`] if it cannot be read, or is refused.
+pub fn tenants_file(path: &Path) -> Result<TenantsFile, StartError> {
+    parse(path, &read(path)?)
 }
 
 fn parse(path: &Path, text: &str) -> Result<TenantsFile, StartError> {

@@ -20,6 +20,7 @@ mod contract_items;
 mod contract_models;
 mod deadlines;
 mod docs;
+mod doctor;
 mod drain;
 mod faults;
 mod house;

@@ -29,7 +29,7 @@ use crate::{
 };
 
 const GRPC_PORT: u16 = 6334;
-const REST_PORT: u16 = 6333;
+pub(super) const REST_PORT: u16 = 6333;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer: a page of items with their vectors.
@@ -83,13 +83,15 @@ pub(super) struct Qdrant {
     next: Arc<AtomicUsize>,
     key: ApiKey,
     timeout: Duration,
+    /// Where gRPC is spoken.
+    pub(super) uri: Uri,
 }
 
 impl Qdrant {
     pub(super) fn new(url: &str, settings: &QdrantSettings) -> Result<Self, QdrantSetupError> {
         let uri = grpc_uri(url, settings.qdrant_grpc_port).ok_or(QdrantSetupError::Url)?;
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
-        let mut endpoint = Endpoint::from(uri)
+        let mut endpoint = Endpoint::from(uri.clone())
             .connect_timeout(settings.qdrant_connect_timeout)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(PING_EVERY)
@@ -130,6 +132,7 @@ impl Qdrant {
             next: Arc::default(),
             key: ApiKey(key),
             timeout: settings.qdrant_timeout,
+            uri,
         })
     }
 

@@ -50,13 +50,7 @@ impl Collection {
         let indexed = info
             .payload_schema
             .into_iter()
-            .filter(|(field, schema)| {
-                let wanted = match field.as_str() {
-                    LOCATIONS => PayloadSchemaType::Geo,
-                    _ => PayloadSchemaType::Keyword,
-                };
-                schema.data_type == i32::from(wanted)
-            })
+            .filter(|(field, schema)| schema.data_type == i32::from(wanted_schema(field)))
             .map(|(field, _)| field)
             .collect();
         Self {
@@ -78,6 +72,14 @@ impl Collection {
     pub(super) fn missing_indexes(&self) -> Vec<&'static str> {
         let fields = INDEXES.iter().map(|(field, _)| *field);
         fields.filter(|field| !self.has_index(field)).collect()
+    }
+}
+
+/// The kind of index that a field needs.
+pub(super) fn wanted_schema(field: &str) -> PayloadSchemaType {
+    match field {
+        LOCATIONS => PayloadSchemaType::Geo,
+        _ => PayloadSchemaType::Keyword,
     }
 }
 

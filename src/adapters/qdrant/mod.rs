@@ -5,6 +5,7 @@
 mod cache;
 mod channel;
 mod collection;
+mod examine;
 pub(crate) mod ids;
 mod items;
 pub(crate) mod payload;
@@ -16,6 +17,9 @@ mod settings;
 mod writes;
 
 pub use channel::QdrantSetupError;
+pub use examine::{
+    CollectionSeen, Examination, MissingIndex, Needs, StrictLimit, Vectors, examine,
+};
 pub use items::QdrantItemStore;
 pub use settings::QdrantSettings;
 pub use writes::Put;

@@ -46,6 +46,11 @@ const LEAST_RADIUS_M: f64 = 1.0;
 /// is checked again here.
 const RADIUS_ALLOWANCE: f64 = 1.005;
 
+/// The longest page that a query asks for, and the most conditions in a filter
+/// besides one for each tag.
+pub(super) const LARGEST_LIMIT: u64 = BY_SHARED_TAGS[0].1;
+pub(super) const OTHER_CONDITIONS: usize = 8;
+
 /// The payload fields that a search filters or ranks by, which need an index.
 pub(super) fn fields(search: &Search<'_>) -> Vec<&'static str> {
     let restriction = search.restriction;

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Ids in one page of a scroll.
-const SCROLL_PAGE: u32 = 10_000;
+pub(super) const SCROLL_PAGE: u32 = 10_000;
 
 /// How a search is answered.
 enum Plan {

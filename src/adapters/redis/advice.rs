@@ -41,50 +41,77 @@ pub async fn advise(pool: RedisPool) {
     }
 }
 
-fn facts(told: &str) -> HashMap<&str, &str> {
+/// A thing of a Redis that would lose events, or takes none. Says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Concern {
+    /// It lacks commands that are needed.
+    #[error("redis {version} is too old: ingesting will fail; use 7.0 or later")]
+    TooOld {
+        /// What it is.
+        version: String,
+    },
+    /// Writes go to its master.
+    #[error("redis is a replica: nothing can be written to it; name its master in REDIS_URL")]
+    Replica,
+    /// What it holds is at the best in snapshots.
+    #[error(
+        "redis has no append-only file: acknowledged events are lost if it stops; \
+         set appendonly yes"
+    )]
+    NoAppendOnlyFile,
+    /// It makes room by forgetting.
+    #[error(
+        "redis evicts when it is full (maxmemory-policy {policy}): users' events would \
+         vanish; set maxmemory-policy noeviction"
+    )]
+    Evicts {
+        /// How.
+        policy: String,
+    },
+    /// Fewer than an event must reach.
+    #[error(
+        "REDIS_WAIT_REPLICAS is {wanted}, but redis has fewer replicas: no event \
+         will be acknowledged until it has more"
+    )]
+    TooFewReplicas {
+        /// How many must have an event.
+        wanted: usize,
+    },
+}
+
+/// What INFO says, by name.
+pub(super) fn facts(told: &str) -> HashMap<&str, &str> {
     told.lines()
         .filter_map(|line| line.trim_end().split_once(':'))
         .collect()
 }
 
-fn concerns(facts: &HashMap<&str, &str>, wait_replicas: usize) -> Vec<String> {
+pub(super) fn concerns(facts: &HashMap<&str, &str>, wait_replicas: usize) -> Vec<Concern> {
     let mut concerns = Vec::new();
     let version = facts.get("redis_version").copied().unwrap_or_default();
     let major = version.split('.').next().and_then(|text| text.parse().ok());
     if major.is_some_and(|major: u32| major < OLDEST_MAJOR) {
-        concerns.push(format!(
-            "redis {version} is too old: ingesting will fail; use 7.0 or later"
-        ));
+        let version = version.to_owned();
+        concerns.push(Concern::TooOld { version });
     }
     if facts.get("role") == Some(&"slave") {
-        concerns.push(
-            "redis is a replica: nothing can be written to it; name its master in REDIS_URL"
-                .to_owned(),
-        );
+        concerns.push(Concern::Replica);
     }
     if facts.get("aof_enabled") == Some(&"0") {
-        concerns.push(
-            "redis has no append-only file: acknowledged events are lost if it stops; \
-             set appendonly yes"
-                .to_owned(),
-        );
+        concerns.push(Concern::NoAppendOnlyFile);
     }
     if let Some(policy) = facts.get("maxmemory_policy")
         && *policy != "noeviction"
     {
-        concerns.push(format!(
-            "redis evicts when it is full (maxmemory-policy {policy}): users' events would \
-             vanish; set maxmemory-policy noeviction"
-        ));
+        let policy = (*policy).to_owned();
+        concerns.push(Concern::Evicts { policy });
     }
     let replicas = facts
         .get("connected_slaves")
         .and_then(|text| text.parse().ok());
     if replicas.is_some_and(|replicas: usize| replicas < wait_replicas) {
-        concerns.push(format!(
-            "REDIS_WAIT_REPLICAS is {wait_replicas}, but redis has fewer replicas: no event \
-             will be acknowledged until it has more"
-        ));
+        let wanted = wait_replicas;
+        concerns.push(Concern::TooFewReplicas { wanted });
     }
     concerns
 }
@@ -97,14 +124,17 @@ mod tests {
                         maxmemory_policy:noeviction\r\nconnected_slaves:1\r\n";
 
     fn told(good: &str, bad: &str, wait_replicas: usize) -> String {
-        concerns(&facts(&GOOD.replace(good, bad)), wait_replicas).join("\n")
+        let told = GOOD.replace(good, bad);
+        let concerns = concerns(&facts(&told), wait_replicas);
+        let told: Vec<String> = concerns.iter().map(ToString::to_string).collect();
+        told.join("\n")
     }
 
     #[test]
     fn a_redis_that_keeps_what_it_has_is_no_concern() {
         assert_eq!(told("", "", 1), "");
         // Neither is one that does not say.
-        assert_eq!(concerns(&facts(""), 0), Vec::<String>::new());
+        assert_eq!(concerns(&facts(""), 0), Vec::new());
     }
 
     #[test]

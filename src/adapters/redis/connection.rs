@@ -160,21 +160,7 @@ impl RedisPool {
     /// # Errors
     /// [`RedisSetupError`] if the URL, a file or the settings cannot be used.
     pub fn new(url: &str, settings: &RedisSettings) -> Result<Self, RedisSetupError> {
-        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(
-            socket2::TcpKeepalive::new()
-                .with_time(KEEPALIVE_AFTER)
-                .with_interval(KEEPALIVE_EVERY),
-        );
-        let address = Address::parse(url, settings, &tcp)?;
-        if address.uses_tls() {
-            // An error says that the process has its provider already.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.redis_connect_timeout))
-            .set_response_timeout(Some(settings.redis_command_timeout))
-            .set_pipeline_buffer_size(PIPELINE_BUFFER);
-        let dialer = Dialer::new(address, settings, tcp, config)?;
+        let dialer = dialer(url, settings)?;
         // Asking sentinels takes several connections, with time-outs of the
         // library's own.
         let step = settings.redis_connect_timeout + settings.redis_command_timeout;
@@ -392,6 +378,25 @@ impl RedisPool {
         self.clock.tell(now);
         Ok(())
     }
+}
+
+/// What makes connections to the nodes of a URL.
+pub(super) fn dialer(url: &str, settings: &RedisSettings) -> Result<Dialer, RedisSetupError> {
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(
+        socket2::TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_EVERY),
+    );
+    let address = Address::parse(url, settings, &tcp)?;
+    if address.uses_tls() {
+        // An error says that the process has its provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(settings.redis_connect_timeout))
+        .set_response_timeout(Some(settings.redis_command_timeout))
+        .set_pipeline_buffer_size(PIPELINE_BUFFER);
+    Dialer::new(address, settings, tcp, config)
 }
 
 async fn time(connection: &mut Connection) -> RedisResult<Timestamp> {

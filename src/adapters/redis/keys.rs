@@ -25,6 +25,11 @@ impl Keys {
         format!("{}evt:", self.prefix)
     }
 
+    /// The model of no user: never there.
+    pub(super) fn nobodys_model(&self) -> String {
+        format!("{}umodel:", self.prefix)
+    }
+
     /// The user's model.
     pub(super) fn model(&self, user: &UserId) -> String {
         format!("{}umodel:{}", self.prefix, user.as_str())

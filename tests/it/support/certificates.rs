@@ -38,6 +38,16 @@ impl Certificates {
         self.write(&format!("{file}.key"), &key.serialize_pem());
     }
 
+    /// Vouches for a name until the first day of a year.
+    pub fn issue_until(&self, file: &str, name: &str, year: i32) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        self.write(&format!("{file}.pem"), &certificate.pem());
+        self.write(&format!("{file}.key"), &key.serialize_pem());
+    }
+
     /// Writes a file whole, as an exchange of a Secret does.
     pub fn write(&self, name: &str, text: &str) {
         let new = self.directory.path().join(format!("{name}.new"));

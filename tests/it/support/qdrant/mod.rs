@@ -25,8 +25,8 @@ use std::{
 };
 
 use qdrant_client::qdrant::{
-    Distance, FieldType, PayloadSchemaInfo, PointId, StrictModeConfig, VectorParams,
-    VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
+    CollectionStatus, Distance, FieldType, PayloadSchemaInfo, PointId, StrictModeConfig,
+    VectorParams, VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
     points_server::PointsServer, qdrant_server::QdrantServer as HealthServer, vectors_config,
 };
 use serde_json::Value as Json;
@@ -326,6 +326,15 @@ impl QdrantServer {
     /// Answers vectors in the field that servers before 1.16 use.
     pub fn answer_plain_vectors(&self) {
         self.state.store().plain_vectors = true;
+    }
+
+    /// Says that it is of this version.
+    pub fn answer_version(&self, version: &str) {
+        self.state.store().version = Some(version.to_owned());
+    }
+
+    pub fn set_status(&self, collection: &str, status: CollectionStatus) {
+        self.with(collection, |collection| collection.status = status);
     }
 
     pub fn require_api_key(&self, key: &str) {

@@ -201,10 +201,13 @@ serve! {
     }
 }
 
-fn health_check(_: &mut Store, _: q::HealthCheckRequest) -> Result<q::HealthCheckReply, Status> {
+fn health_check(
+    store: &mut Store,
+    _: q::HealthCheckRequest,
+) -> Result<q::HealthCheckReply, Status> {
     Ok(q::HealthCheckReply {
         title: "qdrant - vector search engine".to_owned(),
-        version: "1.20.0".to_owned(),
+        version: store.version.clone().unwrap_or("1.20.0".to_owned()),
         commit: None,
     })
 }
@@ -233,7 +236,7 @@ fn describe(
         })
         .collect();
     let info = q::CollectionInfo {
-        status: q::CollectionStatus::Green.into(),
+        status: collection.status.into(),
         optimizer_status: Some(q::OptimizerStatus {
             ok: true,
             error: String::new(),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use qdrant_client::qdrant::{
-    Distance, PayloadSchemaInfo, PointId, SparseVectorConfig, StrictModeConfig, Vector,
-    VectorParams, Vectors, VectorsConfig, point_id::PointIdOptions, vectors, vectors_config,
+    CollectionStatus, Distance, PayloadSchemaInfo, PointId, SparseVectorConfig, StrictModeConfig,
+    Vector, VectorParams, Vectors, VectorsConfig, point_id::PointIdOptions, vectors,
+    vectors_config,
 };
 use tonic::Status;
 use uuid::Uuid;
@@ -84,6 +85,7 @@ pub struct Collection {
     pub strict: Option<StrictModeConfig>,
     pub points: BTreeMap<Id, Point>,
     pub operations: u64,
+    pub status: CollectionStatus,
 }
 
 impl Collection {
@@ -114,6 +116,7 @@ impl Collection {
             strict,
             points: BTreeMap::new(),
             operations: 0,
+            status: CollectionStatus::Green,
         })
     }
 
@@ -151,6 +154,8 @@ pub struct Store {
     pub collections: BTreeMap<String, Collection>,
     /// Whether vectors are answered as servers before 1.16 do.
     pub plain_vectors: bool,
+    /// What it says it is, if not the newest.
+    pub version: Option<String>,
 }
 
 impl Store {
