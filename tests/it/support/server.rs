@@ -97,6 +97,7 @@ impl TestServer {
                 tls: None,
             },
             None,
+            None,
             stop.clone(),
         ));
         Self {
