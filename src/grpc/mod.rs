@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod browser;
 mod catalog;
 mod connections;
 mod deadline;
@@ -24,6 +25,7 @@ mod wkt;
 
 pub use access::{Access, Directory};
 pub use admin::Admin;
+pub use browser::{BrowserSettings, Origins};
 pub use health::{LIVENESS, READINESS};
 pub use server::{Port, ServeError, Stop, serve};
 pub use settings::ServerSettings;

@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 use tracing::{info, warn};
 
 use super::{
     access::{Access, AccessLayer},
     admin::Admin,
+    browser::CorsLayer,
     catalog::Catalog,
     connections::{Connections, Policy},
     deadline::DeadlineLayer,
@@ -123,10 +125,18 @@ pub async fn serve(
         age: settings.max_connection_age,
         grace: settings.request_timeout + settings.slow_client_timeout,
         patience: settings.slow_client_timeout,
-        http1: false,
+        http1: settings.browser.grpc_web,
     };
     let connections = Connections::new(policy, port.tls.clone());
-    let accepting = tokio::spawn(Arc::clone(&connections).accept(port.listener, service));
+    let port_of_api = Arc::clone(&connections);
+    let accepting = if settings.browser.grpc_web {
+        // Outermost: all else sees the calls of pages as any other.
+        let service = GrpcWebLayer::new().layer(service);
+        let service = CorsLayer::new(&settings.browser).layer(service);
+        tokio::spawn(port_of_api.accept(port.listener, service))
+    } else {
+        tokio::spawn(port_of_api.accept(port.listener, service))
+    };
     let webhook = webhook.map(|webhook| webhook.open(Arc::clone(&access), load, limits, &settings));
     if let Some(tls) = port.tls {
         tokio::spawn(ended.clone().run_until_cancelled_owned(tls.keep_current()));
