@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn an_element_that_is_no_json_is_cut_out_like_any_other() {
-        assert_eq!(told("[{]}, nonsense, 1e999]").unwrap().len(), 3);
+        assert_eq!(told("[{], nonsense, 1e999]").unwrap().len(), 3);
     }
 
     #[test]
