@@ -14,8 +14,12 @@ use crate::{
     adapters::qdrant::QdrantItemStore,
     config::Settings,
     engine::Engine,
-    grpc::{self, Access, Admin, Port, ServeError, ServerSettings, Stop, tls::Tls},
+    grpc::{
+        self, Access, Admin, MAX_WEBHOOK_CONNECTIONS, Port, ServeError, ServerSettings, Stop,
+        Webhook, tls::Tls,
+    },
     telemetry::Metrics,
+    tenants::SharedSecret,
 };
 use stores::{Place, Stores};
 
@@ -34,6 +38,10 @@ pub async fn listen(settings: &Settings) -> Result<Port, StartError> {
             address = %settings.listen_addr,
             "no tenants file: everyone who reaches this address may read, change and erase everything"
         );
+    }
+    let browser = &settings.server.browser;
+    if browser.cors_allow_origins.is_some() && !browser.grpc_web {
+        warn!("RECSYS_CORS_ALLOW_ORIGINS has no effect: pages cannot call without RECSYS_GRPC_WEB");
     }
     let tls = Tls::read(&settings.tls)?;
     let listener = bind(settings.listen_addr, "RECSYS_LISTEN_ADDR").await?;
@@ -54,6 +62,45 @@ pub fn is_guarded(settings: &Settings) -> Result<bool, StartError> {
         return Ok(false);
     }
     Err(StartError::Unauthenticated { address })
+}
+
+/// Listens on the webhook's address, if there is one, with TLS if the API's port
+/// has it.
+///
+/// # Errors
+/// [`StartError::SecretBesideKeys`], [`StartError::OpenWebhook`],
+/// [`StartError::Listen`].
+pub async fn webhook(settings: &Settings, api: &Port) -> Result<Option<Webhook>, StartError> {
+    let Some(address) = settings.webhook.webhook_addr else {
+        return Ok(None);
+    };
+    let (keyed, secret) = (
+        settings.tenants_path.is_some(),
+        &settings.webhook.webhook_secret,
+    );
+    if keyed && secret.is_some() {
+        return Err(StartError::SecretBesideKeys);
+    }
+    if !keyed && secret.is_none() && !address.ip().is_loopback() {
+        if !settings.insecure_allow_unauthenticated {
+            return Err(StartError::OpenWebhook { address });
+        }
+        warn!(
+            %address,
+            "no tenants file and no secret: everyone who reaches this address may deliver events"
+        );
+    }
+    let listener = bind(address, "RECSYS_WEBHOOK_ADDR").await?;
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, tls = api.tls.is_some(), "taking deliveries");
+    }
+    Ok(Some(Webhook {
+        listener,
+        tls: api.tls.clone(),
+        secret: secret
+            .as_ref()
+            .map(|secret| SharedSecret::new(secret.expose())),
+    }))
 }
 
 /// Listens on the admin address and starts measuring, if there is one.
@@ -113,8 +160,8 @@ pub fn access(settings: &Settings) -> Result<Arc<Access>, StartError> {
     }
 }
 
-/// Descriptors that are kept for all but the API's connections: stores, files,
-/// the admin port.
+/// Descriptors that are kept for all but the connections of the API and of the
+/// webhook: stores, files, the admin port.
 const OTHER_DESCRIPTORS: u64 = 512;
 /// Connections that are asked to end to make room, and have not ended yet: as
 /// many as a sixteenth of all.
@@ -128,6 +175,7 @@ pub async fn serve(
     settings: &Settings,
     access: Arc<Access>,
     port: Port,
+    webhook: Option<Webhook>,
     admin: Option<Admin>,
     stop: Stop,
 ) -> Result<(), ServeError> {
@@ -137,8 +185,9 @@ pub async fn serve(
     grpc::serve(
         access,
         settings.limits.clone(),
-        within_descriptors(&settings.server),
+        within_descriptors(&settings.server, webhook.is_some()),
         port,
+        webhook,
         admin,
         stop,
     )
@@ -147,21 +196,31 @@ pub async fn serve(
 
 /// How many file descriptors a server needs for all its connections.
 #[must_use]
-pub fn descriptors_wanted(settings: &ServerSettings) -> u64 {
+pub fn descriptors_wanted(settings: &ServerSettings, with_webhook: bool) -> u64 {
     let most = settings.max_connections as u64;
-    most + most / LEAVING_SHARE + OTHER_DESCRIPTORS
+    most + most / LEAVING_SHARE + other_descriptors(settings, with_webhook)
+}
+
+/// All but those of the API's connections.
+fn other_descriptors(settings: &ServerSettings, with_webhook: bool) -> u64 {
+    if !with_webhook {
+        return OTHER_DESCRIPTORS;
+    }
+    let of_webhook = MAX_WEBHOOK_CONNECTIONS.min(settings.max_connections) as u64;
+    OTHER_DESCRIPTORS + of_webhook + of_webhook / LEAVING_SHARE
 }
 
 /// As many connections as there are descriptors for: without one left, no store
 /// could be reached and no connection closed. Asks the system for as many as
 /// are needed.
-fn within_descriptors(settings: &ServerSettings) -> ServerSettings {
-    let wanted = descriptors_wanted(settings);
+fn within_descriptors(settings: &ServerSettings, with_webhook: bool) -> ServerSettings {
+    let wanted = descriptors_wanted(settings, with_webhook);
     let given = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
     if given >= wanted {
         return settings.clone();
     }
-    let for_connections = given - OTHER_DESCRIPTORS.min(given / 2);
+    let others = other_descriptors(settings, with_webhook);
+    let for_connections = given - others.min(given / 2);
     let max_connections = for_connections - for_connections / LEAVING_SHARE;
     warn!(
         descriptors = given,

@@ -11,7 +11,7 @@ use clap::{
 use crate::{
     adapters::{qdrant::QdrantSettings, redis::RedisSettings},
     domain::ids::TenantId,
-    grpc::{ServerSettings, limits::Limits, tls::TlsSettings},
+    grpc::{ServerSettings, WebhookSettings, limits::Limits, tls::TlsSettings},
     parsers::{Secret, at_least_one, parse_address, parse_days, parse_duration},
     tenants::Role,
 };
@@ -230,6 +230,9 @@ pub struct Settings {
     /// The server.
     #[command(flatten)]
     pub server: ServerSettings,
+    /// Where deliveries come in.
+    #[command(flatten)]
+    pub webhook: WebhookSettings,
     /// How the API's port is secured.
     #[command(flatten)]
     pub tls: TlsSettings,
@@ -284,6 +287,7 @@ impl Cli {
             &mut settings.qdrant_api_url,
             &mut settings.qdrant.qdrant_api_key,
             &mut redis.redis_sentinel_password,
+            &mut settings.webhook.webhook_secret,
         ] {
             secret.take_if(|secret| secret.expose().is_empty());
         }

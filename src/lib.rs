@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! main ──> app ──> grpc ──> engine ──> ports ──> domain
+//!           │       └────> webhook ────────────────┤
 //!           └────> adapters ───────────┘           │
 //!                     └────────────────────────────┘
 //! ```
@@ -19,6 +20,8 @@
 //! * [`adapters`]: the ports implemented. Never import the engine or gRPC.
 //! * [`grpc`]: the edge. Parses and checks requests, calls the engine,
 //!   converts replies, maps errors once.
+//! * [`webhook`]: what deliveries of RudderStack and Segment say, in the API's
+//!   words. `grpc/webhook/` takes them in.
 //! * [`app`]: settings -> adapters -> engine -> server. The one place that
 //!   decides between memory and real stores.
 //! * [`meters`]: every metric, for whichever room counts something; [`throttle`]:
@@ -70,3 +73,4 @@ pub mod reactor;
 pub mod telemetry;
 pub mod tenants;
 pub mod throttle;
+pub mod webhook;

@@ -88,13 +88,15 @@ async fn serve(cli: &Cli) -> ExitCode {
     let started = async {
         let admin = app::admin(settings).await?;
         let access = app::access(settings)?;
-        Ok((access, app::listen(settings).await?, admin))
+        let port = app::listen(settings).await?;
+        let webhook = app::webhook(settings, &port).await?;
+        Ok((access, port, webhook, admin))
     };
-    let (access, port, admin) = match started.await {
+    let (access, port, webhook, admin) = match started.await {
         Ok(started) => started,
         Err(error) => return refused(&error),
     };
-    match app::serve(settings, access, port, admin, stop_on_signal()).await {
+    match app::serve(settings, access, port, webhook, admin, stop_on_signal()).await {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS

@@ -47,9 +47,13 @@ pub const RUNTIME_SILENCE: &str = "recsys_runtime_silence_seconds";
 pub const DEPENDENCY_UP: &str = "recsys_dependency_up";
 /// The running version.
 pub const BUILD_INFO: &str = "recsys_build_info";
+/// Elements of deliveries, by whether they became events.
+pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
+/// Requests to the webhook, by status: a histogram of seconds.
+pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names.
-pub const ALL: [&str; 17] = [
+pub const ALL: [&str; 19] = [
     RPC_DURATION,
     STORE_DURATION,
     EVENTS,
@@ -67,6 +71,8 @@ pub const ALL: [&str; 17] = [
     RUNTIME_SILENCE,
     DEPENDENCY_UP,
     BUILD_INFO,
+    WEBHOOK_ELEMENTS,
+    HTTP_DURATION,
 ];
 
 /// Upper bounds of the histograms' buckets, in seconds.
@@ -447,5 +453,89 @@ pub(crate) fn describe() {
     }
     for outcome in ModelBuild::ALL {
         counter!(MODEL_BUILDS, "outcome" => outcome.label()).increment(0);
+    }
+    describe_counter!(
+        WEBHOOK_ELEMENTS,
+        "Elements of deliveries, by whether they became events"
+    );
+    describe_histogram!(
+        HTTP_DURATION,
+        Unit::Seconds,
+        "Requests to the webhook, by status"
+    );
+    for outcome in WebhookOutcome::ALL {
+        counter!(WEBHOOK_ELEMENTS, "outcome" => outcome.label()).increment(0);
+    }
+    let _ = http_duration("200".to_owned());
+}
+
+/// What an element of a delivery was.
+#[derive(Clone, Copy, Debug)]
+pub enum WebhookOutcome {
+    /// An event, which counts in [`EVENTS`], too.
+    Mapped,
+    /// It names no user.
+    NoUser,
+    /// It is another call than track or identify.
+    OtherType,
+    /// It is of no known shape.
+    Unreadable,
+}
+
+impl WebhookOutcome {
+    const ALL: [Self; 4] = [
+        Self::Mapped,
+        Self::NoUser,
+        Self::OtherType,
+        Self::Unreadable,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::NoUser => "no_user",
+            Self::OtherType => "other_type",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Counts an element of a delivery.
+pub fn webhook_element(outcome: WebhookOutcome) {
+    counter!(WEBHOOK_ELEMENTS, "outcome" => outcome.label()).increment(1);
+}
+
+fn http_duration(status: String) -> Histogram {
+    histogram!(HTTP_DURATION, "http_response_status_code" => status)
+}
+
+/// A request to the webhook under way. Noted when it is dropped: also one whose
+/// sender went away.
+pub struct HttpRequest {
+    begun: Instant,
+    status: Option<u16>,
+}
+
+impl HttpRequest {
+    /// A request that begins now.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+            status: None,
+        }
+    }
+
+    /// It was answered with this status.
+    pub fn answered(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for HttpRequest {
+    fn drop(&mut self) {
+        let status = self.status.map(|status| status.to_string());
+        http_duration(status.unwrap_or_else(|| "cancelled".to_owned()))
+            .record(self.begun.elapsed().as_secs_f64());
     }
 }

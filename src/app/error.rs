@@ -82,6 +82,23 @@ pub enum StartError {
         /// Where it would listen.
         address: SocketAddr,
     },
+    /// Everyone who reaches the webhook could make up events.
+    #[error(
+        "{address} can be reached from other machines, and everyone who reaches it may deliver \
+         events of any user. Give RECSYS_TENANTS_PATH or RECSYS_WEBHOOK_SECRET, listen on a \
+         loopback address, or, if something in front of it asks for credentials, say \
+         --insecure-allow-unauthenticated"
+    )]
+    OpenWebhook {
+        /// Where it would listen.
+        address: SocketAddr,
+    },
+    /// It could not be told whose events come with the secret.
+    #[error(
+        "RECSYS_WEBHOOK_SECRET is for a server without a tenants file: with RECSYS_TENANTS_PATH \
+         a delivery carries a key with the role ingest"
+    )]
+    SecretBesideKeys,
     /// TLS cannot be set up as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -106,7 +106,8 @@ fn spawn_server(
     port: Port,
     stop: Stop,
 ) -> JoinHandle<Result<(), ServeError>> {
-    tokio::spawn(async move { app::serve(&settings, Access::open(engine), port, None, stop).await })
+    let access = Access::open(engine);
+    tokio::spawn(async move { app::serve(&settings, access, port, None, None, stop).await })
 }
 
 struct Guide {

@@ -15,8 +15,10 @@ pub mod event_types {
     pub const VIEW_STARTED: &str = "CONTENT_VIEW_STARTED";
     /// A view of an item ended.
     pub const VIEW_ENDED: &str = "CONTENT_VIEW_ENDED";
+    /// A user was told apart from others, with traits for answers.
+    pub const IDENTIFY: &str = "IDENTIFY";
     /// The types whose answers can seed the profile.
-    pub const PROFILE: [&str; 3] = ["SURVEY_SUBMITTED", "SURVEY_ANSWERED", "IDENTIFY"];
+    pub const PROFILE: [&str; 3] = ["SURVEY_SUBMITTED", "SURVEY_ANSWERED", IDENTIFY];
 }
 
 /// Why a view of an item ended.

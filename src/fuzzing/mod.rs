@@ -8,6 +8,7 @@
 
 mod catalogue_lines;
 mod checks;
+mod deliveries;
 mod payloads;
 mod ranking_files;
 mod requests;
@@ -19,6 +20,7 @@ mod tests;
 mod world;
 
 pub use catalogue_lines::catalogue_lines;
+pub use deliveries::deliveries;
 pub use payloads::payloads;
 pub use ranking_files::ranking_files;
 pub use requests::requests;
@@ -37,7 +39,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target {
         name: "requests",
         run: requests,
@@ -67,5 +69,10 @@ pub const TARGETS: [Target; 6] = [
         name: "ranking_files",
         run: ranking_files,
         seeds: seeds::ranking_files,
+    },
+    Target {
+        name: "deliveries",
+        run: deliveries,
+        seeds: seeds::deliveries,
     },
 ];

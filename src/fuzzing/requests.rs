@@ -75,7 +75,7 @@ fn judged<T>(parsed: Result<T, ApiError>, check: impl FnOnce(T)) -> bool {
     }
 }
 
-fn check_refusal(error: ApiError) {
+pub(super) fn check_refusal(error: ApiError) {
     let detail = error.clone().into_detail();
     assert!(!detail.violations.is_empty(), "refused without a reason");
     for violation in &detail.violations {
@@ -130,7 +130,7 @@ fn batch_ingest_events(bytes: &[u8], limits: &Limits) -> bool {
     true
 }
 
-fn check_stored_event(stored: &StoredEvent, limits: &Limits) {
+pub(super) fn check_stored_event(stored: &StoredEvent, limits: &Limits) {
     let event = &stored.event;
     check_user(&event.user_id, limits);
     assert!((1..=limits.max_event_type_bytes).contains(&event.event_type.len()));

@@ -73,6 +73,7 @@ fn twisted(name: &str) -> BoxedStrategy<Vec<u8>> {
         "payloads" => odd::json(seeds::payloads()).boxed(),
         "catalogue_lines" => odd::json(seeds::catalogue_lines()).boxed(),
         "ranking_files" => odd::toml(seeds::ranking_files()).boxed(),
+        "deliveries" => odd::json(seeds::deliveries()).boxed(),
         other => panic!("{other} has no twist"),
     }
 }
@@ -121,6 +122,11 @@ proptest! {
     #[test]
     fn catalogue_lines_keep_their_promises(input in inputs("catalogue_lines")) {
         (target("catalogue_lines").run)(&input.0);
+    }
+
+    #[test]
+    fn deliveries_keep_their_promises(input in inputs("deliveries")) {
+        (target("deliveries").run)(&input.0);
     }
 
     #[test]

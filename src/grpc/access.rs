@@ -36,6 +36,8 @@ const BEARER: &str = "Bearer ";
 
 const RECOMMENDER: &str = "/recsys.v1.RecommenderService/";
 const CATALOG: &str = "/recsys.v1.CatalogService/";
+/// Where deliveries come in, on a port of their own.
+pub(super) const WEBHOOKS: &str = "/v1/webhooks/";
 
 /// The roles with one of which a key may make a call. For one that is not
 /// listed, only an admin's will do.
@@ -48,6 +50,9 @@ fn roles_for(path: &str) -> &'static [Role] {
             "DeleteUser" => &[Role::Erase],
             _ => &[Role::Admin],
         };
+    }
+    if path.starts_with(WEBHOOKS) {
+        return &[Role::Ingest];
     }
     match path.strip_prefix(CATALOG) {
         Some("UpsertItems" | "DeleteItems") => &[Role::Catalog],
@@ -246,7 +251,7 @@ impl Directory {
 }
 
 /// One key: two that differ are none.
-fn presented(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn presented(headers: &HeaderMap) -> Option<&str> {
     let bearer = single(headers, AUTHORIZATION.as_str())?.map(|value| {
         let text = value.to_str().ok()?;
         let (scheme, key) = text.split_at_checked(BEARER.len())?;
@@ -262,7 +267,7 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 
 /// The value of a header, if it is there; `None` if there are several that
 /// differ: whoever is in front of us may go by another one than we would.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<Option<&'a HeaderValue>> {
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<Option<&'a HeaderValue>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     values.all(|value| Some(value) == first).then_some(first)

@@ -45,8 +45,9 @@ const MAX_STREAMS: u32 = 256;
 /// those that a client gave up come in one go, and the default of 20 is soon
 /// reached.
 const MAX_PENDING_RESETS: usize = 4 * MAX_STREAMS as usize;
-/// Bytes of a reply that HTTP/2 takes over before they can be sent: what it has
-/// taken is no longer seen as untaken.
+/// Bytes of a reply that HTTP takes over before they can be sent: what it has
+/// taken is no longer seen as untaken. In HTTP/1.1 no request's headers may be
+/// larger, either.
 const MAX_UNSENT: usize = 64 << 10;
 /// What a client of HTTP/2 begins with: 24 bytes.
 const PREFACE_BYTES: usize = 24;
@@ -223,7 +224,11 @@ impl Connections {
         if !self.policy.http1 {
             builder = builder.http2_only();
         }
-        builder.http1().timer(TokioTimer::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.policy.patience)
+            .max_buf_size(MAX_UNSENT);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -301,7 +306,7 @@ impl Connections {
                         .await
                 }
                 Some(tls) => {
-                    let greeted = tls.acceptor().accept(stream);
+                    let greeted = tls.acceptor(port.policy.http1).accept(stream);
                     let greeted = tokio::time::timeout(port.policy.patience, greeted);
                     // It has no calls yet that could be finished.
                     let greeted = connection.closing.run_until_cancelled(greeted);

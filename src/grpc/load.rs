@@ -154,6 +154,23 @@ impl Drop for OpenCall {
     }
 }
 
+/// A call's account, for what it takes besides its messages; goes along with
+/// its request.
+#[derive(Clone)]
+pub(super) struct Account(Arc<OpenCall>);
+
+impl Account {
+    /// That of a request, if it has one.
+    pub(super) fn of(request: &http::Extensions) -> Option<Self> {
+        request.get::<Self>().cloned()
+    }
+
+    /// Takes so many bytes more, until the call has ended.
+    pub(super) fn hold(&self, bytes: usize) -> Result<(), Status> {
+        self.0.hold(bytes).map_err(refusal)
+    }
+}
+
 /// Puts [`Admission`] around a service.
 #[derive(Clone)]
 pub(super) struct LoadLayer(pub(super) Arc<Load>);
@@ -191,7 +208,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
         let stream = connection.as_ref().map(Connection::stream);
         if is_free(request.uri().path()) {
@@ -223,6 +240,7 @@ where
             return Box::pin(async move { Ok(refusal(why).into_http()) });
         }
         let incoming = Arc::clone(&call);
+        request.extensions_mut().insert(Account(Arc::clone(&call)));
         let reply = self.inner.call(request.map(|body| {
             Body::new(Counted {
                 body,

@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod browser;
 mod catalog;
 mod connections;
 mod deadline;
@@ -19,13 +20,16 @@ pub(crate) mod reply;
 mod server;
 mod settings;
 pub mod tls;
+mod webhook;
 mod wkt;
 
 pub use access::{Access, Directory};
 pub use admin::Admin;
+pub use browser::{BrowserSettings, Origins};
 pub use health::{LIVENESS, READINESS};
 pub use server::{Port, ServeError, Stop, serve};
 pub use settings::ServerSettings;
+pub use webhook::{MAX_CONNECTIONS as MAX_WEBHOOK_CONNECTIONS, Webhook, WebhookSettings};
 
 /// Services whose calls are never refused: those that watch need no key, and
 /// take nobody's turn.

@@ -15,7 +15,7 @@ use crate::domain::{
 };
 use crate::proto;
 
-pub(crate) use event::event;
+pub(crate) use event::{event, said};
 pub(crate) use item::item;
 pub(crate) use recommend::recommend;
 

@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 use tracing::{info, warn};
 
 use super::{
     access::{Access, AccessLayer},
     admin::Admin,
+    browser::CorsLayer,
     catalog::Catalog,
     connections::{Connections, Policy},
     deadline::DeadlineLayer,
@@ -23,6 +25,7 @@ use super::{
     recommender::Recommender,
     settings::ServerSettings,
     tls::Tls,
+    webhook::Webhook,
 };
 use crate::proto::{
     FILE_DESCRIPTOR_SET, catalog_service_server::CatalogServiceServer,
@@ -73,8 +76,8 @@ pub struct Port {
 }
 
 /// Serves on a port until it is told to stop; then finishes calls under way, and
-/// all work of the engines. The admin port, if there is one, is
-/// served to the very end.
+/// all work of the engines. The webhook, if there is one, begins and ends with
+/// that port; the admin port is served to the very end.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -83,6 +86,7 @@ pub async fn serve(
     limits: Limits,
     settings: ServerSettings,
     port: Port,
+    webhook: Option<Webhook>,
     admin: Option<Admin>,
     stop: Stop,
 ) -> Result<(), ServeError> {
@@ -94,7 +98,8 @@ pub async fn serve(
         .map(|admin| admin.start(reporter, Pulse::start(), ended.clone()))
         .transpose()?;
 
-    let routes = routes(limits, settings.reflection)?
+    let limits = Arc::new(limits);
+    let routes = routes(&limits, settings.reflection)?
         .add_service(health_service.max_decoding_message_size(MAX_FREE_REQUEST_BYTES));
     let load = Load::new(settings.max_calls, settings.max_buffered_bytes);
     let service = CatchPanicLayer.layer(routes.prepare());
@@ -102,7 +107,7 @@ pub async fn serve(
         longest: settings.request_timeout,
     }
     .layer(service);
-    let service = LoadLayer(load).layer(service);
+    let service = LoadLayer(Arc::clone(&load)).layer(service);
     let service = AccessLayer(Arc::clone(&access)).layer(service);
     let service = ObserveLayer::new(&[
         FILE_DESCRIPTOR_SET,
@@ -120,10 +125,19 @@ pub async fn serve(
         age: settings.max_connection_age,
         grace: settings.request_timeout + settings.slow_client_timeout,
         patience: settings.slow_client_timeout,
-        http1: false,
+        http1: settings.browser.grpc_web,
     };
     let connections = Connections::new(policy, port.tls.clone());
-    let accepting = tokio::spawn(Arc::clone(&connections).accept(port.listener, service));
+    let port_of_api = Arc::clone(&connections);
+    let accepting = if settings.browser.grpc_web {
+        // Outermost: all else sees the calls of pages as any other.
+        let service = GrpcWebLayer::new().layer(service);
+        let service = CorsLayer::new(&settings.browser).layer(service);
+        tokio::spawn(port_of_api.accept(port.listener, service))
+    } else {
+        tokio::spawn(port_of_api.accept(port.listener, service))
+    };
+    let webhook = webhook.map(|webhook| webhook.open(Arc::clone(&access), load, limits, &settings));
     if let Some(tls) = port.tls {
         tokio::spawn(ended.clone().run_until_cancelled_owned(tls.keep_current()));
     }
@@ -138,13 +152,17 @@ pub async fn serve(
         () = stop.no_delay.cancelled() => {}
     }
     info!("stopping: finishing calls under way");
-    if !connections.close(settings.drain_timeout).await {
+    let of_webhook = webhook.as_ref().map(|webhook| &webhook.connections);
+    if !close(&connections, of_webhook, settings.drain_timeout).await {
         warn!(
             drain_timeout_s = settings.drain_timeout.as_secs_f64(),
             "some calls did not finish in time"
         );
     }
     let _ = accepting.await;
+    if let Some(webhook) = webhook {
+        let _ = webhook.accepting.await;
+    }
     if tokio::time::timeout(LAST_WORK, access.finish())
         .await
         .is_err()
@@ -158,8 +176,19 @@ pub async fn serve(
     Ok(())
 }
 
-fn routes(limits: Limits, reflected: bool) -> Result<Routes, ServeError> {
-    let limits = Arc::new(limits);
+/// Closes all ports together. Says whether all calls have ended by themselves.
+async fn close(api: &Connections, webhook: Option<&Arc<Connections>>, at_most: Duration) -> bool {
+    let webhook = async {
+        match webhook {
+            Some(webhook) => webhook.close(at_most).await,
+            None => true,
+        }
+    };
+    let (api, webhook) = tokio::join!(api.close(at_most), webhook);
+    api && webhook
+}
+
+fn routes(limits: &Arc<Limits>, reflected: bool) -> Result<Routes, ServeError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -168,12 +197,12 @@ fn routes(limits: Limits, reflected: bool) -> Result<Routes, ServeError> {
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let recommender = RecommenderServiceServer::new(Recommender {
-        limits: Arc::clone(&limits),
+        limits: Arc::clone(limits),
     })
     .max_decoding_message_size(limits.max_request_bytes)
     .max_encoding_message_size(MAX_REPLY_BYTES);
     let catalog = CatalogServiceServer::new(Catalog {
-        limits: Arc::clone(&limits),
+        limits: Arc::clone(limits),
     })
     .max_decoding_message_size(limits.max_catalog_request_bytes)
     .max_encoding_message_size(MAX_REPLY_BYTES);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::browser::BrowserSettings;
 use crate::parsers::{at_least_one, parse_delay, parse_duration};
 
 /// How long calls, connections and stopping may take, and how many there may
@@ -49,6 +50,9 @@ pub struct ServerSettings {
     #[arg(long, global = true, env = "RECSYS_SLOW_CLIENT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "30s")]
     pub slow_client_timeout: Duration,
+    /// Whether browser pages may call, and whose.
+    #[command(flatten)]
+    pub browser: BrowserSettings,
 }
 
 impl ServerSettings {
@@ -62,6 +66,7 @@ impl ServerSettings {
         max_connection_age: Duration::from_secs(600),
         reflection: true,
         slow_client_timeout: Duration::from_secs(30),
+        browser: BrowserSettings::DEFAULT,
     };
 }
 

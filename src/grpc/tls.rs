@@ -1,4 +1,4 @@
-//! TLS of the API's port. Certificate, key and the authority of clients come
+//! TLS of the API's port, and of the webhook's. Certificate, key and the authority of clients come
 //! from files, which are read again when they change: new connections then use
 //! what is new. A change that cannot be used is logged, and what was stays.
 
@@ -117,6 +117,20 @@ pub struct Tls {
 struct Current {
     contents: Contents,
     config: Arc<ServerConfig>,
+    /// The same, for ports that speak HTTP/1.1, too.
+    with_http1: Arc<ServerConfig>,
+}
+
+impl Current {
+    fn new(contents: Contents, config: ServerConfig) -> Self {
+        let mut with_http1 = config.clone();
+        with_http1.alpn_protocols.push(b"http/1.1".to_vec());
+        Self {
+            contents,
+            config: Arc::new(config),
+            with_http1: Arc::new(with_http1),
+        }
+    }
 }
 
 impl Tls {
@@ -161,17 +175,18 @@ impl Tls {
             key,
             client_authority,
             client_names,
-            current: RwLock::new(Current {
-                contents,
-                config: Arc::new(config),
-            }),
+            current: RwLock::new(Current::new(contents, config)),
         })))
     }
 
-    /// For a connection that begins now.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    /// For a connection that begins now, to a port that speaks HTTP/1.1, too, or
+    /// HTTP/2 alone.
+    pub(super) fn acceptor(&self, http1: bool) -> TlsAcceptor {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&current.config))
+        TlsAcceptor::from(Arc::clone(match http1 {
+            true => &current.with_http1,
+            false => &current.config,
+        }))
     }
 
     /// Reads the files again when they change. Never ends.
@@ -201,10 +216,7 @@ impl Tls {
             ) {
                 Ok(config) => {
                     let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                    *current = Current {
-                        contents: found,
-                        config: Arc::new(config),
-                    };
+                    *current = Current::new(found, config);
                     info!("tls certificates exchanged: new connections use them");
                 }
                 Err(error) => {

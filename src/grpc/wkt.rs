@@ -108,6 +108,12 @@ fn proto_value(value: &Value, room: usize) -> ProtoValue {
     }
 }
 
+/// A Struct as deep as the object, for [`json_object`] to judge. JSON that was
+/// read nests no deeper than its reader allows.
+pub(super) fn whole_struct(object: &Map<String, Value>) -> Struct {
+    proto_fields(object, usize::MAX)
+}
+
 /// Nothing for an empty object, which says nothing.
 pub(super) fn optional_struct(object: &Map<String, Value>) -> Option<Struct> {
     (!object.is_empty()).then(|| proto_struct(object))

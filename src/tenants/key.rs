@@ -140,13 +140,40 @@ impl PresentedKey {
     }
 }
 
+/// A secret that callers and this server share. Only its hash is kept.
+#[derive(Clone)]
+pub struct SharedSecret(KeyHash);
+
+impl SharedSecret {
+    /// Keeps what is needed of it.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(KeyHash::of(text))
+    }
+
+    /// Whether this is the secret. Takes the same time whatever differs.
+    #[must_use]
+    pub fn is(&self, presented: &str) -> bool {
+        self.0.0.ct_eq(&KeyHash::of(presented).0).into()
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyHash, KeyId, NewKey, PresentedKey};
+    use super::{KeyHash, KeyId, NewKey, PresentedKey, SharedSecret};
+
+    #[test]
+    fn a_shared_secret_is_itself_and_nothing_else() {
+        let secret = SharedSecret::new("open sesame");
+        assert!(secret.is("open sesame"));
+        for other in ["", "open sesam", "open sesame ", "Open sesame"] {
+            assert!(!secret.is(other), "{other}");
+        }
+    }
 
     #[test]
     fn a_made_key_is_known_by_its_hash_and_no_other_is() {

@@ -6,5 +6,5 @@ mod key;
 mod role;
 
 pub use file::{KeyEntry, Quota, TenantEntry, TenantsFile, TenantsFileError};
-pub use key::{KeyHash, KeyId, NewKey, PresentedKey};
+pub use key::{KeyHash, KeyId, NewKey, PresentedKey, SharedSecret};
 pub use role::{Role, Roles};

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Each room with the rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("parsers", &[]),
     ("meters", &[]),
     ("throttle", &[]),
@@ -25,11 +25,12 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ),
     ("proto", &[]),
     ("tenants", &["domain", "tenants"]),
+    ("webhook", &["webhook", "domain", "proto"]),
     (
         "grpc",
         &[
             "grpc", "engine", "ports", "domain", "proto", "parsers", "meters", "tenants",
-            "throttle",
+            "throttle", "reactor", "webhook",
         ],
     ),
     (
@@ -62,7 +63,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     (
         "fuzzing",
         &[
-            "fuzzing", "grpc", "engine", "adapters", "ports", "domain", "proto",
+            "fuzzing", "grpc", "engine", "adapters", "ports", "domain", "proto", "webhook",
         ],
     ),
 ];

@@ -93,7 +93,7 @@ async fn address(
 
 fn descriptors(settings: &Settings) -> Finding {
     const CHECK: &str = "file descriptors";
-    let wanted = app::descriptors_wanted(&settings.server);
+    let wanted = app::descriptors_wanted(&settings.server, settings.webhook.webhook_addr.is_some());
     let connections = settings.server.max_connections;
     let Ok((_, hard)) = rlimit::Resource::NOFILE.get() else {
         return Finding::ok(CHECK, "the system does not say how many there may be");

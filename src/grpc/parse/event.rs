@@ -12,6 +12,7 @@ use crate::{
     },
     grpc::{error::ApiError, limits::Limits, wkt},
     proto,
+    webhook::Said,
 };
 
 /// Reads an event at `field`; one without a time happened at `now`.
@@ -69,6 +70,20 @@ pub(crate) fn event(
         checks.broken(field, format!("takes {size} bytes stored, at most {most}"));
     }
     checks.finish(Some(stored))
+}
+
+/// Checks what an element of a delivery says, as an event at `field`.
+pub(crate) fn said(
+    said: Said,
+    field: &str,
+    now: Timestamp,
+    limits: &Limits,
+) -> Result<StoredEvent, ApiError> {
+    let told = proto::InteractionEvent {
+        survey_answers: Some(wkt::whole_struct(&said.answers)),
+        ..said.event
+    };
+    event(Some(told), field, now, limits)
 }
 
 fn event_time(

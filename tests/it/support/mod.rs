@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod certificates;
+pub mod http;
 pub mod items;
 pub mod plain;
 pub mod program;

@@ -12,7 +12,7 @@ use recsys::{
         time::Timestamp,
     },
     engine::Engine,
-    grpc::{self, Access, Port, ServeError, ServerSettings, Stop, limits::Limits},
+    grpc::{self, Access, Port, ServeError, ServerSettings, Stop, Webhook, limits::Limits},
     proto::{
         self, InteractionEvent, catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
@@ -34,6 +34,8 @@ pub const NOW: &str = "2026-06-10T12:00:00Z";
 pub struct TestServer {
     pub world: MemoryWorld,
     pub address: SocketAddr,
+    /// Where deliveries are taken.
+    pub webhook: SocketAddr,
     pub stop: CancellationToken,
     /// Ends the drain's delay.
     pub no_delay: CancellationToken,
@@ -87,6 +89,8 @@ impl TestServer {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let deliveries = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let webhook = deliveries.local_addr().unwrap();
         let stop = Stop::default();
         let running = tokio::spawn(grpc::serve(
             Access::open(engine),
@@ -96,12 +100,18 @@ impl TestServer {
                 listener,
                 tls: None,
             },
+            Some(Webhook {
+                listener: deliveries,
+                tls: None,
+                secret: None,
+            }),
             None,
             stop.clone(),
         ));
         Self {
             world,
             address,
+            webhook,
             stop: stop.drain,
             no_delay: stop.no_delay,
             channel: connect(address).await,

@@ -1,0 +1,3 @@
+#![no_main]
+
+recsys_fuzz::target!(deliveries);

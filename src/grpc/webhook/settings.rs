@@ -1,0 +1,31 @@
+//! What can be set of the webhook.
+
+use std::net::SocketAddr;
+
+use crate::parsers::{Secret, parse_address};
+
+/// Where deliveries of RudderStack and Segment come in, and who may send them.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Webhook")]
+pub struct WebhookSettings {
+    /// Address to take deliveries of RudderStack and Segment on, over HTTP;
+    /// unset = none
+    #[arg(
+        long,
+        global = true,
+        env = "RECSYS_WEBHOOK_ADDR",
+        value_name = "ADDR",
+        value_parser = parse_address
+    )]
+    pub webhook_addr: Option<SocketAddr>,
+    /// Secret that deliveries must carry where there is no tenants file; unset =
+    /// everyone who reaches the address may deliver
+    #[arg(
+        long,
+        global = true,
+        env = "RECSYS_WEBHOOK_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub webhook_secret: Option<Secret>,
+}

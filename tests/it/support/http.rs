@@ -1,0 +1,101 @@
+//! A client of HTTP/1.1.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// What was answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(known, _)| known == name);
+        found.next().map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        let at = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let at = at.unwrap_or_else(|| panic!("no reply: {}", bytes.escape_ascii()));
+        let head = std::str::from_utf8(&bytes[..at]).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':').unwrap();
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        };
+        let mut reply = Self {
+            status: status.parse().unwrap(),
+            headers: lines.map(header).collect(),
+            body: bytes[at + 4..].to_vec(),
+        };
+        if reply.header("transfer-encoding") == Some("chunked") {
+            reply.body = whole(&reply.body);
+        }
+        reply
+    }
+}
+
+/// The pieces of a body that came in pieces.
+fn whole(mut rest: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").unwrap();
+        let size = std::str::from_utf8(&rest[..end]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        rest = &rest[end + 2..];
+        if size == 0 {
+            return whole;
+        }
+        whole.extend(&rest[..size]);
+        rest = &rest[size + 2..];
+    }
+}
+
+/// A request as it goes over the wire, for one connection.
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    [text.as_bytes(), body].concat()
+}
+
+/// Sends bytes on a connection of their own, and reads what is answered.
+pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // It may be answered, and ended, before all is sent.
+    let _ = stream.write_all(bytes).await;
+    let mut told = Vec::new();
+    let _ = stream.read_to_end(&mut told).await;
+    told
+}
+
+pub async fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    let request = request(method, path, headers, body);
+    Reply::read(&exchange(address, &request).await)
+}
+
+/// A reply that was read otherwise.
+pub fn reply(bytes: &[u8]) -> Reply {
+    Reply::read(bytes)
+}
