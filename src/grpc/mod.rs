@@ -7,6 +7,7 @@ mod catalog;
 mod connections;
 mod deadline;
 pub(crate) mod error;
+mod feed;
 mod health;
 pub mod limits;
 mod load;
@@ -30,6 +31,13 @@ pub use settings::ServerSettings;
 /// Services whose calls are never refused: those that watch need no key, and
 /// take nobody's turn.
 const FREE: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
+
+/// The call that goes on for as long as its client has something to send.
+const STREAM_INGEST: &str = "/recsys.v1.RecommenderService/StreamIngestEvents";
+
+fn is_stream(path: &str) -> bool {
+    path == STREAM_INGEST
+}
 
 fn is_free(path: &str) -> bool {
     FREE.iter().any(|service| path.starts_with(service))
