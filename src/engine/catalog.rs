@@ -40,7 +40,7 @@ impl Engine {
             .items
             .get(ids, answer_by)
             .await
-            .map_err(EngineError::catalogue)
+            .map_err(EngineError::catalogue_by(answer_by))
     }
 
     /// Removes items; for each, whether there was one.

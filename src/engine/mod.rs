@@ -101,6 +101,19 @@ impl EngineError {
         Self::of(Dependency::Catalogue, source)
     }
 
+    /// Of a read that had to be answered by a moment: once that has passed, the
+    /// caller's time is up, which says nothing of the catalogue.
+    fn catalogue_by(answer_by: AnswerBy) -> impl Fn(StoreError) -> Self {
+        move |source| {
+            let late = source.kind() == StoreErrorKind::Unavailable && answer_by.left().is_zero();
+            if late {
+                Self::TimedOut
+            } else {
+                Self::catalogue(source)
+            }
+        }
+    }
+
     /// Without a word in the log.
     fn of(dependency: Dependency, source: StoreError) -> Self {
         Self::Store {
@@ -252,7 +265,7 @@ impl Engine {
             .items
             .get(ids, answer_by)
             .await
-            .map_err(EngineError::catalogue)?;
+            .map_err(EngineError::catalogue_by(answer_by))?;
         Ok(by_id(ids, found))
     }
 

@@ -306,7 +306,7 @@ impl Engine {
             .items
             .search(&[probe(restriction), probe(&open)], answer_by)
             .await
-            .map_err(EngineError::catalogue)?;
+            .map_err(EngineError::catalogue_by(answer_by))?;
         let any = |found: Option<&Found>| match found {
             Some(Found::Items(items) | Found::Remembered(items)) => !items.is_empty(),
             Some(Found::NoIndex) | None => false,

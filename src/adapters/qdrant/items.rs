@@ -199,7 +199,7 @@ impl ItemStore for QdrantItemStore {
                     StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured
                 ) =>
             {
-                self.answer_from_memory(searches, error)
+                self.answer_from_memory(searches, error, answer_by)
             }
             asked => asked,
         }

@@ -311,7 +311,7 @@ impl Engine {
         let found = self.inner.ports.items.search(&searches, answer_by).await;
         let mut remembered = false;
         let items = found
-            .map_err(EngineError::catalogue)?
+            .map_err(EngineError::catalogue_by(answer_by))?
             .into_iter()
             .map(|found| match found {
                 Found::NoIndex => None,

@@ -63,7 +63,7 @@ async fn calls_end_before_their_deadline_while_qdrant_hangs() {
     let status = unknown.unwrap_err();
     assert_eq!(
         (status.code(), reason(&status).as_str()),
-        (Code::Unavailable, "CATALOG_UNAVAILABLE")
+        (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
     );
     let event = event.unwrap().into_inner();
     assert_eq!(event.outcome(), IngestOutcome::Accepted);
