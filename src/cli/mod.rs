@@ -1,6 +1,8 @@
 //! The commands besides `serve`.
 
 pub mod catalog;
+pub mod events;
 pub mod healthcheck;
 pub mod keys;
+mod lines;
 pub mod quickstart;

@@ -27,6 +27,7 @@ pub use admin::Admin;
 pub use health::{LIVENESS, READINESS};
 pub use server::{Port, ServeError, Stop, serve};
 pub use settings::ServerSettings;
+pub(crate) use wkt::{optional_struct, proto_timestamp};
 
 /// Services whose calls are never refused: those that watch need no key, and
 /// take nobody's turn.

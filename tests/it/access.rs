@@ -29,13 +29,13 @@ use crate::support::{
 };
 
 /// A tenants file and the keys in it.
-struct Tenants {
+pub struct Tenants {
     folder: TempDir,
     text: String,
 }
 
 impl Tenants {
-    fn new(tenants: &[&str]) -> Self {
+    pub fn new(tenants: &[&str]) -> Self {
         let mut text = String::new();
         for tenant in tenants {
             writeln!(text, "[tenants.{tenant}]\ncollection = \"{tenant}\"").unwrap();
@@ -45,7 +45,7 @@ impl Tenants {
     }
 
     /// Makes a key as people do, and adds what it prints to the file.
-    fn key(&mut self, tenant: &str, roles: &[&str]) -> String {
+    pub fn key(&mut self, tenant: &str, roles: &[&str]) -> String {
         let mut arguments = vec!["keys", "new", tenant];
         for role in roles {
             arguments.extend(["--role", role]);
@@ -61,7 +61,7 @@ impl Tenants {
         key
     }
 
-    fn add(&mut self, line: &str) {
+    pub fn add(&mut self, line: &str) {
         writeln!(self.text, "{line}").unwrap();
     }
 
@@ -76,7 +76,7 @@ impl Tenants {
         std::fs::rename(new, self.path()).unwrap();
     }
 
-    fn serve(&self, more: &[(&str, &str)]) -> Served {
+    pub fn serve(&self, more: &[(&str, &str)]) -> Served {
         self.write();
         let mut command = recsys(&["serve"]);
         command
