@@ -51,6 +51,12 @@ pub enum Command {
         #[command(subcommand)]
         command: CatalogCommand,
     },
+    /// Send events that happened elsewhere
+    Events {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: EventsCommand,
+    },
     /// Make keys for callers
     Keys {
         /// What to do.
@@ -95,6 +101,42 @@ pub enum KeysCommand {
         #[arg(long = "role", value_name = "ROLE", required = true)]
         roles: Vec<Role>,
     },
+}
+
+/// What to do with events.
+#[derive(Clone, Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Send the events of a file (JSON Lines, one event a line, each with its
+    /// time) to a running server, such as for a backfill. Broken off, the same
+    /// command goes on where it was. Exit code 3 if lines were refused
+    Import(EventsImport),
+}
+
+/// What to import, and where to.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EventsImport {
+    /// The file
+    pub file: PathBuf,
+    /// The server, such as https://recsys.example:50051; unset = this machine's,
+    /// on RECSYS_LISTEN_ADDR
+    #[arg(long, env = "RECSYS_SERVER_URL", value_name = "URL")]
+    pub to: Option<String>,
+    /// A key with the role ingest, if the server asks for one
+    #[arg(long, env = "RECSYS_KEY", value_name = "KEY", hide_env_values = true)]
+    pub key: Option<Secret>,
+    /// Certificates (PEM) of who vouches for the server; unset = the system's
+    #[arg(long, env = "RECSYS_SERVER_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Events in one batch
+    #[arg(long, value_name = "N", default_value_t = 500,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000))]
+    pub batch: usize,
+    /// Begin anew, even if an earlier run was broken off
+    #[arg(long)]
+    pub restart: bool,
+    /// Only check the lines
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// What to do with the catalogue.
@@ -252,6 +294,7 @@ impl Cli {
                 | Command::Healthcheck { .. }
                 | Command::Doctor { .. }
                 | Command::Catalog { .. }
+                | Command::Events { .. }
                 | Command::Keys { .. },
             ) => "error",
             Some(Command::Serve) | None => "info",

@@ -4,8 +4,8 @@ use std::{path::Path, process::ExitCode};
 
 use recsys::{
     app,
-    cli::{catalog, doctor, healthcheck, keys, quickstart},
-    config::{self, CatalogCommand, Cli, Command, KeysCommand},
+    cli::{catalog, doctor, events, healthcheck, keys, quickstart},
+    config::{self, CatalogCommand, Cli, Command, EventsCommand, EventsImport, KeysCommand},
     grpc::Stop,
     telemetry,
 };
@@ -34,6 +34,9 @@ async fn main() -> ExitCode {
         Command::Catalog {
             command: CatalogCommand::Import { file, dry_run },
         } => import(&cli, &file, dry_run).await,
+        Command::Events {
+            command: EventsCommand::Import(how),
+        } => import_events(&cli, &how).await,
         Command::Keys {
             command: KeysCommand::New { tenant, roles },
         } => {
@@ -138,6 +141,40 @@ async fn import(cli: &Cli, file: &Path, dry_run: bool) -> ExitCode {
             "{} items written, {} unchanged, {} lines refused",
             imported.written,
             imported.unchanged,
+            imported.refused
+        );
+    }
+    if imported.refused > 0 {
+        ExitCode::from(LINES_REFUSED)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+async fn import_events(cli: &Cli, how: &EventsImport) -> ExitCode {
+    let imported = match events::import(&cli.settings, how).await {
+        Ok(imported) => imported,
+        Err(error) => {
+            anstream::eprintln!("recsys: {error}");
+            return if error.is_bad_input() {
+                ExitCode::from(BAD_INPUT)
+            } else {
+                ExitCode::FAILURE
+            };
+        }
+    };
+    if how.dry_run {
+        anstream::println!(
+            "{} events would be sent, {} lines refused",
+            imported.accepted,
+            imported.refused
+        );
+    } else {
+        anstream::println!(
+            "{} events stored, {} known already, {} too old to matter, {} lines refused",
+            imported.accepted,
+            imported.duplicate,
+            imported.outside_window,
             imported.refused
         );
     }

@@ -5,15 +5,14 @@
 //! what was meant, and of a large one only the ids are held in memory.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    fs::File,
-    io::{BufRead as _, BufReader, Read as _},
+    collections::HashMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::lines::{Lines, Refused};
 use crate::{
     adapters::qdrant::{Put, QdrantItemStore},
     app::{self, StartError},
@@ -30,8 +29,6 @@ const TRIES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Longest line: an item of the largest size, and then some.
 const MAX_LINE_BYTES: u64 = 4 << 20;
-/// Refused lines that are listed.
-const MAX_LISTED: usize = 100;
 
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -180,7 +177,7 @@ pub async fn import(
     checked.refused.print();
     let mut imported = Imported {
         good: checked.good,
-        refused: checked.refused.lines.len(),
+        refused: checked.refused.count(),
         ..Imported::default()
     };
     if dry_run || checked.good == 0 {
@@ -200,8 +197,8 @@ pub async fn import(
     let written = write(&store, path, &checked, &mut imported, &mut refused).await;
     refused.print();
     written?;
-    imported.refused += refused.lines.len();
-    if imported.written + imported.unchanged + refused.lines.len() < checked.good {
+    imported.refused += refused.count();
+    if imported.written + imported.unchanged + refused.count() < checked.good {
         return Err(ImportError::Changed {
             path: path.to_owned(),
         });
@@ -216,32 +213,6 @@ struct Checked {
     /// Numbers in the vectors; `None` if there are none.
     vector_size: Option<usize>,
     refused: Refused,
-}
-
-/// Lines that are not taken, and of the first ones why.
-#[derive(Default)]
-struct Refused {
-    lines: BTreeSet<usize>,
-    listed: Vec<(usize, String)>,
-}
-
-impl Refused {
-    fn add(&mut self, line: usize, reason: String) {
-        self.lines.insert(line);
-        if self.listed.len() < MAX_LISTED {
-            self.listed.push((line, reason));
-        }
-    }
-
-    fn print(&self) {
-        for (line, reason) in &self.listed {
-            anstream::eprintln!("line {line}: {reason}");
-        }
-        let unlisted = self.lines.len() - self.listed.len();
-        if unlisted > 0 {
-            anstream::eprintln!("and {unlisted} more lines");
-        }
-    }
 }
 
 fn check(
@@ -301,13 +272,13 @@ async fn write(
     let bar = ProgressBar::new(checked.good as u64).with_style(
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let mut reader = Lines::open(path)?;
+    let mut reader = open(path)?;
     loop {
         let mut lines: Vec<usize> = Vec::with_capacity(BATCH);
         let mut batch: Vec<Item> = Vec::with_capacity(BATCH);
         let mut at_end = true;
-        while let Some((number, line)) = reader.next(path)? {
-            if !checked.refused.lines.contains(&number)
+        while let Some((number, line)) = reader.next().map_err(|source| unreadable(path, source))? {
+            if !checked.refused.has(number)
                 && let Ok(line) = line
                 && let Ok(item) = catalogue_line::parse(line)
             {
@@ -354,63 +325,17 @@ where
     work().await
 }
 
-/// The lines of a file with their numbers, from 1; empty ones are passed over.
-struct Lines {
-    reader: BufReader<File>,
-    number: usize,
-    line: Vec<u8>,
+fn open(path: &Path) -> Result<Lines, ImportError> {
+    let lines = Lines::open(path, MAX_LINE_BYTES).map_err(|source| unreadable(path, source))?;
+    lines.ok_or_else(|| ImportError::NotAFile {
+        path: path.to_owned(),
+    })
 }
 
-/// A line's number, and its text or why it has none.
-type Line<'a> = (usize, Result<&'a str, String>);
-
-impl Lines {
-    fn open(path: &Path) -> Result<Self, ImportError> {
-        let failed = |source| ImportError::File {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(ImportError::NotAFile {
-                path: path.to_owned(),
-            });
-        }
-        Ok(Self {
-            reader: BufReader::new(file),
-            number: 0,
-            line: Vec::new(),
-        })
-    }
-
-    /// The next line; an error in its place if it is not text, or too long.
-    fn next(&mut self, path: &Path) -> Result<Option<Line<'_>>, ImportError> {
-        let failed = |source| ImportError::File {
-            path: path.to_owned(),
-            source,
-        };
-        loop {
-            self.line.clear();
-            let mut part = (&mut self.reader).take(MAX_LINE_BYTES);
-            if part.read_until(b'\n', &mut self.line).map_err(failed)? == 0 {
-                return Ok(None);
-            }
-            self.number += 1;
-            if self.line.len() as u64 == MAX_LINE_BYTES && self.line.last() != Some(&b'\n') {
-                self.reader.skip_until(b'\n').map_err(failed)?;
-                let reason = format!("longer than {MAX_LINE_BYTES} bytes");
-                return Ok(Some((self.number, Err(reason))));
-            }
-            if !self.line.trim_ascii().is_empty() {
-                break;
-            }
-        }
-        let text = std::str::from_utf8(&self.line).map_err(|error| format!("not text: {error}"));
-        let text = text.map(|text| match self.number {
-            1 => text.trim_start_matches('\u{feff}').trim(),
-            _ => text.trim(),
-        });
-        Ok(Some((self.number, text)))
+fn unreadable(path: &Path, source: std::io::Error) -> ImportError {
+    ImportError::File {
+        path: path.to_owned(),
+        source,
     }
 }
 
@@ -418,8 +343,8 @@ fn for_each_line(
     path: &Path,
     mut each: impl FnMut(usize, Result<&str, String>) -> Result<(), ImportError>,
 ) -> Result<(), ImportError> {
-    let mut lines = Lines::open(path)?;
-    while let Some((number, line)) = lines.next(path)? {
+    let mut lines = open(path)?;
+    while let Some((number, line)) = lines.next().map_err(|source| unreadable(path, source))? {
         each(number, line)?;
     }
     Ok(())

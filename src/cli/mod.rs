@@ -2,6 +2,8 @@
 
 pub mod catalog;
 pub mod doctor;
+pub mod events;
 pub mod healthcheck;
 pub mod keys;
+mod lines;
 pub mod quickstart;

@@ -12,6 +12,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, RwLock},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use governor::{
@@ -44,7 +45,7 @@ pub(super) const WEBHOOKS: &str = "/v1/webhooks/";
 fn roles_for(path: &str) -> &'static [Role] {
     if let Some(method) = path.strip_prefix(RECOMMENDER) {
         return match method {
-            "IngestEvent" | "BatchIngestEvents" => &[Role::Ingest],
+            "IngestEvent" | "BatchIngestEvents" | "StreamIngestEvents" => &[Role::Ingest],
             "Recommend" => &[Role::Serve],
             "GetUserSignals" | "ExportUser" => &[Role::ReadProfile],
             "DeleteUser" => &[Role::Erase],
@@ -291,16 +292,29 @@ impl Key {
     }
 }
 
-/// Takes so many out of a quota.
+/// Takes so many out of a quota, or says how long to wait for them; `Err` if there
+/// never are so many at once.
+fn taken(limiter: &DefaultDirectRateLimiter, count: NonZeroU32) -> Result<Option<Duration>, ()> {
+    match limiter.check_n(count) {
+        Ok(Ok(())) => Ok(None),
+        Ok(Err(not_until)) => Ok(Some(
+            not_until.wait_time_from(DefaultClock::default().now()),
+        )),
+        Err(_) => Err(()),
+    }
+}
+
 fn within(limiter: &DefaultDirectRateLimiter, count: NonZeroU32) -> Result<(), ApiError> {
-    let wait = match limiter.check_n(count) {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(not_until)) => Some(not_until.wait_time_from(DefaultClock::default().now())),
-        // More than there ever is at once.
-        Err(_) => None,
-    };
+    match taken(limiter, count) {
+        Ok(None) => Ok(()),
+        Ok(wait) => Err(over_quota(wait)),
+        Err(()) => Err(over_quota(None)),
+    }
+}
+
+fn over_quota(wait: Option<Duration>) -> ApiError {
     meters::refused(Refused::Quota);
-    Err(ApiError::over_quota(wait))
+    ApiError::over_quota(wait)
 }
 
 impl Caller {
@@ -312,12 +326,27 @@ impl Caller {
 
     /// Takes events out of the caller's quota.
     pub(super) fn send(&self, events: usize) -> Result<(), ApiError> {
-        let limiter = self.key.as_ref().and_then(|key| key.events.as_ref());
-        let count = u32::try_from(events).ok().and_then(NonZeroU32::new);
-        match (limiter, count) {
-            (Some(limiter), Some(count)) => within(limiter, count),
-            _ => Ok(()),
+        match self.quota_of(events) {
+            Some((limiter, count)) => within(limiter, count),
+            None => Ok(()),
         }
+    }
+
+    /// Takes events out of the caller's quota as soon as it has so many.
+    pub(super) async fn send_when_allowed(&self, events: usize) -> Result<(), ApiError> {
+        let Some((limiter, count)) = self.quota_of(events) else {
+            return Ok(());
+        };
+        while let Some(wait) = taken(limiter, count).map_err(|()| over_quota(None))? {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    fn quota_of(&self, events: usize) -> Option<(&DefaultDirectRateLimiter, NonZeroU32)> {
+        let limiter = self.key.as_ref()?.events.as_ref()?;
+        let count = u32::try_from(events).ok().and_then(NonZeroU32::new)?;
+        Some((limiter, count))
     }
 }
 

@@ -52,6 +52,11 @@ pub(super) struct CallTime {
 }
 
 impl CallTime {
+    /// How long a call may take; for a stream: each part of it.
+    pub(super) fn budget(request: &http::Extensions) -> Option<Duration> {
+        request.get::<Self>().map(|time| time.budget)
+    }
+
     /// When this share of a call's time has passed.
     pub(super) fn share(request: &http::Extensions, share: f64) -> AnswerBy {
         let time = request.get::<Self>();

@@ -109,6 +109,15 @@ impl ApiError {
         }
     }
 
+    /// The connection of a stream is to end.
+    pub(super) fn connection_ends() -> Self {
+        let told = "this connection ends: connect anew, and send again what was not answered";
+        Self {
+            retry_after: Some(Duration::ZERO),
+            ..Self::new(Code::Unavailable, "CONNECTION_ENDS", told)
+        }
+    }
+
     /// One element of a batch was not done in the call's time.
     fn not_in_time() -> Self {
         let told = "not done within the call's deadline; it may be done all the same";

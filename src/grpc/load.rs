@@ -15,20 +15,21 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use metrics::Gauge;
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
     connections::{Connection, OpenStream, UntakenReply},
     error::ApiError,
-    is_free,
+    is_free, is_stream,
 };
 use crate::meters::{self, Shed};
 
@@ -36,6 +37,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a call takes besides its messages.
 const CALL_BYTES: usize = 4 << 10;
+/// How soon a stream whose request found no turn tries again.
+const NEXT_TRY: Duration = Duration::from_millis(20);
 
 /// What the process has taken on, of what it may.
 pub(super) struct Load {
@@ -117,15 +120,47 @@ fn refusal(why: Shed) -> Status {
 }
 
 /// A call and what it holds; given back when this is dropped.
-struct OpenCall {
+pub(super) struct OpenCall {
     load: Arc<Load>,
     connection: Option<Arc<Connection>>,
     _stream: Option<OpenStream>,
+    /// Whether it takes requests and makes replies one after the other.
+    is_stream: bool,
     bytes: AtomicUsize,
     at_work: AtomicBool,
 }
 
+/// A turn of a stream's request; given back when this is dropped.
+pub(super) struct Turn<'a>(&'a OpenCall);
+
 impl OpenCall {
+    /// Cancelled when a stream is to end.
+    pub(super) fn closing(&self) -> CancellationToken {
+        let connection = self.connection.as_ref();
+        connection.map_or_else(CancellationToken::new, |connection| {
+            connection.closing.clone()
+        })
+    }
+
+    /// A turn for a stream's request, as soon as there is one.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        while self.begin_work().is_err() {
+            tokio::time::sleep(NEXT_TRY).await;
+        }
+        Turn(self)
+    }
+
+    /// Whether more of a stream's next request is there than nothing.
+    pub(super) fn has_begun_a_request(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > CALL_BYTES
+    }
+
+    /// A stream's request is done with.
+    pub(super) fn release_request(&self) {
+        let held = self.bytes.swap(CALL_BYTES, Ordering::Relaxed);
+        self.load.release(held.saturating_sub(CALL_BYTES));
+    }
+
     fn hold(&self, bytes: usize) -> Result<(), Shed> {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.load.hold(bytes)
@@ -144,6 +179,12 @@ impl OpenCall {
         if self.at_work.swap(false, Ordering::Relaxed) {
             self.load.end_work();
         }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.end_work();
     }
 }
 
@@ -233,11 +274,15 @@ where
             load: Arc::clone(&self.load),
             connection,
             _stream: stream,
+            is_stream: is_stream(request.uri().path()),
             bytes: AtomicUsize::new(0),
             at_work: AtomicBool::new(false),
         });
         if let Err(why) = call.hold(CALL_BYTES) {
             return Box::pin(async move { Ok(refusal(why).into_http()) });
+        }
+        if call.is_stream {
+            request.extensions_mut().insert(Arc::clone(&call));
         }
         let incoming = Arc::clone(&call);
         request.extensions_mut().insert(Account(Arc::clone(&call)));
@@ -255,7 +300,7 @@ where
                 Body::new(Outgoing {
                     body,
                     call,
-                    _untaken: untaken,
+                    untaken,
                 })
             }))
         })
@@ -283,8 +328,12 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         let counted = match &frame {
+            // Its requests each have a turn.
+            None if self.call.is_stream => Ok(()),
             // Nothing comes after trailers, and nobody looks.
-            Some(Ok(frame)) if frame.is_trailers() => self.call.begin_work(),
+            Some(Ok(frame)) if frame.is_trailers() && !self.call.is_stream => {
+                self.call.begin_work()
+            }
             Some(Ok(frame)) => frame
                 .data_ref()
                 .map_or(Ok(()), |data| self.call.hold(data.len())),
@@ -306,7 +355,7 @@ where
 struct Outgoing {
     body: Body,
     call: Arc<OpenCall>,
-    _untaken: Option<UntakenReply>,
+    untaken: Option<UntakenReply>,
 }
 
 impl HttpBody for Outgoing {
@@ -317,12 +366,20 @@ impl HttpBody for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.call.is_stream {
+            // Whoever asks for the next reply has sent the one before.
+            self.untaken = None;
+        }
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
         {
-            // It is made already: only those that come next are refused.
-            let _ = self.call.hold(data.len());
+            if self.call.is_stream {
+                self.untaken = self.call.connection.as_ref().map(Connection::reply);
+            } else {
+                // It is made already: only those that come next are refused.
+                let _ = self.call.hold(data.len());
+            }
         }
         frame
     }

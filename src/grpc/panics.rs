@@ -5,7 +5,7 @@ use std::{
     any::Any,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -55,14 +55,29 @@ where
             // A call that panicked is never polled again, so nobody sees what
             // it may have left half done in itself.
             catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(context))).unwrap_or_else(
-                |panic| {
-                    meters::panicked();
-                    error!(method, panic = text_of(&*panic), "a call panicked");
-                    Poll::Ready(Ok(Status::from(ApiError::bug()).into_http()))
-                },
+                |panic| Poll::Ready(Ok(Status::from(noted(&method, &*panic)).into_http())),
             )
         }))
     }
+}
+
+/// Does a part of a stream, of which the layer sees only the beginning.
+pub(super) async fn caught<T>(method: &str, work: impl Future<Output = T>) -> Result<T, ApiError> {
+    let mut work = pin!(work);
+    poll_fn(move |context| {
+        // As above: a stream whose part panicked ends.
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(done) => done.map(Ok),
+            Err(panic) => Poll::Ready(Err(noted(method, &*panic))),
+        }
+    })
+    .await
+}
+
+fn noted(method: &str, panic: &(dyn Any + Send)) -> ApiError {
+    meters::panicked();
+    error!(method, panic = text_of(panic), "a call panicked");
+    ApiError::bug()
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     access::Caller,
     deadline::{CallTime, FOR_STORES},
     error::ApiError,
+    feed::{Answers, Feed},
     limits::Limits,
     parse::{self, Checks},
     reply,
@@ -16,6 +17,7 @@ use crate::{
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     engine::{EngineError, Patience},
     meters::{self, EventOutcome},
+    ports::AnswerBy,
     proto::{self, recommender_service_server::RecommenderService},
 };
 
@@ -34,6 +36,42 @@ impl Recommender {
         let mut checks = Checks::new(&self.limits);
         let user = checks.user_id("user_id", text);
         checks.finish(user)
+    }
+
+    /// Checks how many events a batch has.
+    pub(super) fn count(&self, events: &[proto::InteractionEvent]) -> Result<(), ApiError> {
+        let mut checks = Checks::new(&self.limits);
+        checks.count("events", events.len(), self.limits.max_batch_events);
+        checks.finish(Some(()))
+    }
+
+    /// Stores the events of a batch, with a result for each.
+    pub(super) async fn store(
+        &self,
+        caller: &Caller,
+        events: Vec<proto::InteractionEvent>,
+        answer_by: AnswerBy,
+    ) -> Result<Vec<proto::IngestResult>, ApiError> {
+        let now = caller.engine.now().await?;
+        let mut good = Vec::with_capacity(events.len());
+        let parsed: Vec<Result<(), ApiError>> = events
+            .into_iter()
+            .enumerate()
+            .map(|(index, event)| {
+                let field = format!("events[{index}]");
+                good.push(self.event(Some(event), &field, now)?);
+                Ok(())
+            })
+            .collect();
+        let ingested = caller.engine.ingest_batch(good, answer_by).await?;
+        let mut ingested = ingested.into_iter();
+        let results = parsed.into_iter().map(|parsed| {
+            parsed?;
+            // One event in, one result out: that is the engine's contract.
+            let result = ingested.next().unwrap_or(Err(EngineError::Panicked));
+            result.map_err(ApiError::from)
+        });
+        Ok(results.map(reply::ingest_result).collect())
     }
 
     fn event(
@@ -71,48 +109,20 @@ impl RecommenderService for Recommender {
         let caller = Caller::of(&request)?;
         let answer_by = CallTime::share(request.extensions(), FOR_STORES);
         let events = request.into_inner().events;
-        let mut checks = Checks::new(&self.limits);
-        checks.count("events", events.len(), self.limits.max_batch_events);
-        checks.finish(Some(()))?;
+        self.count(&events)?;
         caller.send(events.len())?;
-
-        let now = caller.engine.now().await.map_err(ApiError::from)?;
-        let mut good = Vec::with_capacity(events.len());
-        let parsed: Vec<Result<(), ApiError>> = events
-            .into_iter()
-            .enumerate()
-            .map(|(index, event)| {
-                let field = format!("events[{index}]");
-                good.push(self.event(Some(event), &field, now)?);
-                Ok(())
-            })
-            .collect();
-        let mut ingested = caller
-            .engine
-            .ingest_batch(good, answer_by)
-            .await
-            .map_err(ApiError::from)?
-            .into_iter();
-        let results = parsed
-            .into_iter()
-            .map(|parsed| {
-                parsed?;
-                // One event in, one result out: that is the engine's contract.
-                let result = ingested.next().unwrap_or(Err(EngineError::Panicked));
-                result.map_err(ApiError::from)
-            })
-            .map(|result| match result {
-                Ok(ingested) => proto::IngestResult {
-                    outcome: reply::outcome(ingested.outcome).into(),
-                    error: None,
-                },
-                Err(error) => proto::IngestResult {
-                    outcome: proto::IngestOutcome::Rejected.into(),
-                    error: Some(error.into_detail()),
-                },
-            })
-            .collect();
+        let results = self.store(&caller, events, answer_by).await?;
         Ok(Response::new(proto::BatchIngestEventsResponse { results }))
+    }
+
+    type StreamIngestEventsStream = Answers;
+
+    async fn stream_ingest_events(
+        &self,
+        request: Request<Streaming<proto::StreamIngestEventsRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let feed = Feed::open(self.clone(), request)?;
+        Ok(Response::new(feed.answers()))
     }
 
     async fn get_user_signals(

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::wkt::{optional_struct, proto_timestamp};
+use super::{
+    error::ApiError,
+    wkt::{optional_struct, proto_timestamp},
+};
 use crate::{
     domain::{
         event::{EndReason, InteractionEvent},
@@ -14,7 +17,7 @@ use crate::{
         user_signals::UserSignals,
         vector::UnitVector,
     },
-    engine::{EmptyReason, Recommendation, Source, Strategy},
+    engine::{EmptyReason, Ingested, Recommendation, Source, Strategy},
     ports::AppendOutcome,
     proto,
 };
@@ -35,7 +38,7 @@ pub(super) fn outcome(outcome: AppendOutcome) -> proto::IngestOutcome {
     }
 }
 
-pub(super) fn ingested(ingested: crate::engine::Ingested) -> proto::IngestEventResponse {
+pub(super) fn ingested(ingested: Ingested) -> proto::IngestEventResponse {
     proto::IngestEventResponse {
         outcome: outcome(ingested.outcome).into(),
         buffered_events: count(ingested.buffered_events),
@@ -84,6 +87,20 @@ pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::Us
         is_cold: signals.is_cold(),
         built_at: signals.built_at.map(proto_timestamp),
         event_count: count(signals.event_count),
+    }
+}
+
+/// What became of one event of a batch.
+pub(super) fn ingest_result(result: Result<Ingested, ApiError>) -> proto::IngestResult {
+    match result {
+        Ok(ingested) => proto::IngestResult {
+            outcome: outcome(ingested.outcome).into(),
+            error: None,
+        },
+        Err(error) => proto::IngestResult {
+            outcome: proto::IngestOutcome::Rejected.into(),
+            error: Some(error.into_detail()),
+        },
     }
 }
 

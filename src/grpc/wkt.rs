@@ -115,11 +115,11 @@ pub(super) fn whole_struct(object: &Map<String, Value>) -> Struct {
 }
 
 /// Nothing for an empty object, which says nothing.
-pub(super) fn optional_struct(object: &Map<String, Value>) -> Option<Struct> {
+pub(crate) fn optional_struct(object: &Map<String, Value>) -> Option<Struct> {
     (!object.is_empty()).then(|| proto_struct(object))
 }
 
-pub(super) fn proto_timestamp(time: Timestamp) -> ProtoTimestamp {
+pub(crate) fn proto_timestamp(time: Timestamp) -> ProtoTimestamp {
     let (seconds, nanos) = time.to_proto_parts();
     ProtoTimestamp { seconds, nanos }
 }

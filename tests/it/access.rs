@@ -124,6 +124,13 @@ async fn every_call(
                 .map(|_| ()),
         ),
         (
+            "StreamIngestEvents",
+            users
+                .stream_ingest_events(with(headers, tokio_stream::empty()))
+                .await
+                .map(drop),
+        ),
+        (
             "BatchIngestEvents",
             users
                 .batch_ingest_events(with(
@@ -221,13 +228,14 @@ async fn every_call(
 /// What a key with one role may call, by the names of the calls.
 fn allowed(role: Role) -> &'static [&'static str] {
     match role {
-        Role::Ingest => &["IngestEvent", "BatchIngestEvents"],
+        Role::Ingest => &["IngestEvent", "StreamIngestEvents", "BatchIngestEvents"],
         Role::Serve => &["Recommend", "GetItems"],
         Role::ReadProfile => &["GetUserSignals", "ExportUser"],
         Role::Catalog => &["UpsertItems", "GetItems", "DeleteItems"],
         Role::Erase => &["DeleteUser"],
         Role::Admin => &[
             "IngestEvent",
+            "StreamIngestEvents",
             "BatchIngestEvents",
             "GetUserSignals",
             "Recommend",

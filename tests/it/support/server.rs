@@ -26,7 +26,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-use super::MemoryWorld;
+use super::{MemoryWorld, items::half_circle};
 
 /// The time at which test servers stand still.
 pub const NOW: &str = "2026-06-10T12:00:00Z";
@@ -60,6 +60,14 @@ impl TestServer {
         let world = MemoryWorld::new(NOW, &config, items);
         let engine = world.engine(config);
         Self::limited(world, engine, ServerSettings::default(), limits).await
+    }
+
+    /// Serves a dozen items from memory.
+    pub async fn serving_with(settings: ServerSettings) -> Self {
+        let config = RankingConfig::default();
+        let world = MemoryWorld::new(NOW, &config, half_circle(12));
+        let engine = world.engine(config);
+        Self::serving(world, engine, settings).await
     }
 
     pub async fn serving(world: MemoryWorld, engine: Engine, settings: ServerSettings) -> Self {
