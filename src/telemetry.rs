@@ -4,6 +4,7 @@
 use std::{io::IsTerminal as _, time::Duration};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::meters;
@@ -28,7 +29,10 @@ pub fn start(filter: &str) -> Result<(), ParseError> {
 
 /// What was measured since the start.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    process: Collector,
+}
 
 impl Metrics {
     /// Starts measuring, once a process. Called within a tokio runtime.
@@ -41,8 +45,18 @@ impl Metrics {
                 Matcher::Suffix("_seconds".to_owned()),
                 &meters::BUCKETS_SECONDS,
             )?
+            .set_buckets_for_metric(
+                Matcher::Full(meters::MODEL_BYTES.to_owned()),
+                &meters::BUCKETS_MODEL_BYTES,
+            )?
+            .set_buckets_for_metric(
+                Matcher::Full(meters::CANDIDATES.to_owned()),
+                &meters::BUCKETS_CANDIDATES,
+            )?
             .install_recorder()?;
         meters::describe();
+        let process = Collector::default();
+        process.describe();
         let upkeep = handle.clone();
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(UPKEEP_EVERY);
@@ -51,12 +65,14 @@ impl Metrics {
                 upkeep.run_upkeep();
             }
         });
-        Ok(Self(handle))
+        Ok(Self { handle, process })
     }
 
     /// All of it in Prometheus's text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        meters::measure();
+        self.process.collect();
+        self.handle.render()
     }
 }

@@ -1,6 +1,6 @@
 //! Taking in what users do.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -38,13 +38,13 @@ impl Engine {
         event: StoredEvent,
         answer_by: AnswerBy,
     ) -> Result<Ingested, EngineError> {
-        let engine = self.clone();
+        let (engine, arrived) = (self.clone(), Instant::now());
         self.to_the_end(async move {
             let user = event.event.user_id.clone();
             let appended = engine.append(&user, &[event]).await?;
             // One event in, one outcome out: that is the port's contract.
             let ingested = ingested(&appended).next().ok_or(EngineError::Panicked);
-            let refreshed = engine.refresh_after(&user, appended);
+            let refreshed = engine.refresh_after(&user, appended, arrived);
             if tokio::time::timeout(answer_by.left(), refreshed)
                 .await
                 .is_err()
@@ -83,6 +83,7 @@ impl Engine {
         answer_by: AnswerBy,
         gone: &CancellationToken,
     ) -> Vec<Result<Ingested, EngineError>> {
+        let arrived = Instant::now();
         let mut results: Vec<Outcome> = vec![None; events.len()];
         let places = Arc::new(Semaphore::new(USERS_AT_ONCE));
         let (tell, mut told) = mpsc::unbounded_channel();
@@ -105,7 +106,7 @@ impl Engine {
                 // Nobody hears it once the time is up.
                 let _ = tell.send((positions, outcome));
                 if let Ok(appended) = appended {
-                    engine.refresh_after(&user, appended).await;
+                    engine.refresh_after(&user, appended, arrived).await;
                 }
                 // All are done when nobody can tell anything more.
                 drop(tell);
@@ -145,11 +146,13 @@ impl Engine {
     }
 
     /// Brings the user's model up to what was appended.
-    async fn refresh_after(&self, user: &UserId, appended: Appended) {
-        let accepted = appended.outcomes.contains(&AppendOutcome::Accepted);
-        let refreshed = if let Some(version) = appended.version.filter(|_| accepted) {
+    async fn refresh_after(&self, user: &UserId, appended: Appended, arrived: Instant) {
+        let is_accepted = |outcome: &&AppendOutcome| **outcome == AppendOutcome::Accepted;
+        let accepted = appended.outcomes.iter().filter(is_accepted).count();
+        let refreshed = if let Some(version) = appended.version.filter(|_| accepted > 0) {
             let wanted = Wanted {
                 known: appended.contents,
+                arrived: vec![(arrived, accepted)],
                 ..Wanted::at(version)
             };
             self.refresh(user, wanted).await.map(|_| ())

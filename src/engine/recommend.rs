@@ -5,6 +5,7 @@
 //! first left nothing, or room for a sample that a seed chooses.
 
 mod candidates;
+mod tally;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -31,6 +32,8 @@ use candidates::{Pool, Unseen};
 /// What is degraded if the user's model could not be read, or not be built from
 /// all that it needs.
 const USER_MODEL: &str = "user_model";
+/// What is degraded if the liked items could not be read.
+const LIKED_ITEMS: &str = "liked_items";
 
 /// What to recommend.
 #[derive(Clone, Debug)]
@@ -133,16 +136,19 @@ impl Engine {
         let known = self.known_in_time(&request.user, patience.model).await;
         let list = self.list(request, known.as_ref(), patience.items).await?;
         let fits = known.is_none_or(|known| self.fits_catalogue(&known.signals));
-        if fits {
-            return Ok(list);
-        }
-        // How long the catalogue's vectors are is known only by now, or is not
-        // what it was: this reading builds the model anew.
-        let known = self.known_in_time(&request.user, patience.model).await;
-        match known {
-            Some(known) => self.list(request, Some(&known), patience.items).await,
-            None => Ok(list),
-        }
+        let list = if fits {
+            list
+        } else {
+            // How long the catalogue's vectors are is known only by now, or is
+            // not what it was: this reading builds the model anew.
+            let known = self.known_in_time(&request.user, patience.model).await;
+            match known {
+                Some(known) => self.list(request, Some(&known), patience.items).await?,
+                None => list,
+            }
+        };
+        tally::count(&list);
+        Ok(list)
     }
 
     async fn known_in_time(&self, user: &UserId, answer_by: AnswerBy) -> Option<Known> {
@@ -193,7 +199,7 @@ impl Engine {
         );
         let pool = pool?;
         let liked_items = liked_items.unwrap_or_else(|_| {
-            degraded.push("liked_items".to_owned());
+            degraded.push(LIKED_ITEMS.to_owned());
             self.remembered_items(&liked_ids)
         });
         profile.set_liked(&liked, &liked_items);

@@ -34,7 +34,7 @@ use super::{
 use crate::{
     adapters::system::SystemRandomness,
     domain::time::Timestamp,
-    meters,
+    meters::{self, Level},
     ports::{Randomness as _, StoreError, StoreErrorKind},
 };
 
@@ -147,7 +147,7 @@ impl managed::Manager for Manager {
 /// clones share it.
 #[derive(Clone)]
 pub struct RedisPool {
-    pool: Pool<Manager>,
+    pool: Arc<Pool<Manager>>,
     clock: ServerClock,
     generation: Arc<AtomicU64>,
     settings: Arc<RedisSettings>,
@@ -205,6 +205,15 @@ impl RedisPool {
             .config(config)
             .runtime(deadpool::Runtime::Tokio1)
             .build()?;
+        let pool = Arc::new(pool);
+        meters::watch(&pool, |pool, levels| {
+            let now = pool.status();
+            let used = now.size.saturating_sub(now.available);
+            levels.add(Level::RedisUsed, used as u64);
+            levels.add(Level::RedisIdle, (now.size - used) as u64);
+            levels.add(Level::RedisMax, now.max_size as u64);
+            levels.add(Level::RedisPending, now.waiting as u64);
+        });
         Ok(Self {
             pool,
             clock,
