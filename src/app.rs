@@ -15,7 +15,7 @@ use crate::{
     config::Settings,
     engine::Engine,
     grpc::{self, Access, Admin, Port, ServeError, ServerSettings, Stop, tls::Tls},
-    telemetry::Metrics,
+    telemetry::{LogFilter, Metrics},
 };
 use stores::{Place, Stores, ranking};
 
@@ -45,7 +45,7 @@ pub async fn listen(settings: &Settings) -> Result<Port, StartError> {
 ///
 /// # Errors
 /// [`StartError::Listen`], [`StartError::Metrics`].
-pub async fn admin(settings: &Settings) -> Result<Option<Admin>, StartError> {
+pub async fn admin(settings: &Settings, log: LogFilter) -> Result<Option<Admin>, StartError> {
     let Some(address) = settings.admin_addr else {
         return Ok(None);
     };
@@ -57,6 +57,13 @@ pub async fn admin(settings: &Settings) -> Result<Option<Admin>, StartError> {
     Ok(Some(Admin {
         listener,
         metrics: Arc::new(move || metrics.render()),
+        log: Some(grpc::LogFilter {
+            show: Arc::new({
+                let log = log.clone();
+                move || log.current()
+            }),
+            change: Arc::new(move |filter| log.change(filter)),
+        }),
     }))
 }
 

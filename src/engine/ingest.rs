@@ -4,13 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
 use super::{Engine, EngineError, refresh::Wanted};
 use crate::{
     domain::{event::StoredEvent, ids::UserId},
     meters::{self, EventOutcome},
     ports::{AnswerBy, AppendOutcome, Appended},
+    spans,
 };
 
 /// How many users of one batch are written at the same time.
@@ -39,7 +40,7 @@ impl Engine {
         answer_by: AnswerBy,
     ) -> Result<Ingested, EngineError> {
         let (engine, arrived) = (self.clone(), Instant::now());
-        self.to_the_end(async move {
+        self.to_the_end("ingest", async move {
             let user = event.event.user_id.clone();
             let appended = engine.append(&user, &[event]).await?;
             // One event in, one outcome out: that is the port's contract.
@@ -73,8 +74,10 @@ impl Engine {
         let engine = self.clone();
         let gone = CancellationToken::new();
         let _tells = gone.clone().drop_guard();
-        self.to_the_end(async move { engine.ingest_groups(events, answer_by, &gone).await })
-            .await
+        self.to_the_end("ingest batch", async move {
+            engine.ingest_groups(events, answer_by, &gone).await
+        })
+        .await
     }
 
     async fn ingest_groups(
@@ -83,7 +86,7 @@ impl Engine {
         answer_by: AnswerBy,
         gone: &CancellationToken,
     ) -> Vec<Result<Ingested, EngineError>> {
-        let arrived = Instant::now();
+        let (arrived, cause) = (Instant::now(), spans::Cause::current());
         let mut results: Vec<Outcome> = vec![None; events.len()];
         let places = Arc::new(Semaphore::new(USERS_AT_ONCE));
         let (tell, mut told) = mpsc::unbounded_channel();
@@ -96,7 +99,7 @@ impl Engine {
                 continue;
             }
             let (engine, tell) = (self.clone(), tell.clone());
-            self.inner.tasks.spawn(async move {
+            let of_user = async move {
                 let _place = place;
                 let appended = engine.append(&user, &events).await;
                 let outcome = match &appended {
@@ -110,7 +113,9 @@ impl Engine {
                 }
                 // All are done when nobody can tell anything more.
                 drop(tell);
-            });
+            };
+            let span = spans::apart("ingest of a user", &cause);
+            self.inner.tasks.spawn(of_user.instrument(span));
         }
         drop(tell);
         let all_told = async {

@@ -9,7 +9,7 @@ mod tally;
 
 use std::{collections::HashSet, sync::Arc};
 
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
 use super::{Engine, EngineError, Source, signals::Known};
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         user_signals::UserSignals,
     },
     ports::{AnswerBy, Found, Search, SearchOrder},
+    spans,
 };
 use candidates::{Pool, Unseen};
 
@@ -152,7 +153,8 @@ impl Engine {
     }
 
     async fn known_in_time(&self, user: &UserId, answer_by: AnswerBy) -> Option<Known> {
-        tokio::time::timeout(answer_by.left(), self.known(user))
+        let known = self.known(user).instrument(spans::step("user model"));
+        tokio::time::timeout(answer_by.left(), known)
             .await
             .ok()?
             .ok()
@@ -194,7 +196,8 @@ impl Engine {
         let liked = strongest_positives(&signals);
         let liked_ids: Vec<ContentId> = liked.iter().map(|(id, _)| (*id).clone()).collect();
         let (pool, liked_items) = tokio::join!(
-            self.candidates(request, &signals, &profile, &draws, slot.is_ok(), answer_by),
+            self.candidates(request, &signals, &profile, &draws, slot.is_ok(), answer_by)
+                .instrument(spans::step("candidates")),
             self.items(&liked_ids, answer_by),
         );
         let pool = pool?;
@@ -216,7 +219,8 @@ impl Engine {
             items,
             scored,
             exploration,
-        } = ranking::rank(pool.items, &profile, explorer, request.limit, config);
+        } = spans::step("rank")
+            .in_scope(|| ranking::rank(pool.items, &profile, explorer, request.limit, config));
         let empty = if items.is_empty() {
             Some(self.why_empty(&request.restriction, answer_by).await?)
         } else {

@@ -21,6 +21,7 @@ use crate::{
     meters::{self, ModelBuild, Refresh},
     ports::{AnswerBy, BufferSnapshot, Rank, SaveOutcome, StoredModel, Version},
     reactor,
+    spans::{self, Cause},
 };
 
 /// The refreshed model; `None` if the user has no buffer.
@@ -42,6 +43,8 @@ struct Next {
     /// Where those who wait get its outcome.
     done: watch::Sender<Option<Refreshed>>,
     wanted: Wanted,
+    /// What those who wait do it for, as far as that is traced.
+    causes: Vec<Cause>,
 }
 
 /// What a refresh is wanted for.
@@ -113,12 +116,18 @@ impl Lanes {
         let done = match &mut lane.next {
             Some(next) => {
                 next.wanted.join(wanted);
+                next.causes.extend(Cause::current());
                 next.done.subscribe()
             }
             none => {
                 let done = watch::Sender::new(None);
                 let subscribed = done.subscribe();
-                *none = Some(Next { done, wanted });
+                let causes = Vec::from_iter(Cause::current());
+                *none = Some(Next {
+                    done,
+                    wanted,
+                    causes,
+                });
                 subscribed
             }
         };
@@ -174,7 +183,9 @@ impl Engine {
             // A task of its own, so that a panic ends this refresh and not
             // the lane.
             let refreshed = self
-                .to_the_end(async move { engine.rebuild(&owner, wanted).await })
+                .to_the_end_in(spans::apart("refresh", &next.causes), async move {
+                    engine.rebuild(&owner, wanted).await
+                })
                 .await
                 .and_then(|refreshed| refreshed);
             if refreshed.is_err() {

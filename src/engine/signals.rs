@@ -196,7 +196,7 @@ impl Engine {
     pub async fn delete_user(&self, user: &UserId) -> Result<bool, EngineError> {
         let engine = self.clone();
         let user = user.clone();
-        self.to_the_end(async move {
+        self.to_the_end("delete user", async move {
             let ports = &engine.inner.ports;
             // The buffer goes first: its last version is what the marker at
             // the model's place must exceed.

@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod call;
 mod catalog;
 mod connections;
 mod deadline;
@@ -10,12 +11,14 @@ pub(crate) mod error;
 mod health;
 pub mod limits;
 mod load;
+mod log_filter;
 mod observe;
 mod panics;
 pub(crate) mod parse;
 mod pulse;
 mod recommender;
 pub(crate) mod reply;
+mod request_id;
 mod server;
 mod settings;
 pub mod tls;
@@ -24,6 +27,7 @@ mod wkt;
 pub use access::{Access, Directory};
 pub use admin::Admin;
 pub use health::{LIVENESS, READINESS};
+pub use log_filter::LogFilter;
 pub use server::{Port, ServeError, Stop, serve};
 pub use settings::ServerSettings;
 

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::{
     access::{Access, AccessLayer},
     admin::Admin,
+    call::CallLog,
     catalog::Catalog,
     connections::{Connections, Policy},
     deadline::DeadlineLayer,
@@ -104,13 +105,14 @@ pub async fn serve(
     .layer(service);
     let service = LoadLayer(load).layer(service);
     let service = AccessLayer(Arc::clone(&access)).layer(service);
-    let service = ObserveLayer::new(&[
+    let descriptors = [
         FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ])
-    .layer(service);
+    ];
+    let service =
+        ObserveLayer::new(&descriptors, CallLog::new(settings.log_ok_calls)).layer(service);
 
     // Dependencies that answer at once are known before the first call.
     let _ = tokio::time::timeout(FIRST_CHECK, monitor.check()).await;

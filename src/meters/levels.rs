@@ -44,8 +44,10 @@ pub enum Level {
 
 const REDIS: (&str, &str) = ("db_system_name", "redis");
 
-/// All, with their names and labels.
-const ALL: [(Level, &str, &[(&str, &str)]); 12] = [
+/// A level with the name and the labels of its metric.
+type Named = (Level, &'static str, &'static [(&'static str, &'static str)]);
+
+const ALL: [Named; 12] = [
     (
         Level::RedisIdle,
         DB_CONNECTIONS,

@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod call_lines;
 mod catalog_import;
 mod cli;
 mod conformance;
@@ -38,4 +39,6 @@ mod redis_state;
 mod secrets;
 mod support;
 mod tls;
+mod traces;
 mod watch;
+mod watch_models;

@@ -32,7 +32,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    adapters::system::SystemRandomness,
+    adapters::{observed::observed, system::SystemRandomness},
     domain::time::Timestamp,
     meters::{self, Level},
     ports::{Randomness as _, StoreError, StoreErrorKind},
@@ -310,10 +310,8 @@ impl RedisPool {
     where
         W: Future<Output = RedisResult<T>>,
     {
-        let mut operation = meters::StoreOperation::begin("redis", what);
-        let done = self.retried(what, work, alone).await;
-        operation.ended(done.as_ref().err().map(|error| error.kind().label()));
-        done
+        // Boxed, or else what nests it would nest too deep for the compiler.
+        observed("redis", what, Box::pin(self.retried(what, work, alone))).await
     }
 
     async fn retried<T, W>(
