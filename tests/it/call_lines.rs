@@ -236,11 +236,11 @@ async fn the_filter_is_shown_and_changed_while_running() {
         assert!(told.contains(wrong), "{told}");
     }
     assert_eq!(watched.get("/log").1, "warn,recsys=debug\n");
-    let (status, _) = watched.http("PUT", "/log", &"x".repeat(10_000));
+    let (status, _) = watched.http("PUT", "/log", &"x".repeat(5_000));
     assert_eq!(status, "HTTP/1.1 413 Payload Too Large");
 
     // For a time: then it is what it was before the first such change.
-    let (status, told) = watched.http("PUT", "/log?for=1h", "trace");
+    let (status, told) = watched.http("PUT", "/log?for=1h", "debug");
     assert_eq!(
         (status, told.contains("then warn,recsys=debug")),
         (ok, true),
