@@ -170,9 +170,6 @@ impl Call {
             debug!(method, code, "call of a watcher");
             return;
         }
-        if !tracing::enabled!(tracing::Level::INFO) {
-            return;
-        }
         let Some(untold) = self.log.turn(self.code) else {
             return;
         };
