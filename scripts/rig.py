@@ -110,7 +110,8 @@ def serving(program, folder, **settings):
     with log.open("w") as told:
         process = subprocess.Popen(
             [program, "serve", "--listen-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"],
-            env={name: str(value) for name, value in settings.items()},
+            env={"RECSYS_LOG_FORMAT": "text"}
+            | {name: str(value) for name, value in settings.items()},
             stderr=told,
             stdout=subprocess.DEVNULL,
         )

@@ -105,6 +105,8 @@ class Reader:
             name: value for name, value in os.environ.items()
             if not name.startswith(("RECSYS_", "REDIS_", "QDRANT_"))
         }
+        # The log as a reader sees it, who has a terminal.
+        environment["RECSYS_LOG_FORMAT"] = "text"
         self.bash = subprocess.Popen(
             ["bash", "-E", "-o", "pipefail"], cwd=folder, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,

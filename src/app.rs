@@ -18,7 +18,7 @@ use crate::{
         self, Access, Admin, MAX_WEBHOOK_CONNECTIONS, Port, ServeError, ServerSettings, Stop,
         Webhook, tls::Tls,
     },
-    telemetry::Metrics,
+    telemetry::{LogFilter, Metrics},
     tenants::SharedSecret,
 };
 use stores::{Place, Stores};
@@ -107,7 +107,7 @@ pub async fn webhook(settings: &Settings, api: &Port) -> Result<Option<Webhook>,
 ///
 /// # Errors
 /// [`StartError::Listen`], [`StartError::Metrics`].
-pub async fn admin(settings: &Settings) -> Result<Option<Admin>, StartError> {
+pub async fn admin(settings: &Settings, log: LogFilter) -> Result<Option<Admin>, StartError> {
     let Some(address) = settings.admin_addr else {
         return Ok(None);
     };
@@ -119,6 +119,13 @@ pub async fn admin(settings: &Settings) -> Result<Option<Admin>, StartError> {
     Ok(Some(Admin {
         listener,
         metrics: Arc::new(move || metrics.render()),
+        log: Some(grpc::LogFilter {
+            show: Arc::new({
+                let log = log.clone();
+                move || log.current()
+            }),
+            change: Arc::new(move |filter| log.change(filter)),
+        }),
     }))
 }
 

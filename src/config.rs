@@ -13,6 +13,7 @@ use crate::{
     domain::ids::TenantId,
     grpc::{ServerSettings, WebhookSettings, limits::Limits, tls::TlsSettings},
     parsers::{Secret, at_least_one, parse_address, parse_days, parse_duration},
+    telemetry::{LogFormat, TraceSettings},
     tenants::Role,
 };
 
@@ -196,6 +197,15 @@ pub struct Settings {
     /// [default: info; for quickstart error]
     #[arg(long, global = true, env = "RECSYS_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// How to write them
+    #[arg(
+        long,
+        global = true,
+        env = "RECSYS_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "auto"
+    )]
+    pub log_format: LogFormat,
 
     /// Redis for the users' state; unset = in memory
     #[arg(
@@ -281,6 +291,9 @@ pub struct Settings {
     /// What clients may send.
     #[command(flatten)]
     pub limits: Limits,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceSettings,
 }
 
 impl Cli {
@@ -331,6 +344,8 @@ impl Cli {
             &mut settings.qdrant.qdrant_api_key,
             &mut redis.redis_sentinel_password,
             &mut settings.webhook.webhook_secret,
+            &mut settings.traces.otel_exporter_otlp_endpoint,
+            &mut settings.traces.otel_exporter_otlp_headers,
         ] {
             secret.take_if(|secret| secret.expose().is_empty());
         }
@@ -351,6 +366,8 @@ impl Cli {
         for name in [
             &mut redis.redis_sentinel_username,
             &mut settings.tls.tls_client_names,
+            &mut settings.traces.otel_service_name,
+            &mut settings.traces.otel_resource_attributes,
         ] {
             name.take_if(|name| name.is_empty());
         }

@@ -24,12 +24,12 @@
 //!   words. `grpc/webhook/` takes them in.
 //! * [`app`]: settings -> adapters -> engine -> server. The one place that
 //!   decides between memory and real stores.
-//! * [`meters`]: every metric, for whichever room counts something; [`throttle`]:
-//!   one log line a second where there would be thousands; [`reactor`]: long work
-//!   that holds up nobody else.
+//! * [`meters`]: every metric, for whichever room counts something; [`spans`]:
+//!   likewise every span of a trace; [`throttle`]: a few log lines a second where
+//!   there would be thousands; [`reactor`]: long work that holds up nobody else.
 //! * [`tenants`]: the tenants file, its keys and roles.
 //! * [`config`] (values read by [`parsers`]), [`telemetry`], [`cli`]: settings,
-//!   logs and metrics, and the commands besides `serve`.
+//!   logs, metrics and traces, and the commands besides `serve`.
 //! * `fuzzing`: what must hold of any bytes that come in, for the tests and for
 //!   `fuzz/`. It looks into every room, and is in no build but those.
 //!
@@ -70,6 +70,7 @@ pub mod parsers;
 pub mod ports;
 pub mod proto;
 pub mod reactor;
+pub mod spans;
 pub mod telemetry;
 pub mod tenants;
 pub mod throttle;

@@ -7,7 +7,7 @@ use recsys::{
     cli::{catalog, doctor, events, healthcheck, keys, quickstart},
     config::{self, CatalogCommand, Cli, Command, EventsCommand, EventsImport, KeysCommand},
     grpc::Stop,
-    telemetry,
+    telemetry::{self, Telemetry},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -24,12 +24,19 @@ async fn main() -> ExitCode {
         // Help and version too come as errors, which know where to print.
         Err(error) => error.exit(),
     };
-    if let Err(error) = telemetry::start(cli.log_filter()) {
-        anstream::eprintln!("recsys: log filter {:?}: {error}", cli.log_filter());
-        return ExitCode::from(BAD_INPUT);
-    }
+    let settings = &cli.settings;
+    // The other commands serve no calls to trace.
+    let serves = matches!(cli.command, None | Some(Command::Serve));
+    let traces = serves.then_some(&settings.traces);
+    let telemetry = match telemetry::start(cli.log_filter(), settings.log_format, traces) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            anstream::eprintln!("recsys: {error}");
+            return ExitCode::from(BAD_INPUT);
+        }
+    };
     match cli.command.clone().unwrap_or(Command::Serve) {
-        Command::Serve => serve(&cli).await,
+        Command::Serve => serve(&cli, telemetry).await,
         Command::Quickstart { exit } => tour(&cli, exit).await,
         Command::Catalog {
             command: CatalogCommand::Import { file, dry_run },
@@ -85,11 +92,11 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(cli: &Cli) -> ExitCode {
+async fn serve(cli: &Cli, telemetry: Telemetry) -> ExitCode {
     let settings = &cli.settings;
     // What is measured begins before the stores are set up.
     let started = async {
-        let admin = app::admin(settings).await?;
+        let admin = app::admin(settings, telemetry.log).await?;
         let access = app::access(settings)?;
         let port = app::listen(settings).await?;
         let webhook = app::webhook(settings, &port).await?;
@@ -99,7 +106,11 @@ async fn serve(cli: &Cli) -> ExitCode {
         Ok(started) => started,
         Err(error) => return refused(&error),
     };
-    match app::serve(settings, access, port, webhook, admin, stop_on_signal()).await {
+    let served = app::serve(settings, access, port, webhook, admin, stop_on_signal()).await;
+    if let Some(traces) = telemetry.traces {
+        traces.stop().await;
+    }
+    match served {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS

@@ -5,27 +5,72 @@
 //! Labels have few values, all known beforehand: never an id, a key or a text
 //! from outside.
 
+mod describe;
+mod handles;
+mod labels;
+mod levels;
+
 use std::time::{Duration, Instant};
 
-use metrics::{
-    Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
+use metrics::{Gauge, Histogram, counter, gauge, histogram};
+
+use handles::{Counters, Histograms};
+pub(crate) use {describe::describe, levels::measure};
+pub use {
+    labels::{
+        Cache, ConnectionEnd, Degraded, EmptyList, EventOutcome, Exploration, Generator, List,
+        Lookup, ModelBuild, ModelRead, Rebuild, Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+    },
+    levels::{Level, Levels, watch},
 };
 
 /// Calls answered, by method and code: a histogram of seconds.
 pub const RPC_DURATION: &str = "rpc_server_call_duration_seconds";
 /// Operations of Redis and Qdrant, by type of error: a histogram of seconds.
 pub const STORE_DURATION: &str = "db_client_operation_duration_seconds";
+/// Connections of the pool to Redis, by state.
+pub const DB_CONNECTIONS: &str = "db_client_connection_count";
+/// Most connections of that pool.
+pub const DB_MAX_CONNECTIONS: &str = "db_client_connection_max";
+/// Operations that wait for a connection of that pool.
+pub const DB_PENDING_REQUESTS: &str = "db_client_connection_pending_requests";
 /// Events that came in, by outcome.
 pub const EVENTS: &str = "recsys_events_total";
 /// What a store held and nobody could read, by kind.
 pub const UNREADABLE: &str = "recsys_unreadable_total";
 /// Models that were asked for, by where they came from.
 pub const MODEL_READS: &str = "recsys_model_reads_total";
+/// Reads that found no model that they could use, by reason.
+pub const MODEL_REBUILDS: &str = "recsys_model_rebuilds_total";
 /// Models that were built, by what became of them.
 pub const MODEL_BUILDS: &str = "recsys_model_builds_total";
-/// Items that were looked up, by whether this process had them.
-pub const ITEM_CACHE: &str = "recsys_item_cache_total";
+/// Appends that came to a refresh, by whether they shared it.
+pub const MODEL_REFRESHES: &str = "recsys_model_refreshes_total";
+/// From an event's arrival to the save of the model that has it: a histogram of
+/// seconds.
+pub const MODEL_LAG: &str = "recsys_model_lag_seconds";
+/// Models as they are stored: a histogram of bytes.
+pub const MODEL_BYTES: &str = "recsys_model_bytes";
+/// Candidates of a list, by who proposed them: a histogram of counts.
+pub const CANDIDATES: &str = "recsys_candidates";
+/// Lists, by how they were made.
+pub const LISTS: &str = "recsys_lists_total";
+/// Empty lists, by reason.
+pub const EMPTY_LISTS: &str = "recsys_empty_lists_total";
+/// What lists had to do without.
+pub const DEGRADED: &str = "recsys_degraded_total";
+/// Exploration items, by what became of them.
+pub const EXPLORATION: &str = "recsys_exploration_total";
+/// What was looked up among the copies that this process keeps.
+pub const CACHE_LOOKUPS: &str = "recsys_cache_lookups_total";
+/// Memory of those copies.
+pub const CACHE_BYTES: &str = "recsys_cache_bytes";
+/// How many copies there are.
+pub const CACHE_ENTRIES: &str = "recsys_cache_entries";
+/// Memory of what is in no store but this process.
+pub const EMBEDDED_BYTES: &str = "recsys_embedded_bytes";
+/// Most of that memory.
+pub const EMBEDDED_MAX_BYTES: &str = "recsys_embedded_max_bytes";
 /// Calls that are worked on.
 pub const CALLS_IN_FLIGHT: &str = "recsys_calls_in_flight";
 /// Calls that were refused because there were too many, by what there was too
@@ -52,15 +97,31 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 /// Requests to the webhook, by status: a histogram of seconds.
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
-/// All names.
-pub const ALL: [&str; 19] = [
+/// All names of this service's own.
+pub const ALL: [&str; 35] = [
     RPC_DURATION,
     STORE_DURATION,
+    DB_CONNECTIONS,
+    DB_MAX_CONNECTIONS,
+    DB_PENDING_REQUESTS,
     EVENTS,
     UNREADABLE,
     MODEL_READS,
+    MODEL_REBUILDS,
     MODEL_BUILDS,
-    ITEM_CACHE,
+    MODEL_REFRESHES,
+    MODEL_LAG,
+    MODEL_BYTES,
+    CANDIDATES,
+    LISTS,
+    EMPTY_LISTS,
+    DEGRADED,
+    EXPLORATION,
+    CACHE_LOOKUPS,
+    CACHE_BYTES,
+    CACHE_ENTRIES,
+    EMBEDDED_BYTES,
+    EMBEDDED_MAX_BYTES,
     CALLS_IN_FLIGHT,
     SHED,
     REFUSED,
@@ -75,194 +136,59 @@ pub const ALL: [&str; 19] = [
     HTTP_DURATION,
 ];
 
+/// What every process tells of itself, in Prometheus's usual names. Some
+/// systems tell less.
+pub const OF_THE_PROCESS: [&str; 8] = [
+    "process_cpu_seconds_total",
+    "process_open_fds",
+    "process_max_fds",
+    "process_virtual_memory_bytes",
+    "process_virtual_memory_max_bytes",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_threads",
+];
+
 /// Upper bounds of the histograms' buckets, in seconds.
 pub const BUCKETS_SECONDS: [f64; 12] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
+/// Those of [`MODEL_BYTES`]: powers of 4 from 1 KiB to 16 MiB.
+pub const BUCKETS_MODEL_BYTES: [f64; 8] = [
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+];
+/// Those of [`CANDIDATES`].
+pub const BUCKETS_CANDIDATES: [f64; 9] = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 200.0, 400.0, 1_000.0];
 
-/// What became of an event.
-#[derive(Clone, Copy, Debug)]
-pub enum EventOutcome {
-    /// Stored.
-    Accepted,
-    /// Known already.
-    Duplicate,
-    /// Too old.
-    OutsideWindow,
-    /// Refused: it breaks a rule.
-    Invalid,
-    /// The store failed, and the event may not be stored.
-    Failed,
-}
-
-impl EventOutcome {
-    const ALL: [Self; 5] = [
-        Self::Accepted,
-        Self::Duplicate,
-        Self::OutsideWindow,
-        Self::Invalid,
-        Self::Failed,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Duplicate => "duplicate",
-            Self::OutsideWindow => "outside_window",
-            Self::Invalid => "invalid",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// What could not be read.
-#[derive(Clone, Copy, Debug)]
-pub enum Unreadable {
-    /// A member of an event buffer.
-    Event,
-    /// A user model.
-    Model,
-}
-
-impl Unreadable {
-    const ALL: [Self; 2] = [Self::Event, Self::Model];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Event => "event",
-            Self::Model => "model",
-        }
-    }
-}
-
-/// Where a model came from.
-#[derive(Clone, Copy, Debug)]
-pub enum ModelRead {
-    /// It was stored and current.
-    Materialized,
-    /// It was missing, stale or unreadable, and built anew.
-    Rebuilt,
-    /// Nothing is known of the user.
-    Empty,
-}
-
-impl ModelRead {
-    const ALL: [Self; 3] = [Self::Materialized, Self::Rebuilt, Self::Empty];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Materialized => "materialized",
-            Self::Rebuilt => "rebuilt",
-            Self::Empty => "empty",
-        }
-    }
-}
-
-/// What became of a model that was built.
-#[derive(Clone, Copy, Debug)]
-pub enum ModelBuild {
-    /// It is stored.
-    Saved,
-    /// A newer one was there, or the user was erased.
-    Superseded,
-    /// The store failed; the next read builds it again.
-    NotSaved,
-    /// It could not be built: the events or items were not to be had.
-    Failed,
-}
-
-impl ModelBuild {
-    const ALL: [Self; 4] = [Self::Saved, Self::Superseded, Self::NotSaved, Self::Failed];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Saved => "saved",
-            Self::Superseded => "superseded",
-            Self::NotSaved => "not_saved",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// What there was too much of when a call was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shed {
-    /// Calls that are worked on.
-    Calls,
-    /// Bytes of messages.
-    Bytes,
-}
-
-impl Shed {
-    const ALL: [Self; 2] = [Self::Calls, Self::Bytes];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Calls => "calls",
-            Self::Bytes => "bytes",
-        }
-    }
-}
-
-/// Why a caller was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// No key, or none that is known.
-    Key,
-    /// Its key lacks the role.
-    Role,
-    /// It named another tenant.
-    Tenant,
-    /// Its key's quota was used up.
-    Quota,
-}
-
-impl Refused {
-    const ALL: [Self; 4] = [Self::Key, Self::Role, Self::Tenant, Self::Quota];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Role => "role",
-            Self::Tenant => "tenant",
-            Self::Quota => "quota",
-        }
-    }
-}
+static BY_OUTCOME: Counters<EventOutcome> = Counters::new(EVENTS);
+static BY_KIND: Counters<Unreadable> = Counters::new(UNREADABLE);
+static READS: Counters<ModelRead> = Counters::new(MODEL_READS);
+static REBUILDS: Counters<Rebuild> = Counters::new(MODEL_REBUILDS);
+static BUILDS: Counters<ModelBuild> = Counters::new(MODEL_BUILDS);
+static REFRESHES: Counters<Refresh> = Counters::new(MODEL_REFRESHES);
+static LAG: Histograms<()> = Histograms::new(MODEL_LAG);
+static BYTES: Histograms<()> = Histograms::new(MODEL_BYTES);
+static PROPOSED: Histograms<Generator> = Histograms::new(CANDIDATES);
+static MADE: Counters<List> = Counters::new(LISTS);
+static EMPTY: Counters<EmptyList> = Counters::new(EMPTY_LISTS);
+static WITHOUT: Counters<Degraded> = Counters::new(DEGRADED);
+static EXPLORED: Counters<Exploration> = Counters::new(EXPLORATION);
+static LOOKUPS: Counters<(Cache, Lookup)> = Counters::new(CACHE_LOOKUPS);
+static SHED_CALLS: Counters<Shed> = Counters::new(SHED);
+static REFUSED_CALLS: Counters<Refused> = Counters::new(REFUSED);
+static DELIVERED: Counters<WebhookOutcome> = Counters::new(WEBHOOK_ELEMENTS);
+static ENDED: Counters<ConnectionEnd> = Counters::new(CONNECTIONS_ENDED);
 
 /// Counts a call that was not let in.
 pub fn refused(why: Refused) {
-    counter!(REFUSED, "reason" => why.label()).increment(1);
-}
-
-/// Why this process ended or refused a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionEnd {
-    /// It was old enough.
-    Age,
-    /// There were too many.
-    Full,
-    /// Its client never spoke.
-    Silent,
-    /// Its client did not take in a reply.
-    Slow,
-    /// Its client and this server found no TLS to speak: a wrong certificate,
-    /// or none.
-    Tls,
-}
-
-impl ConnectionEnd {
-    const ALL: [Self; 5] = [Self::Age, Self::Full, Self::Silent, Self::Slow, Self::Tls];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Age => "age",
-            Self::Full => "full",
-            Self::Silent => "silent",
-            Self::Slow => "slow",
-            Self::Tls => "tls",
-        }
-    }
+    REFUSED_CALLS.add(why, 1);
 }
 
 /// Where the calls that are worked on are counted.
@@ -277,7 +203,7 @@ pub fn buffered_bytes() -> Gauge {
 
 /// Counts a call that was refused.
 pub fn shed(why: Shed) {
-    counter!(SHED, "reason" => why.label()).increment(1);
+    SHED_CALLS.add(why, 1);
 }
 
 /// Notes how many connections a port has.
@@ -287,7 +213,7 @@ pub fn connections(port: &'static str, open: usize) {
 
 /// Counts a connection that this process ended or refused.
 pub fn connection_ended(why: ConnectionEnd) {
-    counter!(CONNECTIONS_ENDED, "reason" => why.label()).increment(1);
+    ENDED.add(why, 1);
 }
 
 /// Counts a panic.
@@ -302,28 +228,73 @@ pub fn runtime_silence(silence: Duration) {
 
 /// Counts events of one outcome.
 pub fn events(outcome: EventOutcome, count: usize) {
-    counter!(EVENTS, "outcome" => outcome.label()).increment(count as u64);
+    BY_OUTCOME.add(outcome, count);
 }
 
 /// Counts something unreadable.
 pub fn unreadable(kind: Unreadable) {
-    counter!(UNREADABLE, "kind" => kind.label()).increment(1);
+    BY_KIND.add(kind, 1);
 }
 
 /// Counts a model that was asked for.
 pub fn model_read(source: ModelRead) {
-    counter!(MODEL_READS, "source" => source.label()).increment(1);
+    READS.add(source, 1);
+}
+
+/// Counts a read that found no model that it could use.
+pub fn model_rebuild(why: Rebuild) {
+    REBUILDS.add(why, 1);
 }
 
 /// Counts a model that was built.
 pub fn model_build(outcome: ModelBuild) {
-    counter!(MODEL_BUILDS, "outcome" => outcome.label()).increment(1);
+    BUILDS.add(outcome, 1);
 }
 
-/// Counts items that were looked up.
-pub fn item_cache(hits: usize, misses: usize) {
-    counter!(ITEM_CACHE, "outcome" => "hit").increment(hits as u64);
-    counter!(ITEM_CACHE, "outcome" => "miss").increment(misses as u64);
+/// Counts an append that came to a refresh.
+pub fn model_refresh(how: Refresh) {
+    REFRESHES.add(how, 1);
+}
+
+/// Notes that events which arrived together are in the stored model now.
+pub fn model_lag(arrived: Instant, events: usize) {
+    LAG.note((), arrived.elapsed().as_secs_f64(), events);
+}
+
+/// Notes how large a model is that is stored.
+pub fn model_bytes(bytes: usize) {
+    BYTES.note((), bytes as f64, 1);
+}
+
+/// Notes how many candidates a generator brought to a list.
+pub fn candidates(generator: Generator, count: usize) {
+    PROPOSED.note(generator, count as f64, 1);
+}
+
+/// Counts a list.
+pub fn list(how: List) {
+    MADE.add(how, 1);
+}
+
+/// Counts an empty list.
+pub fn empty_list(why: EmptyList) {
+    EMPTY.add(why, 1);
+}
+
+/// Counts a list that had to do without something.
+pub fn degraded(cause: Degraded) {
+    WITHOUT.add(cause, 1);
+}
+
+/// Counts what became of a list's exploration item.
+pub fn exploration(outcome: Exploration) {
+    EXPLORED.add(outcome, 1);
+}
+
+/// Counts what was looked up in a cache.
+pub fn cache_lookups(cache: Cache, hits: usize, misses: usize) {
+    LOOKUPS.add((cache, Lookup::Hit), hits);
+    LOOKUPS.add((cache, Lookup::Miss), misses);
 }
 
 /// Notes whether a dependency answers.
@@ -381,128 +352,9 @@ pub fn rpc_duration(method: &str, code: &'static str) -> Histogram {
     )
 }
 
-/// Tells the recorder what the metrics mean, and begins the counters at 0, so
-/// that their first increase is one.
-pub(crate) fn describe() {
-    describe_histogram!(RPC_DURATION, Unit::Seconds, "Calls by method and code");
-    describe_histogram!(
-        STORE_DURATION,
-        Unit::Seconds,
-        "Operations of stores, by type of error"
-    );
-    describe_counter!(EVENTS, "Events that came in, by outcome");
-    describe_counter!(
-        UNREADABLE,
-        "Stored events and models that could not be read"
-    );
-    describe_counter!(
-        MODEL_READS,
-        "Models that were asked for, by where they came from"
-    );
-    describe_counter!(
-        MODEL_BUILDS,
-        "Models that were built, by what became of them"
-    );
-    describe_counter!(
-        ITEM_CACHE,
-        "Items of Qdrant that were looked up, by hit or miss"
-    );
-    item_cache(0, 0);
-    describe_gauge!(CALLS_IN_FLIGHT, "Calls that are worked on");
-    describe_counter!(SHED, "Calls refused because there were too many");
-    describe_gauge!(
-        BUFFERED_BYTES,
-        Unit::Bytes,
-        "Messages that come in or go out"
-    );
-    describe_gauge!(CONNECTIONS, "Open connections, by port");
-    describe_counter!(
-        CONNECTIONS_ENDED,
-        "Connections that this process ended or refused"
-    );
-    describe_counter!(PANICS, "Panics of calls and tasks: bugs");
-    describe_gauge!(
-        RUNTIME_SILENCE,
-        Unit::Seconds,
-        "Time since the runtime last ran a task"
-    );
-    calls_in_flight().set(0.0);
-    buffered_bytes().set(0.0);
-    counter!(PANICS).increment(0);
-    for why in Shed::ALL {
-        counter!(SHED, "reason" => why.label()).increment(0);
-    }
-    describe_counter!(REFUSED, "Calls whose callers were not let in");
-    for why in Refused::ALL {
-        counter!(REFUSED, "reason" => why.label()).increment(0);
-    }
-    for why in ConnectionEnd::ALL {
-        counter!(CONNECTIONS_ENDED, "reason" => why.label()).increment(0);
-    }
-    describe_gauge!(DEPENDENCY_UP, "1 if a dependency answers, otherwise 0");
-    describe_gauge!(BUILD_INFO, "1, labelled with the running version");
-    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    for outcome in EventOutcome::ALL {
-        events(outcome, 0);
-    }
-    for kind in Unreadable::ALL {
-        counter!(UNREADABLE, "kind" => kind.label()).increment(0);
-    }
-    for source in ModelRead::ALL {
-        counter!(MODEL_READS, "source" => source.label()).increment(0);
-    }
-    for outcome in ModelBuild::ALL {
-        counter!(MODEL_BUILDS, "outcome" => outcome.label()).increment(0);
-    }
-    describe_counter!(
-        WEBHOOK_ELEMENTS,
-        "Elements of deliveries, by whether they became events"
-    );
-    describe_histogram!(
-        HTTP_DURATION,
-        Unit::Seconds,
-        "Requests to the webhook, by status"
-    );
-    for outcome in WebhookOutcome::ALL {
-        counter!(WEBHOOK_ELEMENTS, "outcome" => outcome.label()).increment(0);
-    }
-    let _ = http_duration("200".to_owned());
-}
-
-/// What an element of a delivery was.
-#[derive(Clone, Copy, Debug)]
-pub enum WebhookOutcome {
-    /// An event, which counts in [`EVENTS`], too.
-    Mapped,
-    /// It names no user.
-    NoUser,
-    /// It is another call than track or identify.
-    OtherType,
-    /// It is of no known shape.
-    Unreadable,
-}
-
-impl WebhookOutcome {
-    const ALL: [Self; 4] = [
-        Self::Mapped,
-        Self::NoUser,
-        Self::OtherType,
-        Self::Unreadable,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Mapped => "mapped",
-            Self::NoUser => "no_user",
-            Self::OtherType => "other_type",
-            Self::Unreadable => "unreadable",
-        }
-    }
-}
-
 /// Counts an element of a delivery.
 pub fn webhook_element(outcome: WebhookOutcome) {
-    counter!(WEBHOOK_ELEMENTS, "outcome" => outcome.label()).increment(1);
+    DELIVERED.add(outcome, 1);
 }
 
 fn http_duration(status: String) -> Histogram {

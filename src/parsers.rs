@@ -68,6 +68,28 @@ pub fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Reads a share: a number from 0 to 1.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "must be a number from 0 to 1".to_owned())
+}
+
+/// Reads a time span as a whole number of milliseconds, 1 to 600,000.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(count @ 1..=600_000) => Ok(Duration::from_millis(count)),
+        _ => Err("must be a whole number of milliseconds, 1 to 600000".to_owned()),
+    }
+}
+
 /// Reads a finite number above 0.
 ///
 /// # Errors

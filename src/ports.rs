@@ -286,8 +286,10 @@ impl StoredModel {
 /// What is at a user's place in the model store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelSlot {
-    /// Nothing, or nothing readable.
+    /// Nothing.
     Missing,
+    /// Something that is no model: as good as nothing.
+    Unreadable,
     /// The user was erased a moment ago.
     Erased,
     /// A model.
@@ -309,7 +311,7 @@ pub trait ModelStore: Send + Sync {
     /// Reads what is there.
     ///
     /// # Errors
-    /// [`StoreError`]. An unreadable model is `Missing`, not an error.
+    /// [`StoreError`]. An unreadable model is `Unreadable`, not an error.
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError>;
 
     /// Reads a model as the text that is stored, readable or not; bytes that

@@ -1,62 +1,65 @@
-//! Logs and metrics: the only file that sets them up. Logs go to standard
-//! error, so that standard output is for what a command has to say.
+//! Logs, metrics and traces: the only room that sets them up. Logs go to
+//! standard error, so that standard output is for what a command has to say.
 
-use std::{io::IsTerminal as _, time::Duration};
+mod logs;
+mod metrics;
+mod settings;
+mod traces;
 
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing_subscriber::{
+    Layer as _, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
-use crate::meters;
+pub use {
+    logs::LogFilter,
+    metrics::Metrics,
+    settings::{LogFormat, Sampling, TraceSettings},
+    traces::{TraceError, Traces},
+};
 
-/// How often what was measured is condensed. Without it, histograms that
-/// nobody reads would grow.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Starts logging with a filter such as `info` or `recsys=debug,h2=warn`.
-///
-/// # Errors
-/// [`ParseError`] if it is no filter.
-pub fn start(filter: &str) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
+/// Neither logs nor traces could be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is none.
+    #[error("log filter {filter:?}: {source}")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// Traces cannot be sent as configured.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
 }
 
-/// What was measured since the start.
-#[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+/// What was set up.
+pub struct Telemetry {
+    /// Which log lines are written.
+    pub log: LogFilter,
+    /// What is sent to a collector, if there is one.
+    pub traces: Option<Traces>,
+}
 
-impl Metrics {
-    /// Starts measuring, once a process. Called within a tokio runtime.
-    ///
-    /// # Errors
-    /// [`BuildError`] if it was started before.
-    pub fn start() -> Result<Self, BuildError> {
-        let handle = PrometheusBuilder::new()
-            .set_buckets_for_metric(
-                Matcher::Suffix("_seconds".to_owned()),
-                &meters::BUCKETS_SECONDS,
-            )?
-            .install_recorder()?;
-        meters::describe();
-        let upkeep = handle.clone();
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(UPKEEP_EVERY);
-            loop {
-                ticks.tick().await;
-                upkeep.run_upkeep();
-            }
-        });
-        Ok(Self(handle))
-    }
-
-    /// All of it in Prometheus's text format.
-    #[must_use]
-    pub fn render(&self) -> String {
-        self.0.render()
-    }
+/// Starts logging with a filter such as `info` or `recsys=debug,h2=warn`, and
+/// tracing, if there are settings that name a collector. Once a process, within a tokio
+/// runtime.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn start(
+    filter: &str,
+    format: LogFormat,
+    traces: Option<&TraceSettings>,
+) -> Result<Telemetry, TelemetryError> {
+    let (lines, log) = logs::lines(filter, format).map_err(|source| TelemetryError::Filter {
+        filter: filter.to_owned(),
+        source,
+    })?;
+    let traces = traces.map(Traces::start).transpose()?.flatten();
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(traces.as_ref().map(|traces| traces.layer().boxed()))
+        .init();
+    Ok(Telemetry { log, traces })
 }

@@ -52,7 +52,7 @@ async function tenants(...roles) {
 // Starts recsys on a free port.
 function serve(settings) {
   const child = spawn(recsys, ["serve", "--listen-addr", "127.0.0.1:0"], {
-    env: settings,
+    env: { RECSYS_LOG_FORMAT: "text", ...settings },
     stdio: ["ignore", "ignore", "pipe"],
   });
   return new Promise((resolve, reject) => {

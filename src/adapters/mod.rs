@@ -3,6 +3,7 @@
 mod exact_search;
 mod footprint;
 pub mod memory;
+mod observed;
 pub mod qdrant;
 pub mod redis;
 pub mod system;

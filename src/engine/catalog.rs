@@ -21,9 +21,11 @@ impl Engine {
         items: Vec<Item>,
     ) -> Result<Vec<Result<(), ItemRefusal>>, EngineError> {
         let engine = self.clone();
-        self.to_the_end(async move { engine.inner.ports.items.upsert(items).await })
-            .await?
-            .map_err(EngineError::catalogue)
+        self.to_the_end("upsert items", async move {
+            engine.inner.ports.items.upsert(items).await
+        })
+        .await?
+        .map_err(EngineError::catalogue)
     }
 
     /// Reads items by id; `None` where there is no such item.
@@ -49,8 +51,10 @@ impl Engine {
     /// [`EngineError`]; then any of them may be gone.
     pub async fn delete_items(&self, ids: Vec<ContentId>) -> Result<Vec<bool>, EngineError> {
         let engine = self.clone();
-        self.to_the_end(async move { engine.inner.ports.items.delete(&ids).await })
-            .await?
-            .map_err(EngineError::catalogue)
+        self.to_the_end("delete items", async move {
+            engine.inner.ports.items.delete(&ids).await
+        })
+        .await?
+        .map_err(EngineError::catalogue)
     }
 }

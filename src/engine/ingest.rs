@@ -1,16 +1,17 @@
 //! Taking in what users do.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
 use super::{Engine, EngineError, refresh::Wanted};
 use crate::{
     domain::{event::StoredEvent, ids::UserId},
     meters::{self, EventOutcome},
     ports::{AnswerBy, AppendOutcome, Appended},
+    spans,
 };
 
 /// How many users of one batch are written at the same time.
@@ -38,13 +39,13 @@ impl Engine {
         event: StoredEvent,
         answer_by: AnswerBy,
     ) -> Result<Ingested, EngineError> {
-        let engine = self.clone();
-        self.to_the_end(async move {
+        let (engine, arrived) = (self.clone(), Instant::now());
+        self.to_the_end("ingest", async move {
             let user = event.event.user_id.clone();
             let appended = engine.append(&user, &[event]).await?;
             // One event in, one outcome out: that is the port's contract.
             let ingested = ingested(&appended).next().ok_or(EngineError::Panicked);
-            let refreshed = engine.refresh_after(&user, appended);
+            let refreshed = engine.refresh_after(&user, appended, arrived);
             if tokio::time::timeout(answer_by.left(), refreshed)
                 .await
                 .is_err()
@@ -73,8 +74,10 @@ impl Engine {
         let engine = self.clone();
         let gone = CancellationToken::new();
         let _tells = gone.clone().drop_guard();
-        self.to_the_end(async move { engine.ingest_groups(events, answer_by, &gone).await })
-            .await
+        self.to_the_end("ingest batch", async move {
+            engine.ingest_groups(events, answer_by, &gone).await
+        })
+        .await
     }
 
     async fn ingest_groups(
@@ -83,6 +86,7 @@ impl Engine {
         answer_by: AnswerBy,
         gone: &CancellationToken,
     ) -> Vec<Result<Ingested, EngineError>> {
+        let (arrived, cause) = (Instant::now(), spans::Cause::current());
         let mut results: Vec<Outcome> = vec![None; events.len()];
         let places = Arc::new(Semaphore::new(USERS_AT_ONCE));
         let (tell, mut told) = mpsc::unbounded_channel();
@@ -95,7 +99,7 @@ impl Engine {
                 continue;
             }
             let (engine, tell) = (self.clone(), tell.clone());
-            self.inner.tasks.spawn(async move {
+            let of_user = async move {
                 let _place = place;
                 let appended = engine.append(&user, &events).await;
                 let outcome = match &appended {
@@ -105,11 +109,13 @@ impl Engine {
                 // Nobody hears it once the time is up.
                 let _ = tell.send((positions, outcome));
                 if let Ok(appended) = appended {
-                    engine.refresh_after(&user, appended).await;
+                    engine.refresh_after(&user, appended, arrived).await;
                 }
                 // All are done when nobody can tell anything more.
                 drop(tell);
-            });
+            };
+            let span = spans::apart("ingest of a user", &cause);
+            self.inner.tasks.spawn(of_user.instrument(span));
         }
         drop(tell);
         let all_told = async {
@@ -145,11 +151,13 @@ impl Engine {
     }
 
     /// Brings the user's model up to what was appended.
-    async fn refresh_after(&self, user: &UserId, appended: Appended) {
-        let accepted = appended.outcomes.contains(&AppendOutcome::Accepted);
-        let refreshed = if let Some(version) = appended.version.filter(|_| accepted) {
+    async fn refresh_after(&self, user: &UserId, appended: Appended, arrived: Instant) {
+        let is_accepted = |outcome: &&AppendOutcome| **outcome == AppendOutcome::Accepted;
+        let accepted = appended.outcomes.iter().filter(is_accepted).count();
+        let refreshed = if let Some(version) = appended.version.filter(|_| accepted > 0) {
             let wanted = Wanted {
                 known: appended.contents,
+                arrived: vec![(arrived, accepted)],
                 ..Wanted::at(version)
             };
             self.refresh(user, wanted).await.map(|_| ())

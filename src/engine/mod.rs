@@ -13,7 +13,7 @@ mod signals;
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
-use tracing::{error, warn};
+use tracing::{Instrument as _, Span, error, warn};
 
 use crate::{
     domain::{
@@ -22,6 +22,7 @@ use crate::{
     },
     meters,
     ports::{AnswerBy, EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
+    spans,
     throttle::Throttle,
 };
 
@@ -245,9 +246,21 @@ impl Engine {
     /// Runs work to its end, even if the caller goes away.
     async fn to_the_end<T: Send + 'static>(
         &self,
+        name: &'static str,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, EngineError> {
-        self.inner.tasks.spawn(work).await.map_err(|failed| {
+        let span = spans::apart(name, &spans::Cause::current());
+        self.to_the_end_in(span, work).await
+    }
+
+    /// Likewise, in a span of its own.
+    async fn to_the_end_in<T: Send + 'static>(
+        &self,
+        span: Span,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let done = self.inner.tasks.spawn(work.instrument(span));
+        done.await.map_err(|failed| {
             meters::panicked();
             error!(error = &failed as &dyn std::error::Error, "task failed");
             EngineError::Panicked

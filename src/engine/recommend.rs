@@ -5,10 +5,11 @@
 //! first left nothing, or room for a sample that a seed chooses.
 
 mod candidates;
+mod tally;
 
 use std::{collections::HashSet, sync::Arc};
 
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
 use super::{Engine, EngineError, Source, signals::Known};
 use crate::{
@@ -25,12 +26,15 @@ use crate::{
         user_signals::UserSignals,
     },
     ports::{AnswerBy, Found, Search, SearchOrder},
+    spans,
 };
 use candidates::{Pool, Unseen};
 
 /// What is degraded if the user's model could not be read, or not be built from
 /// all that it needs.
 const USER_MODEL: &str = "user_model";
+/// What is degraded if the liked items could not be read.
+const LIKED_ITEMS: &str = "liked_items";
 
 /// What to recommend.
 #[derive(Clone, Debug)]
@@ -133,20 +137,24 @@ impl Engine {
         let known = self.known_in_time(&request.user, patience.model).await;
         let list = self.list(request, known.as_ref(), patience.items).await?;
         let fits = known.is_none_or(|known| self.fits_catalogue(&known.signals));
-        if fits {
-            return Ok(list);
-        }
-        // How long the catalogue's vectors are is known only by now, or is not
-        // what it was: this reading builds the model anew.
-        let known = self.known_in_time(&request.user, patience.model).await;
-        match known {
-            Some(known) => self.list(request, Some(&known), patience.items).await,
-            None => Ok(list),
-        }
+        let list = if fits {
+            list
+        } else {
+            // How long the catalogue's vectors are is known only by now, or is
+            // not what it was: this reading builds the model anew.
+            let known = self.known_in_time(&request.user, patience.model).await;
+            match known {
+                Some(known) => self.list(request, Some(&known), patience.items).await?,
+                None => list,
+            }
+        };
+        tally::count(&list);
+        Ok(list)
     }
 
     async fn known_in_time(&self, user: &UserId, answer_by: AnswerBy) -> Option<Known> {
-        tokio::time::timeout(answer_by.left(), self.known(user))
+        let known = self.known(user).instrument(spans::step("user model"));
+        tokio::time::timeout(answer_by.left(), known)
             .await
             .ok()?
             .ok()
@@ -188,12 +196,13 @@ impl Engine {
         let liked = strongest_positives(&signals);
         let liked_ids: Vec<ContentId> = liked.iter().map(|(id, _)| (*id).clone()).collect();
         let (pool, liked_items) = tokio::join!(
-            self.candidates(request, &signals, &profile, &draws, slot.is_ok(), answer_by),
+            self.candidates(request, &signals, &profile, &draws, slot.is_ok(), answer_by)
+                .instrument(spans::step("candidates")),
             self.items(&liked_ids, answer_by),
         );
         let pool = pool?;
         let liked_items = liked_items.unwrap_or_else(|_| {
-            degraded.push("liked_items".to_owned());
+            degraded.push(LIKED_ITEMS.to_owned());
             self.remembered_items(&liked_ids)
         });
         profile.set_liked(&liked, &liked_items);
@@ -210,7 +219,8 @@ impl Engine {
             items,
             scored,
             exploration,
-        } = ranking::rank(pool.items, &profile, explorer, request.limit, config);
+        } = spans::step("rank")
+            .in_scope(|| ranking::rank(pool.items, &profile, explorer, request.limit, config));
         let empty = if items.is_empty() {
             Some(self.why_empty(&request.restriction, answer_by).await?)
         } else {

@@ -10,6 +10,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::watch;
@@ -17,9 +18,10 @@ use tokio::sync::watch;
 use super::{Dependency, Engine, EngineError, tell};
 use crate::{
     domain::{event::EventLog, ids::UserId, signals},
-    meters::{self, ModelBuild},
+    meters::{self, ModelBuild, Refresh},
     ports::{AnswerBy, BufferSnapshot, Rank, SaveOutcome, StoredModel, Version},
     reactor,
+    spans::{self, Cause},
 };
 
 /// The refreshed model; `None` if the user has no buffer.
@@ -41,6 +43,8 @@ struct Next {
     /// Where those who wait get its outcome.
     done: watch::Sender<Option<Refreshed>>,
     wanted: Wanted,
+    /// What those who wait do it for, as far as that is traced.
+    causes: Vec<Cause>,
 }
 
 /// What a refresh is wanted for.
@@ -54,6 +58,8 @@ pub(super) struct Wanted {
     pub(super) instead_of: Option<Rank>,
     /// Whether a model without its items' part is better than none.
     pub(super) even_incomplete: bool,
+    /// When events arrived that it is to have, and how many.
+    pub(super) arrived: Vec<(Instant, usize)>,
 }
 
 impl Wanted {
@@ -64,6 +70,7 @@ impl Wanted {
             known: None,
             instead_of: None,
             even_incomplete: true,
+            arrived: Vec::new(),
         }
     }
 
@@ -77,6 +84,7 @@ impl Wanted {
         }
         self.instead_of = other.instead_of.or(self.instead_of);
         self.even_incomplete |= other.even_incomplete;
+        self.arrived.extend(other.arrived);
     }
 
     /// The buffer, if what is known is new enough.
@@ -99,15 +107,27 @@ impl Lanes {
         let mut lanes = self.lock();
         let running = lanes.contains_key(user);
         let lane = lanes.entry(user.clone()).or_insert(Lane { next: None });
+        if !wanted.arrived.is_empty() {
+            meters::model_refresh(match lane.next {
+                Some(_) => Refresh::Shared,
+                None => Refresh::Own,
+            });
+        }
         let done = match &mut lane.next {
             Some(next) => {
                 next.wanted.join(wanted);
+                next.causes.extend(Cause::current());
                 next.done.subscribe()
             }
             none => {
                 let done = watch::Sender::new(None);
                 let subscribed = done.subscribe();
-                *none = Some(Next { done, wanted });
+                let causes = Vec::from_iter(Cause::current());
+                *none = Some(Next {
+                    done,
+                    wanted,
+                    causes,
+                });
                 subscribed
             }
         };
@@ -163,7 +183,9 @@ impl Engine {
             // A task of its own, so that a panic ends this refresh and not
             // the lane.
             let refreshed = self
-                .to_the_end(async move { engine.rebuild(&owner, wanted).await })
+                .to_the_end_in(spans::apart("refresh", &next.causes), async move {
+                    engine.rebuild(&owner, wanted).await
+                })
                 .await
                 .and_then(|refreshed| refreshed);
             if refreshed.is_err() {
@@ -203,23 +225,23 @@ impl Engine {
             incomplete,
             signals: Arc::new(built),
         };
-        meters::model_build(
-            match self
-                .inner
-                .ports
-                .models
-                .save(user, &model, wanted.instead_of)
-                .await
-            {
-                Ok(SaveOutcome::Saved) => ModelBuild::Saved,
-                Ok(SaveOutcome::Superseded) => ModelBuild::Superseded,
-                // The model is right all the same; the next read builds it again.
-                Err(error) => {
-                    tell(Dependency::UserState, &error);
-                    ModelBuild::NotSaved
-                }
-            },
-        );
+        let models = &self.inner.ports.models;
+        let built = match models.save(user, &model, wanted.instead_of).await {
+            Ok(SaveOutcome::Saved) => ModelBuild::Saved,
+            Ok(SaveOutcome::Superseded) => ModelBuild::Superseded,
+            // The model is right all the same; the next read builds it again.
+            Err(error) => {
+                tell(Dependency::UserState, &error);
+                ModelBuild::NotSaved
+            }
+        };
+        meters::model_build(built);
+        // A newer model that is there has these events, too.
+        if built != ModelBuild::NotSaved {
+            for (arrived, events) in wanted.arrived {
+                meters::model_lag(arrived, events);
+            }
+        }
         Ok(Some(model))
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         time::Timestamp,
         user_signals::UserSignals,
     },
-    meters::{self, ModelRead},
+    meters::{self, ModelRead, Rebuild},
     ports::{ModelSlot, StoredModel, Version},
 };
 
@@ -62,10 +62,14 @@ impl Engine {
         let (slot, mut version) =
             tokio::try_join!(ports.models.load(user), ports.events.version(user))
                 .map_err(EngineError::user_state)?;
-        let (model, unfit) = match slot {
-            ModelSlot::Present(model) if self.was_built_here(&model) => (Some(model), None),
-            ModelSlot::Present(model) => (None, Some(model.rank())),
-            ModelSlot::Missing | ModelSlot::Erased => (None, None),
+        // Why the buffer must be read, if there is one.
+        let (model, unfit, why) = match slot {
+            ModelSlot::Present(model) if self.was_built_here(&model) => {
+                (Some(model), None, Rebuild::Behind)
+            }
+            ModelSlot::Present(model) => (None, Some(model.rank()), Rebuild::Old),
+            ModelSlot::Missing | ModelSlot::Erased => (None, None, Rebuild::Missing),
+            ModelSlot::Unreadable => (None, None, Rebuild::Unreadable),
         };
         if let (Some(model), Some(seen)) = (&model, version)
             && model.version > seen
@@ -81,6 +85,7 @@ impl Engine {
                 if self.is_young(&model, now) {
                     (Some(model), Source::Materialized)
                 } else {
+                    meters::model_rebuild(Rebuild::Old);
                     // Rebuilt for the catalogue's sake alone: without it, the
                     // stored model still holds every event.
                     let wanted = Wanted {
@@ -94,6 +99,7 @@ impl Engine {
                 }
             }
             (model, Some(version)) => {
+                meters::model_rebuild(why);
                 let wanted = Wanted {
                     // The stored model is of a buffer that is lost, lacks what
                     // items would have told, or is of no use here.
@@ -190,7 +196,7 @@ impl Engine {
     pub async fn delete_user(&self, user: &UserId) -> Result<bool, EngineError> {
         let engine = self.clone();
         let user = user.clone();
-        self.to_the_end(async move {
+        self.to_the_end("delete user", async move {
             let ports = &engine.inner.ports;
             // The buffer goes first: its last version is what the marker at
             // the model's place must exceed.

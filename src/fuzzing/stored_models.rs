@@ -27,6 +27,6 @@ pub fn stored_models(data: &[u8]) -> bool {
             true
         }
         Ok(ModelSlot::Erased) => true,
-        Ok(ModelSlot::Missing) | Err(_) => false,
+        Ok(ModelSlot::Missing | ModelSlot::Unreadable) | Err(_) => false,
     }
 }

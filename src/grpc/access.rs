@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{error::ApiError, is_free};
+use super::{call::Notes, error::ApiError, is_free};
 use crate::{
     domain::ids::TenantId,
     engine::Engine,
@@ -94,6 +94,8 @@ struct Key {
 pub(super) struct Caller {
     /// What answers it.
     pub(super) engine: Engine,
+    /// Whose data that is.
+    tenant: Option<TenantId>,
     key: Option<Arc<Key>>,
 }
 
@@ -172,6 +174,7 @@ impl Access {
             Doors::Open(engine) => {
                 return Ok(Caller {
                     engine: engine.clone(),
+                    tenant: None,
                     key: None,
                 });
             }
@@ -187,7 +190,7 @@ impl Access {
             let told = format!("this call needs a key with the role {}", names.join(" or "));
             return Err(ApiError::permission_denied("ROLE_MISSING", told));
         }
-        let Some(engine) = directory.engine(&key, headers) else {
+        let Some((tenant, engine)) = directory.engine(&key, headers) else {
             meters::refused(Refused::Tenant);
             return Err(ApiError::permission_denied(
                 "TENANT_MISMATCH",
@@ -199,6 +202,7 @@ impl Access {
         }
         Ok(Caller {
             engine: engine.clone(),
+            tenant: Some(tenant.clone()),
             key: Some(key),
         })
     }
@@ -238,7 +242,7 @@ impl Directory {
     }
 
     /// That of the key's tenant, or of the one that an admin names.
-    fn engine(&self, key: &Key, headers: &HeaderMap) -> Option<&Engine> {
+    fn engine(&self, key: &Key, headers: &HeaderMap) -> Option<(&TenantId, &Engine)> {
         let own = key.tenant.as_str();
         let named = match single(headers, TENANT)? {
             None => own,
@@ -247,7 +251,7 @@ impl Directory {
         if named != own && !key.entry.roles.allow(Role::Admin) {
             return None;
         }
-        self.tenants.get(&TenantId::parse(named).ok()?)
+        self.tenants.get_key_value(&TenantId::parse(named).ok()?)
     }
 }
 
@@ -389,6 +393,11 @@ where
         if !is_free(request.uri().path()) {
             match self.access.admit(request.headers(), request.uri().path()) {
                 Ok(caller) => {
+                    if let (Some(notes), Some(tenant)) =
+                        (request.extensions().get::<Arc<Notes>>(), &caller.tenant)
+                    {
+                        let _ = notes.tenant.set(tenant.clone());
+                    }
                     request.extensions_mut().insert(caller);
                 }
                 Err(refused) => {

@@ -1,6 +1,6 @@
 //! The admin port: for whoever watches the process, apart from its callers.
-//! Plaintext HTTP for what was measured and for simple probes, and the same
-//! gRPC health as on the API's port.
+//! Plaintext HTTP for what was measured, for simple probes and for the log's
+//! filter, and the same gRPC health as on the API's port.
 //!
 //! It has a thread and a runtime of its own, so that it answers also when all
 //! others are busy, and says so if they are stuck.
@@ -25,6 +25,7 @@ use super::{
     connections::{Connections, Policy},
     health::{LIVENESS, READINESS},
     load::{Load, LoadLayer},
+    log_filter::{self, LogFilter},
     pulse::Pulse,
     server::{MAX_FREE_REQUEST_BYTES, ServeError},
 };
@@ -50,6 +51,8 @@ pub struct Admin {
     pub listener: TcpListener,
     /// Gives what was measured, in Prometheus's text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Which log lines are written, if that can be changed.
+    pub log: Option<LogFilter>,
 }
 
 impl Admin {
@@ -66,7 +69,7 @@ impl Admin {
             .build()
             .map_err(ServeError::Admin)?;
         let listener = self.listener.into_std().map_err(ServeError::Admin)?;
-        let routes = routes(reporter.clone(), self.metrics)?;
+        let routes = routes(reporter.clone(), self.metrics, self.log)?;
         let (ended, has_ended) = oneshot::channel();
         let serve = async move {
             let listener = match TcpListener::from_std(listener) {
@@ -102,9 +105,10 @@ impl Admin {
 fn routes(
     reporter: HealthReporter,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    log: Option<LogFilter>,
 ) -> Result<Routes, ServeError> {
     let health = HealthService::from_health_reporter(reporter.clone());
-    let router = Router::new()
+    let mut router = Router::new()
         .route("/metrics", get(async move || metrics_reply(metrics())))
         .route(
             "/livez",
@@ -115,6 +119,9 @@ fn routes(
             get(async |State(health)| probe(health, READINESS).await),
         )
         .with_state(Arc::new(health));
+    if let Some(log) = log {
+        router = router.route("/log", log_filter::route(log));
+    }
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?

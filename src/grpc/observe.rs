@@ -1,83 +1,41 @@
-//! Notes of every call how long it took and how it ended, also of those whose
-//! caller went away.
+//! Tells of every call how long it took and how it ended, also of those whose
+//! caller went away; and tells the caller the call's id.
 
 use std::{
     collections::HashMap,
     future::Future,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::{Frame, SizeHint};
-use metrics::Histogram;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use tonic::{Code, body::Body};
+use tonic::body::Body;
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
-use crate::meters;
+use super::{
+    call::{Call, CallLog, Method},
+    request_id,
+};
 
 /// The label of a method that nobody serves: a client may ask for any name.
 const OTHER: &str = "_OTHER";
-const STATUS_HEADER: &str = "grpc-status";
-/// By number.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-/// Where the calls of one method are noted, by code.
-struct Method {
-    name: String,
-    by_code: [OnceLock<Histogram>; CODES.len()],
-}
-
-impl Method {
-    fn new(name: String) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            by_code: Default::default(),
-        })
-    }
-
-    fn note(&self, code: Code, started: Instant) {
-        let index = code as usize;
-        if let (Some(noted), Some(name)) = (self.by_code.get(index), CODES.get(index)) {
-            noted
-                .get_or_init(|| meters::rpc_duration(&self.name, name))
-                .record(started.elapsed().as_secs_f64());
-        }
-    }
-}
 
 /// Puts [`Observe`] around a service. Knows the methods by their paths.
 #[derive(Clone)]
 pub(super) struct ObserveLayer {
     methods: Arc<HashMap<String, Arc<Method>>>,
     other: Arc<Method>,
+    log: Arc<CallLog>,
 }
 
 impl ObserveLayer {
     /// For the services in these encoded descriptor sets.
-    pub(super) fn new(descriptors: &[&[u8]]) -> Self {
+    pub(super) fn new(descriptors: &[&[u8]], log: CallLog) -> Self {
         let methods = descriptors
             .iter()
             .filter_map(|encoded| FileDescriptorSet::decode(*encoded).ok())
@@ -97,6 +55,7 @@ impl ObserveLayer {
         Self {
             methods: Arc::new(methods),
             other: Method::new(OTHER.to_owned()),
+            log: Arc::new(log),
         }
     }
 }
@@ -132,42 +91,20 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let method = self.known.methods.get(request.uri().path());
-        let mut call = Call {
-            method: Arc::clone(method.unwrap_or(&self.known.other)),
-            started: Instant::now(),
-            code: Code::Cancelled,
-        };
-        let reply = self.inner.call(request);
+        let method = method.unwrap_or(&self.known.other);
+        let mut call = Call::begin(method, &self.known.log, &mut request);
+        let span = call.span.clone();
+        let reply = span.in_scope(|| self.inner.call(request)).instrument(span);
         Box::pin(async move {
-            let reply = reply.await?;
+            let mut reply = reply.await?;
             call.hear(reply.headers());
+            reply
+                .headers_mut()
+                .insert(request_id::HEADER, call.id.header());
             Ok(reply.map(|body| Body::new(Observed { body, call })))
         })
-    }
-}
-
-/// A call under way; noted when it is dropped, which is its end however that
-/// comes about.
-struct Call {
-    method: Arc<Method>,
-    started: Instant,
-    code: Code,
-}
-
-impl Call {
-    /// Headers of a reply that is nothing but a status, or trailers.
-    fn hear(&mut self, headers: &HeaderMap) {
-        if let Some(status) = headers.get(STATUS_HEADER) {
-            self.code = Code::from_bytes(status.as_bytes());
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.method.note(self.code, self.started);
     }
 }
 

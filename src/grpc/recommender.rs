@@ -12,6 +12,7 @@ use super::{
     limits::Limits,
     parse::{self, Checks},
     reply,
+    request_id::RequestId,
 };
 use crate::{
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
@@ -144,6 +145,7 @@ impl RecommenderService for Recommender {
         request: Request<proto::RecommendRequest>,
     ) -> Result<Response<proto::RecommendResponse>, Status> {
         let engine = Caller::of(&request)?.engine;
+        let call = request.extensions().get::<RequestId>().cloned();
         let patience = Patience {
             model: CallTime::share(request.extensions(), FOR_THE_MODEL),
             items: CallTime::share(request.extensions(), FOR_STORES),
@@ -157,7 +159,12 @@ impl RecommenderService for Recommender {
             engine.canonicalizer(),
         )?;
         let list = engine.recommend(&request, patience).await;
-        let list = list.map_err(ApiError::from)?;
+        let mut list = list.map_err(ApiError::from)?;
+        // One id for the call and its list, unless the client chose that of the
+        // call: it may have come before, and lists are told apart by theirs.
+        if let Some(fresh) = call.as_ref().and_then(RequestId::if_fresh) {
+            fresh.clone_into(&mut list.request_id);
+        }
         Ok(Response::new(reply::recommendation(list, include_content)))
     }
 

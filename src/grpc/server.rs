@@ -13,6 +13,7 @@ use super::{
     access::{Access, AccessLayer},
     admin::Admin,
     browser::CorsLayer,
+    call::CallLog,
     catalog::Catalog,
     connections::{Connections, Policy},
     deadline::DeadlineLayer,
@@ -109,13 +110,14 @@ pub async fn serve(
     .layer(service);
     let service = LoadLayer(Arc::clone(&load)).layer(service);
     let service = AccessLayer(Arc::clone(&access)).layer(service);
-    let service = ObserveLayer::new(&[
+    let descriptors = [
         FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ])
-    .layer(service);
+    ];
+    let service =
+        ObserveLayer::new(&descriptors, CallLog::new(settings.log_ok_calls)).layer(service);
 
     // Dependencies that answer at once are known before the first call.
     let _ = tokio::time::timeout(FIRST_CHECK, monitor.check()).await;

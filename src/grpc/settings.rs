@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::browser::BrowserSettings;
-use crate::parsers::{at_least_one, parse_delay, parse_duration};
+use crate::parsers::{at_least_one, parse_delay, parse_duration, parse_share};
 
 /// How long calls, connections and stopping may take, and how many there may
 /// be at once.
@@ -50,6 +50,11 @@ pub struct ServerSettings {
     #[arg(long, global = true, env = "RECSYS_SLOW_CLIENT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "30s")]
     pub slow_client_timeout: Duration,
+    /// Share of the calls that are OK, from 0 to 1, that have a line in the
+    /// log; of those that failed, a few a second have one
+    #[arg(long, global = true, env = "RECSYS_LOG_OK_CALLS", value_name = "SHARE",
+          value_parser = parse_share, default_value_t = Self::DEFAULT.log_ok_calls)]
+    pub log_ok_calls: f64,
     /// Whether browser pages may call, and whose.
     #[command(flatten)]
     pub browser: BrowserSettings,
@@ -67,6 +72,7 @@ impl ServerSettings {
         reflection: true,
         slow_client_timeout: Duration::from_secs(30),
         browser: BrowserSettings::DEFAULT,
+        log_ok_calls: 0.01,
     };
 }
 

@@ -261,6 +261,7 @@ fn a_stuck_runtime_is_not_alive_and_is_again_when_it_runs() {
                     Some(Admin {
                         listener: admin,
                         metrics: Arc::new(String::new),
+                        log: None,
                     }),
                     stop,
                 )

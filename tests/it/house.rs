@@ -9,18 +9,21 @@ use std::{
 const ROOMS: [(&str, &[&str]); 17] = [
     ("parsers", &[]),
     ("meters", &[]),
+    ("spans", &[]),
     ("throttle", &[]),
     ("reactor", &[]),
     ("domain", &["domain"]),
     ("ports", &["domain"]),
     (
         "engine",
-        &["engine", "ports", "domain", "meters", "throttle", "reactor"],
+        &[
+            "engine", "ports", "domain", "meters", "spans", "throttle", "reactor",
+        ],
     ),
     (
         "adapters",
         &[
-            "adapters", "ports", "domain", "parsers", "meters", "throttle", "reactor",
+            "adapters", "ports", "domain", "parsers", "meters", "spans", "throttle", "reactor",
         ],
     ),
     ("proto", &[]),
@@ -29,15 +32,22 @@ const ROOMS: [(&str, &[&str]); 17] = [
     (
         "grpc",
         &[
-            "grpc", "engine", "ports", "domain", "proto", "parsers", "meters", "tenants",
+            "grpc", "engine", "ports", "domain", "proto", "parsers", "meters", "spans", "tenants",
             "throttle", "reactor", "webhook",
         ],
     ),
     (
         "config",
-        &["grpc", "adapters", "parsers", "tenants", "domain"],
+        &[
+            "grpc",
+            "adapters",
+            "parsers",
+            "tenants",
+            "domain",
+            "telemetry",
+        ],
     ),
-    ("telemetry", &["meters"]),
+    ("telemetry", &["meters", "parsers", "spans", "telemetry"]),
     (
         "app",
         &[

@@ -12,6 +12,7 @@
 
 mod access;
 mod api_docs;
+mod call_lines;
 mod catalog_import;
 mod cli;
 mod conformance;
@@ -44,5 +45,7 @@ mod redis_state;
 mod secrets;
 mod support;
 mod tls;
+mod traces;
 mod watch;
+mod watch_models;
 mod webhook;

@@ -24,6 +24,8 @@ const SENTINEL: &str = "hunter-sentinel";
 const QDRANT: &str = "hunter-qdrant";
 /// What stands in a URL that is none of Qdrant's.
 const QDRANT_URL: &str = "hunter-url";
+/// What a collector asks for.
+const COLLECTOR: &str = "hunter-otlp";
 /// In all of the above.
 const ANY: &str = "hunter";
 
@@ -110,7 +112,11 @@ fn with_secrets(arguments: &[&str], redis: &str, qdrant: &str, level: &str) -> C
         .env("REDIS_URL", redis)
         .env("REDIS_SENTINEL_PASSWORD", SENTINEL)
         .env("QDRANT_API_URL", qdrant)
-        .env("QDRANT_API_KEY", QDRANT);
+        .env("QDRANT_API_KEY", QDRANT)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", format!("api-key={COLLECTOR}"))
+        .env("OTEL_BSP_SCHEDULE_DELAY", "20")
+        .env("OTEL_TRACES_SAMPLER", "always_on");
     command
 }
 
@@ -295,6 +301,8 @@ fn no_secret_is_told_of_settings_that_are_refused() {
         "REDIS_SENTINEL_PASSWORD",
         "QDRANT_API_URL",
         "QDRANT_API_KEY",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_HEADERS",
     ] {
         let bytes = [ANY.as_bytes(), b"\xff\n"].concat();
         let value = std::ffi::OsString::from_vec(bytes);
@@ -305,6 +313,15 @@ fn no_secret_is_told_of_settings_that_are_refused() {
     }
     let mut command = with_secrets(&["serve"], &redis, &qdrant, "trace");
     run(command.env("QDRANT_API_KEY", format!("{QDRANT}\n")), 2);
+    for (name, wrong) in [
+        ("ENDPOINT", format!("http://key:{COLLECTOR}@h:4317")),
+        ("ENDPOINT", format!("{COLLECTOR}:4317")),
+        ("HEADERS", COLLECTOR.to_owned()),
+        ("HEADERS", format!("k={COLLECTOR}%0a")),
+    ] {
+        let mut command = with_secrets(&["serve"], &redis, &qdrant, "trace");
+        run(command.env(format!("OTEL_EXPORTER_OTLP_{name}"), wrong), 2);
+    }
     for arguments in [&["--help"][..], &["help"], &["serve", "--help"]] {
         let mut command = with_secrets(arguments, &redis, &qdrant, "trace");
         let output = command.output().unwrap();

@@ -70,6 +70,7 @@ impl Server {
         let child = Command::new(&settings.binary)
             .arg("serve")
             .env_clear()
+            .env("RECSYS_LOG_FORMAT", "text")
             .env("RECSYS_LISTEN_ADDR", "127.0.0.1:0")
             .env("RECSYS_ADMIN_ADDR", "127.0.0.1:0")
             .env("REDIS_URL", redis_url)

@@ -1,25 +1,33 @@
 //! A bound on memory, shared by stores.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use crate::ports::{StoreError, StoreErrorKind};
+use crate::{
+    meters::{self, Level},
+    ports::{StoreError, StoreErrorKind},
+};
 
 /// Counts bytes against a limit. The counts are estimates of what entries
 /// take, made the same way when they come and when they go.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
-    used: AtomicUsize,
+    used: Arc<AtomicUsize>,
 }
 
 impl Budget {
     /// With a limit in bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            used: AtomicUsize::new(0),
-        }
+        let used = Arc::new(AtomicUsize::new(0));
+        meters::watch(&used, move |used, levels| {
+            levels.add(Level::StateBytes, used.load(Ordering::Relaxed) as u64);
+            levels.add(Level::StateMaxBytes, limit as u64);
+        });
+        Self { limit, used }
     }
 
     /// Bytes in use.

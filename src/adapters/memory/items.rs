@@ -14,6 +14,7 @@ use crate::{
         item::{CatalogueItem, Item},
         tags::Canonicalizer,
     },
+    meters::{self, Level},
     ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError},
 };
 
@@ -22,7 +23,7 @@ use crate::{
 pub struct MemoryItemStore {
     canonical: Canonicalizer,
     max_bytes: usize,
-    catalogue: RwLock<Catalogue>,
+    catalogue: Arc<RwLock<Catalogue>>,
 }
 
 #[derive(Default)]
@@ -56,10 +57,16 @@ impl MemoryItemStore {
     /// An empty catalogue of at most `max_bytes`, estimated.
     #[must_use]
     pub fn new(canonical: Canonicalizer, max_bytes: usize) -> Self {
+        let catalogue = Arc::new(RwLock::<Catalogue>::default());
+        meters::watch(&catalogue, move |catalogue, levels| {
+            let catalogue = catalogue.read().unwrap_or_else(PoisonError::into_inner);
+            levels.add(Level::CatalogueBytes, catalogue.bytes as u64);
+            levels.add(Level::CatalogueMaxBytes, max_bytes as u64);
+        });
         Self {
             canonical,
             max_bytes,
-            catalogue: RwLock::default(),
+            catalogue,
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     adapters::footprint::{ENTRY_OVERHEAD_BYTES, json_bytes},
     domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
+    meters,
     ports::{
         Clock, ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoredModel,
         Version,
@@ -115,6 +116,7 @@ impl ModelStore for MemoryModelStore {
                 bytes,
             },
         );
+        meters::model_bytes(bytes);
         Ok(SaveOutcome::Saved)
     }
 

@@ -15,6 +15,7 @@ use super::ids::PointKey;
 use crate::{
     adapters::footprint::item_bytes,
     domain::{ids::ContentId, item::CatalogueItem},
+    meters::{self, Level},
 };
 
 /// Counters of writes: enough that points rarely share one.
@@ -60,7 +61,7 @@ impl Weighter<PointKey, Entry> for ByBytes {
 pub(super) struct Writes([u64; SHARES]);
 
 pub(super) struct ItemCache {
-    cache: Cache<PointKey, Entry, ByBytes>,
+    cache: Arc<Cache<PointKey, Entry, ByBytes>>,
     /// Where items are that another program put under a key of its own.
     homes: Cache<ContentId, PointKey>,
     ttl: Duration,
@@ -72,8 +73,14 @@ pub(super) struct ItemCache {
 impl ItemCache {
     pub(super) fn new(max_bytes: u64, ttl: Duration) -> Self {
         let expected = usize::try_from(max_bytes / EXPECTED_BYTES).unwrap_or(usize::MAX);
+        let cache = Cache::with_weighter(expected.max(1), max_bytes, ByBytes);
+        let cache = Arc::new(cache);
+        meters::watch(&cache, |cache, levels| {
+            levels.add(Level::ItemBytes, cache.weight());
+            levels.add(Level::ItemEntries, cache.len() as u64);
+        });
         Self {
-            cache: Cache::with_weighter(expected.max(1), max_bytes, ByBytes),
+            cache,
             homes: Cache::new(MAX_HOMES),
             ttl,
             writes: [const { AtomicU64::new(0) }; SHARES],

@@ -24,7 +24,7 @@ use tonic::{
 
 use super::{resend::Resending, settings::QdrantSettings};
 use crate::{
-    meters,
+    adapters::observed::observed,
     ports::{AnswerBy, StoreError, StoreErrorKind},
 };
 
@@ -162,18 +162,18 @@ impl Qdrant {
         answer_by: AnswerBy,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, StoreError> {
-        let mut operation = meters::StoreOperation::begin("qdrant", what);
         let longest = self.timeout.min(answer_by.left());
-        let done = match tokio::time::timeout(longest, call).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => Err(store_error(what, status)),
-            Err(_) => Err(StoreError::new(
-                StoreErrorKind::Unavailable,
-                format!("qdrant {what}: no answer within {longest:?}"),
-            )),
+        let answer = async {
+            match tokio::time::timeout(longest, call).await {
+                Ok(Ok(reply)) => Ok(reply.into_inner()),
+                Ok(Err(status)) => Err(store_error(what, status)),
+                Err(_) => Err(StoreError::new(
+                    StoreErrorKind::Unavailable,
+                    format!("qdrant {what}: no answer within {longest:?}"),
+                )),
+            }
         };
-        operation.ended(done.as_ref().err().map(|error| error.kind().label()));
-        done
+        observed("qdrant", what, answer).await
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::{ids::ContentId, item::CatalogueItem},
-    meters,
+    meters::{self, Cache},
     ports::{AnswerBy, StoreError},
 };
 
@@ -126,7 +126,7 @@ impl QdrantItemStore {
             .zip(&known)
             .filter_map(|(wanted, known)| known.is_none().then_some(*wanted))
             .collect();
-        meters::item_cache(wanted.len() - missing.len(), missing.len());
+        meters::cache_lookups(Cache::Items, wanted.len() - missing.len(), missing.len());
         if missing.is_empty() {
             return Ok(known.into_iter().map(Option::unwrap_or_default).collect());
         }

@@ -32,9 +32,9 @@ use super::{
     told::Told,
 };
 use crate::{
-    adapters::system::SystemRandomness,
+    adapters::{observed::observed, system::SystemRandomness},
     domain::time::Timestamp,
-    meters,
+    meters::{self, Level},
     ports::{Randomness as _, StoreError, StoreErrorKind},
 };
 
@@ -147,7 +147,7 @@ impl managed::Manager for Manager {
 /// clones share it.
 #[derive(Clone)]
 pub struct RedisPool {
-    pool: Pool<Manager>,
+    pool: Arc<Pool<Manager>>,
     clock: ServerClock,
     generation: Arc<AtomicU64>,
     settings: Arc<RedisSettings>,
@@ -191,6 +191,15 @@ impl RedisPool {
             .config(config)
             .runtime(deadpool::Runtime::Tokio1)
             .build()?;
+        let pool = Arc::new(pool);
+        meters::watch(&pool, |pool, levels| {
+            let now = pool.status();
+            let used = now.size.saturating_sub(now.available);
+            levels.add(Level::RedisUsed, used as u64);
+            levels.add(Level::RedisIdle, (now.size - used) as u64);
+            levels.add(Level::RedisMax, now.max_size as u64);
+            levels.add(Level::RedisPending, now.waiting as u64);
+        });
         Ok(Self {
             pool,
             clock,
@@ -287,10 +296,8 @@ impl RedisPool {
     where
         W: Future<Output = RedisResult<T>>,
     {
-        let mut operation = meters::StoreOperation::begin("redis", what);
-        let done = self.retried(what, work, alone).await;
-        operation.ended(done.as_ref().err().map(|error| error.kind().label()));
-        done
+        // Boxed, or else what nests it would nest too deep for the compiler.
+        observed("redis", what, Box::pin(self.retried(what, work, alone))).await
     }
 
     async fn retried<T, W>(

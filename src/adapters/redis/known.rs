@@ -11,6 +11,7 @@ use quick_cache::{Weighter, sync::Cache};
 use crate::{
     adapters::footprint::event_bytes,
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
+    meters::{self, Level},
     ports::Version,
 };
 
@@ -22,7 +23,7 @@ const EXPECTED_BYTES: u64 = 32 << 10;
 /// Buffers by user, bounded in bytes. One that is not asked for makes room.
 pub(super) struct KnownBuffers {
     max_events: usize,
-    cache: Cache<UserId, Arc<Known>, ByBytes>,
+    cache: Arc<Cache<UserId, Arc<Known>, ByBytes>>,
     /// Rises with each removal by this process.
     removals: AtomicU64,
 }
@@ -65,9 +66,15 @@ pub(super) struct Change<'a> {
 impl KnownBuffers {
     pub(super) fn new(max_bytes: u64, max_events: usize) -> Self {
         let expected = usize::try_from(max_bytes / EXPECTED_BYTES).unwrap_or(usize::MAX);
+        let cache = Cache::with_weighter(expected.max(1), max_bytes, ByBytes);
+        let cache = Arc::new(cache);
+        meters::watch(&cache, |cache, levels| {
+            levels.add(Level::BufferBytes, cache.weight());
+            levels.add(Level::BufferEntries, cache.len() as u64);
+        });
         Self {
             max_events,
-            cache: Cache::with_weighter(expected.max(1), max_bytes, ByBytes),
+            cache,
             removals: AtomicU64::new(0),
         }
     }
@@ -126,14 +133,14 @@ impl KnownBuffers {
         let mut events = match change.before {
             None => Vec::new(),
             Some(before) => {
-                let known = self.cache.get(user)?;
-                let same = known.version == before
-                    && known.generation == change.generation
-                    && known.events.len() == change.held;
-                if !same {
-                    return None;
-                }
-                known.events.clone()
+                let known = self.cache.get(user).filter(|known| {
+                    known.version == before
+                        && known.generation == change.generation
+                        && known.events.len() == change.held
+                });
+                let hits = usize::from(known.is_some());
+                meters::cache_lookups(meters::Cache::Buffers, hits, 1 - hits);
+                known?.events.clone()
             }
         };
         events.extend_from_slice(change.accepted);

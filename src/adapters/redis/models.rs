@@ -75,7 +75,7 @@ impl ModelStore for RedisModelStore {
                     "a model in redis cannot be read and is rebuilt; further ones are not logged"
                 );
             }
-            ModelSlot::Missing
+            ModelSlot::Unreadable
         }))
     }
 
@@ -95,6 +95,7 @@ impl ModelStore for RedisModelStore {
         let value = model_json::encode(model).map_err(|error| {
             StoreError::new(StoreErrorKind::Corrupt, "model cannot be written").caused_by(error)
         })?;
+        let bytes = value.len();
         let key = self.keys.model(user);
         let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         // A rank without a time is that of an erased user's marker.
@@ -111,6 +112,7 @@ impl ModelStore for RedisModelStore {
             })
             .await?;
         Ok(if saved {
+            meters::model_bytes(bytes);
             SaveOutcome::Saved
         } else {
             SaveOutcome::Superseded

@@ -19,14 +19,16 @@ use crate::{
     ports::{AnswerBy, Found, Search, SearchOrder},
 };
 
-const TASTE: &str = "taste";
-const TAGS: &str = "tags";
-const DISTANCE: &str = "distance";
-const SAMPLE: &str = "sample";
-const EXPLORATION: &str = "exploration";
+pub(super) const TASTE: &str = "taste";
+pub(super) const TAGS: &str = "tags";
+pub(super) const DISTANCE: &str = "distance";
+pub(super) const SAMPLE: &str = "sample";
+pub(super) const EXPLORATION: &str = "exploration";
+/// What is degraded if a generator lacks its index: this, and its name.
+pub(super) const WITHOUT_INDEX: &str = "generator:";
 /// What is degraded if the catalogue does not answer, and items are those that
 /// this process remembers.
-const CATALOGUE: &str = "catalogue";
+pub(super) const CATALOGUE: &str = "catalogue";
 
 /// One source of candidates.
 struct Generator {
@@ -83,7 +85,9 @@ impl Pool {
         }
         for (generator, items) in generators.iter().zip(found.items) {
             match items {
-                None => self.degraded.push(format!("generator:{}", generator.name)),
+                None => self
+                    .degraded
+                    .push(format!("{WITHOUT_INDEX}{}", generator.name)),
                 Some(items) if generator.name == EXPLORATION => self.explorers = Some(items),
                 Some(items) => self.fill(generator.name, &items, limit),
             }

@@ -10,7 +10,10 @@ use std::{
 /// machine does not run into its time-outs.
 pub fn recsys(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recsys"));
-    command.env_clear().args(arguments);
+    command
+        .env_clear()
+        .env("RECSYS_LOG_FORMAT", "text")
+        .args(arguments);
     for timeout in ["CONNECT", "WAIT", "COMMAND"] {
         command.env(format!("REDIS_{timeout}_TIMEOUT"), "20s");
     }
@@ -47,8 +50,8 @@ impl Served {
                 "ended before serving:\n{seen}"
             );
             seen.push_str(&line);
-            if let Some((_, told)) = line.split_once("serving gRPC address=") {
-                break told.split_whitespace().next().unwrap().to_owned();
+            if let Some(address) = told_address(&line, "serving gRPC") {
+                break address;
             }
         };
         Self {
@@ -87,6 +90,15 @@ impl Drop for Served {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The address in a log line with a message, in text or JSON.
+fn told_address(line: &str, message: &str) -> Option<String> {
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(line) {
+        return (json["message"] == message).then(|| json["address"].as_str().unwrap().to_owned());
+    }
+    let (_, told) = line.split_once(&format!("{message} address="))?;
+    told.split_whitespace().next().map(str::to_owned)
 }
 
 /// What a plain HTTP address answers, headers and all.
