@@ -309,6 +309,7 @@ refused "networkPolicy/api/from" --set networkPolicy.enabled=true --set-json net
 refused "ports" --set networkPolicy.enabled=true --set-json networkPolicy.redis.ports='[]'
 refused "scrapes the admin port" --set serviceMonitor.enabled=true --set admin.enabled=false
 refused "serviceMonitor/interval" --set serviceMonitor.interval=often
+refused "dashboard/labels" --set dashboard.enabled=true --set dashboard.labels.grafana_dashboard=null
 refused "runbookUrl" --set prometheusRule.runbookUrl=https://wiki.example/#a
 for name in RECSYS_LOG{,_FORMAT} OTEL_EXPORTER_OTLP_ENDPOINT RECSYS_DRAIN_{DELAY,TIMEOUT}; do
   refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
