@@ -6,7 +6,8 @@
 # of them (scripts/chart_facts.py, with chart_callers.py). A stand-in for a cluster
 # (scripts/chart_cluster.py) shows what an upgrade keeps. promtool checks and tries
 # the alerts and parses the dashboard's queries (scripts/chart_watch.py). Needs go
-# and python3 (3.11 or later); scripts/chart_tools.sh fetches what else is missing.
+# (1.26 or later) and python3 (3.11 or later); scripts/chart_tools.sh fetches what else
+# is missing.
 #
 #   --write-plain  writes docs/kubernetes/recsys.yaml anew, which is made of the chart
 set -euo pipefail
