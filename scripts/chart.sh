@@ -6,7 +6,8 @@
 # of them (scripts/chart_facts.py, with chart_callers.py). A stand-in for a cluster
 # (scripts/chart_cluster.py) shows what an upgrade keeps. promtool checks and tries
 # the alerts and parses the dashboard's queries (scripts/chart_watch.py). Needs go
-# and python3 (3.11 or later); scripts/chart_tools.sh fetches what else is missing.
+# (1.26 or later) and python3 (3.11 or later); scripts/chart_tools.sh fetches what else
+# is missing.
 #
 #   --write-plain  writes docs/kubernetes/recsys.yaml anew, which is made of the chart
 set -euo pipefail
@@ -309,6 +310,7 @@ refused "networkPolicy/api/from" --set networkPolicy.enabled=true --set-json net
 refused "ports" --set networkPolicy.enabled=true --set-json networkPolicy.redis.ports='[]'
 refused "scrapes the admin port" --set serviceMonitor.enabled=true --set admin.enabled=false
 refused "serviceMonitor/interval" --set serviceMonitor.interval=often
+refused "dashboard/labels" --set dashboard.enabled=true --set dashboard.labels.grafana_dashboard=null
 refused "runbookUrl" --set prometheusRule.runbookUrl=https://wiki.example/#a
 for name in RECSYS_LOG{,_FORMAT} OTEL_EXPORTER_OTLP_ENDPOINT RECSYS_DRAIN_{DELAY,TIMEOUT}; do
   refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'

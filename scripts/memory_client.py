@@ -94,8 +94,7 @@ def serving(**settings):
     """Runs the program until the block ends; gives a stub and its process id."""
     process = subprocess.Popen(
         [program, "serve", "--listen-addr", "127.0.0.1:0"],
-        env={"RECSYS_LOG_FORMAT": "text"}
-        | {name: str(value) for name, value in settings.items()},
+        env={name: str(value) for name, value in settings.items()} | {"RECSYS_LOG_FORMAT": "text"},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
