@@ -44,10 +44,10 @@ need_program
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# A copy, so that nothing is built in the tree: a clone is what a reader begins with.
-mkdir -p "$work/repo/examples"
-git ls-files -z proto examples | xargs -0 cp --parents -t "$work/repo"
+# A copy, as a reader begins with: nothing is built in the tree, and nothing that was.
 mkdir -p "$work/repo/target/release"
+tar -c --exclude={node_modules,.venv,stubs,go/gen,go/client,java/target} proto examples |
+  tar -x -C "$work/repo"
 ln -s "$program" "$work/repo/target/release/recsys"
 
 # The one thing that READMEs take for granted, and brings buf.

@@ -262,12 +262,13 @@ impl<'a> Contract<'a> {
             let value = self.type_of(entry, &entry.field[1]);
             return format!("map of {key} to {value}");
         }
-        let name = match field.r#type() {
-            Type::Message | Type::Enum | Type::Group => self.link(field.type_name()),
-            scalar => scalar
-                .as_str_name()
+        let kind = field.r#type();
+        let name = if matches!(kind, Type::Message | Type::Enum | Type::Group) {
+            self.link(field.type_name())
+        } else {
+            kind.as_str_name()
                 .trim_start_matches("TYPE_")
-                .to_lowercase(),
+                .to_lowercase()
         };
         if field.label() == Label::Repeated {
             return format!("repeated {name}");
