@@ -29,16 +29,11 @@ use tower::{Layer, Service};
 use crate::parsers::parse_duration;
 
 /// What a page may send.
-const MAY_SEND: HeaderValue = HeaderValue::from_static(
-    "content-type, x-grpc-web, x-user-agent, grpc-timeout, authorization, x-api-key, \
-     x-tenant-id, x-request-id",
-);
+const MAY_SEND: &str = "content-type, x-grpc-web, x-user-agent, grpc-timeout, authorization, \
+                        x-api-key, x-tenant-id, x-request-id";
 /// What a page may read.
-const MAY_READ: HeaderValue = HeaderValue::from_static(
-    "grpc-status, grpc-message, grpc-status-details-bin, grpc-retry-pushback-ms, x-request-id",
-);
-const BY: HeaderValue = HeaderValue::from_static("POST");
-const ANY: HeaderValue = HeaderValue::from_static("*");
+const MAY_READ: &str = "grpc-status, grpc-message, grpc-status-details-bin, \
+                        grpc-retry-pushback-ms, x-request-id";
 
 /// Whether pages may call, and whose.
 #[derive(Clone, Debug, clap::Args)]
@@ -143,7 +138,7 @@ impl CorsLayer {
     fn allowed(&self, request: &HeaderMap) -> Option<HeaderValue> {
         let origin = request.get(ORIGIN)?;
         match &*self.origins {
-            Origins::Any => Some(ANY),
+            Origins::Any => Some(HeaderValue::from_static("*")),
             Origins::Listed(listed) => listed.contains(origin).then(|| origin.clone()),
         }
     }
@@ -157,11 +152,20 @@ impl CorsLayer {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         match say {
             Say::MayRead => {
-                headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, MAY_READ);
+                headers.insert(
+                    ACCESS_CONTROL_EXPOSE_HEADERS,
+                    HeaderValue::from_static(MAY_READ),
+                );
             }
             Say::MaySend => {
-                headers.insert(ACCESS_CONTROL_ALLOW_METHODS, BY);
-                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, MAY_SEND);
+                headers.insert(
+                    ACCESS_CONTROL_ALLOW_METHODS,
+                    HeaderValue::from_static("POST"),
+                );
+                headers.insert(
+                    ACCESS_CONTROL_ALLOW_HEADERS,
+                    HeaderValue::from_static(MAY_SEND),
+                );
                 headers.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
             }
         }

@@ -158,12 +158,12 @@ fn plain_id(id: String) -> String {
 fn candidates(payload: &Map<String, Value>) -> Result<Vec<String>, Left> {
     const PATH: &str = "properties.context.candidates";
     let listed = list_at(payload, PATH).iter().enumerate();
-    let ids = listed.map(|(index, candidate)| match candidate {
-        Value::Object(candidate) => text_of(
-            candidate.get("content_id"),
+    let ids = listed.map(|(index, candidate)| match candidate.as_object() {
+        Some(object) => text_of(
+            object.get("content_id"),
             &format!("{PATH}[{index}].content_id"),
         ),
-        other => text_of(Some(other), &format!("{PATH}[{index}]")),
+        None => text_of(Some(candidate), &format!("{PATH}[{index}]")),
     });
     ids.filter_map(|id| id.map(|id| id.map(plain_id)).transpose())
         .collect()
@@ -205,9 +205,9 @@ fn answers(payload: &Map<String, Value>) -> Result<Map<String, Value>, Left> {
 
 /// A number from 1 to 5, also as a text.
 fn stars(value: &Value) -> Option<Number> {
-    let stars = match value {
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_f64(),
+    let stars = match value.as_str() {
+        Some(text) => text.trim().parse().ok(),
+        None => value.as_f64(),
     };
     stars
         .filter(|stars| (1.0..=5.0).contains(stars))

@@ -132,7 +132,17 @@ pub(super) fn of_status(status: &Status) -> Response<Body> {
         Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => {
             (StatusCode::SERVICE_UNAVAILABLE, retry_after.or(Some(SOON)))
         }
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss => (StatusCode::INTERNAL_SERVER_ERROR, None),
     };
     let mut reply = failure(code, reason, status.message());
     if let Some(after) = retry_after {
