@@ -226,9 +226,9 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::Wanted;
+    use super::{Lanes, Wanted};
     use crate::{
-        domain::time::Timestamp,
+        domain::{ids::UserId, time::Timestamp},
         ports::{BufferSnapshot, Version},
     };
 
@@ -268,6 +268,21 @@ mod tests {
         assert_eq!(made_of(wanted(5, Some(5)), [wanted(6, None)]), None);
         assert_eq!(made_of(wanted(6, None), [wanted(5, Some(5))]), None);
         assert_eq!(made_of(wanted(5, Some(4)), []), None);
+    }
+
+    #[test]
+    fn what_was_known_of_a_removed_buffer_is_not_built_from() {
+        let lanes = Lanes::default();
+        let user = UserId::parse("u").unwrap();
+        for removed in [false, true] {
+            let _joined = lanes.join(&user, wanted(5, Some(5)));
+            if removed {
+                lanes.forget(&user);
+            }
+            let mut next = lanes.begin(&user).unwrap();
+            assert_eq!(next.wanted.contents().is_none(), removed);
+            assert!(lanes.begin(&user).is_none());
+        }
     }
 
     #[test]

@@ -234,27 +234,23 @@ async fn replies_that_are_taken_do_not_hide_one_that_is_not() {
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
-    server.ingest(liked("u", "i001")).await.unwrap();
-    // Room for an acknowledgement, not for an export.
-    let (mut client, ended) = raw(server.address, 16).await;
+    // Takes in headers alone: all that a refusal is made of.
+    let (mut client, ended) = raw(server.address, 0).await;
     let (reply, mut body) = begin(&mut client, EXPORT);
-    let mut short: Vec<_> = (0..3).map(|_| begin(&mut client, INGEST)).collect();
-    let request = framed(&proto::ExportUserRequest {
-        user_id: "u".into(),
-    });
-    body.send_data(request, true).unwrap();
+    let mut refused: Vec<_> = (0..3).map(|_| begin(&mut client, EXPORT)).collect();
+    let export = |user_id: &str| {
+        framed(&proto::ExportUserRequest {
+            user_id: user_id.into(),
+        })
+    };
+    body.send_data(export("u"), true).unwrap();
     let _untaken = reply.await.unwrap();
-    for (number, (_, body)) in short.iter_mut().enumerate() {
-        let event = Some(named(&number.to_string(), liked("u", "i001")));
-        let request = framed(&proto::IngestEventRequest { event });
+    for (_, body) in &mut refused {
         // On a slow machine the connection may have ended by now.
-        let _ = body.send_data(request, true);
+        let _ = body.send_data(export(""), true);
     }
-    for (reply, _) in short {
-        if let Ok(reply) = reply.await {
-            let mut reply = reply.into_body();
-            while let Some(Ok(_)) = reply.data().await {}
-        }
+    for (reply, _) in refused {
+        let _ = reply.await;
     }
     ended.await.unwrap();
 }
@@ -421,6 +417,20 @@ async fn a_connection_that_never_speaks_is_ended() {
     let kept = tokio::time::timeout(Duration::from_secs(2), idle.read_to_end(&mut told));
     assert!(kept.await.is_err(), "the idle connection was ended");
     assert!(!told.is_empty());
+}
+
+#[tokio::test]
+async fn a_client_may_take_its_time_before_it_speaks() {
+    let settings = ServerSettings {
+        slow_client_timeout: Duration::from_secs(3_600),
+        ..ServerSettings::default()
+    };
+    let server = Faulty::new().serve_with(settings).await;
+    let mut late = TcpStream::connect(server.address).await.unwrap();
+    // It is looked for silent ones every second.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    late.write_all(GREETING).await.unwrap();
+    late.read_exact(&mut [0]).await.unwrap();
 }
 
 #[tokio::test]
