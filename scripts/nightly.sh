@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # What takes too long for every change: once a night, or by hand. Each job says
-# what it found; the script fails if one of them did.
+# what it found; the script fails if one of them did. Arguments are the jobs to
+# run, of: advisories fuzz mutants. Without one, all.
 #
 #   FUZZ_SECONDS    how long each fuzz target runs; 300
 #   FUZZ_TARGETS    which ones, separated by spaces; all
 #   FUZZ_TOOLCHAIN  a nightly toolchain; nightly
+#   MUTANTS_SHARD   which share of the mutants is tried; a twentieth, another one
+#                   each night. 0/1 are all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -78,8 +81,37 @@ advisories() {
   fi
 }
 
-advisories
-fuzz
+# The tests against changes of the modules that .cargo/mutants.toml names, one at
+# a time. What no test notices must be argued for, in docs/mutants.txt. In a copy
+# of the tree, so that nothing is left changed here.
+mutants() {
+  cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
+  local shard=${MUTANTS_SHARD:-$((10#$(date +%j) % 20))/20} outcome=0
+  local out=target/mutants/mutants.out
+  echo "== mutants: share $shard of them; logs: $out"
+  cargo mutants --shard "$shard" -o target/mutants || outcome=$?
+  # 2: some were missed. 3: some took too long, which is noticed.
+  if ((outcome != 0 && outcome != 2 && outcome != 3)); then
+    failed "mutants: could not be tried, see above"
+    return
+  fi
+  local survivors
+  survivors=$(sed -E 's/^([^:]+):[0-9]+:[0-9]+: /\1: /' "$out/missed.txt" |
+    grep -vxFf docs/mutants.txt || true)
+  if [ -z "$survivors" ]; then
+    passed "mutants: none that is not argued for in share $shard"
+    return
+  fi
+  echo "$survivors"
+  failed "mutants: no test notices those above; see docs/reliability.md, Mutation check"
+}
+
+known=(advisories fuzz mutants)
+jobs=("${@:-${known[@]}}")
+for job in "${jobs[@]}"; do
+  [[ " ${known[*]} " == *" $job "* ]] || stop "no such job: '$job'; there are: ${known[*]}"
+done
+for job in "${jobs[@]}"; do "$job"; done
 
 echo "== summary"
 printf '%s\n' "${summary[@]}"

@@ -245,3 +245,82 @@ impl Engine {
         Ok(Some(model))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Lanes, Wanted};
+    use crate::{
+        domain::{ids::UserId, time::Timestamp},
+        ports::{BufferSnapshot, Version},
+    };
+
+    fn wanted(needed: u64, known: Option<u64>) -> Wanted {
+        Wanted {
+            known: known.map(|version| BufferSnapshot {
+                version: Some(Version(version)),
+                now: Timestamp::from_micros(0),
+                events: Vec::new(),
+            }),
+            ..Wanted::at(Version(needed))
+        }
+    }
+
+    /// Which version of the buffer a refresh is made of, if it need not be read.
+    fn made_of(mut all: Wanted, others: impl IntoIterator<Item = Wanted>) -> Option<Version> {
+        for other in others {
+            all.join(other);
+        }
+        all.contents().and_then(|known| known.version)
+    }
+
+    #[test]
+    fn callers_who_join_get_the_newest_that_one_of_them_knows() {
+        for [first, second] in [[5, 7], [7, 5]] {
+            let joined = made_of(wanted(5, Some(first)), [wanted(5, Some(second))]);
+            assert_eq!(joined, Some(Version(7)));
+        }
+        assert_eq!(
+            made_of(wanted(5, None), [wanted(5, Some(5))]),
+            Some(Version(5))
+        );
+    }
+
+    #[test]
+    fn what_is_older_than_one_of_them_needs_is_read_again() {
+        assert_eq!(made_of(wanted(5, Some(5)), [wanted(6, None)]), None);
+        assert_eq!(made_of(wanted(6, None), [wanted(5, Some(5))]), None);
+        assert_eq!(made_of(wanted(5, Some(4)), []), None);
+    }
+
+    #[test]
+    fn what_was_known_of_a_removed_buffer_is_not_built_from() {
+        let lanes = Lanes::default();
+        let user = UserId::parse("u").unwrap();
+        for removed in [false, true] {
+            let _joined = lanes.join(&user, wanted(5, Some(5)));
+            if removed {
+                lanes.forget(&user);
+            }
+            let mut next = lanes.begin(&user).unwrap();
+            assert_eq!(next.wanted.contents().is_none(), removed);
+            assert!(lanes.begin(&user).is_none());
+        }
+    }
+
+    #[test]
+    fn a_model_without_its_items_will_do_if_it_will_do_for_one() {
+        let strict = || Wanted {
+            even_incomplete: false,
+            ..wanted(5, None)
+        };
+        for (first, second, either) in [
+            (strict(), strict(), false),
+            (strict(), wanted(5, None), true),
+            (wanted(5, None), strict(), true),
+        ] {
+            let mut joined = first;
+            joined.join(second);
+            assert_eq!(joined.even_incomplete, either);
+        }
+    }
+}

@@ -224,3 +224,28 @@ fn is_within_window(model: &StoredModel, now: Timestamp) -> bool {
     let now = u64::try_from(now.as_millis()).unwrap_or_default();
     model.version == Version(0) || model.version.0 > now
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::is_within_window;
+    use crate::{
+        domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
+        ports::{StoredModel, Version},
+    };
+
+    #[test]
+    fn without_a_buffer_a_model_counts_for_as_long_as_that_would_have_lived() {
+        let now = Timestamp::from_micros(5_000_999);
+        for (version, counts) in [(0, true), (4_999, false), (5_000, false), (5_001, true)] {
+            let model = StoredModel {
+                version: Version(version),
+                ranking: None,
+                incomplete: false,
+                signals: Arc::new(UserSignals::empty(UserId::parse("u").unwrap())),
+            };
+            assert_eq!(is_within_window(&model, now), counts, "{version}");
+        }
+    }
+}

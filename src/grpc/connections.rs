@@ -354,14 +354,12 @@ impl Connections {
         });
         let serving = builder.serve_connection(io, TowerToHyperService::new(service));
         let mut serving = pin!(serving);
-        // Connections that are made together do not end together.
-        let around = 0.9 + 0.2 * (number as f64 * EVENLY).fract();
         tokio::select! {
             // How a client breaks a connection is its own business.
             _ = serving.as_mut() => return,
             () = connection.ended.cancelled() => return,
             () = connection.closing.cancelled() => {}
-            () = tokio::time::sleep(self.policy.age.mul_f64(around)) => {
+            () = tokio::time::sleep(self.policy.age.mul_f64(share_of_age(number))) => {
                 meters::connection_ended(ConnectionEnd::Age);
                 connection.closing.cancel();
             }
@@ -428,6 +426,12 @@ impl Connections {
         self.tasks.wait().await;
         ended.is_ok()
     }
+}
+
+/// The share of the age that a connection may have, give or take a tenth:
+/// those that are made together do not end together.
+fn share_of_age(number: usize) -> f64 {
+    0.9 + 0.2 * (number as f64 * EVENLY).fract()
 }
 
 /// A service whose calls know their connection.
@@ -503,5 +507,20 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Heard<I> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share_of_age;
+
+    #[test]
+    fn connections_made_together_are_spread_over_a_fifth_of_their_age() {
+        let mut in_tenths = [0; 10];
+        for share in (0..100).map(share_of_age) {
+            assert!((0.9..1.1).contains(&share), "{share}");
+            in_tenths[((share - 0.9) * 50.0) as usize] += 1;
+        }
+        assert!(in_tenths.iter().all(|number| *number >= 8), "{in_tenths:?}");
     }
 }

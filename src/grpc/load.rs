@@ -434,3 +434,40 @@ impl HttpBody for UntilClosing {
         self.told || self.body.is_end_stream()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Load;
+    use crate::meters::Shed;
+
+    #[test]
+    fn as_many_calls_are_worked_on_as_may_be_and_no_more() {
+        let load = Load::unmetered(2, 100);
+        assert_eq!(load.begin_work(), Ok(()));
+        assert_eq!(load.full(), None);
+        assert_eq!(load.begin_work(), Ok(()));
+        for _ in 0..3 {
+            assert_eq!(load.full(), Some(Shed::Calls));
+            assert_eq!(load.begin_work(), Err(Shed::Calls), "takes no turn");
+        }
+        load.end_work();
+        assert_eq!(load.full(), None);
+        assert_eq!(load.begin_work(), Ok(()));
+    }
+
+    #[test]
+    fn as_many_bytes_are_held_as_may_be_and_no_more() {
+        let load = Load::unmetered(2, 100);
+        assert_eq!(load.hold(60), Ok(()));
+        assert_eq!(load.full(), None);
+        assert_eq!(load.hold(40), Ok(()));
+        assert_eq!(load.full(), Some(Shed::Bytes));
+        // Counts until it is given back, refused or not.
+        assert_eq!(load.hold(1), Err(Shed::Bytes));
+        load.release(41);
+        assert_eq!(load.full(), None);
+        assert_eq!(load.hold(41), Err(Shed::Bytes));
+        load.release(41);
+        assert_eq!(load.hold(40), Ok(()));
+    }
+}

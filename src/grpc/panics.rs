@@ -97,7 +97,7 @@ mod tests {
     use tonic::{Status, body::Body};
     use tower::{Layer as _, Service as _, service_fn};
 
-    use super::CatchPanicLayer;
+    use super::{CatchPanicLayer, text_of};
     use crate::meters;
 
     #[test]
@@ -118,5 +118,16 @@ mod tests {
         assert_eq!(status.code(), tonic::Code::Internal);
         let counted = format!("{} 1", meters::PANICS);
         assert!(metrics.render().contains(&counted), "{}", metrics.render());
+    }
+
+    #[test]
+    fn what_a_panic_says_is_told() {
+        let told = |bug: fn()| {
+            let panic = std::panic::catch_unwind(bug).unwrap_err();
+            text_of(&*panic).to_owned()
+        };
+        assert_eq!(told(|| panic!("a bug")), "a bug");
+        assert_eq!(told(|| std::panic::panic_any("7".to_owned())), "7");
+        assert_eq!(told(|| std::panic::panic_any(7)), "of unknown kind");
     }
 }

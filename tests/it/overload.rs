@@ -228,6 +228,56 @@ async fn slow_readers_take_nobodys_turn_and_are_ended() {
 }
 
 #[tokio::test]
+async fn replies_that_are_taken_do_not_hide_one_that_is_not() {
+    let settings = ServerSettings {
+        slow_client_timeout: Duration::from_millis(500),
+        ..ServerSettings::default()
+    };
+    let server = Faulty::new().serve_with(settings).await;
+    // Takes in headers alone: all that a refusal is made of.
+    let (mut client, ended) = raw(server.address, 0).await;
+    let (reply, mut body) = begin(&mut client, EXPORT);
+    let mut refused: Vec<_> = (0..3).map(|_| begin(&mut client, EXPORT)).collect();
+    let export = |user_id: &str| {
+        framed(&proto::ExportUserRequest {
+            user_id: user_id.into(),
+        })
+    };
+    body.send_data(export("u"), true).unwrap();
+    let _untaken = reply.await.unwrap();
+    for (_, body) in &mut refused {
+        // On a slow machine the connection may have ended by now.
+        let _ = body.send_data(export(""), true);
+    }
+    for (reply, _) in refused {
+        let _ = reply.await;
+    }
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_whose_replies_were_taken_may_be_idle() {
+    let settings = ServerSettings {
+        slow_client_timeout: Duration::from_millis(500),
+        ..ServerSettings::default()
+    };
+    let server = Faulty::new().serve_with(settings).await;
+    let (mut client, ended) = raw(server.address, 65_535).await;
+    let request = framed(&proto::GetUserSignalsRequest {
+        user_id: "u".into(),
+        include_vectors: false,
+    });
+    let (reply, mut body) = begin(&mut client, "GetUserSignals");
+    body.send_data(request, true).unwrap();
+    let mut reply = reply.await.unwrap().into_body();
+    while let Some(data) = reply.data().await {
+        data.unwrap();
+    }
+    let kept = tokio::time::timeout(Duration::from_secs(3), ended);
+    assert!(kept.await.is_err(), "the idle connection was ended");
+}
+
+#[tokio::test]
 async fn a_reader_that_takes_its_time_but_reads_is_served() {
     let settings = ServerSettings {
         slow_client_timeout: Duration::from_secs(3_600),
@@ -294,6 +344,24 @@ async fn requests_that_would_fill_the_memory_are_refused_and_small_ones_are_not(
 }
 
 #[tokio::test]
+async fn open_calls_take_memory_even_if_nothing_is_sent() {
+    let settings = ServerSettings {
+        max_buffered_bytes: 64 << 10,
+        ..ServerSettings::default()
+    };
+    let server = Faulty::new().serve_with(settings).await;
+    let (mut client, _ended) = raw(server.address, 65_535).await;
+    let _open: Vec<_> = (0..20).map(|_| begin(&mut client, INGEST)).collect();
+    let refused = async {
+        while server.ingest(liked("u", "i001")).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(60), refused).await;
+    assert!(refused.is_ok(), "open calls are not counted");
+}
+
+#[tokio::test]
 async fn a_request_with_trailers_takes_its_turn_too() {
     let stores = Faulty::new();
     stores.hold_appends.store(true, Ordering::SeqCst);
@@ -352,6 +420,20 @@ async fn a_connection_that_never_speaks_is_ended() {
 }
 
 #[tokio::test]
+async fn a_client_may_take_its_time_before_it_speaks() {
+    let settings = ServerSettings {
+        slow_client_timeout: Duration::from_secs(3_600),
+        ..ServerSettings::default()
+    };
+    let server = Faulty::new().serve_with(settings).await;
+    let mut late = TcpStream::connect(server.address).await.unwrap();
+    // It is looked for silent ones every second.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    late.write_all(GREETING).await.unwrap();
+    late.read_exact(&mut [0]).await.unwrap();
+}
+
+#[tokio::test]
 async fn too_many_connections_make_room_by_the_longest_idle() {
     let stores = Faulty::new();
     let settings = ServerSettings {
@@ -382,6 +464,67 @@ async fn too_many_connections_make_room_by_the_longest_idle() {
         client.clone().ready().await.unwrap();
     }
     answers(&server).await;
+}
+
+#[tokio::test]
+async fn connections_that_do_not_leave_when_asked_are_ended_once_there_are_too_many() {
+    let settings = ServerSettings {
+        max_connections: 16,
+        slow_client_timeout: Duration::from_secs(3_600),
+        ..ServerSettings::default()
+    };
+    let server = Faulty::new().serve_with(settings).await;
+    let mut stubborn = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(GREETING).await.unwrap();
+        // Taken: the greeting of the other side comes.
+        stream.read_exact(&mut [0]).await.unwrap();
+        // From here on it reads, and answers nothing.
+        stubborn.push(tokio::spawn(async move {
+            let mut told = Vec::new();
+            let _ = stream.read_to_end(&mut told).await;
+        }));
+        if stubborn.len() == 17 {
+            // A sixteenth more than the most may take their leave in peace.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert!(stubborn.iter().all(|held| !held.is_finished()));
+        }
+    }
+    // And there may be the one just taken.
+    let ended = async {
+        while stubborn.iter().filter(|held| !held.is_finished()).count() > 18 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // Before the server's pings find out that nobody is there.
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    assert!(ended.is_ok(), "there are more and more of them");
+}
+
+#[tokio::test]
+async fn a_connection_whose_calls_have_ended_makes_room() {
+    let settings = ServerSettings {
+        max_connections: 1,
+        ..ServerSettings::default()
+    };
+    let server = Faulty::new().serve_with(settings).await;
+    answers(&server).await;
+    let taken = async {
+        // The end of a call is noted a moment after its reply.
+        while !is_taken(server.address).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let taken = tokio::time::timeout(Duration::from_secs(60), taken).await;
+    assert!(taken.is_ok(), "an idle connection makes no room");
+}
+
+/// Whether a new connection is greeted.
+async fn is_taken(address: SocketAddr) -> bool {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let _ = stream.write_all(GREETING).await;
+    stream.read_exact(&mut [0]).await.is_ok()
 }
 
 #[tokio::test]

@@ -30,6 +30,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
@@ -354,6 +357,12 @@ async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
     let all = (0..100).map(|index| format!("i{index:03}")).collect();
     let request = proto::GetItemsRequest { content_ids: all };
     shop.server.catalog().get_items(request).await.unwrap();
+    // One process that remembers nothing, and one that remembers too few.
+    let (fresh, forgetful) = (shop.another().await, shop.another().await);
+    let request = proto::GetItemsRequest {
+        content_ids: ["i001", "i002", "i003"].map(str::to_owned).to_vec(),
+    };
+    forgetful.catalog().get_items(request).await.unwrap();
 
     shop.qdrant.stop();
     let list = shop.list("u").await.unwrap();
@@ -368,12 +377,13 @@ async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
     assert!(model.tag_affinity.len() == 1, "but has what is remembered");
     let degraded = shop.list("u").await.unwrap().diagnostics.unwrap().degraded;
     assert!(degraded.contains(&"user_model".to_owned()), "{degraded:?}");
-    let fresh = shop.another().await;
-    let status = fresh.recommend(wanted("u")).await.unwrap_err();
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::Unavailable, "CATALOG_UNAVAILABLE")
-    );
+    for process in [&fresh, &forgetful] {
+        let status = process.recommend(wanted("u")).await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unavailable, "CATALOG_UNAVAILABLE")
+        );
+    }
 
     shop.qdrant.restart();
     while shop.server.signals("u").await.1 != SignalsSource::Materialized {
@@ -383,6 +393,34 @@ async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
     assert!(!model.tag_affinity.is_empty(), "complete again");
     let list = shop.list("u").await.unwrap();
     assert!(list.diagnostics.unwrap().degraded.is_empty());
+}
+
+#[tokio::test]
+async fn health_tells_that_qdrant_does_not_answer_and_that_it_does_again() {
+    let shop = Shop::with(half_circle(10)).await;
+    let serving = async |service: &str| {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let reply = HealthClient::new(shop.server.channel.clone())
+            .check(request)
+            .await;
+        reply.unwrap().into_inner().status() == ServingStatus::Serving
+    };
+    let services = ["recsys.v1.CatalogService", "recsys.v1.RecommenderService"];
+    for answers in [true, false, true] {
+        if answers {
+            shop.qdrant.restart();
+        } else {
+            shop.qdrant.stop();
+        }
+        for service in services {
+            while serving(service).await != answers {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        assert!(serving("readiness").await, "it stays on");
+    }
 }
 
 #[tokio::test]

@@ -350,6 +350,11 @@ async fn an_event_waits_for_the_replicas_that_were_asked_for() {
     // The master has it, but that is not enough for a redelivery either.
     assert_eq!(master.cli(&["ZCARD", "evt:u"]), "2");
     assert_eq!(unheard().await.unwrap_err().code(), Code::Unavailable);
+    // Nor for one that reaches another process, whose connections wrote nothing yet.
+    let pool = RedisPool::new(&master.url(), &settings).unwrap();
+    let other = instance(&pool, "").await;
+    let status = other.ingest(named("2", liked("u", "i002"))).await;
+    assert_eq!(status.unwrap_err().code(), Code::Unavailable);
     replica.restart();
     assert_eq!(
         ingest_until_taken(&server, "u", "2").await,

@@ -117,13 +117,10 @@ impl managed::Manager for Manager {
         let generation = self.generation.load(Ordering::Relaxed);
         let mut connection = self.dialer.dial().await?;
         self.clock.tell(time(&mut connection).await?);
-        // Up to a tenth longer, so that connections made together do not end
-        // together.
-        let longer = (SystemRandomness.next_u64() % 1_000) as u32;
         Ok(Shared {
             connection,
             generation,
-            max_age: self.max_age + self.max_age / 10_000 * longer,
+            max_age: a_little_longer(self.max_age, SystemRandomness.next_u64()),
         })
     }
 
@@ -406,6 +403,11 @@ pub(super) fn dialer(url: &str, settings: &RedisSettings) -> Result<Dialer, Redi
     Dialer::new(address, settings, tcp, config)
 }
 
+/// Up to a tenth longer, so that connections made together do not end together.
+fn a_little_longer(age: Duration, random: u64) -> Duration {
+    age + age / 10_000 * (random % 1_000) as u32
+}
+
 async fn time(connection: &mut Connection) -> RedisResult<Timestamp> {
     let (seconds, micros): (i64, i64) = cmd("TIME").query_async(connection).await?;
     Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
@@ -446,5 +448,39 @@ fn kind_of(error: &RedisError) -> StoreErrorKind {
             StoreErrorKind::Corrupt
         }
         _ => StoreErrorKind::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, time::Duration};
+
+    use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind};
+
+    use super::{a_little_longer, worth_retrying};
+
+    #[test]
+    fn connections_live_up_to_a_tenth_longer() {
+        let age = Duration::from_secs(100);
+        for (random, longer_ms) in [(0, 0), (1, 10), (999, 9_990), (1_000, 0), (u64::MAX, 6_150)] {
+            let lives = a_little_longer(age, random);
+            assert_eq!(lives, age + Duration::from_millis(longer_ms), "{random}");
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_and_a_replica_are_worth_another_try_and_nothing_else() {
+        let server = |kind| RedisError::from((ErrorKind::Server(kind), "told by the server"));
+        let network = |kind| RedisError::from(io::Error::from(kind));
+        for (error, expected) in [
+            (network(io::ErrorKind::ConnectionReset), true),
+            (network(io::ErrorKind::UnexpectedEof), true),
+            (server(ServerErrorKind::ReadOnly), true),
+            (network(io::ErrorKind::TimedOut), false),
+            (server(ServerErrorKind::BusyLoading), false),
+            (server(ServerErrorKind::ResponseError), false),
+        ] {
+            assert_eq!(worth_retrying(&error), expected, "{error:?}");
+        }
     }
 }

@@ -192,9 +192,92 @@ mod tests {
         UserId::parse(id).unwrap()
     }
 
+    /// When the one event that is read took place.
+    const READ_AT: i64 = 1_000_000;
+
     fn event(user: &UserId) -> Arc<StoredEvent> {
-        let now = Timestamp::from_micros(1_000_000);
-        Arc::new(member::encode(InteractionEvent::new(user.clone(), "T", now)).unwrap())
+        event_at(user, READ_AT)
+    }
+
+    fn event_at(user: &UserId, micros: i64) -> Arc<StoredEvent> {
+        let time = Timestamp::from_micros(micros);
+        Arc::new(member::encode(InteractionEvent::new(user.clone(), "T", time)).unwrap())
+    }
+
+    /// An append to what was read.
+    fn appended(accepted: &[Arc<StoredEvent>]) -> Change<'_> {
+        Change {
+            before: Some(Version(1)),
+            held: 1,
+            generation: 0,
+            after: Version(2),
+            oldest: Timestamp::from_micros(0),
+            count: 1 + accepted.len(),
+            accepted,
+        }
+    }
+
+    /// How many events are known after an append to what was read.
+    fn known_after(max_events: usize, change: &Change<'_>) -> Option<usize> {
+        let known = KnownBuffers::new(1 << 20, max_events);
+        let user = user("u");
+        known.read(&user, known.removals());
+        let events = known.apply(&user, change, known.removals());
+        events.map(|events| events.len())
+    }
+
+    #[test]
+    fn what_an_append_leaves_is_known_only_if_what_it_found_was() {
+        let new = [event_at(&user("u"), READ_AT + 1)];
+        assert_eq!(known_after(10, &appended(&new)), Some(2));
+        let of_another_version = Change {
+            before: Some(Version(9)),
+            ..appended(&new)
+        };
+        let over_other_connections = Change {
+            generation: 1,
+            ..appended(&new)
+        };
+        let to_other_events = Change {
+            held: 2,
+            ..appended(&new)
+        };
+        let with_others = Change {
+            count: 3,
+            ..appended(&new)
+        };
+        for change in [
+            of_another_version,
+            over_other_connections,
+            to_other_events,
+            with_others,
+        ] {
+            assert_eq!(known_after(10, &change), None);
+        }
+    }
+
+    #[test]
+    fn an_append_prunes_what_is_known_as_the_store_does() {
+        let new = [event_at(&user("u"), READ_AT + 1)];
+        let pruned = |oldest, count| Change {
+            oldest: Timestamp::from_micros(oldest),
+            count,
+            ..appended(&new)
+        };
+        assert_eq!(known_after(10, &pruned(READ_AT, 2)), Some(2));
+        assert_eq!(known_after(10, &pruned(READ_AT + 1, 1)), Some(1));
+        assert_eq!(known_after(1, &pruned(0, 1)), Some(1));
+    }
+
+    #[test]
+    fn what_is_known_is_bounded_in_bytes() {
+        let known = KnownBuffers::new(64 << 10, 10);
+        let users: Vec<UserId> = (0..1_000).map(|number| user(&number.to_string())).collect();
+        for user in &users {
+            known.read(user, known.removals());
+        }
+        let held = users.iter().filter(|user| known.holds(user)).count();
+        assert!((1..500).contains(&held), "{held}");
     }
 
     #[test]
