@@ -50,7 +50,7 @@ impl TraceService for Collector {
             .unwrap()
             .push(token.to_str().unwrap().to_owned());
         self.received.lock().unwrap().push(request.into_inner());
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
