@@ -50,7 +50,7 @@ impl TraceService for Collector {
             .unwrap()
             .push(token.to_str().unwrap().to_owned());
         self.received.lock().unwrap().push(request.into_inner());
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
@@ -85,12 +85,12 @@ impl Collector {
 fn texts(attributes: &[KeyValue]) -> HashMap<String, String> {
     attributes
         .iter()
-        .filter_map(
-            |attribute| match attribute.value.as_ref()?.value.as_ref()? {
-                Value::StringValue(text) => Some((attribute.key.clone(), text.clone())),
-                _ => None,
-            },
-        )
+        .filter_map(|attribute| {
+            let Value::StringValue(text) = attribute.value.as_ref()?.value.as_ref()? else {
+                return None;
+            };
+            Some((attribute.key.clone(), text.clone()))
+        })
         .collect()
 }
 
