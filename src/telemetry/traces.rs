@@ -292,7 +292,7 @@ mod tests {
         let sent = metadata(Some(&secret("Authorization=Bearer%20x"))).unwrap();
         assert_eq!(sent.get("authorization").unwrap(), "Bearer x");
         assert!(!format!("{sent:?}").contains("Bearer"));
-        for wrong in ["a b=1", "a=\u{e9}", "x-bin=1"] {
+        for wrong in ["a b=1", "a=%0a", "x-bin=1"] {
             assert!(metadata(Some(&secret(wrong))).is_err(), "{wrong}");
         }
     }
