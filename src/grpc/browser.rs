@@ -44,8 +44,8 @@ pub struct BrowserSettings {
     #[arg(long, global = true, env = "RECSYS_GRPC_WEB", value_name = "BOOL",
           action = clap::ArgAction::Set, default_value_t = Self::DEFAULT.grpc_web)]
     pub grpc_web: bool,
-    /// Origins whose pages may call, such as https://shop.example, separated by
-    /// commas; * is any; unset = only pages of the API's own origin
+    /// Origins whose pages may call, scheme://host or scheme://host:port, separated
+    /// by commas; * is any; unset = only pages of the API's own origin
     #[arg(
         long,
         global = true,
