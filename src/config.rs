@@ -155,6 +155,25 @@ pub enum CatalogCommand {
     },
 }
 
+/// The command, and those below it, without the variables that are empty.
+fn without_empty(command: clap::Command, is_empty: &dyn Fn(&str) -> bool) -> clap::Command {
+    let below: Vec<String> = command
+        .get_subcommands()
+        .map(|below| below.get_name().to_owned())
+        .collect();
+    let command = command.mut_args(|argument| {
+        let variable = argument.get_env().and_then(|name| name.to_str());
+        if variable.is_some_and(is_empty) {
+            argument.env(None::<&'static str>)
+        } else {
+            argument
+        }
+    });
+    below.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |below| without_empty(below, is_empty))
+    })
+}
+
 /// All that can be set, apart from the ranking file.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Settings {
@@ -323,17 +342,7 @@ impl Cli {
         arguments: impl IntoIterator<Item = OsString>,
         is_empty: impl Fn(&str) -> bool,
     ) -> Result<Self, clap::Error> {
-        let command = Self::command().mut_args(|argument| {
-            let unset = argument
-                .get_env()
-                .and_then(|name| name.to_str())
-                .is_some_and(&is_empty);
-            if unset {
-                argument.env(None::<&'static str>)
-            } else {
-                argument
-            }
-        });
+        let command = without_empty(Self::command(), &is_empty);
         let mut matches: ArgMatches = command.try_get_matches_from(arguments)?;
         let mut cli = Self::from_arg_matches_mut(&mut matches)?;
         let settings = &mut cli.settings;

@@ -11,7 +11,13 @@ use clap::CommandFactory as _;
 use recsys::{config::Cli, meters};
 
 /// What begins with one of these is a metric.
-const METRICS: [&str; 4] = ["recsys_", "rpc_server_", "db_client_", "process_"];
+const METRICS: [&str; 5] = [
+    "recsys_",
+    "rpc_server_",
+    "http_server_",
+    "db_client_",
+    "process_",
+];
 /// What Prometheus adds to the name of a histogram.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 /// What begins with one of these is a setting.
@@ -33,8 +39,9 @@ const OF_OTHERS: [&str; 4] = [
     "REDIS_SERVER",
     "RECSYS_PORT",
 ];
-/// Ports of others: Redis, also with TLS, a sentinel, a collector.
-const PORTS_OF_OTHERS: [&str; 4] = ["6379", "6380", "26379", "4317"];
+/// Ports of others: Redis, also with TLS, a sentinel, a collector; and the webhook's,
+/// which has none by default.
+const PORTS_OF_OTHERS: [&str; 5] = ["6379", "6380", "26379", "4317", "8080"];
 
 fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -122,11 +129,13 @@ fn is_metric(word: &str) -> bool {
 }
 
 fn settings() -> BTreeSet<String> {
-    let command = Cli::command();
-    let of_arguments = command
-        .get_arguments()
-        .filter_map(|argument| argument.get_env()?.to_str());
-    of_arguments.map(str::to_owned).collect()
+    fn of(command: &clap::Command) -> Vec<String> {
+        let own = command.get_arguments();
+        let own = own.filter_map(|argument| argument.get_env()?.to_str());
+        let below = command.get_subcommands().flat_map(of);
+        own.map(str::to_owned).chain(below).collect()
+    }
+    of(&Cli::command()).into_iter().collect()
 }
 
 #[test]

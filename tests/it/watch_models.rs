@@ -294,6 +294,7 @@ async fn the_metrics_served_are_those_documented_with_no_other_labels_or_values(
         "version",
         "rpc_method",
         "rpc_response_status_code",
+        "http_response_status_code",
         "rpc_system_name",
         "db_operation_name",
     ];
