@@ -118,7 +118,7 @@ pub enum EventsCommand {
 pub struct EventsImport {
     /// The file
     pub file: PathBuf,
-    /// The server, such as https://recsys.example:50051; unset = this machine's,
+    /// The server, such as `https://recsys.example:50051`; unset = this machine's,
     /// on RECSYS_LISTEN_ADDR
     #[arg(long, env = "RECSYS_SERVER_URL", value_name = "URL")]
     pub to: Option<String>,

@@ -96,12 +96,17 @@ impl EventsImportError {
 }
 
 fn way_out(status: &Status) -> &'static str {
-    match status.code() {
-        Code::Unauthenticated => " (RECSYS_KEY)",
-        Code::PermissionDenied => " (the key needs the role ingest)",
-        Code::Unimplemented => " (is it a recsys server, and of this version?)",
-        Code::ResourceExhausted | Code::OutOfRange => " (--batch N sends less at once)",
-        _ => "",
+    let code = status.code();
+    if code == Code::Unauthenticated {
+        " (RECSYS_KEY)"
+    } else if code == Code::PermissionDenied {
+        " (the key needs the role ingest)"
+    } else if code == Code::Unimplemented {
+        " (is it a recsys server, and of this version?)"
+    } else if [Code::ResourceExhausted, Code::OutOfRange].contains(&code) {
+        " (--batch N sends less at once)"
+    } else {
+        ""
     }
 }
 
@@ -383,16 +388,17 @@ impl From<Status> for Stopped {
 
 /// Whether a second try would end the same.
 fn is_final(status: &Status) -> bool {
-    match status.code() {
-        Code::Unauthenticated
-        | Code::PermissionDenied
-        | Code::Unimplemented
-        | Code::InvalidArgument
-        | Code::OutOfRange => true,
-        // A batch that is larger than the key's quota ever is.
-        Code::ResourceExhausted => status
-            .get_details_error_info()
-            .is_some_and(|info| info.reason == "QUOTA_EXCEEDED"),
-        _ => false,
-    }
+    let mended_first = [
+        Code::Unauthenticated,
+        Code::PermissionDenied,
+        Code::Unimplemented,
+        Code::InvalidArgument,
+        Code::OutOfRange,
+    ];
+    // A batch that is larger than the key's quota ever is.
+    let too_large = || {
+        let details = status.get_details_error_info();
+        details.is_some_and(|info| info.reason == "QUOTA_EXCEEDED")
+    };
+    mended_first.contains(&status.code()) || too_large()
 }
