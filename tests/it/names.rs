@@ -11,7 +11,13 @@ use clap::CommandFactory as _;
 use recsys::{config::Cli, meters};
 
 /// What begins with one of these is a metric.
-const METRICS: [&str; 4] = ["recsys_", "rpc_server_", "db_client_", "process_"];
+const METRICS: [&str; 5] = [
+    "recsys_",
+    "rpc_server_",
+    "http_server_",
+    "db_client_",
+    "process_",
+];
 /// What Prometheus adds to the name of a histogram.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 /// What begins with one of these is a setting.
@@ -121,12 +127,18 @@ fn is_metric(word: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
+/// Those of all commands, such as `recsys events import`.
 fn settings() -> BTreeSet<String> {
-    let command = Cli::command();
+    settings_of(&Cli::command())
+}
+
+fn settings_of(command: &clap::Command) -> BTreeSet<String> {
     let of_arguments = command
         .get_arguments()
-        .filter_map(|argument| argument.get_env()?.to_str());
-    of_arguments.map(str::to_owned).collect()
+        .filter_map(|argument| argument.get_env()?.to_str())
+        .map(str::to_owned);
+    let of_commands = command.get_subcommands().flat_map(settings_of);
+    of_arguments.chain(of_commands).collect()
 }
 
 #[test]
@@ -200,7 +212,7 @@ fn every_variable_that_the_chart_sets_can_be_set() {
 }
 
 /// The program's own ports: the API's by its default, the admin port by the image's,
-/// and those at which it looks for Qdrant.
+/// the webhook's by the chart's, and those at which it looks for Qdrant.
 fn ports() -> BTreeSet<String> {
     let command = Cli::command();
     let address = command
@@ -210,6 +222,9 @@ fn ports() -> BTreeSet<String> {
     let api = address.get_default_values()[0].to_str().unwrap();
     let image = read(&here().join("Dockerfile"));
     let (_, admin) = image.split_once("RECSYS_ADMIN_ADDR=0.0.0.0:").unwrap();
+    let chart = read(&here().join("helm/recsys/values.yaml"));
+    let (_, webhook) = chart.split_once("\nwebhook:\n").unwrap();
+    let (_, webhook) = webhook.split_once("\n  port: ").unwrap();
     let qdrant = read(&here().join("src/adapters/qdrant/channel.rs"));
     let constant = |name: &str| {
         let (_, rest) = qdrant.split_once(&format!("const {name}: u16 = ")).unwrap();
@@ -218,6 +233,7 @@ fn ports() -> BTreeSet<String> {
     [
         api.rsplit(':').next().unwrap().to_owned(),
         admin.split_whitespace().next().unwrap().to_owned(),
+        webhook.lines().next().unwrap().to_owned(),
         constant("GRPC_PORT"),
         constant("REST_PORT"),
     ]
