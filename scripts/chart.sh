@@ -427,10 +427,10 @@ noted 'one of those in Secret shop-tenants (shop.toml)' 'reflection is off' 'Sec
 noted 'port-forward service/demo-recsys 8888:8888' \
   'curl -i -H "x-api-key: $KEY" http://127.0.0.1:8888/v1/webhooks/rudderstack' \
   'Pipelines deliver to https://events.shop.example/v1/webhooks/rudderstack' 'networkPolicy.webhook.from must' \
-  "Pages of https://shop.example, http://localhost:5173 may call" -- --values "$work/webhook.yaml"
+  "Pages of https://shop.example, http://localhost:5173 may call" 'the role serve alone' -- --values "$work/webhook.yaml"
 noted 'WARNING: webhook.ingress.tlsSecret is empty' 'curl --insecure -i -H' 'https://127.0.0.1:8080/v1' -- --values "$work/webhook-tls.yaml"
 noted "get secret shop-webhook -o go-template='{{index .data \"deliveries\" | base64decode}}'" \
-  "Pages of the API's own origin may call" -- --values "$work/webhook-secret.yaml"
+  "Pages of the API's own origin may call" 'So may' -- --values "$work/webhook-secret.yaml"
 noted 'fill each with --collection-name' -- --values "$work/qdrant.yaml" --values "$work/client-certificates.yaml"
 
 echo "== the plain manifests are the chart's"
