@@ -3,11 +3,11 @@
 # they notice careless changes, renders every variant, validates the manifests
 # strictly against the oldest and the newest Kubernetes it is for (those of the
 # Prometheus operator by scripts/chart_custom.py), and asserts what must hold of all
-# of them (scripts/chart_facts.py, with chart_callers.py). A stand-in for a cluster
-# (scripts/chart_cluster.py) shows what an upgrade keeps. promtool checks and tries
-# the alerts and parses the dashboard's queries (scripts/chart_watch.py). Needs go
-# (1.26 or later) and python3 (3.11 or later); scripts/chart_tools.sh fetches what else
-# is missing.
+# of them (scripts/chart_facts.py, with chart_callers.py and chart_web.py). A stand-in
+# for a cluster (scripts/chart_cluster.py) shows what an upgrade keeps. promtool checks
+# and tries the alerts and parses the dashboard's queries (scripts/chart_watch.py). Needs
+# go (1.26 or later) and python3 (3.11 or later); scripts/chart_tools.sh fetches what
+# else is missing.
 #
 #   --write-plain  writes docs/kubernetes/recsys.yaml anew, which is made of the chart
 set -euo pipefail
@@ -133,6 +133,26 @@ externalRedis:
   waitReplicas: 1
 END
 
+cat >"$work/webhook.yaml" <<'END'
+webhook:
+  enabled: true
+  port: 8888
+  ingress: {enabled: true, className: nginx, host: events.shop.example, tlsSecret: events-tls, annotations: {cert-manager.io/issuer: shop}}
+grpcWeb: {enabled: true, allowOrigins: ["https://shop.example", "http://localhost:5173"], maxAge: 1h}
+networkPolicy: {enabled: true}
+END
+
+cat >"$work/webhook-secret.yaml" <<'END'
+auth: {mode: none}
+webhook: {enabled: true, existingSecret: shop-webhook, existingSecretKey: deliveries}
+grpcWeb: {enabled: true}
+END
+
+cat >"$work/webhook-tls.yaml" <<'END'
+tls: {existingSecret: shop-tls}
+webhook: {enabled: true, ingress: {enabled: true, host: events.shop.example, annotations: {nginx.ingress.kubernetes.io/backend-protocol: HTTPS}}}
+END
+
 # A helm that go installed takes Kubernetes for 1.20, so every call says which.
 template() {
   local version=$1
@@ -161,6 +181,7 @@ variants() {
   "$1" autoscaled --set autoscaling.enabled=true
   "$1" confined --values "$work/confined.yaml"
   "$1" watched --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
+  for webhook in webhook webhook-secret webhook-tls; do "$1" "$webhook" --values "$work/$webhook.yaml"; done
   "$1" plain --values docs/kubernetes/values.yaml
 }
 
@@ -205,8 +226,16 @@ careless=(
   'templates/auth/secret.yaml s/resource-policy: keep/resource-policy: delete/'
   'templates/scaling/disruption.yaml s/maxUnavailable:/minAvailable:/'
   'templates/network/server.yaml s/policyTypes: .Ingress, Egress./policyTypes: [Ingress]/'
+  'templates/network/server.yaml s/port: webhook/port: grpc/'
+  'templates/network/ingress.yaml s,/v1/webhooks,/,'
+  'templates/network/ingress.yaml s/name: webhook/name: grpc/'
+  'templates/_helpers.tpl s/if and $webhook.existingSecret $keyed/if false/'
+  'templates/_helpers.tpl s/(not $webhook.existingSecret) (not $keyed)/false/'
+  'templates/deployment.yaml s/with .Values.webhook.existingSecret/with ""/'
+  'templates/deployment.yaml s/if include "recsys.grpcWeb" ./if true/'
   'templates/network/redis.yaml s/selectorLabels/commonLabels/'
   'values.schema.json s/"RECSYS_DRAIN_TIMEOUT",//'
+  'values.schema.json s/"RECSYS_WEBHOOK_ADDR",//'
   'values.schema.json s/"additionalProperties": false/"additionalProperties": true/'
 )
 for change in "${careless[@]}"; do
@@ -315,6 +344,24 @@ refused "runbookUrl" --set prometheusRule.runbookUrl=https://wiki.example/#a
 for name in RECSYS_LOG{,_FORMAT} OTEL_EXPORTER_OTLP_ENDPOINT RECSYS_DRAIN_{DELAY,TIMEOUT}; do
   refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
 done
+refused "name a Secret in webhook.existingSecret" --set auth.mode=none --set webhook.enabled=true
+refused "leave webhook.existingSecret empty" --set webhook.enabled=true --set webhook.existingSecret=shop-webhook
+refused "set webhook.enabled=true" --set auth.mode=none --set webhook.existingSecret=shop-webhook
+refused "set webhook.enabled=true" --set webhook.ingress.enabled=true --set webhook.ingress.host=events.example
+refused "set webhook.ingress.host" --set webhook.enabled=true --set webhook.ingress.enabled=true
+refused "webhook/ingress/host" --set webhook.enabled=true --set webhook.ingress.host=https://events.example
+for port in 0 443 9090 50051 65536; do refused "webhook/port" --set webhook.enabled=true --set "webhook.port=$port"; done
+refused "secret" --set webhook.enabled=true --set webhook.secret=hunter2
+refused "networkPolicy/webhook/from" --set webhook.enabled=true --set-json networkPolicy.webhook.from='[]'
+refused "set grpcWeb.enabled=true" --set 'grpcWeb.allowOrigins={https://shop.example}'
+for origin in shop.example https://shop.example/ https://Shop.example https://*.example 'https://a.example\,https://b.example' null; do
+  refused "grpcWeb/allowOrigins" --set grpcWeb.enabled=true --set "grpcWeb.allowOrigins[0]=$origin"
+done
+refused "grpcWeb/allowOrigins" --set grpcWeb.enabled=true --set 'grpcWeb.allowOrigins={*,https://shop.example}'
+refused "grpcWeb/maxAge" --set grpcWeb.enabled=true --set grpcWeb.maxAge=600
+for name in RECSYS_WEBHOOK_{ADDR,SECRET} RECSYS_GRPC_WEB RECSYS_CORS_{ALLOW_ORIGINS,MAX_AGE}; do
+  refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
+done
 refused "incompatible with Kubernetes" --kube-version 1.26.0
 
 echo "== an upgrade keeps what was made at the installation"
@@ -377,6 +424,13 @@ noted 'WARNING: there are no keys (auth.mode=none). EVERYONE' -- --set auth.mode
 noted 'one of those in Secret shop-tenants (shop.toml)' 'reflection is off' 'Secret shop-tls' \
   'grpcurl -cacert ca.crt -authority demo-recsys.shop.svc -cert client.crt -key client.key -import-path' \
   -- --values "$work/client-certificates.yaml"
+noted 'port-forward service/demo-recsys 8888:8888' \
+  'curl -i -H "x-api-key: $KEY" http://127.0.0.1:8888/v1/webhooks/rudderstack' \
+  'Pipelines deliver to https://events.shop.example/v1/webhooks/rudderstack' 'networkPolicy.webhook.from must' \
+  "Pages of https://shop.example, http://localhost:5173 may call" 'the role serve alone' -- --values "$work/webhook.yaml"
+noted 'WARNING: webhook.ingress.tlsSecret is empty' 'curl --insecure -i -H' 'https://127.0.0.1:8080/v1' -- --values "$work/webhook-tls.yaml"
+noted "get secret shop-webhook -o go-template='{{index .data \"deliveries\" | base64decode}}'" \
+  "Pages of the API's own origin may call" 'So may' -- --values "$work/webhook-secret.yaml"
 noted 'fill each with --collection-name' -- --values "$work/qdrant.yaml" --values "$work/client-certificates.yaml"
 
 echo "== the plain manifests are the chart's"

@@ -12,6 +12,7 @@ KNOWS_CALLERS_BY = {
     "own-tenants": {"RECSYS_TENANTS_PATH": "/etc/recsys-tenants/tenants.toml"},
     "client-certificates": {"RECSYS_TENANTS_PATH": "/etc/recsys-tenants/shop.toml"},
     "plain": {"RECSYS_TENANTS_PATH": "/etc/recsys-tenants/tenants.toml"},
+    "webhook-secret": {"RECSYS_INSECURE_ALLOW_UNAUTHENTICATED": "true"},
     "no-keys": {"RECSYS_INSECURE_ALLOW_UNAUTHENTICATED": "true"},
 }
 GENERATED = {"RECSYS_TENANTS_PATH": "/etc/recsys-tenants/tenants.toml"}

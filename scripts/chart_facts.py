@@ -9,6 +9,7 @@ import sys
 import yaml
 
 from chart_callers import only_who_should_may_call
+from chart_web import PORTS, deliveries_and_pages_arrive
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod")
 
@@ -30,6 +31,8 @@ FROM_ELSEWHERE = {
     },
     "everything": {("ConfigMap", "shop", "prefix"), ("ConfigMap", "catalogue", None)},
     "confined": {("Secret", "shop-redis", "redis-url")},
+    "webhook-secret": {("Secret", "shop-webhook", "deliveries")},
+    "webhook-tls": {("Secret", "shop-tls", "tls.crt"), ("Secret", "shop-tls", "tls.key")},
     "plain": {
         ("Secret", "recsys-redis", "redis-url"),
         ("Secret", "recsys-qdrant", "api-key"),
@@ -63,6 +66,9 @@ STATE = {
     "autoscaled": "bundled",
     "confined": "external",
     "watched": "bundled",
+    "webhook": "bundled",
+    "webhook-secret": "bundled",
+    "webhook-tls": "bundled",
     "plain": "external",
 }
 # What recsys is told of TLS on the API's port.
@@ -72,6 +78,7 @@ CERTIFICATE = {
 }
 ABOUT_TLS = {
     "tls": CERTIFICATE,
+    "webhook-tls": CERTIFICATE,
     "client-certificates": CERTIFICATE
     | {
         "RECSYS_TLS_CLIENT_CA_FILE": "/etc/recsys-client-ca/ca.crt",
@@ -224,6 +231,8 @@ def server_is_probed_and_drained(variant):
     admin = "0.0.0.0:9090" if has_admin(variant) else ""
     variant.equal(env["RECSYS_ADMIN_ADDR"]["value"], admin, "RECSYS_ADMIN_ADDR")
     ports = {"grpc": 50051} | ({"admin": 9090} if has_admin(variant) else {})
+    if variant.name in PORTS:
+        ports["webhook"] = PORTS[variant.name]
     variant.equal(
         {port["name"]: port["containerPort"] for port in container["ports"]}, ports, "container ports"
     )
@@ -249,7 +258,8 @@ def services_reach_pods(variant):
         "appProtocol": "https" if has_tls(variant) else "kubernetes.io/h2c",
     }
     variant.equal(service["spec"]["type"], "ClusterIP", "type of the Service")
-    variant.equal(service["spec"]["ports"], [grpc], "ports of the Service")
+    ports = [port for port in service["spec"]["ports"] if port["name"] != "webhook"]
+    variant.equal(ports, [grpc], "ports of the Service")
     variant.equal(headless["spec"]["clusterIP"], "None", "clusterIP of the headless Service")
     variant.equal(headless["spec"]["ports"], [grpc], "ports of the headless Service")
     if has_admin(variant):
@@ -322,7 +332,7 @@ def secrets_are_in_secrets_only(variant):
     for workload in variant.of_kind(*WORKLOADS):
         for container in pod_of(workload)["containers"]:
             for name, variable in env_of(container).items():
-                if name.endswith(("PASSWORD", "API_KEY")):
+                if name.endswith(("PASSWORD", "API_KEY", "_SECRET")):
                     variant.check("secretKeyRef" in variable.get("valueFrom", {}), f"{name} from a Secret")
 
 
@@ -509,6 +519,7 @@ def main(directory, ranking):
         state_is_where_it_should_be(variant)
         items_are_where_they_should_be(variant)
         certificates_arrive(variant)
+        deliveries_and_pages_arrive(variant, env_of(pod["containers"][0]), has_tls(variant))
         ranking_file_arrives(variant, ranking)
     the_checksum_follows_the_ranking_file(variants)
 

@@ -135,6 +135,34 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* Whether there is a webhook: true, or nothing. */}}
+{{- define "recsys.webhook" -}}
+{{- $webhook := .Values.webhook -}}
+{{- $keyed := ne (include "recsys.auth" .) "none" -}}
+{{- if and $webhook.existingSecret (not $webhook.enabled) -}}
+{{- fail "webhook.existingSecret is of no use without a webhook: set webhook.enabled=true" -}}
+{{- else if and $webhook.ingress.enabled (not $webhook.enabled) -}}
+{{- fail "webhook.ingress leads to nothing: set webhook.enabled=true" -}}
+{{- else if and $webhook.ingress.enabled (not $webhook.ingress.host) -}}
+{{- fail "webhook.ingress needs a name that the world knows: set webhook.ingress.host" -}}
+{{- else if and $webhook.existingSecret $keyed -}}
+{{- fail "with keys a delivery carries one of them, and recsys refuses a secret beside them: leave webhook.existingSecret empty, or set auth.mode=none" -}}
+{{- else if and $webhook.enabled (not $webhook.existingSecret) (not $keyed) -}}
+{{- fail "with auth.mode=none everyone who reaches the webhook could deliver events: name a Secret in webhook.existingSecret, or set auth.mode=generated or existingSecret" -}}
+{{- else if $webhook.enabled -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* Whether browser pages may call: true, or nothing. */}}
+{{- define "recsys.grpcWeb" -}}
+{{- if .Values.grpcWeb.enabled -}}
+true
+{{- else if .Values.grpcWeb.allowOrigins -}}
+{{- fail "grpcWeb.allowOrigins has no effect while pages cannot call: set grpcWeb.enabled=true" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The Secret with the URL of an external Redis. */}}
 {{- define "recsys.externalRedis.secretName" -}}
 {{- .Values.externalRedis.existingSecret | default (include "recsys.fullname" .) -}}
