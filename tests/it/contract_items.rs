@@ -1,6 +1,6 @@
 //! The contract of `ItemStore`, for every implementation of it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use recsys::{
     adapters::memory::MemoryItemStore,
@@ -253,6 +253,55 @@ async fn exclusions_and_restrictions_hold_in_every_order() {
             };
             assert_eq!(ask.of(&*store).await, ["c"]);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_circle_ends_where_its_radius_does_in_every_order() {
+    for store in all().await {
+        // A degree of latitude is 111,195 m.
+        let place = |id: &str, latitude: f64| {
+            let there = item(id).at(latitude, 5.0).vector(&[1.0, 0.0]);
+            there.tag("t", "x", 1.0).build()
+        };
+        filled(&*store, vec![place("in", 50.998), place("out", 51.002)]).await;
+        let sample = |pinned| SearchOrder::Sample { seed: 1, pinned };
+        let center = GeoPoint::new(50.0, 5.0).unwrap();
+        for order in [
+            SearchOrder::NearestTo(direction(1.0, 0.0)),
+            SearchOrder::FarthestFrom(direction(1.0, 0.0)),
+            SearchOrder::TagOverlap(vec![(Canonicalizer::default().key("t:x"), 1.0)]),
+            SearchOrder::ClosestTo(center),
+            sample(true),
+            sample(false),
+        ] {
+            let mut ask = Ask::new(order, 10);
+            for (radius_m, within) in [(111_195.0, 1), (112_000.0, 2)] {
+                ask.restriction.within = Some(Circle { center, radius_m });
+                let found = ask.of(&*store).await;
+                assert_eq!(found.len(), within, "{found:?}, {:?}", ask.order);
+                assert!(found.contains(&"in".to_owned()), "{:?}", ask.order);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sample_that_can_be_repeated_is_of_all_items_however_many() {
+    // More than Qdrant is asked for at once.
+    const ITEMS: usize = 10_001;
+    for store in all().await {
+        let items = (0..ITEMS).map(|index| item(&index.to_string()).build());
+        filled(&*store, items.collect()).await;
+        let pinned = SearchOrder::Sample {
+            seed: 1,
+            pinned: true,
+        };
+        let every = Ask::new(pinned, 2 * ITEMS);
+        // Whoever never reaches the end must not hold up the other tests.
+        let found = tokio::time::timeout(Duration::from_secs(120), every.of(&*store)).await;
+        let found: HashSet<String> = found.unwrap().into_iter().collect();
+        assert_eq!(found.len(), ITEMS);
     }
 }
 

@@ -294,6 +294,66 @@ async fn a_connection_that_leads_to_a_replica_is_given_up_at_once() {
     assert_eq!(new.cli(&["ZCARD", "evt:u"]), "1");
 }
 
+/// A failover may leave a buffer of the version that is known, with other events.
+#[tokio::test]
+async fn what_was_known_over_connections_that_were_lost_is_read_again() {
+    let redis = RedisServer::start();
+    let server = instance(&redis.pool(), "").await;
+    for user in ["u", "v"] {
+        server.ingest(liked(user, "i001")).await.unwrap();
+        let evt = format!("evt:{user}");
+        let [version, member] = [vec!["PEXPIRETIME", &evt], vec!["ZRANGE", &evt, "0", "0"]]
+            .map(|command| redis.cli(&command));
+        let score = redis.cli(&["ZSCORE", &evt, &member]);
+        redis.cli(&["DEL", &evt]);
+        let other = member.replace("i001", "i002");
+        assert_eq!(redis.cli(&["ZADD", &evt, &score, &other]), "1");
+        assert_eq!(redis.cli(&["PEXPIREAT", &evt, &version]), "1");
+    }
+    redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    // The first finds the connection lost, the second comes after that.
+    for user in ["u", "v"] {
+        server.ingest(liked(user, "i003")).await.unwrap();
+        let (model, _) = server.signals(user).await;
+        assert_eq!(model.viewed, ["i002", "i003"], "{user}");
+    }
+}
+
+/// Redis answers nobody while it is frozen: calls that had a connection each
+/// would wait for one in vain.
+#[tokio::test]
+async fn many_events_share_one_connection() {
+    let redis = RedisServer::start();
+    let settings = RedisSettings {
+        redis_pool_size: 1,
+        redis_connect_timeout: Duration::from_secs(60),
+        redis_command_timeout: Duration::from_secs(60),
+        redis_wait_timeout: Duration::from_secs(2),
+        ..RedisSettings::default()
+    };
+    let server = instance(&RedisPool::new(&redis.url(), &settings).unwrap(), "").await;
+    server.ingest(liked("first", "i001")).await.unwrap();
+    redis.freeze();
+    let calls: Vec<_> = (0..8)
+        .map(|number| {
+            let mut client = server.recommender();
+            tokio::spawn(async move {
+                let event = Some(liked(&format!("u{number}"), "i001"));
+                client
+                    .ingest_event(proto::IngestEventRequest { event })
+                    .await
+            })
+        })
+        .collect();
+    tokio::time::sleep(settings.redis_wait_timeout.mul_f64(1.5)).await;
+    let given_up = calls.iter().filter(|call| call.is_finished()).count();
+    redis.thaw();
+    assert_eq!(given_up, 0, "without a connection");
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_redis_that_takes_no_writes_is_not_healthy() {
     let redis = RedisServer::start();

@@ -16,8 +16,8 @@ use recsys::{
 use serde_json::Value;
 
 use crate::support::{
-    DAY, MemoryWorld,
-    items::item,
+    DAY, MemoryWorld, WINDOW,
+    items::{half_circle, item},
     redis::{RedisServer, engine, instance, own_prefix, pool, ports, shared},
     server::{NOW, TestServer, liked, named},
 };
@@ -197,6 +197,58 @@ async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_passed_o
         (model.viewed, source),
         (vec!["i001".into(), "i002".into()], SignalsSource::Rebuilt)
     );
+}
+
+#[tokio::test]
+async fn an_event_under_another_time_than_its_own_makes_room_when_its_score_says() {
+    const MOST: usize = 2;
+    let (redis, prefix) = (shared(), own_prefix());
+    let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
+    let pool = redis.pool();
+    let ports = Ports {
+        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, MOST)),
+        ..ports(&pool, &prefix, &world)
+    };
+    let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;
+    let evt = format!("{prefix}evt:u");
+    let now = SystemClock.now();
+    // The first is the later one of the two, if its own time counts.
+    for (content_id, own, scored) in [("i001", 60, 7_200), ("i002", 3_600, 3_600)] {
+        let ago = |seconds| now.minus(Duration::from_secs(seconds));
+        let ts = ago(own);
+        let member = format!(r#"{{"event":"T","ts":"{ts}","content_id":"{content_id}"}}"#);
+        let micros = ago(scored).as_micros();
+        let score = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+        assert_eq!(redis.cli(&["ZADD", &evt, &score, &member]), "1");
+    }
+    // With a version, so that the buffer could be known by it.
+    assert_eq!(redis.cli(&["EXPIRE", &evt, "86400"]), "1");
+    let (model, _) = server.signals("u").await;
+    assert_eq!(model.viewed, ["i001", "i002"]);
+    server.ingest(liked("u", "i003")).await.unwrap();
+    let (model, source) = server.signals("u").await;
+    assert_eq!(source, SignalsSource::Materialized);
+    assert_eq!(
+        model.viewed,
+        ["i002", "i003"],
+        "the store dropped the first"
+    );
+}
+
+#[tokio::test]
+async fn a_model_that_says_nothing_is_empty_wherever_it_came_from() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    // Older than the window: it is there until an append prunes it.
+    let evt = format!("{prefix}evt:u");
+    redis.cli(&["ZADD", &evt, "1000000000", r#"{"content_id":"i001"}"#]);
+    assert_eq!(redis.cli(&["EXPIRE", &evt, "86400"]), "1");
+    for stored in ["0", "1"] {
+        let umodel = format!("{prefix}umodel:u");
+        assert_eq!(redis.cli(&["EXISTS", &umodel]), stored);
+        let (model, source) = server.signals("u").await;
+        assert_eq!((model.event_count, source), (0, SignalsSource::Empty));
+    }
 }
 
 #[tokio::test]

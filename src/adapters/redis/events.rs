@@ -125,6 +125,11 @@ impl RedisEventBuffer {
             .map(|(event, _)| Arc::new(event.clone()))
             .collect();
         let after = version(reply.after).filter(|_| !accepted.is_empty())?;
+        if reply.generation != self.pool.generation() {
+            // Perhaps the answer is of another server than the one asked first.
+            self.known.forget(user);
+            return None;
+        }
         let now = Timestamp::from_micros(reply.now_us);
         let change = Change {
             before: version(reply.before),
