@@ -395,10 +395,13 @@ fn is_final(status: &Status) -> bool {
         Code::InvalidArgument,
         Code::OutOfRange,
     ];
-    // A batch that is larger than the key's quota ever is.
+    // A batch that is larger than the key's quota ever is: no wait would do.
     let too_large = || {
-        let details = status.get_details_error_info();
-        details.is_some_and(|info| info.reason == "QUOTA_EXCEEDED")
+        let details = status.get_error_details();
+        details
+            .error_info()
+            .is_some_and(|info| info.reason == "QUOTA_EXCEEDED")
+            && details.retry_info().is_none()
     };
     mended_first.contains(&status.code()) || too_large()
 }

@@ -328,11 +328,11 @@ impl RedisPool {
     where
         W: Future<Output = RedisResult<T>>,
     {
-        let shared = self
-            .pool
-            .get()
-            .await
-            .map_err(|error| pool_error(what, error))?;
+        let shared = match self.pool.get().await {
+            Ok(shared) => shared,
+            Err(PoolError::Backend(error)) if was_cut(&error) => return Ok(Err(error)),
+            Err(error) => return Err(pool_error(what, error)),
+        };
         let (connection, generation) = (shared.connection.clone(), shared.generation);
         // Given back at once, usually: the next call shares it.
         let kept = alone.then_some(shared);
@@ -422,6 +422,13 @@ fn worth_retrying(error: &RedisError) -> bool {
     is_read_only(error) || (error.is_unrecoverable_error() && !error.is_timeout())
 }
 
+/// Whether a connection was lost while it was made: there was somebody, unlike
+/// where one is refused.
+fn was_cut(error: &RedisError) -> bool {
+    let lost = error.is_connection_dropped() && !error.is_connection_refusal();
+    lost || error.kind() == ErrorKind::Parse
+}
+
 fn pool_error(what: &'static str, error: PoolError<RedisError>) -> StoreError {
     let context = format!("redis {what}: no connection");
     match error {
@@ -444,9 +451,8 @@ pub(super) fn store_error(what: &'static str, error: RedisError) -> StoreError {
 fn kind_of(error: &RedisError) -> StoreErrorKind {
     match (error.code(), error.kind()) {
         (Some("OOM"), _) => StoreErrorKind::Full,
-        (Some("WRONGTYPE"), _) | (_, ErrorKind::Parse | ErrorKind::UnexpectedReturnType) => {
-            StoreErrorKind::Corrupt
-        }
+        (Some("WRONGTYPE"), _) | (_, ErrorKind::UnexpectedReturnType) => StoreErrorKind::Corrupt,
+        // A reply that cannot be parsed was cut off: what is stored is none of RESP's.
         _ => StoreErrorKind::Unavailable,
     }
 }

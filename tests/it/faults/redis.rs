@@ -1,9 +1,10 @@
 //! A real Redis behind a network that fails, or in a state in which it refuses.
 
-use std::time::Duration;
+use std::{slice, time::Duration};
 
 use recsys::{
     adapters::redis::{RedisPool, RedisSettings},
+    domain::{ids::UserId, ranking_config::RankingConfig},
     proto::{self, IngestOutcome, SignalsSource},
 };
 use tokio::{
@@ -17,10 +18,10 @@ use super::{
     without_state,
 };
 use crate::support::{
-    plain,
+    MemoryWorld, plain,
     proxy::{End, Proxy, Way},
-    redis::{RedisServer, instance, own_prefix, pool, shared},
-    server::{TestServer, disliked, liked, named, reason},
+    redis::{RedisServer, instance, own_prefix, pool, ports, shared},
+    server::{NOW, TestServer, disliked, liked, named, reason, stored_like},
     until,
 };
 
@@ -149,6 +150,29 @@ async fn an_erasure_cut_at_any_byte_is_whole_after_a_retry() {
         let (_, source) = behind.server.signals(&user).await;
         assert_eq!(source, SignalsSource::Empty, "{user}");
         assert!(behind.stored(&user).is_empty(), "{user}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_cut_while_it_is_made_is_made_again() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let proxy = Proxy::to(redis.port()).await;
+    let event = stored_like("u", "i001");
+    let user = UserId::parse("u").unwrap();
+    for end in [End::Reset, End::Close] {
+        // What Redis says to a client that introduces itself, and then some.
+        for bytes in 0..200 {
+            let url = format!("redis://{}", proxy.address());
+            let pool = pool(&url, RedisSettings::default());
+            let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
+            let events = ports(&pool, &prefix, &world).events;
+            proxy.cut_after(bytes, Way::Replies, end);
+            let appended = events.append(&user, slice::from_ref(&event)).await;
+            assert!(
+                appended.is_ok(),
+                "{end:?} after {bytes} bytes: {appended:?}"
+            );
+        }
     }
 }
 
