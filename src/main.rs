@@ -104,6 +104,10 @@ async fn serve(cli: &Cli, telemetry: Telemetry) -> ExitCode {
     };
     let (access, port, webhook, admin) = match started.await {
         Ok(started) => started,
+        Err(error) if settings.log_format.is_json() => {
+            error!(error = &error as &dyn std::error::Error, "will not start");
+            return exit_code(&error);
+        }
         Err(error) => return refused(&error),
     };
     let served = app::serve(settings, access, port, webhook, admin, stop_on_signal()).await;
@@ -198,6 +202,10 @@ async fn import_events(cli: &Cli, how: &EventsImport) -> ExitCode {
 
 fn refused(error: &app::StartError) -> ExitCode {
     anstream::eprintln!("recsys: {error}");
+    exit_code(error)
+}
+
+fn exit_code(error: &app::StartError) -> ExitCode {
     if error.is_bad_input() {
         ExitCode::from(BAD_INPUT)
     } else {

@@ -42,6 +42,9 @@ pub enum StoreErrorKind {
 }
 
 impl StoreErrorKind {
+    /// How many there are.
+    pub const COUNT: usize = Self::Unprepared as usize + 1;
+
     /// Its name in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -1,6 +1,7 @@
 //! Logs, metrics and traces: the only room that sets them up. Logs go to
 //! standard error, so that standard output is for what a command has to say.
 
+mod json_line;
 mod logs;
 mod metrics;
 mod settings;

@@ -12,7 +12,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::lines::{Lines, Refused};
+use super::{
+    causes::causes,
+    lines::{Lines, Refused},
+};
 use crate::{
     adapters::qdrant::{Put, QdrantItemStore},
     app::{self, StartError},
@@ -128,17 +131,6 @@ impl From<StoreError> for ImportError {
     fn from(source: StoreError) -> Self {
         Self::Store { source }
     }
-}
-
-fn causes(error: &StoreError) -> String {
-    let mut causes = String::new();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        causes.push_str(": ");
-        causes.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    causes
 }
 
 fn way_out(error: &StoreError) -> &'static str {

@@ -41,6 +41,9 @@ const AHEAD: usize = 4;
 const TRIES: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
+/// The reason of what a quota holds up.
+const OVER_QUOTA: &str = "QUOTA_EXCEEDED";
+
 /// What an import did, runs that it goes on from included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Imported {
@@ -77,6 +80,9 @@ pub enum EventsImportError {
     /// The server does not take the events, and would not a second time.
     #[error("the server refuses: {}: {}{}", .0.code(), .0.message(), way_out(.0))]
     Refused(Box<Status>),
+    /// Somebody pressed Ctrl-C.
+    #[error("broken off: the same command goes on from there")]
+    Interrupted,
     /// The server does not answer, or its stores do not.
     #[error("{cause}; gave up at line {line} (run the same command again: it goes on from there)")]
     GaveUp {
@@ -91,7 +97,7 @@ impl EventsImportError {
     /// Whether settings or the file must be mended before a new try.
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::GaveUp { .. })
+        !matches!(self, Self::GaveUp { .. } | Self::Interrupted)
     }
 }
 
@@ -103,7 +109,13 @@ fn way_out(status: &Status) -> &'static str {
         " (the key needs the role ingest)"
     } else if code == Code::Unimplemented {
         " (is it a recsys server, and of this version?)"
-    } else if [Code::ResourceExhausted, Code::OutOfRange].contains(&code) {
+    } else if [
+        Code::ResourceExhausted,
+        Code::OutOfRange,
+        Code::InvalidArgument,
+    ]
+    .contains(&code)
+    {
         " (--batch N sends less at once)"
     } else {
         ""
@@ -123,12 +135,19 @@ pub async fn import(
         import.check()
     } else {
         let server = Server::new(settings, how)?;
-        import.resume(how, server.url());
-        let done = import.send_all(&server).await;
-        import.progress.save(import.place(), import.counts);
+        import.resume(how, &server);
+        let done = tokio::select! {
+            done = import.send_all(&server) => done,
+            _ = tokio::signal::ctrl_c() => Err(EventsImportError::Interrupted),
+        };
+        if done.is_ok() {
+            import.progress.forget();
+        } else {
+            import.progress.save(import.place(), import.counts);
+        }
         done
     };
-    import.progress.finish(done.is_ok());
+    import.progress.finish();
     import.refused.print();
     done.map(|()| import.counts)
 }
@@ -139,6 +158,8 @@ struct Batch {
     start: Place,
     lines: Vec<usize>,
     events: Vec<InteractionEvent>,
+    /// Lines among them that are no events.
+    refused: u64,
 }
 
 struct Import<'a> {
@@ -151,6 +172,8 @@ struct Import<'a> {
     tries: u32,
     counts: Imported,
     refused: Refused,
+    /// Lines after the last event that are none.
+    refused_at_end: u64,
     progress: Progress,
 }
 
@@ -172,13 +195,17 @@ impl<'a> Import<'a> {
             tries: 0,
             counts: Imported::default(),
             refused: Refused::default(),
+            refused_at_end: 0,
             progress: Progress::of(path).map_err(unreadable)?,
         })
     }
 
     /// Goes on where an earlier run ended.
-    fn resume(&mut self, how: &EventsImport, url: &str) {
-        let Some((place, counts)) = self.progress.saved(url, how.restart) else {
+    fn resume(&mut self, how: &EventsImport, server: &Server) {
+        let saved = self
+            .progress
+            .saved(server.url(), server.key_id(), how.restart);
+        let Some((place, counts)) = saved else {
             return;
         };
         if let Err(error) = self.lines.go_to(place) {
@@ -195,8 +222,10 @@ impl<'a> Import<'a> {
     fn check(&mut self) -> Result<(), EventsImportError> {
         while let Some(batch) = self.read()? {
             self.counts.accepted += batch.events.len() as u64;
+            self.counts.refused += batch.refused;
             self.progress.show(self.lines.place(), self.counts);
         }
+        self.counts.refused += self.refused_at_end;
         Ok(())
     }
 
@@ -212,6 +241,7 @@ impl<'a> Import<'a> {
             start: self.lines.place(),
             lines: Vec::new(),
             events: Vec::new(),
+            refused: 0,
         };
         let mut bytes = 0;
         while batch.events.len() < self.events_at_once && bytes < BATCH_BYTES {
@@ -223,19 +253,24 @@ impl<'a> Import<'a> {
                     source,
                 })?;
             let Some((number, text)) = line else { break };
-            bytes += text.as_ref().map_or(0, |text| text.len());
+            let size = text.as_ref().map_or(0, |text| text.len());
             match text.and_then(line::parse) {
                 Ok(event) => {
+                    bytes += size;
                     batch.lines.push(number);
                     batch.events.push(event);
                 }
                 Err(reason) => {
                     self.refused.add(number, reason);
-                    self.counts.refused += 1;
+                    batch.refused += 1;
                 }
             }
         }
-        Ok((!batch.events.is_empty()).then_some(batch))
+        if batch.events.is_empty() {
+            self.refused_at_end += batch.refused;
+            return Ok(None);
+        }
+        Ok(Some(batch))
     }
 
     async fn send_all(&mut self, server: &Server) -> Result<(), EventsImportError> {
@@ -246,11 +281,20 @@ impl<'a> Import<'a> {
                 Err(Stopped::Status(status)) if is_final(&status) => {
                     return Err(EventsImportError::Refused(status));
                 }
+                Err(Stopped::Status(status)) if is_over_quota(&status) => {
+                    tokio::time::sleep(FIRST_WAIT).await;
+                    continue;
+                }
                 Err(Stopped::Status(status)) => {
                     format!("{}: {}", status.code(), status.message())
                 }
                 Err(Stopped::Unreachable(cause)) => cause,
                 Err(Stopped::Again(cause)) => cause,
+                // It passes with time, however long that is.
+                Err(Stopped::OverQuota) => {
+                    tokio::time::sleep(FIRST_WAIT).await;
+                    continue;
+                }
             };
             self.tries += 1;
             if self.tries >= TRIES {
@@ -286,11 +330,12 @@ impl<'a> Import<'a> {
                 sent += 1;
             }
             if self.waiting.is_empty() {
+                self.counts.refused += self.refused_at_end;
                 return Ok(());
             }
             let answer = answers.message().await.map_err(Stopped::from)?;
             let answer = answer.ok_or_else(|| Status::unavailable("the stream ended"))?;
-            sent -= 1;
+            sent = sent.saturating_sub(1);
             self.settle(answer)?;
             self.progress.show(self.place(), self.counts);
             self.progress.save_sometimes(self.place(), self.counts);
@@ -311,6 +356,7 @@ impl<'a> Import<'a> {
             start: batch.start,
             lines: Vec::new(),
             events: Vec::new(),
+            refused: batch.refused,
         };
         let mut cause = String::new();
         let events = batch.events.into_iter().zip(batch.lines);
@@ -325,11 +371,16 @@ impl<'a> Import<'a> {
             }
         }
         if again.events.is_empty() {
+            self.counts.refused += batch.refused;
             return Ok(());
         }
         // In front, so that no later batch is taken for it.
         self.waiting.push_front(again);
-        Err(Stopped::Again(cause))
+        Err(if cause.starts_with(OVER_QUOTA) {
+            Stopped::OverQuota
+        } else {
+            Stopped::Again(cause)
+        })
     }
 
     /// Counts what became of an event; why it is to be sent again, if it is.
@@ -378,6 +429,8 @@ pub(super) enum Stopped {
     Unreachable(String),
     /// Some events are to be sent again.
     Again(String),
+    /// So are some, as the key's quota is used up for now.
+    OverQuota,
 }
 
 impl From<Status> for Stopped {
@@ -396,12 +449,11 @@ fn is_final(status: &Status) -> bool {
         Code::OutOfRange,
     ];
     // A batch that is larger than the key's quota ever is: no wait would do.
-    let too_large = || {
-        let details = status.get_error_details();
-        details
-            .error_info()
-            .is_some_and(|info| info.reason == "QUOTA_EXCEEDED")
-            && details.retry_info().is_none()
-    };
-    mended_first.contains(&status.code()) || too_large()
+    let too_large = is_over_quota(status) && status.get_details_retry_info().is_none();
+    mended_first.contains(&status.code()) || too_large
+}
+
+fn is_over_quota(status: &Status) -> bool {
+    let details = status.get_details_error_info();
+    details.is_some_and(|info| info.reason == OVER_QUOTA)
 }

@@ -7,11 +7,13 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
+use super::causes::causes;
+
 /// Why the server is not known to be serving.
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
     /// It cannot be reached.
-    #[error("no recsys server answers on {address}: {source}")]
+    #[error("no recsys server answers on {address}{}", causes(source))]
     Unreachable {
         /// Where.
         address: SocketAddr,

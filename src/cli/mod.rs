@@ -1,6 +1,7 @@
 //! The commands besides `serve`.
 
 pub mod catalog;
+mod causes;
 pub mod doctor;
 pub mod events;
 pub mod healthcheck;

@@ -127,14 +127,12 @@ impl EngineError {
 /// Writes a failure of a call with its whole chain to the log, here and nowhere
 /// else.
 ///
-/// At most once a second for each store: an outage fails every call.
+/// At most once a second for each store and kind of failure: an outage fails every
+/// call, and must hide no other failure.
 fn tell(dependency: Dependency, source: &StoreError) {
-    static USER_STATE: Throttle = Throttle::new();
-    static CATALOGUE: Throttle = Throttle::new();
-    let throttle = match dependency {
-        Dependency::UserState => &USER_STATE,
-        Dependency::Catalogue => &CATALOGUE,
-    };
+    static TOLD: [[Throttle; StoreErrorKind::COUNT]; 2] =
+        [const { [const { Throttle::new() }; StoreErrorKind::COUNT] }; 2];
+    let throttle = &TOLD[dependency as usize][source.kind() as usize];
     let Some(untold) = throttle.turn() else {
         return;
     };

@@ -20,6 +20,7 @@ use governor::{
     clock::{Clock as _, DefaultClock},
 };
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
@@ -28,6 +29,7 @@ use crate::{
     domain::ids::TenantId,
     engine::Engine,
     meters::{self, Refused},
+    ports::AnswerBy,
     tenants::{KeyEntry, KeyId, PresentedKey, Quota, Role, TenantsFile},
 };
 
@@ -77,6 +79,8 @@ enum Doors {
 
 /// Tenants and keys.
 pub struct Directory {
+    /// Cancelled when another one holds.
+    exchanged: CancellationToken,
     tenants: BTreeMap<TenantId, Engine>,
     keys: HashMap<KeyId, Arc<Key>>,
 }
@@ -94,6 +98,8 @@ struct Key {
 pub(super) struct Caller {
     /// What answers it.
     pub(super) engine: Engine,
+    /// Cancelled when it must be asked anew who may come.
+    pub(super) exchanged: CancellationToken,
     /// Whose data that is.
     tenant: Option<TenantId>,
     key: Option<Arc<Key>>,
@@ -135,6 +141,10 @@ impl Access {
         }
         let mut doors = self.doors.write().unwrap_or_else(PoisonError::into_inner);
         *doors = Arc::new(Doors::Keyed(directory));
+        drop(doors);
+        if let Some(before) = known {
+            before.exchanged.cancel();
+        }
     }
 
     fn doors(&self) -> Arc<Doors> {
@@ -174,6 +184,7 @@ impl Access {
             Doors::Open(engine) => {
                 return Ok(Caller {
                     engine: engine.clone(),
+                    exchanged: CancellationToken::new(),
                     tenant: None,
                     key: None,
                 });
@@ -202,6 +213,7 @@ impl Access {
         }
         Ok(Caller {
             engine: engine.clone(),
+            exchanged: directory.exchanged.clone(),
             tenant: Some(tenant.clone()),
             key: Some(key),
         })
@@ -231,7 +243,11 @@ impl Directory {
                 (entry.id.clone(), key)
             })
             .collect();
-        Self { tenants, keys }
+        Self {
+            exchanged: CancellationToken::new(),
+            tenants,
+            keys,
+        }
     }
 
     /// The key that the headers carry, if it is one of these.
@@ -336,15 +352,24 @@ impl Caller {
         }
     }
 
-    /// Takes events out of the caller's quota as soon as it has so many.
-    pub(super) async fn send_when_allowed(&self, events: usize) -> Result<(), ApiError> {
+    /// Takes events out of the caller's quota as soon as it has so many, if that is
+    /// by `answer_by`; otherwise the `Ok` says what to tell of them.
+    pub(super) async fn send_when_allowed(
+        &self,
+        events: usize,
+        answer_by: AnswerBy,
+    ) -> Result<Option<ApiError>, ApiError> {
         let Some((limiter, count)) = self.quota_of(events) else {
-            return Ok(());
+            return Ok(None);
         };
         while let Some(wait) = taken(limiter, count).map_err(|()| over_quota(None))? {
+            if wait > answer_by.left() {
+                tokio::time::sleep(answer_by.left()).await;
+                return Ok(Some(over_quota(Some(wait))));
+            }
             tokio::time::sleep(wait).await;
         }
-        Ok(())
+        Ok(None)
     }
 
     fn quota_of(&self, events: usize) -> Option<(&DefaultDirectRateLimiter, NonZeroU32)> {

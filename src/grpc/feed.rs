@@ -2,8 +2,8 @@
 //! HTTP/2's own flow control slows down a client that is too fast, and a stream
 //! holds no more than one batch.
 //!
-//! It ends between two batches when its connection is to close: clients connect
-//! anew and go on with what was not answered.
+//! It ends between two batches when its connection is to close, or keys are
+//! exchanged: clients connect anew and go on with what was not answered.
 
 use std::{
     pin::Pin,
@@ -26,7 +26,9 @@ use super::{
 };
 use crate::{
     ports::AnswerBy,
-    proto::{StreamIngestEventsRequest, StreamIngestEventsResponse},
+    proto::{
+        IngestResult, InteractionEvent, StreamIngestEventsRequest, StreamIngestEventsResponse,
+    },
 };
 
 /// The answers to the batches of a stream, in order.
@@ -68,29 +70,15 @@ impl Feed {
 
     /// Takes the next batch and stores it; `None` at the stream's end.
     async fn next(&mut self) -> Result<Option<StreamIngestEventsResponse>, Status> {
-        let closing = self.call.closing();
-        let Some(batch) = closing.run_until_cancelled(self.batch()).await else {
-            return Err(ApiError::connection_ends().into());
-        };
-        let Some(batch) = batch? else {
+        let Some(batch) = self.batch().await? else {
             return Ok(None);
         };
         self.recommender.count(&batch.events)?;
         let events = batch.events.len();
-        let allowed = self.caller.send_when_allowed(events);
-        let Some(allowed) = closing.run_until_cancelled(allowed).await else {
-            return Err(ApiError::connection_ends().into());
-        };
-        allowed?;
-
         let answer_by = AnswerBy::at(Instant::now() + self.each.mul_f64(FOR_STORES));
-        let stored = match tokio::time::timeout(answer_by.left(), self.call.turn()).await {
-            Ok(_turn) => {
-                self.recommender
-                    .store(&self.caller, batch.events, answer_by)
-                    .await
-            }
-            Err(_) => Err(ApiError::overloaded()),
+        let stored = match self.caller.send_when_allowed(events, answer_by).await? {
+            Some(over_quota) => Err(over_quota),
+            None => self.store(batch.events, answer_by).await,
         };
         let results = stored.unwrap_or_else(|error| {
             let rejected = |_| reply::ingest_result(Err(error.clone()));
@@ -103,15 +91,38 @@ impl Feed {
         }))
     }
 
+    async fn store(
+        &self,
+        events: Vec<InteractionEvent>,
+        answer_by: AnswerBy,
+    ) -> Result<Vec<IngestResult>, ApiError> {
+        let turn = tokio::time::timeout(answer_by.left(), self.call.turn()).await;
+        let _turn = turn.map_err(|_| ApiError::overloaded())?;
+        self.recommender
+            .store(&self.caller, events, answer_by)
+            .await
+    }
+
     /// The next batch, however long the client takes to begin it. Once begun, it
-    /// has as long as any request.
+    /// has as long as any request. A stream that says nothing gives back the memory
+    /// of a large batch by its end.
     async fn batch(&mut self) -> Result<Option<StreamIngestEventsRequest>, Status> {
+        let (closing, exchanged) = (self.call.closing(), self.caller.exchanged.clone());
         let mut begun = false;
         loop {
-            match tokio::time::timeout(self.each, self.batches.message()).await {
-                Ok(batch) => return batch,
-                Err(_) if begun => return Err(ApiError::deadline_exceeded(self.each).into()),
-                Err(_) => begun = self.call.has_begun_a_request(),
+            let message = tokio::time::timeout(self.each, self.batches.message());
+            let message = exchanged.run_until_cancelled(message);
+            let message = closing.run_until_cancelled(message).await;
+            match message.flatten() {
+                None => return Err(ApiError::connection_ends().into()),
+                Some(Ok(batch)) => return batch,
+                Some(Err(_)) if begun => {
+                    return Err(ApiError::deadline_exceeded(self.each).into());
+                }
+                Some(Err(_)) => begun = self.call.has_begun_a_request(),
+            }
+            if !begun && self.call.keeps_much() {
+                return Err(ApiError::connection_ends().into());
             }
         }
     }

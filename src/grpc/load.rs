@@ -37,6 +37,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a call takes besides its messages.
 const CALL_BYTES: usize = 4 << 10;
+/// What a stream may keep while it says nothing.
+const MUCH_BYTES: usize = 64 << 10;
 /// How soon a stream whose request found no turn tries again.
 const NEXT_TRY: Duration = Duration::from_millis(20);
 
@@ -127,6 +129,8 @@ pub(super) struct OpenCall {
     /// Whether it takes requests and makes replies one after the other.
     is_stream: bool,
     bytes: AtomicUsize,
+    /// Those that the largest request of a stream took.
+    kept: AtomicUsize,
     at_work: AtomicBool,
 }
 
@@ -152,13 +156,25 @@ impl OpenCall {
 
     /// Whether more of a stream's next request is there than nothing.
     pub(super) fn has_begun_a_request(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) > CALL_BYTES
+        let kept = self.kept.load(Ordering::Relaxed);
+        self.bytes.load(Ordering::Relaxed) > CALL_BYTES + kept
     }
 
-    /// A stream's request is done with.
+    /// A stream's request is done with. What held the largest of them is kept for
+    /// the next, as long as the stream lasts.
     pub(super) fn release_request(&self) {
-        let held = self.bytes.swap(CALL_BYTES, Ordering::Relaxed);
-        self.load.release(held.saturating_sub(CALL_BYTES));
+        let held = self.bytes.load(Ordering::Relaxed);
+        let kept = self.kept.load(Ordering::Relaxed);
+        let request = held.saturating_sub(CALL_BYTES + kept);
+        let keeps = kept.max(request);
+        self.kept.store(keeps, Ordering::Relaxed);
+        self.bytes.store(CALL_BYTES + keeps, Ordering::Relaxed);
+        self.load.release(held.saturating_sub(CALL_BYTES + keeps));
+    }
+
+    /// Whether what a stream keeps is worth its end.
+    pub(super) fn keeps_much(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) > MUCH_BYTES
     }
 
     fn hold(&self, bytes: usize) -> Result<(), Shed> {
@@ -276,6 +292,7 @@ where
             _stream: stream,
             is_stream: is_stream(request.uri().path()),
             bytes: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
             at_work: AtomicBool::new(false),
         });
         if let Err(why) = call.hold(CALL_BYTES) {

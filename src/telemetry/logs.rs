@@ -12,7 +12,7 @@ use tracing_subscriber::{
     fmt, reload,
 };
 
-use super::LogFormat;
+use super::{LogFormat, json_line::JsonLine};
 
 /// Which log lines are written; can be changed while the process runs. Clones
 /// share it.
@@ -54,22 +54,11 @@ type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 /// What writes lines, and what it goes by.
 pub(super) fn lines(filter: &str, format: LogFormat) -> Result<(Lines, LogFilter), ParseError> {
     let (which, handle) = reload::Layer::new(parse(filter)?);
-    let terminal = std::io::stderr().is_terminal();
-    let json = match format {
-        LogFormat::Auto => !terminal,
-        LogFormat::Text => false,
-        LogFormat::Json => true,
-    };
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines: Lines = if json {
-        lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed()
+    let lines: Lines = if format.is_json() {
+        lines.event_format(JsonLine).boxed()
     } else {
-        lines.with_ansi(terminal).boxed()
+        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
     };
     // Spans are for traces, and would be paid for by every call.
     let events =

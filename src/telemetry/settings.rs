@@ -1,6 +1,9 @@
 //! What can be set of logs and traces.
 
-use std::time::Duration;
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use clap::ValueEnum;
 
@@ -16,6 +19,18 @@ pub enum LogFormat {
     Text,
     /// As JSON
     Json,
+}
+
+impl LogFormat {
+    /// Whether lines are JSON.
+    #[must_use]
+    pub fn is_json(self) -> bool {
+        match self {
+            Self::Auto => !io::stderr().is_terminal(),
+            Self::Text => false,
+            Self::Json => true,
+        }
+    }
 }
 
 /// Which calls are traced.

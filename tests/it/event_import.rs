@@ -171,14 +171,33 @@ async fn connections_that_break_all_the_time_lose_no_event_and_double_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn very_many_bad_lines_do_not_end_an_import() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let bad = (0..12_000).map(|number| format!("{{{:0>100}", number));
+    let lines: Vec<String> = bad.chain((0..1_000).map(line)).collect();
+    let file = File::of(&lines);
+    let to = format!("http://{}", server.address);
+    let dry = import(&file, &to, &["--dry-run"]);
+    assert_eq!(
+        told(&dry).0,
+        "1000 events would be sent, 12000 lines refused\n"
+    );
+    let output = import(&file, &to, &[]);
+    assert_eq!(
+        told(&output).0,
+        "1000 events stored, 0 known already, 0 too old to matter, 12000 lines refused\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_was_broken_off_goes_on_where_it_was() {
-    let mut tenants = Tenants::new(&["shop"]);
+    let mut tenants = Tenants::new(&["shop", "else"]);
     let slow = tenants.key("shop", &["ingest"]);
     tenants.add("events_per_second = 200\nevents_burst = 50");
-    let quick = tenants.key("shop", &["ingest"]);
+    let other = tenants.key("else", &["ingest"]);
     let served = tenants.serve(&[]);
     let to = format!("http://{}", served.address);
-    let file = File::of(&(0..3_000).map(recent).collect::<Vec<_>>());
+    let file = File::of(&(0..1_500).map(recent).collect::<Vec<_>>());
     let path = file.path();
     // Its quota slows it down; it is not refused for it.
     let mut child = recsys(&["events", "import", &path, "--to", &to, "--batch", "50"])
@@ -194,8 +213,20 @@ async fn an_import_that_was_broken_off_goes_on_where_it_was() {
     child.kill().unwrap();
     child.wait().unwrap();
 
+    // Only checking it leaves what is kept as it is, and another tenant's key does
+    // not go on with it.
+    assert!(import(&file, &to, &["--dry-run"]).status.success());
+    let kept = fs::read(file.progress()).unwrap();
     let output = recsys(&["events", "import", &path, "--to", &to])
-        .env("RECSYS_KEY", &quick)
+        .env("RECSYS_KEY", &other)
+        .output()
+        .unwrap();
+    let all = "1500 events stored, 0 known already, 0 too old to matter, 0 lines refused\n";
+    assert_eq!(told(&output).0, all);
+    fs::write(file.progress(), kept).unwrap();
+
+    let output = recsys(&["events", "import", &path, "--to", &to, "--batch", "50"])
+        .env("RECSYS_KEY", &slow)
         .output()
         .unwrap();
     let (out, err) = told(&output);

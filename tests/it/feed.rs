@@ -214,6 +214,34 @@ async fn a_batch_without_a_turn_in_time_is_rejected_and_can_be_sent_again() {
 }
 
 #[tokio::test]
+async fn a_stream_that_says_nothing_gives_the_memory_of_a_large_batch_back() {
+    let settings = ServerSettings {
+        max_buffered_bytes: 400 << 10,
+        ..settings(512, Duration::from_secs(2))
+    };
+    let server = Faulty::new().serve_with(settings).await;
+    let large = || {
+        let mut event = liked("u", "i001");
+        event.query_text = "x".repeat(300 << 10);
+        event
+    };
+    let mut feed = Feed::open(&server).await;
+    feed.send(1, vec![large()]).await;
+    feed.answer().await.unwrap();
+    // As long as the stream lasts there is no room for another such request.
+    let status = server.ingest(large()).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    let status = feed.answer().await.unwrap_err();
+    assert_eq!(reason(&status), "CONNECTION_ENDS");
+    let status = server.ingest(large()).await.unwrap_err();
+    assert_eq!(
+        status.code(),
+        Code::InvalidArgument,
+        "it is read, and too large to be stored"
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_stops_ends_the_stream_between_two_batches() {
     let server = TestServer::with_items(half_circle(12)).await;
     let kept = server.world.ports.events.clone();

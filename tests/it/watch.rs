@@ -333,3 +333,26 @@ fn the_readme_names_every_metric() {
         assert!(readme.contains(&format!("`{name}")), "{name}");
     }
 }
+
+#[tokio::test]
+async fn json_lines_tell_an_error_with_its_causes() {
+    let redis = RedisServer::with(&["--requirepass", "right"]);
+    let url = format!("redis://:wrong@127.0.0.1:{}", redis.port());
+    let output = std::process::Stdio::piped();
+    let mut program = recsys(&["serve", "--listen-addr", "127.0.0.1:0"]);
+    program
+        .envs([("REDIS_URL", url.as_str()), ("RECSYS_LOG_FORMAT", "json")])
+        .stderr(output);
+    let mut child = program.spawn().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let told = lines.map_while(Result::ok).find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(&line).expect("one object a line");
+        let is_it = line["message"] == "dependency does not answer";
+        is_it.then(|| line["error"].as_str().unwrap().to_owned())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = told.unwrap();
+    assert!(told.contains("Password authentication failed"), "{told}");
+    assert!(!told.contains("wrong"), "{told}");
+}

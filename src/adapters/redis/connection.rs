@@ -449,8 +449,18 @@ pub(super) fn store_error(what: &'static str, error: RedisError) -> StoreError {
 }
 
 fn kind_of(error: &RedisError) -> StoreErrorKind {
-    match (error.code(), error.kind()) {
+    // In a pipeline each command has an error of its own; the first tells.
+    let of_pipeline = error.clone().into_server_errors();
+    let code = error.code().map(str::to_owned).or_else(|| {
+        let (_, first) = of_pipeline.as_ref()?.first()?;
+        Some(first.code().to_owned())
+    });
+    match (code.as_deref(), error.kind()) {
         (Some("OOM"), _) => StoreErrorKind::Full,
+        (Some("NOAUTH" | "WRONGPASS" | "NOPERM"), _)
+        | (_, ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig) => {
+            StoreErrorKind::Misconfigured
+        }
         (Some("WRONGTYPE"), _) | (_, ErrorKind::UnexpectedReturnType) => StoreErrorKind::Corrupt,
         // A reply that cannot be parsed was cut off: what is stored is none of RESP's.
         _ => StoreErrorKind::Unavailable,

@@ -25,6 +25,8 @@ struct Saved {
     bytes: u64,
     modified_ms: u128,
     to: String,
+    /// As whom: what a key is known by. Another one may be another tenant's.
+    key_id: Option<String>,
     offset: u64,
     lines: usize,
     counts: Imported,
@@ -35,6 +37,7 @@ pub(super) struct Progress {
     bytes: u64,
     modified_ms: u128,
     to: String,
+    key_id: Option<String>,
     bar: ProgressBar,
     begun: Instant,
     done_before: u64,
@@ -57,6 +60,7 @@ impl Progress {
             bytes: about.len(),
             modified_ms: modified.unwrap_or_default().as_millis(),
             to: String::new(),
+            key_id: None,
             bar: ProgressBar::new(about.len()).with_style(style),
             begun: now,
             done_before: 0,
@@ -66,12 +70,19 @@ impl Progress {
         })
     }
 
-    /// Where a run to this server was broken off, if it was with this file.
-    pub(super) fn saved(&mut self, to: &str, anew: bool) -> Option<(Place, Imported)> {
+    /// Where a run to this server, with this key, was broken off, if it was with this
+    /// file.
+    pub(super) fn saved(
+        &mut self,
+        to: &str,
+        key_id: Option<&str>,
+        anew: bool,
+    ) -> Option<(Place, Imported)> {
         self.to = to.to_owned();
+        self.key_id = key_id.map(str::to_owned);
         let text = fs::read_to_string(&self.path).ok()?;
         let saved: Saved = serde_json::from_str(&text).ok()?;
-        if anew || saved.to != to {
+        if anew || saved.to != to || saved.key_id != self.key_id {
             return None;
         }
         if saved.bytes != self.bytes || saved.modified_ms != self.modified_ms {
@@ -79,6 +90,8 @@ impl Progress {
             return None;
         }
         self.done_before = done(&saved.counts);
+        self.bar.set_position(saved.offset);
+        self.bar.reset_eta();
         let place = Place {
             offset: saved.offset,
             lines: saved.lines,
@@ -112,11 +125,15 @@ impl Progress {
     }
 
     pub(super) fn save(&mut self, place: Place, counts: Imported) {
+        if place == Place::default() {
+            return;
+        }
         self.saved = Instant::now();
         let saved = Saved {
             bytes: self.bytes,
             modified_ms: self.modified_ms,
             to: self.to.clone(),
+            key_id: self.key_id.clone(),
             offset: place.offset,
             lines: place.lines,
             counts,
@@ -139,12 +156,13 @@ impl Progress {
         }
     }
 
-    /// The end; what is kept is only of use if something is left to do.
-    pub(super) fn finish(&self, all_done: bool) {
+    /// All is done: there is nothing to go on with.
+    pub(super) fn forget(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+
+    pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
-        if all_done {
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }
 

@@ -11,7 +11,8 @@ use tonic::{
 
 use super::Stopped;
 use crate::{
-    cli::healthcheck::reachable,
+    app::leaves_in_clear,
+    cli::{causes::causes, healthcheck::reachable},
     config::{EventsImport, Settings},
     proto::{
         StreamIngestEventsRequest, StreamIngestEventsResponse,
@@ -55,15 +56,26 @@ pub(super) struct Server {
     url: String,
     endpoint: Endpoint,
     key: Option<MetadataValue<Ascii>>,
+    key_id: Option<String>,
 }
 
 impl Server {
     pub(super) fn new(settings: &Settings, how: &EventsImport) -> Result<Self, ServerError> {
-        let own = || format!("http://{}", reachable(settings.listen_addr));
+        let scheme = match &settings.tls.tls_cert_file {
+            Some(_) => "https",
+            None => "http",
+        };
+        let own = || format!("{scheme}://{}", reachable(settings.listen_addr));
         let url = how.to.clone().unwrap_or_else(own);
         let tls = url.starts_with("https://");
         if !tls && !url.starts_with("http://") {
             return Err(ServerError::Url);
+        }
+        if leaves_in_clear(&url) {
+            anstream::eprintln!(
+                "{url} is beyond private networks and without TLS: the key and what users did \
+                 can be read on the way"
+            );
         }
         let mut endpoint = Endpoint::from_shared(url.clone())
             .map_err(|_| ServerError::Url)?
@@ -100,11 +112,17 @@ impl Server {
             url,
             endpoint,
             key: key.transpose()?,
+            key_id: how.key.as_ref().and_then(|key| id_of(key.expose())),
         })
     }
 
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What the key is known by.
+    pub(super) fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
     }
 
     /// Opens a stream on a new connection.
@@ -113,13 +131,8 @@ impl Server {
         batches: impl Stream<Item = StreamIngestEventsRequest> + Send + 'static,
     ) -> Result<Streaming<StreamIngestEventsResponse>, Stopped> {
         let channel = self.endpoint.connect().await.map_err(|error| {
-            let mut cause = format!("no recsys server answers on {}", self.url);
-            let mut next = std::error::Error::source(&error);
-            while let Some(error) = next {
-                cause = format!("{cause}: {error}");
-                next = error.source();
-            }
-            Stopped::Unreachable(cause)
+            let why = causes(&error);
+            Stopped::Unreachable(format!("no recsys server answers on {}{why}", self.url))
         })?;
         let mut request = Request::new(batches);
         if let Some(key) = &self.key {
@@ -129,4 +142,10 @@ impl Server {
             RecommenderServiceClient::new(channel).max_decoding_message_size(MAX_REPLY_BYTES);
         Ok(client.stream_ingest_events(request).await?.into_inner())
     }
+}
+
+/// The part of a key that is no secret: `rsk_ID_SECRET`.
+fn id_of(key: &str) -> Option<String> {
+    let (id, _) = key.strip_prefix("rsk_")?.split_once('_')?;
+    Some(id.to_owned())
 }

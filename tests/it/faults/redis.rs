@@ -327,6 +327,13 @@ async fn a_key_of_another_type_is_internal_for_its_user_alone() {
         (broken.code(), broken.message()),
         (Code::Internal, "internal error")
     );
+    // It is read in one go with the model.
+    let request = proto::GetUserSignalsRequest {
+        user_id: "odd".to_owned(),
+        ..Default::default()
+    };
+    let broken = server.recommender().get_user_signals(request).await;
+    assert_eq!(broken.unwrap_err().code(), Code::Internal);
     let other = deliver(&server, &event("other", "1")).await;
     assert_eq!(other.outcome(), IngestOutcome::Accepted);
     assert_eq!(redis.cli(&["GET", &evt]), "x", "it is left as it is");
