@@ -291,6 +291,9 @@ refused "pattern" --set redis.enabled=false --set externalRedis.url=http://redis
 refused "extraEnv" --set 'extraEnv[0].name=REDIS_URL' --set 'extraEnv[0].value=redis://:secret@h:6379'
 refused "extraEnv" --set 'extraEnv[0].name=RECSYS_ADMIN_ADDR' --set 'extraEnv[0].value=0.0.0.0:1'
 refused "enbled" --set admin.enbled=false
+refused "podAntiAfinity" --set-json 'affinity={"podAntiAfinity": {}}'
+refused "nodeAfinity" --set-json 'redis.affinity={"nodeAfinity": {}}'
+refused "preferred" --set-json 'affinity={"podAffinity": {"preferred": []}}'
 for name in RECSYS_{TENANTS_PATH,INSECURE_ALLOW_UNAUTHENTICATED,REFLECTION} \
   RECSYS_TLS_{CERT_FILE,KEY_FILE,CLIENT_CA_FILE,CLIENT_NAMES}; do
   refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
