@@ -233,6 +233,7 @@ careless=(
   'templates/_helpers.tpl s/(not $webhook.existingSecret) (not $keyed)/false/'
   'templates/deployment.yaml s/with .Values.webhook.existingSecret/with ""/'
   'templates/deployment.yaml s/if include "recsys.grpcWeb" ./if true/'
+  'templates/_helpers.tpl s/if has .name $names/if false/'
   'templates/network/redis.yaml s/selectorLabels/commonLabels/'
   'values.schema.json s/"RECSYS_DRAIN_TIMEOUT",//'
   'values.schema.json s/"RECSYS_WEBHOOK_ADDR",//'
@@ -290,6 +291,7 @@ refused "enbled" --set redis.enbled=false
 refused "pattern" --set redis.enabled=false --set externalRedis.url=http://redis:6379
 refused "extraEnv" --set 'extraEnv[0].name=REDIS_URL' --set 'extraEnv[0].value=redis://:secret@h:6379'
 refused "extraEnv" --set 'extraEnv[0].name=RECSYS_ADMIN_ADDR' --set 'extraEnv[0].value=0.0.0.0:1'
+refused "extraEnv has TZ twice" --set 'extraEnv[0].name=TZ' --set 'extraEnv[1].name=TZ'
 refused "enbled" --set admin.enbled=false
 refused "podAntiAfinity" --set-json 'affinity={"podAntiAfinity": {}}'
 refused "nodeAfinity" --set-json 'redis.affinity={"nodeAfinity": {}}'
