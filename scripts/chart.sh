@@ -180,7 +180,8 @@ variants() {
   "$1" everything --values "$work/everything.yaml"
   "$1" autoscaled --set autoscaling.enabled=true
   "$1" confined --values "$work/confined.yaml"
-  "$1" watched --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
+  "$1" watched --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true \
+    --set prometheusRule.runbookUrl=https://wiki.example/recsys
   for webhook in webhook webhook-secret webhook-tls; do "$1" "$webhook" --values "$work/$webhook.yaml"; done
   "$1" plain --values docs/kubernetes/values.yaml
 }
@@ -234,6 +235,7 @@ careless=(
   'templates/deployment.yaml s/with .Values.webhook.existingSecret/with ""/'
   'templates/deployment.yaml s/if include "recsys.grpcWeb" ./if true/'
   'templates/_helpers.tpl s/if has .name $names/if false/'
+  'templates/_helpers.tpl s/if not .Values.prometheusRule.runbookUrl/if false/'
   'templates/network/redis.yaml s/selectorLabels/commonLabels/'
   'values.schema.json s/"RECSYS_DRAIN_TIMEOUT",//'
   'values.schema.json s/"RECSYS_WEBHOOK_ADDR",//'
@@ -346,6 +348,8 @@ refused "scrapes the admin port" --set serviceMonitor.enabled=true --set admin.e
 refused "serviceMonitor/interval" --set serviceMonitor.interval=often
 refused "dashboard/labels" --set dashboard.enabled=true --set dashboard.labels.grafana_dashboard=null
 refused "runbookUrl" --set prometheusRule.runbookUrl=https://wiki.example/#a
+refused "runbookUrl" --set prometheusRule.runbookUrl=docs/runbook.md
+refused "set prometheusRule.runbookUrl to its URL" --set prometheusRule.enabled=true
 for name in RECSYS_LOG{,_FORMAT} OTEL_EXPORTER_OTLP_ENDPOINT RECSYS_DRAIN_{DELAY,TIMEOUT}; do
   refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
 done

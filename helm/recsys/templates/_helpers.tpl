@@ -103,6 +103,14 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{- with .Values.extraEnv }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
+{{/* The URL of the runbook, which alerts lead to. */}}
+{{- define "recsys.runbookUrl" -}}
+{{- if not .Values.prometheusRule.runbookUrl -}}
+{{- fail "alerts lead to the runbook: put docs/runbook.md where those who are called read it, and set prometheusRule.runbookUrl to its URL" -}}
+{{- end -}}
+{{- .Values.prometheusRule.runbookUrl -}}
+{{- end -}}
+
 {{/* Who may call: generated, existingSecret or none. */}}
 {{- define "recsys.auth" -}}
 {{- if and (eq .Values.auth.mode "existingSecret") (not .Values.auth.existingSecret) -}}
