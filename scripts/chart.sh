@@ -180,7 +180,8 @@ variants() {
   "$1" everything --values "$work/everything.yaml"
   "$1" autoscaled --set autoscaling.enabled=true
   "$1" confined --values "$work/confined.yaml"
-  "$1" watched --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
+  "$1" watched --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true \
+    --set prometheusRule.runbookUrl=https://wiki.example/recsys
   for webhook in webhook webhook-secret webhook-tls; do "$1" "$webhook" --values "$work/$webhook.yaml"; done
   "$1" plain --values docs/kubernetes/values.yaml
 }
@@ -233,6 +234,8 @@ careless=(
   'templates/_helpers.tpl s/(not $webhook.existingSecret) (not $keyed)/false/'
   'templates/deployment.yaml s/with .Values.webhook.existingSecret/with ""/'
   'templates/deployment.yaml s/if include "recsys.grpcWeb" ./if true/'
+  'templates/_helpers.tpl s/if has .name $names/if false/'
+  'templates/_helpers.tpl s/if not .Values.prometheusRule.runbookUrl/if false/'
   'templates/network/redis.yaml s/selectorLabels/commonLabels/'
   'values.schema.json s/"RECSYS_DRAIN_TIMEOUT",//'
   'values.schema.json s/"RECSYS_WEBHOOK_ADDR",//'
@@ -290,7 +293,11 @@ refused "enbled" --set redis.enbled=false
 refused "pattern" --set redis.enabled=false --set externalRedis.url=http://redis:6379
 refused "extraEnv" --set 'extraEnv[0].name=REDIS_URL' --set 'extraEnv[0].value=redis://:secret@h:6379'
 refused "extraEnv" --set 'extraEnv[0].name=RECSYS_ADMIN_ADDR' --set 'extraEnv[0].value=0.0.0.0:1'
+refused "extraEnv has TZ twice" --set 'extraEnv[0].name=TZ' --set 'extraEnv[1].name=TZ'
 refused "enbled" --set admin.enbled=false
+refused "podAntiAfinity" --set-json 'affinity={"podAntiAfinity": {}}'
+refused "nodeAfinity" --set-json 'redis.affinity={"nodeAfinity": {}}'
+refused "preferred" --set-json 'affinity={"podAffinity": {"preferred": []}}'
 for name in RECSYS_{TENANTS_PATH,INSECURE_ALLOW_UNAUTHENTICATED,REFLECTION} \
   RECSYS_TLS_{CERT_FILE,KEY_FILE,CLIENT_CA_FILE,CLIENT_NAMES}; do
   refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
@@ -341,6 +348,8 @@ refused "scrapes the admin port" --set serviceMonitor.enabled=true --set admin.e
 refused "serviceMonitor/interval" --set serviceMonitor.interval=often
 refused "dashboard/labels" --set dashboard.enabled=true --set dashboard.labels.grafana_dashboard=null
 refused "runbookUrl" --set prometheusRule.runbookUrl=https://wiki.example/#a
+refused "runbookUrl" --set prometheusRule.runbookUrl=docs/runbook.md
+refused "set prometheusRule.runbookUrl to its URL" --set prometheusRule.enabled=true
 for name in RECSYS_LOG{,_FORMAT} OTEL_EXPORTER_OTLP_ENDPOINT RECSYS_DRAIN_{DELAY,TIMEOUT}; do
   refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
 done

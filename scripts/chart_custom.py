@@ -48,7 +48,7 @@ ALERT = of(
         ["summary", "description", "runbook_url"],
         summary=STRING,
         description=STRING,
-        runbook_url={"type": "string", "pattern": "^[^#\\s]+#[a-z]+$"},
+        runbook_url={"type": "string", "pattern": "^https?://[^#\\s]+#[a-z]+$"},
     ),
     **{"for": DURATION},
 )

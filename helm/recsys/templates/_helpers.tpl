@@ -91,6 +91,26 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{- $port -}}
 {{- end -}}
 
+{{/* Further variables, each once: a list with a name twice is not applied as written. */}}
+{{- define "recsys.extraEnv" -}}
+{{- $names := list -}}
+{{- range .Values.extraEnv -}}
+{{- if has .name $names -}}
+{{- fail (printf "extraEnv has %s twice: leave one of them" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- with .Values.extraEnv }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{/* The URL of the runbook, which alerts lead to. */}}
+{{- define "recsys.runbookUrl" -}}
+{{- if not .Values.prometheusRule.runbookUrl -}}
+{{- fail "alerts lead to the runbook: put docs/runbook.md where those who are called read it, and set prometheusRule.runbookUrl to its URL" -}}
+{{- end -}}
+{{- .Values.prometheusRule.runbookUrl -}}
+{{- end -}}
+
 {{/* Who may call: generated, existingSecret or none. */}}
 {{- define "recsys.auth" -}}
 {{- if and (eq .Values.auth.mode "existingSecret") (not .Values.auth.existingSecret) -}}
