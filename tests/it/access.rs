@@ -840,3 +840,63 @@ fn a_wrong_tenants_file_or_key_is_refused_at_the_start() {
         assert!(output.stdout.is_empty(), "a key was printed");
     }
 }
+
+#[tokio::test]
+async fn a_stream_ends_when_keys_are_exchanged_and_is_judged_anew() {
+    let mut tenants = Tenants::new(&["shop"]);
+    tenants.key("shop", &["admin"]);
+    let kept = tenants.text.clone();
+    let taken = tenants.key("shop", &["ingest"]);
+    let served = tenants.serve(&[]);
+    let mut client = RecommenderServiceClient::new(channel(&served).await);
+    let headers = [("x-api-key", taken.as_str())];
+    let (batches, sending) = tokio::sync::mpsc::channel(1);
+    let sending = tokio_stream::wrappers::ReceiverStream::new(sending);
+    let opened = client.stream_ingest_events(with(&headers, sending)).await;
+    let mut answers = opened.unwrap().into_inner();
+    let batch = proto::StreamIngestEventsRequest {
+        events: vec![named("e", liked("u", "2001"))],
+        sequence: 1,
+    };
+    batches.send(batch).await.unwrap();
+    answers.message().await.unwrap().unwrap();
+
+    tenants.text = kept;
+    tenants.write();
+    let ended = answers.message().await.unwrap_err();
+    assert_eq!(
+        (ended.code(), reason(&ended).as_str()),
+        (Code::Unavailable, "CONNECTION_ENDS")
+    );
+    let again = with(&headers, tokio_stream::empty());
+    let refused = client.stream_ingest_events(again).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_batch_that_its_quota_holds_up_for_too_long_is_rejected_and_holds_no_memory() {
+    let mut tenants = Tenants::new(&["shop"]);
+    let key = tenants.key("shop", &["ingest"]);
+    tenants.add("events_per_second = 1\nevents_burst = 100");
+    let served = tenants.serve(&[("RECSYS_REQUEST_TIMEOUT", "1s")]);
+    let mut client = RecommenderServiceClient::new(channel(&served).await);
+    let headers = [("x-api-key", key.as_str())];
+    let events = |number: usize| {
+        let event = |index| named(&format!("{number}-{index}"), liked("u", "2001"));
+        (0..100).map(event).collect()
+    };
+    let batches = (0..2).map(|number| proto::StreamIngestEventsRequest {
+        events: events(number),
+        sequence: number as u64,
+    });
+    let batches = tokio_stream::iter(batches.collect::<Vec<_>>());
+    let opened = client.stream_ingest_events(with(&headers, batches)).await;
+    let mut answers = opened.unwrap().into_inner();
+    let first = answers.message().await.unwrap().unwrap();
+    assert!(first.results.iter().all(|result| result.error.is_none()));
+    let second = answers.message().await.unwrap().unwrap();
+    for result in second.results {
+        assert_eq!(result.error.unwrap().reason, "QUOTA_EXCEEDED");
+    }
+    assert!(answers.message().await.unwrap().is_none());
+}
