@@ -6,12 +6,10 @@ mod metrics;
 mod settings;
 mod traces;
 
-use tracing_subscriber::{
-    Layer as _, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 pub use {
-    logs::LogFilter,
+    logs::{FilterError, LogFilter},
     metrics::Metrics,
     settings::{LogFormat, Sampling, TraceSettings},
     traces::{TraceError, Traces},
@@ -26,7 +24,7 @@ pub enum TelemetryError {
         /// What was given.
         filter: String,
         /// What is wrong with it.
-        source: ParseError,
+        source: FilterError,
     },
     /// Traces cannot be sent as configured.
     #[error(transparent)]
