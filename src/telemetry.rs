@@ -12,7 +12,7 @@ pub use {
     logs::{FilterError, LogFilter},
     metrics::Metrics,
     settings::{LogFormat, Sampling, TraceSettings},
-    traces::{TraceError, Traces},
+    traces::{TraceError, Traces, check as check_traces},
 };
 
 /// Neither logs nor traces could be set up.
