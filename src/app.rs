@@ -23,6 +23,7 @@ use crate::{
 };
 use stores::{Place, Stores};
 
+pub use crate::telemetry::{TraceError, check_traces};
 pub use error::StartError;
 pub use outbound::leaves_in_clear;
 pub use stores::{catalogue_in_memory, ranking};

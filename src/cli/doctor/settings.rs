@@ -10,10 +10,9 @@ use tokio::net::TcpListener;
 
 use super::{report::Finding, webhook};
 use crate::{
-    app::{self, StartError},
+    app::{self, StartError, TraceError},
     cli::healthcheck::{self, Unhealthy},
     config::Settings,
-    telemetry::{self, TraceError},
 };
 
 const API: &str = "RECSYS_LISTEN_ADDR";
@@ -93,7 +92,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 /// Traces, if they are to be sent.
 fn traces(settings: &Settings) -> Option<Finding> {
     const CHECK: &str = "traces";
-    match telemetry::check_traces(&settings.traces) {
+    match app::check_traces(&settings.traces) {
         Ok(false) => None,
         Ok(true) => {
             let found = "OTEL_EXPORTER_OTLP_ENDPOINT and what goes with it are understood";
@@ -165,10 +164,13 @@ pub(super) async fn unless_in_use(check: &'static str, address: SocketAddr) -> O
         Ok(_) => return Some(Finding::ok(check, format!("{address} is free"))),
         Err(error) => error,
     };
-    let found = match error.kind() {
-        io::ErrorKind::AddrInUse => return None,
-        io::ErrorKind::PermissionDenied => format!("{address}: this user may not listen there"),
-        _ => format!("{address}: {error}"),
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return None;
+    }
+    let found = if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("{address}: this user may not listen there")
+    } else {
+        format!("{address}: {error}")
     };
     Some(elsewhere(Finding::fail(check, found), address))
 }

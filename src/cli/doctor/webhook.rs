@@ -33,13 +33,12 @@ pub(super) async fn check(settings: &Settings, ask: Duration) -> Vec<Finding> {
     let mut findings = vec![settings::name_setting(listens, SETTING)];
     if let Err(error) = app::check_webhook(settings) {
         let refused = Finding::fail(DELIVERIES, error.to_string()).refused();
-        findings.push(match error {
-            StartError::SecretBesideKeys => refused.todo("unset RECSYS_WEBHOOK_SECRET"),
-            _ => refused.todo(
-                "export RECSYS_WEBHOOK_SECRET=\"$(openssl rand -hex 32)\"   # and give it to who \
-                 delivers",
-            ),
-        });
+        let todo = if matches!(error, StartError::SecretBesideKeys) {
+            "unset RECSYS_WEBHOOK_SECRET"
+        } else {
+            "export RECSYS_WEBHOOK_SECRET=\"$(openssl rand -hex 32)\"   # and give it to who delivers"
+        };
+        findings.push(refused.todo(todo));
     }
     findings
 }
