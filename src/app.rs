@@ -23,6 +23,7 @@ use crate::{
 };
 use stores::{Place, Stores};
 
+pub use crate::telemetry::{TraceError, check_traces};
 pub use error::StartError;
 pub use outbound::leaves_in_clear;
 pub use stores::{catalogue_in_memory, ranking};
@@ -64,6 +65,29 @@ pub fn is_guarded(settings: &Settings) -> Result<bool, StartError> {
     Err(StartError::Unauthenticated { address })
 }
 
+/// Whether the webhook may be served as the settings say. Nothing is listened on.
+///
+/// # Errors
+/// [`StartError::SecretBesideKeys`], [`StartError::OpenWebhook`].
+pub fn check_webhook(settings: &Settings) -> Result<(), StartError> {
+    let Some(address) = settings.webhook.webhook_addr else {
+        return Ok(());
+    };
+    if settings.tenants_path.is_some() && settings.webhook.webhook_secret.is_some() {
+        return Err(StartError::SecretBesideKeys);
+    }
+    if is_open(settings, address) && !settings.insecure_allow_unauthenticated {
+        return Err(StartError::OpenWebhook { address });
+    }
+    Ok(())
+}
+
+/// Whether everyone who reaches the webhook may deliver, from other machines, too.
+fn is_open(settings: &Settings, webhook: SocketAddr) -> bool {
+    let asks = settings.tenants_path.is_some() || settings.webhook.webhook_secret.is_some();
+    !asks && !webhook.ip().is_loopback()
+}
+
 /// Listens on the webhook's address, if there is one, with TLS if the API's port
 /// has it.
 ///
@@ -71,20 +95,11 @@ pub fn is_guarded(settings: &Settings) -> Result<bool, StartError> {
 /// [`StartError::SecretBesideKeys`], [`StartError::OpenWebhook`],
 /// [`StartError::Listen`].
 pub async fn webhook(settings: &Settings, api: &Port) -> Result<Option<Webhook>, StartError> {
+    check_webhook(settings)?;
     let Some(address) = settings.webhook.webhook_addr else {
         return Ok(None);
     };
-    let (keyed, secret) = (
-        settings.tenants_path.is_some(),
-        &settings.webhook.webhook_secret,
-    );
-    if keyed && secret.is_some() {
-        return Err(StartError::SecretBesideKeys);
-    }
-    if !keyed && secret.is_none() && !address.ip().is_loopback() {
-        if !settings.insecure_allow_unauthenticated {
-            return Err(StartError::OpenWebhook { address });
-        }
+    if is_open(settings, address) {
         warn!(
             %address,
             "no tenants file and no secret: everyone who reaches this address may deliver events"
@@ -97,7 +112,9 @@ pub async fn webhook(settings: &Settings, api: &Port) -> Result<Option<Webhook>,
     Ok(Some(Webhook {
         listener,
         tls: api.tls.clone(),
-        secret: secret
+        secret: settings
+            .webhook
+            .webhook_secret
             .as_ref()
             .map(|secret| SharedSecret::new(secret.expose())),
     }))

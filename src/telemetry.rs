@@ -7,15 +7,13 @@ mod metrics;
 mod settings;
 mod traces;
 
-use tracing_subscriber::{
-    Layer as _, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 pub use {
-    logs::LogFilter,
+    logs::{FilterError, LogFilter},
     metrics::Metrics,
     settings::{LogFormat, Sampling, TraceSettings},
-    traces::{TraceError, Traces},
+    traces::{TraceError, Traces, check as check_traces},
 };
 
 /// Neither logs nor traces could be set up.
@@ -27,7 +25,7 @@ pub enum TelemetryError {
         /// What was given.
         filter: String,
         /// What is wrong with it.
-        source: ParseError,
+        source: FilterError,
     },
     /// Traces cannot be sent as configured.
     #[error(transparent)]

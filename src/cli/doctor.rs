@@ -10,6 +10,7 @@ mod report;
 mod settings;
 mod tenants;
 mod tls;
+mod webhook;
 
 use std::time::Duration;
 

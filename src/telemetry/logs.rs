@@ -45,14 +45,36 @@ impl LogFilter {
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::try_new(filter)
+/// A log filter that is none.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// It is not written as filters are.
+    #[error(transparent)]
+    Form(#[from] ParseError),
+    /// It would be taken for a part of the program that does not exist, and all
+    /// else would be silent.
+    #[error(
+        "{0:?} is neither a level (error, warn, info, debug, trace, off) nor recsys; of another \
+         part of the program give its level, too: NAME=LEVEL"
+    )]
+    Word(String),
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
+    let parts: Vec<&str> = filter.split(',').map(str::trim).collect();
+    for part in &parts {
+        let is_word = !part.contains(['=', '[']) && !part.contains("::");
+        if is_word && *part != "recsys" && part.parse::<LevelFilter>().is_err() {
+            return Err(FilterError::Word((*part).to_owned()));
+        }
+    }
+    Ok(EnvFilter::try_new(parts.join(","))?)
 }
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// What writes lines, and what it goes by.
-pub(super) fn lines(filter: &str, format: LogFormat) -> Result<(Lines, LogFilter), ParseError> {
+pub(super) fn lines(filter: &str, format: LogFormat) -> Result<(Lines, LogFilter), FilterError> {
     let (which, handle) = reload::Layer::new(parse(filter)?);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines: Lines = if format.is_json() {
@@ -68,4 +90,35 @@ pub(super) fn lines(filter: &str, format: LogFormat) -> Result<(Lines, LogFilter
         handle,
     };
     Ok((lines.with_filter(which.and(events)).boxed(), filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FilterError, parse};
+
+    #[test]
+    fn a_bare_word_is_a_level_or_this_program() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "recsys",
+            "info,recsys=debug",
+            "info, h2=warn",
+            "recsys::engine",
+            "recsys[call]",
+            "[{user}]=trace",
+            "debug,",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for wrong in ["inof", "info,deubg", "h2", "recsy"] {
+            assert!(matches!(parse(wrong), Err(FilterError::Word(_))), "{wrong}");
+        }
+        assert!(matches!(parse("recsys=loud"), Err(FilterError::Form(_))));
+        assert_eq!(
+            parse("warn, recsys=debug").unwrap().to_string(),
+            "recsys=debug,warn"
+        );
+    }
 }

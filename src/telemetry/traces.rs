@@ -27,7 +27,7 @@ use opentelemetry_sdk::{
 use percent_encoding::percent_decode_str;
 use tonic::{
     metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue},
-    transport::{Channel, ClientTlsConfig, Endpoint},
+    transport::{ClientTlsConfig, Endpoint},
 };
 use tracing::{Subscriber, info, level_filters::LevelFilter, warn};
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
@@ -68,15 +68,14 @@ pub struct Traces(SdkTracerProvider);
 impl Traces {
     /// As the settings say; `None` if they name no collector.
     pub(super) fn start(settings: &TraceSettings) -> Result<Option<Self>, TraceError> {
-        let Some(endpoint) = &settings.otel_exporter_otlp_endpoint else {
+        let Some(destination) = Destination::read(settings)? else {
             return Ok(None);
         };
-        let timeout = settings.otel_exporter_otlp_timeout;
         let exporter = SpanExporter::builder()
             .with_tonic()
-            .with_channel(channel(endpoint, timeout)?)
-            .with_metadata(metadata(settings.otel_exporter_otlp_headers.as_ref())?)
-            .with_timeout(timeout)
+            .with_channel(destination.endpoint.connect_lazy())
+            .with_metadata(destination.metadata)
+            .with_timeout(settings.otel_exporter_otlp_timeout)
             .build()?;
         let exporter = Telling {
             exporter,
@@ -85,7 +84,7 @@ impl Traces {
         // Whether a call is traced was decided before its first span.
         let provider = SdkTracerProvider::builder()
             .with_sampler(Sampler::AlwaysOn)
-            .with_resource(resource(settings)?)
+            .with_resource(destination.resource)
             .with_batch_exporter(exporter)
             .build();
         spans::start(decision(settings));
@@ -120,8 +119,37 @@ impl Traces {
     }
 }
 
-fn channel(endpoint: &Secret, timeout: Duration) -> Result<Channel, TraceError> {
-    let uri: Uri = endpoint
+/// Whether traces go to a collector, and could be sent as the settings say.
+/// Nothing is sent.
+///
+/// # Errors
+/// [`TraceError`] if they could not.
+pub fn check(settings: &TraceSettings) -> Result<bool, TraceError> {
+    Ok(Destination::read(settings)?.is_some())
+}
+
+/// Where traces go, and what goes with them.
+struct Destination {
+    endpoint: Endpoint,
+    metadata: MetadataMap,
+    resource: Resource,
+}
+
+impl Destination {
+    fn read(settings: &TraceSettings) -> Result<Option<Self>, TraceError> {
+        let Some(url) = &settings.otel_exporter_otlp_endpoint else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            endpoint: endpoint(url, settings.otel_exporter_otlp_timeout)?,
+            metadata: metadata(settings.otel_exporter_otlp_headers.as_ref())?,
+            resource: resource(settings)?,
+        }))
+    }
+}
+
+fn endpoint(url: &Secret, timeout: Duration) -> Result<Endpoint, TraceError> {
+    let uri: Uri = url
         .expose()
         .trim()
         .parse()
@@ -143,7 +171,7 @@ fn channel(endpoint: &Secret, timeout: Duration) -> Result<Channel, TraceError> 
         let _ = rustls::crypto::ring::default_provider().install_default();
         endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
     }
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
 }
 
 /// `KEY=VALUE,...`, values with `%` escapes.
@@ -267,7 +295,7 @@ impl<E: Exporter> Exporter for Telling<E> {
 
 #[cfg(test)]
 mod tests {
-    use super::{channel, metadata, pairs};
+    use super::{endpoint, metadata, pairs};
     use crate::parsers::Secret;
 
     fn secret(text: &str) -> Secret {
@@ -297,14 +325,14 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_endpoint_is_a_url_without_a_password() {
+    #[test]
+    fn the_endpoint_is_a_url_without_a_password() {
         let timeout = std::time::Duration::from_secs(1);
         for good in ["http://h:4317", " https://h", "http://[::1]:1/"] {
-            assert!(channel(&secret(good), timeout).is_ok(), "{good}");
+            assert!(endpoint(&secret(good), timeout).is_ok(), "{good}");
         }
         for wrong in ["h:4317", "", "grpc://h", "http://u:p@h", "http://"] {
-            assert!(channel(&secret(wrong), timeout).is_err(), "{wrong}");
+            assert!(endpoint(&secret(wrong), timeout).is_err(), "{wrong}");
         }
     }
 }

@@ -227,6 +227,8 @@ async fn the_filter_is_shown_and_changed_while_running() {
 
     for (path, body, wrong) in [
         ("/log", "recsys=loud", "no filter"),
+        ("/log", "deubg", "\"deubg\" is neither a level"),
+        ("/log", "info,deubg", "\"deubg\" is neither a level"),
         ("/log", "", "give a filter"),
         ("/log?for=ever", "debug", "for: give a number with a unit"),
         ("/log?forever", "debug", "of queries only"),

@@ -287,6 +287,11 @@ fn bad_settings_and_files_are_refused_with_the_place_of_the_mistake() {
             vec!["default_limit 10", "limit 5"],
         ),
         ("RECSYS_LOG", "recsys=loud".into(), vec!["log filter"]),
+        (
+            "RECSYS_LOG",
+            "inof".into(),
+            vec!["log filter", "\"inof\" is neither a level", "debug"],
+        ),
         ("REDIS_URL", "http://:secret@h".into(), vec!["REDIS_URL"]),
         (
             "QDRANT_API_URL",

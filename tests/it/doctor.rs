@@ -204,13 +204,147 @@ fn an_address_that_others_reach_needs_keys_or_a_word() {
     diagnosis.says("settings", "callers", "warn", "everyone who reaches");
 }
 
+/// What `serve` says to settings that it refuses.
+fn serve_refuses(settings: &[(&str, &str)]) {
+    let mut serve = recsys(&["serve"]);
+    serve.env("RECSYS_LISTEN_ADDR", "127.0.0.1:0");
+    let output = serve.envs(settings.iter().copied()).output().unwrap();
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{settings:?}: {told}");
+}
+
+#[test]
+fn a_collector_that_serve_refuses_is_refused() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    for (settings, named) in [
+        (
+            vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "hunter2")],
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+        (
+            vec![endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")],
+            "OTEL_EXPORTER_OTLP_HEADERS",
+        ),
+        (
+            vec![endpoint, ("OTEL_RESOURCE_ATTRIBUTES", "hunter2")],
+            "OTEL_RESOURCE_ATTRIBUTES",
+        ),
+    ] {
+        let diagnosis = Diagnosis::of(&settings);
+        assert_eq!(diagnosis.code, 2, "{:#}", diagnosis.told);
+        let traces = diagnosis.says("settings", "traces", "fail", named);
+        assert!(todo(traces)[0].starts_with(&format!("export {named}=")));
+        assert!(!diagnosis.told.to_string().contains("hunter"));
+        serve_refuses(&settings);
+    }
+    let understood = Diagnosis::of(&[
+        endpoint,
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2"),
+    ]);
+    assert_eq!(understood.code, 0, "{:#}", understood.told);
+    understood.is_well("settings", "traces");
+    assert!(!understood.told.to_string().contains("hunter"));
+    // Without a collector they are not looked at.
+    let unused = Diagnosis::of(&[("OTEL_RESOURCE_ATTRIBUTES", "foo")]);
+    assert_eq!(unused.code, 0);
+    assert!(unused.all("settings", "traces").is_empty());
+}
+
+#[test]
+fn a_webhook_that_serve_refuses_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let tenants = folder.path().join("tenants.toml");
+    std::fs::write(&tenants, "[tenants.shop]\ncollection = \"shop\"\n").unwrap();
+    let local = ("RECSYS_WEBHOOK_ADDR", "127.0.0.1:0");
+    let open = ("RECSYS_WEBHOOK_ADDR", "0.0.0.0:0");
+    let secret = ("RECSYS_WEBHOOK_SECRET", "hunter2");
+    let keyed = ("RECSYS_TENANTS_PATH", tenants.to_str().unwrap());
+    for (settings, told, way_out) in [
+        (
+            vec![local, secret, keyed],
+            "for a server without a tenants file",
+            "unset RECSYS_WEBHOOK_SECRET",
+        ),
+        (
+            vec![open],
+            "may deliver events of any user",
+            "export RECSYS_WEBHOOK_SECRET=",
+        ),
+    ] {
+        let diagnosis = Diagnosis::of(&settings);
+        assert_eq!(diagnosis.code, 2, "{:#}", diagnosis.told);
+        let deliveries = diagnosis.says("settings", "deliveries", "fail", told);
+        assert!(todo(deliveries)[0].starts_with(way_out), "{deliveries:#}");
+        assert!(!diagnosis.told.to_string().contains("hunter"));
+        serve_refuses(&settings);
+    }
+    for settings in [vec![local], vec![open, secret], vec![open, keyed]] {
+        let diagnosis = Diagnosis::of(&settings);
+        assert_eq!(diagnosis.code, 0, "{:#}", diagnosis.told);
+        diagnosis.says("settings", "webhook address", "ok", "is free");
+        assert!(diagnosis.all("settings", "deliveries").is_empty());
+    }
+}
+
+#[test]
+fn a_webhook_address_in_use_is_told() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let diagnosis = Diagnosis::of(&[("RECSYS_WEBHOOK_ADDR", &address)]);
+    assert_eq!(diagnosis.code, 1, "{:#}", diagnosis.told);
+    let taken = diagnosis.says("settings", "webhook address", "fail", "another program");
+    assert!(
+        todo(taken)[0].starts_with("export RECSYS_WEBHOOK_ADDR="),
+        "{taken:#}"
+    );
+}
+
+#[test]
+fn addresses_that_are_one_fail() {
+    // Free a moment ago; whoever takes it meanwhile changes nothing here.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let (local, all) = (format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"));
+    let secret = ("RECSYS_WEBHOOK_SECRET", "hunter2");
+    for (admin, webhook) in [(&local, &local), (&local, &all), (&all, &local)] {
+        let diagnosis = Diagnosis::of(&[
+            ("RECSYS_ADMIN_ADDR", admin),
+            ("RECSYS_WEBHOOK_ADDR", webhook),
+            secret,
+        ]);
+        assert_eq!(diagnosis.code, 1, "{:#}", diagnosis.told);
+        let one = "cannot be listened on both";
+        let one = diagnosis.says("settings", "addresses", "fail", one);
+        assert!(
+            todo(one)[0].starts_with("export RECSYS_WEBHOOK_ADDR="),
+            "{one:#}"
+        );
+    }
+    let any = "127.0.0.1:0";
+    let apart = Diagnosis::of(&[("RECSYS_ADMIN_ADDR", any), ("RECSYS_WEBHOOK_ADDR", any)]);
+    assert_eq!(apart.code, 0, "{:#}", apart.told);
+    assert!(apart.all("settings", "addresses").is_empty());
+}
+
 #[test]
 fn a_running_recsys_is_told_from_another_program() {
-    let served = Served::start(&mut recsys(&["serve"]));
-    let diagnosis = Diagnosis::of(&[("RECSYS_LISTEN_ADDR", &served.address)]);
+    let mut command = recsys(&["serve"]);
+    let served = Served::start(command.env("RECSYS_WEBHOOK_ADDR", "127.0.0.1:0"));
+    let (_, webhook) = served
+        .seen
+        .split_once("taking deliveries address=")
+        .unwrap();
+    let webhook = webhook.split_whitespace().next().unwrap();
+    let diagnosis = Diagnosis::of(&[
+        ("RECSYS_LISTEN_ADDR", &served.address),
+        ("RECSYS_WEBHOOK_ADDR", webhook),
+    ]);
     assert_eq!(diagnosis.code, 0, "{:#}", diagnosis.told);
     let running = "in use by a running recsys, which is SERVING";
     diagnosis.says("settings", "listen address", "ok", running);
+    let running = "in use by a running recsys, which takes deliveries";
+    diagnosis.says("settings", "webhook address", "ok", running);
 
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();

@@ -75,7 +75,7 @@ fn findings(settings: &Settings, prefixes: &[String], seen: &Examination) -> Vec
     let mut findings: Vec<Finding> = seen
         .named
         .iter()
-        .map(|node| named(settings, node, mode, answers))
+        .map(|node| asks_sentinels_password(named(settings, node, mode, answers), seen, node))
         .collect();
     let single = matches!(seen.mode, Some(RedisMode::Single | RedisMode::Auto));
     if single && seen.named.len() > 1 {
@@ -120,6 +120,23 @@ fn named(settings: &Settings, node: &Node<()>, mode: &str, others: bool) -> Find
             }
             finding
         }
+    }
+}
+
+/// The password of REDIS_URL is for the master: sentinels have another setting.
+fn asks_sentinels_password(finding: Finding, seen: &Examination, node: &Node<()>) -> Finding {
+    let refused = |trouble: &Trouble| trouble.kind == TroubleKind::Credentials;
+    if !node.seen.as_ref().is_err_and(refused) {
+        return finding;
+    }
+    let export = "export REDIS_SENTINEL_PASSWORD=PASSWORD";
+    match seen.mode {
+        Some(RedisMode::Sentinel) => Finding {
+            todo: vec![format!("{export}   # that of the sentinels")],
+            ..finding
+        },
+        Some(RedisMode::Auto) | None => finding.todo(format!("{export}   # if it is a sentinel")),
+        Some(RedisMode::Single | RedisMode::Cluster) => finding,
     }
 }
 
@@ -180,6 +197,10 @@ fn unreachable<T>(
 
 fn no_master(settings: &Settings, seen: &Examination, trouble: &Trouble) -> Finding {
     let answering = seen.named.iter().find(|node| node.seen.is_ok());
+    if trouble.told.contains("cluster support disabled") {
+        let todo = "export REDIS_MODE=auto   # it is no cluster";
+        return Finding::fail("master", trouble.told.as_str()).todo(todo);
+    }
     let failed = |found| {
         let failed = Finding::fail("master", found);
         match answering {

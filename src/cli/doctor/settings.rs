@@ -1,15 +1,22 @@
 //! Addresses, and what the system gives.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::net::TcpListener;
 
-use super::report::Finding;
+use super::{report::Finding, webhook};
 use crate::{
-    app::{self, StartError},
+    app::{self, StartError, TraceError},
     cli::healthcheck::{self, Unhealthy},
     config::Settings,
 };
+
+const API: &str = "RECSYS_LISTEN_ADDR";
+const ADMIN: &str = "RECSYS_ADMIN_ADDR";
 
 /// A health name that no other program has.
 const OUR_SERVICE: &str = "recsys.v1.RecommenderService";
@@ -21,24 +28,98 @@ pub(super) async fn check(settings: &Settings, at_most: Duration) -> Vec<Finding
     // With TLS on the API's port, only the admin port can be asked.
     let health = settings.health_address();
     let api = address("listen address", settings.listen_addr, health, ask).await;
-    let mut findings = vec![name_setting(api, "RECSYS_LISTEN_ADDR")];
+    let mut findings = vec![name_setting(api, API)];
     match settings.admin_addr {
         Some(admin) => {
             let found = address("admin address", admin, Some(admin), ask).await;
-            findings.push(name_setting(found, "RECSYS_ADMIN_ADDR"));
+            findings.push(name_setting(found, ADMIN));
         }
         None => findings.push(Finding::ok(
             "admin address",
             "none (RECSYS_ADMIN_ADDR): no metrics are served",
         )),
     }
+    findings.extend(webhook::check(settings, ask).await);
+    findings.extend(shared(settings));
     findings.push(descriptors(settings));
     findings.extend(in_clear(settings));
+    findings.extend(traces(settings));
     findings
 }
 
+/// Addresses that cannot be listened on both.
+fn shared(settings: &Settings) -> Vec<Finding> {
+    let given = [
+        (API, Some(settings.listen_addr)),
+        (ADMIN, settings.admin_addr),
+        (webhook::SETTING, settings.webhook.webhook_addr),
+    ];
+    let given: Vec<(&str, SocketAddr)> = given
+        .into_iter()
+        .filter_map(|(setting, address)| Some((setting, address?)))
+        .collect();
+    let mut findings = Vec::new();
+    for (index, (setting, address)) in given.iter().enumerate() {
+        for (other, same) in &given[..index] {
+            if !overlap(*address, *same) {
+                continue;
+            }
+            let found =
+                format!("{other} ({same}) and {setting} ({address}) cannot be listened on both");
+            let mut apart = *address;
+            apart.set_port(if address.port() < 1024 {
+                50_053
+            } else {
+                address.port() ^ 2
+            });
+            let todo = format!("export {setting}={apart}   # or another address that is free");
+            findings.push(Finding::fail("addresses", found).todo(todo));
+        }
+    }
+    findings
+}
+
+/// Whether one address is, or holds, the other. The system gives port 0 another
+/// number each time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let holds = |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    let (ip, other_ip) = (one.ip(), other.ip());
+    one.port() != 0
+        && one.port() == other.port()
+        && (ip == other_ip || holds(ip, other_ip) || holds(other_ip, ip))
+}
+
+/// Traces, if they are to be sent.
+fn traces(settings: &Settings) -> Option<Finding> {
+    const CHECK: &str = "traces";
+    match app::check_traces(&settings.traces) {
+        Ok(false) => None,
+        Ok(true) => {
+            let found = "OTEL_EXPORTER_OTLP_ENDPOINT and what goes with it are understood";
+            Some(Finding::ok(CHECK, found))
+        }
+        Err(error) => {
+            let todo = match &error {
+                TraceError::Headers => {
+                    "export OTEL_EXPORTER_OTLP_HEADERS=KEY=VALUE   # , and % in a value are \
+                     written as %2C %25"
+                }
+                TraceError::Attributes => {
+                    "export OTEL_RESOURCE_ATTRIBUTES=KEY=VALUE   # , and % in a value are written \
+                     as %2C %25"
+                }
+                TraceError::Endpoint | TraceError::Transport(_) | TraceError::Exporter(_) => {
+                    "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317   # http://host:port \
+                     or https://host:port"
+                }
+            };
+            Some(Finding::fail(CHECK, error.to_string()).refused().todo(todo))
+        }
+    }
+}
+
 /// The finding, with what to do in terms of the setting.
-fn name_setting(finding: Finding, setting: &str) -> Finding {
+pub(super) fn name_setting(finding: Finding, setting: &str) -> Finding {
     let todo = finding.todo.iter();
     Finding {
         todo: todo
@@ -54,24 +135,11 @@ async fn address(
     health: Option<SocketAddr>,
     ask: Duration,
 ) -> Finding {
-    let error = match TcpListener::bind(address).await {
-        Ok(_) => return Finding::ok(check, format!("{address} is free")),
-        Err(error) => error,
-    };
-    let port = address.port();
-    let other = SocketAddr::new(address.ip(), if port < 1024 { 50_051 } else { port ^ 1 });
-    let elsewhere = format!("export {{setting}}={other}   # or another address that is free");
-    let failed = |found| Finding::fail(check, found).todo(elsewhere.clone());
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        return failed(format!("{address}: this user may not listen there"));
-    }
-    if error.kind() != io::ErrorKind::AddrInUse {
-        return failed(format!("{address}: {error}"));
+    if let Some(told) = unless_in_use(check, address).await {
+        return told;
     }
     let Some(health) = health else {
-        let found = format!("{address} is in use, over TLS perhaps by a running recsys");
-        let whose = format!("ss -ltnp 'sport = :{port}'   # whose it is");
-        return Finding::warn(check, found).todo(whose);
+        return maybe_ours(check, address);
     };
     let asked = healthcheck::run(health, OUR_SERVICE.to_owned(), ask);
     match tokio::time::timeout(2 * ask, asked).await {
@@ -86,9 +154,49 @@ async fn address(
         .todo(format!(
             "recsys healthcheck --listen-addr {health}   # its log says what is missing"
         )),
-        _ => failed(format!("{address} is in use by another program"))
-            .todo(format!("ss -ltnp 'sport = :{port}'   # whose it is")),
+        _ => taken(check, address),
     }
+}
+
+/// What there is to say of an address that nobody listens on.
+pub(super) async fn unless_in_use(check: &'static str, address: SocketAddr) -> Option<Finding> {
+    let error = match TcpListener::bind(address).await {
+        Ok(_) => return Some(Finding::ok(check, format!("{address} is free"))),
+        Err(error) => error,
+    };
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return None;
+    }
+    let found = if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("{address}: this user may not listen there")
+    } else {
+        format!("{address}: {error}")
+    };
+    Some(elsewhere(Finding::fail(check, found), address))
+}
+
+/// Over TLS nobody can be asked.
+pub(super) fn maybe_ours(check: &'static str, address: SocketAddr) -> Finding {
+    let found = format!("{address} is in use, over TLS perhaps by a running recsys");
+    Finding::warn(check, found).todo(whose(address))
+}
+
+/// An address that another program listens on.
+pub(super) fn taken(check: &'static str, address: SocketAddr) -> Finding {
+    let found = format!("{address} is in use by another program");
+    elsewhere(Finding::fail(check, found), address).todo(whose(address))
+}
+
+fn elsewhere(finding: Finding, address: SocketAddr) -> Finding {
+    let port = address.port();
+    let other = SocketAddr::new(address.ip(), if port < 1024 { 50_051 } else { port ^ 1 });
+    finding.todo(format!(
+        "export {{setting}}={other}   # or another address that is free"
+    ))
+}
+
+fn whose(address: SocketAddr) -> String {
+    format!("ss -ltnp 'sport = :{}'   # whose it is", address.port())
 }
 
 fn descriptors(settings: &Settings) -> Finding {

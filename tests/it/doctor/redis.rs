@@ -36,7 +36,7 @@ fn an_evicting_redis_is_mended_by_what_it_says_to_do() {
     let after = diagnosis(&server.url());
     assert_eq!(after.code, 0, "{:#}", after.told);
     after.says(GROUP, "eviction", "ok", "noeviction");
-    after.says(GROUP, "memory", "ok", "of 100 MiB");
+    after.says(GROUP, "memory", "ok", "of 100.0 MiB");
 }
 
 #[test]
@@ -71,9 +71,19 @@ fn a_full_redis_fails() {
     let before = diagnosis(&server.url());
     assert_eq!(before.code, 1);
     let full = before.says(GROUP, "writes", "fail", "is full");
-    before.says(GROUP, "memory", "warn", "of 0 MiB");
+    let room = "if its machine has that: 60 % of its memory at most";
+    assert!(todo(full)[0].ends_with(room), "{full:#}");
+    let memory = before.says(GROUP, "memory", "warn", "of 0.0 MiB");
+    assert!(todo(memory)[0].ends_with(room), "{memory:#}");
     follow(todo(full)[0], &[]);
     assert_eq!(diagnosis(&server.url()).code, 0);
+    let most: u64 = server
+        .cli(&["CONFIG", "GET", "maxmemory"])
+        .lines()
+        .last()
+        .and_then(|size| size.parse().ok())
+        .unwrap();
+    assert!(most > 0, "a Redis without a limit ends with its machine");
 }
 
 #[test]
@@ -257,4 +267,48 @@ fn sentinels_lead_to_the_master_that_is_looked_at() {
     assert_eq!(wrong.code, 1);
     let nobody = wrong.says(GROUP, "master", "fail", "other");
     assert!(follow(todo(nobody)[0], &[]).contains("shop"), "{nobody:#}");
+}
+
+#[test]
+fn sentinels_that_ask_for_a_password_have_a_setting_of_their_own() {
+    let master = RedisServer::start();
+    let sentinel = RedisServer::sentinel(&master, "shop");
+    let rules = ["resetpass", ">hunter2"];
+    let told = sentinel.cli(&[&["ACL", "SETUSER", "default"][..], &rules].concat());
+    assert_eq!(told, "OK");
+    let url = sentinel.url();
+    let found = |mode, password| {
+        let mut settings = vec![("REDIS_URL", url.as_str()), ("REDIS_MODE", mode)];
+        settings.push(("REDIS_SENTINEL_MASTER", "shop"));
+        if let Some(password) = password {
+            settings.push(("REDIS_SENTINEL_PASSWORD", password));
+        }
+        Diagnosis::of(&settings)
+    };
+    for mode in ["sentinel", "auto"] {
+        let without = found(mode, None);
+        assert_eq!(without.code, 1, "{:#}", without.told);
+        let refused = without.one(GROUP, "reachable");
+        let last = *todo(refused).last().unwrap();
+        assert!(
+            last.starts_with("export REDIS_SENTINEL_PASSWORD="),
+            "{refused:#}"
+        );
+        assert_eq!(todo(refused).len() == 1, mode == "sentinel", "{refused:#}");
+        let with = found(mode, Some("hunter2"));
+        assert_eq!(with.code, 0, "{:#}", with.told);
+    }
+}
+
+#[test]
+fn a_single_server_that_is_taken_for_a_cluster_fails() {
+    let server = RedisServer::start();
+    let url = server.url();
+    let diagnosis = Diagnosis::of(&[("REDIS_URL", &url), ("REDIS_MODE", "cluster")]);
+    assert_eq!(diagnosis.code, 1, "{:#}", diagnosis.told);
+    let disabled = diagnosis.says(GROUP, "master", "fail", "cluster support disabled");
+    assert_eq!(
+        todo(disabled)[0],
+        "export REDIS_MODE=auto   # it is no cluster"
+    );
 }

@@ -13,6 +13,8 @@ use crate::{
 const SKEW_US: u64 = 2_000_000;
 /// Of the room for data, in percent: from here on it will be full soon.
 const NEARLY_FULL: u64 = 80;
+/// More than that, and the system ends it: copies are made when it saves.
+const MOST_OF_A_MACHINE: &str = "if its machine has that: 60 % of its memory at most";
 /// Of the time for an answer, what pings may take.
 const SLOW_SHARE: u32 = 5;
 
@@ -202,7 +204,6 @@ fn memory(info: &Facts, seen: &Seen, shell: &Shell<'_, Seen>) -> Vec<Finding> {
         }
     }];
     let used = number(info, "used_memory").unwrap_or_default();
-    let mib = |bytes: u64| bytes >> 20;
     let Some(most) = most else {
         let found = format!("{address}: {} MiB used, no maxmemory", mib(used));
         findings.push(Finding::ok("memory", found));
@@ -217,12 +218,31 @@ fn memory(info: &Facts, seen: &Seen, shell: &Shell<'_, Seen>) -> Vec<Finding> {
     findings.push(if percent < NEARLY_FULL {
         Finding::ok("memory", found)
     } else {
-        let more = (most.saturating_mul(2)).to_string();
-        Finding::warn("memory", found)
-            .todo(set(shell, seen, "maxmemory", &more))
-            .todo(rewrite(shell, seen, &format!("maxmemory {more}")))
+        more_room(Finding::warn("memory", found), seen, shell)
     });
     findings
+}
+
+/// With twice the room, or twice what is used already.
+fn more_room(finding: Finding, seen: &Seen, shell: &Shell<'_, Seen>) -> Finding {
+    let size = |name| number(seen.info.as_ref()?, name);
+    let Some(size) = size("maxmemory").max(size("used_memory")) else {
+        return finding.todo(format!(
+            "{}   # what it is; then set twice that, {MOST_OF_A_MACHINE}",
+            shell.cli_as_admin("CONFIG GET maxmemory")
+        ));
+    };
+    let more = size.saturating_mul(2).to_string();
+    let set = set(shell, seen, "maxmemory", &more);
+    finding
+        .todo(format!("{set}   # {MOST_OF_A_MACHINE}"))
+        .todo(rewrite(shell, seen, &format!("maxmemory {more}")))
+}
+
+/// With one decimal, rounded.
+fn mib(bytes: u64) -> String {
+    let tenths = (u128::from(bytes) * 10 + (1 << 19)) >> 20;
+    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 fn replicas(
@@ -277,7 +297,7 @@ fn permissions(prefixes: &[String], shell: &Shell<'_, Seen>, seen: &Seen) -> Vec
     if full {
         let found = format!("{address} is full: it takes no events");
         let finding = Finding::fail("writes", found);
-        findings.push(finding.todo(set(shell, seen, "maxmemory", "0")));
+        findings.push(more_room(finding, seen, shell));
     }
     let refused = seen
         .refused
@@ -399,8 +419,15 @@ fn rewrite(shell: &Shell<'_, Seen>, seen: &Seen, line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::clock;
+    use super::{clock, mib};
     use crate::cli::doctor::Level;
+
+    #[test]
+    fn sizes_have_one_decimal() {
+        let told = [0, 1, 52_429, 1_572_864, 104_857_600].map(mib);
+        assert_eq!(told, ["0.0", "0.0", "0.1", "1.5", "100.0"]);
+        assert_eq!(mib(u64::MAX), "17592186044416.0");
+    }
 
     #[test]
     fn a_clock_is_warned_of_from_two_seconds_on_either_side() {
