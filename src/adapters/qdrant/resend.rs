@@ -47,9 +47,17 @@ impl Service<Request<Body>> for Resending {
                 Err(lost) if was_connected(&lost) => lost,
                 answered => return answered,
             };
-            // What came first says best what is wrong.
+            // What came first says best what is wrong, unless it was never sent.
+            let was_sent = lost.code() != Code::Cancelled;
+            let told = |second| {
+                if was_sent {
+                    lost.clone()
+                } else {
+                    status(second)
+                }
+            };
             match channel.ready().await {
-                Ok(ready) => ready.call(again).await.map_err(|_| lost),
+                Ok(ready) => ready.call(again).await.map_err(told),
                 Err(_) => Err(lost),
             }
         })

@@ -17,8 +17,14 @@ impl HttpOnly {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             while let Ok((mut connection, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    let mut request = [0; 1024];
-                    let _ = connection.read(&mut request).await;
+                    // Answered before the call is there, it would never be sent.
+                    let mut request = Vec::new();
+                    while !has_headers(&request) {
+                        match connection.read_buf(&mut request).await {
+                            Ok(0) | Err(_) => return,
+                            Ok(_) => {}
+                        }
+                    }
                     let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\
                                    connection: close\r\n\r\n";
                     let _ = connection.write_all(answer).await;
@@ -37,4 +43,20 @@ impl HttpOnly {
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
+}
+
+/// Whether a call has begun: a frame of HEADERS came.
+fn has_headers(bytes: &[u8]) -> bool {
+    const PREFACE_BYTES: usize = 24;
+    const FRAME_HEAD_BYTES: usize = 9;
+    const HEADERS: u8 = 1;
+    let mut rest = bytes.get(PREFACE_BYTES..).unwrap_or_default();
+    while let Some(head) = rest.get(..FRAME_HEAD_BYTES) {
+        if head[3] == HEADERS {
+            return true;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        rest = rest.get(FRAME_HEAD_BYTES + length..).unwrap_or_default();
+    }
+    false
 }
