@@ -24,6 +24,7 @@
 //!   words. `grpc/webhook/` takes them in.
 //! * [`app`]: settings -> adapters -> engine -> server. The one place that
 //!   decides between memory and real stores.
+//! * [`causes`]: what is behind an error, for logs and commands.
 //! * [`meters`]: every metric, for whichever room counts something; [`spans`]:
 //!   likewise every span of a trace; [`throttle`]: a few log lines a second where
 //!   there would be thousands; [`reactor`]: long work that holds up nobody else.
@@ -58,6 +59,7 @@
 
 pub mod adapters;
 pub mod app;
+pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod domain;

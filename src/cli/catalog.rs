@@ -12,13 +12,11 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{
-    causes::causes,
-    lines::{Lines, Refused},
-};
+use super::lines::{Lines, Refused};
 use crate::{
     adapters::qdrant::{Put, QdrantItemStore},
     app::{self, StartError},
+    causes::causes,
     config::Settings,
     domain::{catalogue_line, ids::ContentId, item::Item},
     ports::{StoreError, StoreErrorKind},

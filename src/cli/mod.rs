@@ -1,7 +1,6 @@
 //! The commands besides `serve`.
 
 pub mod catalog;
-mod causes;
 pub mod doctor;
 pub mod events;
 pub mod healthcheck;

@@ -2,9 +2,6 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use bytes::Bytes;
-use h2::client::SendRequest;
-use prost::Message as _;
 use recsys::{
     grpc::ServerSettings,
     proto::{
@@ -12,17 +9,20 @@ use recsys::{
         StreamIngestEventsResponse,
     },
 };
-use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::{
     operations::Faulty,
+    overload::{begin, framed, raw},
     support::{
         items::half_circle,
         server::{TestServer, fields, liked, named, reason},
     },
 };
+
+const STREAM: &str = "StreamIngestEvents";
 
 /// A stream with its client's end.
 struct Feed {
@@ -259,48 +259,21 @@ async fn a_server_that_stops_ends_the_stream_between_two_batches() {
     assert_eq!(kept.events.len(), 1);
 }
 
-/// A connection that speaks HTTP/2 by hand, and whose ends are known.
-async fn raw(server: &TestServer, window: u32) -> (SendRequest<Bytes>, JoinHandle<()>) {
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let (client, connection) = h2::client::Builder::new()
-        .initial_window_size(window)
-        .handshake(stream)
-        .await
-        .unwrap();
-    let ended = tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    (client, ended)
-}
-
-fn request() -> http::Request<()> {
-    http::Request::post("http://x/recsys.v1.RecommenderService/StreamIngestEvents")
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .unwrap()
-}
-
-fn framed(events: Vec<InteractionEvent>) -> Vec<u8> {
-    let batch = StreamIngestEventsRequest {
+fn batch(events: Vec<InteractionEvent>) -> StreamIngestEventsRequest {
+    StreamIngestEventsRequest {
         events,
         sequence: 1,
-    };
-    let message = batch.encode_to_vec();
-    let mut frame = vec![0];
-    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-    frame.extend(message);
-    frame
+    }
 }
 
 #[tokio::test]
 async fn a_batch_that_is_never_completed_ends_the_stream_at_the_time_limit() {
     let server = TestServer::serving_with(settings(512, Duration::from_millis(500))).await;
-    let (mut client, _ended) = raw(&server, 1 << 20).await;
-    let (reply, mut body) = client.send_request(request(), false).unwrap();
-    let mut frame = framed(vec![liked("u", "i001")]);
+    let (mut client, _ended) = raw(server.address, 1 << 20).await;
+    let (reply, mut body) = begin(&mut client, STREAM);
+    let mut frame = framed(&batch(vec![liked("u", "i001")]));
     frame.truncate(frame.len() - 1);
-    body.send_data(frame.into(), false).unwrap();
+    body.send_data(frame, false).unwrap();
     let mut reply = reply.await.unwrap().into_body();
     assert!(reply.data().await.is_none());
     let trailers = reply.trailers().await.unwrap().unwrap();
@@ -315,10 +288,10 @@ async fn a_client_that_takes_no_answers_is_slowed_down_and_ended() {
     };
     let server = TestServer::serving_with(settings).await;
     // Takes in not a byte.
-    let (mut client, ended) = raw(&server, 0).await;
-    let (reply, mut body) = client.send_request(request(), false).unwrap();
+    let (mut client, ended) = raw(server.address, 0).await;
+    let (reply, mut body) = begin(&mut client, STREAM);
     for _ in 0..50 {
-        let _ = body.send_data(framed(vec![liked("", ""); 100]).into(), false);
+        let _ = body.send_data(framed(&batch(vec![liked("", ""); 100])), false);
     }
     assert!(reply.await.is_ok());
     // The one turn is free between two batches, and once it is slowed down.

@@ -6,8 +6,9 @@ use std::{
 };
 
 /// Each room with the rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("parsers", &[]),
+    ("causes", &[]),
     ("meters", &[]),
     ("spans", &[]),
     ("throttle", &[]),
@@ -47,7 +48,10 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "telemetry",
         ],
     ),
-    ("telemetry", &["meters", "parsers", "spans", "telemetry"]),
+    (
+        "telemetry",
+        &["causes", "meters", "parsers", "spans", "telemetry"],
+    ),
     (
         "app",
         &[
@@ -66,8 +70,8 @@ const ROOMS: [(&str, &[&str]); 18] = [
     (
         "cli",
         &[
-            "cli", "app", "config", "grpc", "engine", "adapters", "ports", "domain", "proto",
-            "tenants",
+            "cli", "app", "causes", "config", "grpc", "engine", "adapters", "ports", "domain",
+            "proto", "tenants",
         ],
     ),
     (

@@ -52,7 +52,7 @@ fn held(server: &TestServer, number: usize) -> JoinHandle<Result<IngestOutcome, 
 
 /// An HTTP/2 connection whose streams take in so many bytes unasked, and who
 /// ends when it does.
-async fn raw(address: SocketAddr, window: u32) -> (SendRequest<Bytes>, JoinHandle<()>) {
+pub async fn raw(address: SocketAddr, window: u32) -> (SendRequest<Bytes>, JoinHandle<()>) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (client, connection) = h2::client::Builder::new()
         .initial_window_size(window)
@@ -65,7 +65,7 @@ async fn raw(address: SocketAddr, window: u32) -> (SendRequest<Bytes>, JoinHandl
     (client, ended)
 }
 
-fn begin(client: &mut SendRequest<Bytes>, method: &str) -> (ResponseFuture, SendStream<Bytes>) {
+pub fn begin(client: &mut SendRequest<Bytes>, method: &str) -> (ResponseFuture, SendStream<Bytes>) {
     let request = http::Request::post(format!("http://x/recsys.v1.RecommenderService/{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -74,7 +74,7 @@ fn begin(client: &mut SendRequest<Bytes>, method: &str) -> (ResponseFuture, Send
     client.send_request(request, false).unwrap()
 }
 
-fn framed(message: &impl prost::Message) -> Bytes {
+pub fn framed(message: &impl prost::Message) -> Bytes {
     let message = message.encode_to_vec();
     let mut frame = vec![0];
     frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());

@@ -12,7 +12,8 @@ use tonic::{
 use super::Stopped;
 use crate::{
     app::leaves_in_clear,
-    cli::{causes::causes, healthcheck::reachable},
+    causes::causes,
+    cli::healthcheck::reachable,
     config::{EventsImport, Settings},
     proto::{
         StreamIngestEventsRequest, StreamIngestEventsResponse,
