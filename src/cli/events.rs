@@ -245,13 +245,17 @@ impl<'a> Import<'a> {
         };
         let mut bytes = 0;
         while batch.events.len() < self.events_at_once && bytes < BATCH_BYTES {
-            let line = self
-                .lines
-                .next()
-                .map_err(|source| EventsImportError::File {
-                    path: self.path.to_owned(),
-                    source,
-                })?;
+            let line = match self.lines.next() {
+                Ok(line) => line,
+                Err(source) => {
+                    // Not sent yet, so another run is to begin with it.
+                    self.waiting.push_back(batch);
+                    return Err(EventsImportError::File {
+                        path: self.path.to_owned(),
+                        source,
+                    });
+                }
+            };
             let Some((number, text)) = line else { break };
             let size = text.as_ref().map_or(0, |text| text.len());
             match text.and_then(line::parse) {
