@@ -1,0 +1,225 @@
+//! The load: closed loop, where each caller sends its next call when it has its
+//! answer; and at a fixed rate, where calls come when they are due, whatever became
+//! of those before. There a call counts from when it was due: what waits in a queue
+//! waits in the histogram, too.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use tonic::{
+    Status,
+    client::Grpc,
+    codegen::http::uri::PathAndQuery,
+    transport::{Channel, Endpoint},
+};
+
+use super::wire::Raw;
+
+/// Three figures are kept of each duration, up to a minute.
+const FIGURES: u8 = 3;
+const LONGEST_US: u64 = 60_000_000;
+/// Calls of a fixed rate that may wait for their answers; beyond that the server
+/// does not keep up, and the run says so.
+const MOST_WAITING: usize = 4_096;
+
+/// What is called, with the message of the nth call.
+#[derive(Clone)]
+pub struct Call {
+    pub method: &'static str,
+    pub message: Arc<dyn Fn(u64) -> Bytes + Send + Sync>,
+}
+
+/// How many connections, and how many calls at once on each.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub connections: usize,
+    pub in_flight: usize,
+}
+
+/// What came of a load.
+pub struct Measured {
+    pub seconds: f64,
+    pub failed: u64,
+    /// Why the first call failed that did.
+    pub first_failure: Option<Status>,
+    /// Microseconds of the calls that were answered.
+    pub latency: Histogram<u64>,
+    pub reply_bytes: u64,
+}
+
+impl Measured {
+    pub fn calls(&self) -> u64 {
+        self.latency.len()
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.calls() as f64 / self.seconds
+    }
+
+    /// In microseconds.
+    pub fn quantile(&self, share: f64) -> u64 {
+        self.latency.value_at_quantile(share)
+    }
+}
+
+pub struct Driver {
+    channels: Vec<Channel>,
+    shape: Shape,
+    /// Numbers calls over all loads: no two are the same.
+    next: Arc<AtomicU64>,
+}
+
+struct Tally {
+    latency: Histogram<u64>,
+    failed: u64,
+    first_failure: Option<Status>,
+    reply_bytes: u64,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            latency: Histogram::new_with_max(LONGEST_US, FIGURES)
+                .expect("figures that it can keep"),
+            failed: 0,
+            first_failure: None,
+            reply_bytes: 0,
+        }
+    }
+
+    fn note(&mut self, begun: Instant, done: Result<Bytes, Status>) {
+        match done {
+            Ok(reply) => {
+                let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.latency.saturating_record(took);
+                self.reply_bytes += reply.len() as u64;
+            }
+            Err(status) => {
+                self.failed += 1;
+                self.first_failure.get_or_insert(status);
+            }
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.latency.add(other.latency).expect("the same figures");
+        self.failed += other.failed;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+        self.reply_bytes += other.reply_bytes;
+    }
+
+    fn over(self, seconds: f64) -> Measured {
+        Measured {
+            seconds,
+            failed: self.failed,
+            first_failure: self.first_failure,
+            latency: self.latency,
+            reply_bytes: self.reply_bytes,
+        }
+    }
+}
+
+impl Driver {
+    pub async fn connect(address: &str, shape: Shape) -> Self {
+        let mut channels = Vec::new();
+        for _ in 0..shape.connections {
+            let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+            channels.push(
+                endpoint
+                    .tcp_nodelay(true)
+                    .connect()
+                    .await
+                    .expect("a server"),
+            );
+        }
+        Self {
+            channels,
+            shape,
+            next: Arc::default(),
+        }
+    }
+
+    /// One call, for its reply.
+    pub async fn once(&self, call: &Call) -> Result<Bytes, Status> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        send(&self.channels[0], call.method, (call.message)(number)).await
+    }
+
+    pub async fn closed_loop(&self, call: &Call, span: Duration) -> Measured {
+        let begun = Instant::now();
+        let end = begun + span;
+        let mut callers = Vec::new();
+        for channel in &self.channels {
+            for _ in 0..self.shape.in_flight {
+                let (channel, call, next) = (channel.clone(), call.clone(), Arc::clone(&self.next));
+                callers.push(tokio::spawn(async move {
+                    let mut tally = Tally::new();
+                    while Instant::now() < end {
+                        let message = (call.message)(next.fetch_add(1, Ordering::Relaxed));
+                        let begun = Instant::now();
+                        tally.note(begun, send(&channel, call.method, message).await);
+                    }
+                    tally
+                }));
+            }
+        }
+        let mut all = Tally::new();
+        for caller in callers {
+            all.add(caller.await.expect("a caller"));
+        }
+        all.over(begun.elapsed().as_secs_f64())
+    }
+
+    /// `None` if the server does not keep up with the rate.
+    pub async fn at_rate(&self, call: &Call, rate: f64, span: Duration) -> Option<Measured> {
+        let all = Arc::new(Mutex::new(Tally::new()));
+        let waiting = Arc::new(tokio::sync::Semaphore::new(MOST_WAITING));
+        let begun = Instant::now();
+        let every = Duration::from_secs_f64(1.0 / rate);
+        let calls = (span.as_secs_f64() * rate) as u32;
+        let mut keeps_up = true;
+        for turn in 0..calls {
+            let due = begun + every * turn;
+            if due > Instant::now() {
+                tokio::time::sleep_until(due.into()).await;
+            }
+            let Ok(place) = Arc::clone(&waiting).try_acquire_owned() else {
+                keeps_up = false;
+                break;
+            };
+            let message = (call.message)(self.next.fetch_add(1, Ordering::Relaxed));
+            let channel = self.channels[turn as usize % self.channels.len()].clone();
+            let (method, all) = (call.method, Arc::clone(&all));
+            tokio::spawn(async move {
+                let done = send(&channel, method, message).await;
+                all.lock().expect("no caller panics").note(due, done);
+                drop(place);
+            });
+        }
+        let sent_after = begun.elapsed();
+        let _ = waiting.acquire_many(MOST_WAITING as u32).await;
+        let mut all = all.lock().expect("no caller panics");
+        let all = std::mem::replace(&mut *all, Tally::new());
+        keeps_up.then(|| all.over(sent_after.as_secs_f64()))
+    }
+}
+
+async fn send(channel: &Channel, method: &'static str, message: Bytes) -> Result<Bytes, Status> {
+    let mut client = Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX);
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = PathAndQuery::from_static(method);
+    let reply = client
+        .unary(tonic::Request::new(message), path, Raw)
+        .await?;
+    Ok(reply.into_inner())
+}

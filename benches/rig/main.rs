@@ -1,0 +1,114 @@
+//! Measures the server and its floor in one run: `scripts/bench.sh` builds and runs
+//! it. `docs/performance.md` explains what it prints.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a benchmark, which panics where it cannot go on"
+)]
+
+mod driver;
+mod fill;
+mod floor;
+mod processes;
+mod report;
+mod runs;
+#[path = "../../tests/it/support/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "most of it is for tests, and some are in it"
+)]
+mod support;
+mod wire;
+
+use std::{net::TcpListener, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+use qdrant_client::qdrant::{Distance, FieldType};
+
+use self::{floor::Floor, support::qdrant::QdrantServer};
+
+/// Measures every RPC of the release build, and the least server of its shape in
+/// the same run, over a real Redis and a server of Qdrant's protocol, all started
+/// here. Exit code 0 if each target is met, 1 if one is not.
+#[derive(Debug, clap::Parser)]
+#[command(name = "bench.sh")]
+pub struct Settings {
+    /// Seconds of each load
+    #[arg(long, value_name = "N", default_value_t = 4.0)]
+    pub seconds: f64,
+    /// How many times all loads are run; of ratios, the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: usize,
+    /// Only loads with this in their name
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+    /// Where the report goes, as JSON
+    #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
+    pub out: PathBuf,
+    /// What `cargo bench` tells all that it runs: there is nothing to do
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    helper: Option<Helper>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Helper {
+    /// Serves the floor
+    #[command(hide = true)]
+    Floor {
+        redis_url: String,
+        qdrant_url: String,
+    },
+    /// Serves Qdrant's protocol, with an empty collection
+    #[command(hide = true)]
+    Qdrant,
+}
+
+impl Settings {
+    fn span(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = Settings::parse();
+    match &settings.helper {
+        Some(Helper::Floor {
+            redis_url,
+            qdrant_url,
+        }) => serve_floor(redis_url, qdrant_url).await,
+        Some(Helper::Qdrant) => serve_qdrant().await,
+        None if settings.bench && std::env::var_os("RECSYS_BENCH").is_none() => {
+            eprintln!("scripts/bench.sh runs this one");
+        }
+        None => return runs::all(&settings).await,
+    }
+    ExitCode::SUCCESS
+}
+
+async fn serve_floor(redis_url: &str, qdrant_url: &str) {
+    let floor = Floor::new(redis_url, Some(qdrant_url)).await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a listener");
+    println!("{}", listener.local_addr().expect("an address"));
+    floor.serve(listener).await;
+}
+
+async fn serve_qdrant() {
+    let qdrant = QdrantServer::start().await;
+    qdrant.create_collection(fill::COLLECTION, fill::VECTOR_SIZE as u64, Distance::Cosine);
+    for field in ["tag_labels", "tag_values", "content_type", "content_id"] {
+        qdrant.create_index(fill::COLLECTION, field, FieldType::Keyword);
+    }
+    qdrant.create_index(fill::COLLECTION, "locations", FieldType::Geo);
+    println!("{}", qdrant.url());
+    std::future::pending::<()>().await;
+}

@@ -1,0 +1,369 @@
+//! The run: what is started, which loads there are, and what they are compared with.
+
+use std::{collections::HashMap, process::ExitCode, time::Duration};
+
+use recsys::proto::{GetUserSignalsRequest, RecommendRequest};
+use tempfile::TempDir;
+
+use super::{
+    Settings,
+    driver::{Call, Driver, Shape},
+    fill,
+    floor::Asked,
+    processes::{Helper, Server as Program, cpu_seconds, resident_mb},
+    report::{self, Bound, Row, Target, median},
+    support::redis::RedisServer,
+};
+
+const SHAPE: Shape = Shape {
+    connections: 8,
+    in_flight: 4,
+};
+/// Of what a server does in a closed loop, what it is asked for at a fixed rate.
+const SHARE_AT_RATE: f64 = 0.5;
+/// A load before those that count.
+const WARM_UP: Duration = Duration::from_millis(500);
+const STARTS: usize = 5;
+
+/// In the order in which they are ended.
+struct World {
+    floor: Helper,
+    /// Over Redis and Qdrant, with buffers that stay at the common length.
+    common: Program,
+    /// Likewise, with buffers of full length.
+    deep: Program,
+    /// Over Redis and items in memory.
+    embedded: Program,
+    qdrant: Helper,
+    redis: RedisServer,
+    directory: TempDir,
+}
+
+#[derive(Clone, Copy)]
+enum Server {
+    Floor,
+    Common,
+    Deep,
+    Embedded,
+}
+
+struct Load {
+    name: &'static str,
+    server: Server,
+    call: Call,
+}
+
+fn loads() -> Vec<Load> {
+    let floor = |name, method| Load {
+        name,
+        server: Server::Floor,
+        call: fill::call(method, |user_id| Asked { user_id }),
+    };
+    let recommend = fill::call("/recsys.v1.RecommenderService/Recommend", |user_id| {
+        RecommendRequest {
+            user_id,
+            ..RecommendRequest::default()
+        }
+    });
+    let signals = "/recsys.v1.RecommenderService/GetUserSignals";
+    let ours = |name, server, call| Load { name, server, call };
+    vec![
+        floor("floor echo", "/floor.Floor/Echo"),
+        ours("Recommend, embedded", Server::Embedded, recommend.clone()),
+        floor("floor get", "/floor.Floor/Get"),
+        ours(
+            "GetUserSignals",
+            Server::Common,
+            fill::call(signals, |user_id| GetUserSignalsRequest {
+                user_id,
+                include_vectors: false,
+            }),
+        ),
+        ours(
+            "GetUserSignals, vectors",
+            Server::Common,
+            fill::call(signals, |user_id| GetUserSignalsRequest {
+                user_id,
+                include_vectors: true,
+            }),
+        ),
+        floor("floor write", "/floor.Floor/Write"),
+        ours("IngestEvent, 50", Server::Common, fill::ingest(fill::user)),
+        ours(
+            "IngestEvent, 5000",
+            Server::Deep,
+            fill::ingest(fill::deep_user),
+        ),
+        floor("floor query", "/floor.Floor/Query"),
+        ours("Recommend, Qdrant", Server::Common, recommend),
+    ]
+}
+
+impl World {
+    async fn start() -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let catalogue = directory.path().join("catalogue.jsonl");
+        fill::catalogue_file(&catalogue);
+        // As fast as Redis is: the disk is not what is measured.
+        let redis = RedisServer::with(&["--appendonly", "no", "--maxmemory-policy", "noeviction"]);
+        let redis_url = redis.url();
+        let qdrant = Helper::start(&["qdrant"]);
+        let floor = Helper::start(&["floor", &redis_url, &qdrant.address]);
+        let log = |name: &str| directory.path().join(name);
+        let over_qdrant = async |name: &str, events: usize| {
+            let settings = [
+                ("REDIS_URL", redis_url.as_str()),
+                ("QDRANT_API_URL", &qdrant.address),
+                ("COLLECTION_NAME", fill::COLLECTION),
+                ("MAX_EVENTS_PER_USER", &events.to_string()),
+            ];
+            Program::start(&settings, &log(name)).await
+        };
+        let common = over_qdrant("common.log", fill::EVENTS).await;
+        let deep = over_qdrant("deep.log", fill::DEEP_EVENTS).await;
+        let settings = [
+            ("REDIS_URL", redis_url.as_str()),
+            ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
+        ];
+        let embedded = Program::start(&settings, &log("embedded.log")).await;
+        Self {
+            floor,
+            common,
+            deep,
+            embedded,
+            qdrant,
+            redis,
+            directory,
+        }
+    }
+
+    async fn fill(&self) {
+        let common = channel(&self.common.address).await;
+        fill::catalogue(&common).await;
+        fill::users(&common).await;
+        fill::deep_users(&channel(&self.deep.address).await).await;
+    }
+
+    fn address(&self, server: Server) -> &str {
+        match server {
+            Server::Floor => &self.floor.address,
+            Server::Common => &self.common.address,
+            Server::Deep => &self.deep.address,
+            Server::Embedded => &self.embedded.address,
+        }
+    }
+
+    fn pid(&self, server: Server) -> u32 {
+        match server {
+            Server::Floor => self.floor.pid(),
+            Server::Common => self.common.pid(),
+            Server::Deep => self.deep.pid(),
+            Server::Embedded => self.embedded.pid(),
+        }
+    }
+}
+
+async fn channel(address: &str) -> tonic::transport::Channel {
+    super::support::server::connect(address.parse().expect("an address")).await
+}
+
+pub async fn all(settings: &Settings) -> ExitCode {
+    println!("starting redis-server, Qdrant's protocol, the floor and recsys, and filling them");
+    let world = World::start().await;
+    world.fill().await;
+    let loads: Vec<Load> = loads()
+        .into_iter()
+        .filter(|load| load.name.contains(&settings.only))
+        .collect();
+    let mut rounds: Vec<HashMap<&str, Row>> = Vec::new();
+    for round in 1..=settings.rounds {
+        println!("round {round} of {}", settings.rounds);
+        let mut rows = HashMap::new();
+        for load in &loads {
+            let row = closed_loop(&world, load, settings.span()).await;
+            println!(
+                "  {:26} {:8.0}/s  p50 {:6} us  p99 {:6} us  server {:5.0} us  redis {:4.0} us  {} bytes",
+                row.name,
+                row.per_second,
+                row.p50_us,
+                row.p99_us,
+                row.server_us,
+                row.redis_us,
+                row.reply_bytes
+            );
+            rows.insert(load.name, row);
+        }
+        rounds.push(rows);
+    }
+    let mut rows: Vec<Row> = loads
+        .iter()
+        .map(|load| middle(&rounds, load.name))
+        .collect();
+    println!("at a fixed rate");
+    for load in &loads {
+        let rate = middle(&rounds, load.name).per_second * SHARE_AT_RATE;
+        rows.extend(at_rate(&world, load, rate, settings.span()).await);
+    }
+    let mut targets = ratios(&rounds);
+    targets.extend(starts(&world).await);
+    let page = report::page(&rows, &targets);
+    println!("\n{}\n\n{page}", report::machine());
+    let directory = settings.out.parent().expect("a directory for the report");
+    std::fs::create_dir_all(directory).expect("a directory for the report");
+    std::fs::write(&settings.out, report::json(&rows, &targets)).expect("a file for the report");
+    println!("written to {}", settings.out.display());
+    if targets.iter().all(Target::met) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn closed_loop(world: &World, load: &Load, span: Duration) -> Row {
+    let driver = Driver::connect(world.address(load.server), SHAPE).await;
+    if let Err(status) = driver.once(&load.call).await {
+        panic!("{}: {status}", load.name);
+    }
+    driver.closed_loop(&load.call, WARM_UP).await;
+    let before = cpu(world, load.server);
+    let measured = driver.closed_loop(&load.call, span).await;
+    let after = cpu(world, load.server);
+    if let Some(status) = &measured.first_failure {
+        panic!("{}: {} calls failed: {status}", load.name, measured.failed);
+    }
+    let mut row = Row::new(load.name, &measured, after.0 - before.0, after.1 - before.1);
+    row.resident_mb = resident_mb(world.pid(load.server));
+    row
+}
+
+async fn at_rate(world: &World, load: &Load, rate: f64, span: Duration) -> Option<Row> {
+    let driver = Driver::connect(world.address(load.server), SHAPE).await;
+    let before = cpu(world, load.server);
+    let Some(measured) = driver.at_rate(&load.call, rate, span).await else {
+        println!("  {} does not keep up with {rate:.0}/s", load.name);
+        return None;
+    };
+    let after = cpu(world, load.server);
+    let mut row = Row::new(load.name, &measured, after.0 - before.0, after.1 - before.1);
+    row.rate = Some(rate);
+    row.resident_mb = resident_mb(world.pid(load.server));
+    Some(row)
+}
+
+/// Of the server, and of Redis.
+fn cpu(world: &World, server: Server) -> (f64, f64) {
+    (
+        cpu_seconds(world.pid(server)),
+        cpu_seconds(world.redis.pid()),
+    )
+}
+
+/// The round of a load that is in the middle.
+fn middle(rounds: &[HashMap<&str, Row>], name: &str) -> Row {
+    let mut of_load: Vec<&Row> = rounds.iter().filter_map(|rows| rows.get(name)).collect();
+    of_load.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
+    of_load[of_load.len() / 2].clone()
+}
+
+fn ratios(rounds: &[HashMap<&str, Row>]) -> Vec<Target> {
+    let ratio = |of: &str, to: &str, value: fn(&Row) -> f64| -> Option<f64> {
+        let ratios: Vec<f64> = rounds
+            .iter()
+            .filter_map(|rows| Some(value(rows.get(of)?) / value(rows.get(to)?)))
+            .collect();
+        (!ratios.is_empty()).then(|| median(ratios))
+    };
+    let speed: fn(&Row) -> f64 = |row| row.per_second;
+    let cpu: fn(&Row) -> f64 = |row| row.server_us + row.redis_us;
+    let latency: fn(&Row) -> f64 = |row| row.p50_us as f64;
+    [
+        (
+            "GetUserSignals / floor get",
+            "GetUserSignals",
+            "floor get",
+            speed,
+            Bound::AtLeast(0.8),
+        ),
+        (
+            "GetUserSignals, vectors / floor get",
+            "GetUserSignals, vectors",
+            "floor get",
+            speed,
+            Bound::AtLeast(0.6),
+        ),
+        (
+            "IngestEvent, 50 / floor write",
+            "IngestEvent, 50",
+            "floor write",
+            speed,
+            Bound::AtLeast(0.6),
+        ),
+        (
+            "IngestEvent, 5000 / 50: CPU",
+            "IngestEvent, 5000",
+            "IngestEvent, 50",
+            cpu,
+            Bound::AtMost(2.0),
+        ),
+        (
+            "IngestEvent, 5000 / 50: p50",
+            "IngestEvent, 5000",
+            "IngestEvent, 50",
+            latency,
+            Bound::AtMost(2.0),
+        ),
+        (
+            "Recommend, Qdrant / floor query",
+            "Recommend, Qdrant",
+            "floor query",
+            speed,
+            Bound::AtLeast(0.85),
+        ),
+        (
+            "Recommend, embedded / floor echo",
+            "Recommend, embedded",
+            "floor echo",
+            speed,
+            Bound::AtLeast(0.04),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(what, of, to, value, bound)| {
+        Some(Target {
+            what,
+            value: ratio(of, to, value)?,
+            bound,
+        })
+    })
+    .collect()
+}
+
+/// How long a start takes, and what an idle server holds.
+async fn starts(world: &World) -> Vec<Target> {
+    let redis_url = world.redis.url();
+    let settings = [
+        ("REDIS_URL", redis_url.as_str()),
+        ("QDRANT_API_URL", &world.qdrant.address),
+        ("COLLECTION_NAME", fill::COLLECTION),
+    ];
+    let log = world.directory.path().join("idle.log");
+    let mut took = Vec::new();
+    for _ in 0..STARTS {
+        let started = Program::start(&settings, &log).await;
+        took.push(started.ready_after.as_secs_f64() * 1e3);
+    }
+    let idle = Program::start(&settings, &log).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    vec![
+        Target {
+            what: "ready after a start, ms",
+            value: median(took),
+            bound: Bound::AtMost(100.0),
+        },
+        Target {
+            what: "resident when idle, MB",
+            value: resident_mb(idle.pid()),
+            bound: Bound::AtMost(30.0),
+        },
+    ]
+}
