@@ -1,13 +1,16 @@
 //! What can be recommended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 
 use super::{
     geo::GeoPoint,
     ids::ContentId,
-    tags::{Canonicalizer, TagKey},
+    tags::{Canonicalizer, TagKey, folded_key},
     vector::UnitVector,
 };
 
@@ -102,6 +105,8 @@ impl Item {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CatalogueItem {
     item: Item,
+    /// Of each of the item's tags, as it enters a user model.
+    model_keys: Vec<Arc<str>>,
     tags: Vec<(TagKey, f64)>,
     labels: BTreeSet<String>,
 }
@@ -112,6 +117,9 @@ impl CatalogueItem {
     #[must_use]
     pub fn new(mut item: Item, canonical: &Canonicalizer) -> Self {
         item.has_image |= !item.image_url.is_empty();
+        let model_keys = item.tags.iter();
+        let model_keys = model_keys.map(|tag| folded_key(&tag.facet, &tag.label).into());
+        let model_keys = model_keys.collect();
         let mut weights = BTreeMap::new();
         for tag in &item.tags {
             // By the written key, as it enters a user model: both sides then
@@ -121,7 +129,12 @@ impl CatalogueItem {
         }
         let tags: Vec<(TagKey, f64)> = weights.into_iter().collect();
         let labels = tags.iter().map(|(key, _)| key.label().to_owned()).collect();
-        Self { item, tags, labels }
+        Self {
+            item,
+            model_keys,
+            tags,
+            labels,
+        }
     }
 
     /// The item as its catalogue describes it.
@@ -140,6 +153,11 @@ impl CatalogueItem {
     #[must_use]
     pub fn vector(&self) -> Option<&UnitVector> {
         self.item.vector.as_ref()
+    }
+
+    /// Its tags as they are written, each with its key in user models.
+    pub fn model_tags(&self) -> impl Iterator<Item = (&Arc<str>, &Tag)> {
+        self.model_keys.iter().zip(&self.item.tags)
     }
 
     /// Its tags in canonical form with their weights, sorted, each once.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
@@ -40,21 +40,28 @@ impl Engine {
         answer_by: AnswerBy,
     ) -> Result<Ingested, EngineError> {
         let (engine, arrived) = (self.clone(), Instant::now());
-        self.to_the_end("ingest", async move {
+        let (tell, stored) = oneshot::channel();
+        let mut done = self.to_the_end("ingest", async move {
             let user = event.event.user_id.clone();
             let appended = engine.append(&user, &[event]).await?;
             // One event in, one outcome out: that is the port's contract.
-            let ingested = ingested(&appended).next().ok_or(EngineError::Panicked);
-            let refreshed = engine.refresh_after(&user, appended, arrived);
-            if tokio::time::timeout(answer_by.left(), refreshed)
-                .await
-                .is_err()
-            {
+            let ingested = ingested(&appended).next().ok_or(EngineError::Panicked)?;
+            let _ = tell.send(ingested);
+            engine.refresh_after(&user, appended, arrived).await;
+            Ok(ingested)
+        });
+        let in_time = tokio::time::timeout(answer_by.left(), &mut done).await;
+        if let Ok(done) = in_time {
+            return done?;
+        }
+        match stored.await {
+            Ok(ingested) => {
                 debug!("event stored, model not refreshed in time: that goes on");
+                Ok(ingested)
             }
-            ingested
-        })
-        .await?
+            // It has ended without.
+            Err(_) => done.await?,
+        }
     }
 
     /// Stores events of any users, with one append and one refresh for each
@@ -150,7 +157,7 @@ impl Engine {
         Ok(appended)
     }
 
-    /// Brings the user's model up to what was appended.
+    /// Brings the user's model up to what was appended. To be run to its end.
     async fn refresh_after(&self, user: &UserId, appended: Appended, arrived: Instant) {
         let is_accepted = |outcome: &&AppendOutcome| **outcome == AppendOutcome::Accepted;
         let accepted = appended.outcomes.iter().filter(is_accepted).count();
@@ -160,7 +167,7 @@ impl Engine {
                 arrived: vec![(arrived, accepted)],
                 ..Wanted::at(version)
             };
-            self.refresh(user, wanted).await.map(|_| ())
+            self.refresh_here(user, wanted).await.map(|_| ())
         } else if appended.outcomes.contains(&AppendOutcome::Duplicate) {
             // The first delivery may have died before its refresh.
             self.signals(user).await.map(|_| ())

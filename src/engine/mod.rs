@@ -12,8 +12,10 @@ mod signals;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{FutureExt as _, future::Map};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, error, warn};
+use tracing::{Instrument as _, error, warn};
 
 use crate::{
     domain::{
@@ -242,27 +244,14 @@ impl Engine {
     }
 
     /// Runs work to its end, even if the caller goes away.
-    async fn to_the_end<T: Send + 'static>(
+    fn to_the_end<T: Send + 'static>(
         &self,
         name: &'static str,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, EngineError> {
+    ) -> Begun<T> {
         let span = spans::apart(name, &spans::Cause::current());
-        self.to_the_end_in(span, work).await
-    }
-
-    /// Likewise, in a span of its own.
-    async fn to_the_end_in<T: Send + 'static>(
-        &self,
-        span: Span,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, EngineError> {
-        let done = self.inner.tasks.spawn(work.instrument(span));
-        done.await.map_err(|failed| {
-            meters::panicked();
-            error!(error = &failed as &dyn std::error::Error, "task failed");
-            EngineError::Panicked
-        })
+        let begun = self.inner.tasks.spawn(work.instrument(span));
+        begun.map(|done| done.map_err(|failed| panicked(&failed)))
     }
 
     /// Reads items by id; those that do not exist are left out.
@@ -284,6 +273,16 @@ impl Engine {
     fn remembered_items(&self, ids: &[ContentId]) -> Items {
         by_id(ids, self.inner.ports.items.remembered(ids))
     }
+}
+
+/// Waits for work that goes on without it.
+type Begun<T> = Map<JoinHandle<T>, fn(Result<T, JoinError>) -> Result<T, EngineError>>;
+
+/// A task has panicked.
+fn panicked(failed: &(dyn std::error::Error + 'static)) -> EngineError {
+    meters::panicked();
+    error!(error = failed, "task failed");
+    EngineError::Panicked
 }
 
 fn by_id(ids: &[ContentId], found: Vec<Option<Arc<CatalogueItem>>>) -> Items {

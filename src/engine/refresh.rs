@@ -9,13 +9,16 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
-use super::{Dependency, Engine, EngineError, tell};
+use super::{Dependency, Engine, EngineError, panicked, tell};
 use crate::{
     domain::{event::EventLog, ids::UserId, signals},
     meters::{self, ModelBuild, Refresh},
@@ -23,6 +26,9 @@ use crate::{
     reactor,
     spans::{self, Cause},
 };
+
+/// Events from which on a model takes milliseconds to build.
+const LONG_LOG: usize = 1_000;
 
 /// The refreshed model; `None` if the user has no buffer.
 pub(super) type Refreshed = Result<Option<StoredModel>, EngineError>;
@@ -96,6 +102,18 @@ impl Wanted {
     }
 }
 
+/// The panic itself has told of itself already.
+#[derive(Debug, thiserror::Error)]
+#[error("a refresh panicked")]
+struct RefreshPanicked;
+
+async fn refreshed(mut done: watch::Receiver<Option<Refreshed>>) -> Refreshed {
+    match done.wait_for(Option::is_some).await {
+        Ok(refreshed) => refreshed.clone().unwrap_or(Err(EngineError::Panicked)),
+        Err(_) => Err(EngineError::Panicked),
+    }
+}
+
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Lane>> {
         // Changed in single steps, so whole even after a panic.
@@ -159,40 +177,50 @@ impl Lanes {
 
 impl Engine {
     /// Refreshes a user's model: from what is known of the buffer, if that is
-    /// new enough, or read after this call began.
+    /// new enough, or read after this call began. The refresh goes on if the
+    /// caller goes away.
     pub(super) async fn refresh(&self, user: &UserId, wanted: Wanted) -> Refreshed {
-        let (mut done, start) = self.inner.lanes.join(user, wanted);
+        let (done, start) = self.inner.lanes.join(user, wanted);
         if start {
-            let runner = self.clone();
-            let user = user.clone();
-            self.inner
-                .tasks
-                .spawn(async move { runner.run_lane(&user).await });
+            self.leave_lane(user, None);
         }
-        match done.wait_for(Option::is_some).await {
-            Ok(refreshed) => refreshed.clone().unwrap_or(Err(EngineError::Panicked)),
-            Err(_) => Err(EngineError::Panicked),
-        }
+        refreshed(done).await
     }
 
-    async fn run_lane(&self, user: &UserId) {
-        while let Some(next) = self.inner.lanes.begin(user) {
-            let engine = self.clone();
-            let owner = user.clone();
-            let wanted = next.wanted;
-            // A task of its own, so that a panic ends this refresh and not
-            // the lane.
-            let refreshed = self
-                .to_the_end_in(spans::apart("refresh", &next.causes), async move {
-                    engine.rebuild(&owner, wanted).await
-                })
-                .await
-                .and_then(|refreshed| refreshed);
-            if refreshed.is_err() {
-                meters::model_build(ModelBuild::Failed);
+    /// Likewise, by a caller that runs to its end: it saves a task.
+    pub(super) async fn refresh_here(&self, user: &UserId, wanted: Wanted) -> Refreshed {
+        let (done, start) = self.inner.lanes.join(user, wanted);
+        if start && let Some(own) = self.inner.lanes.begin(user) {
+            self.run(user, own).await;
+            if let Some(of_others) = self.inner.lanes.begin(user) {
+                self.leave_lane(user, Some(of_others));
             }
-            next.done.send_replace(Some(refreshed));
         }
+        refreshed(done).await
+    }
+
+    /// Leaves a lane to a task, with the refresh that is the next.
+    fn leave_lane(&self, user: &UserId, mut next: Option<Next>) {
+        let (engine, user) = (self.clone(), user.clone());
+        self.inner.tasks.spawn(async move {
+            while let Some(now) = next.take().or_else(|| engine.inner.lanes.begin(&user)) {
+                engine.run(&user, now).await;
+            }
+        });
+    }
+
+    async fn run(&self, user: &UserId, next: Next) {
+        let span = spans::apart("refresh", &next.causes);
+        // A panic ends this refresh and not the lane.
+        let rebuilt = AssertUnwindSafe(self.rebuild(user, next.wanted)).catch_unwind();
+        let refreshed = match rebuilt.instrument(span).await {
+            Ok(refreshed) => refreshed,
+            Err(_) => Err(panicked(&RefreshPanicked)),
+        };
+        if refreshed.is_err() {
+            meters::model_build(ModelBuild::Failed);
+        }
+        next.done.send_replace(Some(refreshed));
     }
 
     async fn rebuild(&self, user: &UserId, mut wanted: Wanted) -> Refreshed {
@@ -215,10 +243,13 @@ impl Engine {
             Err(_) if wanted.even_incomplete => (self.remembered_items(&needed), true),
             Err(error) => return Err(error),
         };
+        let build = || signals::build(user, &log, &items, snapshot.now, &self.inner.config);
         // A user with a very full buffer must not hold up the rest.
-        let built = reactor::beside(|| {
-            signals::build(user, &log, &items, snapshot.now, &self.inner.config)
-        });
+        let built = if log.len() > LONG_LOG {
+            reactor::beside(build)
+        } else {
+            build()
+        };
         let model = StoredModel {
             version,
             ranking: Some(self.inner.fingerprint),

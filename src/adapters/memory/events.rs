@@ -9,11 +9,10 @@ use super::{
     shards::{Expires, Shards},
 };
 use crate::{
-    adapters::footprint::event_bytes,
+    adapters::{event_ids, footprint::event_bytes},
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     ports::{
-        AppendOutcome, Appended, BufferSnapshot, Clock, Deleted, EVENT_ID_SPAN, EventBuffer,
-        StoreError, Version,
+        AppendOutcome, Appended, BufferSnapshot, Clock, Deleted, EventBuffer, StoreError, Version,
     },
 };
 
@@ -157,7 +156,7 @@ fn is_new(known: &[Arc<StoredEvent>], event: &StoredEvent, oldest: Timestamp) ->
         && known
             .binary_search_by(|known| known.buffer_order(event))
             .is_err()
-        && !has_event_id(known, event)
+        && !event_ids::hold(known, &event.event)
 }
 
 #[async_trait]
@@ -249,17 +248,4 @@ fn insert(
     let place = events.partition_point(|known| known.buffer_order(event) == Ordering::Less);
     events.insert(place, Arc::new(event.clone()));
     AppendOutcome::Accepted
-}
-
-fn has_event_id(events: &[Arc<StoredEvent>], event: &StoredEvent) -> bool {
-    let Some(id) = &event.event.event_id else {
-        return false;
-    };
-    let from = event.event.time.minus(EVENT_ID_SPAN);
-    let to = event.event.time.plus(EVENT_ID_SPAN);
-    let start = events.partition_point(|known| known.event.time < from);
-    events[start..]
-        .iter()
-        .take_while(|known| known.event.time.cmp(&to) != Ordering::Greater)
-        .any(|known| known.event.event_id.as_ref() == Some(id))
 }

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -245,9 +245,29 @@ impl RedisPool {
         script: &Script,
         arguments: &impl ToRedisArgs,
     ) -> Result<T, StoreError> {
+        self.write_or_again(what, key, script, arguments, arguments)
+            .await
+    }
+
+    /// Likewise, with other arguments if it is done again: perhaps by another
+    /// server.
+    pub(super) async fn write_or_again<T: FromRedisValue, A: ToRedisArgs>(
+        &self,
+        what: &'static str,
+        key: &str,
+        script: &Script,
+        first: &A,
+        again: &A,
+    ) -> Result<T, StoreError> {
         let replicas = self.settings.redis_wait_replicas;
         let at_most = self.settings.redis_command_timeout.mul_f64(WAIT_SHARE);
+        let tried = AtomicBool::new(false);
+        let tried = &tried;
         let work = |mut connection: Connection| async move {
+            let arguments = match tried.swap(true, Ordering::Relaxed) {
+                false => first,
+                true => again,
+            };
             let reply = script.run(&mut connection, key, arguments).await?;
             let copies = match replicas {
                 0 => 0,

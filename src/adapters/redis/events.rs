@@ -33,6 +33,8 @@ use crate::{
 };
 
 const NO_KEY: i64 = -2;
+/// Where append.lua is told which buffer was searched for event ids.
+const SEARCHED: std::ops::Range<usize> = 4..6;
 /// That of a buffer without expiry, as the reference engine may have left it.
 const NO_VERSION: Version = Version(0);
 
@@ -108,6 +110,40 @@ impl RedisEventBuffer {
             })
             .collect();
         (events, exact)
+    }
+
+    /// What append.lua is told; `searched` is the buffer, by its version and
+    /// length, in which the events' ids need not be looked for.
+    fn append_arguments(
+        &self,
+        events: &[StoredEvent],
+        searched: Option<(Version, usize)>,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut arguments: Vec<Vec<u8>> = Vec::with_capacity(6 + 3 * events.len());
+        milliseconds(self.window).write_redis_args(&mut arguments);
+        self.max_events.write_redis_args(&mut arguments);
+        milliseconds(EVENT_ID_SPAN).write_redis_args(&mut arguments);
+        let waits = self.pool.settings().redis_wait_replicas > 0;
+        usize::from(waits).write_redis_args(&mut arguments);
+        match searched {
+            Some((version, length)) => {
+                version.0.write_redis_args(&mut arguments);
+                length.write_redis_args(&mut arguments);
+            }
+            None => arguments.extend([Vec::new(), Vec::new()]),
+        }
+        for stored in events {
+            let suffix = match &stored.event.event_id {
+                Some(id) => {
+                    event_id_suffix(id).map_err(|error| odd_reply("append").caused_by(error))?
+                }
+                None => String::new(),
+            };
+            score(stored.event.time).write_redis_args(&mut arguments);
+            stored.member.as_ref().write_redis_args(&mut arguments);
+            suffix.write_redis_args(&mut arguments);
+        }
+        Ok(arguments)
     }
 
     /// The buffer as an append left it, if it was known before.
@@ -191,27 +227,16 @@ fn odd_reply(what: &str) -> StoreError {
 impl EventBuffer for RedisEventBuffer {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
         let key = self.keys.events(user);
-        let mut arguments: Vec<Vec<u8>> = Vec::with_capacity(4 + 3 * events.len());
-        milliseconds(self.window).write_redis_args(&mut arguments);
-        self.max_events.write_redis_args(&mut arguments);
-        milliseconds(EVENT_ID_SPAN).write_redis_args(&mut arguments);
-        let waits = self.pool.settings().redis_wait_replicas > 0;
-        usize::from(waits).write_redis_args(&mut arguments);
-        for stored in events {
-            let suffix = match &stored.event.event_id {
-                Some(id) => {
-                    event_id_suffix(id).map_err(|error| odd_reply("append").caused_by(error))?
-                }
-                None => String::new(),
-            };
-            score(stored.event.time).write_redis_args(&mut arguments);
-            stored.member.as_ref().write_redis_args(&mut arguments);
-            suffix.write_redis_args(&mut arguments);
-        }
         let (generation, removals) = (self.pool.generation(), self.known.removals());
+        let searched = self.known.without_ids_of(user, events, generation);
+        let first = self.append_arguments(events, searched)?;
+        let mut again = first.clone();
+        for forgotten in SEARCHED {
+            again[forgotten].clear();
+        }
         let (count, held, before, after, now_us, outcomes): (usize, usize, i64, i64, i64, Vec<u8>) =
             self.pool
-                .write("append", &key, &self.append, &arguments)
+                .write_or_again("append", &key, &self.append, &first, &again)
                 .await?;
         self.pool.tell_time(Timestamp::from_micros(now_us));
         if outcomes.len() != events.len() {

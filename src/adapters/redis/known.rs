@@ -9,7 +9,7 @@ use std::sync::{
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
-    adapters::footprint::event_bytes,
+    adapters::{event_ids, footprint::event_bytes},
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     meters::{self, Level},
     ports::Version,
@@ -119,6 +119,21 @@ impl KnownBuffers {
     pub(super) fn removed(&self, user: &UserId) {
         self.removals.fetch_add(1, Ordering::SeqCst);
         self.forget(user);
+    }
+
+    /// A version of the buffer, with the number of its members, in which none of
+    /// these events' ids is found near its event's time; `None` if the buffer is
+    /// not known, or one is.
+    pub(super) fn without_ids_of(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        generation: u64,
+    ) -> Option<(Version, usize)> {
+        let known = self.cache.get(user)?;
+        let is_new = |event: &StoredEvent| !event_ids::hold(&known.events, &event.event);
+        (known.generation == generation && events.iter().all(is_new))
+            .then_some((known.version, known.events.len()))
     }
 
     /// What the buffer holds after an append; `None` if it was not known

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -40,10 +40,14 @@ pub(super) const ERASED_END: &str = r#"-00000000000000000","erased":true}"#;
 struct Written<'a> {
     version: String,
     user_id: &'a str,
-    positives: BTreeMap<&'a str, f64>,
-    negatives: BTreeMap<&'a str, f64>,
-    viewed: Vec<&'a str>,
-    recent_views: Vec<&'a str>,
+    #[serde(serialize_with = "weights")]
+    positives: &'a BTreeMap<ContentId, f64>,
+    #[serde(serialize_with = "weights")]
+    negatives: &'a BTreeMap<ContentId, f64>,
+    #[serde(serialize_with = "ids")]
+    viewed: &'a [ContentId],
+    #[serde(serialize_with = "ids")]
+    recent_views: &'a [ContentId],
     tag_affinity: &'a BTreeMap<String, f64>,
     tag_aversion: &'a BTreeMap<String, f64>,
     taste_vector: Option<&'a [f32]>,
@@ -109,10 +113,12 @@ pub(super) fn rank(version: Version, built_at: Option<Timestamp>) -> String {
     )
 }
 
-fn weights(map: &BTreeMap<ContentId, f64>) -> BTreeMap<&str, f64> {
-    map.iter()
-        .map(|(id, weight)| (id.as_str(), *weight))
-        .collect()
+fn weights<S: Serializer>(map: &BTreeMap<ContentId, f64>, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_map(map.iter().map(|(id, weight)| (id.as_str(), weight)))
+}
+
+fn ids<S: Serializer>(ids: &[ContentId], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(ids.iter().map(ContentId::as_str))
 }
 
 /// Writes a model.
@@ -121,32 +127,54 @@ fn weights(map: &BTreeMap<ContentId, f64>) -> BTreeMap<&str, f64> {
 /// Only if the profile answers nest deeper than JSON can be written.
 pub(crate) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
     let signals = &*model.signals;
-    serde_json::to_string(&Written {
-        version: rank(model.version, signals.built_at),
-        user_id: signals.user_id.as_str(),
-        positives: weights(&signals.positives),
-        negatives: weights(&signals.negatives),
-        viewed: signals.viewed.iter().map(ContentId::as_str).collect(),
-        recent_views: signals.recent_views.iter().map(ContentId::as_str).collect(),
-        tag_affinity: &signals.tag_affinity,
-        tag_aversion: &signals.tag_aversion,
-        taste_vector: signals.taste_vector.as_ref().map(UnitVector::as_slice),
-        recency_vector: signals.recency_vector.as_ref().map(UnitVector::as_slice),
-        behavior: BehaviorJson {
-            n_views: signals.behavior.n_views,
-            n_positive: signals.behavior.n_positive,
-            n_negative: signals.behavior.n_negative,
-            avg_dwell_ratio: signals.behavior.avg_dwell_ratio,
-            completion_rate: signals.behavior.completion_rate,
-            revisit_rate: signals.behavior.revisit_rate,
-            depth: signals.behavior.depth,
+    let mut text = Vec::with_capacity(expected_bytes(signals));
+    serde_json::to_writer(
+        &mut text,
+        &Written {
+            version: rank(model.version, signals.built_at),
+            user_id: signals.user_id.as_str(),
+            positives: &signals.positives,
+            negatives: &signals.negatives,
+            viewed: &signals.viewed,
+            recent_views: &signals.recent_views,
+            tag_affinity: &signals.tag_affinity,
+            tag_aversion: &signals.tag_aversion,
+            taste_vector: signals.taste_vector.as_ref().map(UnitVector::as_slice),
+            recency_vector: signals.recency_vector.as_ref().map(UnitVector::as_slice),
+            behavior: BehaviorJson {
+                n_views: signals.behavior.n_views,
+                n_positive: signals.behavior.n_positive,
+                n_negative: signals.behavior.n_negative,
+                avg_dwell_ratio: signals.behavior.avg_dwell_ratio,
+                completion_rate: signals.behavior.completion_rate,
+                revisit_rate: signals.behavior.revisit_rate,
+                depth: signals.behavior.depth,
+            },
+            demographics: &signals.demographics,
+            built_at: signals.built_at.map(|time| time.to_string()),
+            event_count: signals.event_count,
+            ranking: model.ranking.map(|ranking| format!("{ranking:016x}")),
+            incomplete: model.incomplete,
         },
-        demographics: &signals.demographics,
-        built_at: signals.built_at.map(|time| time.to_string()),
-        event_count: signals.event_count,
-        ranking: model.ranking.map(|ranking| format!("{ranking:016x}")),
-        incomplete: model.incomplete,
-    })
+    )?;
+    // It always is UTF-8.
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
+}
+
+/// What a model's text takes, roughly, so that it need not be moved as it grows.
+fn expected_bytes(signals: &UserSignals) -> usize {
+    const BASE_BYTES: usize = 1_024;
+    const NUMBER_BYTES: usize = 12;
+    const WEIGHT_BYTES: usize = 48;
+    const ID_BYTES: usize = 24;
+    let vectors = [&signals.taste_vector, &signals.recency_vector];
+    let numbers: usize = vectors.into_iter().flatten().map(UnitVector::size).sum();
+    let weights = signals.positives.len()
+        + signals.negatives.len()
+        + signals.tag_affinity.len()
+        + signals.tag_aversion.len();
+    let ids = signals.viewed.len() + signals.recent_views.len();
+    BASE_BYTES + numbers * NUMBER_BYTES + weights * WEIGHT_BYTES + ids * ID_BYTES
 }
 
 /// Reads what any program left at a user's model key. A model of the reference

@@ -14,6 +14,8 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
+
 use super::{
     event::{EndReason, EventLog},
     ids::{ContentId, UserId},
@@ -32,7 +34,33 @@ use views::{View, Views};
 pub const MAX_SOFT_NEGATIVES: usize = 5_000;
 
 /// Items by id, as far as the catalogue has them.
-pub type Items = HashMap<ContentId, Arc<CatalogueItem>>;
+#[derive(Clone, Debug, Default)]
+pub struct Items(HashMap<ContentId, Arc<CatalogueItem>, RandomState>);
+
+impl Items {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The item of an id.
+    #[must_use]
+    pub fn get(&self, id: &ContentId) -> Option<&Arc<CatalogueItem>> {
+        self.0.get(id)
+    }
+
+    /// All of them, in any order.
+    pub fn values(&self) -> impl Iterator<Item = &Arc<CatalogueItem>> {
+        self.0.values()
+    }
+}
+
+impl FromIterator<(ContentId, Arc<CatalogueItem>)> for Items {
+    fn from_iter<I: IntoIterator<Item = (ContentId, Arc<CatalogueItem>)>>(items: I) -> Self {
+        Self(items.into_iter().collect())
+    }
+}
 
 /// The items that a model of these events depends on: those engaged with.
 #[must_use]

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::domain::{
     event::{EndReason, EventLog, InteractionEvent, event_types},
     ids::ContentId,
@@ -72,6 +74,9 @@ impl<'a> View<'a> {
     }
 }
 
+/// Where items stand in a list.
+type Places<'a> = HashMap<&'a ContentId, usize, RandomState>;
+
 /// All items of a log.
 pub(super) struct Views<'a> {
     pub(super) items: Vec<View<'a>>,
@@ -82,7 +87,7 @@ impl<'a> Views<'a> {
     /// Sums up a log, with at most `max_ignored` ignored items.
     pub(super) fn of(log: &'a EventLog, max_ignored: usize) -> Self {
         let mut items: Vec<View<'a>> = Vec::new();
-        let mut places: HashMap<&'a ContentId, usize> = HashMap::new();
+        let mut places: Places<'a> = HashMap::default();
         for (position, event) in log.iter().enumerate() {
             if let Some(id) = &event.content_id {
                 let place = *places.entry(id).or_insert_with(|| {
@@ -119,10 +124,10 @@ impl<'a> Views<'a> {
 /// costs no more than one to whom enough is shown.
 fn ignored<'a>(
     log: &'a EventLog,
-    engaged: &HashMap<&'a ContentId, usize>,
+    engaged: &Places<'a>,
     most: usize,
 ) -> Vec<(&'a ContentId, Timestamp)> {
-    let mut latest: HashMap<&'a ContentId, Timestamp> = HashMap::new();
+    let mut latest: HashMap<&'a ContentId, Timestamp, RandomState> = HashMap::default();
     let mut last_time = None;
     for event in log.iter().rev() {
         if latest.len() >= most && last_time != Some(event.time) {
