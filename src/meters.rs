@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
-use handles::{Counters, Histograms};
+use handles::{Counters, Histograms, Named};
 pub(crate) use {describe::describe, levels::measure};
 pub use {
     labels::{
@@ -331,15 +331,16 @@ impl StoreOperation {
 
 impl Drop for StoreOperation {
     fn drop(&mut self) {
-        histogram!(
-            STORE_DURATION,
-            "db_system_name" => self.system,
-            "db_operation_name" => self.operation,
-            "error_type" => self.error_type,
-        )
-        .record(self.begun.elapsed().as_secs_f64());
+        let labels = [self.system, self.operation, self.error_type];
+        STORE_OPERATIONS.note(labels, self.begun.elapsed().as_secs_f64());
     }
 }
+
+/// By system, operation and type of error.
+static STORE_OPERATIONS: Named<3> = Named::new(
+    STORE_DURATION,
+    ["db_system_name", "db_operation_name", "error_type"],
+);
 
 /// Where durations of the calls of one method with one code are noted, in
 /// seconds.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{event::StoredEvent, item::Item};
+use crate::domain::{event::StoredEvent, item::Item, user_signals::UserSignals};
 
 /// What an item takes besides its texts, tags and vector.
 const ITEM_OVERHEAD_BYTES: usize = 600;
@@ -10,15 +10,17 @@ const ITEM_OVERHEAD_BYTES: usize = 600;
 const TAG_OVERHEAD_BYTES: usize = 240;
 /// What an event takes besides its texts.
 const EVENT_OVERHEAD_BYTES: usize = 400;
+/// What a model takes besides what it lists.
+const MODEL_OVERHEAD_BYTES: usize = 512;
 /// What a text in a map or list takes besides its bytes.
-pub(super) const ENTRY_OVERHEAD_BYTES: usize = 64;
+const ENTRY_OVERHEAD_BYTES: usize = 64;
 /// What an entry of a JSON object takes: tree nodes are made for eleven.
 const JSON_ENTRY_BYTES: usize = 128;
 const JSON_OBJECT_BYTES: usize = 640;
 const JSON_VALUE_BYTES: usize = 40;
 
 /// What a JSON object takes in memory, which is far more than its text.
-pub(super) fn json_bytes(object: &Map<String, Value>) -> usize {
+fn json_bytes(object: &Map<String, Value>) -> usize {
     if object.is_empty() {
         return 0;
     }
@@ -80,4 +82,28 @@ pub(super) fn item_bytes(item: &Item) -> usize {
         + size_of_val(&*item.years)
         + size_of_val(&*item.locations)
         + json_bytes(&item.attributes)
+}
+
+/// What a user model takes.
+pub(super) fn model_bytes(signals: &UserSignals) -> usize {
+    let ids = signals
+        .positives
+        .keys()
+        .chain(signals.negatives.keys())
+        .chain(&signals.viewed)
+        .chain(&signals.recent_views)
+        .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len());
+    let tags = signals
+        .tag_affinity
+        .keys()
+        .chain(signals.tag_aversion.keys())
+        .map(|tag| ENTRY_OVERHEAD_BYTES + tag.len());
+    let vectors = [&signals.taste_vector, &signals.recency_vector]
+        .into_iter()
+        .flatten()
+        .map(|vector| 4 * vector.size());
+    MODEL_OVERHEAD_BYTES
+        + signals.user_id.as_str().len()
+        + json_bytes(&signals.demographics)
+        + ids.chain(tags).chain(vectors).sum::<usize>()
 }

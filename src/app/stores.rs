@@ -119,7 +119,8 @@ impl Stores {
             settings.max_events_per_user,
         )
         .knowing(settings.redis.buffer_cache_max_bytes / place.share_of);
-        let models = RedisModelStore::new(pool.clone(), &prefix, settings.model_ttl);
+        let models = RedisModelStore::new(pool.clone(), &prefix, settings.model_ttl)
+            .knowing(settings.redis.model_cache_max_bytes / place.share_of);
         (Arc::new(events), Arc::new(models))
     }
 

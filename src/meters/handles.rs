@@ -1,9 +1,10 @@
 //! Where series are counted: each is looked up once.
 
 use std::{
+    collections::BTreeMap,
     marker::PhantomData,
     sync::{
-        OnceLock,
+        OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -80,5 +81,42 @@ impl<L: Labels> Histograms<L> {
         for labels in L::all() {
             self.note(labels, 0.0, 0);
         }
+    }
+}
+
+/// The histograms of one metric whose labels have too many values to number.
+pub(super) struct Named<const N: usize> {
+    name: &'static str,
+    labels: [&'static str; N],
+    handles: RwLock<BTreeMap<[&'static str; N], Histogram>>,
+}
+
+impl<const N: usize> Named<N> {
+    pub(super) const fn new(name: &'static str, labels: [&'static str; N]) -> Self {
+        Self {
+            name,
+            labels,
+            handles: RwLock::new(BTreeMap::new()),
+        }
+    }
+
+    pub(super) fn note(&self, values: [&'static str; N], value: f64) {
+        if !RECORDED.load(Ordering::Acquire) {
+            return;
+        }
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(noted) = handles.get(&values) {
+            noted.record(value);
+            return;
+        }
+        drop(handles);
+        let labels = self.labels.into_iter().zip(values);
+        let labels: Vec<Label> = labels
+            .map(|(name, value)| Label::from_static_parts(name, value))
+            .collect();
+        let noted = histogram!(self.name, labels);
+        noted.record(value);
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        handles.insert(values, noted);
     }
 }

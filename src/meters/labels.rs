@@ -270,6 +270,8 @@ label! {
         Items "items"
         /// Event buffers of Redis.
         Buffers "buffers"
+        /// User models of Redis.
+        Models "models"
     }
 }
 

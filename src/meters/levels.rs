@@ -32,6 +32,10 @@ pub enum Level {
     BufferBytes,
     /// How many those are.
     BufferEntries,
+    /// Memory of the user models of Redis that are kept.
+    ModelBytes,
+    /// How many those are.
+    ModelEntries,
     /// Memory of users' state without Redis.
     StateBytes,
     /// Most of it.
@@ -47,7 +51,7 @@ const REDIS: (&str, &str) = ("db_system_name", "redis");
 /// A level with the name and the labels of its metric.
 type Named = (Level, &'static str, &'static [(&'static str, &'static str)]);
 
-const ALL: [Named; 12] = [
+const ALL: [Named; 14] = [
     (
         Level::RedisIdle,
         DB_CONNECTIONS,
@@ -64,6 +68,8 @@ const ALL: [Named; 12] = [
     (Level::ItemEntries, CACHE_ENTRIES, &[("cache", "items")]),
     (Level::BufferBytes, CACHE_BYTES, &[("cache", "buffers")]),
     (Level::BufferEntries, CACHE_ENTRIES, &[("cache", "buffers")]),
+    (Level::ModelBytes, CACHE_BYTES, &[("cache", "models")]),
+    (Level::ModelEntries, CACHE_ENTRIES, &[("cache", "models")]),
     (
         Level::StateBytes,
         EMBEDDED_BYTES,

@@ -9,8 +9,8 @@ use super::{
     shards::{Expires, Shards},
 };
 use crate::{
-    adapters::footprint::{ENTRY_OVERHEAD_BYTES, json_bytes},
-    domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
+    adapters::footprint::model_bytes,
+    domain::{ids::UserId, time::Timestamp},
     meters,
     ports::{
         Clock, ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoredModel,
@@ -105,7 +105,7 @@ impl ModelStore for MemoryModelStore {
         if known.is_some_and(stays) {
             return Ok(SaveOutcome::Superseded);
         }
-        let bytes = model_bytes(user, &model.signals);
+        let bytes = model_bytes(&model.signals);
         self.budget
             .exchange(known.map_or(0, |entry| entry.bytes), bytes)?;
         shard.entries.insert(
@@ -140,26 +140,4 @@ impl ModelStore for MemoryModelStore {
             Some(Slot::Present(_))
         ))
     }
-}
-
-fn model_bytes(user: &UserId, signals: &UserSignals) -> usize {
-    let ids = signals
-        .positives
-        .keys()
-        .chain(signals.negatives.keys())
-        .chain(&signals.viewed)
-        .chain(&signals.recent_views)
-        .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len());
-    let tags = signals
-        .tag_affinity
-        .keys()
-        .chain(signals.tag_aversion.keys())
-        .map(|tag| ENTRY_OVERHEAD_BYTES + tag.len());
-    let vectors = [&signals.taste_vector, &signals.recency_vector]
-        .into_iter()
-        .flatten()
-        .map(|vector| 4 * vector.size());
-    512 + user.as_str().len()
-        + json_bytes(&signals.demographics)
-        + ids.chain(tags).chain(vectors).sum::<usize>()
 }

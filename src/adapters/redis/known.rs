@@ -1,13 +1,9 @@
 //! Buffers that this process knows: as it read them, or as its own appends
 //! left them. An append to a buffer of the same version need not read it again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use quick_cache::{Weighter, sync::Cache};
-
+use super::kept::{Kept, Weigh};
 use crate::{
     adapters::{event_ids, footprint::event_bytes},
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
@@ -17,15 +13,11 @@ use crate::{
 
 /// What a cached buffer takes besides its events.
 const ENTRY_BYTES: usize = 200;
-/// What a buffer is expected to take, for the size of the cache's table.
-const EXPECTED_BYTES: u64 = 32 << 10;
 
-/// Buffers by user, bounded in bytes. One that is not asked for makes room.
+/// Buffers by user.
 pub(super) struct KnownBuffers {
     max_events: usize,
-    cache: Arc<Cache<UserId, Arc<Known>, ByBytes>>,
-    /// Rises with each removal by this process.
-    removals: AtomicU64,
+    kept: Kept<Known>,
 }
 
 struct Known {
@@ -38,12 +30,9 @@ struct Known {
     bytes: u64,
 }
 
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<UserId, Arc<Known>> for ByBytes {
-    fn weight(&self, user: &UserId, known: &Arc<Known>) -> u64 {
-        known.bytes + user.as_str().len() as u64
+impl Weigh for Known {
+    fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 
@@ -65,23 +54,15 @@ pub(super) struct Change<'a> {
 
 impl KnownBuffers {
     pub(super) fn new(max_bytes: u64, max_events: usize) -> Self {
-        let expected = usize::try_from(max_bytes / EXPECTED_BYTES).unwrap_or(usize::MAX);
-        let cache = Cache::with_weighter(expected.max(1), max_bytes, ByBytes);
-        let cache = Arc::new(cache);
-        meters::watch(&cache, |cache, levels| {
-            levels.add(Level::BufferBytes, cache.weight());
-            levels.add(Level::BufferEntries, cache.len() as u64);
-        });
         Self {
             max_events,
-            cache,
-            removals: AtomicU64::new(0),
+            kept: Kept::new(max_bytes, Level::BufferBytes, Level::BufferEntries),
         }
     }
 
     /// To be asked before a read, and told to [`KnownBuffers::keep`] after it.
     pub(super) fn removals(&self) -> u64 {
-        self.removals.load(Ordering::SeqCst)
+        self.kept.removals()
     }
 
     /// Keeps what was read under a version, or under a later one that a next
@@ -94,9 +75,6 @@ impl KnownBuffers {
         events: Vec<Arc<StoredEvent>>,
         removals: u64,
     ) {
-        if removals != self.removals() {
-            return;
-        }
         let bytes = ENTRY_BYTES + events.iter().map(|event| event_bytes(event)).sum::<usize>();
         let known = Known {
             version,
@@ -104,21 +82,16 @@ impl KnownBuffers {
             events,
             bytes: bytes as u64,
         };
-        self.cache.insert(user.clone(), Arc::new(known));
-        // A user who was removed between the two must not stay.
-        if removals != self.removals() {
-            self.forget(user);
-        }
+        self.kept.keep(user, known, removals);
     }
 
     pub(super) fn forget(&self, user: &UserId) {
-        self.cache.remove(user);
+        self.kept.forget(user);
     }
 
     /// Forgets a user whose buffer this process has removed.
     pub(super) fn removed(&self, user: &UserId) {
-        self.removals.fetch_add(1, Ordering::SeqCst);
-        self.forget(user);
+        self.kept.removed(user);
     }
 
     /// A version of the buffer, with the number of its members, in which none of
@@ -130,7 +103,7 @@ impl KnownBuffers {
         events: &[StoredEvent],
         generation: u64,
     ) -> Option<(Version, usize)> {
-        let known = self.cache.get(user)?;
+        let known = self.kept.get(user)?;
         let is_new = |event: &StoredEvent| !event_ids::hold(&known.events, &event.event);
         (known.generation == generation && events.iter().all(is_new))
             .then_some((known.version, known.events.len()))
@@ -148,7 +121,7 @@ impl KnownBuffers {
         let mut events = match change.before {
             None => Vec::new(),
             Some(before) => {
-                let known = self.cache.get(user).filter(|known| {
+                let known = self.kept.get(user).filter(|known| {
                     known.version == before
                         && known.generation == change.generation
                         && known.events.len() == change.held
@@ -180,7 +153,7 @@ impl KnownBuffers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Barrier};
+    use std::sync::Arc;
 
     use super::{Change, KnownBuffers};
     use crate::{
@@ -195,7 +168,7 @@ mod tests {
 
     impl KnownBuffers {
         fn holds(&self, user: &UserId) -> bool {
-            self.cache.peek(user).is_some()
+            self.kept.get(user).is_some()
         }
 
         fn read(&self, user: &UserId, removals: u64) {
@@ -285,27 +258,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_bounded_in_bytes() {
-        let known = KnownBuffers::new(64 << 10, 10);
-        let users: Vec<UserId> = (0..1_000).map(|number| user(&number.to_string())).collect();
-        for user in &users {
-            known.read(user, known.removals());
-        }
-        let held = users.iter().filter(|user| known.holds(user)).count();
-        assert!((1..500).contains(&held), "{held}");
-    }
-
-    #[test]
-    fn a_removed_user_is_held_no_longer_and_others_are() {
-        let known = KnownBuffers::new(1 << 20, 10);
-        let (erased, other) = (user("erased"), user("other"));
-        known.read(&erased, known.removals());
-        known.read(&other, known.removals());
-        known.removed(&erased);
-        assert!(!known.holds(&erased) && known.holds(&other));
-    }
-
-    #[test]
     fn what_was_asked_for_before_a_removal_is_not_kept_after_it() {
         let known = KnownBuffers::new(1 << 20, 10);
         let erased = user("erased");
@@ -324,34 +276,5 @@ mod tests {
         };
         assert!(known.apply(&erased, &change, before).is_some());
         assert!(!known.holds(&erased), "an append");
-    }
-
-    #[test]
-    fn a_removal_in_the_midst_of_keeping_leaves_nothing() {
-        let known = KnownBuffers::new(1 << 20, 10);
-        let erased = user("erased");
-        let (both, rounds) = (Barrier::new(2), 2_000);
-        let left = std::thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let left = (0..rounds).filter(|_| {
-                    let removals = known.removals();
-                    both.wait();
-                    known.read(&erased, removals);
-                    both.wait();
-                    let left = known.holds(&erased);
-                    both.wait();
-                    left
-                });
-                left.count()
-            });
-            for _ in 0..rounds {
-                both.wait();
-                known.removed(&erased);
-                both.wait();
-                both.wait();
-            }
-            reader.join().unwrap()
-        });
-        assert_eq!(left, 0, "of {rounds} rounds");
     }
 }

@@ -30,6 +30,9 @@ pub(crate) const START: &str = r#"{"version":""#;
 pub(super) const VERSION_DIGITS: usize = 17;
 /// Bytes of a rank: version, hyphen, microseconds of `built_at`.
 pub(crate) const RANK_LENGTH: usize = 2 * VERSION_DIGITS + 1;
+/// Bytes at the beginning of a model of ours that tell it from any other of its
+/// user: a save never replaces one by another of the same rank.
+pub(super) const HEAD_BYTES: usize = START.len() + RANK_LENGTH + 1;
 /// Largest weight of an item or a tag, either way: sums of them stay finite. No
 /// program's models come near it.
 const MAX_WEIGHT: f64 = 1e9;

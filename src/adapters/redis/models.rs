@@ -12,7 +12,8 @@ use tracing::warn;
 use super::{
     connection::RedisPool,
     keys::Keys,
-    model_json::{self, ERASED_END, RANK_LENGTH, START, VERSION_DIGITS},
+    known_models::KnownModels,
+    model_json::{self, ERASED_END, HEAD_BYTES, RANK_LENGTH, START, VERSION_DIGITS},
     script::Script,
 };
 use crate::{
@@ -31,6 +32,7 @@ pub struct RedisModelStore {
     ttl: Duration,
     save: Script,
     erase: Script,
+    known: KnownModels,
     told_unreadable: AtomicBool,
 }
 
@@ -39,14 +41,43 @@ impl RedisModelStore {
     /// with `prefix`.
     #[must_use]
     pub fn new(pool: RedisPool, prefix: &str, ttl: Duration) -> Self {
+        let cache_bytes = pool.settings().model_cache_max_bytes;
         Self {
             pool,
             keys: Keys::new(prefix),
+            known: KnownModels::new(cache_bytes),
             ttl,
             save: Script::new(include_str!("save.lua")),
             erase: Script::new(include_str!("erase.lua")),
             told_unreadable: AtomicBool::new(false),
         }
+    }
+
+    /// With so much memory for the models that it knows.
+    #[must_use]
+    pub fn knowing(mut self, max_bytes: u64) -> Self {
+        self.known = KnownModels::new(max_bytes);
+        self
+    }
+
+    /// The model that is known, if it still is what is stored.
+    async fn load_known(&self, user: &UserId) -> Result<Option<StoredModel>, StoreError> {
+        let Some(known) = self.known.get(user) else {
+            KnownModels::note(false);
+            return Ok(None);
+        };
+        let key = self.keys.model(user);
+        let head: Vec<u8> = self
+            .pool
+            .run("load_head", |mut connection| {
+                let mut command = cmd("GETRANGE");
+                command.arg(&key).arg(0).arg(HEAD_BYTES - 1);
+                async move { command.query_async(&mut connection).await }
+            })
+            .await?;
+        let is_current = known.begins(&head);
+        KnownModels::note(is_current);
+        Ok(is_current.then(|| known.model.clone()))
     }
 
     async fn get(&self, what: &'static str, user: &UserId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -63,10 +94,15 @@ impl RedisModelStore {
 #[async_trait]
 impl ModelStore for RedisModelStore {
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
+        let removals = self.known.removals();
+        if let Some(model) = self.load_known(user).await? {
+            return Ok(ModelSlot::Present(model));
+        }
         let Some(value) = self.get("load", user).await? else {
+            self.known.forget(user);
             return Ok(ModelSlot::Missing);
         };
-        Ok(model_json::decode(user, &value).unwrap_or_else(|error| {
+        let slot = model_json::decode(user, &value).unwrap_or_else(|error| {
             meters::unreadable(Unreadable::Model);
             if !self.told_unreadable.swap(true, Ordering::Relaxed) {
                 let error = json_fault(&error);
@@ -76,7 +112,14 @@ impl ModelStore for RedisModelStore {
                 );
             }
             ModelSlot::Unreadable
-        }))
+        });
+        match &slot {
+            ModelSlot::Present(model) => self.known.keep(user, &value, model, removals),
+            ModelSlot::Missing | ModelSlot::Unreadable | ModelSlot::Erased => {
+                self.known.forget(user);
+            }
+        }
+        Ok(slot)
     }
 
     async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError> {
@@ -104,6 +147,7 @@ impl ModelStore for RedisModelStore {
             Some((_, None)) | None => String::new(),
         };
         let arguments = (value, ttl_ms, START, RANK_LENGTH, replaced);
+        let removals = self.known.removals();
         let saved: bool = self
             .pool
             .run("save", |mut connection| {
@@ -113,6 +157,8 @@ impl ModelStore for RedisModelStore {
             .await?;
         Ok(if saved {
             meters::model_bytes(bytes);
+            self.known
+                .keep(user, arguments.0.as_bytes(), model, removals);
             SaveOutcome::Saved
         } else {
             SaveOutcome::Superseded
@@ -123,8 +169,12 @@ impl ModelStore for RedisModelStore {
         let key = self.keys.model(user);
         let erased_for_ms = u64::try_from(ERASED_FOR.as_millis()).unwrap_or(u64::MAX);
         let arguments = (erased_for_ms, START, floor.0, VERSION_DIGITS, ERASED_END);
-        self.pool
+        let had_model = self
+            .pool
             .write("erase", &key, &self.erase, &arguments)
-            .await
+            .await;
+        // Whatever the answer was, it may be gone.
+        self.known.removed(user);
+        had_model
     }
 }

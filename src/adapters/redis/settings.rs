@@ -118,6 +118,11 @@ pub struct RedisSettings {
     #[arg(long, global = true, env = "BUFFER_CACHE_MAX_BYTES", value_name = "BYTES",
           default_value_t = 64 << 20)]
     pub buffer_cache_max_bytes: u64,
+    /// Most memory for user models that this process knows already, and so
+    /// need not be read whole if they have not changed, in bytes
+    #[arg(long, global = true, env = "MODEL_CACHE_MAX_BYTES", value_name = "BYTES",
+          default_value_t = 64 << 20)]
+    pub model_cache_max_bytes: u64,
 }
 
 impl Default for RedisSettings {
@@ -138,6 +143,7 @@ impl Default for RedisSettings {
             redis_max_connection_age: Duration::from_secs(600),
             redis_wait_replicas: 0,
             buffer_cache_max_bytes: 64 << 20,
+            model_cache_max_bytes: 64 << 20,
         }
     }
 }
