@@ -12,6 +12,10 @@ use recsys::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+/// Many small texts are made and dropped for each call: see docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bad settings or files: mend them before trying again.
 const BAD_INPUT: u8 = 2;
 /// Done, but for lines of a file that were refused.

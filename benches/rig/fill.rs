@@ -10,8 +10,9 @@ use std::{
 use bytes::Bytes;
 use prost::Message as _;
 use recsys::proto::{
-    BatchIngestEventsRequest, EndReason, IngestEventRequest, IngestOutcome, InteractionEvent, Item,
-    ItemOutcome, Tag, UpsertItemsRequest, catalog_service_client::CatalogServiceClient,
+    BatchIngestEventsRequest, EndReason, GetItemsRequest, IngestEventRequest, IngestOutcome,
+    InteractionEvent, Item, ItemOutcome, Tag, UpsertItemsRequest,
+    catalog_service_client::CatalogServiceClient,
     recommender_service_client::RecommenderServiceClient,
 };
 use tonic::transport::Channel;
@@ -112,6 +113,20 @@ pub async fn catalogue(channel: &Channel) {
         for result in reply.expect("a catalogue").into_inner().results {
             assert_eq!(result.outcome(), ItemOutcome::Stored, "{result:?}");
         }
+    }
+}
+
+/// Has a server read all items once: what it then does, it does with a full cache.
+pub async fn warm(channel: &Channel) {
+    let mut client =
+        CatalogServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
+    let all: Vec<String> = ids().map(|number| number.to_string()).collect();
+    for ids in all.chunks(ITEMS_AT_ONCE) {
+        let request = GetItemsRequest {
+            content_ids: ids.to_vec(),
+        };
+        let reply = client.get_items(request).await.expect("a catalogue");
+        assert_eq!(reply.get_ref().items.len(), ids.len());
     }
 }
 

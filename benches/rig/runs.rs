@@ -36,6 +36,7 @@ struct World {
     embedded: Program,
     qdrant: Helper,
     redis: RedisServer,
+    redis_pid: u32,
     directory: TempDir,
 }
 
@@ -126,7 +127,11 @@ impl World {
             ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
         ];
         let embedded = Program::start(&settings, &log("embedded.log")).await;
+        let told = redis.cli(&["INFO", "server"]);
+        let pid = told.lines().find_map(|line| line.strip_prefix("process_id:"));
+        let redis_pid = pid.and_then(|pid| pid.trim().parse().ok());
         Self {
+            redis_pid: redis_pid.expect("Redis's process id"),
             floor,
             common,
             deep,
@@ -139,9 +144,13 @@ impl World {
 
     async fn fill(&self) {
         let common = channel(&self.common.address).await;
+        let deep = channel(&self.deep.address).await;
         fill::catalogue(&common).await;
+        for server in [&common, &deep] {
+            fill::warm(server).await;
+        }
         fill::users(&common).await;
-        fill::deep_users(&channel(&self.deep.address).await).await;
+        fill::deep_users(&deep).await;
     }
 
     fn address(&self, server: Server) -> &str {
@@ -254,7 +263,7 @@ async fn at_rate(world: &World, load: &Load, rate: f64, span: Duration) -> Optio
 fn cpu(world: &World, server: Server) -> (f64, f64) {
     (
         cpu_seconds(world.pid(server)),
-        cpu_seconds(world.redis.pid()),
+        cpu_seconds(world.redis_pid),
     )
 }
 

@@ -23,6 +23,7 @@ pub(crate) mod reply;
 mod request_id;
 mod server;
 mod settings;
+mod signals;
 pub mod tls;
 mod webhook;
 mod wkt;

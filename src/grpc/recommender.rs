@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     parse::{self, Checks},
     reply,
     request_id::RequestId,
+    signals,
 };
 use crate::{
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
@@ -37,6 +39,18 @@ impl Recommender {
         let mut checks = Checks::new(&self.limits);
         let user = checks.user_id("user_id", text);
         checks.finish(user)
+    }
+
+    /// Answers GetUserSignals.
+    pub(super) async fn signals(
+        &self,
+        request: Request<proto::GetUserSignalsRequest>,
+    ) -> Result<signals::Reply, Status> {
+        let engine = Caller::of(&request)?.engine;
+        let request = request.into_inner();
+        let user = self.user(&request.user_id)?;
+        let (model, source) = engine.signals(&user).await.map_err(ApiError::from)?;
+        Ok(signals::Reply::new(&model, request.include_vectors, source))
     }
 
     /// Checks how many events a batch has.
@@ -130,14 +144,12 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::GetUserSignalsRequest>,
     ) -> Result<Response<proto::GetUserSignalsResponse>, Status> {
-        let engine = Caller::of(&request)?.engine;
-        let request = request.into_inner();
-        let user = self.user(&request.user_id)?;
-        let (signals, source) = engine.signals(&user).await.map_err(ApiError::from)?;
-        Ok(Response::new(proto::GetUserSignalsResponse {
-            signals: Some(reply::signals(&signals, request.include_vectors)),
-            source: reply::source(source).into(),
-        }))
+        // For whoever serves this without `SignalsFirst`.
+        let written = self.signals(request).await?.encode_to_vec();
+        let read = proto::GetUserSignalsResponse::decode(written.as_slice());
+        Ok(Response::new(read.map_err(|_| {
+            Status::internal("a reply that cannot be read")
+        })?))
     }
 
     async fn recommend(

@@ -63,7 +63,6 @@ pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::Us
         Some(vector) if include_vectors => vector.as_slice().to_vec(),
         _ => Vec::new(),
     };
-    let behavior = &signals.behavior;
     proto::UserSignals {
         user_id: signals.user_id.as_str().to_owned(),
         positives: weights(&signals.positives),
@@ -74,6 +73,14 @@ pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::Us
         tag_aversion: signals.tag_aversion.clone(),
         taste_vector: vector(&signals.taste_vector),
         recency_vector: vector(&signals.recency_vector),
+        ..rest_of_signals(signals)
+    }
+}
+
+/// What a model holds besides its lists.
+pub(super) fn rest_of_signals(signals: &UserSignals) -> proto::UserSignals {
+    let behavior = &signals.behavior;
+    proto::UserSignals {
         behavior: Some(proto::BehaviorSummary {
             n_views: count(behavior.n_views),
             n_positive: count(behavior.n_positive),
@@ -87,6 +94,7 @@ pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::Us
         is_cold: signals.is_cold(),
         built_at: signals.built_at.map(proto_timestamp),
         event_count: count(signals.event_count),
+        ..proto::UserSignals::default()
     }
 }
 

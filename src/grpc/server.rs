@@ -25,6 +25,7 @@ use super::{
     pulse::Pulse,
     recommender::Recommender,
     settings::ServerSettings,
+    signals::SignalsFirst,
     tls::Tls,
     webhook::Webhook,
 };
@@ -198,11 +199,17 @@ fn routes(limits: &Arc<Limits>, reflected: bool) -> Result<Routes, ServeError> {
             // So that grpcurl can print the details of an error.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let recommender = RecommenderServiceServer::new(Recommender {
+    let recommender = Recommender {
         limits: Arc::clone(limits),
-    })
-    .max_decoding_message_size(limits.max_request_bytes)
-    .max_encoding_message_size(MAX_REPLY_BYTES);
+    };
+    let recommender = SignalsFirst {
+        others: RecommenderServiceServer::new(recommender.clone())
+            .max_decoding_message_size(limits.max_request_bytes)
+            .max_encoding_message_size(MAX_REPLY_BYTES),
+        recommender,
+        max_request_bytes: limits.max_request_bytes,
+        max_reply_bytes: MAX_REPLY_BYTES,
+    };
     let catalog = CatalogServiceServer::new(Catalog {
         limits: Arc::clone(limits),
     })

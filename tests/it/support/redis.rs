@@ -127,10 +127,6 @@ impl RedisServer {
         self.port
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
