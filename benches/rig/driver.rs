@@ -177,6 +177,24 @@ impl Driver {
         all.over(begun.elapsed().as_secs_f64())
     }
 
+    /// So many calls at once, whose answers nobody waits for until they are asked
+    /// for.
+    pub fn leave(&self, call: &Call, calls: usize) -> impl Future<Output = ()> + use<> {
+        let left: Vec<_> = (0..calls)
+            .map(|turn| {
+                let channel = self.channels[turn % self.channels.len()].clone();
+                let message = (call.message)(self.next.fetch_add(1, Ordering::Relaxed));
+                let method = call.method;
+                tokio::spawn(async move { send(&channel, method, message).await })
+            })
+            .collect();
+        async {
+            for call in left {
+                let _ = call.await;
+            }
+        }
+    }
+
     /// `None` if the server does not keep up with the rate.
     pub async fn at_rate(&self, call: &Call, rate: f64, span: Duration) -> Option<Measured> {
         let all = Arc::new(Mutex::new(Tally::new()));

@@ -8,11 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use prost::Message as _;
 use recsys::proto::{
-    BatchIngestEventsRequest, EndReason, GetItemsRequest, IngestEventRequest, IngestOutcome,
-    InteractionEvent, Item, ItemOutcome, Tag, UpsertItemsRequest,
-    catalog_service_client::CatalogServiceClient,
+    BatchIngestEventsRequest, EndReason, GetItemsRequest, GetUserSignalsRequest,
+    IngestEventRequest, IngestOutcome, InteractionEvent, Item, ItemOutcome, RecommendRequest, Tag,
+    UpsertItemsRequest, catalog_service_client::CatalogServiceClient,
     recommender_service_client::RecommenderServiceClient,
 };
 use tonic::transport::Channel;
@@ -30,12 +31,13 @@ const TAGS_EACH: usize = 5;
 pub const USERS: usize = 100;
 pub const EVENTS: usize = 50;
 /// Users with a full buffer.
-pub const DEEP_USERS: usize = 20;
+pub const DEEP_USERS: usize = 8;
 pub const DEEP_EVENTS: usize = 5_000;
 /// Over how long their events lie.
 const HISTORY: Duration = Duration::from_secs(28 * 86_400);
 const ITEMS_AT_ONCE: usize = 250;
 const EVENTS_AT_ONCE: usize = 1_000;
+const USERS_AT_ONCE: usize = 8;
 
 /// Numbers without a pattern that matters here, the same every time (xorshift).
 pub struct Dice(u64);
@@ -83,10 +85,10 @@ fn ids() -> std::ops::RangeInclusive<usize> {
 }
 
 /// Writes the catalogue as JSON lines.
-pub fn catalogue_file(path: &Path) {
+pub fn catalogue_file(path: &Path, items: usize) {
     let file = std::fs::File::create(path).expect("a file for the catalogue");
     let mut file = std::io::BufWriter::new(file);
-    for number in ids() {
+    for number in 1..=items {
         let item = item(number);
         let tags: Vec<_> = item
             .tags
@@ -130,12 +132,22 @@ pub async fn warm(channel: &Channel) {
     }
 }
 
-pub fn user(number: u64) -> String {
-    format!("u{}", number % USERS as u64)
+/// Users in turn.
+pub fn in_turn(prefix: &'static str, users: usize) -> Who {
+    Arc::new(move |number| format!("{prefix}{}", number % users as u64))
 }
 
-pub fn deep_user(number: u64) -> String {
-    format!("d{}", number % DEEP_USERS as u64)
+/// Users by chance.
+pub fn by_chance(prefix: &'static str, users: usize) -> Who {
+    Arc::new(move |number| format!("{prefix}{}", Dice::new(number).below(users)))
+}
+
+pub fn user() -> Who {
+    in_turn("u", USERS)
+}
+
+pub fn deep_user() -> Who {
+    in_turn("d", DEEP_USERS)
 }
 
 fn now() -> Duration {
@@ -185,37 +197,59 @@ async fn history(channel: &Channel, user: &str, seed: u64, events: usize) {
     }
 }
 
-/// Fills the buffers of all users.
-pub async fn users(channel: &Channel) {
-    for number in 0..USERS as u64 {
-        history(channel, &user(number), number, EVENTS).await;
-    }
+/// Fills the buffers of so many users, as many events each; some at once.
+pub async fn users(channel: &Channel, who: Who, users: usize, events: usize) {
+    let filled = (0..users as u64).map(|number| {
+        let (channel, user) = (channel.clone(), who(number));
+        async move { history(&channel, &user, number, events).await }
+    });
+    futures_util::stream::iter(filled)
+        .buffer_unordered(USERS_AT_ONCE)
+        .for_each(|()| async {})
+        .await;
 }
 
-pub async fn deep_users(channel: &Channel) {
-    for number in 0..DEEP_USERS as u64 {
-        history(channel, &deep_user(number), 1_000 + number, DEEP_EVENTS).await;
-    }
-}
+/// Who makes the nth call.
+pub type Who = Arc<dyn Fn(u64) -> String + Send + Sync>;
 
 /// Calls that append a new event, now, of one of these users.
-pub fn ingest(user: fn(u64) -> String) -> Call {
+pub fn ingest(who: Who) -> Call {
     Call {
         method: "/recsys.v1.RecommenderService/IngestEvent",
         message: Arc::new(move |number| {
             let content = 1 + Dice::new(number).below(ITEMS);
             let event_id = format!("9be2c1f4-event-{number}");
-            let event = view(user(number), event_id, now(), content);
+            let event = view(who(number), event_id, now(), content);
             let request = IngestEventRequest { event: Some(event) };
             request.encode_to_vec().into()
         }),
     }
 }
 
+pub fn signals(who: Who, include_vectors: bool) -> Call {
+    let method = "/recsys.v1.RecommenderService/GetUserSignals";
+    call(method, who, move |user_id| GetUserSignalsRequest {
+        user_id,
+        include_vectors,
+    })
+}
+
+pub fn recommend(who: Who) -> Call {
+    let method = "/recsys.v1.RecommenderService/Recommend";
+    call(method, who, |user_id| RecommendRequest {
+        user_id,
+        ..RecommendRequest::default()
+    })
+}
+
 /// Calls of a method whose message depends on the user alone.
-pub fn call<M: prost::Message + 'static>(method: &'static str, message: fn(String) -> M) -> Call {
+pub fn call<M: prost::Message + 'static>(
+    method: &'static str,
+    who: Who,
+    message: impl Fn(String) -> M + Send + Sync + 'static,
+) -> Call {
     Call {
         method,
-        message: Arc::new(move |number| Bytes::from(message(user(number)).encode_to_vec())),
+        message: Arc::new(move |number| Bytes::from(message(who(number)).encode_to_vec())),
     }
 }

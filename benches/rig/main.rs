@@ -17,6 +17,7 @@ mod floor;
 mod processes;
 mod report;
 mod runs;
+mod scale;
 #[path = "../../tests/it/support/mod.rs"]
 #[expect(
     dead_code,
@@ -48,6 +49,9 @@ pub struct Settings {
     /// Only loads with this in their name
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub only: String,
+    /// Measures instead how cost grows with users and items, for minutes
+    #[arg(long)]
+    pub scale: bool,
     /// Where the report goes, as JSON
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
     pub out: PathBuf,
@@ -89,6 +93,7 @@ async fn main() -> ExitCode {
         None if settings.bench && std::env::var_os("RECSYS_BENCH").is_none() => {
             eprintln!("scripts/bench.sh runs this one");
         }
+        None if settings.scale => scale::all(&settings).await,
         None => return runs::all(&settings).await,
     }
     ExitCode::SUCCESS

@@ -62,6 +62,8 @@ pub struct Target {
 pub enum Bound {
     AtLeast(f64),
     AtMost(f64),
+    /// Only told.
+    None,
 }
 
 impl Target {
@@ -69,6 +71,7 @@ impl Target {
         match self.bound {
             Bound::AtLeast(least) => self.value >= least,
             Bound::AtMost(most) => self.value <= most,
+            Bound::None => true,
         }
     }
 
@@ -76,6 +79,7 @@ impl Target {
         match self.bound {
             Bound::AtLeast(least) => format!("≥ {least}"),
             Bound::AtMost(most) => format!("≤ {most}"),
+            Bound::None => "told".to_owned(),
         }
     }
 }
@@ -118,7 +122,11 @@ pub fn page(rows: &[Row], targets: &[Target]) -> String {
     }
     page.push_str("\n| figure | value | target | |\n| --- | ---: | --- | --- |\n");
     for target in targets {
-        let met = if target.met() { "met" } else { "**not met**" };
+        let met = match target.bound {
+            Bound::None => "",
+            _ if target.met() => "met",
+            _ => "**not met**",
+        };
         page.push_str(&format!(
             "| {} | {:.3} | {} | {met} |\n",
             target.what,

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, process::ExitCode, time::Duration};
 
-use recsys::proto::{GetUserSignalsRequest, RecommendRequest};
 use tempfile::TempDir;
 
 use super::{
@@ -12,18 +11,21 @@ use super::{
     floor::Asked,
     processes::{Helper, Server as Program, cpu_seconds, resident_mb},
     report::{self, Bound, Row, Target, median},
+    scale::redis_number,
     support::redis::RedisServer,
 };
 
-const SHAPE: Shape = Shape {
+pub const SHAPE: Shape = Shape {
     connections: 8,
     in_flight: 4,
 };
 /// Of what a server does in a closed loop, what it is asked for at a fixed rate.
 const SHARE_AT_RATE: f64 = 0.5;
 /// A load before those that count.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub const WARM_UP: Duration = Duration::from_millis(500);
 const STARTS: usize = 5;
+/// Calls at once, of which what they take in memory is told.
+const WAITING_CALLS: usize = 400;
 
 /// In the order in which they are ended.
 struct World {
@@ -55,48 +57,28 @@ struct Load {
 }
 
 fn loads() -> Vec<Load> {
-    let floor = |name, method| Load {
-        name,
-        server: Server::Floor,
-        call: fill::call(method, |user_id| Asked { user_id }),
+    let load = |name, server, call| Load { name, server, call };
+    let floor = |name, method| {
+        let call = fill::call(method, fill::user(), |user_id| Asked { user_id });
+        load(name, Server::Floor, call)
     };
-    let recommend = fill::call("/recsys.v1.RecommenderService/Recommend", |user_id| {
-        RecommendRequest {
-            user_id,
-            ..RecommendRequest::default()
-        }
-    });
-    let signals = "/recsys.v1.RecommenderService/GetUserSignals";
-    let ours = |name, server, call| Load { name, server, call };
+    let ingest = |name, server, who| load(name, server, fill::ingest(who));
+    let signals = |name, vectors| {
+        let call = fill::signals(fill::user(), vectors);
+        load(name, Server::Common, call)
+    };
+    let recommend = |name, server| load(name, server, fill::recommend(fill::user()));
     vec![
         floor("floor echo", "/floor.Floor/Echo"),
-        ours("Recommend, embedded", Server::Embedded, recommend.clone()),
+        recommend("Recommend, embedded", Server::Embedded),
         floor("floor get", "/floor.Floor/Get"),
-        ours(
-            "GetUserSignals",
-            Server::Common,
-            fill::call(signals, |user_id| GetUserSignalsRequest {
-                user_id,
-                include_vectors: false,
-            }),
-        ),
-        ours(
-            "GetUserSignals, vectors",
-            Server::Common,
-            fill::call(signals, |user_id| GetUserSignalsRequest {
-                user_id,
-                include_vectors: true,
-            }),
-        ),
+        signals("GetUserSignals", false),
+        signals("GetUserSignals, vectors", true),
         floor("floor write", "/floor.Floor/Write"),
-        ours("IngestEvent, 50", Server::Common, fill::ingest(fill::user)),
-        ours(
-            "IngestEvent, 5000",
-            Server::Deep,
-            fill::ingest(fill::deep_user),
-        ),
+        ingest("IngestEvent, 50", Server::Common, fill::user()),
+        ingest("IngestEvent, 5000", Server::Deep, fill::deep_user()),
         floor("floor query", "/floor.Floor/Query"),
-        ours("Recommend, Qdrant", Server::Common, recommend),
+        recommend("Recommend, Qdrant", Server::Common),
     ]
 }
 
@@ -104,7 +86,7 @@ impl World {
     async fn start() -> Self {
         let directory = TempDir::new().expect("a directory");
         let catalogue = directory.path().join("catalogue.jsonl");
-        fill::catalogue_file(&catalogue);
+        fill::catalogue_file(&catalogue, fill::ITEMS);
         // As fast as Redis is: the disk is not what is measured.
         let redis = RedisServer::with(&["--appendonly", "no", "--maxmemory-policy", "noeviction"]);
         let redis_url = redis.url();
@@ -127,11 +109,8 @@ impl World {
             ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
         ];
         let embedded = Program::start(&settings, &log("embedded.log")).await;
-        let told = redis.cli(&["INFO", "server"]);
-        let pid = told.lines().find_map(|line| line.strip_prefix("process_id:"));
-        let redis_pid = pid.and_then(|pid| pid.trim().parse().ok());
         Self {
-            redis_pid: redis_pid.expect("Redis's process id"),
+            redis_pid: redis_number(&redis, "server", "process_id") as u32,
             floor,
             common,
             deep,
@@ -142,15 +121,24 @@ impl World {
         }
     }
 
-    async fn fill(&self) {
+    /// Fills all; returns what an item takes in a cache, in bytes.
+    async fn fill(&self) -> f64 {
         let common = channel(&self.common.address).await;
         let deep = channel(&self.deep.address).await;
         fill::catalogue(&common).await;
-        for server in [&common, &deep] {
-            fill::warm(server).await;
-        }
-        fill::users(&common).await;
-        fill::deep_users(&deep).await;
+        fill::warm(&common).await;
+        let before = resident_mb(self.deep.pid());
+        fill::warm(&deep).await;
+        let cached = resident_mb(self.deep.pid()) - before;
+        fill::users(&common, fill::user(), fill::USERS, fill::EVENTS).await;
+        fill::users(
+            &deep,
+            fill::deep_user(),
+            fill::DEEP_USERS,
+            fill::DEEP_EVENTS,
+        )
+        .await;
+        cached * 1e6 / fill::ITEMS as f64
     }
 
     fn address(&self, server: Server) -> &str {
@@ -172,14 +160,14 @@ impl World {
     }
 }
 
-async fn channel(address: &str) -> tonic::transport::Channel {
+pub async fn channel(address: &str) -> tonic::transport::Channel {
     super::support::server::connect(address.parse().expect("an address")).await
 }
 
 pub async fn all(settings: &Settings) -> ExitCode {
     println!("starting redis-server, Qdrant's protocol, the floor and recsys, and filling them");
     let world = World::start().await;
-    world.fill().await;
+    let cached_item = world.fill().await;
     let loads: Vec<Load> = loads()
         .into_iter()
         .filter(|load| load.name.contains(&settings.only))
@@ -215,6 +203,15 @@ pub async fn all(settings: &Settings) -> ExitCode {
     }
     let mut targets = ratios(&rounds);
     targets.extend(starts(&world).await);
+    let told = [
+        ("an item in the cache, bytes", cached_item),
+        ("a call in flight, bytes", in_flight(&world).await),
+    ];
+    targets.extend(told.map(|(what, value)| Target {
+        what,
+        value,
+        bound: Bound::None,
+    }));
     let page = report::page(&rows, &targets);
     println!("\n{}\n\n{page}", report::machine());
     let directory = settings.out.parent().expect("a directory for the report");
@@ -261,10 +258,7 @@ async fn at_rate(world: &World, load: &Load, rate: f64, span: Duration) -> Optio
 
 /// Of the server, and of Redis.
 fn cpu(world: &World, server: Server) -> (f64, f64) {
-    (
-        cpu_seconds(world.pid(server)),
-        cpu_seconds(world.redis_pid),
-    )
+    (cpu_seconds(world.pid(server)), cpu_seconds(world.redis_pid))
 }
 
 /// The round of a load that is in the middle.
@@ -345,6 +339,22 @@ fn ratios(rounds: &[HashMap<&str, Row>]) -> Vec<Target> {
         })
     })
     .collect()
+}
+
+/// What a call takes that waits for Redis, in bytes.
+async fn in_flight(world: &World) -> f64 {
+    let pid = world.common.pid();
+    let driver = Driver::connect(&world.common.address, SHAPE).await;
+    let call = fill::signals(fill::user(), false);
+    driver.closed_loop(&call, WARM_UP).await;
+    let before = resident_mb(pid);
+    world.redis.freeze();
+    let calls = driver.leave(&call, WAITING_CALLS);
+    tokio::time::sleep(WARM_UP / 2).await;
+    let held = resident_mb(pid) - before;
+    world.redis.thaw();
+    calls.await;
+    held * 1e6 / WAITING_CALLS as f64
 }
 
 /// How long a start takes, and what an idle server holds.

@@ -11,7 +11,7 @@ use std::sync::{
 
 use foldhash::fast::RandomState;
 use quick_cache::{
-    Weighter,
+    OptionsBuilder, Weighter,
     sync::{Cache, DefaultLifecycle},
 };
 
@@ -22,6 +22,11 @@ use crate::{
 
 /// What is expected to be kept of a user, for the size of the cache's table.
 const EXPECTED_BYTES: u64 = 16 << 10;
+
+/// Memory of a part of the cache, which nothing that is kept can exceed: room for
+/// a few of the longest buffers.
+const SHARD_BYTES: u64 = 32 << 20;
+const MOST_SHARDS: usize = 64;
 
 /// Something that is kept of a user.
 pub(super) trait Weigh {
@@ -48,14 +53,18 @@ impl<V: Weigh> Weighter<UserId, Arc<V>> for ByBytes {
 impl<V: Weigh + Send + Sync + 'static> Kept<V> {
     /// Nothing, at most so much; what it holds is told under these levels.
     pub(super) fn new(max_bytes: u64, bytes: Level, entries: Level) -> Self {
-        let expected = usize::try_from(max_bytes / EXPECTED_BYTES).unwrap_or(usize::MAX);
-        let cache = Cache::with(
-            expected.max(1),
-            max_bytes,
-            ByBytes,
-            RandomState::default(),
-            DefaultLifecycle::default(),
-        );
+        let count = |bytes_each| usize::try_from(max_bytes / bytes_each).unwrap_or(usize::MAX);
+        let expected = count(EXPECTED_BYTES).max(1);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(expected)
+            .weight_capacity(max_bytes)
+            .shards(count(SHARD_BYTES).clamp(1, MOST_SHARDS))
+            .build();
+        let (hasher, lifecycle) = (RandomState::default(), DefaultLifecycle::default());
+        let cache = match options {
+            Ok(options) => Cache::with_options(options, ByBytes, hasher, lifecycle),
+            Err(_) => Cache::with(expected, max_bytes, ByBytes, hasher, lifecycle),
+        };
         let cache = Arc::new(cache);
         meters::watch(&cache, move |cache, levels| {
             levels.add(bytes, cache.weight());

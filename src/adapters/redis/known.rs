@@ -1,7 +1,7 @@
 //! Buffers that this process knows: as it read them, or as its own appends
 //! left them. An append to a buffer of the same version need not read it again.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use super::kept::{Kept, Weigh};
 use crate::{
@@ -131,8 +131,12 @@ impl KnownBuffers {
                 known?.events.clone()
             }
         };
-        events.extend_from_slice(change.accepted);
-        events.sort_by(|a, b| a.buffer_order(b));
+        for event in change.accepted {
+            // Almost always the newest of all.
+            let later = events.iter().rev();
+            let later = later.take_while(|known| known.buffer_order(event) == Ordering::Greater);
+            events.insert(events.len() - later.count(), Arc::clone(event));
+        }
         let expired = events.partition_point(|event| event.event.time < change.oldest);
         let surplus = events.len().saturating_sub(self.max_events);
         events.drain(..expired.max(surplus));

@@ -10,7 +10,7 @@ mod tag_weights;
 mod views;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -62,16 +62,16 @@ impl FromIterator<(ContentId, Arc<CatalogueItem>)> for Items {
     }
 }
 
-/// The items that a model of these events depends on: those engaged with.
+/// The items that a model of these events depends on: those engaged with, each
+/// once, in the order of the first event of each.
 #[must_use]
 pub fn items_needed(log: &EventLog) -> Vec<ContentId> {
-    let mut ids: Vec<_> = log
-        .iter()
-        .filter_map(|event| event.content_id.clone())
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+    let mut met: HashSet<&ContentId, RandomState> = HashSet::default();
+    log.iter()
+        .filter_map(|event| event.content_id.as_ref())
+        .filter(|id| met.insert(*id))
+        .cloned()
+        .collect()
 }
 
 /// Builds the model of `user_id` as of `now`. An item that `items` lacks has a

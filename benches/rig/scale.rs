@@ -1,0 +1,118 @@
+//! How cost grows with users and items: what `docs/scaling.md` is checked by.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{
+    Settings,
+    driver::{Call, Driver},
+    fill::{self, EVENTS},
+    processes::{Server, cpu_seconds, resident_mb},
+    runs::{SHAPE, WARM_UP, channel},
+    support::redis::RedisServer,
+};
+
+/// Numbers of users, and of items in memory.
+const USERS: [usize; 3] = [1_000, 10_000, 100_000];
+const ITEMS: [usize; 2] = [10_000, 100_000];
+
+pub async fn all(settings: &Settings) {
+    let directory = TempDir::new().expect("a directory");
+    let log = directory.path().join("recsys.log");
+    let small = directory.path().join("small.jsonl");
+    fill::catalogue_file(&small, ITEMS[0]);
+    println!(
+        "{} events a user, {} items in memory, users by chance\n\n\
+         | users | filled, events/s | Redis bytes/user | recsys MB | call | calls/s | p50 ms | p99 ms | recsys CPU µs | Redis CPU µs |\n\
+         | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        EVENTS, ITEMS[0]
+    );
+    for users in USERS {
+        let redis = RedisServer::with(&["--appendonly", "no", "--maxmemory-policy", "noeviction"]);
+        let server = start(&redis, &small, &log).await;
+        let empty = redis_bytes(&redis);
+        let begun = std::time::Instant::now();
+        let who = fill::in_turn("s", users);
+        fill::users(&channel(&server.address).await, who, users, EVENTS).await;
+        let filled = (users * EVENTS) as f64 / begun.elapsed().as_secs_f64();
+        let per_user = (redis_bytes(&redis) - empty) / users as f64;
+        let who = || fill::by_chance("s", users);
+        for (name, call) in [
+            ("GetUserSignals", fill::signals(who(), false)),
+            ("Recommend", fill::recommend(who())),
+            ("IngestEvent", fill::ingest(who())),
+        ] {
+            let told = load(&server, &redis, &call, settings.span()).await;
+            let resident = resident_mb(server.pid());
+            println!("| {users} | {filled:.0} | {per_user:.0} | {resident:.0} | {name} | {told} |");
+        }
+    }
+    println!(
+        "\n| items in memory | ready after ms | recsys MB | call | calls/s | p50 ms | p99 ms | recsys CPU µs | Redis CPU µs |\n\
+         | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |"
+    );
+    for items in ITEMS {
+        let catalogue = directory.path().join("catalogue.jsonl");
+        fill::catalogue_file(&catalogue, items);
+        let redis = RedisServer::with(&["--appendonly", "no"]);
+        let server = start(&redis, &catalogue, &log).await;
+        let users = fill::USERS;
+        fill::users(&channel(&server.address).await, fill::user(), users, EVENTS).await;
+        let call = fill::recommend(fill::user());
+        let told = load(&server, &redis, &call, settings.span()).await;
+        let ready = server.ready_after.as_millis();
+        let resident = resident_mb(server.pid());
+        println!("| {items} | {ready} | {resident:.0} | Recommend | {told} |");
+    }
+}
+
+async fn start(redis: &RedisServer, catalogue: &std::path::Path, log: &std::path::Path) -> Server {
+    let settings = [
+        ("REDIS_URL", redis.url()),
+        ("CATALOG_PATH", catalogue.display().to_string()),
+    ];
+    let settings = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    Server::start(&settings, log).await
+}
+
+async fn load(server: &Server, redis: &RedisServer, call: &Call, span: Duration) -> String {
+    let driver = Driver::connect(&server.address, SHAPE).await;
+    driver.closed_loop(call, WARM_UP).await;
+    let redis_pid = redis_number(redis, "server", "process_id") as u32;
+    let cpu = || (cpu_seconds(server.pid()), cpu_seconds(redis_pid));
+    let before = cpu();
+    let measured = driver.closed_loop(call, span).await;
+    let after = cpu();
+    if let Some(status) = &measured.first_failure {
+        panic!("{} calls failed: {status}", measured.failed);
+    }
+    let calls = measured.calls().max(1) as f64;
+    format!(
+        "{:.0} | {:.2} | {:.2} | {:.0} | {:.0}",
+        measured.per_second(),
+        measured.quantile(0.5) as f64 / 1e3,
+        measured.quantile(0.99) as f64 / 1e3,
+        (after.0 - before.0) * 1e6 / calls,
+        (after.1 - before.1) * 1e6 / calls,
+    )
+}
+
+fn redis_bytes(redis: &RedisServer) -> f64 {
+    redis_number(redis, "memory", "used_memory")
+}
+
+/// A number that Redis tells of itself.
+pub fn redis_number(redis: &RedisServer, section: &str, name: &str) -> f64 {
+    let told = redis.cli(&["INFO", section]);
+    let of_name = |line: &str| {
+        line.strip_prefix(name)?
+            .strip_prefix(':')?
+            .trim()
+            .parse()
+            .ok()
+    };
+    told.lines().find_map(of_name).expect("a number of Redis's")
+}
