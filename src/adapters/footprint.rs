@@ -6,7 +6,7 @@ use crate::domain::{event::StoredEvent, item::Item, user_signals::UserSignals};
 
 /// What an item takes besides its texts, tags and vector.
 const ITEM_OVERHEAD_BYTES: usize = 600;
-/// What a tag takes besides its texts, which are held four times.
+/// What a tag takes besides its texts, which are held three times.
 const TAG_OVERHEAD_BYTES: usize = 240;
 /// What an event takes besides its texts.
 const EVENT_OVERHEAD_BYTES: usize = 400;
@@ -74,7 +74,7 @@ pub(super) fn item_bytes(item: &Item) -> usize {
     let tags = item
         .tags
         .iter()
-        .map(|tag| TAG_OVERHEAD_BYTES + 4 * (tag.facet.len() + tag.label.len()));
+        .map(|tag| TAG_OVERHEAD_BYTES + 3 * (tag.facet.len() + tag.label.len()));
     ITEM_OVERHEAD_BYTES
         + texts.iter().map(|text| text.len()).sum::<usize>()
         + tags.sum::<usize>()

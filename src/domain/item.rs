@@ -1,15 +1,13 @@
 //! What can be recommended.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::{
     geo::GeoPoint,
     ids::ContentId,
+    shared_text::SharedText,
     tags::{Canonicalizer, TagKey, folded_key},
     vector::UnitVector,
 };
@@ -106,7 +104,7 @@ impl Item {
 pub struct CatalogueItem {
     item: Item,
     /// Of each of the item's tags, as it enters a user model.
-    model_keys: Vec<Arc<str>>,
+    model_keys: Vec<SharedText>,
     tags: Vec<(TagKey, f64)>,
     labels: BTreeSet<String>,
 }
@@ -117,9 +115,8 @@ impl CatalogueItem {
     #[must_use]
     pub fn new(mut item: Item, canonical: &Canonicalizer) -> Self {
         item.has_image |= !item.image_url.is_empty();
-        let model_keys = item.tags.iter();
-        let model_keys = model_keys.map(|tag| folded_key(&tag.facet, &tag.label).into());
-        let model_keys = model_keys.collect();
+        let model_key = |tag: &Tag| SharedText::of(folded_key(&tag.facet, &tag.label));
+        let model_keys = item.tags.iter().map(model_key).collect();
         let mut weights = BTreeMap::new();
         for tag in &item.tags {
             // By the written key, as it enters a user model: both sides then
@@ -156,7 +153,7 @@ impl CatalogueItem {
     }
 
     /// Its tags as they are written, each with its key in user models.
-    pub fn model_tags(&self) -> impl Iterator<Item = (&Arc<str>, &Tag)> {
+    pub fn model_tags(&self) -> impl Iterator<Item = (&SharedText, &Tag)> {
         self.model_keys.iter().zip(&self.item.tags)
     }
 

@@ -14,6 +14,7 @@ pub mod nesting;
 pub mod ranking;
 pub mod ranking_config;
 pub mod restriction;
+pub mod shared_text;
 pub mod signals;
 pub mod tags;
 pub mod time;

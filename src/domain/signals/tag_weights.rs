@@ -1,21 +1,19 @@
 //! Weighted tags of liked or disliked items.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
 use crate::domain::{
     item::CatalogueItem,
+    shared_text::SharedText,
     tags::{canonical_facet, folded_key},
 };
 
 /// Sums tag weights under lower-case `facet:label` keys.
 pub(super) struct TagWeights {
     untasted: Vec<String>,
-    sums: HashMap<Arc<str>, f64, RandomState>,
+    sums: HashMap<SharedText, f64, RandomState>,
 }
 
 impl TagWeights {
@@ -32,23 +30,21 @@ impl TagWeights {
     /// Adds each tag of an item, its weight times `weight`.
     pub(super) fn add_item(&mut self, item: Option<&CatalogueItem>, weight: f64) {
         for (key, tag) in item.into_iter().flat_map(CatalogueItem::model_tags) {
-            if self.is_tasted(&tag.facet) {
-                match self.sums.get_mut(key) {
-                    Some(sum) => *sum += weight * tag.weight,
-                    None => {
-                        self.sums.insert(Arc::clone(key), weight * tag.weight);
-                    }
-                }
+            if !self.is_tasted(&tag.facet) {
+                continue;
+            }
+            let added = weight * tag.weight;
+            match self.sums.get_mut(key) {
+                Some(sum) => *sum += added,
+                None => _ = self.sums.insert(key.clone(), added),
             }
         }
     }
 
     pub(super) fn add(&mut self, facet: &str, label: &str, weight: f64) {
         if self.is_tasted(facet) {
-            *self
-                .sums
-                .entry(folded_key(facet, label).into())
-                .or_default() += weight;
+            let key = SharedText::of(folded_key(facet, label));
+            *self.sums.entry(key).or_default() += weight;
         }
     }
 
@@ -65,7 +61,7 @@ impl TagWeights {
         }
         let shares = self.sums.into_iter();
         shares
-            .map(|(key, sum)| ((*key).to_owned(), sum / top))
+            .map(|(key, sum)| (key.as_str().to_owned(), sum / top))
             .collect()
     }
 }
