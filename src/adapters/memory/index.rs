@@ -1,4 +1,4 @@
-//! A catalogue laid out for search: what [`exact_search::run`] finds, sooner.
+//! A catalogue laid out for search: what `exact_search::run` finds, sooner.
 //!
 //! Items have slots. Vectors are scanned as bytes, with exact cosines for those
 //! alone that can be among the first; tags know their items; and what the
@@ -8,10 +8,11 @@
 mod against_a_scan;
 mod draw;
 mod first;
+mod nearest;
 mod tags;
 mod vectors;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{cmp::Ordering, collections::HashSet, sync::Arc};
 
 use crate::{
     adapters::exact_search::sample_key,
@@ -20,18 +21,21 @@ use crate::{
         ids::ContentId,
         item::{CatalogueItem, Item},
         restriction::Restriction,
-        vector::{UnitVector, wide},
+        vector::UnitVector,
     },
     ports::{Search, SearchOrder},
 };
 use draw::draw;
-use first::{First, total_order};
+use first::First;
+use nearest::{End, Possible};
 use tags::Tags;
-use vectors::{Bounds, Vectors};
+use vectors::Vectors;
 
 /// Of how many items a search may give no more than one, so that looking at
 /// those alone is quicker than a scan of all.
 const SPARSE: usize = 8;
+/// How many sums are passed at once if none of them is among the first.
+const AT_ONCE: usize = 16;
 /// How many items a scan or a walk passes in the time that it takes to look at
 /// one.
 const PASSED_PER_LOOK: usize = 16;
@@ -51,13 +55,10 @@ pub(super) fn index_bytes(item: &Item) -> usize {
 pub(super) struct Index {
     slots: Vec<Option<Arc<CatalogueItem>>>,
     free: Vec<u32>,
-    by_id: foldhash::HashMap<ContentId, u32>,
+    slot_of_id: foldhash::HashMap<ContentId, u32>,
     vectors: Vectors,
     tags: Tags,
 }
-
-/// A slot with its place in an order: smaller comes first, equals by id.
-type Placed = (u64, u32);
 
 /// The slots that a search may give.
 struct Allowed {
@@ -76,30 +77,17 @@ impl Allowed {
     }
 }
 
-/// Bounds by the query that they are for.
-type Scanned<'s> = Option<(&'s UnitVector, Bounds)>;
-
-/// Which end of an order by cosine comes first.
-#[derive(Clone, Copy)]
-enum End {
-    Nearest,
-    Farthest,
-}
-
-impl End {
-    /// Smaller comes first.
-    fn place(self, cosine: f64) -> f64 {
-        match self {
-            Self::Nearest => -cosine,
-            Self::Farthest => cosine,
-        }
-    }
+/// One of the searches of a call that go by cosine to the same vector.
+struct Asked {
+    at: usize,
+    end: End,
+    limit: usize,
 }
 
 impl Index {
     /// How many items there are.
     pub(super) fn len(&self) -> usize {
-        self.by_id.len()
+        self.slot_of_id.len()
     }
 
     /// How many items have a vector.
@@ -113,7 +101,7 @@ impl Index {
     }
 
     pub(super) fn get(&self, id: &ContentId) -> Option<&Arc<CatalogueItem>> {
-        self.slots[*self.by_id.get(id)? as usize].as_ref()
+        self.slots[*self.slot_of_id.get(id)? as usize].as_ref()
     }
 
     /// Takes an item in whose id is not here, and whose vector, if any, is of
@@ -123,7 +111,7 @@ impl Index {
             self.slots.push(None);
             (self.slots.len() - 1) as u32
         });
-        self.by_id.insert(item.id().clone(), slot);
+        self.slot_of_id.insert(item.id().clone(), slot);
         self.tags.insert(slot, &item);
         if let Some(vector) = item.vector() {
             self.vectors.insert(slot, vector);
@@ -133,7 +121,7 @@ impl Index {
 
     /// Takes an item out.
     pub(super) fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
-        let slot = self.by_id.remove(id)?;
+        let slot = self.slot_of_id.remove(id)?;
         let item = self.slots[slot as usize].take()?;
         self.free.push(slot);
         self.tags.remove(slot, &item);
@@ -145,139 +133,160 @@ impl Index {
     /// they take.
     pub(super) fn looks(&self, searches: &[Search<'_>]) -> usize {
         let all = self.len();
-        let looks = searches.iter().map(|search| {
-            let restricted = if search.restriction.is_open() { 0 } else { all };
-            restricted
-                + match &search.order {
-                    SearchOrder::ClosestTo(_) | SearchOrder::Sample { pinned: true, .. } => all,
-                    SearchOrder::Sample { pinned: false, .. }
-                    | SearchOrder::NearestTo(_)
-                    | SearchOrder::FarthestFrom(_)
-                    | SearchOrder::TagOverlap(_) => all / PASSED_PER_LOOK,
-                }
+        let restricted = searches.iter().any(|search| !search.restriction.is_open());
+        let looks = searches.iter().map(|search| match &search.order {
+            SearchOrder::ClosestTo(_) | SearchOrder::Sample { pinned: true, .. } => all,
+            SearchOrder::Sample { pinned: false, .. }
+            | SearchOrder::NearestTo(_)
+            | SearchOrder::FarthestFrom(_)
+            | SearchOrder::TagOverlap(_) => all / PASSED_PER_LOOK,
         });
-        looks.sum()
+        looks.sum::<usize>() + if restricted { all } else { 0 }
     }
 
     /// Runs the searches of a call; one result each, in order.
     pub(super) fn search(&self, searches: &[Search<'_>]) -> Vec<Vec<Arc<CatalogueItem>>> {
+        let mut found: Vec<Option<Vec<_>>> = vec![None; searches.len()];
         let mut last: Option<(&Search<'_>, Allowed)> = None;
-        let mut scanned = None;
-        let mut found = Vec::with_capacity(searches.len());
-        for search in searches {
+        for (at, search) in searches.iter().enumerate() {
+            if found[at].is_some() {
+                continue;
+            }
             let allowed = match last.take() {
                 Some((before, allowed)) if leave_out_the_same(before, search) => allowed,
                 Some(_) | None => self.allowed(search),
             };
-            let first = self.first(search, &allowed, &mut scanned);
-            let items = first.into_iter().filter_map(|(_, slot)| self.item(slot));
-            found.push(items.cloned().collect());
+            if let Some((query, _)) = query(&search.order) {
+                let alike = alike(searches, at, query);
+                for (asked, slots) in alike.iter().zip(self.by_cosine(query, &alike, &allowed)) {
+                    found[asked.at] = Some(self.items(slots));
+                }
+            } else {
+                found[at] = Some(self.items(self.first(search, &allowed)));
+            }
             last = Some((search, allowed));
         }
-        found
+        found.into_iter().map(Option::unwrap_or_default).collect()
     }
 
-    /// The first ones of a search, in order.
-    fn first<'s>(
-        &self,
-        search: &'s Search<'s>,
-        allowed: &Allowed,
-        scanned: &mut Scanned<'s>,
-    ) -> Vec<Placed> {
+    /// The first ones of a search that does not go by cosine.
+    fn first(&self, search: &Search<'_>, allowed: &Allowed) -> Vec<u32> {
         let limit = search.limit;
-        let mut first = First::new(limit, |a: &Placed, b: &Placed| {
-            a.0.cmp(&b.0).then_with(|| self.id(a.1).cmp(&self.id(b.1)))
-        });
         match &search.order {
-            SearchOrder::NearestTo(vector) => {
-                for placed in self.by_cosine(vector, End::Nearest, limit, allowed, scanned) {
-                    first.offer(placed);
-                }
-            }
-            SearchOrder::FarthestFrom(vector) => {
-                for placed in self.by_cosine(vector, End::Farthest, limit, allowed, scanned) {
-                    first.offer(placed);
-                }
-            }
+            SearchOrder::NearestTo(_) | SearchOrder::FarthestFrom(_) => Vec::new(),
             SearchOrder::TagOverlap(weights) => {
-                let sums = self.tags.overlaps(weights, self.slots.len());
-                for (sum, slot) in sums.into_iter().zip(0..) {
-                    if sum > 0.0 && allowed.holds(slot) {
-                        first.offer((total_order(-sum), slot));
-                    }
-                }
+                let slots = self.slots.len();
+                self.tags
+                    .with_overlaps(weights, slots, |sums| self.by_sum(sums, limit, allowed))
             }
             SearchOrder::ClosestTo(point) => {
+                let mut first = First::new(limit, self.by_place());
                 for slot in allowed.iter() {
                     let places = self.item(slot).map(|item| &item.item().locations);
                     if let Some(distance) = places.and_then(|places| nearest_m(*point, places)) {
-                        first.offer((total_order(distance), slot));
+                        first.offer((distance, slot));
                     }
                 }
+                slots(first.sorted())
             }
             SearchOrder::Sample {
                 seed,
                 pinned: false,
-            } => {
-                let drawn = draw(allowed.iter().collect(), limit, *seed);
-                return (0..).zip(drawn).collect();
-            }
+            } => draw(allowed.iter().collect(), limit, *seed),
             SearchOrder::Sample { seed, pinned: true } => {
+                let mut first = First::new(limit, |a: &(u64, u32), b: &(u64, u32)| {
+                    a.0.cmp(&b.0).then_with(|| self.by_id(a.1, b.1))
+                });
                 for slot in allowed.iter() {
                     if let Some(item) = self.item(slot) {
                         first.offer((sample_key(item.id(), *seed), slot));
                     }
                 }
+                slots(first.sorted())
             }
         }
-        first.sorted()
     }
 
-    /// The items that a search may give, each with its place: all of them that
-    /// can be among the first `limit`, and maybe more.
-    fn by_cosine<'s>(
-        &self,
-        query: &'s UnitVector,
-        end: End,
-        limit: usize,
-        allowed: &Allowed,
-        scanned: &mut Scanned<'s>,
-    ) -> Vec<Placed> {
-        if limit == 0 || self.vectors.size() != Some(query.size()) {
-            return Vec::new();
-        }
-        let possible: Vec<u32> = if allowed.count <= (self.vectors.len() / SPARSE).max(2 * limit) {
-            allowed.iter().collect()
-        } else {
-            let bounds = match scanned.take() {
-                Some((before, bounds)) if before == query => bounds,
-                Some(_) | None => self.vectors.bounds(query),
-            };
-            let possible = possible_by_bounds(&bounds, end, limit, allowed);
-            *scanned = Some((query, bounds));
-            possible
-        };
-        let mut placed = Vec::with_capacity(possible.len());
-        wide(
-            #[inline(always)]
-            || {
-                for slot in possible {
-                    if let Some(item) = &self.slots[slot as usize]
-                        && let Some(vector) = item.vector()
-                        && let Some(cosine) = vector.cosine(query)
-                    {
-                        placed.push((total_order(end.place(cosine)), slot));
-                    }
+    /// The slots with the largest sums above 0.
+    fn by_sum(&self, sums: &[f64], limit: usize, allowed: &Allowed) -> Vec<u32> {
+        let mut first = First::new(limit, self.by_place());
+        let mut least = 0.0_f64;
+        for (chunk, begin) in sums.chunks(AT_ONCE).zip((0..).step_by(AT_ONCE)) {
+            let may_come = |sum: f64, least| (sum > 0.0) & (sum >= least);
+            if !chunk
+                .iter()
+                .fold(false, |any, sum| any | may_come(*sum, least))
+            {
+                continue;
+            }
+            for (sum, slot) in chunk.iter().zip(begin..) {
+                if may_come(*sum, least) && allowed.holds(slot) {
+                    first.offer((-sum, slot));
                 }
-            },
-        );
-        placed
+            }
+            least = first.bound().map_or(least, |(place, _)| -place);
+        }
+        slots(first.sorted())
+    }
+
+    /// The first slots of each of the searches by cosine to a vector.
+    fn by_cosine(&self, query: &UnitVector, asked: &[Asked], allowed: &Allowed) -> Vec<Vec<u32>> {
+        if self.vectors.size() != Some(query.size()) {
+            return asked.iter().map(|_| Vec::new()).collect();
+        }
+        let most = asked.iter().map(|asked| asked.limit).max().unwrap_or(0);
+        let few = (self.vectors.len() / SPARSE).max(most.saturating_mul(2));
+        if allowed.count <= few {
+            let rows: Vec<u32> = allowed
+                .iter()
+                .filter_map(|slot| self.vectors.row(slot))
+                .collect();
+            let cosines = self.vectors.cosines(&rows, query);
+            return asked
+                .iter()
+                .map(|asked| self.first_by_cosine(&cosines, asked))
+                .collect();
+        }
+        let mut possible: Vec<Possible> = asked
+            .iter()
+            .map(|asked| Possible::new(asked.end, asked.limit))
+            .collect();
+        self.vectors.scan(query, |bounds| {
+            for possible in &mut possible {
+                possible.take(&bounds, |slot| allowed.holds(slot));
+            }
+        });
+        let possible = possible.into_iter().zip(asked);
+        possible
+            .map(|(possible, asked)| {
+                let cosines = self.vectors.cosines(&possible.rows(), query);
+                self.first_by_cosine(&cosines, asked)
+            })
+            .collect()
+    }
+
+    fn first_by_cosine(&self, cosines: &[(f64, u32)], asked: &Asked) -> Vec<u32> {
+        let mut first = First::new(asked.limit, self.by_place());
+        for (cosine, slot) in cosines {
+            first.offer((asked.end.place(*cosine), *slot));
+        }
+        slots(first.sorted())
+    }
+
+    /// The order of slots by place, of which smaller comes first, and by id.
+    fn by_place(&self) -> impl Fn(&(f64, u32), &(f64, u32)) -> Ordering {
+        |a, b| a.0.total_cmp(&b.0).then_with(|| self.by_id(a.1, b.1))
+    }
+
+    fn by_id(&self, a: u32, b: u32) -> Ordering {
+        let id = |slot| self.item(slot).map(|item| item.id());
+        id(a).cmp(&id(b))
     }
 
     fn allowed(&self, search: &Search<'_>) -> Allowed {
         let mut slots = self.matching(search.restriction);
         for id in search.exclude.iter().chain(search.exclude_afterwards) {
-            if let Some(slot) = self.by_id.get(id) {
+            if let Some(slot) = self.slot_of_id.get(id) {
                 slots[*slot as usize] = false;
             }
         }
@@ -294,16 +303,12 @@ impl Index {
         let matches = |item: &Option<Arc<CatalogueItem>>| {
             item.as_ref().is_some_and(|item| restriction.admits(item))
         };
-        let fewest = restriction
-            .must
-            .iter()
-            .map(|tag| self.tags.carriers(tag))
-            .min_by_key(|carriers| carriers.len());
-        let Some(fewest) = fewest else {
+        let carriers = self.tags.carriers_of_all(restriction, self.len());
+        let Some(carriers) = carriers else {
             return self.slots.iter().map(matches).collect();
         };
         let mut matching = vec![false; self.slots.len()];
-        for slot in fewest {
+        for slot in carriers.into_iter().flatten() {
             matching[*slot as usize] = matches(&self.slots[*slot as usize]);
         }
         matching
@@ -313,9 +318,40 @@ impl Index {
         self.slots[slot as usize].as_ref()
     }
 
-    fn id(&self, slot: u32) -> Option<&ContentId> {
-        self.item(slot).map(|item| item.id())
+    fn items(&self, slots: Vec<u32>) -> Vec<Arc<CatalogueItem>> {
+        let items = slots.into_iter().filter_map(|slot| self.item(slot));
+        items.cloned().collect()
     }
+}
+
+fn slots<K>(placed: Vec<(K, u32)>) -> Vec<u32> {
+    placed.into_iter().map(|(_, slot)| slot).collect()
+}
+
+/// The vector whose cosine an order goes by, if it does.
+fn query(order: &SearchOrder) -> Option<(&UnitVector, End)> {
+    match order {
+        SearchOrder::NearestTo(vector) => Some((vector, End::Nearest)),
+        SearchOrder::FarthestFrom(vector) => Some((vector, End::Farthest)),
+        SearchOrder::TagOverlap(_) | SearchOrder::ClosestTo(_) | SearchOrder::Sample { .. } => None,
+    }
+}
+
+/// The searches from one on that go by cosine to a vector, and may give the
+/// same items: one scan does for them.
+fn alike(searches: &[Search<'_>], from: usize, vector: &UnitVector) -> Vec<Asked> {
+    let others = searches.iter().enumerate().skip(from);
+    others
+        .filter(|(_, other)| other.limit > 0 && leave_out_the_same(&searches[from], other))
+        .filter_map(|(at, other)| {
+            let (other_vector, end) = query(&other.order)?;
+            (other_vector == vector).then_some(Asked {
+                at,
+                end,
+                limit: other.limit,
+            })
+        })
+        .collect()
 }
 
 /// Whether two searches of a call may give the same items.
@@ -324,30 +360,4 @@ fn leave_out_the_same(a: &Search<'_>, b: &Search<'_>) -> bool {
     std::ptr::eq(a.restriction, b.restriction)
         && same_ids(a.exclude, b.exclude)
         && same_ids(a.exclude_afterwards, b.exclude_afterwards)
-}
-
-/// The slots whose cosine can be among the first `limit`, by their bounds: those
-/// that are not certainly behind `limit` others.
-fn possible_by_bounds(bounds: &Bounds, end: End, limit: usize, allowed: &Allowed) -> Vec<u32> {
-    // Places at best and at worst, of which smaller comes first.
-    let (best, worst, sign) = match end {
-        End::Nearest => (&bounds.high, &bounds.low, -1.0),
-        End::Farthest => (&bounds.low, &bounds.high, 1.0),
-    };
-    let mut certain = First::new(limit, f32::total_cmp);
-    let mut bound = f32::INFINITY;
-    for (worst, slot) in worst.iter().zip(&bounds.slots) {
-        let worst = sign * worst;
-        if worst <= bound && allowed.holds(*slot) {
-            certain.offer(worst);
-            bound = certain.bound().unwrap_or(bound);
-        }
-    }
-    // A cosine is cut to what a cosine can be, so those beyond are equals.
-    let last = certain.last().unwrap_or(f32::INFINITY).max(-1.0);
-    let possible = best
-        .iter()
-        .zip(&bounds.slots)
-        .filter(|(best, slot)| (sign * **best).min(1.0) <= last && allowed.holds(**slot));
-    possible.map(|(_, slot)| *slot).collect()
 }

@@ -223,6 +223,31 @@ proptest! {
         let [given, scanned] = both(&store, &items, &searches);
         prop_assert_eq!(given, scanned);
     }
+
+    #[test]
+    fn a_sample_that_need_not_be_repeated_is_of_what_a_scan_gives(
+        (_, steps) in any_steps(),
+        restriction in any_restriction(),
+        exclude in any_ids(),
+        limit in 0..12_usize,
+        seed: u64,
+    ) {
+        let (store, items) = stored(steps);
+        let sample = |pinned, limit| Search {
+            order: SearchOrder::Sample { seed, pinned },
+            restriction: &restriction,
+            exclude: &exclude,
+            exclude_afterwards: &exclude,
+            limit,
+        };
+        let [mut given, _] = both(&store, &items, &[sample(false, limit)]);
+        let [_, mut all] = both(&store, &items, &[sample(true, usize::MAX)]);
+        let (given, all) = (given.remove(0), all.remove(0));
+        prop_assert_eq!(given.len(), limit.min(all.len()));
+        let distinct: HashSet<_> = given.iter().collect();
+        prop_assert_eq!(distinct.len(), given.len());
+        prop_assert!(given.iter().all(|id| all.contains(id)));
+    }
 }
 
 /// Numbers without a pattern that matters here, the same every time (splitmix).

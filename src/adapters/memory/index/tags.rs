@@ -1,8 +1,14 @@
 //! Which items carry a tag, and how much of it.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
-use crate::domain::{item::CatalogueItem, tags::TagKey};
+use crate::domain::{item::CatalogueItem, restriction::Restriction, tags::TagKey};
+
+thread_local! {
+    /// Room for sums. To take and give back so much memory in each call costs more
+    /// than to fill it.
+    static SUMS: Cell<Vec<f64>> = const { Cell::new(Vec::new()) };
+}
 
 /// Tags that are at hand have the slots of their items.
 #[derive(Default)]
@@ -45,17 +51,47 @@ impl Tags {
         }
     }
 
-    /// The items that carry a tag.
-    pub(super) fn carriers(&self, key: &TagKey) -> &[u32] {
+    fn carriers(&self, key: &TagKey) -> &[u32] {
         self.0.get(key).map_or(&[], |carriers| &carriers.slots)
     }
 
-    /// `Σ weight · item weight` over these tags, of each of so many slots. Adds
-    /// in the order of an item's tags, as `overlap` does, whose further terms
-    /// are all 0: the same sum, to the last bit.
-    pub(super) fn overlaps(&self, weights: &[(TagKey, f64)], slots: usize) -> Vec<f64> {
+    /// Slots, some maybe twice, of which are all those that a restriction admits;
+    /// `None` if it is as well to look at each of so many items.
+    pub(super) fn carriers_of_all(
+        &self,
+        restriction: &Restriction,
+        items: usize,
+    ) -> Option<Vec<&[u32]>> {
+        let must = restriction.must.iter().map(|key| self.carriers(key));
+        if let Some(fewest) = must.min_by_key(|carriers| carriers.len()) {
+            return Some(vec![fewest]);
+        }
+        // A label is of any facet.
+        let label = restriction
+            .label
+            .as_ref()
+            .filter(|_| self.0.len() <= items)?;
+        let labelled = self.0.iter().filter(|(key, _)| key.label() == label);
+        Some(
+            labelled
+                .map(|(_, carriers)| carriers.slots.as_slice())
+                .collect(),
+        )
+    }
+
+    /// Gives `Σ weight · item weight` over these tags, of each of so many slots.
+    /// Adds in the order of an item's tags, as `overlap` does, whose further
+    /// terms are all 0: the same sum, to the last bit.
+    pub(super) fn with_overlaps<T>(
+        &self,
+        weights: &[(TagKey, f64)],
+        slots: usize,
+        give: impl FnOnce(&[f64]) -> T,
+    ) -> T {
         let weights: BTreeMap<_, _> = weights.iter().map(|(tag, weight)| (tag, *weight)).collect();
-        let mut sums = vec![0.0; slots];
+        let mut sums = SUMS.take();
+        sums.clear();
+        sums.resize(slots, 0.0);
         for (tag, weight) in weights {
             let Some(carriers) = self.0.get(tag) else {
                 continue;
@@ -64,6 +100,8 @@ impl Tags {
                 sums[*slot as usize] += weight * item_weight;
             }
         }
-        sums
+        let given = give(&sums);
+        SUMS.set(sums);
+        given
     }
 }

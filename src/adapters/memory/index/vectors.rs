@@ -32,56 +32,59 @@ const SLACK: f64 = 4e-6;
 const LENGTH: f64 = 1.000_001;
 const NO_ROW: u32 = u32::MAX;
 
-/// The vectors of items by slot, all of one size.
+/// The vectors of items, all of one size, in rows.
 #[derive(Default)]
 pub(super) struct Vectors {
     size: usize,
     row_bytes: usize,
     blocks: Vec<Vec<i8>>,
-    rows: Vec<Row>,
+    forms: Vec<Form>,
+    slots: Vec<u32>,
+    exact: Vec<UnitVector>,
     row_of_slot: Vec<u32>,
 }
 
-struct Row {
-    slot: u32,
+/// How a row's codes are read.
+#[derive(Clone, Copy)]
+struct Form {
     step: f32,
     /// How far the row is from its vector, rounded up.
     off_by: f32,
 }
 
-/// Between which values the cosines of all rows to a query are, in their order.
-#[derive(Default)]
-pub(super) struct Bounds {
-    pub(super) slots: Vec<u32>,
-    pub(super) low: Vec<f32>,
-    pub(super) high: Vec<f32>,
+/// Between which values the cosines of some rows are, from the first of them on.
+pub(super) struct Bounds<'b> {
+    pub(super) first_row: u32,
+    pub(super) low: &'b [f32],
+    pub(super) high: &'b [f32],
+    pub(super) slots: &'b [u32],
 }
 
 impl Vectors {
     /// What a vector of this size takes here.
     pub(super) const fn bytes(size: usize) -> usize {
-        row_bytes(size) + size_of::<Row>() + size_of::<u32>()
+        row_bytes(size) + size_of::<Form>() + size_of::<UnitVector>() + 2 * size_of::<u32>()
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.slots.len()
     }
 
     /// How many numbers each has; `None` if there are none.
     pub(super) fn size(&self) -> Option<usize> {
-        (!self.rows.is_empty()).then_some(self.size)
+        (!self.slots.is_empty()).then_some(self.size)
     }
 
     /// Takes a slot's vector in. All others are of its size, and the slot has
     /// none yet.
     pub(super) fn insert(&mut self, slot: u32, vector: &UnitVector) {
-        if self.rows.is_empty() {
+        if self.slots.is_empty() {
             self.size = vector.size();
             self.row_bytes = row_bytes(self.size);
             self.blocks.clear();
         }
-        let row = self.rows.len();
+        let row = self.slots.len();
         if row == self.blocks.len() * BLOCK_ROWS {
             self.blocks.push(vec![0; BLOCK_ROWS * self.row_bytes]);
         }
@@ -89,11 +92,12 @@ impl Vectors {
         let (step, off_by) = encode(vector.as_slice(), LEVELS, |place, code| {
             codes[place] = code as i8;
         });
-        self.rows.push(Row {
-            slot,
+        self.forms.push(Form {
             step,
             off_by: (off_by * LENGTH) as f32,
         });
+        self.slots.push(slot);
+        self.exact.push(vector.clone());
         let slot = slot as usize;
         if slot >= self.row_of_slot.len() {
             self.row_of_slot.resize(slot + 1, NO_ROW);
@@ -110,14 +114,16 @@ impl Vectors {
         if row == NO_ROW {
             return;
         }
-        let (row, last) = (row as usize, self.rows.len() - 1);
+        let (row, last) = (row as usize, self.slots.len() - 1);
         if row < last {
             let moved = self.row_mut(last).to_vec();
             self.row_mut(row).copy_from_slice(&moved);
-            self.row_of_slot[self.rows[last].slot as usize] = row as u32;
+            self.row_of_slot[self.slots[last] as usize] = row as u32;
         }
-        self.rows.swap_remove(row);
-        self.blocks.truncate(self.rows.len().div_ceil(BLOCK_ROWS));
+        self.forms.swap_remove(row);
+        self.slots.swap_remove(row);
+        self.exact.swap_remove(row);
+        self.blocks.truncate(self.slots.len().div_ceil(BLOCK_ROWS));
     }
 
     fn row_mut(&mut self, row: usize) -> &mut [i8] {
@@ -125,40 +131,77 @@ impl Vectors {
         &mut self.blocks[row / BLOCK_ROWS][begin..begin + self.row_bytes]
     }
 
-    /// Bounds for the cosine of every row to a query of the same size.
-    pub(super) fn bounds(&self, query: &UnitVector) -> Bounds {
-        // So large that the sum of the products stays within 32 bits.
-        let most = i32::MAX as usize / (LEVELS as usize * self.size);
-        let levels = most.min(i16::MAX as usize) as f32;
-        let mut codes = vec![0_i16; self.row_bytes];
-        let (query_step, query_off_by) = encode(query.as_slice(), levels, |place, code| {
-            codes[place] = code as i16;
-        });
-        let summing = self.size as f64 * f64::from(f32::EPSILON);
-        let by_row = (LENGTH + query_off_by) as f32;
-        let by_query = (LENGTH * query_off_by + summing + SLACK) as f32;
+    /// The row of a slot, if it has one.
+    pub(super) fn row(&self, slot: u32) -> Option<u32> {
+        let row = self.row_of_slot.get(slot as usize).copied();
+        row.filter(|row| *row != NO_ROW)
+    }
 
-        let mut bounds = Bounds {
-            slots: self.rows.iter().map(|row| row.slot).collect(),
-            low: Vec::with_capacity(self.rows.len()),
-            high: Vec::with_capacity(self.rows.len()),
-        };
-        let (low, high) = (&mut bounds.low, &mut bounds.high);
+    /// Gives each of these rows' slots with its exact cosine to a query of the
+    /// same size.
+    pub(super) fn cosines(&self, rows: &[u32], query: &UnitVector) -> Vec<(f64, u32)> {
+        let mut cosines = Vec::with_capacity(rows.len());
         wide(
             #[inline(always)]
             || {
-                for (block, rows) in self.blocks.iter().zip(self.rows.chunks(BLOCK_ROWS)) {
-                    for (coded, row) in block.chunks_exact(self.row_bytes).zip(rows) {
-                        let product = whole_product(coded, &codes) as f32;
-                        let cosine = product * (row.step * query_step);
-                        let reach = row.off_by * by_row + by_query;
-                        low.push(cosine - reach);
-                        high.push(cosine + reach);
+                for row in rows {
+                    let row = *row as usize;
+                    if let Some(cosine) = self.exact[row].cosine(query) {
+                        cosines.push((cosine, self.slots[row]));
                     }
                 }
             },
         );
-        bounds
+        cosines
+    }
+
+    /// Scans all rows, and tells bounds of their cosines to a query of the same
+    /// size, some rows at a time.
+    pub(super) fn scan(&self, query: &UnitVector, mut tell: impl FnMut(Bounds<'_>)) {
+        // So large that the sum of the products stays within 32 bits.
+        let most = i32::MAX as usize / (LEVELS as usize * self.size);
+        let levels = most.min(i16::MAX as usize) as f32;
+        let mut codes = vec![0_i16; self.row_bytes];
+        let (step, off_by) = encode(query.as_slice(), levels, |place, code| {
+            codes[place] = code as i16;
+        });
+        let summing = self.size as f64 * f64::from(f32::EPSILON);
+        let by_row = (LENGTH + off_by) as f32;
+        let by_query = (LENGTH * off_by + summing + SLACK) as f32;
+
+        let mut products = [0_i32; BLOCK_ROWS];
+        let (mut low, mut high) = ([0.0_f32; BLOCK_ROWS], [0.0_f32; BLOCK_ROWS]);
+        let mut first_row = 0;
+        for ((block, forms), slots) in self
+            .blocks
+            .iter()
+            .zip(self.forms.chunks(BLOCK_ROWS))
+            .zip(self.slots.chunks(BLOCK_ROWS))
+        {
+            let rows = forms.len();
+            wide(
+                #[inline(always)]
+                || {
+                    let coded = block.chunks_exact(self.row_bytes);
+                    for (product, row) in products[..rows].iter_mut().zip(coded) {
+                        *product = whole_product(row, &codes);
+                    }
+                    for row in 0..rows {
+                        let cosine = products[row] as f32 * (forms[row].step * step);
+                        let reach = forms[row].off_by * by_row + by_query;
+                        low[row] = cosine - reach;
+                        high[row] = cosine + reach;
+                    }
+                },
+            );
+            tell(Bounds {
+                first_row,
+                low: &low[..rows],
+                high: &high[..rows],
+                slots,
+            });
+            first_row += rows as u32;
+        }
     }
 }
 
@@ -227,15 +270,16 @@ mod tests {
                 vectors.insert(slot, vector);
             }
             for query in &shapes {
-                let bounds = vectors.bounds(query);
-                for (at, slot) in bounds.slots.iter().enumerate() {
-                    let exact = dot(shapes[*slot as usize].as_slice(), query.as_slice());
-                    let (low, high) = (bounds.low[at], bounds.high[at]);
-                    assert!(
-                        low <= exact && exact <= high,
-                        "{size}: {low} {exact} {high}"
-                    );
-                }
+                vectors.scan(query, |bounds| {
+                    for (at, slot) in bounds.slots.iter().enumerate() {
+                        let exact = dot(shapes[*slot as usize].as_slice(), query.as_slice());
+                        let (low, high) = (bounds.low[at], bounds.high[at]);
+                        assert!(
+                            low <= exact && exact <= high,
+                            "{size}: {low} {exact} {high}"
+                        );
+                    }
+                });
             }
         }
     }
@@ -245,8 +289,9 @@ mod tests {
         let shapes = shapes(384);
         let mut vectors = Vectors::default();
         vectors.insert(0, &shapes[8]);
-        let bounds = vectors.bounds(&shapes[8]);
-        assert!(bounds.high[0] - bounds.low[0] < 0.02);
+        let mut open = f32::INFINITY;
+        vectors.scan(&shapes[8], |bounds| open = bounds.high[0] - bounds.low[0]);
+        assert!(open < 0.02, "{open}");
     }
 
     #[test]
