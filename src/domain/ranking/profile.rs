@@ -85,7 +85,7 @@ pub struct Liked<'a> {
     /// Its weight, divided by the largest of all liked items: 0 to 1.
     pub share: f64,
     /// Its embedding.
-    pub vector: UnitVector,
+    pub vector: &'a UnitVector,
 }
 
 /// All that scoring needs to know of a user and a request.
@@ -130,7 +130,7 @@ impl<'a> Profile<'a> {
 
     /// Takes in the liked items; those that `items` lacks, or that have no
     /// vector, say nothing.
-    pub fn set_liked(&mut self, strongest: &[(&'a ContentId, f64)], items: &Items) {
+    pub fn set_liked(&mut self, strongest: &[(&'a ContentId, f64)], items: &'a Items) {
         let top = strongest
             .iter()
             .map(|(_, weight)| *weight)
@@ -141,7 +141,7 @@ impl<'a> Profile<'a> {
         self.liked = strongest
             .iter()
             .filter_map(|(id, weight)| {
-                let vector = items.get(*id)?.vector()?.clone();
+                let vector = items.get(*id)?.vector()?;
                 Some(Liked {
                     id,
                     share: weight / top,

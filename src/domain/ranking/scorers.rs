@@ -45,7 +45,7 @@ pub fn affinity<'l, 'a>(
 ) -> (f64, Option<&'l Liked<'a>>) {
     let mut best = (0.0, None);
     for candidate in liked {
-        let score = cos01(Some(&candidate.vector), item.vector()) * candidate.share;
+        let score = cos01(Some(candidate.vector), item.vector()) * candidate.share;
         if score > best.0 {
             best = (score, Some(candidate));
         }
