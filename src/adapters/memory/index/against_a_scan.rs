@@ -27,6 +27,10 @@ type Items = BTreeMap<ContentId, Arc<CatalogueItem>>;
 const MANY: usize = 600;
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most steps are of the large variant"
+)]
 enum Step {
     Put(Item),
     Delete(ContentId),
