@@ -96,8 +96,25 @@ impl Canonicalizer {
     /// A `facet:label` key in canonical form; without a colon, all is label.
     #[must_use]
     pub fn key(&self, key: &str) -> TagKey {
+        if self.is_canonical(key) {
+            return TagKey(key.into());
+        }
         let (facet, label) = split(key);
         self.tag(facet, label)
+    }
+
+    /// Whether a key is surely in canonical form: most are, and need no rewriting.
+    fn is_canonical(&self, key: &str) -> bool {
+        let Some((facet, label)) = key.split_once(':') else {
+            return false;
+        };
+        is_plain(facet, |byte| matches!(byte, b'_' | b'-'))
+            && is_plain(label, |_| false)
+            && !self.aliases.contains_key(label)
+            && !self
+                .spellings
+                .iter()
+                .any(|(from, _)| label.contains(from.as_str()))
     }
 
     /// The canonical key of a facet and a label.
@@ -124,6 +141,24 @@ pub fn folded_key(facet: &str, label: &str) -> String {
 
 fn split(key: &str) -> (&str, &str) {
     key.split_once(':').unwrap_or(("", key))
+}
+
+/// Whether a text is of visible ASCII without capitals, with single spaces
+/// between words, and holds `_` and `-` only where `may_hold` says so.
+fn is_plain(text: &str, may_hold: impl Fn(u8) -> bool) -> bool {
+    let mut before = b' ';
+    for byte in text.bytes() {
+        let fits = match byte {
+            b' ' => before != b' ',
+            b'_' | b'-' => may_hold(byte),
+            _ => byte.is_ascii_graphic() && !byte.is_ascii_uppercase(),
+        };
+        if !fits {
+            return false;
+        }
+        before = byte;
+    }
+    text.is_empty() || before != b' '
 }
 
 fn plain_label(label: &str) -> String {
@@ -228,6 +263,17 @@ mod tests {
             let plain = Canonicalizer::default();
             let once = plain.label(&label);
             prop_assert_eq!(plain.label(&once), once);
+        }
+
+        #[test]
+        fn a_key_in_canonical_form_is_taken_as_it_is(key in "[a-b _A:-]{0,12}|[ -~é\\t]{0,12}") {
+            for tables in [
+                Canonicalizer::default(),
+                Canonicalizer::new(&table([("ab", "b a")]), &table([("a", "b"), ("", "a")])),
+            ] {
+                let (facet, label) = super::split(&key);
+                prop_assert_eq!(tables.key(&key), tables.tag(facet, label));
+            }
         }
 
         #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use fearless_simd::{Level, Simd as _, dispatch};
+
 /// By how much the length of a vector may miss 1 once its components are
 /// rounded to single precision: half a unit in the last place, and a little.
 const ROUNDING: f64 = 1e-7;
@@ -52,6 +54,7 @@ impl UnitVector {
     }
 
     /// Cosine of the angle to `other`, −1 to 1. `None` if the sizes differ.
+    #[inline(always)]
     #[must_use]
     pub fn cosine(&self, other: &Self) -> Option<f64> {
         (self.size() == other.size()).then(|| f64::from(dot(&self.0, &other.0)).clamp(-1.0, 1.0))
@@ -59,6 +62,7 @@ impl UnitVector {
 }
 
 /// `(cosine + 1) / 2`, 0 to 1; 0 if either vector is missing or the sizes differ.
+#[inline(always)]
 #[must_use]
 pub fn cos01(a: Option<&UnitVector>, b: Option<&UnitVector>) -> f64 {
     match (a, b) {
@@ -71,6 +75,7 @@ pub fn cos01(a: Option<&UnitVector>, b: Option<&UnitVector>) -> f64 {
 ///
 /// Sixteen running sums, so that the compiler can keep them in vector
 /// registers; one sum would force the additions into sequence.
+#[inline(always)]
 #[must_use]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
@@ -84,6 +89,14 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
     sums.iter().sum::<f32>() + rest
+}
+
+/// Runs loops over numbers with the widest registers that this machine has. The
+/// results are the same on all machines, to the last bit: registers of any width
+/// hold the same running sums. Only what is inlined into `work` gains by it.
+#[inline(always)]
+pub fn wide<R>(work: impl FnOnce() -> R) -> R {
+    dispatch!(Level::new(), simd => simd.vectorize(work))
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! A catalogue in memory, with exact search.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 
 use crate::{
-    adapters::{exact_search, footprint::item_bytes},
+    adapters::{
+        exact_search,
+        footprint::item_bytes,
+        memory::index::{Index, index_bytes},
+    },
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
@@ -18,8 +19,8 @@ use crate::{
     ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError},
 };
 
-/// A catalogue in this process's memory. A search looks at every item: exact,
-/// and quick enough for some 10,000 of them.
+/// A catalogue in this process's memory. A search passes every item: exact, and
+/// quick enough for some 100,000 of them.
 pub struct MemoryItemStore {
     canonical: Canonicalizer,
     max_bytes: usize,
@@ -28,29 +29,26 @@ pub struct MemoryItemStore {
 
 #[derive(Default)]
 struct Catalogue {
-    items: BTreeMap<ContentId, Arc<CatalogueItem>>,
-    /// How many items have a vector, and how many numbers each.
-    vectors: usize,
-    vector_size: usize,
+    index: Index,
     bytes: usize,
 }
 
 impl Catalogue {
     fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
-        let item = self.items.remove(id)?;
-        self.bytes -= item_bytes(item.item());
-        self.vectors -= usize::from(item.vector().is_some());
+        let item = self.index.remove(id)?;
+        self.bytes -= bytes(item.item());
         Some(item)
     }
 
     fn insert(&mut self, item: CatalogueItem) {
-        self.bytes += item_bytes(item.item());
-        if let Some(vector) = item.vector() {
-            self.vectors += 1;
-            self.vector_size = vector.size();
-        }
-        self.items.insert(item.id().clone(), Arc::new(item));
+        self.bytes += bytes(item.item());
+        self.index.insert(Arc::new(item));
     }
+}
+
+/// What an item takes, here and in the index.
+fn bytes(item: &Item) -> usize {
+    item_bytes(item) + index_bytes(item)
 }
 
 impl MemoryItemStore {
@@ -73,7 +71,7 @@ impl MemoryItemStore {
     /// How many items there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.read().items.len()
+        self.read().index.len()
     }
 
     /// Whether there are none.
@@ -88,14 +86,14 @@ impl MemoryItemStore {
     /// [`ItemRefusal`]; then nothing has changed.
     pub fn put(&self, mut item: Item) -> Result<(), ItemRefusal> {
         let mut catalogue = self.write();
-        let known = catalogue.items.get(&item.id).cloned();
-        if let Some(vector) = &item.vector {
-            let others = catalogue.vectors
+        let known = catalogue.index.get(&item.id).cloned();
+        if let (Some(vector), Some(expected)) = (&item.vector, catalogue.index.vector_size()) {
+            let others = catalogue.index.vectors()
                 - usize::from(known.as_ref().is_some_and(|known| known.vector().is_some()));
-            if others > 0 && vector.size() != catalogue.vector_size {
+            if others > 0 && vector.size() != expected {
                 return Err(ItemRefusal::VectorSize {
                     catalogue: "the catalogue".to_owned(),
-                    expected: catalogue.vector_size,
+                    expected,
                     given: vector.size(),
                 });
             }
@@ -107,8 +105,8 @@ impl MemoryItemStore {
                     .or_insert_with(|| value.clone());
             }
         }
-        let freed = known.as_ref().map_or(0, |known| item_bytes(known.item()));
-        if catalogue.bytes - freed + item_bytes(&item) > self.max_bytes {
+        let freed = known.as_ref().map_or(0, |known| bytes(known.item()));
+        if catalogue.bytes - freed + bytes(&item) > self.max_bytes {
             return Err(ItemRefusal::Full);
         }
         catalogue.remove(&item.id);
@@ -132,14 +130,9 @@ impl MemoryItemStore {
 #[async_trait]
 impl ItemStore for MemoryItemStore {
     async fn search(&self, searches: &[Search<'_>], _: AnswerBy) -> Result<Vec<Found>, StoreError> {
-        let looks = self.len() * searches.len();
-        Ok(exact_search::scan(looks, || {
-            let catalogue = self.read();
-            searches
-                .iter()
-                .map(|search| Found::Items(exact_search::run(catalogue.items.values(), search)))
-                .collect()
-        }))
+        let looks = self.read().index.looks(searches);
+        let found = exact_search::scan(looks, || self.read().index.search(searches));
+        Ok(found.into_iter().map(Found::Items).collect())
     }
 
     async fn get(
@@ -153,7 +146,7 @@ impl ItemStore for MemoryItemStore {
     fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
         let catalogue = self.read();
         ids.iter()
-            .map(|id| catalogue.items.get(id).cloned())
+            .map(|id| catalogue.index.get(id).cloned())
             .collect()
     }
 
@@ -174,7 +167,6 @@ impl ItemStore for MemoryItemStore {
     }
 
     fn vector_size(&self) -> Option<usize> {
-        let catalogue = self.read();
-        (catalogue.vectors > 0).then_some(catalogue.vector_size)
+        self.read().index.vector_size()
     }
 }

@@ -4,6 +4,7 @@
 mod budget;
 mod catalogue_file;
 mod events;
+mod index;
 mod items;
 mod models;
 mod shards;

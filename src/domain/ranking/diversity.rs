@@ -1,7 +1,7 @@
 //! Re-ranking for diversity.
 
 use super::fusion::Scored;
-use crate::domain::vector::UnitVector;
+use crate::domain::vector::{UnitVector, wide};
 
 /// Picks up to `count` candidates by maximal marginal relevance (J. Carbonell
 /// and J. Goldstein, "The Use of MMR", SIGIR 1998): first the best score, then
@@ -23,20 +23,25 @@ pub fn rerank(
     let mut place: Vec<Option<usize>> = vec![None; candidates.len()];
 
     let mut best = first_max(&place, |index| candidates[index].score);
-    for rank in 0..count {
-        let Some(picked) = best else { break };
-        place[picked] = Some(rank);
-        let vector = candidates[picked].item.vector();
-        for (index, candidate) in candidates.iter().enumerate() {
-            if place[index].is_none() {
-                let similarity = raw_cosine(vector, candidate.item.vector());
-                closest[index] = closest[index].max(similarity);
+    wide(
+        #[inline(always)]
+        || {
+            for rank in 0..count {
+                let Some(picked) = best else { break };
+                place[picked] = Some(rank);
+                let vector = candidates[picked].item.vector();
+                for (index, candidate) in candidates.iter().enumerate() {
+                    if place[index].is_none() {
+                        let similarity = raw_cosine(vector, candidate.item.vector());
+                        closest[index] = closest[index].max(similarity);
+                    }
+                }
+                best = first_max(&place, |index| {
+                    lambda * candidates[index].score - (1.0 - lambda) * closest[index]
+                });
             }
-        }
-        best = first_max(&place, |index| {
-            lambda * candidates[index].score - (1.0 - lambda) * closest[index]
-        });
-    }
+        },
+    );
 
     let mut picked: Vec<(usize, Scored)> = Vec::new();
     let mut left = Vec::new();
@@ -61,6 +66,7 @@ fn first_max(place: &[Option<usize>], value: impl Fn(usize) -> f64) -> Option<us
     best.map(|(index, _)| index)
 }
 
+#[inline(always)]
 fn raw_cosine(a: Option<&UnitVector>, b: Option<&UnitVector>) -> f64 {
     match (a, b) {
         (Some(a), Some(b)) => a.cosine(b).unwrap_or(0.0),

@@ -76,6 +76,7 @@ impl Scored {
 }
 
 /// Scores a candidate with all scorers that apply.
+#[inline(always)]
 #[must_use]
 pub fn score(item: Arc<CatalogueItem>, profile: &Profile<'_>, weights: &FusionWeights) -> Scored {
     let (affinity, liked) = scorers::affinity(&item, &profile.liked);
@@ -110,6 +111,7 @@ pub fn score_exploration(
     Scored::new(item, breakdown, None)
 }
 
+#[inline(always)]
 fn profile_match(
     item: &CatalogueItem,
     profile: &Profile<'_>,

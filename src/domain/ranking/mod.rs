@@ -13,7 +13,9 @@ pub mod scorers;
 
 use std::sync::Arc;
 
-use super::{ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, tags::TagKey};
+use super::{
+    ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, tags::TagKey, vector::wide,
+};
 use exploration::{Explorer, Skipped};
 use fusion::Scored;
 use profile::Profile;
@@ -82,11 +84,16 @@ pub fn rank(
     limit: usize,
     config: &RankingConfig,
 ) -> RankedList {
-    let scored: Vec<Scored> = pool
-        .into_iter()
-        .map(|item| fusion::score(item, profile, &config.fusion))
-        .collect();
-    let count = scored.len();
+    let count = pool.len();
+    let mut scored = Vec::with_capacity(count);
+    wide(
+        #[inline(always)]
+        || {
+            for item in pool {
+                scored.push(fusion::score(item, profile, &config.fusion));
+            }
+        },
+    );
     let (mut picked, left) = diversity::rerank(scored, limit, config.mmr_lambda);
 
     let explored = explorer.and_then(|explorer| {

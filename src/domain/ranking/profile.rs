@@ -1,7 +1,5 @@
 //! The user's side of scoring, prepared once a request.
 
-use std::collections::HashMap;
-
 use crate::domain::{
     geo::GeoPoint,
     ids::ContentId,
@@ -18,16 +16,17 @@ pub const MAX_LIKED_ITEMS: usize = 500;
 /// A user's tag weights in canonical form. Keys that meet there add.
 #[derive(Clone, Debug, Default)]
 pub struct TagMap {
-    weights: HashMap<TagKey, f64>,
+    weights: foldhash::HashMap<TagKey, f64>,
     total: f64,
 }
 
 impl TagMap {
     fn new<'a>(
-        folded: impl Iterator<Item = (&'a String, &'a f64)>,
+        folded: impl ExactSizeIterator<Item = (&'a String, &'a f64)>,
         canonical: &Canonicalizer,
     ) -> Self {
         let mut map = Self::default();
+        map.weights.reserve(folded.len());
         for (key, weight) in folded {
             *map.weights.entry(canonical.key(key)).or_default() += weight;
             map.total += weight;
@@ -50,15 +49,22 @@ impl TagMap {
     /// The `count` heaviest tags, ties by key.
     #[must_use]
     pub fn top(&self, count: usize) -> Vec<(TagKey, f64)> {
-        let mut tags: Vec<_> = self
+        let mut tags: Vec<(&TagKey, f64)> = self
             .weights
             .iter()
             .filter(|(_, weight)| **weight > 0.0)
-            .map(|(key, weight)| (key.clone(), *weight))
+            .map(|(key, weight)| (key, *weight))
             .collect();
-        tags.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        tags.truncate(count);
-        tags
+        let heavier =
+            |a: &(&TagKey, f64), b: &(&TagKey, f64)| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0));
+        if count < tags.len() {
+            tags.select_nth_unstable_by(count, heavier);
+            tags.truncate(count);
+        }
+        tags.sort_unstable_by(heavier);
+        tags.into_iter()
+            .map(|(key, weight)| (key.clone(), weight))
+            .collect()
     }
 
     /// How many of an item's tags are in the map.
@@ -79,7 +85,7 @@ pub struct Liked<'a> {
     /// Its weight, divided by the largest of all liked items: 0 to 1.
     pub share: f64,
     /// Its embedding.
-    pub vector: UnitVector,
+    pub vector: &'a UnitVector,
 }
 
 /// All that scoring needs to know of a user and a request.
@@ -124,7 +130,7 @@ impl<'a> Profile<'a> {
 
     /// Takes in the liked items; those that `items` lacks, or that have no
     /// vector, say nothing.
-    pub fn set_liked(&mut self, strongest: &[(&'a ContentId, f64)], items: &Items) {
+    pub fn set_liked(&mut self, strongest: &[(&'a ContentId, f64)], items: &'a Items) {
         let top = strongest
             .iter()
             .map(|(_, weight)| *weight)
@@ -135,7 +141,7 @@ impl<'a> Profile<'a> {
         self.liked = strongest
             .iter()
             .filter_map(|(id, weight)| {
-                let vector = items.get(*id)?.vector()?.clone();
+                let vector = items.get(*id)?.vector()?;
                 Some(Liked {
                     id,
                     share: weight / top,

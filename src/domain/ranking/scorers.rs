@@ -29,6 +29,7 @@ pub fn overlap(item: &CatalogueItem, weight: impl Fn(&TagKey) -> f64) -> f64 {
 }
 
 /// Closeness to a vector of the user: `(cosine + 1) / 2`.
+#[inline(always)]
 #[must_use]
 pub fn closeness(item: &CatalogueItem, vector: Option<&UnitVector>) -> f64 {
     cos01(vector, item.vector())
@@ -36,6 +37,7 @@ pub fn closeness(item: &CatalogueItem, vector: Option<&UnitVector>) -> f64 {
 
 /// The largest `cos01(item, liked) · share(liked)`, with the liked item that
 /// gives it; the bytewise smaller id wins a tie. `liked` is sorted by id.
+#[inline(always)]
 #[must_use]
 pub fn affinity<'l, 'a>(
     item: &CatalogueItem,
@@ -43,7 +45,7 @@ pub fn affinity<'l, 'a>(
 ) -> (f64, Option<&'l Liked<'a>>) {
     let mut best = (0.0, None);
     for candidate in liked {
-        let score = cos01(Some(&candidate.vector), item.vector()) * candidate.share;
+        let score = cos01(Some(candidate.vector), item.vector()) * candidate.share;
         if score > best.0 {
             best = (score, Some(candidate));
         }

@@ -66,7 +66,7 @@ pub(super) struct Pool {
     pub(super) seen_fallback: bool,
     pub(super) degraded: Vec<String>,
     /// Ids of the items.
-    known: HashSet<ContentId>,
+    known: foldhash::HashSet<ContentId>,
 }
 
 /// What generators found.
