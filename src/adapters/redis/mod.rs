@@ -12,7 +12,7 @@ pub(crate) mod events;
 mod examine;
 mod keys;
 mod known;
-pub(crate) mod model_json;
+pub mod model_json;
 mod models;
 mod script;
 mod server_clock;

@@ -119,7 +119,7 @@ fn weights(map: &BTreeMap<ContentId, f64>) -> BTreeMap<&str, f64> {
 ///
 /// # Errors
 /// Only if the profile answers nest deeper than JSON can be written.
-pub(crate) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
+pub fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
     let signals = &*model.signals;
     serde_json::to_string(&Written {
         version: rank(model.version, signals.built_at),
@@ -154,7 +154,7 @@ pub(crate) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
 ///
 /// # Errors
 /// If it is not JSON of the shared shape, or a weight is beyond all measure.
-pub(crate) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
+pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
     let Braced(read): Braced<Read> = serde_json::from_slice(value)?;
     if read.erased {
         return Ok(ModelSlot::Erased);
