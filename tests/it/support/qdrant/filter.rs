@@ -46,8 +46,8 @@ pub fn compile(filter: &Filter, collection: &Collection) -> Result<Test, Status>
     .filter(filter)
 }
 
-/// The places that a filter's narrowest condition with an index leaves; `None` if it
-/// has none.
+/// The places that the indexes of a filter's conditions leave: those of the narrowest
+/// one of `must`, or else of `min_should`; `None` if there is no index.
 pub fn narrowed(filter: &Filter, collection: &Collection) -> Result<Option<Places>, Status> {
     let compiler = Compiler {
         collection,
@@ -62,6 +62,11 @@ pub fn narrowed(filter: &Filter, collection: &Collection) -> Result<Option<Place
         {
             narrowest = Some(places);
         }
+    }
+    if let Some(min) = filter.min_should.as_ref().filter(|min| min.min_count > 0) {
+        let each = min.conditions.iter().map(|one| compiler.indexed(one));
+        let each: Option<Vec<Places>> = each.collect::<Result<_, Status>>()?;
+        narrowest = narrowest.or(each.map(|each| Places::in_so_many(&each, min.min_count)));
     }
     Ok(narrowest)
 }

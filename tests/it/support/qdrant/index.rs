@@ -35,6 +35,19 @@ impl Places {
         word.is_some_and(|word| word >> (place % 64) & 1 == 1)
     }
 
+    /// Those that are in so many of these.
+    pub fn in_so_many(each: &[Self], least: u64) -> Self {
+        let mut found: Vec<usize> = each.iter().flat_map(Self::iter).collect();
+        found.sort_unstable();
+        let mut places = Self::default();
+        for same in found.chunk_by(|a, b| a == b) {
+            if same.len() as u64 >= least {
+                places.insert(same[0]);
+            }
+        }
+        places
+    }
+
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }

@@ -126,19 +126,20 @@ fn run(collection: &Collection, mut level: Level) -> Result<Vec<Scored>, Status>
         Kind::Sample => Ok(shuffled(candidates.into_iter())),
         Kind::Formula(formula) => {
             let score = formula::compile(&formula, collection)?;
-            // By place, and there by prefetch.
+            // By candidate, and there by prefetch.
             let width = sources.len();
-            let mut scores = vec![None; width * collection.points.len()];
+            let mut scores = vec![None; width * candidates.len()];
             for (prefetch, source) in sources.iter().enumerate() {
                 for (place, score) in source {
-                    scores[place * width + prefetch] = Some(*score);
+                    let candidate = candidates.partition_point(|other| other < place);
+                    scores[candidate * width + prefetch] = Some(*score);
                 }
             }
             let mut scored = Vec::new();
-            for place in candidates {
+            for (place, scores) in candidates.into_iter().zip(scores.chunks(width)) {
                 let value = score(&Candidate {
                     subject: subject(collection, place),
-                    scores: &scores[place * width..][..width],
+                    scores,
                 })?;
                 scored.push((place, value as f32));
             }
