@@ -164,7 +164,7 @@ async fn who_shares_most_is_found_behind_many_who_share_something() {
                 .build()
         };
         items.push(several("9001", [1, 2, 3, 4]));
-        items.push(several("9002", [0, 7, 8, 9]));
+        items.push(several("9002", [0, 5, 6, 7]));
         filled(&*store, items).await;
         let found = Ask::new(SearchOrder::TagOverlap(weights.clone()), 2)
             .of(&*store)

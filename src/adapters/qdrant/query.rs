@@ -41,7 +41,7 @@ const BY_ANY_TAG: u64 = 200;
 const BY_ONE_TAG: u64 = 300;
 const WEIGHTIEST_TAGS: usize = 3;
 /// How many of how many tags, and how many items.
-const BY_SHARED_TAGS: [(u64, usize, u64); 3] = [(2, 5, 400), (3, 8, 400), (4, 10, 300)];
+const BY_SHARED_TAGS: [(u64, usize, u64); 3] = [(2, 5, 400), (3, 8, 400), (4, 8, 300)];
 /// Radii of the rings by which places are ordered, in metres: each so many
 /// times the one before, up to halfway round the Earth.
 const FIRST_RING_M: f64 = 100.0;
