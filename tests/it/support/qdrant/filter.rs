@@ -138,11 +138,14 @@ impl Compiler<'_> {
         if index.data_type() != PayloadSchemaType::Keyword || rest != FieldCondition::default() {
             return None;
         }
-        match field.r#match.as_ref()?.match_value.as_ref()? {
-            MatchValue::Keyword(text) => Some(std::slice::from_ref(text)),
-            MatchValue::Keywords(any) => Some(&any.strings),
-            _ => None,
+        let wanted = field.r#match.as_ref()?.match_value.as_ref()?;
+        if let MatchValue::Keyword(text) = wanted {
+            return Some(std::slice::from_ref(text));
         }
+        if let MatchValue::Keywords(any) = wanted {
+            return Some(&any.strings);
+        }
+        None
     }
 
     fn condition(&self, condition: &Condition) -> Result<Test, Status> {

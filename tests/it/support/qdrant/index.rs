@@ -32,7 +32,7 @@ impl Places {
 
     pub fn contains(&self, place: usize) -> bool {
         let word = self.0.get(place / 64);
-        word.is_some_and(|word| word >> (place % 64) & 1 == 1)
+        word.is_some_and(|word| (word >> (place % 64)) & 1 == 1)
     }
 
     /// Those that are in so many of these.
@@ -55,7 +55,7 @@ impl Places {
     /// In order.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
         self.0.iter().enumerate().flat_map(|(index, word)| {
-            let lowest = |left: &u64| (left & (left - 1) != 0).then(|| left & (left - 1));
+            let lowest = |left: &u64| Some(left & (left - 1)).filter(|left| *left != 0);
             let first = (*word != 0).then_some(*word);
             std::iter::successors(first, lowest)
                 .map(move |left| index * 64 + left.trailing_zeros() as usize)

@@ -311,8 +311,8 @@ fn sum(a: &[f32], b: &[f32], of_two: impl Fn(f32, f32) -> f32) -> f32 {
     let (b, b_rest) = b.as_chunks::<WIDTH>();
     let mut sums = [0.0; WIDTH];
     for (a, b) in a.iter().zip(b) {
-        for lane in 0..WIDTH {
-            sums[lane] += of_two(a[lane], b[lane]);
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += of_two(*a, *b);
         }
     }
     let rest = a_rest.iter().zip(b_rest).map(|(a, b)| of_two(*a, *b));
