@@ -15,23 +15,25 @@ need_rust() {
   need cc "Install a C compiler: on Debian or Ubuntu 'apt-get install gcc libc6-dev'."
 }
 
-install_redis() {
-  local sudo=""
+# install_packages WHAT ITS_PACKAGE PACKAGES_FOR_APT...
+install_packages() {
+  local what=$1 package=$2 sudo=""
+  shift 2
   if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null 2>&1 || return 1
     sudo="sudo -n"
   fi
-  echo "$name: redis-server is missing, installing it" >&2
+  echo "$name: $what is missing, installing it" >&2
   if command -v apt-get >/dev/null 2>&1; then
-    # Not started as a service: the tests start their own.
+    # What is a service is not started: the tests start their own.
     $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-      apt-get install -y -qq redis-server redis-tools >/dev/null
+      apt-get install -y -qq "$@" >/dev/null
   elif command -v dnf >/dev/null 2>&1; then
-    $sudo dnf install -y -q redis
+    $sudo dnf install -y -q "$package"
   elif command -v apk >/dev/null 2>&1; then
-    $sudo apk add -q redis
+    $sudo apk add -q "$package"
   elif command -v brew >/dev/null 2>&1; then
-    brew install --quiet redis
+    brew install --quiet "$package"
   else
     return 1
   fi
@@ -40,7 +42,8 @@ install_redis() {
 # Leaves the name of a good one in REDIS_SERVER.
 need_redis() {
   export REDIS_SERVER="${REDIS_SERVER:-redis-server}"
-  command -v "$REDIS_SERVER" >/dev/null 2>&1 || install_redis || true
+  command -v "$REDIS_SERVER" >/dev/null 2>&1 ||
+    install_packages redis-server redis redis-server redis-tools || true
   need "$REDIS_SERVER" "Install Redis 7.0 or newer: 'apt-get install redis-server', 'dnf install redis' or 'brew install redis'."
   need redis-cli "It comes with Redis: 'apt-get install redis-tools'."
   local version
@@ -49,6 +52,11 @@ need_redis() {
     echo "$name: $REDIS_SERVER is version ${version:-unknown}, the tests need 7.0 or newer" >&2
     exit 1
   fi
+}
+
+need_valgrind() {
+  command -v valgrind >/dev/null 2>&1 || install_packages valgrind valgrind valgrind || true
+  need valgrind "Install it: 'apt-get install valgrind' or 'dnf install valgrind' (Linux alone has it)."
 }
 
 # Leaves the path of buf in `buf`. Its npm package is pinned here; npm keeps what

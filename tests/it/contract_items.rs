@@ -9,7 +9,7 @@ use recsys::{
         ids::ContentId,
         item::Item,
         restriction::Restriction,
-        tags::Canonicalizer,
+        tags::{Canonicalizer, TagKey},
         vector::UnitVector,
     },
     ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, SearchOrder},
@@ -136,6 +136,40 @@ async fn tag_overlap_weighs_affinity_with_item_weight_in_canonical_form() {
             .of(&*store)
             .await;
         assert_eq!(found, ["both", "full", "half"]);
+    }
+}
+
+#[tokio::test]
+async fn who_shares_most_is_found_behind_many_who_share_something() {
+    const MANY: usize = 1_200;
+    let tags: Vec<String> = (0..20).map(|number| format!("tag {number}")).collect();
+    let weights: Vec<(TagKey, f64)> = (tags.iter().zip(0..))
+        .map(|(tag, place)| {
+            let key = Canonicalizer::default().key(&format!("t:{tag}"));
+            (key, 1.0 / f64::from(1 + place))
+        })
+        .collect();
+    for store in all().await {
+        let mut items: Vec<Item> = (0..MANY)
+            .map(|number| {
+                let tag = &tags[number % 2];
+                item(&number.to_string()).tag("t", tag, 1.0).build()
+            })
+            .collect();
+        let several = |id: &str, places: [usize; 4]| {
+            let built = item(id);
+            let tagged = places.into_iter().map(|place| &tags[place]);
+            tagged
+                .fold(built, |built, tag| built.tag("t", tag, 1.0))
+                .build()
+        };
+        items.push(several("9001", [1, 2, 3, 4]));
+        items.push(several("9002", [0, 5, 6, 7]));
+        filled(&*store, items).await;
+        let found = Ask::new(SearchOrder::TagOverlap(weights.clone()), 2)
+            .of(&*store)
+            .await;
+        assert_eq!(found, ["9002", "9001"]);
     }
 }
 

@@ -297,15 +297,28 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
         user_id: "u".into(),
         ..Default::default()
     };
-    // [version of the buffer, model, scripts, buffer]
-    let count = || ["pexpiretime", "get", "evalsha", "zrange"].map(|command| redis.calls(command));
+    // [version of the buffer, whole model, its beginning, scripts, buffer]
+    let count = || {
+        ["pexpiretime", "get", "getrange", "evalsha", "zrange"]
+            .map(|command| redis.calls(command))
+    };
 
     redis.cli(&["CONFIG", "RESETSTAT"]);
     for _ in 0..10 {
         assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
         server.recommend(wanted()).await.unwrap();
     }
-    assert_eq!(count(), [20, 20, 0, 0], "one round trip for each reading");
+    assert_eq!(
+        count(),
+        [20, 0, 20, 0, 0],
+        "one round trip for each reading; the model that was saved is known"
+    );
+
+    redis.cli(&["CONFIG", "RESETSTAT"]);
+    for _ in 0..10 {
+        assert_eq!(other.signals("u").await.1, SignalsSource::Materialized);
+    }
+    assert_eq!(count(), [10, 1, 9, 0, 0], "known once it was read");
 
     // The scripts themselves call PEXPIRETIME.
     let ingest = async |server: &TestServer, user: &str, number: usize| {

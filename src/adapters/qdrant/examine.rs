@@ -9,7 +9,7 @@ use qdrant_client::qdrant::{
 use super::{
     channel::{Qdrant, QdrantSetupError, REST_PORT},
     collection::{Collection, wanted_schema},
-    query::{LARGEST_LIMIT, OTHER_CONDITIONS},
+    query::OTHER_CONDITIONS,
     searches::SCROLL_PAGE,
     settings::QdrantSettings,
 };
@@ -235,12 +235,11 @@ fn too_strict(strict: &StrictModeConfig, needs: Needs) -> Vec<StrictLimit> {
         return Vec::new();
     }
     let conditions = (needs.tags + OTHER_CONDITIONS) as u64;
-    let scroll = u64::from(SCROLL_PAGE).max(LARGEST_LIMIT);
     let least = [
         (
             "max_query_limit",
             strict.max_query_limit.map(u64::from),
-            scroll,
+            u64::from(SCROLL_PAGE),
         ),
         (
             "search_max_batchsize",
@@ -260,7 +259,7 @@ fn too_strict(strict: &StrictModeConfig, needs: Needs) -> Vec<StrictLimit> {
         (
             "condition_max_size",
             strict.condition_max_size,
-            needs.excluded_ids as u64,
+            needs.excluded_ids.max(needs.tags) as u64,
         ),
     ];
     let low = least.into_iter().filter_map(|(name, is, needed)| {

@@ -30,13 +30,14 @@ impl PointKey {
     }
 
     fn canonical(text: &str) -> Option<Self> {
-        if let Ok(number) = text.parse::<u64>()
-            && number.to_string() == text
-        {
-            return Some(Self::Number(number));
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number && (text == "0" || !text.starts_with('0')) {
+            return text.parse().ok().map(Self::Number);
         }
         let uuid = Uuid::try_parse(text).ok()?;
-        (uuid.as_hyphenated().to_string() == text).then_some(Self::Uuid(uuid))
+        let mut canonical = Uuid::encode_buffer();
+        let canonical = uuid.as_hyphenated().encode_lower(&mut canonical);
+        (canonical == text).then_some(Self::Uuid(uuid))
     }
 
     /// `None` for a text that is no UUID, which no Qdrant answers.

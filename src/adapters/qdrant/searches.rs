@@ -1,10 +1,7 @@
 //! Searches: proposed by Qdrant as ids, brought into exact order from the
 //! items' contents; or answered from memory while Qdrant does not answer.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use qdrant_client::qdrant::{
     PayloadIncludeSelector, PointId, QueryBatchPoints, QueryPoints, ScrollPoints,
@@ -13,7 +10,6 @@ use qdrant_client::qdrant::{
 use tracing::{debug, error, warn};
 
 use super::{
-    cache::Known,
     collection::Collection,
     ids::PointKey,
     items::QdrantItemStore,
@@ -69,14 +65,9 @@ impl QdrantItemStore {
                 Plan::NoIndex => None,
             });
         }
-        let mut wanted = HashSet::new();
-        let keys: Vec<PointKey> = pages
-            .iter()
-            .flatten()
-            .flatten()
-            .copied()
-            .filter(|key| wanted.insert(*key))
-            .collect();
+        let mut keys: Vec<PointKey> = pages.iter().flatten().flatten().copied().collect();
+        keys.sort_unstable();
+        keys.dedup();
         let wanted: Vec<Wanted<'_>> = keys
             .iter()
             .map(|key| Wanted {
@@ -85,12 +76,12 @@ impl QdrantItemStore {
             })
             .collect();
         let items = self.read(&wanted, collection, answer_by).await?;
-        let items: HashMap<PointKey, Known> = keys.into_iter().zip(items).collect();
         let results = pages.into_iter().zip(searches).map(|(page, search)| {
             let Some(page) = page else {
                 return Found::NoIndex;
             };
-            let items = page.iter().filter_map(|key| items.get(key)?.clone());
+            let found = page.iter().filter_map(|key| keys.binary_search(key).ok());
+            let items = found.filter_map(|place| items[place].clone());
             Found::Items(in_order(items.collect(), search))
         });
         Ok(results.collect())

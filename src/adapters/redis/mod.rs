@@ -14,7 +14,7 @@ mod kept;
 mod keys;
 mod known;
 mod known_models;
-pub(crate) mod model_json;
+pub mod model_json;
 mod models;
 mod script;
 mod server_clock;

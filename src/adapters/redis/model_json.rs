@@ -128,7 +128,7 @@ fn ids<S: Serializer>(ids: &[ContentId], out: S) -> Result<S::Ok, S::Error> {
 ///
 /// # Errors
 /// Only if the profile answers nest deeper than JSON can be written.
-pub(crate) fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
+pub fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
     let signals = &*model.signals;
     let mut text = Vec::with_capacity(expected_bytes(signals));
     serde_json::to_writer(
@@ -185,7 +185,7 @@ fn expected_bytes(signals: &UserSignals) -> usize {
 ///
 /// # Errors
 /// If it is not JSON of the shared shape, or a weight is beyond all measure.
-pub(crate) fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
+pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
     let Braced(read): Braced<Read> = serde_json::from_slice(value)?;
     if read.erased {
         return Ok(ModelSlot::Erased);

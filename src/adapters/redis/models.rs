@@ -69,7 +69,7 @@ impl RedisModelStore {
         let key = self.keys.model(user);
         let head: Vec<u8> = self
             .pool
-            .run("load_head", |mut connection| {
+            .run("load", |mut connection| {
                 let mut command = cmd("GETRANGE");
                 command.arg(&key).arg(0).arg(HEAD_BYTES - 1);
                 async move { command.query_async(&mut connection).await }

@@ -1,7 +1,5 @@
 //! Filters: what a point must be like.
 
-use std::collections::HashSet;
-
 use qdrant_client::qdrant::{
     Condition, FieldCondition, Filter, GeoPoint, Match, PayloadSchemaType, Range, ValuesCount,
     condition::ConditionOneOf, r#match::MatchValue,
@@ -10,17 +8,29 @@ use serde_json::Value as Json;
 use tonic::Status;
 
 use super::{
+    index::Places,
     payload::{Path, Payload},
-    store::{Collection, Id, unsupported},
+    store::{Collection, Id, Point, unsupported},
     vectors::NamedVectors,
 };
 
 /// What conditions look at: a point, or an element of a nested array of it.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
-    pub id: Id,
+    /// The point's place in the order of ids.
+    pub place: usize,
     pub payload: &'a Payload,
     pub vectors: &'a NamedVectors,
+}
+
+impl<'a> Subject<'a> {
+    pub fn new(place: usize, point: &'a Point) -> Self {
+        Self {
+            place,
+            payload: &point.payload,
+            vectors: &point.vectors,
+        }
+    }
 }
 
 pub type Test = Box<dyn Fn(Subject<'_>) -> bool>;
@@ -34,6 +44,31 @@ pub fn compile(filter: &Filter, collection: &Collection) -> Result<Test, Status>
         nested: false,
     }
     .filter(filter)
+}
+
+/// The places that the indexes of a filter's conditions leave: those of the narrowest
+/// one of `must`, or else of `min_should`; `None` if there is no index.
+pub fn narrowed(filter: &Filter, collection: &Collection) -> Result<Option<Places>, Status> {
+    let compiler = Compiler {
+        collection,
+        nested: false,
+    };
+    let mut narrowest: Option<Places> = None;
+    for condition in &filter.must {
+        if let Some(places) = compiler.indexed(condition)?
+            && narrowest
+                .as_ref()
+                .is_none_or(|other| places.len() < other.len())
+        {
+            narrowest = Some(places);
+        }
+    }
+    if let Some(min) = filter.min_should.as_ref().filter(|min| min.min_count > 0) {
+        let each = min.conditions.iter().map(|one| compiler.indexed(one));
+        let each: Option<Vec<Places>> = each.collect::<Result<_, Status>>()?;
+        narrowest = narrowest.or(each.map(|each| Places::in_so_many(&each, min.min_count)));
+    }
+    Ok(narrowest)
 }
 
 pub fn compile_condition(condition: &Condition, collection: &Collection) -> Result<Test, Status> {
@@ -69,7 +104,54 @@ impl Compiler<'_> {
         }))
     }
 
+    /// The places that meet a condition, if an index tells them.
+    fn indexed(&self, condition: &Condition) -> Result<Option<Places>, Status> {
+        let points = &self.collection.points;
+        match &condition.condition_one_of {
+            _ if self.nested => Ok(None),
+            Some(ConditionOneOf::HasId(has_id)) => {
+                let mut places = Places::default();
+                for id in Id::read_all(has_id.has_id.clone())? {
+                    points
+                        .place(&id)
+                        .into_iter()
+                        .for_each(|place| places.insert(place));
+                }
+                Ok(Some(places))
+            }
+            Some(ConditionOneOf::Field(field)) => Ok(self
+                .keywords(field)
+                .map(|keywords| points.with_any(&field.key, keywords))),
+            _ => Ok(None),
+        }
+    }
+
+    /// What a condition looks for, if it looks for keywords alone and its field has
+    /// an index of them.
+    fn keywords<'f>(&self, field: &'f FieldCondition) -> Option<&'f [String]> {
+        let index = self.collection.indexes.get(&field.key)?;
+        let rest = FieldCondition {
+            key: String::new(),
+            r#match: None,
+            ..field.clone()
+        };
+        if index.data_type() != PayloadSchemaType::Keyword || rest != FieldCondition::default() {
+            return None;
+        }
+        let wanted = field.r#match.as_ref()?.match_value.as_ref()?;
+        if let MatchValue::Keyword(text) = wanted {
+            return Some(std::slice::from_ref(text));
+        }
+        if let MatchValue::Keywords(any) = wanted {
+            return Some(&any.strings);
+        }
+        None
+    }
+
     fn condition(&self, condition: &Condition) -> Result<Test, Status> {
+        if let Some(places) = self.indexed(condition)? {
+            return Ok(Box::new(move |subject| places.contains(subject.place)));
+        }
         match &condition.condition_one_of {
             None => Err(Status::invalid_argument("Malformed Condition type")),
             Some(ConditionOneOf::Field(field)) => self.field(field),
@@ -86,12 +168,12 @@ impl Compiler<'_> {
                     path.values(subject.payload).into_iter().any(Json::is_null)
                 }))
             }
-            Some(ConditionOneOf::HasId(_) | ConditionOneOf::HasVector(_)) if self.nested => {
+            Some(ConditionOneOf::HasVector(_)) if self.nested => {
                 Err(unsupported("conditions on the point inside of nested ones"))
             }
-            Some(ConditionOneOf::HasId(has_id)) => {
-                let ids: HashSet<Id> = Id::read_all(has_id.has_id.clone())?.into_iter().collect();
-                Ok(Box::new(move |subject| ids.contains(&subject.id)))
+            // Those of points themselves have an index.
+            Some(ConditionOneOf::HasId(_)) => {
+                Err(unsupported("conditions on the point inside of nested ones"))
             }
             Some(ConditionOneOf::HasVector(has_vector)) => {
                 let name = has_vector.has_vector.clone();

@@ -237,10 +237,7 @@ mod tests {
     use qdrant_client::qdrant::Expression as E;
     use serde_json::json;
 
-    use super::{
-        super::{store::Id, vectors::NamedVectors},
-        *,
-    };
+    use super::{super::vectors::NamedVectors, *};
 
     fn value(expression: E) -> Result<f64, Status> {
         let collection = Collection::new(None, None, None).unwrap();
@@ -252,7 +249,7 @@ mod tests {
             unreachable!()
         };
         let subject = Subject {
-            id: Id::Number(1),
+            place: 0,
             payload: &payload,
             vectors: &NamedVectors::new(),
         };

@@ -7,6 +7,7 @@
 mod faults;
 mod filter;
 mod formula;
+mod index;
 mod payload;
 mod points;
 mod query;

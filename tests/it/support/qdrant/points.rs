@@ -103,14 +103,10 @@ fn selected(collection: &Collection, points: Option<PointsSelector>) -> Result<V
 
 fn matching(collection: &Collection, filter: &Filter) -> Result<Vec<Id>, Status> {
     let test = filter::compile(filter, collection)?;
-    let subjects = collection.points.iter().map(|(id, point)| Subject {
-        id: *id,
-        payload: &point.payload,
-        vectors: &point.vectors,
-    });
-    Ok(subjects
-        .filter(|subject| test(*subject))
-        .map(|subject| subject.id)
+    let points = collection.points.iter().enumerate();
+    Ok(points
+        .filter(|(place, (_, point))| test(Subject::new(*place, point)))
+        .map(|(_, (id, _))| *id)
         .collect())
 }
 

@@ -1,7 +1,5 @@
 //! Queries: what is searched, scored, and answered.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use qdrant_client::qdrant::{
     Condition, Distance, Filter, Formula, LookupLocation, PrefetchQuery, Query, QueryPoints,
     ScoredPoint, SearchParams, VectorInput, query::Variant, vector_input,
@@ -14,12 +12,13 @@ use super::{
     formula::{self, Candidate},
     payload::Selection,
     store::{Collection, Id, bad_input, not_found, unsupported},
-    vectors::{NamedVectors, Stored, VectorSelection},
+    vectors::{Stored, VectorSelection},
 };
 
 pub const DEFAULT_LIMIT: u64 = 10;
 
-type Scored = (Id, f32);
+/// A point by its place in the order of ids.
+type Scored = (usize, f32);
 
 /// One level of a query: the request itself, or a prefetch of it.
 struct Level {
@@ -56,7 +55,8 @@ pub fn query(
     Ok(found
         .into_iter()
         .skip(offset as usize)
-        .map(|(id, score)| {
+        .map(|(place, score)| {
+            let id = collection.points.ids()[place];
             let point = &collection.points[&id];
             ScoredPoint {
                 id: Some(id.proto()),
@@ -97,8 +97,7 @@ fn run(collection: &Collection, mut level: Level) -> Result<Vec<Scored>, Status>
     if level.prefetch.is_empty() {
         return leaf(collection, &query, level);
     }
-    let sources = level
-        .prefetch
+    let sources = std::mem::take(&mut level.prefetch)
         .into_iter()
         .map(|prefetch| {
             simple(prefetch.params.as_ref(), prefetch.lookup_from.as_ref())?;
@@ -111,63 +110,77 @@ fn run(collection: &Collection, mut level: Level) -> Result<Vec<Scored>, Status>
                 threshold: prefetch.score_threshold,
                 limit: prefetch.limit.unwrap_or(DEFAULT_LIMIT),
             };
-            Ok(run(collection, inner)?.into_iter().collect())
+            run(collection, inner)
         })
-        .collect::<Result<Vec<BTreeMap<Id, f32>>, Status>>()?;
-    let candidates: BTreeSet<Id> = sources.iter().flat_map(BTreeMap::keys).copied().collect();
+        .collect::<Result<Vec<Vec<Scored>>, Status>>()?;
+    let found = sources.iter().flatten();
+    let mut candidates: Vec<usize> = found.map(|(place, _)| *place).collect();
+    candidates.sort_unstable();
+    candidates.dedup();
     match query {
         Kind::All => Err(bad_input("cannot have prefetches without a query")),
         Kind::Nearest(vector) => {
             let found = candidates.into_iter();
-            nearest(collection, found, &vector, &level.using, level.threshold)
+            nearest(collection, found, &vector, &level)
         }
         Kind::Sample => Ok(shuffled(candidates.into_iter())),
         Kind::Formula(formula) => {
             let score = formula::compile(&formula, collection)?;
+            // By candidate, and there by prefetch.
+            let width = sources.len();
+            let mut scores = vec![None; width * candidates.len()];
+            for (prefetch, source) in sources.iter().enumerate() {
+                for (place, score) in source {
+                    let candidate = candidates.partition_point(|other| other < place);
+                    scores[candidate * width + prefetch] = Some(*score);
+                }
+            }
             let mut scored = Vec::new();
-            for id in candidates {
-                let scores: Vec<Option<f32>> = sources
-                    .iter()
-                    .map(|source| source.get(&id).copied())
-                    .collect();
-                let subject = subject(collection, id);
+            for (place, scores) in candidates.into_iter().zip(scores.chunks(width)) {
                 let value = score(&Candidate {
-                    subject,
-                    scores: &scores,
+                    subject: subject(collection, place),
+                    scores,
                 })?;
-                scored.push((id, value as f32));
+                scored.push((place, value as f32));
             }
             scored.retain(|(_, score)| level.threshold.is_none_or(|least| *score >= least));
-            Ok(best_first(scored, true))
+            Ok(best_first(scored, true, level.limit))
         }
     }
     .map(|found| first(found, level.limit))
 }
 
 fn leaf(collection: &Collection, query: &Kind, level: Level) -> Result<Vec<Scored>, Status> {
-    let test = filter::compile(&level.filter.unwrap_or_default(), collection)?;
-    let found = collection
-        .points
-        .keys()
-        .copied()
-        .filter(|id| test(subject(collection, *id)));
+    let filter = level.filter.clone().unwrap_or_default();
+    let test = filter::compile(&filter, collection)?;
+    let narrowed = filter::narrowed(&filter, collection)?;
+    let subjects: Box<dyn Iterator<Item = Subject<'_>>> = match &narrowed {
+        Some(places) => Box::new(places.iter().map(|place| subject(collection, place))),
+        None => Box::new(all(collection)),
+    };
+    let found = subjects.filter(|subject| test(*subject));
+    let found = found.map(|subject| subject.place);
     let found = match query {
         // Scrolled points all have this score.
-        Kind::All => found.map(|id| (id, 1.0)).collect(),
-        Kind::Nearest(vector) => nearest(collection, found, vector, &level.using, level.threshold)?,
+        Kind::All => {
+            let first = usize::try_from(level.limit).unwrap_or(usize::MAX);
+            found.take(first).map(|place| (place, 1.0)).collect()
+        }
+        Kind::Nearest(vector) => nearest(collection, found, vector, &level)?,
         Kind::Sample => shuffled(found),
         Kind::Formula(_) => return Err(bad_input("cannot apply Formula without prefetches")),
     };
     Ok(first(found, level.limit))
 }
 
-fn subject(collection: &Collection, id: Id) -> Subject<'_> {
-    let point = &collection.points[&id];
-    Subject {
-        id,
-        payload: &point.payload,
-        vectors: &point.vectors,
-    }
+fn subject(collection: &Collection, place: usize) -> Subject<'_> {
+    let point = &collection.points[&collection.points.ids()[place]];
+    Subject::new(place, point)
+}
+
+fn all(collection: &Collection) -> impl Iterator<Item = Subject<'_>> {
+    let points = collection.points.values().enumerate();
+    points.map(|(place, point)| Subject::new(place, point))
 }
 
 fn first(mut found: Vec<Scored>, limit: u64) -> Vec<Scored> {
@@ -265,54 +278,69 @@ pub fn merged(a: Option<Filter>, b: Option<Filter>) -> Option<Filter> {
 
 fn nearest(
     collection: &Collection,
-    found: impl Iterator<Item = Id>,
+    found: impl Iterator<Item = usize>,
     vector: &[f32],
-    using: &str,
-    threshold: Option<f32>,
+    level: &Level,
 ) -> Result<Vec<Scored>, Status> {
-    let distance = collection.space(using)?.distance()?;
+    let distance = collection.space(&level.using)?.distance()?;
     let higher_is_better = distance != Distance::Euclid;
+    let stored = collection.points.dense(&level.using, vector.len());
     let mut scored: Vec<Scored> = found
-        .filter_map(|id| {
-            let vectors: &NamedVectors = &collection.points[&id].vectors;
-            Some((
-                id,
-                similarity(distance, vectors.get(using)?.dense()?, vector),
-            ))
-        })
+        .filter_map(|place| Some((place, similarity(distance, stored.get(place)?, vector))))
         .collect();
-    scored.retain(|(_, score)| match threshold {
+    scored.retain(|(_, score)| match level.threshold {
         None => true,
         Some(threshold) if higher_is_better => *score > threshold,
         Some(threshold) => *score < threshold,
     });
-    Ok(best_first(scored, higher_is_better))
+    Ok(best_first(scored, higher_is_better, level.limit))
 }
 
 fn similarity(distance: Distance, a: &[f32], b: &[f32]) -> f32 {
-    let pairs = a.iter().zip(b);
     if distance == Distance::Euclid {
-        pairs.map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
+        sum(a, b, |a, b| (a - b) * (a - b)).sqrt()
     } else {
-        pairs.map(|(a, b)| a * b).sum()
+        sum(a, b, |a, b| a * b)
     }
 }
 
-fn best_first(mut scored: Vec<Scored>, higher_is_better: bool) -> Vec<Scored> {
-    scored.sort_by(|(a, x), (b, y)| {
+/// In several sums side by side, which a processor takes in one step.
+fn sum(a: &[f32], b: &[f32], of_two: impl Fn(f32, f32) -> f32) -> f32 {
+    const WIDTH: usize = 16;
+    let (a, a_rest) = a.as_chunks::<WIDTH>();
+    let (b, b_rest) = b.as_chunks::<WIDTH>();
+    let mut sums = [0.0; WIDTH];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += of_two(*a, *b);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| of_two(*a, *b));
+    sums.into_iter().chain(rest).sum()
+}
+
+/// The first ones, without sorting what is behind them.
+fn best_first(mut scored: Vec<Scored>, higher_is_better: bool, limit: u64) -> Vec<Scored> {
+    let order = |(a, x): &Scored, (b, y): &Scored| {
         let by_score = if higher_is_better {
             y.total_cmp(x)
         } else {
             x.total_cmp(y)
         };
         by_score.then(a.cmp(b))
-    });
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if (1..scored.len()).contains(&limit) {
+        scored.select_nth_unstable_by(limit, order);
+        scored.truncate(limit);
+    }
+    scored.sort_unstable_by(order);
     scored
 }
 
 /// Every order is equally likely.
-fn shuffled(found: impl Iterator<Item = Id>) -> Vec<Scored> {
-    let mut drawn: Vec<(Uuid, Id)> = found.map(|id| (Uuid::new_v4(), id)).collect();
-    drawn.sort();
-    drawn.into_iter().map(|(_, id)| (id, 1.0)).collect()
+fn shuffled(found: impl Iterator<Item = usize>) -> Vec<Scored> {
+    let mut drawn: Vec<(Uuid, usize)> = found.map(|place| (Uuid::new_v4(), place)).collect();
+    drawn.sort_unstable();
+    drawn.into_iter().map(|(_, place)| (place, 1.0)).collect()
 }

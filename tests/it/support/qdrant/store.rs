@@ -11,6 +11,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{
+    index::PointsById,
     payload::Payload,
     vectors::{NamedVectors, Space},
 };
@@ -83,7 +84,7 @@ pub struct Collection {
     pub spaces: BTreeMap<String, Space>,
     pub indexes: BTreeMap<String, PayloadSchemaInfo>,
     pub strict: Option<StrictModeConfig>,
-    pub points: BTreeMap<Id, Point>,
+    pub points: PointsById,
     pub operations: u64,
     pub status: CollectionStatus,
 }
@@ -114,7 +115,7 @@ impl Collection {
             spaces,
             indexes: BTreeMap::new(),
             strict,
-            points: BTreeMap::new(),
+            points: PointsById::default(),
             operations: 0,
             status: CollectionStatus::Green,
         })
