@@ -72,8 +72,13 @@ impl Measured {
 pub struct Driver {
     channels: Vec<Channel>,
     shape: Shape,
-    /// Numbers calls over all loads: no two are the same.
-    next: Arc<AtomicU64>,
+}
+
+/// Numbers calls over all loads: no two are the same.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+fn next() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 struct Tally {
@@ -139,17 +144,12 @@ impl Driver {
                     .expect("a server"),
             );
         }
-        Self {
-            channels,
-            shape,
-            next: Arc::default(),
-        }
+        Self { channels, shape }
     }
 
     /// One call, for its reply.
     pub async fn once(&self, call: &Call) -> Result<Bytes, Status> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        send(&self.channels[0], call.method, (call.message)(number)).await
+        send(&self.channels[0], call.method, (call.message)(next())).await
     }
 
     pub async fn closed_loop(&self, call: &Call, span: Duration) -> Measured {
@@ -158,11 +158,11 @@ impl Driver {
         let mut callers = Vec::new();
         for channel in &self.channels {
             for _ in 0..self.shape.in_flight {
-                let (channel, call, next) = (channel.clone(), call.clone(), Arc::clone(&self.next));
+                let (channel, call) = (channel.clone(), call.clone());
                 callers.push(tokio::spawn(async move {
                     let mut tally = Tally::new();
                     while Instant::now() < end {
-                        let message = (call.message)(next.fetch_add(1, Ordering::Relaxed));
+                        let message = (call.message)(next());
                         let begun = Instant::now();
                         tally.note(begun, send(&channel, call.method, message).await);
                     }
@@ -183,7 +183,7 @@ impl Driver {
         let left: Vec<_> = (0..calls)
             .map(|turn| {
                 let channel = self.channels[turn % self.channels.len()].clone();
-                let message = (call.message)(self.next.fetch_add(1, Ordering::Relaxed));
+                let message = (call.message)(next());
                 let method = call.method;
                 tokio::spawn(async move { send(&channel, method, message).await })
             })
@@ -212,7 +212,7 @@ impl Driver {
                 keeps_up = false;
                 break;
             };
-            let message = (call.message)(self.next.fetch_add(1, Ordering::Relaxed));
+            let message = (call.message)(next());
             let channel = self.channels[turn as usize % self.channels.len()].clone();
             let (method, all) = (call.method, Arc::clone(&all));
             tokio::spawn(async move {

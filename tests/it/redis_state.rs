@@ -299,8 +299,7 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
     };
     // [version of the buffer, whole model, its beginning, scripts, buffer]
     let count = || {
-        ["pexpiretime", "get", "getrange", "evalsha", "zrange"]
-            .map(|command| redis.calls(command))
+        ["pexpiretime", "get", "getrange", "evalsha", "zrange"].map(|command| redis.calls(command))
     };
 
     redis.cli(&["CONFIG", "RESETSTAT"]);

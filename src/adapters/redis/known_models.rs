@@ -9,14 +9,15 @@ use super::{
     model_json::HEAD_BYTES,
 };
 use crate::{
-    adapters::footprint::model_bytes,
     domain::ids::UserId,
     meters::{self, Level},
     ports::StoredModel,
 };
 
-/// What a cached model takes besides its contents.
-const ENTRY_BYTES: usize = 200;
+/// What a cached model takes: this, and its text so many times, roughly. Vectors
+/// take less than their text, ids and tags more.
+const ENTRY_BYTES: usize = 700;
+const TIMES_TEXT: usize = 2;
 
 /// Models by user.
 pub(super) struct KnownModels {
@@ -27,11 +28,12 @@ pub(super) struct KnownModels {
 pub(super) struct KnownModel {
     head: [u8; HEAD_BYTES],
     pub(super) model: StoredModel,
+    text_bytes: usize,
 }
 
 impl Weigh for KnownModel {
     fn bytes(&self) -> u64 {
-        (ENTRY_BYTES + model_bytes(&self.model.signals)) as u64
+        (ENTRY_BYTES + TIMES_TEXT * self.text_bytes) as u64
     }
 }
 
@@ -72,8 +74,12 @@ impl KnownModels {
         let head = text.first_chunk().copied();
         match head.filter(|_| model.signals.built_at.is_some()) {
             Some(head) => {
-                let model = model.clone();
-                self.kept.keep(user, KnownModel { head, model }, removals);
+                let known = KnownModel {
+                    head,
+                    model: model.clone(),
+                    text_bytes: text.len(),
+                };
+                self.kept.keep(user, known, removals);
             }
             None => self.forget(user),
         }

@@ -59,7 +59,9 @@ impl TagWeights {
         if top <= 0.0 {
             return BTreeMap::new();
         }
-        let shares = self.sums.into_iter();
+        let mut sums: Vec<(SharedText, f64)> = self.sums.into_iter().collect();
+        sums.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+        let shares = sums.into_iter();
         shares
             .map(|(key, sum)| (key.as_str().to_owned(), sum / top))
             .collect()
