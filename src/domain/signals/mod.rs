@@ -10,7 +10,7 @@ mod tag_weights;
 mod views;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -23,7 +23,7 @@ use super::{
     ranking_config::RankingConfig,
     time::Timestamp,
     user_signals::{Behavior, UserSignals},
-    vector::UnitVector,
+    vector::{UnitVector, wide},
 };
 use decay::decay;
 use engagement::Engagement;
@@ -66,7 +66,8 @@ impl FromIterator<(ContentId, Arc<CatalogueItem>)> for Items {
 /// once, in the order of the first event of each.
 #[must_use]
 pub fn items_needed(log: &EventLog) -> Vec<ContentId> {
-    let mut met: HashSet<&ContentId, RandomState> = HashSet::default();
+    let mut met: HashSet<&ContentId, RandomState> =
+        HashSet::with_capacity_and_hasher(log.len(), RandomState::default());
     log.iter()
         .filter_map(|event| event.content_id.as_ref())
         .filter(|id| met.insert(*id))
@@ -89,9 +90,11 @@ pub fn build(
 
     let mut affinity = TagWeights::new(&config.untasted_facets);
     let mut aversion = TagWeights::new(&config.untasted_facets);
-    let mut positives = BTreeMap::new();
-    let mut negatives = BTreeMap::new();
-    let mut taste: Vec<f64> = Vec::new();
+    // Maps are made of whole lists: one entry after the other would cost more than
+    // all else.
+    let mut positives = Vec::new();
+    let mut negatives = Vec::new();
+    let mut liked: Vec<(&UnitVector, f64)> = Vec::new();
     let mut dwell_ratios = 0.0;
 
     for view in &views.items {
@@ -101,18 +104,21 @@ pub fn build(
         let faded = decay(view.last, now, config.half_life_days);
         if engagement.strength >= config.positive_threshold {
             let weight = engagement.strength * faded;
-            positives.insert(view.content_id.clone(), weight);
+            positives.push((view.content_id.clone(), weight));
             affinity.add_item(item, weight);
-            add_scaled(&mut taste, item.and_then(CatalogueItem::vector), weight);
+            liked.extend(
+                item.and_then(CatalogueItem::vector)
+                    .map(|vector| (vector, weight)),
+            );
         } else if engagement.strength <= config.negative_threshold {
             let weight = engagement.strength.abs() * faded;
-            negatives.insert(view.content_id.clone(), weight);
+            negatives.push((view.content_id.clone(), weight));
             aversion.add_item(item, weight);
         }
     }
     for (id, time) in views.ignored() {
         let weight = config.soft_negative_weight * decay(*time, now, config.half_life_days);
-        negatives.insert((*id).clone(), weight);
+        negatives.push(((*id).clone(), weight));
     }
 
     let answers = profile::answers(log, &config.profile);
@@ -134,11 +140,11 @@ pub fn build(
             .iter()
             .map(|view| view.content_id.clone())
             .collect(),
-        positives,
-        negatives,
+        positives: positives.into_iter().collect(),
+        negatives: negatives.into_iter().collect(),
         tag_affinity: affinity.normalised(),
         tag_aversion: aversion.normalised(),
-        taste_vector: UnitVector::from_f64(&taste),
+        taste_vector: UnitVector::from_f64(&wide(|| weighted_sum(&liked))),
         behavior,
         demographics: answers.demographics,
         built_at: Some(now),
@@ -146,16 +152,19 @@ pub fn build(
     }
 }
 
-fn add_scaled(sum: &mut Vec<f64>, vector: Option<&UnitVector>, weight: f64) {
-    let Some(vector) = vector else { return };
-    if sum.is_empty() {
-        sum.resize(vector.size(), 0.0);
-    }
-    if sum.len() == vector.size() {
-        for (total, value) in sum.iter_mut().zip(vector.as_slice()) {
-            *total += weight * f64::from(*value);
+/// The sum of vectors by their weights. The size is that of the first; those of
+/// another are left out.
+#[inline(always)]
+fn weighted_sum(vectors: &[(&UnitVector, f64)]) -> Vec<f64> {
+    let mut sum = vec![0.0; vectors.first().map_or(0, |(vector, _)| vector.size())];
+    for (vector, weight) in vectors {
+        if vector.size() == sum.len() {
+            for (total, value) in sum.iter_mut().zip(vector.as_slice()) {
+                *total += weight * f64::from(*value);
+            }
         }
     }
+    sum
 }
 
 fn behavior(

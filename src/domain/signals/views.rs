@@ -87,7 +87,8 @@ impl<'a> Views<'a> {
     /// Sums up a log, with at most `max_ignored` ignored items.
     pub(super) fn of(log: &'a EventLog, max_ignored: usize) -> Self {
         let mut items: Vec<View<'a>> = Vec::new();
-        let mut places: Places<'a> = HashMap::default();
+        let mut places: Places<'a> =
+            HashMap::with_capacity_and_hasher(log.len(), RandomState::default());
         for (position, event) in log.iter().enumerate() {
             if let Some(id) = &event.content_id {
                 let place = *places.entry(id).or_insert_with(|| {
