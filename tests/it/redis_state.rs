@@ -11,7 +11,7 @@ use recsys::{
     engine::Ports,
     grpc::ServerSettings,
     ports::Clock,
-    proto::{self, SignalsSource},
+    proto::{self, IngestOutcome, SignalsSource},
 };
 use serde_json::Value;
 
@@ -349,6 +349,80 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
             (14, SignalsSource::Materialized)
         );
     }
+}
+
+#[tokio::test]
+async fn a_known_model_is_of_no_use_once_another_is_stored() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let other = instance(&redis.pool(), &prefix).await;
+    for user in ["built", "written", "broken", "erased", "lost"] {
+        server.ingest(liked(user, "i001")).await.unwrap();
+        let (known, source) = server.signals(user).await;
+        assert_eq!(
+            (known.event_count, source),
+            (1, SignalsSource::Materialized)
+        );
+    }
+    let umodel = |user: &str| format!("{prefix}umodel:{user}");
+
+    other.ingest(liked("built", "i002")).await.unwrap();
+    let (model, source) = server.signals("built").await;
+    assert_eq!(
+        (model.event_count, source),
+        (2, SignalsSource::Materialized)
+    );
+
+    // A program that knows no versions, and has lost the buffer.
+    let theirs = r#"{"user_id":"written","positives":{"i009":0.5},"viewed":["i009"]}"#;
+    redis.cli(&["DEL", &format!("{prefix}evt:written")]);
+    redis.cli(&["SET", &umodel("written"), theirs]);
+    let (model, _) = server.signals("written").await;
+    assert_eq!(model.viewed, ["i009"]);
+
+    redis.cli(&["SET", &umodel("broken"), "{"]);
+    assert_eq!(server.signals("broken").await.1, SignalsSource::Rebuilt);
+
+    assert!(other.delete("erased").await);
+    assert_eq!(server.signals("erased").await.1, SignalsSource::Empty);
+
+    redis.cli(&["DEL", &umodel("lost")]);
+    assert_eq!(server.signals("lost").await.1, SignalsSource::Rebuilt);
+}
+
+#[tokio::test]
+async fn an_event_id_that_another_process_appended_is_found_in_a_buffer_that_was_known() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let server = instance(&redis.pool(), &prefix).await;
+    let other = instance(&redis.pool(), &prefix).await;
+    let outcome = async |server: &TestServer, id: &str, content: &str| {
+        let reply = server.ingest(named(id, liked("u", content))).await;
+        reply.unwrap().outcome()
+    };
+    // Known from here on, and searched by this process alone.
+    assert_eq!(outcome(&server, "a", "i001").await, IngestOutcome::Accepted);
+    assert_eq!(
+        outcome(&server, "a", "i002").await,
+        IngestOutcome::Duplicate
+    );
+    assert_eq!(outcome(&server, "b", "i003").await, IngestOutcome::Accepted);
+    assert_eq!(outcome(&other, "c", "i004").await, IngestOutcome::Accepted);
+    assert_eq!(
+        outcome(&server, "c", "i005").await,
+        IngestOutcome::Duplicate
+    );
+
+    // A program that leaves the version as it is.
+    let evt = format!("{prefix}evt:u");
+    let member = r#"{"user_id":"u","event":"CONTENT_VIEW_ENDED","event_id":"d"}"#;
+    let score = redis.cli(&["ZRANGE", &evt, "-1", "-1", "WITHSCORES"]);
+    let score = score.lines().next_back().unwrap();
+    assert_eq!(outcome(&server, "e", "i006").await, IngestOutcome::Accepted);
+    redis.cli(&["ZADD", &evt, score, member]);
+    assert_eq!(
+        outcome(&server, "d", "i007").await,
+        IngestOutcome::Duplicate
+    );
 }
 
 #[tokio::test]

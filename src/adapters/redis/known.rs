@@ -249,6 +249,32 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_said_to_be_new_only_where_the_buffer_is_known_to_lack_them() {
+        let known = KnownBuffers::new(1 << 20, 10);
+        let (user, other) = (user("u"), user("other"));
+        let named = |id: &str, micros| {
+            let time = Timestamp::from_micros(micros);
+            let mut event = InteractionEvent::new(user.clone(), "T", time);
+            event.event_id = Some(id.to_owned());
+            member::encode(event).unwrap()
+        };
+        let held = Arc::new(named("held", READ_AT));
+        known.keep(&user, Version(1), 0, vec![held], known.removals());
+        let lacks = |event: StoredEvent| known.without_ids_of(&user, &[event], 0).is_some();
+        let ten_minutes = 600_000_000;
+        assert!(lacks(named("new", READ_AT)));
+        assert!(!lacks(named("held", READ_AT + 1)));
+        assert!(!lacks(named("held", READ_AT + ten_minutes)));
+        assert!(!lacks(named("held", READ_AT - ten_minutes)));
+        assert!(lacks(named("held", READ_AT + ten_minutes + 1)));
+        assert!(lacks(named("held", READ_AT - ten_minutes - 1)));
+        let new = [named("new", READ_AT)];
+        assert_eq!(known.without_ids_of(&user, &new, 0), Some((Version(1), 1)));
+        assert_eq!(known.without_ids_of(&user, &new, 1), None, "another server");
+        assert_eq!(known.without_ids_of(&other, &new, 0), None, "not known");
+    }
+
+    #[test]
     fn an_append_prunes_what_is_known_as_the_store_does() {
         let new = [event_at(&user("u"), READ_AT + 1)];
         let pruned = |oldest, count| Change {
