@@ -125,7 +125,7 @@ pub fn page(rows: &[Row], targets: &[Target]) -> String {
         let met = match target.bound {
             Bound::None => "",
             _ if target.met() => "met",
-            _ => "**not met**",
+            Bound::AtLeast(_) | Bound::AtMost(_) => "**not met**",
         };
         page.push_str(&format!(
             "| {} | {:.3} | {} | {met} |\n",

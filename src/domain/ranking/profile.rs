@@ -141,7 +141,7 @@ impl<'a> Profile<'a> {
         self.liked = strongest
             .iter()
             .filter_map(|(id, weight)| {
-                let vector = items.get(*id)?.vector()?;
+                let vector = items.get(id)?.vector()?;
                 Some(Liked {
                     id,
                     share: weight / top,

@@ -132,7 +132,7 @@ pub fn build(
         user_id: user_id.clone(),
         recency_vector: recent
             .first()
-            .and_then(|id| items.get(*id))
+            .and_then(|id| items.get(id))
             .and_then(|item| item.vector().cloned()),
         recent_views: recent.into_iter().cloned().collect(),
         viewed: views
