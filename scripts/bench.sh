@@ -12,5 +12,10 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_rust
 need_redis
-export RECSYS_BENCH=1
-exec cargo bench --locked --bench rig -- "$@"
+
+# Program and driver are built together, and the driver knows where both are.
+driver=$(
+  cargo bench --locked --no-run --bench rig --message-format=json-render-diagnostics |
+    sed -n 's/.*"name":"rig".*"executable":"\([^"]*\)".*/\1/p'
+)
+exec "$driver" "$@"

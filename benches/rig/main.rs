@@ -90,9 +90,7 @@ async fn main() -> ExitCode {
             qdrant_url,
         }) => serve_floor(redis_url, qdrant_url).await,
         Some(Helper::Qdrant) => serve_qdrant().await,
-        None if settings.bench && std::env::var_os("RECSYS_BENCH").is_none() => {
-            eprintln!("scripts/bench.sh runs this one");
-        }
+        None if settings.bench => eprintln!("scripts/bench.sh runs this one"),
         None if settings.scale => scale::all(&settings).await,
         None => return runs::all(&settings).await,
     }
