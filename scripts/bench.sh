@@ -12,10 +12,5 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_rust
 need_redis
-
-# Program and driver are built together, and the driver knows where both are.
-driver=$(
-  cargo bench --locked --no-run --bench rig --message-format=json-render-diagnostics |
-    sed -n 's/.*"name":"rig".*"executable":"\([^"]*\)".*/\1/p'
-)
+need_driver rig bench --bench rig
 exec "$driver" "$@"

@@ -27,16 +27,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 tools="$(rustc --version | cut -d' ' -f1,2), $(getconf GNU_LIBC_VERSION), $(valgrind --version)"
-program=$(
-  cargo bench --locked --no-run --bench counts --message-format=json-render-diagnostics |
-    sed -n 's/.*"name":"counts".*"executable":"\([^"]*\)".*/\1/p'
-)
+need_driver counts bench --bench counts
 
 # What runs inside of `counted` alone counts: neither the inputs nor the start.
 count() {
   for ((run = 0; run < runs; run++)); do
     valgrind --tool=callgrind --toggle-collect='*counted*' --callgrind-out-file="$work/out" \
-      --log-file="$work/log" "$program" "$1" </dev/null || {
+      --log-file="$work/log" "$driver" "$1" </dev/null || {
       cat "$work/log" >&2
       exit 1
     }
@@ -44,7 +41,7 @@ count() {
   done | sort -n | head -1
 }
 
-"$program" --list >"$work/cases"
+"$driver" --list >"$work/cases"
 while read -r case; do
   instructions=$(count "$case")
   if [ "${instructions:-0}" -eq 0 ]; then

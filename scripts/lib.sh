@@ -54,6 +54,17 @@ need_redis() {
   fi
 }
 
+# Builds the test or benchmark NAME in release mode, with the program, and leaves its
+# path in `driver`: need_driver NAME CARGO_ARGUMENTS...
+need_driver() {
+  local of=$1
+  shift
+  driver=$(
+    cargo "$@" --locked --no-run --message-format=json-render-diagnostics |
+      sed -n 's/.*"name":"'"$of"'".*"executable":"\([^"]*\)".*/\1/p'
+  )
+}
+
 need_valgrind() {
   command -v valgrind >/dev/null 2>&1 || install_packages valgrind valgrind valgrind || true
   need valgrind "Install it: 'apt-get install valgrind' or 'dnf install valgrind' (Linux alone has it)."

@@ -11,12 +11,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_rust
 need_redis
-
-# Program and driver are built together, and the driver knows where both are.
-driver=$(
-  cargo test --release --locked --no-run --test soak --message-format=json-render-diagnostics |
-    sed -n 's/.*"name":"soak".*"executable":"\([^"]*\)".*/\1/p'
-)
+need_driver soak test --release --test soak
 
 # Redis writes through to its file for every event. Where that is in memory, no
 # slow disk looks like a fault; a killed process loses nothing there either.
