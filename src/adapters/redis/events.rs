@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use deadpool_redis::redis::{ToRedisArgs as _, cmd, pipe};
+use deadpool_redis::redis::{RedisWrite, ToRedisArgs, cmd, pipe};
 use tracing::warn;
 
 use super::{
@@ -33,8 +33,6 @@ use crate::{
 };
 
 const NO_KEY: i64 = -2;
-/// Where append.lua is told which buffer was searched for event ids.
-const SEARCHED: std::ops::Range<usize> = 4..6;
 /// That of a buffer without expiry, as the reference engine may have left it.
 const NO_VERSION: Version = Version(0);
 
@@ -112,40 +110,6 @@ impl RedisEventBuffer {
         (events, exact)
     }
 
-    /// What append.lua is told; `searched` is the buffer, by its version and
-    /// length, in which the events' ids need not be looked for.
-    fn append_arguments(
-        &self,
-        events: &[StoredEvent],
-        searched: Option<(Version, usize)>,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
-        let mut arguments: Vec<Vec<u8>> = Vec::with_capacity(6 + 3 * events.len());
-        milliseconds(self.window).write_redis_args(&mut arguments);
-        self.max_events.write_redis_args(&mut arguments);
-        milliseconds(EVENT_ID_SPAN).write_redis_args(&mut arguments);
-        let waits = self.pool.settings().redis_wait_replicas > 0;
-        usize::from(waits).write_redis_args(&mut arguments);
-        match searched {
-            Some((version, length)) => {
-                version.0.write_redis_args(&mut arguments);
-                length.write_redis_args(&mut arguments);
-            }
-            None => arguments.extend([Vec::new(), Vec::new()]),
-        }
-        for stored in events {
-            let suffix = match &stored.event.event_id {
-                Some(id) => {
-                    event_id_suffix(id).map_err(|error| odd_reply("append").caused_by(error))?
-                }
-                None => String::new(),
-            };
-            score(stored.event.time).write_redis_args(&mut arguments);
-            stored.member.as_ref().write_redis_args(&mut arguments);
-            suffix.write_redis_args(&mut arguments);
-        }
-        Ok(arguments)
-    }
-
     /// The buffer as an append left it, if it was known before.
     fn contents(
         &self,
@@ -182,6 +146,53 @@ impl RedisEventBuffer {
             events: self.known.apply(user, &change, reply.removals)?,
         })
     }
+}
+
+/// What append.lua is told.
+struct AppendArguments<'a> {
+    window: Duration,
+    max_events: usize,
+    /// Whether replicas will be waited for.
+    waits: bool,
+    /// The buffer, by its version and length, in which the events' ids need not
+    /// be looked for.
+    searched: Option<(Version, usize)>,
+    events: &'a [StoredEvent],
+    /// What ends every member with an event's id; one each, empty if it has none.
+    suffixes: &'a [String],
+}
+
+impl ToRedisArgs for AppendArguments<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        milliseconds(self.window).write_redis_args(out);
+        self.max_events.write_redis_args(out);
+        milliseconds(EVENT_ID_SPAN).write_redis_args(out);
+        usize::from(self.waits).write_redis_args(out);
+        match self.searched {
+            Some((version, length)) => {
+                version.0.write_redis_args(out);
+                length.write_redis_args(out);
+            }
+            None => (&["", ""]).write_redis_args(out),
+        }
+        for (stored, suffix) in self.events.iter().zip(self.suffixes) {
+            score(stored.event.time).write_redis_args(out);
+            stored.member.as_ref().write_redis_args(out);
+            suffix.write_redis_args(out);
+        }
+    }
+
+    fn num_of_args(&self) -> usize {
+        6 + 3 * self.events.len()
+    }
+}
+
+fn suffixes(events: &[StoredEvent]) -> Result<Vec<String>, StoreError> {
+    let suffix = |stored: &StoredEvent| match &stored.event.event_id {
+        Some(id) => event_id_suffix(id).map_err(|error| odd_reply("append").caused_by(error)),
+        None => Ok(String::new()),
+    };
+    events.iter().map(suffix).collect()
 }
 
 /// What append.lua returns.
@@ -228,12 +239,18 @@ impl EventBuffer for RedisEventBuffer {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
         let key = self.keys.events(user);
         let (generation, removals) = (self.pool.generation(), self.known.removals());
-        let searched = self.known.without_ids_of(user, events, generation);
-        let first = self.append_arguments(events, searched)?;
-        let mut again = first.clone();
-        for forgotten in SEARCHED {
-            again[forgotten].clear();
-        }
+        let first = AppendArguments {
+            window: self.window,
+            max_events: self.max_events,
+            waits: self.pool.settings().redis_wait_replicas > 0,
+            searched: self.known.without_ids_of(user, events, generation),
+            events,
+            suffixes: &suffixes(events)?,
+        };
+        let again = AppendArguments {
+            searched: None,
+            ..first
+        };
         let (count, held, before, after, now_us, outcomes): (usize, usize, i64, i64, i64, Vec<u8>) =
             self.pool
                 .write_or_again("append", &key, &self.append, &first, &again)
