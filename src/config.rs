@@ -10,11 +10,12 @@ use clap::{
 
 use crate::{
     adapters::{qdrant::QdrantSettings, redis::RedisSettings},
+    api::limits::Limits,
     domain::ids::TenantId,
-    grpc::{ServerSettings, WebhookSettings, limits::Limits, tls::TlsSettings},
+    edge::{settings::ServerSettings, tenants::Role, tls::TlsSettings},
+    http::webhook::WebhookSettings,
     parsers::{Secret, at_least_one, parse_address, parse_days, parse_duration},
     telemetry::{LogFormat, TraceSettings},
-    tenants::Role,
 };
 
 fn parse_tenant(text: &str) -> Result<TenantId, String> {
@@ -81,7 +82,7 @@ pub enum Command {
     /// Ask a running server for its health; exit code 0 if it is SERVING
     Healthcheck {
         /// Health name: readiness, liveness, or a service's full name
-        #[arg(long, default_value = crate::grpc::READINESS)]
+        #[arg(long, default_value = crate::api::health::READINESS)]
         service: String,
         /// Longest to wait for the answer
         #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s")]

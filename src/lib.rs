@@ -58,22 +58,18 @@
 //! (`domain/ranking/`).
 
 pub mod adapters;
+pub mod api;
 pub mod app;
-pub mod causes;
+pub mod blocking;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod edge;
 pub mod engine;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod grpc;
-pub mod meters;
+pub mod http;
 pub mod parsers;
 pub mod ports;
 pub mod proto;
-pub mod reactor;
-pub mod spans;
 pub mod telemetry;
-pub mod tenants;
-pub mod throttle;
-pub mod webhook;

@@ -3,10 +3,9 @@
 use std::{path::Path, process::ExitCode};
 
 use recsys::{
-    app,
+    app::{self, server::Stop},
     cli::{catalog, doctor, events, healthcheck, keys, quickstart},
     config::{self, CatalogCommand, Cli, Command, EventsCommand, EventsImport, KeysCommand},
-    grpc::Stop,
     telemetry::{self, Telemetry},
 };
 use tokio::signal::unix::{SignalKind, signal};

@@ -6,12 +6,12 @@ use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
+    blocking,
     domain::{
         geo::nearest_m, ids::ContentId, item::CatalogueItem, ranking::scorers::overlap,
         vector::UnitVector,
     },
     ports::{Search, SearchOrder},
-    reactor,
 };
 
 /// Items looked at in one call from which on it takes milliseconds.
@@ -21,7 +21,7 @@ const LONG_SCAN: usize = 10_000;
 /// other tasks to another one.
 pub(super) fn scan<T>(looks: usize, work: impl FnOnce() -> T) -> T {
     if looks > LONG_SCAN {
-        reactor::beside(work)
+        blocking::in_place(work)
     } else {
         work()
     }

@@ -2,7 +2,10 @@
 
 use tracing::Instrument as _;
 
-use crate::{meters::StoreOperation, ports::StoreError, spans};
+use crate::{
+    ports::StoreError,
+    telemetry::{meters::StoreOperation, spans},
+};
 
 /// Does it, and notes how long it took and how it ended.
 pub(super) async fn observed<T>(

@@ -7,9 +7,8 @@ use metrics_exporter_prometheus::BuildError;
 use crate::{
     adapters::{memory::CatalogueFileError, qdrant::QdrantSetupError, redis::RedisSetupError},
     domain::ranking_config::RankingConfigError,
-    grpc::tls::TlsError,
+    edge::{tenants::TenantsFileError, tls::TlsError},
     ports::ItemRefusal,
-    tenants::TenantsFileError,
 };
 
 /// Why the service does not start.

@@ -17,12 +17,14 @@ use super::{
     stores::{Place, Stores, ranking},
 };
 use crate::{
+    blocking,
     config::Settings,
     domain::ids::TenantId,
+    edge::{
+        access::{Access, Directory},
+        tenants::{TenantEntry, TenantsFile},
+    },
     engine::Engine,
-    grpc::{Access, Directory},
-    reactor,
-    tenants::{TenantEntry, TenantsFile},
 };
 
 /// How often the files are looked at.
@@ -173,7 +175,7 @@ async fn keep_current(
             return;
         };
         // Files, and perhaps a catalogue that is read into memory.
-        let changed = reactor::beside(|| match builder.read() {
+        let changed = blocking::in_place(|| match builder.read() {
             Ok(contents) if contents == current => None,
             Ok(contents) => Some(builder.parse(&contents).and_then(|file| {
                 let engines = builder.build(&file, &contents)?;

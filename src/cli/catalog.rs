@@ -16,10 +16,10 @@ use super::lines::{Lines, Refused};
 use crate::{
     adapters::qdrant::{Put, QdrantItemStore},
     app::{self, StartError},
-    causes::causes,
     config::Settings,
     domain::{catalogue_line, ids::ContentId, item::Item},
     ports::{StoreError, StoreErrorKind},
+    telemetry::error_chain::causes,
 };
 
 /// Items that are written at once.

@@ -7,7 +7,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::causes::causes;
+use crate::telemetry::error_chain::causes;
 
 /// Why the server is not known to be serving.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::ids::TenantId,
-    tenants::{NewKey, Role},
+    edge::tenants::{NewKey, Role},
 };
 
 /// A key that was just made, as it is told.

@@ -14,9 +14,12 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::healthcheck::reachable;
 use crate::{
-    app::{self, StartError},
+    app::{
+        self, StartError,
+        server::{Port, ServeError, Stop},
+    },
     config::Settings,
-    grpc::{Access, Port, ServeError, Stop, tls::TlsSettings},
+    edge::{access::Access, tls::TlsSettings},
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
         RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,

@@ -8,7 +8,7 @@ use crate::{
         ids::ContentId,
         item::{CatalogueItem, Item},
     },
-    ports::{AnswerBy, ItemRefusal},
+    ports::{Deadline, ItemRefusal},
 };
 
 impl Engine {
@@ -35,14 +35,14 @@ impl Engine {
     pub async fn get_items(
         &self,
         ids: &[ContentId],
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, EngineError> {
         self.inner
             .ports
             .items
-            .get(ids, answer_by)
+            .get(ids, deadline)
             .await
-            .map_err(EngineError::catalogue_by(answer_by))
+            .map_err(EngineError::catalogue_before(deadline))
     }
 
     /// Removes items; for each, whether there was one.

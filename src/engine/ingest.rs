@@ -6,12 +6,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
-use super::{Engine, EngineError, refresh::Wanted};
 use crate::{
     domain::{event::StoredEvent, ids::UserId},
-    meters::{self, EventOutcome},
-    ports::{AnswerBy, AppendOutcome, Appended},
-    spans,
+    engine::{Engine, EngineError, models::refresh::Wanted},
+    ports::{AppendOutcome, Appended, Deadline},
+    telemetry::{
+        meters::{self, EventOutcome},
+        spans,
+    },
 };
 
 /// How many users of one batch are written at the same time.
@@ -29,7 +31,7 @@ pub struct Ingested {
 impl Engine {
     /// Stores an event and refreshes its user's model. Once begun, it runs to
     /// its end even if the caller goes away. A refresh that is not done by
-    /// `answer_by` goes on by itself, and the event is acknowledged.
+    /// `deadline` goes on by itself, and the event is acknowledged.
     ///
     /// # Errors
     /// [`EngineError`] if the event may not have been stored. A refresh that
@@ -37,7 +39,7 @@ impl Engine {
     pub async fn ingest(
         &self,
         event: StoredEvent,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Ingested, EngineError> {
         let (engine, arrived) = (self.clone(), Instant::now());
         let (tell, stored) = oneshot::channel();
@@ -50,7 +52,7 @@ impl Engine {
             engine.refresh_after(&user, appended, arrived).await;
             Ok(ingested)
         });
-        let in_time = tokio::time::timeout(answer_by.left(), &mut done).await;
+        let in_time = tokio::time::timeout(deadline.remaining(), &mut done).await;
         if let Ok(done) = in_time {
             return done?;
         }
@@ -66,7 +68,7 @@ impl Engine {
 
     /// Stores events of any users, with one append and one refresh for each
     /// distinct user; one result each, in order. A store that fails midway is
-    /// the error of the events it failed on. By `answer_by` every event that
+    /// the error of the events it failed on. By `deadline` every event that
     /// was stored is answered as such, and any other is
     /// [`EngineError::TimedOut`]. Then, or if the caller goes away, what was
     /// begun is finished and nothing more is begun.
@@ -76,13 +78,13 @@ impl Engine {
     pub async fn ingest_batch(
         &self,
         events: Vec<StoredEvent>,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Result<Ingested, EngineError>>, EngineError> {
         let engine = self.clone();
         let gone = CancellationToken::new();
         let _tells = gone.clone().drop_guard();
         self.to_the_end("ingest batch", async move {
-            engine.ingest_groups(events, answer_by, &gone).await
+            engine.ingest_groups(events, deadline, &gone).await
         })
         .await
     }
@@ -90,7 +92,7 @@ impl Engine {
     async fn ingest_groups(
         &self,
         events: Vec<StoredEvent>,
-        answer_by: AnswerBy,
+        deadline: Deadline,
         gone: &CancellationToken,
     ) -> Vec<Result<Ingested, EngineError>> {
         let (arrived, cause) = (Instant::now(), spans::Cause::current());
@@ -99,8 +101,8 @@ impl Engine {
         let (tell, mut told) = mpsc::unbounded_channel();
         for (user, (positions, events)) in by_user(events) {
             let place = Arc::clone(&places).acquire_owned();
-            let place = tokio::time::timeout(answer_by.left(), place).await;
-            if answer_by.left().is_zero() || gone.is_cancelled() {
+            let place = tokio::time::timeout(deadline.remaining(), place).await;
+            if deadline.remaining().is_zero() || gone.is_cancelled() {
                 meters::events(EventOutcome::Failed, events.len());
                 settle(&mut results, (positions, Err(EngineError::TimedOut)));
                 continue;
@@ -130,7 +132,7 @@ impl Engine {
                 settle(&mut results, settled);
             }
         };
-        let in_time = tokio::time::timeout(answer_by.left(), all_told).await;
+        let in_time = tokio::time::timeout(deadline.remaining(), all_told).await;
         while let Ok(settled) = told.try_recv() {
             settle(&mut results, settled);
         }

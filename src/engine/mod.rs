@@ -6,9 +6,8 @@
 
 mod catalog;
 mod ingest;
-mod recommend;
-mod refresh;
-mod signals;
+mod lists;
+mod models;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,15 +21,13 @@ use crate::{
         ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, signals::Items,
         tags::Canonicalizer, time::Timestamp,
     },
-    meters,
-    ports::{AnswerBy, EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
-    spans,
-    throttle::Throttle,
+    ports::{Deadline, EventBuffer, ItemStore, ModelStore, Randomness, StoreError, StoreErrorKind},
+    telemetry::{meters, spans, throttle::Throttle},
 };
 
 pub use ingest::Ingested;
-pub use recommend::{EmptyReason, Patience, RecommendRequest, Recommendation, Strategy};
-pub use signals::{Source, UserExport};
+pub use lists::{Deadlines, EmptyReason, RecommendRequest, Recommendation, Strategy};
+pub use models::signals::{Source, UserExport};
 
 /// What the engine works on.
 #[derive(Clone)]
@@ -106,9 +103,10 @@ impl EngineError {
 
     /// Of a read that had to be answered by a moment: once that has passed, the
     /// caller's time is up, which says nothing of the catalogue.
-    fn catalogue_by(answer_by: AnswerBy) -> impl Fn(StoreError) -> Self {
+    fn catalogue_before(deadline: Deadline) -> impl Fn(StoreError) -> Self {
         move |source| {
-            let late = source.kind() == StoreErrorKind::Unavailable && answer_by.left().is_zero();
+            let late =
+                source.kind() == StoreErrorKind::Unavailable && deadline.remaining().is_zero();
             if late {
                 Self::TimedOut
             } else {
@@ -170,7 +168,7 @@ struct Inner {
     config: RankingConfig,
     canonical: Canonicalizer,
     fingerprint: u64,
-    lanes: refresh::Lanes,
+    lanes: models::refresh::Lanes,
     tasks: TaskTracker,
 }
 
@@ -185,7 +183,7 @@ impl Engine {
                 canonical: config.canonicalizer(),
                 fingerprint: config.fingerprint(),
                 config,
-                lanes: refresh::Lanes::default(),
+                lanes: models::refresh::Lanes::default(),
                 tasks: TaskTracker::new(),
             }),
         }
@@ -255,7 +253,7 @@ impl Engine {
     }
 
     /// Reads items by id; those that do not exist are left out.
-    async fn items(&self, ids: &[ContentId], answer_by: AnswerBy) -> Result<Items, EngineError> {
+    async fn items(&self, ids: &[ContentId], deadline: Deadline) -> Result<Items, EngineError> {
         if ids.is_empty() {
             return Ok(Items::new());
         }
@@ -263,15 +261,15 @@ impl Engine {
             .inner
             .ports
             .items
-            .get(ids, answer_by)
+            .get(ids, deadline)
             .await
-            .map_err(EngineError::catalogue_by(answer_by))?;
+            .map_err(EngineError::catalogue_before(deadline))?;
         Ok(by_id(ids, found))
     }
 
     /// Those of the items that this process has without asking.
-    fn remembered_items(&self, ids: &[ContentId]) -> Items {
-        by_id(ids, self.inner.ports.items.remembered(ids))
+    fn cached_items(&self, ids: &[ContentId]) -> Items {
+        by_id(ids, self.inner.ports.items.cached(ids))
     }
 }
 

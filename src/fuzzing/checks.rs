@@ -7,6 +7,7 @@ use prost::Message;
 use super::world;
 use crate::{
     adapters::redis::model_json::{self, RANK_LENGTH, START},
+    api::reply,
     domain::{
         event::{EventLog, InteractionEvent},
         ids::UserId,
@@ -23,7 +24,6 @@ use crate::{
         user_signals::UserSignals,
         vector::UnitVector,
     },
-    grpc::reply,
     ports::{ModelSlot, StoredModel, Version},
     proto,
 };

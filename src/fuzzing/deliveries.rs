@@ -7,8 +7,11 @@ use super::{
     world,
 };
 use crate::{
-    grpc::{limits::Limits, parse},
-    webhook::{self, Element},
+    api::{limits::Limits, parse},
+    http::webhook::{
+        elements::elements,
+        mapping::{self, Element},
+    },
 };
 
 /// Elements that a delivery may have.
@@ -21,7 +24,7 @@ const MOST: usize = 1_000;
 /// element's name for its id; what is left out is told why.
 pub fn deliveries(data: &[u8]) -> bool {
     let limits = Limits::default();
-    let elements = match webhook::elements(data, MOST) {
+    let elements = match elements(data, MOST) {
         Ok(elements) => elements,
         Err(why) => {
             assert!(!why.to_string().is_empty());
@@ -32,7 +35,7 @@ pub fn deliveries(data: &[u8]) -> bool {
     assert!(elements.len() <= MOST);
     check_elements(data, &elements);
     let accepted = elements.into_iter().filter(|text| {
-        let Element { message_id, said } = webhook::read(text);
+        let Element { message_id, said } = mapping::read(text);
         match said {
             Ok(said) => match parse::said(said, "event", world::now(), &limits) {
                 Ok(stored) => {

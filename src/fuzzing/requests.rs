@@ -10,6 +10,12 @@ use super::{
     world,
 };
 use crate::{
+    api::{
+        error::ApiError,
+        limits::Limits,
+        parse::{self, Checks},
+        reply,
+    },
     domain::{
         event::{EventLog, StoredEvent},
         ids::{ContentId, UserId},
@@ -20,12 +26,6 @@ use crate::{
         time::Timestamp,
     },
     engine::RecommendRequest,
-    grpc::{
-        error::ApiError,
-        limits::Limits,
-        parse::{self, Checks},
-        reply,
-    },
     proto,
 };
 

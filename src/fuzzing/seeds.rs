@@ -18,6 +18,7 @@ use crate::{
         qdrant::{ids::PointKey, payload},
         redis::model_json,
     },
+    api::reply,
     domain::{
         catalogue_line,
         event::InteractionEvent,
@@ -28,7 +29,6 @@ use crate::{
         tags::Canonicalizer,
         user_signals::UserSignals,
     },
-    grpc::reply,
     ports::{StoredModel, Version},
     proto,
 };

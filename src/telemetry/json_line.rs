@@ -20,7 +20,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::causes::with_causes;
+use crate::telemetry::error_chain::with_causes;
 
 pub(super) struct JsonLine;
 

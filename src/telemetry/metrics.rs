@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
-use crate::meters;
+use crate::telemetry::meters;
 
 /// How often what was measured is condensed. Without it, histograms that
 /// nobody reads would grow.

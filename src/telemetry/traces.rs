@@ -33,7 +33,7 @@ use tracing::{Subscriber, info, level_filters::LevelFilter, warn};
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use super::{Sampling, TraceSettings};
-use crate::{parsers::Secret, spans};
+use crate::{parsers::Secret, telemetry::spans};
 
 /// Longest that the last spans are waited for when the process stops.
 const LAST_EXPORT: Duration = Duration::from_secs(1);

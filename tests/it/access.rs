@@ -11,11 +11,11 @@ use std::{
 };
 
 use recsys::{
+    edge::tenants::Role,
     proto::{
         self, catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
     },
-    tenants::Role,
 };
 use tempfile::TempDir;
 use tonic::{Code, Request, Status, transport::Channel};

@@ -17,10 +17,10 @@ use recsys::{
         catalogue_line, event::StoredEvent, ids::UserId, item::Item, member,
         ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
     },
+    edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
-    grpc::ServerSettings,
     ports::{
-        AnswerBy, Appended, BufferSnapshot, Clock, Deleted, EventBuffer, ItemStore, StoreError,
+        Appended, BufferSnapshot, Clock, Deadline, Deleted, EventBuffer, ItemStore, StoreError,
         Version,
     },
     proto,
@@ -321,11 +321,7 @@ async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> P
                 member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
             })
             .collect();
-        for result in engine
-            .ingest_batch(events, AnswerBy::WHENEVER)
-            .await
-            .unwrap()
-        {
+        for result in engine.ingest_batch(events, Deadline::NONE).await.unwrap() {
             result.unwrap();
         }
         let server = TestServer::serving(world, engine, ServerSettings::default()).await;

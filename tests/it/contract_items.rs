@@ -12,7 +12,7 @@ use recsys::{
         tags::{Canonicalizer, TagKey},
         vector::UnitVector,
     },
-    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, SearchOrder},
+    ports::{Deadline, Found, ItemRefusal, ItemStore, Search, SearchOrder},
 };
 use serde_json::json;
 
@@ -59,11 +59,11 @@ impl Ask {
             exclude_afterwards: &self.exclude_afterwards,
             limit: self.limit,
         };
-        let mut found = store.search(&[search], AnswerBy::WHENEVER).await.unwrap();
+        let mut found = store.search(&[search], Deadline::NONE).await.unwrap();
         assert_eq!(found.len(), 1, "one result for each search");
         match found.remove(0) {
             Found::Items(items) => items.iter().map(|item| item.id().to_string()).collect(),
-            Found::NoIndex | Found::Remembered(_) => panic!("neither index nor store is missing"),
+            Found::NoIndex | Found::Cached(_) => panic!("neither index nor store is missing"),
         }
     }
 }
@@ -397,7 +397,7 @@ async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
         filled(&*store, vec![second]).await;
 
         let found = store
-            .get(&["a".into(), "b".into()], AnswerBy::WHENEVER)
+            .get(&["a".into(), "b".into()], Deadline::NONE)
             .await
             .unwrap();
         let stored = found[0].as_ref().unwrap().item();
@@ -444,8 +444,8 @@ async fn vectors_are_all_of_one_size() {
             ),
             "{refused:?}"
         );
-        assert!(store.get(&["b".into()], AnswerBy::WHENEVER).await.unwrap()[0].is_none());
-        let a = store.get(&["a".into()], AnswerBy::WHENEVER).await.unwrap()[0]
+        assert!(store.get(&["b".into()], Deadline::NONE).await.unwrap()[0].is_none());
+        let a = store.get(&["a".into()], Deadline::NONE).await.unwrap()[0]
             .clone()
             .unwrap();
         assert_eq!(
@@ -497,7 +497,7 @@ async fn a_batch_of_searches_is_answered_in_order() {
                     search(SearchOrder::FarthestFrom(direction(1.0, 0.0))),
                     search(SearchOrder::NearestTo(direction(1.0, 0.0))),
                 ],
-                AnswerBy::WHENEVER,
+                Deadline::NONE,
             )
             .await
             .unwrap();
@@ -505,7 +505,7 @@ async fn a_batch_of_searches_is_answered_in_order() {
             .iter()
             .map(|found| match found {
                 Found::Items(items) => items[0].id().to_string(),
-                Found::NoIndex | Found::Remembered(_) => {
+                Found::NoIndex | Found::Cached(_) => {
                     panic!("neither index nor store is missing")
                 }
             })
@@ -530,7 +530,7 @@ async fn a_full_catalogue_refuses_and_stays_as_it_is() {
     grown.text = "x".repeat(10_000);
     assert_eq!(store.put(grown), Err(ItemRefusal::Full));
     assert!(
-        store.get(&["0".into()], AnswerBy::WHENEVER).await.unwrap()[0].is_some(),
+        store.get(&["0".into()], Deadline::NONE).await.unwrap()[0].is_some(),
         "the old one stays"
     );
     store.delete(&["0".into()]).await.unwrap();

@@ -19,10 +19,10 @@ use recsys::{
         restriction::Restriction,
         time::Timestamp,
     },
-    engine::{Engine, EngineError, EngineSettings, Patience, Ports, RecommendRequest, Source},
-    grpc::ServerSettings,
+    edge::settings::ServerSettings,
+    engine::{Deadlines, Engine, EngineError, EngineSettings, Ports, RecommendRequest, Source},
     ports::{
-        AnswerBy, AppendOutcome, Appended, BufferSnapshot, Deleted, EventBuffer, Found,
+        AppendOutcome, Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found,
         ItemRefusal, ItemStore, ModelSlot, Search, StoreError, StoreErrorKind, Version,
     },
     proto::{self, IngestOutcome},
@@ -71,8 +71,8 @@ impl Hanging {
     }
 
     /// Keeps to the port: a read ends in its caller's time.
-    async fn items(&self, answer_by: AnswerBy) -> Result<(), StoreError> {
-        if !released(&self.items, answer_by).await {
+    async fn items(&self, deadline: Deadline) -> Result<(), StoreError> {
+        if !released(&self.items, deadline).await {
             let text = "no answer in time";
             return Err(StoreError::new(StoreErrorKind::Unavailable, text));
         }
@@ -80,9 +80,9 @@ impl Hanging {
     }
 }
 
-async fn released(hangs: &AtomicBool, by: AnswerBy) -> bool {
+async fn released(hangs: &AtomicBool, by: Deadline) -> bool {
     while hangs.load(Ordering::SeqCst) {
-        if by.left().is_zero() {
+        if by.remaining().is_zero() {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -94,7 +94,7 @@ async fn released(hangs: &AtomicBool, by: AnswerBy) -> bool {
 impl EventBuffer for Hanging {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
         if user.as_str() == HELD {
-            released(&self.state, AnswerBy::WHENEVER).await;
+            released(&self.state, Deadline::NONE).await;
         }
         self.world.ports.events.append(user, events).await
     }
@@ -105,7 +105,7 @@ impl EventBuffer for Hanging {
         self.world.ports.events.stored(user).await
     }
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
-        released(&self.state, AnswerBy::WHENEVER).await;
+        released(&self.state, Deadline::NONE).await;
         self.world.ports.events.version(user).await
     }
     async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
@@ -124,20 +124,20 @@ impl ItemStore for Hanging {
     async fn search(
         &self,
         searches: &[Search<'_>],
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
-        self.items(answer_by).await?;
-        self.world.items.search(searches, answer_by).await
+        self.items(deadline).await?;
+        self.world.items.search(searches, deadline).await
     }
     async fn get(
         &self,
         ids: &[ContentId],
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
-        self.items(answer_by).await?;
-        self.world.items.get(ids, answer_by).await
+        self.items(deadline).await?;
+        self.world.items.get(ids, deadline).await
     }
-    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
+    fn cached(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
         vec![None; ids.len()]
     }
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
@@ -154,8 +154,8 @@ impl ItemStore for Hanging {
     }
 }
 
-fn soon() -> AnswerBy {
-    AnswerBy::at(Instant::now() + Duration::from_millis(50))
+fn soon() -> Deadline {
+    Deadline::at(Instant::now() + Duration::from_millis(50))
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
@@ -199,7 +199,7 @@ async fn a_batch_out_of_time_tells_what_was_stored_and_begins_nothing_more() {
         events.map(event).collect()
     };
     // Long enough for those that do not hang, on any machine.
-    let in_a_while = AnswerBy::at(Instant::now() + Duration::from_secs(3));
+    let in_a_while = Deadline::at(Instant::now() + Duration::from_secs(3));
     let results = in_time(engine.ingest_batch(batch(&users), in_a_while)).await;
     for (user, result) in users.iter().zip(results.unwrap()) {
         match result {
@@ -211,7 +211,7 @@ async fn a_batch_out_of_time_tells_what_was_stored_and_begins_nothing_more() {
         }
     }
 
-    let late = AnswerBy::at(Instant::now());
+    let late = Deadline::at(Instant::now());
     let results = in_time(engine.ingest_batch(batch(&["late"]), late)).await;
     let results = results.unwrap();
     assert!(matches!(results[..], [Err(EngineError::TimedOut)]));
@@ -239,21 +239,23 @@ async fn a_list_waits_for_items_no_longer_than_its_caller_does() {
         exclude: Default::default(),
         seed: None,
     };
-    let patience = Patience {
+    let deadlines = Deadlines {
         items: soon(),
-        ..Patience::UNLIMITED
+        ..Deadlines::UNLIMITED
     };
-    let failed = in_time(engine.recommend(&request, patience)).await;
+    let failed = in_time(engine.recommend(&request, deadlines)).await;
     let failed = failed.unwrap_err();
     assert!(matches!(failed, EngineError::TimedOut), "{failed}");
 
     stores.items.store(false, Ordering::SeqCst);
     stores.state.store(true, Ordering::SeqCst);
-    let patience = Patience {
+    let deadlines = Deadlines {
         model: soon(),
-        ..Patience::UNLIMITED
+        ..Deadlines::UNLIMITED
     };
-    let list = in_time(engine.recommend(&request, patience)).await.unwrap();
+    let list = in_time(engine.recommend(&request, deadlines))
+        .await
+        .unwrap();
     assert_eq!(
         (list.items.len(), list.degraded),
         (10, vec!["user_model".to_owned()])

@@ -13,8 +13,11 @@ use std::{
 };
 
 use recsys::{
+    api::limits::Limits,
+    app::server::{Port, Stop, serve},
     domain::ranking_config::RankingConfig,
-    grpc::{self, Access, Admin, Port, ServerSettings, Stop, limits::Limits},
+    edge::{access::Access, settings::ServerSettings},
+    http::admin::Admin,
     ports::ModelSlot,
     proto::{self, recommender_service_client::RecommenderServiceClient},
 };
@@ -249,7 +252,7 @@ fn a_stuck_runtime_is_not_alive_and_is_again_when_it_runs() {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 started.send(admin.local_addr().unwrap()).unwrap();
-                grpc::serve(
+                serve(
                     Access::open(world.engine(RankingConfig::default())),
                     Limits::default(),
                     ServerSettings::default(),

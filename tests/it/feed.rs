@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use recsys::{
-    grpc::ServerSettings,
+    edge::settings::ServerSettings,
     proto::{
         IngestEventRequest, IngestOutcome, InteractionEvent, StreamIngestEventsRequest,
         StreamIngestEventsResponse,

@@ -7,7 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use prost::Message;
 use recsys::{
     domain::ranking_config::RankingConfig,
-    grpc::{BrowserSettings, ServerSettings},
+    edge::{browser::BrowserSettings, settings::ServerSettings},
     proto,
 };
 use tonic::Code;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use recsys::{
-    grpc::limits::Limits,
+    api::limits::Limits,
     proto::{
         self, GeoPoint, InteractionEvent, Item, RecommendRequest, SignalsSource, Tag, TagFilter,
     },

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::CommandFactory as _;
-use recsys::{config::Cli, meters};
+use recsys::{config::Cli, telemetry::meters};
 
 /// What begins with one of these is a metric.
 const METRICS: [&str; 5] = [

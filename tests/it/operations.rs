@@ -15,6 +15,10 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use recsys::{
+    api::{
+        health::{LIVENESS, READINESS},
+        limits::Limits,
+    },
     domain::{
         event::StoredEvent,
         ids::{ContentId, UserId},
@@ -22,10 +26,10 @@ use recsys::{
         ranking_config::RankingConfig,
         time::Timestamp,
     },
+    edge::settings::ServerSettings,
     engine::{Engine, EngineSettings},
-    grpc::{LIVENESS, READINESS, ServerSettings, limits::Limits},
     ports::{
-        AnswerBy, Appended, BufferSnapshot, Deleted, EventBuffer, Found, ItemRefusal, ItemStore,
+        Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found, ItemRefusal, ItemStore,
         ModelSlot, ModelStore, Rank, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind,
         StoredModel, Version,
     },
@@ -347,16 +351,16 @@ impl ModelStore for Faulty {
 
 #[async_trait]
 impl ItemStore for Faulty {
-    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
+    fn cached(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
         vec![None; ids.len()]
     }
     async fn search(
         &self,
         searches: &[Search<'_>],
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
         answer(&self.items_down)?;
-        let found = self.world.ports.items.search(searches, answer_by).await?;
+        let found = self.world.ports.items.search(searches, deadline).await?;
         let lacking = self.no_index.load(Ordering::SeqCst);
         Ok(searches
             .iter()
@@ -373,10 +377,10 @@ impl ItemStore for Faulty {
     async fn get(
         &self,
         ids: &[ContentId],
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
         answer(&self.items_down)?;
-        self.world.ports.items.get(ids, answer_by).await
+        self.world.ports.items.get(ids, deadline).await
     }
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
         answer(&self.items_down)?;
@@ -440,7 +444,7 @@ async fn a_batch_whose_caller_went_away_finishes_what_it_began_and_begins_nothin
         .map(|user| stored_like(&format!("u{user}"), "i001"))
         .collect();
     let caller = engine.clone();
-    let call = tokio::spawn(async move { caller.ingest_batch(events, AnswerBy::WHENEVER).await });
+    let call = tokio::spawn(async move { caller.ingest_batch(events, Deadline::NONE).await });
     // As many as are written at once.
     while stores.appends.load(Ordering::SeqCst) < 32 {
         tokio::time::sleep(Duration::from_millis(1)).await;

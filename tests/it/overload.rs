@@ -10,7 +10,7 @@ use h2::{
 };
 use prost::Message as _;
 use recsys::{
-    grpc::ServerSettings,
+    edge::settings::ServerSettings,
     proto::{self, IngestOutcome},
 };
 use tokio::{

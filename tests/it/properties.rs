@@ -21,8 +21,8 @@ use recsys::{
         tags::Canonicalizer,
         time::Timestamp,
     },
-    engine::{Patience, RecommendRequest, Recommendation},
-    ports::AnswerBy,
+    engine::{Deadlines, RecommendRequest, Recommendation},
+    ports::Deadline,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -172,7 +172,7 @@ proptest! {
         let model = |engine: recsys::engine::Engine, batches: Vec<Vec<StoredEvent>>| {
             Runtime::new().unwrap().block_on(async move {
                 for batch in batches {
-                    engine.ingest_batch(batch, AnswerBy::WHENEVER).await.unwrap();
+                    engine.ingest_batch(batch, Deadline::NONE).await.unwrap();
                 }
                 format!("{:?}", engine.signals(&user()).await.unwrap().0)
             })
@@ -337,10 +337,10 @@ proptest! {
         let engine = recsys::engine::Engine::new(world.ports.clone(), config.clone(), settings);
         let request = wanted.request();
         let (model, list, again) = Runtime::new().unwrap().block_on(async {
-            engine.ingest_batch(events, AnswerBy::WHENEVER).await.unwrap();
+            engine.ingest_batch(events, Deadline::NONE).await.unwrap();
             let model = engine.signals(&user()).await.unwrap().0;
-            let list = engine.recommend(&request, Patience::UNLIMITED).await.unwrap();
-            (model, list, engine.recommend(&request, Patience::UNLIMITED).await.unwrap())
+            let list = engine.recommend(&request, Deadlines::UNLIMITED).await.unwrap();
+            (model, list, engine.recommend(&request, Deadlines::UNLIMITED).await.unwrap())
         });
 
         prop_assert!(list.items.len() <= request.limit, "never more than the limit");

@@ -21,9 +21,9 @@ use recsys::{
         ids::ContentId, item::Item, ranking_config::RankingConfig, restriction::Restriction,
         vector::UnitVector,
     },
+    edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
-    grpc::ServerSettings,
-    ports::{AnswerBy, Found, ItemStore, Search, SearchOrder, StoreErrorKind},
+    ports::{Deadline, Found, ItemStore, Search, SearchOrder, StoreErrorKind},
     proto::{self, IngestOutcome, RecommendStrategy, SignalsSource},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -448,7 +448,7 @@ async fn a_long_look_through_the_memory_holds_up_nobody_else() {
     let ids: Vec<ContentId> = (0..5_000)
         .map(|index| format!("i{index:03}").as_str().into())
         .collect();
-    store.get(&ids, AnswerBy::WHENEVER).await.unwrap();
+    store.get(&ids, Deadline::NONE).await.unwrap();
     shop.qdrant.stop();
 
     let turns = Arc::new(AtomicUsize::new(0));
@@ -471,7 +471,7 @@ async fn a_long_look_through_the_memory_holds_up_nobody_else() {
         let searches = [search(), search(), search()];
         // The machine may be too busy to let the other task run in time.
         for _ in 0..500 {
-            let mut found = store.search(&searches, AnswerBy::WHENEVER);
+            let mut found = store.search(&searches, Deadline::NONE);
             let mut most = 0;
             let found = std::future::poll_fn(|context| {
                 let before = turns.load(Ordering::SeqCst);
@@ -480,7 +480,7 @@ async fn a_long_look_through_the_memory_holds_up_nobody_else() {
                 polled
             });
             let found = found.await.unwrap();
-            assert!(matches!(&found[0], Found::Remembered(items) if items.len() == 10));
+            assert!(matches!(&found[0], Found::Cached(items) if items.len() == 10));
             if most > 0 {
                 return true;
             }
@@ -635,7 +635,7 @@ async fn named_vectors_and_items_without_any_are_kept() {
         stored.unwrap();
     }
     let read = store
-        .get(&["SKU-1".into(), "7".into()], AnswerBy::WHENEVER)
+        .get(&["SKU-1".into(), "7".into()], Deadline::NONE)
         .await
         .unwrap();
     let vector = read[0].as_ref().unwrap().vector().unwrap();
@@ -686,11 +686,5 @@ async fn tls_takes_an_authority_of_ones_own() {
     shop.settings.qdrant_tls_ca_file = Some(certificates.path("ca.pem").into());
     let store = catalogue::store(&url, &shop.settings);
     store.check().await.unwrap();
-    assert!(
-        store
-            .get(&["i001".into()], AnswerBy::WHENEVER)
-            .await
-            .unwrap()[0]
-            .is_some()
-    );
+    assert!(store.get(&["i001".into()], Deadline::NONE).await.unwrap()[0].is_some());
 }

@@ -18,10 +18,10 @@ use recsys::{
         ranking_config::RankingConfig,
         signals,
     },
+    edge::settings::ServerSettings,
     engine::{Ports, Source},
-    grpc::ServerSettings,
     ports::{
-        AnswerBy, Clock, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError,
+        Clock, Deadline, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError,
         StoredModel, Version,
     },
     proto::{self, IngestOutcome, SignalsSource},
@@ -94,7 +94,7 @@ async fn many_clients_on_one_user_through_two_instances_agree() {
     let log = EventLog::new(snapshot.events);
     let items = ports
         .items
-        .get(&signals::items_needed(&log), AnswerBy::WHENEVER)
+        .get(&signals::items_needed(&log), Deadline::NONE)
         .await
         .unwrap()
         .into_iter()

@@ -8,8 +8,8 @@ use recsys::{
         system::SystemClock,
     },
     domain::ranking_config::RankingConfig,
+    edge::settings::ServerSettings,
     engine::Ports,
-    grpc::ServerSettings,
     ports::Clock,
     proto::{self, IngestOutcome, SignalsSource},
 };

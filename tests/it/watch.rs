@@ -6,7 +6,7 @@ use std::{
     net::TcpStream,
 };
 
-use recsys::{meters, proto};
+use recsys::{proto, telemetry::meters};
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use recsys::{meters, proto};
+use recsys::{proto, telemetry::meters};
 
 use crate::{
     support::{

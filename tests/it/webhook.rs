@@ -10,8 +10,9 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use flate2::{Compression, write::GzEncoder};
 use recsys::{
+    api::limits::Limits,
     domain::{ranking_config::RankingConfig, time::Timestamp},
-    grpc::{ServerSettings, limits::Limits},
+    edge::settings::ServerSettings,
     proto::{self, recommender_service_client::RecommenderServiceClient},
 };
 use serde_json::{Value, json};

@@ -13,7 +13,7 @@ use recsys::{
         event::EventLog, ids::UserId, ranking_config::RankingConfig, signals, time::Timestamp,
         user_signals::UserSignals, vector::UnitVector,
     },
-    ports::{AnswerBy, EventBuffer as _, ItemStore as _},
+    ports::{Deadline, EventBuffer as _, ItemStore as _},
     proto::{self, GetUserSignalsRequest, SignalsSource},
 };
 
@@ -51,11 +51,7 @@ impl Library {
         let buffer = self.events.read(user).await.expect("a buffer");
         let log = EventLog::new(buffer.events);
         let ids = signals::items_needed(&log);
-        let found = self
-            .items
-            .get(&ids, AnswerBy::WHENEVER)
-            .await
-            .expect("items");
+        let found = self.items.get(&ids, Deadline::NONE).await.expect("items");
         let known = ids.into_iter().zip(found);
         (
             log,

@@ -163,11 +163,11 @@ impl Observer {
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Option<T> {
         let begun = Instant::now();
-        let patience = match manner {
+        let timeout = match manner {
             Manner::Leaving(after) => after,
             Manner::Patient | Manner::Hurried(_) | Manner::Rubbish => HANGS,
         };
-        let result = match tokio::time::timeout(patience, call).await {
+        let result = match tokio::time::timeout(timeout, call).await {
             Ok(result) => result,
             Err(_) if matches!(manner, Manner::Leaving(_)) => {
                 self.ended(rpc, Ended::Left);

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use crate::{
-    meters::{self, Level},
     ports::{StoreError, StoreErrorKind},
+    telemetry::meters::{self, Level},
 };
 
 /// Counts bytes against a limit. The counts are estimates of what entries

@@ -15,8 +15,8 @@ use crate::{
         item::{CatalogueItem, Item},
         tags::Canonicalizer,
     },
-    meters::{self, Level},
-    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError},
+    ports::{Deadline, Found, ItemRefusal, ItemStore, Search, StoreError},
+    telemetry::meters::{self, Level},
 };
 
 /// A catalogue in this process's memory. A search passes every item: exact, and
@@ -129,7 +129,7 @@ impl MemoryItemStore {
 
 #[async_trait]
 impl ItemStore for MemoryItemStore {
-    async fn search(&self, searches: &[Search<'_>], _: AnswerBy) -> Result<Vec<Found>, StoreError> {
+    async fn search(&self, searches: &[Search<'_>], _: Deadline) -> Result<Vec<Found>, StoreError> {
         let looks = self.read().index.looks(searches);
         let found = exact_search::scan(looks, || self.read().index.search(searches));
         Ok(found.into_iter().map(Found::Items).collect())
@@ -138,12 +138,12 @@ impl ItemStore for MemoryItemStore {
     async fn get(
         &self,
         ids: &[ContentId],
-        _: AnswerBy,
+        _: Deadline,
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
-        Ok(self.remembered(ids))
+        Ok(self.cached(ids))
     }
 
-    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
+    fn cached(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
         let catalogue = self.read();
         ids.iter()
             .map(|id| catalogue.index.get(id).cloned())

@@ -11,11 +11,11 @@ use super::{
 use crate::{
     adapters::footprint::model_bytes,
     domain::{ids::UserId, time::Timestamp},
-    meters,
     ports::{
         Clock, ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoredModel,
         Version,
     },
+    telemetry::meters,
 };
 
 /// User models in this process's memory.

@@ -15,7 +15,7 @@ use super::ids::PointKey;
 use crate::{
     adapters::footprint::item_bytes,
     domain::{ids::ContentId, item::CatalogueItem},
-    meters::{self, Level},
+    telemetry::meters::{self, Level},
 };
 
 /// Counters of writes: enough that points rarely share one.
@@ -148,7 +148,7 @@ impl ItemCache {
     }
 
     /// What was last known of a point, however old.
-    pub(super) fn remembered(&self, key: PointKey) -> Known {
+    pub(super) fn cached(&self, key: PointKey) -> Known {
         self.cache.get(&key)?.item
     }
 

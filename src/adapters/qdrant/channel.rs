@@ -25,7 +25,7 @@ use tonic::{
 use super::{resend::Resending, settings::QdrantSettings};
 use crate::{
     adapters::observed::observed,
-    ports::{AnswerBy, StoreError, StoreErrorKind},
+    ports::{Deadline, StoreError, StoreErrorKind},
 };
 
 const GRPC_PORT: u16 = 6334;
@@ -159,10 +159,10 @@ impl Qdrant {
     pub(super) async fn call<T>(
         &self,
         what: &'static str,
-        answer_by: AnswerBy,
+        deadline: Deadline,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, StoreError> {
-        let longest = self.timeout.min(answer_by.left());
+        let longest = self.timeout.min(deadline.remaining());
         let answer = async {
             match tokio::time::timeout(longest, call).await {
                 Ok(Ok(reply)) => Ok(reply.into_inner()),

@@ -13,7 +13,7 @@ use super::{
     searches::SCROLL_PAGE,
     settings::QdrantSettings,
 };
-use crate::ports::{AnswerBy, StoreError};
+use crate::ports::{Deadline, StoreError};
 
 /// Searches that a list batches at the most, with the exploration's.
 const SEARCHES_AT_ONCE: u64 = 5;
@@ -103,12 +103,12 @@ pub async fn examine(
     settings: &QdrantSettings,
     collections: &[String],
     needs: Needs,
-    answer_by: AnswerBy,
+    deadline: Deadline,
 ) -> Result<Examination, QdrantSetupError> {
     let qdrant = Qdrant::new(url, settings)?;
     let mut service = qdrant.service();
     let health = service.health_check(HealthCheckRequest {});
-    let version = qdrant.call("ping", answer_by, health).await;
+    let version = qdrant.call("ping", deadline, health).await;
     let mut seen = Vec::new();
     if version.is_ok() {
         for name in collections {
@@ -116,9 +116,7 @@ pub async fn examine(
                 collection_name: name.clone(),
             };
             let mut client = qdrant.collections();
-            let told = qdrant
-                .call("describe", answer_by, client.get(request))
-                .await;
+            let told = qdrant.call("describe", deadline, client.get(request)).await;
             let told = told.map(|told| of(told.result.unwrap_or_default(), needs));
             seen.push((name.clone(), told));
         }

@@ -28,8 +28,8 @@ use crate::{
         item::{CatalogueItem, Item},
         tags::Canonicalizer,
     },
-    ports::{AnswerBy, Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
-    throttle::Throttle,
+    ports::{Deadline, Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
+    telemetry::throttle::Throttle,
 };
 
 /// The catalogue in a collection of Qdrant. Contents and vectors that were
@@ -85,17 +85,14 @@ impl QdrantItemStore {
     }
 
     /// Asks what the collection is like.
-    pub(super) async fn describe(
-        &self,
-        answer_by: AnswerBy,
-    ) -> Result<Arc<Collection>, StoreError> {
+    pub(super) async fn describe(&self, deadline: Deadline) -> Result<Arc<Collection>, StoreError> {
         let request = GetCollectionInfoRequest {
             collection_name: self.name.clone(),
         };
         let mut collections = self.qdrant.collections();
         let told = self
             .qdrant
-            .call("describe", answer_by, collections.get(request))
+            .call("describe", deadline, collections.get(request))
             .await;
         let told = told.map_err(|error| self.explained(error))?;
         let collection = Arc::new(Collection::read(told.result.unwrap_or_default()));
@@ -132,7 +129,7 @@ impl QdrantItemStore {
         &self,
         was: &Collection,
         error: StoreError,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Arc<Collection>, StoreError> {
         if !matches!(
             error.kind(),
@@ -140,7 +137,7 @@ impl QdrantItemStore {
         ) {
             return Err(error);
         }
-        let now = self.describe(answer_by).await?;
+        let now = self.describe(deadline).await?;
         if *now == *was {
             return Err(error);
         }
@@ -155,10 +152,10 @@ impl QdrantItemStore {
         known.clone()
     }
 
-    async fn collection(&self, answer_by: AnswerBy) -> Result<Arc<Collection>, StoreError> {
+    async fn collection(&self, deadline: Deadline) -> Result<Arc<Collection>, StoreError> {
         match self.described() {
             Some(known) => Ok(known),
-            None => self.describe(answer_by).await,
+            None => self.describe(deadline).await,
         }
     }
 
@@ -180,14 +177,14 @@ impl ItemStore for QdrantItemStore {
     async fn search(
         &self,
         searches: &[Search<'_>],
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
         let asked = async {
-            let collection = self.collection(answer_by).await?;
-            match self.ask(&collection, searches, answer_by).await {
+            let collection = self.collection(deadline).await?;
+            match self.ask(&collection, searches, deadline).await {
                 Err(error) => {
-                    let now = self.changed(&collection, error, answer_by).await?;
-                    self.ask(&now, searches, answer_by).await
+                    let now = self.changed(&collection, error, deadline).await?;
+                    self.ask(&now, searches, deadline).await
                 }
                 asked => asked,
             }
@@ -199,7 +196,7 @@ impl ItemStore for QdrantItemStore {
                     StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured
                 ) =>
             {
-                self.answer_from_memory(searches, error, answer_by)
+                self.answer_from_memory(searches, error, deadline)
             }
             asked => asked,
         }
@@ -208,13 +205,13 @@ impl ItemStore for QdrantItemStore {
     async fn get(
         &self,
         ids: &[ContentId],
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
-        let collection = self.collection(answer_by).await?;
-        let items = match self.read_by_id(ids, &collection, answer_by).await {
+        let collection = self.collection(deadline).await?;
+        let items = match self.read_by_id(ids, &collection, deadline).await {
             Err(error) => {
-                let now = self.changed(&collection, error, answer_by).await?;
-                self.read_by_id(ids, &now, answer_by).await?
+                let now = self.changed(&collection, error, deadline).await?;
+                self.read_by_id(ids, &now, deadline).await?
             }
             read => read?,
         };
@@ -224,13 +221,13 @@ impl ItemStore for QdrantItemStore {
             .collect())
     }
 
-    fn remembered(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
+    fn cached(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
         let item = |id: &ContentId| {
             let places = [Some(PointKey::of(id)), self.cache.home(id)];
             let mut items = places
                 .into_iter()
                 .flatten()
-                .filter_map(|key| self.cache.remembered(key));
+                .filter_map(|key| self.cache.cached(key));
             items.find(|item| item.id() == id)
         };
         ids.iter().map(item).collect()
@@ -242,10 +239,10 @@ impl ItemStore for QdrantItemStore {
     }
 
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
-        let collection = self.collection(AnswerBy::WHENEVER).await?;
+        let collection = self.collection(Deadline::NONE).await?;
         let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| self.wanted(id, &collection)).collect();
         let points = self
-            .retrieve(&wanted, query::without_vectors(), AnswerBy::WHENEVER)
+            .retrieve(&wanted, query::without_vectors(), Deadline::NONE)
             .await?;
         let places = Places::of(&points);
         let of_each: Vec<Vec<PointKey>> = wanted
@@ -269,7 +266,7 @@ impl ItemStore for QdrantItemStore {
             let mut points = self.qdrant.points();
             let done = self
                 .qdrant
-                .call("delete", AnswerBy::WHENEVER, points.delete(request))
+                .call("delete", Deadline::NONE, points.delete(request))
                 .await;
             done.map(|_| ())
         };
@@ -288,12 +285,12 @@ impl ItemStore for QdrantItemStore {
         self.qdrant
             .call(
                 "ping",
-                AnswerBy::WHENEVER,
+                Deadline::NONE,
                 service.health_check(HealthCheckRequest {}),
             )
             .await?;
         // What changed of the collection is noticed here, within seconds.
-        self.describe(AnswerBy::WHENEVER).await.map(|_| ())
+        self.describe(Deadline::NONE).await.map(|_| ())
     }
 
     fn vector_size(&self) -> Option<usize> {

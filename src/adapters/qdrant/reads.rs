@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     domain::{ids::ContentId, item::CatalogueItem},
-    meters::{self, Cache},
-    ports::{AnswerBy, StoreError},
+    ports::{Deadline, StoreError},
+    telemetry::meters::{self, Cache},
 };
 
 /// Points that are read in one call: fewer than an answer can carry, if each is
@@ -100,10 +100,10 @@ impl QdrantItemStore {
         &self,
         ids: &[ContentId],
         collection: &Collection,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Known>, StoreError> {
         let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| self.wanted(id, collection)).collect();
-        self.read(&wanted, collection, answer_by).await
+        self.read(&wanted, collection, deadline).await
     }
 
     /// Items, from the cache or else read; one for each, in order.
@@ -111,7 +111,7 @@ impl QdrantItemStore {
         &self,
         wanted: &[Wanted<'_>],
         collection: &Collection,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Known>, StoreError> {
         let cached = |wanted: &Wanted<'_>| -> Option<Known> {
             let known = self.cache.get(wanted.key)?;
@@ -141,7 +141,7 @@ impl QdrantItemStore {
             }),
         };
         let points = self
-            .retrieve(&missing, with_vectors.into(), answer_by)
+            .retrieve(&missing, with_vectors.into(), deadline)
             .await?;
         let places = Places::of(&points);
         let mut read: HashMap<PointKey, Known> = HashMap::with_capacity(points.len());
@@ -183,7 +183,7 @@ impl QdrantItemStore {
         &self,
         wanted: &[Wanted<'_>],
         with_vectors: WithVectorsSelector,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let with_payload: WithPayloadSelector =
             with_payload_selector::SelectorOptions::Enable(true).into();
@@ -203,7 +203,7 @@ impl QdrantItemStore {
                 let mut points = self.qdrant.points();
                 let told = self
                     .qdrant
-                    .call("retrieve", answer_by, points.get(request))
+                    .call("retrieve", deadline, points.get(request))
                     .await;
                 read.extend(told.map_err(|error| self.explained(error))?.result);
                 continue;
@@ -220,7 +220,7 @@ impl QdrantItemStore {
             };
             // One page, unless several points name one id.
             for _ in 0..MAX_PAGES {
-                let page = self.scroll(request.clone(), answer_by).await?;
+                let page = self.scroll(request.clone(), deadline).await?;
                 read.extend(page.result);
                 request.offset = page.next_page_offset;
                 if request.offset.is_none() {
@@ -234,7 +234,7 @@ impl QdrantItemStore {
     pub(super) async fn scroll(
         &self,
         request: ScrollPoints,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<ScrollResponse, StoreError> {
         let request = ScrollPoints {
             collection_name: self.name.clone(),
@@ -243,7 +243,7 @@ impl QdrantItemStore {
         let mut points = self.qdrant.points();
         let told = self
             .qdrant
-            .call("scroll", answer_by, points.scroll(request))
+            .call("scroll", deadline, points.scroll(request))
             .await;
         told.map_err(|error| self.explained(error))
     }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     adapters::exact_search::{self, sample_key},
     domain::{ids::ContentId, item::CatalogueItem, restriction::Restriction},
-    ports::{AnswerBy, Found, Search, SearchOrder, StoreError, StoreErrorKind},
+    ports::{Deadline, Found, Search, SearchOrder, StoreError, StoreErrorKind},
 };
 
 /// Ids in one page of a scroll.
@@ -44,21 +44,21 @@ impl QdrantItemStore {
         &self,
         collection: &Collection,
         searches: &[Search<'_>],
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
         let mut batch = Vec::new();
         let plans: Vec<Plan> = searches
             .iter()
             .map(|search| self.plan(collection, search, &mut batch))
             .collect();
-        let proposed = self.proposed(collection, batch, answer_by).await?;
+        let proposed = self.proposed(collection, batch, deadline).await?;
         let mut proposed = proposed.into_iter();
         let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(plans.len());
         for (plan, search) in plans.iter().zip(searches) {
             pages.push(match plan {
                 Plan::Batch => Some(proposed.next().unwrap_or_default()),
                 Plan::Pinned(seed) => Some(
-                    self.pinned_sample(search, *seed, collection, answer_by)
+                    self.pinned_sample(search, *seed, collection, deadline)
                         .await?,
                 ),
                 Plan::Nothing => Some(Vec::new()),
@@ -75,7 +75,7 @@ impl QdrantItemStore {
                 id: None,
             })
             .collect();
-        let items = self.read(&wanted, collection, answer_by).await?;
+        let items = self.read(&wanted, collection, deadline).await?;
         let results = pages.into_iter().zip(searches).map(|(page, search)| {
             let Some(page) = page else {
                 return Found::NoIndex;
@@ -116,11 +116,11 @@ impl QdrantItemStore {
         &self,
         collection: &Collection,
         batch: Vec<(&Search<'_>, QueryPoints)>,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Vec<PointKey>>, StoreError> {
         let (searches, queries): (Vec<&Search<'_>>, Vec<QueryPoints>) = batch.into_iter().unzip();
         let left_out = self.left_out_afterwards(&searches);
-        let mut pages = self.query_batch(queries, answer_by).await?;
+        let mut pages = self.query_batch(queries, deadline).await?;
         let mut short = Vec::new();
         let mut longer = Vec::new();
         for (index, page) in pages.iter_mut().enumerate().take(searches.len()) {
@@ -136,7 +136,7 @@ impl QdrantItemStore {
         }
         for (index, mut page) in short
             .into_iter()
-            .zip(self.query_batch(longer, answer_by).await?)
+            .zip(self.query_batch(longer, deadline).await?)
         {
             let (_, asked) = query::needed(searches[index], searches[index].limit);
             page.retain(|key| !left_out[index].contains(key));
@@ -170,7 +170,7 @@ impl QdrantItemStore {
     async fn query_batch(
         &self,
         query_points: Vec<QueryPoints>,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Vec<PointKey>>, StoreError> {
         if query_points.is_empty() {
             return Ok(Vec::new());
@@ -183,7 +183,7 @@ impl QdrantItemStore {
         let mut points = self.qdrant.points();
         let told = self
             .qdrant
-            .call("query", answer_by, points.query_batch(request))
+            .call("query", deadline, points.query_batch(request))
             .await
             .map_err(|error| self.explained(error))?;
         let keys = |found: qdrant_client::qdrant::BatchResult| -> Vec<PointKey> {
@@ -202,7 +202,7 @@ impl QdrantItemStore {
         search: &Search<'_>,
         seed: u64,
         collection: &Collection,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<PointKey>, StoreError> {
         let include = PayloadIncludeSelector {
             fields: vec![CONTENT_ID.to_owned()],
@@ -222,7 +222,7 @@ impl QdrantItemStore {
                 with_vectors: Some(query::without_vectors()),
                 ..ScrollPoints::default()
             };
-            let page = self.scroll(request, answer_by).await?;
+            let page = self.scroll(request, deadline).await?;
             keyed.extend(page.result.into_iter().filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
                 let id = payload::read(key, point.payload, None).id;
@@ -246,7 +246,7 @@ impl QdrantItemStore {
         &self,
         searches: &[Search<'_>],
         error: StoreError,
-        answer_by: AnswerBy,
+        deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
         let looks = self.cache.len() * (searches.len() + 1);
         let found: Vec<Vec<Arc<CatalogueItem>>> = exact_search::scan(looks, || {
@@ -263,7 +263,7 @@ impl QdrantItemStore {
         if !enough {
             return Err(error);
         }
-        if error.kind() == StoreErrorKind::Unavailable && answer_by.left().is_zero() {
+        if error.kind() == StoreErrorKind::Unavailable && deadline.remaining().is_zero() {
             debug!("the caller's time is up: recommending from the items in memory");
         } else if let Some(untold) = self.outage.turn() {
             let cause = &error as &dyn std::error::Error;
@@ -281,7 +281,7 @@ impl QdrantItemStore {
                 );
             }
         }
-        Ok(found.into_iter().map(Found::Remembered).collect())
+        Ok(found.into_iter().map(Found::Cached).collect())
     }
 }
 

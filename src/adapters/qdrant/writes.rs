@@ -23,7 +23,7 @@ use crate::{
         item::{CatalogueItem, Item},
         vector::UnitVector,
     },
-    ports::{AnswerBy, ItemRefusal, StoreError, StoreErrorKind},
+    ports::{Deadline, ItemRefusal, StoreError, StoreErrorKind},
 };
 
 /// Cosine from which on two vectors are the same: Qdrant may round.
@@ -53,14 +53,14 @@ impl QdrantItemStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn prepare(&self, vector_size: Option<usize>) -> Result<Option<usize>, StoreError> {
-        let collection = match self.describe(AnswerBy::WHENEVER).await {
+        let collection = match self.describe(Deadline::NONE).await {
             Err(error) if error.kind() == StoreErrorKind::Unprepared => {
                 let request = collection::creation(&self.name, vector_size);
                 let mut collections = self.qdrant.collections();
                 self.qdrant
-                    .call("create", AnswerBy::WHENEVER, collections.create(request))
+                    .call("create", Deadline::NONE, collections.create(request))
                     .await?;
-                self.describe(AnswerBy::WHENEVER).await?
+                self.describe(Deadline::NONE).await?
             }
             described => described?,
         };
@@ -68,15 +68,11 @@ impl QdrantItemStore {
             if let Some(request) = collection::index(&self.name, field) {
                 let mut points = self.qdrant.points();
                 self.qdrant
-                    .call(
-                        "index",
-                        AnswerBy::WHENEVER,
-                        points.create_field_index(request),
-                    )
+                    .call("index", Deadline::NONE, points.create_field_index(request))
                     .await?;
             }
         }
-        Ok(self.describe(AnswerBy::WHENEVER).await?.vector_size)
+        Ok(self.describe(Deadline::NONE).await?.vector_size)
     }
 
     /// How many numbers the collection's vectors have, if it exists.
@@ -84,7 +80,7 @@ impl QdrantItemStore {
     /// # Errors
     /// [`StoreError`] if Qdrant does not answer.
     pub async fn existing_vector_size(&self) -> Result<Option<Option<usize>>, StoreError> {
-        match self.describe(AnswerBy::WHENEVER).await {
+        match self.describe(Deadline::NONE).await {
             Ok(collection) => Ok(Some(collection.vector_size)),
             Err(error) if error.kind() == StoreErrorKind::Unprepared => Ok(None),
             Err(error) => Err(error),
@@ -98,12 +94,12 @@ impl QdrantItemStore {
     /// # Errors
     /// [`StoreError`]; then any of them may have been stored.
     pub async fn put(&self, items: Vec<Item>) -> Result<Vec<Result<Put, ItemRefusal>>, StoreError> {
-        let collection = self.describe(AnswerBy::WHENEVER).await?;
+        let collection = self.describe(Deadline::NONE).await?;
         let ids: Vec<ContentId> = items.iter().map(|item| item.id.clone()).collect();
         let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| self.wanted(id, &collection)).collect();
         let with_vectors = with_vectors_selector::SelectorOptions::Enable(true);
         let points = self
-            .retrieve(&wanted, with_vectors.into(), AnswerBy::WHENEVER)
+            .retrieve(&wanted, with_vectors.into(), Deadline::NONE)
             .await?;
         // A point that another program put under a key of its own stays there.
         let places = Places::of(&points);
@@ -175,7 +171,7 @@ impl QdrantItemStore {
             let mut points = self.qdrant.points();
             let done = self
                 .qdrant
-                .call("upsert", AnswerBy::WHENEVER, points.upsert(request))
+                .call("upsert", Deadline::NONE, points.upsert(request))
                 .await;
             done.map(|_| ())
         };

@@ -34,8 +34,8 @@ use super::{
 use crate::{
     adapters::{observed::observed, system::SystemRandomness},
     domain::time::Timestamp,
-    meters::{self, Level},
     ports::{Randomness as _, StoreError, StoreErrorKind},
+    telemetry::meters::{self, Level},
 };
 
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
@@ -125,11 +125,11 @@ impl managed::Manager for Manager {
     }
 
     async fn recycle(&self, shared: &mut Shared, metrics: &Metrics) -> RecycleResult<RedisError> {
-        let patience = match shared.connection {
+        let least_age = match shared.connection {
             Connection::Node(_) => Duration::ZERO,
             Connection::Cluster(_) => CLUSTER_PATIENCE,
         };
-        if shared.generation < self.generation.load(Ordering::Relaxed) && metrics.age() >= patience
+        if shared.generation < self.generation.load(Ordering::Relaxed) && metrics.age() >= least_age
         {
             return Err(RecycleError::message("it failed"));
         }

@@ -25,11 +25,11 @@ use crate::{
         member::{self, event_id_suffix},
         time::Timestamp,
     },
-    meters::{self, Unreadable},
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Deleted, EVENT_ID_SPAN, EventBuffer, StoreError,
         StoreErrorKind, Version,
     },
+    telemetry::meters::{self, Unreadable},
 };
 
 const NO_KEY: i64 = -2;

@@ -17,7 +17,7 @@ use quick_cache::{
 
 use crate::{
     domain::ids::UserId,
-    meters::{self, Level},
+    telemetry::meters::{self, Level},
 };
 
 /// What is expected to be kept of a user, for the size of the cache's table.
@@ -115,7 +115,7 @@ mod tests {
     use std::sync::Barrier;
 
     use super::{Kept, Weigh};
-    use crate::{domain::ids::UserId, meters::Level};
+    use crate::{domain::ids::UserId, telemetry::meters::Level};
 
     const BYTES: u64 = 2_000;
 

@@ -7,8 +7,8 @@ use super::kept::{Kept, Weigh};
 use crate::{
     adapters::{event_ids, footprint::event_bytes},
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
-    meters::{self, Level},
     ports::Version,
+    telemetry::meters::{self, Level},
 };
 
 /// What a cached buffer takes besides its events.

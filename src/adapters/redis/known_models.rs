@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     domain::ids::UserId,
-    meters::{self, Level},
     ports::StoredModel,
+    telemetry::meters::{self, Level},
 };
 
 /// What a cached model takes: this, and its text so many times, roughly. Vectors

@@ -18,11 +18,11 @@ use super::{
 };
 use crate::{
     domain::{ids::UserId, member::json_fault},
-    meters::{self, Unreadable},
     ports::{
         ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
         StoredModel, Version,
     },
+    telemetry::meters::{self, Unreadable},
 };
 
 /// User models in Redis.

@@ -11,8 +11,8 @@ use crate::{
     adapters::qdrant::{self, CollectionSeen, Examination, Needs},
     config::Settings,
     domain::ranking_config::RankingConfig,
-    ports::{AnswerBy, StoreError, StoreErrorKind},
-    tenants::TenantsFile,
+    edge::tenants::TenantsFile,
+    ports::{Deadline, StoreError, StoreErrorKind},
 };
 
 const OLDEST: (u32, u32) = (1, 14);
@@ -48,8 +48,8 @@ pub(super) async fn check(
             + settings.max_excluded_ids.min(limits.max_exclude_ids),
         tags: ranking.affinity_tags,
     };
-    let answer_by = AnswerBy::at(Instant::now() + at_most);
-    let looked = qdrant::examine(url.expose(), &settings.qdrant, &names, needs, answer_by);
+    let deadline = Deadline::at(Instant::now() + at_most);
+    let looked = qdrant::examine(url.expose(), &settings.qdrant, &names, needs, deadline);
     let examination = match looked.await {
         Ok(examination) => examination,
         Err(error) => {

@@ -10,7 +10,7 @@ use crate::{
         self, Clustered, Examination, Node, RedisMode, RedisSetupError, Trouble, TroubleKind,
     },
     config::Settings,
-    tenants::TenantsFile,
+    edge::tenants::TenantsFile,
 };
 
 /// Of every cluster.

@@ -4,7 +4,7 @@ use super::{files, report::Finding};
 use crate::{
     app::{self, StartError},
     config::Settings,
-    tenants::TenantsFile,
+    edge::tenants::TenantsFile,
 };
 
 /// What makes a key.

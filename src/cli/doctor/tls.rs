@@ -14,7 +14,7 @@ use rustls::{
 use super::{certificates, files, report::Finding};
 use crate::{
     config::Settings,
-    grpc::tls::{Tls, TlsError},
+    edge::tls::{Tls, TlsError},
 };
 
 const PORT: &str = "API's port";

@@ -6,8 +6,8 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::{
+    api::wkt::{optional_struct, proto_timestamp},
     domain::{event::EndReason, time::Timestamp},
-    grpc::{optional_struct, proto_timestamp},
     proto::{self, InteractionEvent},
 };
 

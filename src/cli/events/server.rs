@@ -12,13 +12,13 @@ use tonic::{
 use super::Stopped;
 use crate::{
     app::leaves_in_clear,
-    causes::causes,
     cli::healthcheck::reachable,
     config::{EventsImport, Settings},
     proto::{
         StreamIngestEventsRequest, StreamIngestEventsResponse,
         recommender_service_client::RecommenderServiceClient,
     },
+    telemetry::error_chain::causes,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

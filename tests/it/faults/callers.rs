@@ -31,8 +31,8 @@ async fn a_cancelled_event_is_stored_whole_or_not_and_a_retry_makes_it_one() {
     let ids: Vec<String> = (0..400).map(|number| number.to_string()).collect();
     for (number, id) in ids.iter().enumerate().skip(1) {
         // Dropped at any moment between before it is sent and after its answer.
-        let patience = Duration::from_micros(20 * number as u64);
-        let _ = tokio::time::timeout(patience, server.ingest(event("u", id))).await;
+        let timeout = Duration::from_micros(20 * number as u64);
+        let _ = tokio::time::timeout(timeout, server.ingest(event("u", id))).await;
     }
     let stored = redis.event_ids(&format!("{prefix}evt:u"));
     let mut once = stored.clone();

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use recsys::{
     adapters::qdrant::QdrantSettings,
     domain::ranking_config::RankingConfig,
+    edge::settings::ServerSettings,
     engine::Ports,
-    grpc::ServerSettings,
     ports::ItemStore as _,
     proto::{self, IngestOutcome, SignalsSource},
 };

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use recsys::{
     domain::ranking_config::RankingConfig,
+    edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
-    grpc::ServerSettings,
-    ports::{AnswerBy, ItemStore},
+    ports::{Deadline, ItemStore},
     proto::{self, IngestOutcome},
 };
 use tonic::{Code, Request, Status};
@@ -77,7 +77,7 @@ async fn a_list_comes_before_its_deadline_while_all_stores_hang() {
     let ids: Vec<_> = (0..100)
         .map(|index| format!("i{index:03}").as_str().into())
         .collect();
-    store.get(&ids, AnswerBy::WHENEVER).await.unwrap();
+    store.get(&ids, Deadline::NONE).await.unwrap();
     let redis = RedisServer::start();
     let config = RankingConfig::default();
     let world = MemoryWorld::new(NOW, &config, Vec::new());

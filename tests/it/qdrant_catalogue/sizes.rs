@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use recsys::{
     domain::{ids::UserId, item::Item, ranking_config::RankingConfig, restriction::Restriction},
-    engine::{Engine, EngineSettings, Patience, Ports, RecommendRequest, Recommendation, Source},
-    ports::{AnswerBy, ItemStore},
+    engine::{Deadlines, Engine, EngineSettings, Ports, RecommendRequest, Recommendation, Source},
+    ports::{Deadline, ItemStore},
     proto::{self, ItemOutcome},
 };
 use tonic::Code;
@@ -92,9 +92,9 @@ async fn a_collection_made_anew_with_another_size_is_taken_up_while_running() {
     };
     let engine = Engine::new(ports, config, EngineSettings::default());
     let event = stored_like("u", "i010");
-    engine.ingest(event, AnswerBy::WHENEVER).await.unwrap();
+    engine.ingest(event, Deadline::NONE).await.unwrap();
     let list = engine
-        .recommend(&request(), Patience::UNLIMITED)
+        .recommend(&request(), Deadlines::UNLIMITED)
         .await
         .unwrap();
     assert_eq!(list.signals_source, Source::Materialized);
@@ -107,7 +107,7 @@ async fn a_collection_made_anew_with_another_size_is_taken_up_while_running() {
         stored.unwrap();
     }
     let list = engine
-        .recommend(&request(), Patience::UNLIMITED)
+        .recommend(&request(), Deadlines::UNLIMITED)
         .await
         .unwrap();
     assert!(list.degraded.is_empty(), "{:?}", list.degraded);
@@ -128,7 +128,7 @@ async fn a_new_process_rebuilds_a_stored_model_of_another_size_for_its_first_lis
     let world = MemoryWorld::new(NOW, &config, in_space(60));
     let before = world.engine(config.clone());
     let event = stored_like("u", "i010");
-    before.ingest(event, AnswerBy::WHENEVER).await.unwrap();
+    before.ingest(event, Deadline::NONE).await.unwrap();
 
     let ports = Ports {
         items: Arc::new(shop.store()),
@@ -136,7 +136,7 @@ async fn a_new_process_rebuilds_a_stored_model_of_another_size_for_its_first_lis
     };
     let engine = Engine::new(ports, config, EngineSettings::default());
     let list = engine
-        .recommend(&request(), Patience::UNLIMITED)
+        .recommend(&request(), Deadlines::UNLIMITED)
         .await
         .unwrap();
     assert_eq!(list.signals_source, Source::Rebuilt);

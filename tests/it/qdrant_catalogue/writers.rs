@@ -14,7 +14,7 @@ use qdrant_client::{
 };
 use recsys::{
     domain::{ids::ContentId, restriction::Restriction, vector::UnitVector},
-    ports::{AnswerBy, Found, ItemStore, Search, SearchOrder},
+    ports::{Deadline, Found, ItemStore, Search, SearchOrder},
 };
 use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
@@ -158,7 +158,7 @@ async fn writing_an_item_keeps_the_other_vectors_of_its_point() {
             assert_eq!(held("zoom"), Some(expected));
         }
         let ids = ["7".into(), "8".into()];
-        let read = store.get(&ids, AnswerBy::WHENEVER).await.unwrap();
+        let read = store.get(&ids, Deadline::NONE).await.unwrap();
         let stored = read[0].as_ref().unwrap();
         assert_eq!(stored.vector().unwrap().as_slice(), [0.0, 1.0]);
         assert_eq!(stored.item().attributes["shelf"], json!(3));
@@ -166,7 +166,7 @@ async fn writing_an_item_keeps_the_other_vectors_of_its_point() {
 
         // Without its own vector, too, the point keeps the others.
         store.upsert(vec![item("7").build()]).await.unwrap();
-        let read = store.get(&["7".into()], AnswerBy::WHENEVER).await.unwrap();
+        let read = store.get(&["7".into()], Deadline::NONE).await.unwrap();
         assert!(read[0].as_ref().unwrap().vector().is_none());
         let get = GetPoints {
             collection_name: collection,
@@ -219,7 +219,7 @@ async fn items_under_keys_of_others_are_found_by_their_ids() {
         sku(7),
     ];
     for _ in 0..2 {
-        let found = store.get(&asked, AnswerBy::WHENEVER).await.unwrap();
+        let found = store.get(&asked, Deadline::NONE).await.unwrap();
         let found = found.iter().zip(&asked).map(|(found, id)| {
             let found = found.as_ref()?;
             assert_eq!(found.id(), id);
@@ -243,7 +243,7 @@ async fn items_under_keys_of_others_are_found_by_their_ids() {
     assert_eq!(list.items[0].similar_to, "SKU-5");
 
     shop.qdrant.stop();
-    let known = store.remembered(&asked);
+    let known = store.cached(&asked);
     assert!(known[0].is_some() && known[1].is_some() && known[3].is_none());
 }
 
@@ -269,10 +269,10 @@ async fn items_under_keys_of_others_are_left_out_within_the_query() {
         search(SearchOrder::NearestTo(direction), 5),
         search(pinned, 20),
     ];
-    let found = store.search(&searches, AnswerBy::WHENEVER).await.unwrap();
+    let found = store.search(&searches, Deadline::NONE).await.unwrap();
     let found = found.into_iter().map(|found| match found {
         Found::Items(items) => items.iter().map(|item| item.id().clone()).collect(),
-        Found::NoIndex | Found::Remembered(_) => panic!("nothing is missing"),
+        Found::NoIndex | Found::Cached(_) => panic!("nothing is missing"),
     });
     let found: Vec<Vec<ContentId>> = found.collect();
     assert_eq!(found[0], [sku(30), sku(31), sku(32), sku(33), sku(34)]);
@@ -298,7 +298,7 @@ async fn items_under_keys_of_others_are_written_and_deleted_where_they_are() {
         (&payload["title"], &payload["content_id"]),
         (&json!("new"), &json!("SKU-3"))
     );
-    let read = store.get(&[sku(3)], AnswerBy::WHENEVER).await.unwrap();
+    let read = store.get(&[sku(3)], Deadline::NONE).await.unwrap();
     assert_eq!(read[0].as_ref().unwrap().item().title, "new");
 
     let asked = [sku(3), "own".into(), "nowhere".into(), sku(3)];
@@ -306,11 +306,11 @@ async fn items_under_keys_of_others_are_written_and_deleted_where_they_are() {
     assert_eq!(deleted, [true, true, false, false]);
     assert!(shop.qdrant.payload(shop.collection(), 1_003).is_none());
     assert_eq!(shop.qdrant.points_count(shop.collection()), 39);
-    let read = store.get(&asked, AnswerBy::WHENEVER).await.unwrap();
+    let read = store.get(&asked, Deadline::NONE).await.unwrap();
     assert!(read.iter().all(Option::is_none), "{read:?}");
     // Anew, and from now on under the key that the id gives it.
     store.upsert(vec![item("SKU-3").build()]).await.unwrap();
-    let read = store.get(&[sku(3)], AnswerBy::WHENEVER).await.unwrap();
+    let read = store.get(&[sku(3)], Deadline::NONE).await.unwrap();
     assert!(read[0].is_some());
 }
 
@@ -320,7 +320,7 @@ async fn without_the_index_of_ids_only_keys_of_our_own_are_found() {
     shop.qdrant.drop_index(shop.collection(), "content_id");
     let store = shop.store();
     let asked = ["own".into(), sku(3)];
-    let read = store.get(&asked, AnswerBy::WHENEVER).await.unwrap();
+    let read = store.get(&asked, Deadline::NONE).await.unwrap();
     assert!(read[0].is_some() && read[1].is_none());
     assert_eq!(store.delete(&[sku(3)]).await.unwrap(), [false]);
     let fresh = shop.another().await;

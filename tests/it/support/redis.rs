@@ -15,8 +15,8 @@ use std::{
 use recsys::{
     adapters::redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSettings},
     domain::ranking_config::RankingConfig,
+    edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
-    grpc::ServerSettings,
 };
 use tempfile::TempDir;
 

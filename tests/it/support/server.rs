@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use recsys::{
+    api::limits::Limits,
+    app::server::{Port, ServeError, Stop, serve},
     domain::{
         self,
         event::{EndReason, StoredEvent},
@@ -11,8 +13,9 @@ use recsys::{
         ranking_config::RankingConfig,
         time::Timestamp,
     },
+    edge::{access::Access, settings::ServerSettings},
     engine::Engine,
-    grpc::{self, Access, Port, ServeError, ServerSettings, Stop, Webhook, limits::Limits},
+    http::webhook::Webhook,
     proto::{
         self, InteractionEvent, catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
@@ -100,7 +103,7 @@ impl TestServer {
         let deliveries = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let webhook = deliveries.local_addr().unwrap();
         let stop = Stop::default();
-        let running = tokio::spawn(grpc::serve(
+        let running = tokio::spawn(serve(
             Access::open(engine),
             limits,
             settings,

@@ -18,7 +18,7 @@ use crate::{
         tags::{Canonicalizer, TagKey},
         vector::UnitVector,
     },
-    ports::{AnswerBy, Found, ItemStore as _, Search, SearchOrder},
+    ports::{Deadline, Found, ItemStore as _, Search, SearchOrder},
 };
 
 type Items = BTreeMap<ContentId, Arc<CatalogueItem>>;
@@ -178,10 +178,10 @@ fn both(
     searches: &[Search<'_>],
 ) -> [Vec<Vec<ContentId>>; 2] {
     let ids = |found: &[Arc<CatalogueItem>]| found.iter().map(|item| item.id().clone()).collect();
-    let given = run(store.search(searches, AnswerBy::WHENEVER)).unwrap();
+    let given = run(store.search(searches, Deadline::NONE)).unwrap();
     let given = given.into_iter().map(|found| match found {
         Found::Items(items) => ids(&items),
-        Found::NoIndex | Found::Remembered(_) => panic!("items in memory are all there"),
+        Found::NoIndex | Found::Cached(_) => panic!("items in memory are all there"),
     });
     let scanned = searches
         .iter()

@@ -1,0 +1,153 @@
+//! `recsys.v1.CatalogService`.
+
+use std::{collections::HashSet, sync::Arc};
+
+use tonic::{Request, Response, Status};
+
+use crate::{
+    api::{
+        error::ApiError,
+        limits::Limits,
+        parse::{self, Checks},
+        reply,
+    },
+    domain::ids::ContentId,
+    edge::{
+        access::Caller,
+        deadline::{CallTime, FOR_STORES},
+    },
+    ports::ItemRefusal,
+    proto::{self, catalog_service_server::CatalogService},
+};
+
+/// The service, over the engines of its callers.
+#[derive(Clone)]
+pub(crate) struct Catalog {
+    pub(crate) limits: Arc<Limits>,
+}
+
+impl Catalog {
+    /// Only upserts may be larger than other requests. The decoder has let this
+    /// one in, so it is answered here as the decoder would.
+    fn check_size(&self, request: &impl prost::Message) -> Result<(), Status> {
+        let (size, most) = (request.encoded_len(), self.limits.max_request_bytes);
+        if size > most {
+            let told = format!("message has {size} bytes, at most {most} are taken");
+            return Err(Status::out_of_range(told));
+        }
+        Ok(())
+    }
+
+    fn ids(&self, given: Vec<String>) -> Result<Vec<ContentId>, ApiError> {
+        let mut checks = Checks::new(&self.limits);
+        let ids = checks.content_ids("content_ids", self.limits.max_catalog_items, given);
+        checks.finish(Some(ids))
+    }
+}
+
+fn result(content_id: String, outcome: Result<proto::ItemOutcome, ApiError>) -> proto::ItemResult {
+    match outcome {
+        Ok(outcome) => proto::ItemResult {
+            content_id,
+            outcome: outcome.into(),
+            error: None,
+        },
+        Err(error) => proto::ItemResult {
+            content_id,
+            outcome: proto::ItemOutcome::Rejected.into(),
+            error: Some(error.into_detail()),
+        },
+    }
+}
+
+#[tonic::async_trait]
+impl CatalogService for Catalog {
+    async fn upsert_items(
+        &self,
+        request: Request<proto::UpsertItemsRequest>,
+    ) -> Result<Response<proto::UpsertItemsResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
+        let items = request.into_inner().items;
+        let mut checks = Checks::new(&self.limits);
+        checks.count("items", items.len(), self.limits.max_catalog_items);
+        checks.finish(Some(()))?;
+
+        let path = |index: usize| format!("items[{index}]");
+        let ids: Vec<String> = items.iter().map(|item| item.content_id.clone()).collect();
+        let mut good = Vec::with_capacity(items.len());
+        let parsed: Vec<Result<(), ApiError>> = items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| {
+                good.push(parse::item(item, &path(index), &self.limits)?);
+                Ok(())
+            })
+            .collect();
+        let mut stored = engine
+            .upsert_items(good)
+            .await
+            .map_err(ApiError::from)?
+            .into_iter();
+        let results = ids
+            .into_iter()
+            .zip(parsed)
+            .enumerate()
+            .map(|(index, (id, parsed))| {
+                let outcome = parsed.and_then(|()| {
+                    // One item in, one result out: that is the port's contract.
+                    let stored = stored.next().unwrap_or(Err(ItemRefusal::Full));
+                    stored.map_err(|refusal| ApiError::refused_item(&refusal, &path(index)))
+                });
+                result(id, outcome.map(|()| proto::ItemOutcome::Stored))
+            })
+            .collect();
+        Ok(Response::new(proto::UpsertItemsResponse { results }))
+    }
+
+    async fn get_items(
+        &self,
+        request: Request<proto::GetItemsRequest>,
+    ) -> Result<Response<proto::GetItemsResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
+        self.check_size(request.get_ref())?;
+        let deadline = CallTime::share(request.extensions(), FOR_STORES);
+        let mut ids = self.ids(request.into_inner().content_ids)?;
+        // Each item once: a short request must not ask for a huge reply.
+        let mut known = HashSet::new();
+        ids.retain(|id| known.insert(id.clone()));
+        let found = engine.get_items(&ids, deadline).await;
+        let found = found.map_err(ApiError::from)?;
+        let mut reply = proto::GetItemsResponse::default();
+        for (id, item) in ids.iter().zip(found) {
+            match item {
+                Some(item) => reply.items.push(reply::item(item.item(), true)),
+                None => reply.missing_ids.push(id.to_string()),
+            }
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn delete_items(
+        &self,
+        request: Request<proto::DeleteItemsRequest>,
+    ) -> Result<Response<proto::DeleteItemsResponse>, Status> {
+        let engine = Caller::of(&request)?.engine;
+        self.check_size(request.get_ref())?;
+        let ids = self.ids(request.into_inner().content_ids)?;
+        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let deleted = engine.delete_items(ids).await.map_err(ApiError::from)?;
+        let results = names
+            .into_iter()
+            .zip(deleted)
+            .map(|(id, existed)| {
+                let outcome = if existed {
+                    proto::ItemOutcome::Deleted
+                } else {
+                    proto::ItemOutcome::NotFound
+                };
+                result(id, Ok(outcome))
+            })
+            .collect();
+        Ok(Response::new(proto::DeleteItemsResponse { results }))
+    }
+}

@@ -1,0 +1,221 @@
+//! `grpc.health.v1`, by the names that clients and Kubernetes ask for.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tracing::{info, warn};
+
+use crate::{
+    edge::access::Access,
+    engine::{Engine, EngineError},
+    proto::{
+        catalog_service_server::SERVICE_NAME as CATALOG,
+        recommender_service_server::SERVICE_NAME as RECOMMENDER,
+    },
+    telemetry::meters,
+};
+
+/// SERVING while the process can answer; so is the empty name.
+pub const LIVENESS: &str = "liveness";
+/// SERVING from when the dependencies first answered until the drain begins.
+pub const READINESS: &str = "readiness";
+
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A dependency that does not answer in this time has failed the check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Failures in a row after which a dependency counts as down. One success
+/// brings it up again.
+const FAILURES_TO_GO_DOWN: u32 = 3;
+
+/// Watches what the services depend on, and reports it.
+pub(crate) struct Monitor {
+    access: Arc<Access>,
+    reporter: HealthReporter,
+    user_state: Dependency,
+    catalogue: Dependency,
+    was_ready: bool,
+    /// What was reported last, so that watchers hear of changes only.
+    reported: HashMap<&'static str, bool>,
+}
+
+struct Dependency {
+    name: &'static str,
+    /// Its label in metrics.
+    label: &'static str,
+    up: bool,
+    failures: u32,
+}
+
+impl Dependency {
+    fn new(name: &'static str, label: &'static str) -> Self {
+        Self {
+            name,
+            label,
+            up: false,
+            failures: 0,
+        }
+    }
+
+    fn note(&mut self, checked: Result<(), EngineError>) {
+        match checked {
+            Ok(()) => {
+                self.failures = 0;
+                if !std::mem::replace(&mut self.up, true) {
+                    info!(dependency = self.name, "dependency answers");
+                }
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures == FAILURES_TO_GO_DOWN {
+                    self.up = false;
+                    warn!(
+                        dependency = self.name,
+                        error = &error as &dyn std::error::Error,
+                        "dependency does not answer"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn status(serving: bool) -> ServingStatus {
+    if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    }
+}
+
+impl Monitor {
+    /// Reports the process alive, and nothing else ready yet.
+    pub(crate) async fn start(access: Arc<Access>, reporter: HealthReporter) -> Self {
+        for name in ["", LIVENESS] {
+            reporter
+                .set_service_status(name, ServingStatus::Serving)
+                .await;
+        }
+        not_ready(&reporter).await;
+        Self {
+            access,
+            reporter,
+            user_state: Dependency::new("user state", "user_state"),
+            catalogue: Dependency::new("catalogue", "catalogue"),
+            was_ready: false,
+            reported: HashMap::new(),
+        }
+    }
+
+    /// Asks each dependency once and reports what follows.
+    pub(crate) async fn check(&mut self) {
+        let engines = self.access.engines();
+        let (user_state, catalogue) = tokio::join!(
+            in_time(user_state_answers(&engines)),
+            in_time(catalogues_answer(&engines)),
+        );
+        self.user_state.note(user_state);
+        self.catalogue.note(catalogue);
+        for dependency in [&self.user_state, &self.catalogue] {
+            meters::dependency_up(dependency.label, dependency.up);
+        }
+        let all = self.user_state.up && self.catalogue.up;
+        self.was_ready |= all;
+        for (name, serving) in [
+            (RECOMMENDER, all),
+            (CATALOG, self.catalogue.up),
+            // Once ready, always ready: a store that goes away later leads to
+            // degraded answers and not to a service without endpoints.
+            (READINESS, self.was_ready),
+        ] {
+            if self.reported.insert(name, serving) != Some(serving) {
+                self.reporter
+                    .set_service_status(name, status(serving))
+                    .await;
+            }
+        }
+    }
+
+    /// Checks every second until the drain begins; then nothing is ready.
+    pub(crate) async fn watch(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(CHECK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop
+            .run_until_cancelled(async {
+                ticks.tick().await;
+                self.check().await;
+            })
+            .await
+            .is_some()
+        {}
+        not_ready(&self.reporter).await;
+    }
+}
+
+/// The users' state of all tenants is in one store.
+async fn user_state_answers(engines: &[Engine]) -> Result<(), EngineError> {
+    match engines.first() {
+        Some(engine) => engine.check_user_state().await,
+        None => Ok(()),
+    }
+}
+
+/// Each tenant has a catalogue of its own, all in one store: it answers if any
+/// of them does. One that is not set up is its tenant's affair.
+async fn catalogues_answer(engines: &[Engine]) -> Result<(), EngineError> {
+    let mut checks: JoinSet<Result<(), EngineError>> = engines
+        .iter()
+        .cloned()
+        .map(|engine| async move { engine.check_catalogue().await })
+        .collect();
+    let mut failed = None;
+    while let Some(checked) = checks.join_next().await {
+        match checked {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => failed = Some(error),
+            Err(_) => failed = Some(EngineError::Panicked),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn in_time(check: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {
+    tokio::time::timeout(CHECK_TIMEOUT, check)
+        .await
+        .unwrap_or(Err(EngineError::TimedOut))
+}
+
+async fn not_ready(reporter: &HealthReporter) {
+    for name in [READINESS, RECOMMENDER, CATALOG] {
+        reporter
+            .set_service_status(name, ServingStatus::NotServing)
+            .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Dependency;
+    use crate::engine::EngineError;
+
+    #[test]
+    fn only_failures_in_a_row_bring_a_dependency_down_and_one_success_brings_it_up() {
+        let failure = || Err(EngineError::TimedOut);
+        let mut dependency = Dependency::new("store", "store");
+        assert!(!dependency.up, "not before it has answered");
+        dependency.note(Ok(()));
+        for _ in 0..5 {
+            dependency.note(failure());
+            dependency.note(failure());
+            assert!(dependency.up, "two failures are a blip");
+            dependency.note(Ok(()));
+        }
+        for failures in 1..=4 {
+            dependency.note(failure());
+            assert_eq!(dependency.up, failures < 3, "after {failures} failures");
+        }
+        dependency.note(Ok(()));
+        assert!(dependency.up);
+    }
+}

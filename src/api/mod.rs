@@ -1,0 +1,14 @@
+//! The gRPC API: services, parsing, replies, errors, health. A handler parses,
+//! calls the engine, converts.
+
+pub(crate) mod catalog;
+pub(crate) mod error;
+pub(crate) mod feed;
+pub mod health;
+pub mod limits;
+pub(crate) mod methods;
+pub(crate) mod parse;
+pub(crate) mod recommender;
+pub(crate) mod reply;
+pub(crate) mod signals;
+pub(crate) mod wkt;

@@ -1,0 +1,271 @@
+//! From what the engine gives to replies.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    api::{
+        error::ApiError,
+        wkt::{optional_struct, proto_timestamp},
+    },
+    domain::{
+        event::{EndReason, InteractionEvent},
+        geo::GeoPoint,
+        ids::ContentId,
+        item::Item,
+        ranking::{Explored, RankedItem, Role, exploration::Skipped},
+        tags::TagKey,
+        user_signals::UserSignals,
+        vector::UnitVector,
+    },
+    engine::{EmptyReason, Ingested, Recommendation, Source, Strategy},
+    ports::AppendOutcome,
+    proto,
+};
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn id_texts(ids: &[ContentId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+pub(crate) fn outcome(outcome: AppendOutcome) -> proto::IngestOutcome {
+    match outcome {
+        AppendOutcome::Accepted => proto::IngestOutcome::Accepted,
+        AppendOutcome::Duplicate => proto::IngestOutcome::Duplicate,
+        AppendOutcome::OutsideWindow => proto::IngestOutcome::OutsideWindow,
+    }
+}
+
+pub(crate) fn ingested(ingested: Ingested) -> proto::IngestEventResponse {
+    proto::IngestEventResponse {
+        outcome: outcome(ingested.outcome).into(),
+        buffered_events: count(ingested.buffered_events),
+    }
+}
+
+pub(crate) fn source(source: Source) -> proto::SignalsSource {
+    match source {
+        Source::Materialized => proto::SignalsSource::Materialized,
+        Source::Rebuilt => proto::SignalsSource::Rebuilt,
+        Source::Empty => proto::SignalsSource::Empty,
+    }
+}
+
+pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::UserSignals {
+    let weights = |map: &BTreeMap<ContentId, f64>| {
+        map.iter()
+            .map(|(id, weight)| (id.to_string(), *weight))
+            .collect()
+    };
+    let vector = |vector: &Option<UnitVector>| match vector {
+        Some(vector) if include_vectors => vector.as_slice().to_vec(),
+        _ => Vec::new(),
+    };
+    proto::UserSignals {
+        user_id: signals.user_id.as_str().to_owned(),
+        positives: weights(&signals.positives),
+        negatives: weights(&signals.negatives),
+        viewed: id_texts(&signals.viewed),
+        recent_views: id_texts(&signals.recent_views),
+        tag_affinity: signals.tag_affinity.clone(),
+        tag_aversion: signals.tag_aversion.clone(),
+        taste_vector: vector(&signals.taste_vector),
+        recency_vector: vector(&signals.recency_vector),
+        ..rest_of_signals(signals)
+    }
+}
+
+/// What a model holds besides its lists.
+pub(crate) fn rest_of_signals(signals: &UserSignals) -> proto::UserSignals {
+    let behavior = &signals.behavior;
+    proto::UserSignals {
+        behavior: Some(proto::BehaviorSummary {
+            n_views: count(behavior.n_views),
+            n_positive: count(behavior.n_positive),
+            n_negative: count(behavior.n_negative),
+            avg_dwell_ratio: behavior.avg_dwell_ratio,
+            completion_rate: behavior.completion_rate,
+            revisit_rate: behavior.revisit_rate,
+            depth: behavior.depth,
+        }),
+        demographics: optional_struct(&signals.demographics),
+        is_cold: signals.is_cold(),
+        built_at: signals.built_at.map(proto_timestamp),
+        event_count: count(signals.event_count),
+        ..proto::UserSignals::default()
+    }
+}
+
+/// What became of one event of a batch.
+pub(crate) fn ingest_result(result: Result<Ingested, ApiError>) -> proto::IngestResult {
+    match result {
+        Ok(ingested) => proto::IngestResult {
+            outcome: outcome(ingested.outcome).into(),
+            error: None,
+        },
+        Err(error) => proto::IngestResult {
+            outcome: proto::IngestOutcome::Rejected.into(),
+            error: Some(error.into_detail()),
+        },
+    }
+}
+
+pub(crate) fn event(event: &InteractionEvent) -> proto::InteractionEvent {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    proto::InteractionEvent {
+        user_id: event.user_id.as_str().to_owned(),
+        event_type: event.event_type.clone(),
+        event_time: Some(proto_timestamp(event.time)),
+        event_id: text(&event.event_id),
+        session_id: text(&event.session_id),
+        request_id: text(&event.request_id),
+        content_id: event
+            .content_id
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        dwell_seconds: event.dwell_seconds,
+        end_reason: match event.end_reason {
+            None => proto::EndReason::Unspecified,
+            Some(EndReason::NextButton) => proto::EndReason::NextButton,
+            Some(EndReason::Link) => proto::EndReason::Link,
+            Some(EndReason::CloseButton) => proto::EndReason::CloseButton,
+            Some(EndReason::Abandon) => proto::EndReason::Abandon,
+        }
+        .into(),
+        query_text: text(&event.query_text),
+        clicked_id: text(&event.clicked_id),
+        impressions: id_texts(&event.impressions),
+        survey_answers: optional_struct(&event.survey_answers),
+    }
+}
+
+pub(crate) fn item(item: &Item, include_vector: bool) -> proto::Item {
+    let point = |point: &GeoPoint| proto::GeoPoint {
+        latitude: point.latitude(),
+        longitude: point.longitude(),
+    };
+    let mut places = item.locations.iter().map(point);
+    proto::Item {
+        content_id: item.id.to_string(),
+        content_type: item.content_type.clone(),
+        title: item.title.clone(),
+        text: item.text.clone(),
+        tags: item
+            .tags
+            .iter()
+            .map(|tag| proto::Tag {
+                facet: tag.facet.clone(),
+                label: tag.label.clone(),
+                weight: Some(tag.weight),
+            })
+            .collect(),
+        word_count: item.word_count,
+        has_image: item.has_image,
+        location: places.next(),
+        image_url: item.image_url.clone(),
+        public_url: item.public_url.clone(),
+        years: item.years.clone(),
+        vector: match &item.vector {
+            Some(vector) if include_vector => vector.as_slice().to_vec(),
+            _ => Vec::new(),
+        },
+        attributes: optional_struct(&item.attributes),
+        other_locations: places.collect(),
+    }
+}
+
+pub(crate) fn recommendation(
+    given: Recommendation,
+    include_content: bool,
+) -> proto::RecommendResponse {
+    let diagnostics = proto::RecommendDiagnostics {
+        pool_size: count(given.pool_size),
+        scored: count(given.scored),
+        generators: given
+            .generators
+            .iter()
+            .map(|(name, candidates)| ((*name).to_owned(), count(*candidates)))
+            .collect(),
+        cold_start_fallback: given.cold_start_fallback,
+        seen_fallback: given.seen_fallback,
+        reason: match given.empty {
+            None => proto::EmptyReason::Unspecified,
+            Some(EmptyReason::CatalogueEmpty) => proto::EmptyReason::CatalogEmpty,
+            Some(EmptyReason::NoItemMatches) => proto::EmptyReason::NoItemMatches,
+            Some(EmptyReason::AllSeenOrExcluded) => proto::EmptyReason::AllSeenOrExcluded,
+        }
+        .into(),
+        exploration: Some(exploration(given.exploration)),
+        degraded: given.degraded,
+        signals_source: source(given.signals_source).into(),
+    };
+    proto::RecommendResponse {
+        request_id: given.request_id,
+        strategy: match given.strategy {
+            Strategy::Warm => proto::RecommendStrategy::Warm,
+            Strategy::Cold => proto::RecommendStrategy::Cold,
+        }
+        .into(),
+        items: given
+            .items
+            .iter()
+            .zip(1..)
+            .map(|(item, rank)| recommended(item, rank, include_content))
+            .collect(),
+        diagnostics: Some(diagnostics),
+    }
+}
+
+fn exploration(explored: Result<Explored, Skipped>) -> proto::ExplorationDiagnostics {
+    match explored {
+        Ok(explored) => proto::ExplorationDiagnostics {
+            content_id: explored.id.to_string(),
+            slot: count(explored.slot),
+            skipped: proto::ExplorationSkip::Unspecified.into(),
+        },
+        Err(skipped) => proto::ExplorationDiagnostics {
+            content_id: String::new(),
+            slot: 0,
+            skipped: match skipped {
+                Skipped::Disabled => proto::ExplorationSkip::Disabled,
+                Skipped::LimitTooSmall => proto::ExplorationSkip::LimitTooSmall,
+                Skipped::NotDrawn => proto::ExplorationSkip::NotDrawn,
+                Skipped::NoCandidate => proto::ExplorationSkip::NoCandidate,
+            }
+            .into(),
+        },
+    }
+}
+
+fn recommended(ranked: &RankedItem, rank: u32, include_content: bool) -> proto::RecommendedItem {
+    let scored = &ranked.scored;
+    proto::RecommendedItem {
+        content_id: scored.item.id().to_string(),
+        rank,
+        score: scored.score,
+        role: match ranked.role {
+            Role::Target => proto::ItemRole::Target,
+            Role::Exploration => proto::ItemRole::Exploration,
+        }
+        .into(),
+        breakdown: scored
+            .breakdown
+            .parts()
+            .map(|(name, part)| (name.to_owned(), part))
+            .collect(),
+        matched_tags: ranked
+            .matched_tags
+            .iter()
+            .map(|tag: &TagKey| tag.as_str().to_owned())
+            .collect(),
+        similar_to: scored
+            .similar_to
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        content: include_content.then(|| item(scored.item.item(), false)),
+    }
+}

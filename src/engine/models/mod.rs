@@ -1,0 +1,4 @@
+//! A user's current model.
+
+pub(crate) mod refresh;
+pub(crate) mod signals;

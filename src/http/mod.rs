@@ -1,0 +1,5 @@
+//! Plain HTTP: the admin port and the webhook.
+
+pub mod admin;
+pub mod log_filter;
+pub mod webhook;

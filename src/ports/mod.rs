@@ -1,0 +1,18 @@
+//! What the engine needs from the outside: the traits with their contracts, and
+//! the one error type of this layer. The contract suites in `tests/it` check
+//! every implementation against the text here.
+
+mod clock;
+mod error;
+mod events;
+mod items;
+mod models;
+
+pub use clock::{Clock, Deadline, Randomness};
+pub use error::{StoreError, StoreErrorKind};
+pub use events::{
+    AppendOutcome, Appended, BufferSnapshot, Deleted, ERASED_FOR, EVENT_ID_SPAN, EventBuffer,
+    Version,
+};
+pub use items::{Found, ItemRefusal, ItemStore, Search, SearchOrder};
+pub use models::{ModelSlot, ModelStore, Rank, SaveOutcome, StoredModel};

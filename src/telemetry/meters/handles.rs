@@ -1,0 +1,122 @@
+//! Where series are counted: each is looked up once.
+
+use std::{
+    collections::BTreeMap,
+    marker::PhantomData,
+    sync::{
+        OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use metrics::{Counter, Histogram, Label, counter, histogram};
+
+use crate::telemetry::meters::labels::{Labels, MOST_VALUES};
+
+/// Whether there is a recorder. What is looked up without one counts nothing,
+/// for ever.
+static RECORDED: AtomicBool = AtomicBool::new(false);
+
+/// There is a recorder from now on.
+pub(super) fn recorded() {
+    RECORDED.store(true, Ordering::Release);
+}
+
+/// The series of one metric, by their labels.
+pub(super) struct Series<L, H> {
+    name: &'static str,
+    handles: [OnceLock<H>; MOST_VALUES],
+    labels: PhantomData<fn(L)>,
+}
+
+pub(super) type Counters<L> = Series<L, Counter>;
+pub(super) type Histograms<L> = Series<L, Histogram>;
+
+impl<L: Labels, H> Series<L, H> {
+    pub(super) const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            handles: [const { OnceLock::new() }; MOST_VALUES],
+            labels: PhantomData,
+        }
+    }
+
+    /// `None` if nobody records.
+    fn handle(&self, labels: L, look_up: impl Fn(&'static str, Vec<Label>) -> H) -> Option<&H> {
+        let handle = self.handles.get(labels.index())?;
+        if !RECORDED.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(handle.get_or_init(|| {
+            let label = |(name, value)| Label::from_static_parts(name, value);
+            look_up(self.name, labels.pairs().into_iter().map(label).collect())
+        }))
+    }
+}
+
+impl<L: Labels> Counters<L> {
+    pub(super) fn add(&self, labels: L, count: usize) {
+        if let Some(counter) = self.handle(labels, |name, labels| counter!(name, labels)) {
+            counter.increment(count as u64);
+        }
+    }
+
+    /// Begins all series at 0, so that their first increase is one.
+    pub(super) fn begin(&self) {
+        for labels in L::all() {
+            self.add(labels, 0);
+        }
+    }
+}
+
+impl<L: Labels> Histograms<L> {
+    pub(super) fn note(&self, labels: L, value: f64, count: usize) {
+        if let Some(noted) = self.handle(labels, |name, labels| histogram!(name, labels)) {
+            noted.record_many(value, count);
+        }
+    }
+
+    /// Begins all series without a value.
+    pub(super) fn begin(&self) {
+        for labels in L::all() {
+            self.note(labels, 0.0, 0);
+        }
+    }
+}
+
+/// The histograms of one metric whose labels have too many values to number.
+pub(super) struct Named<const N: usize> {
+    name: &'static str,
+    labels: [&'static str; N],
+    handles: RwLock<BTreeMap<[&'static str; N], Histogram>>,
+}
+
+impl<const N: usize> Named<N> {
+    pub(super) const fn new(name: &'static str, labels: [&'static str; N]) -> Self {
+        Self {
+            name,
+            labels,
+            handles: RwLock::new(BTreeMap::new()),
+        }
+    }
+
+    pub(super) fn note(&self, values: [&'static str; N], value: f64) {
+        if !RECORDED.load(Ordering::Acquire) {
+            return;
+        }
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(noted) = handles.get(&values) {
+            noted.record(value);
+            return;
+        }
+        drop(handles);
+        let labels = self.labels.into_iter().zip(values);
+        let labels: Vec<Label> = labels
+            .map(|(name, value)| Label::from_static_parts(name, value))
+            .collect();
+        let noted = histogram!(self.name, labels);
+        noted.record(value);
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        handles.insert(values, noted);
+    }
+}
