@@ -36,7 +36,6 @@ mod overload;
 mod properties;
 mod proxy;
 mod qdrant_catalogue;
-mod qdrant_server;
 mod recommend;
 mod redis_engines;
 mod redis_outages;
