@@ -34,7 +34,6 @@ mod names;
 mod operations;
 mod overload;
 mod properties;
-mod proxy;
 mod qdrant_catalogue;
 mod recommend;
 mod redis_engines;
