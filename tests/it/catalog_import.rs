@@ -179,7 +179,7 @@ async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
 
     // Made by somebody else while the file is checked.
     qdrant.drop_collection("items");
-    qdrant.make_anew_after("GetCollection", "items", 9);
+    qdrant.recreate_after("GetCollection", "items", 9);
     let output = import(&qdrant, &eight, &[]);
     let (_, err) = told(&output);
     assert_eq!(output.status.code(), Some(2), "{err}");
@@ -194,7 +194,7 @@ async fn items_that_the_collection_refuses_are_listed_by_their_lines() {
     let mut lines: Vec<String> = (0..202).map(|number| line(number, 8)).collect();
     lines.insert(0, "{oops".to_owned());
     // Made anew by somebody else after the first 200 are written.
-    qdrant.make_anew_after("Upsert", "items", 9);
+    qdrant.recreate_after("Upsert", "items", 9);
     let output = import(&qdrant, &file(&lines), &[]);
     let (out, err) = told(&output);
     assert_eq!(output.status.code(), Some(3), "{err}");

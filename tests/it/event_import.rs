@@ -12,9 +12,8 @@ use recsys::proto::SignalsSource;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
-    access::Tenants,
-    support::{items::half_circle, program::recsys, proxy::Proxy, server::TestServer},
+use crate::support::{
+    items::half_circle, program::recsys, proxy::Proxy, server::TestServer, tenants::Tenants,
 };
 
 /// A file in a folder of its own, beside which progress is kept.

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Running, bind};
 
-/// Answers whatever comes as a port for REST, or a proxy, answers gRPC.
+/// Answers every call as a REST port or an HTTP/1.1 proxy does.
 pub struct HttpOnly {
     port: u16,
     _running: Running,
@@ -17,7 +17,7 @@ impl HttpOnly {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             while let Ok((mut connection, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    // Answered before the call is there, it would never be sent.
+                    // The client does not send its call if the reply comes first.
                     let mut request = Vec::new();
                     while !has_headers(&request) {
                         match connection.read_buf(&mut request).await {
@@ -25,11 +25,11 @@ impl HttpOnly {
                             Ok(_) => {}
                         }
                     }
-                    let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\
+                    let reply = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\
                                    connection: close\r\n\r\n";
-                    let _ = connection.write_all(answer).await;
+                    let _ = connection.write_all(reply).await;
                     let _ = connection.shutdown().await;
-                    // Closed only after the client: it has read the answer then.
+                    // The client closes once it has read the reply.
                     let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
                 });
             }
@@ -45,7 +45,7 @@ impl HttpOnly {
     }
 }
 
-/// Whether a call has begun: a frame of HEADERS came.
+/// Whether a HEADERS frame was received, with which a call starts.
 fn has_headers(bytes: &[u8]) -> bool {
     const PREFACE_BYTES: usize = 24;
     const FRAME_HEAD_BYTES: usize = 9;
