@@ -34,6 +34,7 @@ mod names;
 mod operations;
 mod overload;
 mod properties;
+mod proptests;
 mod proxy;
 mod qdrant_catalogue;
 mod qdrant_server;
