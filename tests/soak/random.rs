@@ -1,15 +1,15 @@
-//! Chance that can be repeated: the same seed, the same numbers.
+//! Randomness that a seed repeats.
 
-/// SplitMix64.
+/// The generator SplitMix64.
 #[derive(Debug)]
-pub struct Dice(u64);
+pub struct Random(u64);
 
-impl Dice {
+impl Random {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn roll(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -17,19 +17,14 @@ impl Dice {
         bits ^ (bits >> 31)
     }
 
-    /// Others of its own, so that who rolls more does not change the rest.
+    /// An independent generator, so that its use does not change the rest.
     pub fn fork(&mut self) -> Self {
-        Self(self.roll())
+        Self(self.next())
     }
 
-    /// 0 to `end`, without `end`.
+    /// From 0 to `end`, exclusive.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.roll() % end.max(1) as u64) as usize
-    }
-
-    /// 0 to 1, without 1.
-    pub fn unit(&mut self) -> f64 {
-        (self.roll() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.next() % end.max(1) as u64) as usize
     }
 
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
@@ -45,9 +40,8 @@ impl Dice {
     }
 
     /// One of several, by weight.
-    pub fn weighed<'a, T>(&mut self, of: &'a [(u32, T)]) -> &'a T {
-        let all: u32 = of.iter().map(|(weight, _)| weight).sum();
-        let mut left = self.below(all as usize) as u32;
+    pub fn weighted<'a, T>(&mut self, of: &'a [(u32, T)]) -> &'a T {
+        let mut left = self.below(of.iter().map(|(weight, _)| *weight as usize).sum()) as u32;
         for (weight, one) in of {
             if left < *weight {
                 return one;
@@ -61,5 +55,10 @@ impl Dice {
         for last in (1..list.len()).rev() {
             list.swap(last, self.below(last + 1));
         }
+    }
+
+    /// From 0 to 1, exclusive.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
