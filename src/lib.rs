@@ -66,8 +66,6 @@ pub mod config;
 pub mod domain;
 pub mod edge;
 pub mod engine;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
 pub mod http;
 pub mod parsers;
 pub mod ports;

@@ -34,6 +34,7 @@ mod names;
 mod operations;
 mod overload;
 mod properties;
+mod proptests;
 mod qdrant_catalogue;
 mod recommend;
 mod redis_engines;
