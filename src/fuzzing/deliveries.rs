@@ -35,9 +35,9 @@ pub fn deliveries(data: &[u8]) -> bool {
     assert!(elements.len() <= MOST);
     check_elements(data, &elements);
     let accepted = elements.into_iter().filter(|text| {
-        let Element { message_id, said } = mapping::read(text);
-        match said {
-            Ok(said) => match parse::said(said, "event", world::now(), &limits) {
+        let Element { message_id, event } = mapping::read(text);
+        match event {
+            Ok(event) => match parse::validate(event, "event", world::now(), &limits) {
                 Ok(stored) => {
                     assert_eq!(stored.event.event_id, message_id);
                     check_stored_event(&stored, &limits);
@@ -48,8 +48,8 @@ pub fn deliveries(data: &[u8]) -> bool {
                     false
                 }
             },
-            Err(left) => {
-                assert!(!left.to_string().is_empty());
+            Err(reason) => {
+                assert!(!reason.to_string().is_empty());
                 false
             }
         }

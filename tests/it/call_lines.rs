@@ -86,7 +86,7 @@ async fn a_call_has_one_line_with_the_id_that_its_caller_is_told() {
     assert_eq!(line["trace_id"], TRACE);
     assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
     assert!(
-        line.get("tenant").is_none() && line.get("untold").is_none(),
+        line.get("tenant").is_none() && line.get("suppressed").is_none(),
         "{line}"
     );
     assert!(!line.to_string().contains("zaphod42"), "{line}");
@@ -199,7 +199,7 @@ async fn calls_that_are_ok_are_left_out_and_floods_are_counted() {
             let line = next_call(&mut served);
             assert_eq!(line["code"], "INVALID_ARGUMENT", "{line}");
             told += 1;
-            untold = line["untold"].as_u64().unwrap_or_default();
+            untold = line["suppressed"].as_u64().unwrap_or_default();
             if untold > 0 || told % 51 == 0 {
                 break;
             }
@@ -253,7 +253,7 @@ async fn the_filter_is_shown_and_changed_while_running() {
         watched.get("/log").1 == "warn,recsys=debug\n"
     })
     .await;
-    watched.served.logged("log filter is what it was before");
+    watched.served.logged("log filter restored");
     // A change that lasts is not taken back.
     watched.http("PUT", "/log?for=300ms", "error");
     watched.http("PUT", "/log", "info");

@@ -151,7 +151,7 @@ async fn certificates_are_exchanged_under_load_without_a_failed_call() {
     served.logged("changed tls files cannot be used");
     assert!(is_let_in(&served, trusting(&[&old])).await);
     old.write("server.pem", &new.text("server.pem"));
-    served.logged("tls certificates exchanged");
+    served.logged("tls certificates reloaded");
     assert!(is_let_in(&served, trusting(&[&new])).await);
     assert!(!is_let_in(&served, trusting(&[&old])).await);
     let then = calls.load(Ordering::SeqCst);
