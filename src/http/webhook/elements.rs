@@ -10,7 +10,7 @@ const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Why a body is not a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DeliveryError {
+pub enum DeliveryError {
     /// It is not text.
     #[error("the body is not UTF-8")]
     Encoding,
@@ -36,7 +36,7 @@ pub(crate) enum DeliveryError {
 ///
 /// # Errors
 /// [`DeliveryError`] if the body cannot be split.
-pub(crate) fn elements(body: &[u8], max: usize) -> Result<Vec<&str>, DeliveryError> {
+pub fn elements(body: &[u8], max: usize) -> Result<Vec<&str>, DeliveryError> {
     let text = std::str::from_utf8(body).map_err(|_| DeliveryError::Encoding)?;
     let text = text.trim_matches(WHITESPACE);
     if text.starts_with('{') {

@@ -22,16 +22,16 @@ const RATING: &str = "rating";
 
 /// An element that was read.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Element {
+pub struct Element {
     /// Its `messageId`, if it has one.
-    pub(crate) message_id: Option<String>,
+    pub message_id: Option<String>,
     /// Its event, or why it has none.
     pub(crate) event: Result<UncheckedEvent, SkipReason>,
 }
 
 /// Why an element is skipped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SkipReason {
+pub enum SkipReason {
     /// It names no user.
     #[error("has neither userId nor anonymousId")]
     NoUser,
@@ -48,7 +48,8 @@ fn unreadable(path: &str, rule: &str) -> SkipReason {
 }
 
 /// Reads an element.
-pub(crate) fn read(text: &str) -> Element {
+#[must_use]
+pub fn read(text: &str) -> Element {
     let skipped = |reason| Element {
         message_id: None,
         event: Err(reason),

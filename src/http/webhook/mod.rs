@@ -4,9 +4,9 @@
 mod body;
 mod credentials;
 mod delivery;
-pub(crate) mod elements;
+pub mod elements;
 mod error;
-pub(crate) mod mapping;
+pub mod mapping;
 mod reply;
 mod report;
 mod settings;
