@@ -19,7 +19,6 @@ use crate::{
     engine::Engine,
     http::{
         admin::Admin,
-        log_filter,
         webhook::{MAX_CONNECTIONS as MAX_WEBHOOK_CONNECTIONS, Webhook},
     },
     telemetry::{LogFilter, Metrics},
@@ -139,13 +138,7 @@ pub async fn admin(settings: &Settings, log: LogFilter) -> Result<Option<Admin>,
     Ok(Some(Admin {
         listener,
         metrics: Arc::new(move || metrics.render()),
-        log: Some(log_filter::LogFilter {
-            show: Arc::new({
-                let log = log.clone();
-                move || log.current()
-            }),
-            change: Arc::new(move |filter| log.change(filter)),
-        }),
+        log: Some(log),
     }))
 }
 

@@ -186,7 +186,7 @@ async fn keep_current(
         match changed {
             None => complained.clear(),
             Some(Ok((file, engines, contents))) => {
-                access.exchange(&file, engines);
+                access.reload(&file, engines);
                 info!(
                     tenants = file.tenants.len(),
                     keys = file.keys(),
