@@ -13,7 +13,7 @@ use quick_cache::{Weighter, sync::Cache};
 
 use super::ids::PointKey;
 use crate::{
-    adapters::footprint::item_bytes,
+    adapters::memory_size::item_bytes,
     domain::{ids::ContentId, item::CatalogueItem},
     telemetry::meters::{self, Level},
 };

@@ -24,7 +24,7 @@ use tonic::{
 
 use super::{resend::Resending, settings::QdrantSettings};
 use crate::{
-    adapters::observed::observed,
+    adapters::instrument::instrumented,
     ports::{Deadline, StoreError, StoreErrorKind},
 };
 
@@ -173,7 +173,7 @@ impl Qdrant {
                 )),
             }
         };
-        observed("qdrant", what, answer).await
+        instrumented("qdrant", what, answer).await
     }
 }
 

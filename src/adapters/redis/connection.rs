@@ -32,7 +32,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    adapters::{observed::observed, system::SystemRandomness},
+    adapters::{instrument::instrumented, system::SystemRandomness},
     domain::time::Timestamp,
     ports::{Randomness as _, StoreError, StoreErrorKind},
     telemetry::meters::{self, Level},
@@ -314,7 +314,7 @@ impl RedisPool {
         W: Future<Output = RedisResult<T>>,
     {
         // Boxed, or else what nests it would nest too deep for the compiler.
-        observed("redis", what, Box::pin(self.retried(what, work, alone))).await
+        instrumented("redis", what, Box::pin(self.retried(what, work, alone))).await
     }
 
     async fn retried<T, W>(

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use super::kept::{Kept, Weigh};
 use crate::{
-    adapters::{event_ids, footprint::event_bytes},
+    adapters::{event_list, memory_size::event_bytes},
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     ports::Version,
     telemetry::meters::{self, Level},
@@ -104,7 +104,7 @@ impl KnownBuffers {
         generation: u64,
     ) -> Option<(Version, usize)> {
         let known = self.kept.get(user)?;
-        let is_new = |event: &StoredEvent| !event_ids::hold(&known.events, &event.event);
+        let is_new = |event: &StoredEvent| !event_list::contains_id_of(&known.events, &event.event);
         (known.generation == generation && events.iter().all(is_new))
             .then_some((known.version, known.events.len()))
     }

@@ -1,4 +1,4 @@
-//! The index gives what a scan of all items gives, whatever was stored and
+//! The index returns what a scan of all items returns, whatever was stored and
 //! deleted before.
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{
 
 type Items = BTreeMap<ContentId, Arc<CatalogueItem>>;
 
-/// More than a block of rows has, so that rows move between blocks.
+/// More than a block of rows holds, so that rows move between blocks.
 const MANY: usize = 600;
 
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(work)
 }
 
-/// Does the steps, with a plain map beside.
+/// Applies the steps to a store and to a plain map.
 fn stored(steps: Vec<Step>) -> (MemoryItemStore, Items) {
     let canonical = Canonicalizer::default();
     let store = MemoryItemStore::new(canonical.clone(), usize::MAX);
@@ -170,7 +170,7 @@ fn stored(steps: Vec<Step>) -> (MemoryItemStore, Items) {
     (store, items)
 }
 
-/// The ids of what the searches give, by the store as one batch and by a scan
+/// The ids that the searches return: from the store as one batch, and from a scan
 /// of all items.
 fn both(
     store: &MemoryItemStore,
@@ -191,7 +191,7 @@ fn both(
 
 proptest! {
     #[test]
-    fn every_order_gives_what_a_scan_gives(
+    fn every_order_returns_what_a_scan_returns(
         (size, steps) in any_steps(),
         values in prop::collection::vec(-1.0..1.0_f32, 33),
         restrictions in [any_restriction(), any_restriction()],
@@ -229,7 +229,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sample_that_need_not_be_repeated_is_of_what_a_scan_gives(
+    fn an_unpinned_sample_is_of_what_a_scan_returns(
         (_, steps) in any_steps(),
         restriction in any_restriction(),
         exclude in any_ids(),
@@ -254,7 +254,7 @@ proptest! {
     }
 }
 
-/// Numbers without a pattern that matters here, the same every time (splitmix).
+/// Pseudorandom numbers, equal in every run (SplitMix64).
 fn numbers(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed;
     move || {
@@ -273,7 +273,7 @@ fn direction(size: usize, next: &mut impl FnMut() -> u64) -> UnitVector {
 }
 
 #[test]
-fn many_items_that_come_and_go_are_found_as_by_a_scan() {
+fn many_items_added_and_removed_are_found_as_by_a_scan() {
     let mut next = numbers(1);
     for size in [5, 64, 100] {
         let mut steps: Vec<Step> = Vec::new();
