@@ -16,7 +16,10 @@ use crate::{
             sample_catalogue,
         },
         qdrant::QdrantItemStore,
-        redis::{RedisEventBuffer, RedisModelStore, RedisPool, advise},
+        redis::{
+            EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
+            advise,
+        },
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
@@ -84,7 +87,7 @@ impl Stores {
     ) -> Result<Engine, StartError> {
         let settings = &self.settings;
         let (events, models) = match &self.redis {
-            Some(pool) => self.redis_state(pool, place),
+            Some(pool) => redis_state(pool, settings, place),
             None => self.memory_state(place),
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
@@ -107,21 +110,6 @@ impl Stores {
             max_excluded_ids: settings.max_excluded_ids,
         };
         Ok(Engine::new(ports, config, engine_settings))
-    }
-
-    fn redis_state(&self, pool: &RedisPool, place: &Place<'_>) -> UserState {
-        let settings = &self.settings;
-        let prefix = format!("{}{}", settings.redis.redis_key_prefix, place.key_prefix);
-        let events = RedisEventBuffer::new(
-            pool.clone(),
-            &prefix,
-            settings.event_window,
-            settings.max_events_per_user,
-        )
-        .knowing(settings.redis.buffer_cache_max_bytes / place.share_of);
-        let models = RedisModelStore::new(pool.clone(), &prefix, settings.model_ttl)
-            .knowing(settings.redis.model_cache_max_bytes / place.share_of);
-        (Arc::new(events), Arc::new(models))
     }
 
     fn memory_state(&self, place: &Place<'_>) -> UserState {
@@ -147,6 +135,26 @@ impl Stores {
 }
 
 type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
+
+fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> UserState {
+    let redis = &settings.redis;
+    let key_prefix = format!("{}{}", redis.redis_key_prefix, place.key_prefix);
+    let events = EventBufferOptions {
+        key_prefix: key_prefix.clone(),
+        window: settings.event_window,
+        max_events: settings.max_events_per_user,
+        cache_max_bytes: redis.buffer_cache_max_bytes / place.share_of,
+    };
+    let models = ModelStoreOptions {
+        key_prefix,
+        ttl: settings.model_ttl,
+        cache_max_bytes: redis.model_cache_max_bytes / place.share_of,
+    };
+    (
+        Arc::new(RedisEventBuffer::new(pool.clone(), events)),
+        Arc::new(RedisModelStore::new(pool.clone(), models)),
+    )
+}
 
 /// The ranking of a file, checked against the settings; without one, the
 /// default.

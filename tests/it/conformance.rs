@@ -9,10 +9,7 @@ use std::{
 use async_trait::async_trait;
 use prost_types::value::Kind;
 use recsys::{
-    adapters::{
-        qdrant::QdrantItemStore,
-        redis::{RedisEventBuffer, RedisModelStore},
-    },
+    adapters::{qdrant::QdrantItemStore, redis::RedisEventBuffer},
     domain::{
         catalogue_line, event::StoredEvent, ids::UserId, item::Item, member,
         ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
@@ -236,13 +233,13 @@ async fn so_is_every_case_with_redis_and_qdrant() {
         // The cases have a date: their window must reach back to it from any
         // day, and models are built as of it.
         let prefix = own_prefix();
-        let buffer = RedisEventBuffer::new(pool.clone(), &prefix, 36_500 * DAY, 5_000);
+        let buffer = redis::event_buffer(&pool, &prefix, 36_500 * DAY, 5_000);
         Ports {
             events: Arc::new(AsOf {
                 inner: buffer,
                 now: world.clock.now(),
             }),
-            models: Arc::new(RedisModelStore::new(pool.clone(), &prefix, 7 * DAY)),
+            models: Arc::new(redis::model_store(&pool, &prefix)),
             items: stores[name].clone(),
             ..world.ports.clone()
         }

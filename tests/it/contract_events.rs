@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use recsys::{
     adapters::{
         memory::{Budget, MemoryEventBuffer},
-        redis::{RedisEventBuffer, RedisPool},
+        redis::RedisPool,
     },
     domain::{
         event::{EventLog, InteractionEvent, StoredEvent},
@@ -53,7 +53,7 @@ fn in_memory(clock: Arc<TestClock>, budget: Arc<Budget>) -> UnderTest {
 
 fn redis(name: &'static str, pool: RedisPool) -> UnderTest {
     let prefix = redis::own_prefix();
-    let buffer = || Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, CAP));
+    let buffer = || Arc::new(redis::event_buffer(&pool, &prefix, WINDOW, CAP));
     UnderTest {
         name,
         buffer: buffer(),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use recsys::{
     adapters::{
         memory::{Budget, MemoryModelStore},
-        redis::{RedisModelStore, RedisPool},
+        redis::RedisPool,
     },
     domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
     ports::{Clock, ModelSlot, ModelStore, Rank, SaveOutcome, StoredModel, Version},
@@ -31,7 +31,7 @@ fn memory() -> UnderTest {
 
 fn redis(pool: RedisPool) -> UnderTest {
     UnderTest {
-        store: Arc::new(RedisModelStore::new(pool, &redis::own_prefix(), TTL)),
+        store: Arc::new(redis::model_store(&pool, &redis::own_prefix())),
         clock: TestClock::real(),
     }
 }

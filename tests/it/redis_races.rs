@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use recsys::{
-    adapters::{redis::RedisEventBuffer, system::SystemClock},
+    adapters::system::SystemClock,
     domain::{
         event::{EventLog, StoredEvent},
         ids::UserId,
@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use crate::support::{
     DAY, MemoryWorld, WINDOW,
     items::half_circle,
-    redis::{RedisServer, engine, instance, own_prefix, ports, shared},
+    redis::{RedisServer, engine, event_buffer, instance, own_prefix, ports, shared},
     server::{NOW, TestServer, liked, named},
 };
 
@@ -120,7 +120,7 @@ async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
     let server = instance(&redis.pool(), &prefix).await;
     server.ingest(liked("u", "i001")).await.unwrap();
     // The append of another instance, which then dies before its refresh.
-    let buffer = RedisEventBuffer::new(redis.pool(), &prefix, WINDOW, 5_000);
+    let buffer = event_buffer(&redis.pool(), &prefix, WINDOW, 5_000);
     let mut event = recsys::domain::event::InteractionEvent::new(id("u"), "T", SystemClock.now());
     event.content_id = Some("i002".into());
     let event: StoredEvent = recsys::domain::member::encode(event).unwrap();
@@ -494,7 +494,7 @@ async fn at_the_cap_too_what_others_write_is_seen() {
     let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
     let pool = redis.pool();
     let ports = Ports {
-        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, 3)),
+        events: Arc::new(event_buffer(&pool, &prefix, WINDOW, 3)),
         ..ports(&pool, &prefix, &world)
     };
     let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;

@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use recsys::{
-    adapters::{
-        redis::{RedisEventBuffer, RedisSettings},
-        system::SystemClock,
-    },
+    adapters::{redis::RedisSettings, system::SystemClock},
     domain::ranking_config::RankingConfig,
     edge::settings::ServerSettings,
     engine::Ports,
@@ -18,7 +15,7 @@ use serde_json::Value;
 use crate::support::{
     DAY, MemoryWorld, WINDOW,
     items::{half_circle, item},
-    redis::{RedisServer, engine, instance, own_prefix, pool, ports, shared},
+    redis::{RedisServer, engine, event_buffer, instance, own_prefix, pool, ports, shared},
     server::{NOW, TestServer, liked, named},
 };
 
@@ -71,7 +68,7 @@ async fn what_the_reference_engine_wrote_is_read() {
     let pool = redis.pool();
     let window = 3_650 * DAY;
     let ports = Ports {
-        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, window, 5_000)),
+        events: Arc::new(event_buffer(&pool, &prefix, window, 5_000)),
         ..ports(&pool, &prefix, &world)
     };
     let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;
@@ -206,7 +203,7 @@ async fn an_event_under_another_time_than_its_own_makes_room_when_its_score_says
     let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
     let pool = redis.pool();
     let ports = Ports {
-        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, MOST)),
+        events: Arc::new(event_buffer(&pool, &prefix, WINDOW, MOST)),
         ..ports(&pool, &prefix, &world)
     };
     let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;

@@ -21,7 +21,10 @@ use super::{
     checks::Check,
     people::Person,
     shelf,
-    support::{WINDOW, redis::pool},
+    support::{
+        WINDOW,
+        redis::{event_buffer, pool},
+    },
     world::World,
 };
 
@@ -63,8 +66,8 @@ impl Library {
 pub async fn check(world: &World, redis: &mut MultiplexedConnection) -> Check {
     let mut check = Check::new("every model equals its rebuild");
     let library = Library {
-        events: RedisEventBuffer::new(
-            pool(&world.rig.redis_url, RedisSettings::default()),
+        events: event_buffer(
+            &pool(&world.rig.redis_url, RedisSettings::default()),
             "",
             WINDOW,
             MAX_EVENTS,
