@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use prost_types::value::Kind;
 use recsys::{
-    adapters::{qdrant::QdrantItemStore, redis::RedisEventBuffer},
+    adapters::redis::RedisEventBuffer,
     domain::{
         catalogue_line, event::StoredEvent, ids::UserId, item::Item, member,
         ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
@@ -220,7 +220,7 @@ async fn so_is_every_case_with_redis_and_qdrant() {
         let canonical = config(changes).canonicalizer();
         let settings = catalogue::own_settings();
         let url = catalogue::shared_url().await;
-        let store = QdrantItemStore::new(&url, &settings, canonical).unwrap();
+        let store = catalogue::store_with(&url, &settings, canonical);
         let size = usize::try_from(cases["dimension"].as_u64().unwrap()).unwrap();
         store.prepare(Some(size)).await.unwrap();
         for stored in store.upsert(items_of(&cases)).await.unwrap() {

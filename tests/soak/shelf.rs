@@ -13,13 +13,13 @@ use recsys::{
         qdrant::{QdrantItemStore, QdrantSettings},
         system::SystemClock,
     },
-    domain::{tags::Canonicalizer, time::Timestamp},
+    domain::time::Timestamp,
     ports::Clock as _,
     proto::{GeoPoint, Item, Tag},
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{dice::Dice, rig::COLLECTION};
+use super::{dice::Dice, rig::COLLECTION, support::catalogue};
 
 pub const ITEMS: usize = 2_000;
 /// The first ones never change.
@@ -177,5 +177,5 @@ pub fn store(url: &str) -> QdrantItemStore {
         qdrant_connect_timeout: Duration::from_secs(20),
         ..QdrantSettings::default()
     };
-    QdrantItemStore::new(url, &settings, Canonicalizer::default()).expect("a good URL")
+    catalogue::store(url, &settings)
 }

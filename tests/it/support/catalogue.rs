@@ -7,7 +7,7 @@ use std::{
 };
 
 use recsys::{
-    adapters::qdrant::{QdrantItemStore, QdrantSettings},
+    adapters::qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool, QdrantSettings},
     domain::tags::Canonicalizer,
 };
 use tokio::sync::OnceCell;
@@ -37,7 +37,21 @@ pub fn own_settings() -> QdrantSettings {
 }
 
 pub fn store(url: &str, settings: &QdrantSettings) -> QdrantItemStore {
-    QdrantItemStore::new(url, settings, Canonicalizer::default()).unwrap()
+    store_with(url, settings, Canonicalizer::default())
+}
+
+pub fn store_with(
+    url: &str,
+    settings: &QdrantSettings,
+    canonicalizer: Canonicalizer,
+) -> QdrantItemStore {
+    let options = QdrantItemOptions {
+        collection: settings.collection_name.clone(),
+        cache_max_bytes: settings.item_cache_max_bytes,
+        cache_ttl: settings.item_cache_ttl,
+        canonicalizer,
+    };
+    QdrantItemStore::new(QdrantPool::new(url, settings).unwrap(), options)
 }
 
 /// An empty catalogue of its own, for vectors of this size.
