@@ -63,7 +63,9 @@ impl Ask {
         assert_eq!(found.len(), 1, "one result for each search");
         match found.remove(0) {
             Found::Items(items) => items.iter().map(|item| item.id().to_string()).collect(),
-            Found::NoIndex | Found::Cached(_) => panic!("neither index nor store is missing"),
+            Found::NoIndex | Found::Cached(_) => {
+                panic!("no index is missing and the store answers")
+            }
         }
     }
 }
@@ -94,7 +96,7 @@ async fn nearest_and_farthest_are_exact_and_leave_out_items_without_vector() {
 }
 
 #[tokio::test]
-async fn equals_come_by_id_however_many_are_asked_for() {
+async fn ties_are_ordered_by_id_whatever_the_limit() {
     for store in all().await {
         let same = |id: &str| item(id).vector(&[0.0, 1.0]).build();
         filled(&*store, ["b", "a", "10", "9", "é", "B"].map(same).into()).await;
@@ -140,7 +142,7 @@ async fn tag_overlap_weighs_affinity_with_item_weight_in_canonical_form() {
 }
 
 #[tokio::test]
-async fn who_shares_most_is_found_behind_many_who_share_something() {
+async fn the_item_that_shares_most_is_found_among_many_that_share_something() {
     const MANY: usize = 1_200;
     let tags: Vec<String> = (0..20).map(|number| format!("tag {number}")).collect();
     let weights: Vec<(TagKey, f64)> = (tags.iter().zip(0..))
@@ -174,7 +176,7 @@ async fn who_shares_most_is_found_behind_many_who_share_something() {
 }
 
 #[tokio::test]
-async fn the_closest_comes_first_and_the_nearest_of_several_places_counts() {
+async fn the_closest_comes_first_and_the_nearest_of_several_locations_counts() {
     for store in all().await {
         filled(
             &*store,
@@ -225,7 +227,7 @@ async fn a_sample_is_reproducible_uniform_and_without_repeats() {
         assert_eq!(
             whole[..10],
             sample(3).of(&*store).await,
-            "a longer sample begins the same"
+            "a longer sample begins with the same items"
         );
     }
 }
@@ -321,8 +323,8 @@ async fn a_circle_ends_where_its_radius_does_in_every_order() {
 }
 
 #[tokio::test]
-async fn a_sample_that_can_be_repeated_is_of_all_items_however_many() {
-    // More than Qdrant is asked for at once.
+async fn a_pinned_sample_is_of_all_items_however_many() {
+    // More than one page of a scroll.
     const ITEMS: usize = 10_001;
     for store in all().await {
         let items = (0..ITEMS).map(|index| item(&index.to_string()).build());
@@ -332,7 +334,7 @@ async fn a_sample_that_can_be_repeated_is_of_all_items_however_many() {
             pinned: true,
         };
         let every = Ask::new(pinned, 2 * ITEMS);
-        // Whoever never reaches the end must not hold up the other tests.
+        // A loop without end must not block the other tests.
         let found = tokio::time::timeout(Duration::from_secs(120), every.of(&*store)).await;
         let found: HashSet<String> = found.unwrap().into_iter().collect();
         assert_eq!(found.len(), ITEMS);
@@ -340,7 +342,7 @@ async fn a_sample_that_can_be_repeated_is_of_all_items_however_many() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_afterwards_is_made_up_for() {
+async fn items_excluded_afterwards_are_replaced() {
     for store in all().await {
         filled(&*store, half_circle(300)).await;
         let sixths =
@@ -379,7 +381,7 @@ async fn what_is_left_out_afterwards_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
+async fn an_upsert_replaces_the_fields_of_an_item_and_keeps_other_attributes() {
     for store in all().await {
         let mut first = item("a")
             .tag("t", "x", 1.0)
@@ -424,7 +426,7 @@ async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
 #[tokio::test]
 async fn vectors_are_all_of_one_size() {
     for store in all().await {
-        // Memory takes the first one's; a collection has its own.
+        // In memory the first vector sets the size; a collection has its own.
         assert!([None, Some(2)].contains(&store.vector_size()));
         filled(&*store, vec![item("a").vector(&[3.0, 4.0]).build()]).await;
         assert_eq!(store.vector_size(), Some(2));
@@ -448,11 +450,7 @@ async fn vectors_are_all_of_one_size() {
         let a = store.get(&["a".into()], Deadline::NONE).await.unwrap()[0]
             .clone()
             .unwrap();
-        assert_eq!(
-            a.vector().unwrap().as_slice(),
-            [0.6, 0.8],
-            "held at length 1"
-        );
+        assert_eq!(a.vector().unwrap().as_slice(), [0.6, 0.8], "normalized");
     }
 }
 
@@ -506,7 +504,7 @@ async fn a_batch_of_searches_is_answered_in_order() {
             .map(|found| match found {
                 Found::Items(items) => items[0].id().to_string(),
                 Found::NoIndex | Found::Cached(_) => {
-                    panic!("neither index nor store is missing")
+                    panic!("no index is missing and the store answers")
                 }
             })
             .collect();
@@ -531,7 +529,7 @@ async fn a_full_catalogue_refuses_and_stays_as_it_is() {
     assert_eq!(store.put(grown), Err(ItemRefusal::Full));
     assert!(
         store.get(&["0".into()], Deadline::NONE).await.unwrap()[0].is_some(),
-        "the old one stays"
+        "the old version stays"
     );
     store.delete(&["0".into()]).await.unwrap();
     store.put(item("new").build()).unwrap();

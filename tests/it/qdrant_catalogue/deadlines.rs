@@ -1,4 +1,4 @@
-//! A Qdrant that hangs for longer than callers wait.
+//! A Qdrant that hangs beyond the callers' deadlines.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::support::{
     server::{NOW, TestServer, liked, reason},
 };
 
-/// Far shorter than the store's own time-out, and long for a busy machine.
+/// Far shorter than the store's own timeout, and long enough for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(6);
 
 fn within<T>(message: T) -> Request<T> {
@@ -71,7 +71,7 @@ async fn calls_end_before_their_deadline_while_qdrant_hangs() {
 }
 
 #[tokio::test]
-async fn a_list_comes_before_its_deadline_while_all_stores_hang() {
+async fn a_list_meets_its_deadline_while_all_stores_hang() {
     let shop = Shop::with(half_circle(100)).await;
     let store = catalogue::store(&shop.qdrant.url(), &shop.settings);
     let ids: Vec<_> = (0..100)
