@@ -16,7 +16,7 @@ use crate::{
 /// Visited items above which a search takes milliseconds.
 const LONG_SCAN: usize = 10_000;
 
-/// Runs work that visits so many items. During a long scan another thread takes
+/// Runs work that visits this many items. During a long scan another thread takes
 /// over this thread's other tasks.
 pub(super) fn scan<T>(visits: usize, work: impl FnOnce() -> T) -> T {
     if visits > LONG_SCAN {

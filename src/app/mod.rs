@@ -1,11 +1,11 @@
 //! The composition root: settings -> adapters -> engine -> server.
 
 mod error;
+mod files;
 mod outbound;
 pub mod server;
 mod stores;
 mod tenants;
-mod text_file;
 
 use std::{net::SocketAddr, sync::Arc};
 

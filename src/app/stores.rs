@@ -9,7 +9,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{error::StartError, outbound::leaves_in_clear, text_file::read};
+use super::{error::StartError, files::read, outbound::leaves_in_clear};
 use crate::{
     adapters::{
         memory::{

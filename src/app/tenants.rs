@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use super::{
     error::StartError,
+    files::read,
     stores::{Place, Stores, ranking},
-    text_file::read,
 };
 use crate::{
     blocking,

@@ -32,7 +32,7 @@ async fn filled(store: &dyn ItemStore, items: Vec<Item>) {
     }
 }
 
-struct Ask {
+struct OwnedSearch {
     order: SearchOrder,
     restriction: Restriction,
     exclude: HashSet<ContentId>,
@@ -40,7 +40,7 @@ struct Ask {
     limit: usize,
 }
 
-impl Ask {
+impl OwnedSearch {
     fn new(order: SearchOrder, limit: usize) -> Self {
         Self {
             order,
@@ -79,15 +79,15 @@ async fn nearest_and_farthest_are_exact_and_leave_out_items_without_vector() {
     for store in all().await {
         filled(&*store, half_circle(100)).await;
         filled(&*store, vec![item("bare").build()]).await;
-        let nearest = Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 3);
+        let nearest = OwnedSearch::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 3);
         assert_eq!(nearest.of(&*store).await, ["i000", "i001", "i002"]);
-        let farthest = Ask::new(SearchOrder::FarthestFrom(direction(1.0, 0.0)), 3);
+        let farthest = OwnedSearch::new(SearchOrder::FarthestFrom(direction(1.0, 0.0)), 3);
         assert_eq!(farthest.of(&*store).await, ["i099", "i098", "i097"]);
-        let every = Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 1_000);
+        let every = OwnedSearch::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 1_000);
         assert_eq!(every.of(&*store).await.len(), 100);
         let other_size = UnitVector::new(&[1.0, 0.0, 0.0]).unwrap();
         assert!(
-            Ask::new(SearchOrder::NearestTo(other_size), 5)
+            OwnedSearch::new(SearchOrder::NearestTo(other_size), 5)
                 .of(&*store)
                 .await
                 .is_empty()
@@ -100,15 +100,15 @@ async fn ties_are_ordered_by_id_whatever_the_limit() {
     for store in all().await {
         let same = |id: &str| item(id).vector(&[0.0, 1.0]).build();
         filled(&*store, ["b", "a", "10", "9", "é", "B"].map(same).into()).await;
-        let mut ask = Ask::new(SearchOrder::NearestTo(direction(0.0, 1.0)), 10);
-        let order = ask.of(&*store).await;
+        let mut query = OwnedSearch::new(SearchOrder::NearestTo(direction(0.0, 1.0)), 10);
+        let order = query.of(&*store).await;
         assert_eq!(order, ["10", "9", "B", "a", "b", "é"]);
         for limit in 1..6 {
-            ask.limit = limit;
-            assert_eq!(ask.of(&*store).await, order[..limit]);
+            query.limit = limit;
+            assert_eq!(query.of(&*store).await, order[..limit]);
         }
-        ask.limit = 0;
-        assert!(ask.of(&*store).await.is_empty());
+        query.limit = 0;
+        assert!(query.of(&*store).await.is_empty());
     }
 }
 
@@ -134,7 +134,7 @@ async fn tag_overlap_weighs_affinity_with_item_weight_in_canonical_form() {
             (canonical.key("theme:jazz"), 1.0),
             (canonical.key("mood:tres_calme"), 0.6),
         ];
-        let found = Ask::new(SearchOrder::TagOverlap(weights), 10)
+        let found = OwnedSearch::new(SearchOrder::TagOverlap(weights), 10)
             .of(&*store)
             .await;
         assert_eq!(found, ["both", "full", "half"]);
@@ -168,7 +168,7 @@ async fn the_item_that_shares_most_is_found_among_many_that_share_something() {
         items.push(several("9001", [1, 2, 3, 4]));
         items.push(several("9002", [0, 5, 6, 7]));
         filled(&*store, items).await;
-        let found = Ask::new(SearchOrder::TagOverlap(weights.clone()), 2)
+        let found = OwnedSearch::new(SearchOrder::TagOverlap(weights.clone()), 2)
             .of(&*store)
             .await;
         assert_eq!(found, ["9002", "9001"]);
@@ -189,7 +189,9 @@ async fn the_closest_comes_first_and_the_nearest_of_several_locations_counts() {
         )
         .await;
         let here = GeoPoint::new(50.0, 5.0).unwrap();
-        let found = Ask::new(SearchOrder::ClosestTo(here), 10).of(&*store).await;
+        let found = OwnedSearch::new(SearchOrder::ClosestTo(here), 10)
+            .of(&*store)
+            .await;
         assert_eq!(found, ["two", "mid", "far"]);
     }
 }
@@ -198,7 +200,7 @@ async fn the_closest_comes_first_and_the_nearest_of_several_locations_counts() {
 async fn a_sample_is_reproducible_uniform_and_without_repeats() {
     for store in all().await {
         filled(&*store, half_circle(50)).await;
-        let sample = |seed| Ask::new(SearchOrder::Sample { seed, pinned: true }, 10);
+        let sample = |seed| OwnedSearch::new(SearchOrder::Sample { seed, pinned: true }, 10);
         let mut drawn = vec![0_u32; 50];
         for seed in 0..1_000 {
             let found = sample(seed).of(&*store).await;
@@ -215,7 +217,7 @@ async fn a_sample_is_reproducible_uniform_and_without_repeats() {
         );
         assert_eq!(sample(3).of(&*store).await, sample(3).of(&*store).await);
         assert_ne!(sample(3).of(&*store).await, sample(4).of(&*store).await);
-        let whole = Ask::new(
+        let whole = OwnedSearch::new(
             SearchOrder::Sample {
                 seed: 3,
                 pinned: true,
@@ -264,16 +266,16 @@ async fn exclusions_and_restrictions_hold_in_every_order() {
             },
         ];
         for order in orders {
-            let mut ask = Ask::new(order, 10);
-            assert_eq!(ask.of(&*store).await.len(), 3);
-            ask.exclude_afterwards = HashSet::from(["b".into()]);
-            assert_eq!(ask.of(&*store).await.len(), 2, "{:?}", ask.order);
-            ask.exclude = HashSet::from(["a".into()]);
-            assert_eq!(ask.of(&*store).await, ["c"], "{:?}", ask.order);
-            ask.exclude_afterwards.clear();
-            ask.restriction.label = Some("x".into());
-            assert_eq!(ask.of(&*store).await, ["b"], "{:?}", ask.order);
-            ask.restriction = Restriction {
+            let mut query = OwnedSearch::new(order, 10);
+            assert_eq!(query.of(&*store).await.len(), 3);
+            query.exclude_afterwards = HashSet::from(["b".into()]);
+            assert_eq!(query.of(&*store).await.len(), 2, "{:?}", query.order);
+            query.exclude = HashSet::from(["a".into()]);
+            assert_eq!(query.of(&*store).await, ["c"], "{:?}", query.order);
+            query.exclude_afterwards.clear();
+            query.restriction.label = Some("x".into());
+            assert_eq!(query.of(&*store).await, ["b"], "{:?}", query.order);
+            query.restriction = Restriction {
                 must: vec![canonical.key("t:x")],
                 content_types: vec!["film".into()],
                 within: Some(Circle {
@@ -282,12 +284,12 @@ async fn exclusions_and_restrictions_hold_in_every_order() {
                 }),
                 ..Restriction::default()
             };
-            assert_eq!(ask.of(&*store).await, ["b"]);
-            ask.restriction = Restriction {
+            assert_eq!(query.of(&*store).await, ["b"]);
+            query.restriction = Restriction {
                 must_not: vec![canonical.key("t:x")],
                 ..Restriction::default()
             };
-            assert_eq!(ask.of(&*store).await, ["c"]);
+            assert_eq!(query.of(&*store).await, ["c"]);
         }
     }
 }
@@ -311,12 +313,12 @@ async fn a_circle_ends_where_its_radius_does_in_every_order() {
             sample(true),
             sample(false),
         ] {
-            let mut ask = Ask::new(order, 10);
+            let mut query = OwnedSearch::new(order, 10);
             for (radius_m, within) in [(111_195.0, 1), (112_000.0, 2)] {
-                ask.restriction.within = Some(Circle { center, radius_m });
-                let found = ask.of(&*store).await;
-                assert_eq!(found.len(), within, "{found:?}, {:?}", ask.order);
-                assert!(found.contains(&"in".to_owned()), "{:?}", ask.order);
+                query.restriction.within = Some(Circle { center, radius_m });
+                let found = query.of(&*store).await;
+                assert_eq!(found.len(), within, "{found:?}, {:?}", query.order);
+                assert!(found.contains(&"in".to_owned()), "{:?}", query.order);
             }
         }
     }
@@ -333,7 +335,7 @@ async fn a_pinned_sample_is_of_all_items_however_many() {
             seed: 1,
             pinned: true,
         };
-        let every = Ask::new(pinned, 2 * ITEMS);
+        let every = OwnedSearch::new(pinned, 2 * ITEMS);
         // A loop without end must not block the other tests.
         let found = tokio::time::timeout(Duration::from_secs(120), every.of(&*store)).await;
         let found: HashSet<String> = found.unwrap().into_iter().collect();
@@ -361,19 +363,19 @@ async fn items_excluded_afterwards_are_replaced() {
             },
         ];
         for order in orders {
-            let mut ask = Ask::new(order, 10);
-            ask.exclude_afterwards = (0..285)
+            let mut query = OwnedSearch::new(order, 10);
+            query.exclude_afterwards = (0..285)
                 .map(|index| ContentId::from(format!("i{index:03}").as_str()))
                 .collect();
-            let found = ask.of(&*store).await;
-            assert_eq!(found.len(), 10, "{:?}", ask.order);
+            let found = query.of(&*store).await;
+            assert_eq!(found.len(), 10, "{:?}", query.order);
             assert!(found.iter().all(|id| **id >= *"i285"), "{found:?}");
-            if !matches!(ask.order, SearchOrder::Sample { .. }) {
+            if !matches!(query.order, SearchOrder::Sample { .. }) {
                 assert_eq!(
                     (&*found[0], &*found[9]),
                     ("i285", "i294"),
                     "{:?}",
-                    ask.order
+                    query.order
                 );
             }
         }
@@ -415,7 +417,7 @@ async fn an_upsert_replaces_the_fields_of_an_item_and_keeps_other_attributes() {
         assert_eq!(json!(stored.attributes), json!({"old": true, "shelf": 2}));
         assert!(found[1].is_none());
         assert!(
-            Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 9)
+            OwnedSearch::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 9)
                 .of(&*store)
                 .await
                 .is_empty()
@@ -463,7 +465,7 @@ async fn a_deleted_item_is_gone_from_every_search() {
             .await
             .unwrap();
         assert_eq!(deleted, [true, false, false]);
-        let left = Ask::new(
+        let left = OwnedSearch::new(
             SearchOrder::Sample {
                 seed: 1,
                 pinned: true,

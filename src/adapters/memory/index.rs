@@ -29,8 +29,8 @@ use tags::TagIndex;
 use top_k::TopK;
 use vectors::VectorIndex;
 
-/// If a search allows fewer than one in so many items, exact cosines of those
-/// are quicker than a scan of all.
+/// If a search allows fewer than one in this many items, their exact cosines are
+/// faster than a scan of all.
 const SPARSE: usize = 8;
 /// Sums that are skipped at once if none of them is among the results.
 const CHUNK_SUMS: usize = 16;

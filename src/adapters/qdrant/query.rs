@@ -22,7 +22,7 @@ use crate::{
 /// page are ordered among each other.
 const EXTRA_BY_COSINE: usize = 8;
 /// Results of a search that Qdrant orders only roughly: this multiple of those
-/// needed, and at least so many.
+/// needed, and at least this minimum.
 const FORMULA_FACTOR: usize = 4;
 const MIN_BY_FORMULA: usize = 200;
 /// By tags, Qdrant scores the results of a few prefetches, each limited to the first

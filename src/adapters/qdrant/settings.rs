@@ -1,4 +1,4 @@
-//! Settings of the connections to Qdrant.
+//! How to talk to Qdrant.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::parsers::{Secret, connections, parse_duration};
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Qdrant")]
 pub struct QdrantSettings {
-    /// API key, if Qdrant requires one
+    /// Key that Qdrant asks for, if it does
     #[arg(
         long,
         global = true,
@@ -38,29 +38,30 @@ pub struct QdrantSettings {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub qdrant_grpc_port: Option<u16>,
-    /// CA bundle (PEM) for Qdrant's certificate, with https://; unset = the
-    /// system's
+    /// Certificates (PEM) of those who may vouch for Qdrant, with https://;
+    /// unset = the system's
     #[arg(long, global = true, env = "QDRANT_TLS_CA_FILE", value_name = "FILE",
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub qdrant_tls_ca_file: Option<PathBuf>,
-    /// Number of connections; each is shared by many calls
+    /// Connections; each carries many calls
     #[arg(long, global = true, env = "QDRANT_CONNECTIONS", value_name = "N",
           value_parser = connections, default_value = "3")]
     pub qdrant_connections: usize,
-    /// Timeout for making a connection
+    /// Longest to wait for a connection to be made
     #[arg(long, global = true, env = "QDRANT_CONNECT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "500ms")]
     pub qdrant_connect_timeout: Duration,
-    /// Timeout for a reply
+    /// Longest to wait for an answer
     #[arg(long, global = true, env = "QDRANT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "2s")]
     pub qdrant_timeout: Duration,
-    /// Memory for cached contents and vectors of items, in bytes
+    /// Most memory for contents and vectors of items kept in this process, in
+    /// bytes
     #[arg(long, global = true, env = "ITEM_CACHE_MAX_BYTES", value_name = "BYTES",
           default_value_t = 256 << 20)]
     pub item_cache_max_bytes: u64,
-    /// How long cached contents of an item are used; changes by other processes
-    /// are noticed after that
+    /// How long an item's contents are taken from there; what another process
+    /// changes is noticed by then
     #[arg(long, global = true, env = "ITEM_CACHE_TTL", value_name = "DURATION",
           value_parser = parse_duration, default_value = "5m")]
     pub item_cache_ttl: Duration,

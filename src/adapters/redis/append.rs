@@ -82,7 +82,7 @@ pub(super) struct AppendReply {
 }
 
 impl AppendReply {
-    /// Decodes the reply to an append of so many events.
+    /// Decodes the reply to an append of this many events.
     pub(super) fn decode(reply: RawReply, events: usize) -> Result<Self, StoreError> {
         let (buffered_events, length_before, before, after, now_us, outcomes) = reply;
         let outcomes = outcomes

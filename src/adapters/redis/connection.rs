@@ -14,14 +14,14 @@ use crate::domain::time::Timestamp;
 
 /// A connection that many calls share by clones.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(super) enum RedisConnection {
     /// To one server.
     Node(MultiplexedConnection),
     /// To all nodes of a cluster.
     Cluster(ClusterConnection),
 }
 
-impl Connection {
+impl RedisConnection {
     /// Waits until `replicas` replicas of a key's master have everything that
     /// this connection wrote, at most `timeout`. Returns how many have it.
     pub(super) async fn wait_for_replicas(
@@ -64,7 +64,7 @@ impl Connection {
     }
 }
 
-impl ConnectionLike for Connection {
+impl ConnectionLike for RedisConnection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::Node(node) => node.req_packed_command(command),

@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::{
     address::Address,
-    connection::Connection,
+    connection::RedisConnection,
     settings::{RedisMode, RedisSettings},
     setup_error::RedisSetupError,
 };
@@ -93,20 +93,20 @@ impl Dialer {
     }
 
     /// Makes a connection.
-    pub(super) async fn dial(&self) -> RedisResult<Connection> {
+    pub(super) async fn dial(&self) -> RedisResult<RedisConnection> {
         let topology = self
             .topology
             .get_or_try_init(|| async { self.topology(self.detect_mode().await?) })
             .await?;
         match topology {
-            Topology::Single(client) => Ok(Connection::Node(self.open(client).await?)),
+            Topology::Single(client) => Ok(RedisConnection::Node(self.open(client).await?)),
             Topology::Sentinel(sentinels) => {
                 let master = sentinels.lock().await.async_get_client().await?;
-                Ok(Connection::Node(self.open(&master).await?))
+                Ok(RedisConnection::Node(self.open(&master).await?))
             }
-            Topology::Cluster(cluster) => {
-                Ok(Connection::Cluster(cluster.get_async_connection().await?))
-            }
+            Topology::Cluster(cluster) => Ok(RedisConnection::Cluster(
+                cluster.get_async_connection().await?,
+            )),
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) fn is_read_only(error: &RedisError) -> bool {
 }
 
 /// Whether to try the command again on another connection. Not after a
-/// time-out: the caller's time is up, too.
+/// timeout: the caller's deadline has passed, too.
 pub(super) fn is_worth_retrying(error: &RedisError) -> bool {
     is_read_only(error) || (error.is_unrecoverable_error() && !error.is_timeout())
 }

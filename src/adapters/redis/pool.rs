@@ -2,8 +2,8 @@
 //! commands are pipelined.
 //!
 //! A connection is closed when it is lost, times out, leads to a replica
-//! (READONLY) or is too old; one that failed takes all of its generation with it,
-//! as they lead to the same server. None is pinged on checkout.
+//! (READONLY) or is too old. If one fails, all of its generation are closed: they
+//! lead to the same server. None is pinged on checkout.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use deadpool_redis::redis::{
 use tracing::debug;
 
 use super::{
-    connection::Connection,
+    connection::RedisConnection,
     dial::Dialer,
     error::{is_lost_in_handshake, is_read_only, is_worth_retrying, pool_error, store_error},
     redacted_error::RedactedError,
@@ -51,7 +51,7 @@ const MIN_WAIT: Duration = Duration::from_millis(1);
 
 /// A connection of the pool.
 struct Pooled {
-    connection: Connection,
+    connection: RedisConnection,
     generation: u64,
     max_age: Duration,
 }
@@ -81,8 +81,8 @@ impl managed::Manager for Manager {
 
     async fn recycle(&self, pooled: &mut Pooled, metrics: &Metrics) -> RecycleResult<RedisError> {
         let min_age = match pooled.connection {
-            Connection::Node(_) => Duration::ZERO,
-            Connection::Cluster(_) => MIN_CLUSTER_AGE,
+            RedisConnection::Node(_) => Duration::ZERO,
+            RedisConnection::Cluster(_) => MIN_CLUSTER_AGE,
         };
         if pooled.generation < self.generation.load(Ordering::Relaxed) && metrics.age() >= min_age {
             return Err(RecycleError::message(
@@ -220,7 +220,7 @@ impl RedisPool {
     ) -> Result<T, StoreError> {
         let replicas = self.settings.redis_wait_replicas;
         let timeout = self.settings.redis_command_timeout.mul_f64(WAIT_SHARE);
-        let work = |mut connection: Connection, is_retry: bool| async move {
+        let work = |mut connection: RedisConnection, is_retry: bool| async move {
             let arguments = if is_retry { retry } else { first };
             let reply = script.run(&mut connection, key, arguments).await?;
             let copies = match replicas {
@@ -268,7 +268,7 @@ impl RedisPool {
     pub(super) async fn run<T, W>(
         &self,
         operation: &'static str,
-        work: impl Fn(Connection) -> W,
+        work: impl Fn(RedisConnection) -> W,
     ) -> Result<T, StoreError>
     where
         W: Future<Output = RedisResult<T>>,
@@ -280,7 +280,7 @@ impl RedisPool {
     async fn measured<T, W>(
         &self,
         operation: &'static str,
-        work: impl Fn(Connection, bool) -> W,
+        work: impl Fn(RedisConnection, bool) -> W,
         exclusive: bool,
     ) -> Result<T, StoreError>
     where
@@ -295,7 +295,7 @@ impl RedisPool {
     async fn with_retry<T, W>(
         &self,
         operation: &'static str,
-        work: impl Fn(Connection, bool) -> W,
+        work: impl Fn(RedisConnection, bool) -> W,
         exclusive: bool,
     ) -> Result<T, StoreError>
     where
@@ -319,7 +319,7 @@ impl RedisPool {
     async fn attempt<T, W>(
         &self,
         operation: &'static str,
-        work: impl Fn(Connection) -> W,
+        work: impl Fn(RedisConnection) -> W,
         exclusive: bool,
     ) -> Result<RedisResult<T>, StoreError>
     where
@@ -372,7 +372,7 @@ impl RedisPool {
                     .arg(probe)
                     .query_async(&mut connection)
                     .await?;
-                if let Connection::Cluster(_) = connection {
+                if let RedisConnection::Cluster(_) = connection {
                     let _: String = cmd("PING").query_async(&mut connection).await?;
                 }
                 connection.time().await

@@ -4,7 +4,7 @@ use deadpool_redis::redis::{
     self, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, ToRedisArgs, cmd,
 };
 
-use super::connection::Connection;
+use super::connection::RedisConnection;
 
 /// A script with the hash by which servers cache it.
 pub(super) struct Script {
@@ -25,7 +25,7 @@ impl Script {
     /// is down.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         key: &str,
         arguments: &impl ToRedisArgs,
     ) -> RedisResult<T> {

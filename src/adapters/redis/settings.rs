@@ -1,4 +1,4 @@
-//! Settings of the connections to Redis.
+//! How to talk to Redis.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,15 +6,15 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use crate::parsers::{Secret, parse_duration};
 
-/// What the nodes of `REDIS_URL` are.
+/// What kind of Redis the URL leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum RedisMode {
-    /// Detected from the first node that answers
+    /// Asks the first node that answers
     #[default]
     Auto,
     /// One server
     Single,
-    /// Sentinels, which name the master
+    /// Sentinels, which know where the master is
     Sentinel,
     /// A Redis Cluster
     Cluster,
@@ -33,7 +33,7 @@ pub struct RedisSettings {
         default_value = "auto"
     )]
     pub redis_mode: RedisMode,
-    /// Name of the master in the sentinels' configuration
+    /// Name under which the sentinels know the master
     #[arg(
         long,
         global = true,
@@ -42,7 +42,7 @@ pub struct RedisSettings {
         default_value = "mymaster"
     )]
     pub redis_sentinel_master: String,
-    /// User for the sentinels, if they require one
+    /// User for the sentinels, if they ask for one
     #[arg(
         long,
         global = true,
@@ -50,7 +50,7 @@ pub struct RedisSettings {
         value_name = "NAME"
     )]
     pub redis_sentinel_username: Option<String>,
-    /// Password for the sentinels, if they require one; that of REDIS_URL is
+    /// Password for the sentinels, if they ask for one; that of REDIS_URL is
     /// the master's
     #[arg(
         long,
@@ -60,20 +60,20 @@ pub struct RedisSettings {
         hide_env_values = true
     )]
     pub redis_sentinel_password: Option<Secret>,
-    /// CA bundle (PEM) for Redis's certificate, with rediss://; unset = the
-    /// system's
+    /// Certificates (PEM) of those who may vouch for Redis, with rediss://;
+    /// unset = the system's
     #[arg(long, global = true, env = "REDIS_TLS_CA_FILE", value_name = "FILE",
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub redis_tls_ca_file: Option<PathBuf>,
-    /// Client certificate (PEM) for Redis, if it requires one
+    /// Certificate (PEM) to show to Redis, if it asks for one
     #[arg(long, global = true, env = "REDIS_TLS_CERT_FILE", value_name = "FILE",
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub redis_tls_cert_file: Option<PathBuf>,
-    /// Key (PEM) of the client certificate
+    /// Key (PEM) of that certificate
     #[arg(long, global = true, env = "REDIS_TLS_KEY_FILE", value_name = "FILE",
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub redis_tls_key_file: Option<PathBuf>,
-    /// Prefix of every key
+    /// Text before every key
     #[arg(
         long,
         global = true,
@@ -82,24 +82,25 @@ pub struct RedisSettings {
         default_value = ""
     )]
     pub redis_key_prefix: String,
-    /// Maximum number of connections; each is shared by many calls, except while a
-    /// call waits for replicas
+    /// Most connections; each is shared by many calls, except while one waits
+    /// for replicas
     #[arg(long, global = true, env = "REDIS_POOL_SIZE", value_name = "N",
           value_parser = crate::parsers::connections, default_value = "4")]
     pub redis_pool_size: usize,
-    /// Timeout for making a connection
+    /// Longest to wait for a connection to be made
     #[arg(long, global = true, env = "REDIS_CONNECT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "500ms")]
     pub redis_connect_timeout: Duration,
-    /// Timeout for getting a connection from the pool
+    /// Longest to wait for a connection of the pool
     #[arg(long, global = true, env = "REDIS_WAIT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "200ms")]
     pub redis_wait_timeout: Duration,
-    /// Timeout for a reply
+    /// Longest to wait for an answer
     #[arg(long, global = true, env = "REDIS_COMMAND_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "500ms")]
     pub redis_command_timeout: Duration,
-    /// Age at which a connection is closed, so that changes of DNS are noticed
+    /// Age at which a connection is given up, so that a name that points
+    /// elsewhere is noticed
     #[arg(long, global = true, env = "REDIS_MAX_CONNECTION_AGE", value_name = "DURATION",
           value_parser = parse_duration, default_value = "10m")]
     pub redis_max_connection_age: Duration,
@@ -112,13 +113,13 @@ pub struct RedisSettings {
         default_value_t = 0
     )]
     pub redis_wait_replicas: usize,
-    /// Memory for cached event buffers, which need not be read again when the next
-    /// event arrives, in bytes
+    /// Most memory for buffers that this process knows already, and so need
+    /// not be read again when the next event comes, in bytes
     #[arg(long, global = true, env = "BUFFER_CACHE_MAX_BYTES", value_name = "BYTES",
           default_value_t = 64 << 20)]
     pub buffer_cache_max_bytes: u64,
-    /// Memory for cached user models, which need not be read whole while they are
-    /// unchanged, in bytes
+    /// Most memory for user models that this process knows already, and so
+    /// need not be read whole if they have not changed, in bytes
     #[arg(long, global = true, env = "MODEL_CACHE_MAX_BYTES", value_name = "BYTES",
           default_value_t = 64 << 20)]
     pub model_cache_max_bytes: u64,

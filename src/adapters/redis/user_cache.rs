@@ -116,15 +116,15 @@ mod tests {
 
     const BYTES: u64 = 2_000;
 
-    struct Value;
+    struct TestValue;
 
-    impl ByteSize for Value {
+    impl ByteSize for TestValue {
         fn byte_size(&self) -> u64 {
             BYTES
         }
     }
 
-    fn cache() -> UserCache<Value> {
+    fn cache() -> UserCache<TestValue> {
         UserCache::new(64 << 10, Level::BufferBytes, Level::BufferEntries)
     }
 
@@ -132,7 +132,7 @@ mod tests {
         UserId::parse(id).unwrap()
     }
 
-    fn contains(cache: &UserCache<Value>, user: &UserId) -> bool {
+    fn contains(cache: &UserCache<TestValue>, user: &UserId) -> bool {
         cache.cache.peek(user).is_some()
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let cache = cache();
         let users: Vec<UserId> = (0..1_000).map(|number| user(&number.to_string())).collect();
         for user in &users {
-            cache.insert(user, Value, cache.erasures());
+            cache.insert(user, TestValue, cache.erasures());
         }
         let cached = users.iter().filter(|user| contains(&cache, user)).count();
         assert!((1..=32).contains(&cached), "{cached}");
@@ -151,8 +151,8 @@ mod tests {
     fn an_erasure_removes_its_user_alone() {
         let cache = cache();
         let (erased, other) = (user("erased"), user("other"));
-        cache.insert(&erased, Value, cache.erasures());
-        cache.insert(&other, Value, cache.erasures());
+        cache.insert(&erased, TestValue, cache.erasures());
+        cache.insert(&other, TestValue, cache.erasures());
         cache.erase(&erased);
         assert!(!contains(&cache, &erased) && contains(&cache, &other));
     }
@@ -163,7 +163,7 @@ mod tests {
         let erased = user("erased");
         let before = cache.erasures();
         cache.erase(&erased);
-        cache.insert(&erased, Value, before);
+        cache.insert(&erased, TestValue, before);
         assert!(!contains(&cache, &erased));
     }
 
@@ -177,7 +177,7 @@ mod tests {
                 let left = (0..rounds).filter(|_| {
                     let erasures = cache.erasures();
                     both.wait();
-                    cache.insert(&erased, Value, erasures);
+                    cache.insert(&erased, TestValue, erasures);
                     both.wait();
                     let left = contains(&cache, &erased);
                     both.wait();

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tonic::{Status, transport::Channel};
 
-use super::{deliver, event, kept_of, wanted};
+use super::{assert_stored_for, deliver, event, recommend_request};
 use crate::support::{
     items::half_circle,
     proxy::{End, Proxy, Way},
@@ -44,7 +44,7 @@ async fn a_cancelled_event_is_stored_at_most_once_and_a_retry_completes_it() {
         deliver(&server, &event("u", id)).await;
     }
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    kept_of(&server, redis, &prefix, "u", &ids).await;
+    assert_stored_for(&server, redis, &prefix, "u", &ids).await;
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn an_event_whose_caller_disconnected_is_in_the_model_without_a_retry() {
         until("the model has it", saved).await;
     }
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
-    kept_of(&server, redis, &prefix, "u", &sent).await;
+    assert_stored_for(&server, redis, &prefix, "u", &sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -109,7 +109,7 @@ async fn an_event_sent_by_eight_callers_at_once_is_accepted_once() {
             }
         }
         assert_eq!(accepted, 1);
-        kept_of(&servers[round % 2], redis, &prefix, &user, &["same"]).await;
+        assert_stored_for(&servers[round % 2], redis, &prefix, &user, &["same"]).await;
     }
 }
 
@@ -134,13 +134,13 @@ impl Calls {
     fn start_call(&self) -> JoinHandle<Result<(), Status>> {
         let mut client = self.client.clone();
         tokio::spawn(async move {
-            let list = client.recommend(wanted("u")).await?.into_inner();
+            let list = client.recommend(recommend_request("u")).await?.into_inner();
             assert_eq!(list.items.len(), 10);
             Ok(())
         })
     }
 
-    /// Starts calls, yields so many times, and cancels them.
+    /// Starts calls, yields to them, and cancels them.
     async fn cancelled(&self, calls: usize, yields: usize) {
         let calls: Vec<_> = (0..calls).map(|_| self.start_call()).collect();
         for _ in 0..yields {
@@ -254,5 +254,5 @@ async fn a_truncated_request_changes_nothing() {
     }
     assert_eq!(redis.cli(&["EXISTS", &format!("{prefix}evt:u")]), "0");
     deliver(&server, &event("u", "1")).await;
-    kept_of(&server, redis, &prefix, "u", &["1"]).await;
+    assert_stored_for(&server, redis, &prefix, "u", &["1"]).await;
 }

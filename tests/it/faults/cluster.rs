@@ -2,7 +2,10 @@
 
 use recsys::adapters::redis::RedisSettings;
 
-use super::{Acknowledged, Load, deliver, event, kept, state_unavailable, users, wanted};
+use super::{
+    Acknowledged, Load, assert_state_unavailable, assert_stored, deliver, event, recommend_request,
+    users,
+};
 use crate::support::{
     redis::{RedisCluster, RedisServer, instance, pool},
     server::TestServer,
@@ -78,8 +81,8 @@ fn twice(users: Vec<String>) -> Acknowledged {
 
 async fn assert_unavailable(server: &TestServer, user: &str) {
     let refused = server.ingest(event(user, "meanwhile")).await.unwrap_err();
-    state_unavailable(&refused);
-    let list = server.recommend(wanted(user)).await.unwrap();
+    assert_state_unavailable(&refused);
+    let list = server.recommend(recommend_request(user)).await.unwrap();
     assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
 }
 
@@ -89,15 +92,15 @@ async fn a_lost_node_affects_only_its_own_users() {
     let server = over(&cluster).await;
     let by_node = UsersByNode::of(&cluster, &server).await;
     let load = Load::start(&server, &by_node.unaffected);
-    load.goes_on(50).await;
+    load.wait_for(50).await;
     cluster.nodes[0].kill();
     for user in &by_node.affected[..3] {
         assert_unavailable(&server, user).await;
     }
-    load.goes_on(200).await;
+    load.wait_for(200).await;
     // The cluster has noticed the failure.
     cluster.nodes[1].until(&["CLUSTER", "NODES"], |nodes| nodes.contains("fail "));
-    load.goes_on(200).await;
+    load.wait_for(200).await;
     assert_unavailable(&server, &by_node.affected[0]).await;
 
     cluster.nodes[0].restart();
@@ -106,7 +109,7 @@ async fn a_lost_node_affects_only_its_own_users() {
     }
     assert_eq!(load.failed(), 0, "users of the other nodes are unaffected");
     let sent = by_node.sent(load.end().await);
-    kept(&server, &cluster.nodes[1], "", &sent).await;
+    assert_stored(&server, &cluster.nodes[1], "", &sent).await;
 }
 
 /// Moves the slot of a key, with all that is in it, to the next node.
@@ -148,14 +151,14 @@ async fn moving_slots_under_load_loses_nothing() {
     let server = over(&cluster).await;
     let users = users(8);
     let load = Load::start(&server, &users);
-    load.goes_on(50).await;
+    load.wait_for(50).await;
     for _ in 0..2 {
         for key in users.iter().flat_map(|user| keys(user)) {
             move_slot(&cluster, &key);
-            load.goes_on(5).await;
+            load.wait_for(5).await;
         }
     }
-    kept(&server, &cluster.nodes[0], "", &load.end().await).await;
+    assert_stored(&server, &cluster.nodes[0], "", &load.end().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -173,7 +176,7 @@ async fn a_cluster_that_requires_full_coverage_is_unavailable_as_a_whole() {
         let refused = async || match server.ingest(event(user, "meanwhile")).await {
             Ok(_) => false,
             Err(status) => {
-                state_unavailable(&status);
+                assert_state_unavailable(&status);
                 true
             }
         };
@@ -184,5 +187,5 @@ async fn a_cluster_that_requires_full_coverage_is_unavailable_as_a_whole() {
     for user in &users {
         deliver(&server, &event(user, "meanwhile")).await;
     }
-    kept(&server, &cluster.nodes[1], "", &twice(users)).await;
+    assert_stored(&server, &cluster.nodes[1], "", &twice(users)).await;
 }

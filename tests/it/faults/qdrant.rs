@@ -12,7 +12,7 @@ use recsys::{
 };
 use tonic::Code;
 
-use super::{catalogue_unavailable, deliver, event, kept_of, wanted};
+use super::{assert_catalogue_unavailable, assert_stored_for, deliver, event, recommend_request};
 use crate::support::{
     MemoryWorld, catalogue,
     items::half_circle,
@@ -90,12 +90,16 @@ impl Processes {
     async fn outage(&self, begin: impl AsyncFnOnce(&Self), end: impl AsyncFnOnce(&Self)) {
         begin(self).await;
         for round in 0..2 {
-            let list = self.cached.recommend(wanted("u")).await.unwrap();
+            let list = self.cached.recommend(recommend_request("u")).await.unwrap();
             assert_eq!(list.items.len(), 10);
             let degraded = list.diagnostics.unwrap().degraded;
             assert!(degraded.contains(&"catalogue".to_owned()), "{degraded:?}");
-            let refused = self.uncached.recommend(wanted("nobody")).await.unwrap_err();
-            catalogue_unavailable(&refused);
+            let refused = self
+                .uncached
+                .recommend(recommend_request("nobody"))
+                .await
+                .unwrap_err();
+            assert_catalogue_unavailable(&refused);
             let request = proto::GetItemsRequest {
                 content_ids: vec!["i001".into()],
             };
@@ -105,7 +109,7 @@ impl Processes {
                 .get_items(request)
                 .await
                 .unwrap_err();
-            catalogue_unavailable(&refused);
+            assert_catalogue_unavailable(&refused);
             // This item is not cached here; the event counts nevertheless.
             let id = format!("meanwhile {round}");
             let taken = self.uncached.ingest(named(&id, liked("u", "i050"))).await;
@@ -126,12 +130,12 @@ impl Processes {
         assert_eq!(model.positives.len(), 2, "{model:?}");
         assert!(!model.taste_vector.is_empty() && model.tag_affinity.len() == 2);
         let ids = ["before", "meanwhile 0", "meanwhile 1"];
-        kept_of(&self.uncached, shared(), &self.prefix, "u", &ids).await;
+        assert_stored_for(&self.uncached, shared(), &self.prefix, "u", &ids).await;
         for server in [&self.cached, &self.uncached] {
-            let whole = async || match server.recommend(wanted("u")).await {
+            let whole = async || match server.recommend(recommend_request("u")).await {
                 Ok(list) => list.diagnostics.unwrap().degraded.is_empty(),
                 Err(status) => {
-                    catalogue_unavailable(&status);
+                    assert_catalogue_unavailable(&status);
                     false
                 }
             };
@@ -226,15 +230,23 @@ async fn a_reply_cut_at_any_byte_affects_only_its_call() {
         // From within the first frame's header to well into a reply.
         for bytes in (0..40).chain((40..600).step_by(40)) {
             processes.proxy.cut_after(bytes, Way::Replies, end);
-            let list = processes.cached.recommend(wanted("u")).await.unwrap();
+            let list = processes
+                .cached
+                .recommend(recommend_request("u"))
+                .await
+                .unwrap();
             assert_eq!(list.items.len(), 10, "{end:?} after {bytes}");
             processes.proxy.heal().await;
         }
     }
     let ids = ["before"];
-    kept_of(&processes.cached, shared(), &processes.prefix, "u", &ids).await;
+    assert_stored_for(&processes.cached, shared(), &processes.prefix, "u", &ids).await;
     let whole = async || {
-        let list = processes.cached.recommend(wanted("u")).await.unwrap();
+        let list = processes
+            .cached
+            .recommend(recommend_request("u"))
+            .await
+            .unwrap();
         list.diagnostics.unwrap().degraded.is_empty()
     };
     until("lists are not degraded", whole).await;
@@ -259,7 +271,7 @@ async fn an_ingest_whose_item_is_cut_off_is_acknowledged_and_completed_later() {
     let (model, _) = processes.uncached.signals("u").await;
     assert_eq!(model.positives.len(), sent.len(), "{:?}", model.positives);
     let ids: Vec<&str> = sent.iter().map(String::as_str).collect();
-    kept_of(&processes.uncached, shared(), &processes.prefix, "u", &ids).await;
+    assert_stored_for(&processes.uncached, shared(), &processes.prefix, "u", &ids).await;
 }
 
 #[tokio::test]
@@ -287,8 +299,8 @@ async fn a_lost_connection_is_not_reported_as_a_wrong_port() {
 async fn cancelled_lists_do_not_affect_others() {
     let processes = Processes::with_long_timeout().await;
     let list = |user: &str| {
-        let (mut client, wanted) = (processes.cached.recommender(), wanted(user));
-        tokio::spawn(async move { client.recommend(wanted).await })
+        let (mut client, request) = (processes.cached.recommender(), recommend_request(user));
+        tokio::spawn(async move { client.recommend(request).await })
     };
     let yields = async |yields| {
         for _ in 0..yields {
@@ -334,7 +346,7 @@ async fn an_interrupted_write_is_unavailable_and_a_retry_completes_it() {
             .proxy
             .cut_after(number * 10, Way::Replies, End::Reset);
         while let Err(status) = catalog.upsert_items(written(number)).await {
-            catalogue_unavailable(&status);
+            assert_catalogue_unavailable(&status);
             failed += 1;
         }
         processes.proxy.heal().await;
@@ -363,7 +375,11 @@ async fn a_qdrant_that_dies_between_two_calls_is_answered_from_memory() {
     // It proposes items, and is down when their contents are read.
     processes.qdrant.fail_rpc("Get", Code::Unavailable, "gone");
     processes.qdrant.reset_calls();
-    let list = processes.uncached.recommend(wanted("u")).await.unwrap();
+    let list = processes
+        .uncached
+        .recommend(recommend_request("u"))
+        .await
+        .unwrap();
     assert_eq!(
         ["QueryBatch", "Get"].map(|rpc| processes.qdrant.calls(rpc)),
         [1, 1]
@@ -373,11 +389,19 @@ async fn a_qdrant_that_dies_between_two_calls_is_answered_from_memory() {
     assert!(ids(&list).iter().all(remembered));
     assert_eq!(list.diagnostics.unwrap().degraded, ["catalogue"]);
     // The process with all items cached does not read them.
-    let list = processes.cached.recommend(wanted("u")).await.unwrap();
+    let list = processes
+        .cached
+        .recommend(recommend_request("u"))
+        .await
+        .unwrap();
     assert!(list.diagnostics.unwrap().degraded.is_empty());
 
     processes.qdrant.heal();
-    let list = processes.uncached.recommend(wanted("u")).await.unwrap();
+    let list = processes
+        .uncached
+        .recommend(recommend_request("u"))
+        .await
+        .unwrap();
     assert!(list.diagnostics.unwrap().degraded.is_empty());
 }
 
@@ -387,7 +411,7 @@ async fn a_collection_dropped_while_serving_is_reported_and_found_again() {
     let name = &processes.settings.collection_name;
     processes.qdrant.drop_collection(name);
     for server in [&processes.cached, &processes.uncached] {
-        let refused = server.recommend(wanted("u")).await.unwrap_err();
+        let refused = server.recommend(recommend_request("u")).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
         assert!(refused.message().contains(name), "{refused}");
     }
@@ -397,7 +421,13 @@ async fn a_collection_dropped_while_serving_is_reported_and_found_again() {
         assert_eq!(taken.outcome(), IngestOutcome::Accepted);
     }
     fill(&processes.qdrant, &processes.settings).await;
-    let found = async || processes.uncached.recommend(wanted("u")).await.is_ok();
+    let found = async || {
+        processes
+            .uncached
+            .recommend(recommend_request("u"))
+            .await
+            .is_ok()
+    };
     until("the collection is found again", found).await;
     processes.check_recovery().await;
 }

@@ -14,8 +14,8 @@ use tokio::{
 use tonic::Code;
 
 use super::{
-    Load, PAUSE, deliver, event, kept, kept_of, state_unavailable, told_to_retry, users, wanted,
-    without_state,
+    Load, PAUSE, assert_calls_without_state, assert_retryable, assert_state_unavailable,
+    assert_stored, assert_stored_for, deliver, event, recommend_request, users,
 };
 use crate::support::{
     MemoryWorld, plain,
@@ -67,8 +67,8 @@ impl ProxiedRedis {
         self.redis.event_ids(&format!("{}evt:{user}", self.prefix))
     }
 
-    async fn kept_of(&self, user: &str, ids: &[&str]) {
-        kept_of(&self.server, self.redis, &self.prefix, user, ids).await;
+    async fn assert_stored_for(&self, user: &str, ids: &[&str]) {
+        assert_stored_for(&self.server, self.redis, &self.prefix, user, ids).await;
     }
 
     /// Checks every call during an outage of Redis, and the recovery after it.
@@ -77,14 +77,15 @@ impl ProxiedRedis {
         begin(&self.proxy).await;
         // Twice: on open connections, and on new ones.
         for _ in 0..2 {
-            without_state(&self.server, "u", "meanwhile").await;
+            assert_calls_without_state(&self.server, "u", "meanwhile").await;
         }
         self.proxy.heal().await;
         // It may be stored late, but not twice.
         deliver(&self.server, &event("u", "meanwhile")).await;
         deliver(&self.server, &event("u", "after")).await;
-        self.kept_of("u", &["after", "before", "meanwhile"]).await;
-        let list = self.server.recommend(wanted("u")).await.unwrap();
+        self.assert_stored_for("u", &["after", "before", "meanwhile"])
+            .await;
+        let list = self.server.recommend(recommend_request("u")).await.unwrap();
         assert!(list.diagnostics.unwrap().degraded.is_empty());
     }
 }
@@ -134,7 +135,7 @@ async fn a_reply_cut_at_any_byte_leaves_the_event_once() {
     // The attempt whose reply was cut had stored the event.
     assert!(found_again > 0);
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
-    proxied.kept_of("u", &sent).await;
+    proxied.assert_stored_for("u", &sent).await;
 }
 
 #[tokio::test]
@@ -185,11 +186,13 @@ async fn a_lost_reply_is_unavailable_and_a_retry_finds_the_event() {
         proxied.proxy.refuse().await;
         proxied.proxy.cut_after(20, Way::Replies, End::Reset);
         let meanwhile = event(&user, "meanwhile");
-        state_unavailable(&proxied.server.ingest(meanwhile.clone()).await.unwrap_err());
+        assert_state_unavailable(&proxied.server.ingest(meanwhile.clone()).await.unwrap_err());
         let stored = proxied.stored(&user).contains(&"meanwhile".to_owned());
         proxied.proxy.heal().await;
         let outcome = deliver(&proxied.server, &meanwhile).await.outcome();
-        proxied.kept_of(&user, &["before", "meanwhile"]).await;
+        proxied
+            .assert_stored_for(&user, &["before", "meanwhile"])
+            .await;
         if stored {
             assert_eq!(outcome, IngestOutcome::Duplicate);
             return;
@@ -230,7 +233,7 @@ async fn an_append_slower_than_its_deadline_is_completed_and_counted_once() {
     assert_eq!(source, SignalsSource::Materialized);
     let again = deliver(&proxied.server, &late).await;
     assert_eq!(again.outcome(), IngestOutcome::Duplicate);
-    proxied.kept_of("u", &["before", "late"]).await;
+    proxied.assert_stored_for("u", &["before", "late"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -240,10 +243,10 @@ async fn a_slow_network_slows_calls_but_fails_none() {
         proxied.proxy.delay(way, Duration::from_millis(20));
     }
     let load = Load::start(&proxied.server, &users(8));
-    load.goes_on(100).await;
+    load.wait_for(100).await;
     assert_eq!(load.failed(), 0);
     let sent = load.end().await;
-    kept(&proxied.server, proxied.redis, &proxied.prefix, &sent).await;
+    assert_stored(&proxied.server, proxied.redis, &proxied.prefix, &sent).await;
 }
 
 #[tokio::test]
@@ -260,11 +263,11 @@ async fn a_loading_redis_is_unavailable_with_retry_info() {
     // Microseconds for each key: about a minute for all, unless reset.
     redis.restart_with(&["--key-load-delay", "200"]);
     assert!(redis.cli(&["PING"]).contains("LOADING"));
-    without_state(&server, "u", "meanwhile").await;
+    assert_calls_without_state(&server, "u", "meanwhile").await;
     assert!(redis.cli(&["PING"]).contains("LOADING"), "still loading");
     redis.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
     deliver(&server, &event("u", "meanwhile")).await;
-    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+    assert_stored_for(&server, &redis, "", "u", &["before", "meanwhile"]).await;
 }
 
 #[tokio::test]
@@ -276,15 +279,15 @@ async fn a_demoted_redis_takes_no_events_is_still_read_and_heals() {
     redis.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     for _ in 0..2 {
         let refused = server.ingest(event("u", "meanwhile")).await.unwrap_err();
-        state_unavailable(&refused);
+        assert_state_unavailable(&refused);
         assert_eq!(server.signals("u").await.0.event_count, 1);
-        let list = server.recommend(wanted("u")).await.unwrap();
+        let list = server.recommend(recommend_request("u")).await.unwrap();
         assert!(list.diagnostics.unwrap().degraded.is_empty());
     }
     redis.cli(&["REPLICAOF", "NO", "ONE"]);
     let taken = deliver(&server, &event("u", "meanwhile")).await;
     assert_eq!(taken.outcome(), IngestOutcome::Accepted);
-    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+    assert_stored_for(&server, &redis, "", "u", &["before", "meanwhile"]).await;
 }
 
 #[tokio::test]
@@ -304,15 +307,15 @@ async fn a_full_redis_keeps_its_data_still_erases_and_heals() {
             Err(status) => break status,
         }
     };
-    told_to_retry(&full, Code::ResourceExhausted, "USER_STATE_FULL");
+    assert_retryable(&full, Code::ResourceExhausted, "USER_STATE_FULL");
     let full = server.ingest(large("other", "1")).await.unwrap_err();
-    told_to_retry(&full, Code::ResourceExhausted, "USER_STATE_FULL");
-    kept_of(&server, &redis, "", "small", &["1"]).await;
+    assert_retryable(&full, Code::ResourceExhausted, "USER_STATE_FULL");
+    assert_stored_for(&server, &redis, "", "small", &["1"]).await;
     let ids: Vec<&str> = taken.iter().map(String::as_str).collect();
-    kept_of(&server, &redis, "", "large", &ids).await;
+    assert_stored_for(&server, &redis, "", "large", &ids).await;
     assert!(server.delete("large").await, "frees memory");
     deliver(&server, &large("other", "1")).await;
-    kept_of(&server, &redis, "", "other", &["1"]).await;
+    assert_stored_for(&server, &redis, "", "other", &["1"]).await;
 }
 
 #[tokio::test]
@@ -338,7 +341,7 @@ async fn a_key_of_the_wrong_type_is_an_internal_error_for_its_user_only() {
     assert_eq!(redis.cli(&["GET", &evt]), "x", "it is unchanged");
     redis.cli(&["DEL", &evt]);
     deliver(&server, &event("odd", "1")).await;
-    kept_of(&server, redis, &prefix, "odd", &["1"]).await;
+    assert_stored_for(&server, redis, &prefix, "odd", &["1"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -348,10 +351,10 @@ async fn flushing_scripts_under_load_fails_no_call() {
     let load = Load::start(&server, &users(16));
     for _ in 0..40 {
         assert_eq!(redis.cli(&["SCRIPT", "FLUSH"]), "OK");
-        load.goes_on(4).await;
+        load.wait_for(4).await;
     }
     assert_eq!(load.failed(), 0);
-    kept(&server, &redis, "", &load.end().await).await;
+    assert_stored(&server, &redis, "", &load.end().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -361,9 +364,9 @@ async fn connections_killed_under_load_lose_nothing() {
     let load = Load::start(&server, &users(16));
     for _ in 0..40 {
         redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-        load.goes_on(4).await;
+        load.wait_for(4).await;
     }
-    kept(&server, &redis, "", &load.end().await).await;
+    assert_stored(&server, &redis, "", &load.end().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -394,18 +397,18 @@ async fn with_every_connection_in_use_a_call_is_unavailable_and_stores_nothing()
     master.until(&["INFO", "clients"], |info| {
         info.contains("blocked_clients:1")
     });
-    without_state(&server, "second", "1").await;
+    assert_calls_without_state(&server, "second", "1").await;
     assert_eq!(master.cli(&["EXISTS", "evt:second"]), "0");
     replica.thaw();
     assert_eq!(waiting.await.unwrap().unwrap(), IngestOutcome::Accepted);
     let taken = deliver(&server, &event("second", "1")).await;
     assert_eq!(taken.outcome(), IngestOutcome::Accepted);
-    kept_of(&server, &replica, "", "first", &["1", "2"]).await;
-    kept_of(&server, &replica, "", "second", &["1"]).await;
+    assert_stored_for(&server, &replica, "", "first", &["1", "2"]).await;
+    assert_stored_for(&server, &replica, "", "second", &["1"]).await;
 }
 
 /// Sends a command over a plain connection; `None` if Redis takes no more clients.
-async fn ask(connection: &mut TcpStream, command: &str) -> Option<String> {
+async fn send_command(connection: &mut TcpStream, command: &str) -> Option<String> {
     let command = format!("{command}\r\n");
     connection.write_all(command.as_bytes()).await.ok()?;
     let mut reply = vec![0; 8 << 10];
@@ -427,11 +430,11 @@ async fn a_redis_at_its_client_limit_is_unavailable_and_heals() {
     let mut others = Vec::new();
     loop {
         let mut other = TcpStream::connect(redis.address()).await.unwrap();
-        if ask(&mut other, "PING").await.is_some() {
+        if send_command(&mut other, "PING").await.is_some() {
             others.push(other);
             continue;
         }
-        let info = ask(&mut others[0], "INFO clients").await.unwrap();
+        let info = send_command(&mut others[0], "INFO clients").await.unwrap();
         if info.contains(&format!("connected_clients:{}\r\n", others.len())) {
             break;
         }
@@ -440,11 +443,11 @@ async fn a_redis_at_its_client_limit_is_unavailable_and_heals() {
     assert_eq!(others.len(), 12);
     proxy.heal().await;
     for _ in 0..2 {
-        without_state(&server, "u", "meanwhile").await;
+        assert_calls_without_state(&server, "u", "meanwhile").await;
     }
     drop(others);
     deliver(&server, &event("u", "meanwhile")).await;
-    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+    assert_stored_for(&server, &redis, "", "u", &["before", "meanwhile"]).await;
 }
 
 #[tokio::test]
@@ -463,6 +466,6 @@ async fn a_moved_address_is_followed_once_connections_fail() {
     let moved = named("after", disliked("u", "i002"));
     deliver(&server, &moved).await;
     deliver(&server, &named("last", liked("u", "i003"))).await;
-    kept_of(&server, &new, "", "u", &["after", "before", "last"]).await;
+    assert_stored_for(&server, &new, "", "u", &["after", "before", "last"]).await;
     assert_eq!(old.event_ids("evt:u"), ["before"]);
 }

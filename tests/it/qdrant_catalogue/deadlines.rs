@@ -11,7 +11,7 @@ use recsys::{
 };
 use tonic::{Code, Request, Status};
 
-use super::{Shop, wanted};
+use super::{Shop, recommend_request};
 use crate::support::{
     MemoryWorld, catalogue,
     items::half_circle,
@@ -29,7 +29,10 @@ fn within<T>(message: T) -> Request<T> {
 }
 
 async fn list(server: &TestServer, user: &str) -> Result<proto::RecommendResponse, Status> {
-    let list = server.recommender().recommend(within(wanted(user))).await?;
+    let list = server
+        .recommender()
+        .recommend(within(recommend_request(user)))
+        .await?;
     Ok(list.into_inner())
 }
 

@@ -19,7 +19,7 @@ use recsys::{
 use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Shop, wanted};
+use super::{Shop, recommend_request};
 use crate::support::{
     catalogue,
     items::item,
@@ -321,6 +321,6 @@ async fn without_the_index_of_ids_foreign_keys_are_not_found() {
     assert!(read[0].is_some() && read[1].is_none());
     assert_eq!(store.delete(&[sku(3)]).await.unwrap(), [false]);
     let fresh = shop.another().await;
-    let list = fresh.recommend(wanted("u")).await.unwrap();
+    let list = fresh.recommend(recommend_request("u")).await.unwrap();
     assert_eq!(list.items.len(), 10, "they are still recommended");
 }

@@ -21,7 +21,7 @@ use crate::{
     ports::{Deadline, Found, ItemStore as _, Search, SearchOrder},
 };
 
-type Items = BTreeMap<ContentId, Arc<CatalogueItem>>;
+type ItemMap = BTreeMap<ContentId, Arc<CatalogueItem>>;
 
 /// More than a block of rows holds, so that rows move between blocks.
 const MANY: usize = 600;
@@ -31,7 +31,7 @@ const MANY: usize = 600;
     clippy::large_enum_variant,
     reason = "most steps are of the large variant"
 )]
-enum Step {
+enum StoreStep {
     Put(Item),
     Delete(ContentId),
 }
@@ -76,14 +76,14 @@ fn any_item(ids: usize, size: usize) -> impl Strategy<Value = Item> {
     })
 }
 
-fn any_step(ids: usize, size: usize) -> impl Strategy<Value = Step> {
+fn any_step(ids: usize, size: usize) -> impl Strategy<Value = StoreStep> {
     prop_oneof![
-        4 => any_item(ids, size).prop_map(Step::Put),
-        1 => (0..ids).prop_map(|number| Step::Delete(id(number))),
+        4 => any_item(ids, size).prop_map(StoreStep::Put),
+        1 => (0..ids).prop_map(|number| StoreStep::Delete(id(number))),
     ]
 }
 
-fn any_steps() -> impl Strategy<Value = (usize, Vec<Step>)> {
+fn any_steps() -> impl Strategy<Value = (usize, Vec<StoreStep>)> {
     prop::sample::select(vec![1_usize, 2, 3, 33]).prop_flat_map(|size| {
         let steps = prop::collection::vec(any_step(40, size), 0..120);
         (Just(size), steps)
@@ -149,19 +149,19 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// Applies the steps to a store and to a plain map.
-fn stored(steps: Vec<Step>) -> (MemoryItemStore, Items) {
+fn stored(steps: Vec<StoreStep>) -> (MemoryItemStore, ItemMap) {
     let canonical = Canonicalizer::default();
     let store = MemoryItemStore::new(canonical.clone(), usize::MAX);
-    let mut items = Items::new();
+    let mut items = ItemMap::new();
     for step in steps {
         match step {
-            Step::Put(item) => {
+            StoreStep::Put(item) => {
                 let prepared = Arc::new(CatalogueItem::new(item.clone(), &canonical));
                 if store.put(item).is_ok() {
                     items.insert(prepared.id().clone(), prepared);
                 }
             }
-            Step::Delete(id) => {
+            StoreStep::Delete(id) => {
                 let deleted = run(store.delete(std::slice::from_ref(&id))).unwrap();
                 assert_eq!(deleted, [items.remove(&id).is_some()]);
             }
@@ -174,7 +174,7 @@ fn stored(steps: Vec<Step>) -> (MemoryItemStore, Items) {
 /// of all items.
 fn both(
     store: &MemoryItemStore,
-    items: &Items,
+    items: &ItemMap,
     searches: &[Search<'_>],
 ) -> [Vec<Vec<ContentId>>; 2] {
     let ids = |found: &[Arc<CatalogueItem>]| found.iter().map(|item| item.id().clone()).collect();
@@ -201,8 +201,8 @@ proptest! {
         seed: u64,
     ) {
         let other = steps.iter().find_map(|step| match step {
-            Step::Put(item) => item.vector.clone(),
-            Step::Delete(_) => None,
+            StoreStep::Put(item) => item.vector.clone(),
+            StoreStep::Delete(_) => None,
         });
         let (store, items) = stored(steps);
         let query = UnitVector::new(&values[..size]);
@@ -276,16 +276,16 @@ fn direction(size: usize, next: &mut impl FnMut() -> u64) -> UnitVector {
 fn many_items_added_and_removed_are_found_as_by_a_scan() {
     let mut next = numbers(1);
     for size in [5, 64, 100] {
-        let mut steps: Vec<Step> = Vec::new();
+        let mut steps: Vec<StoreStep> = Vec::new();
         for _ in 0..3 * MANY {
             let id = id((next() % MANY as u64) as usize);
             if next().is_multiple_of(5) {
-                steps.push(Step::Delete(id));
+                steps.push(StoreStep::Delete(id));
                 continue;
             }
             let mut item = Item::new(id);
             item.vector = Some(direction(size, &mut next));
-            steps.push(Step::Put(item));
+            steps.push(StoreStep::Put(item));
         }
         let (store, items) = stored(steps);
         let (open, nothing) = (Restriction::default(), HashSet::new());

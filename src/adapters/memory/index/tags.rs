@@ -75,8 +75,8 @@ impl TagIndex {
         )
     }
 
-    /// Passes to `give`, for each of so many slots, `Σ weight · item weight` over
-    /// these tags. Adds in the order of an item's tags, as `overlap` does, whose
+    /// Passes to `give` the sum `Σ weight · item weight` over these tags for each
+    /// slot. Adds in the order of an item's tags, as `overlap` does, whose
     /// other terms are 0: the sums are equal to the last bit.
     pub(super) fn with_overlaps<T>(
         &self,

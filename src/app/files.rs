@@ -1,13 +1,9 @@
-//! Files that the settings name.
+//! Files that settings name.
 
 use std::path::Path;
 
 use super::error::StartError;
 
-/// Reads a text file.
-///
-/// # Errors
-/// [`StartError::File`].
 pub(super) fn read(path: &Path) -> Result<String, StartError> {
     std::fs::read_to_string(path).map_err(|source| StartError::File {
         path: path.to_owned(),
