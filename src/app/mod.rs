@@ -1,18 +1,18 @@
 //! The composition root: settings -> adapters -> engine -> server.
 
 mod error;
+mod files;
 mod outbound;
 pub mod server;
 mod stores;
 mod tenants;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::{
-    adapters::qdrant::QdrantItemStore,
     app::server::{Port, ServeError, Stop},
     config::Settings,
     edge::{access::Access, settings::ServerSettings, tenants::SharedSecret, tls::Tls},
@@ -28,7 +28,7 @@ use stores::{Place, Stores};
 pub use crate::telemetry::{TraceError, check_traces};
 pub use error::StartError;
 pub use outbound::leaves_in_clear;
-pub use stores::{catalogue_in_memory, ranking};
+pub use stores::{catalogue_in_memory, qdrant_items, ranking};
 pub use tenants::{ranking_path, tenants_file};
 
 /// Listens on the API's address, with TLS if the settings name a certificate.
@@ -159,12 +159,7 @@ async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener,
 /// [`StartError`] if a file is refused or a store cannot be used.
 pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
     let config = ranking(settings, settings.ranking_path.as_deref())?;
-    let place = Place {
-        key_prefix: "",
-        collection: &settings.qdrant.collection_name,
-        share_of: 1,
-    };
-    Stores::open(settings)?.engine(&place, config)
+    Stores::open(settings)?.engine(&Place::of_all(settings), config)
 }
 
 /// Who may call, and the engines that answer: one for all, or one for each
@@ -252,20 +247,4 @@ fn within_descriptors(settings: &ServerSettings, with_webhook: bool) -> ServerSe
         max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
         ..settings.clone()
     }
-}
-
-/// The catalogue in Qdrant, if the settings name one.
-///
-/// # Errors
-/// [`StartError`] if a file is refused or Qdrant cannot be used.
-pub fn qdrant_items(settings: &Settings) -> Result<Option<QdrantItemStore>, StartError> {
-    let config = ranking(settings, settings.ranking_path.as_deref())?;
-    stores::qdrant(settings, config.canonicalizer())
-}
-
-fn read(path: &Path) -> Result<String, StartError> {
-    std::fs::read_to_string(path).map_err(|source| StartError::File {
-        path: path.to_owned(),
-        source,
-    })
 }

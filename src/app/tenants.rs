@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     error::StartError,
-    read,
+    files::read,
     stores::{Place, Stores, ranking},
 };
 use crate::{

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::lines::{Lines, Refused};
 use crate::{
-    adapters::qdrant::{Put, QdrantItemStore},
+    adapters::qdrant::{PutOutcome, QdrantItemStore},
     app::{self, StartError},
     config::Settings,
     domain::{catalogue_line, ids::ContentId, item::Item},
@@ -284,8 +284,8 @@ async fn write(
         let put = with_patience(|| store.put(batch.clone())).await?;
         for (line, put) in lines.into_iter().zip(put) {
             match put {
-                Ok(Put::Written) => imported.written += 1,
-                Ok(Put::Unchanged) => imported.unchanged += 1,
+                Ok(PutOutcome::Written) => imported.written += 1,
+                Ok(PutOutcome::Unchanged) => imported.unchanged += 1,
                 Err(refusal) => refused.add(line, refusal.to_string()),
             }
         }

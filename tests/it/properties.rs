@@ -100,7 +100,7 @@ fn any_event() -> impl Strategy<Value = StoredEvent> {
     ]);
     (
         kind,
-        // Few distinct times, so that many events meet at one.
+        // Few distinct times, so that many events have the same.
         (0_u64..40).prop_map(|hours| Duration::from_secs(3_600 * 17 * hours)),
         prop::option::of(any_item_id()),
         prop::option::of(0.0..200.0_f64),
@@ -131,7 +131,7 @@ fn any_events(most: usize) -> impl Strategy<Value = Vec<StoredEvent>> {
     prop::collection::vec(any_event(), 0..most)
 }
 
-/// The model with every bit of its numbers.
+/// The model with the exact bits of its numbers.
 fn bits(events: Vec<StoredEvent>) -> String {
     let log = EventLog::new(events.into_iter().map(Arc::new).collect());
     let model = signals::build(&user(), &log, &prepared(), now(), &RankingConfig::default());
@@ -366,7 +366,7 @@ proptest! {
             }
         }
 
-        // Nothing that would do is withheld.
+        // No eligible item is withheld.
         let unseen = catalogue()
             .into_iter()
             .map(|item| CatalogueItem::new(item, &Canonicalizer::default()))
@@ -393,7 +393,7 @@ fn shown(ago: Duration, ids: impl Iterator<Item = String>) -> Arc<StoredEvent> {
 }
 
 #[test]
-fn of_ignored_items_the_newest_5000_count() {
+fn only_the_newest_5000_ignored_items_count() {
     const HOUR: Duration = Duration::from_secs(3_600);
     // Ten showings of 1,000 items each, the newest first, and one item shown
     // both long ago and just now.

@@ -7,10 +7,10 @@ use qdrant_client::qdrant::{
 };
 
 use super::{
-    channel::{Qdrant, QdrantSetupError, REST_PORT},
     collection::{Collection, wanted_schema},
+    pool::{QdrantPool, QdrantSetupError, REST_PORT},
     query::OTHER_CONDITIONS,
-    searches::SCROLL_PAGE,
+    search::SCROLL_PAGE,
     settings::QdrantSettings,
 };
 use crate::ports::{Deadline, StoreError};
@@ -105,8 +105,8 @@ pub async fn examine(
     needs: Needs,
     deadline: Deadline,
 ) -> Result<Examination, QdrantSetupError> {
-    let qdrant = Qdrant::new(url, settings)?;
-    let mut service = qdrant.service();
+    let qdrant = QdrantPool::new(url, settings)?;
+    let mut service = qdrant.server();
     let health = service.health_check(HealthCheckRequest {});
     let version = qdrant.call("ping", deadline, health).await;
     let mut seen = Vec::new();
@@ -122,7 +122,7 @@ pub async fn examine(
         }
     }
     Ok(Examination {
-        grpc: qdrant.uri.to_string().trim_end_matches('/').to_owned(),
+        grpc: qdrant.uri().to_string().trim_end_matches('/').to_owned(),
         rest: rest(url, settings, &qdrant),
         version: version.map(|told| told.version),
         collections: seen,
@@ -130,14 +130,14 @@ pub async fn examine(
 }
 
 /// The port of the URL is that of the REST API if another is given for gRPC.
-fn rest(url: &str, settings: &QdrantSettings, qdrant: &Qdrant) -> String {
+fn rest(url: &str, settings: &QdrantSettings, qdrant: &QdrantPool) -> String {
     let named: Option<http::Uri> = url.trim().parse().ok();
     let named = named.and_then(|uri| uri.port_u16());
     let port = match (named, settings.qdrant_grpc_port) {
         (Some(port), Some(_)) => port,
         _ => REST_PORT,
     };
-    let (scheme, host) = (qdrant.uri.scheme_str(), qdrant.uri.host());
+    let (scheme, host) = (qdrant.uri().scheme_str(), qdrant.uri().host());
     let (scheme, host) = (scheme.unwrap_or("http"), host.unwrap_or_default());
     format!("{scheme}://{host}:{port}")
 }

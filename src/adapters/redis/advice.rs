@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tracing::{info, warn};
 
-use super::connection::RedisPool;
+use super::pool::RedisPool;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 
 use super::{
     advice::{Concern, concerns, facts},
-    connection::{RedisSetupError, dialer},
     dial::Dialer,
     keys::Keys,
+    redacted_error::RedactedError,
     settings::{RedisMode, RedisSettings},
-    told::Told,
+    setup_error::RedisSetupError,
     trials::{self, Refused},
 };
 
@@ -122,7 +122,7 @@ pub enum TroubleKind {
 
 impl Trouble {
     fn of(error: &RedisError) -> Self {
-        let told = Told::from(error).to_string();
+        let told = RedactedError::from(error).to_string();
         let credentials = error.kind() == ErrorKind::AuthenticationFailed
             || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"))
             || told.contains("without any password");
@@ -158,7 +158,7 @@ pub async fn examine(
     prefixes: &[String],
     at_most: Duration,
 ) -> Result<Examination, RedisSetupError> {
-    let dialer = Arc::new(dialer(url, settings)?);
+    let dialer = Arc::new(Dialer::new(url, settings)?);
     let at_most = at_most / STEPS;
     let modes = each(dialer.nodes().to_vec(), at_most, |node| {
         let dialer = Arc::clone(&dialer);

@@ -4,7 +4,7 @@
 
 use deadpool_redis::redis::{Cmd, RedisError, Value, aio::MultiplexedConnection, cmd};
 
-use super::{keys::Keys, told::Told};
+use super::{keys::Keys, redacted_error::RedactedError};
 
 /// Something that Redis did not let this user do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ type Trial = (&'static str, Cmd, String);
 /// All that the service and its scripts send, on keys that begin like one tenant's.
 pub(super) fn all(keys: &Keys, replicas: bool, cluster: bool) -> Vec<Trial> {
     let mut trials = on_keys(keys);
-    let (events, model) = (keys.nobody(), keys.nobodys_model());
+    let (events, model) = (keys.events_probe(), keys.model_probe());
     let about = |key: &str, name: &'static str, arguments: &[&str]| {
         let mut command = cmd(name);
         command.arg(key).arg(arguments);
@@ -78,7 +78,7 @@ pub(super) fn all(keys: &Keys, replicas: bool, cluster: bool) -> Vec<Trial> {
 
 /// What shows whether the keys of one more tenant may be read and written.
 pub(super) fn on_keys(keys: &Keys) -> Vec<Trial> {
-    let (events, model) = (keys.nobody(), keys.nobodys_model());
+    let (events, model) = (keys.events_probe(), keys.model_probe());
     let read = [("ZCARD", &events), ("GET", &model)];
     let write = [("UNLINK", &events), ("UNLINK", &model)];
     read.into_iter()
@@ -118,7 +118,7 @@ pub(super) async fn run(
 }
 
 fn refusal(error: &RedisError, key: &str) -> Option<Refusal> {
-    let told = || Told::from(error).to_string();
+    let told = || RedactedError::from(error).to_string();
     match error.code()? {
         "NOPERM" if error.detail().is_some_and(|detail| detail.contains(" key")) => {
             Some(Refusal::Key(key.to_owned()))

@@ -1,5 +1,5 @@
-//! Points read by their keys or by the ids of their items: from the cache, or
-//! else all at once.
+//! Reads points by their keys or by the ids of their items: from the cache, the
+//! others in one call.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,12 +13,12 @@ use qdrant_client::qdrant::{
 };
 
 use super::{
-    cache::Known,
     collection::Collection,
     ids::PointKey,
-    items::QdrantItemStore,
+    item_cache::CachedItem,
     payload::{self, CONTENT_ID},
     query,
+    store::QdrantItemStore,
 };
 use crate::{
     domain::{ids::ContentId, item::CatalogueItem},
@@ -26,33 +26,31 @@ use crate::{
     telemetry::meters::{self, Cache},
 };
 
-/// Points that are read in one call: fewer than an answer can carry, if each is
-/// of the largest size.
-const RETRIEVED_AT_ONCE: usize = 200;
+/// Points per call: a reply has room for as many of the largest size.
+const POINTS_PER_CALL: usize = 200;
 
-/// Calls for as many ids: more points than these can carry do not name one id
-/// by mistake.
+/// Pages per call's ids. Several points may name one id by mistake, but not more
+/// than these pages hold.
 const MAX_PAGES: usize = 16;
 
-/// A point to be read.
+/// A point to read.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct PointRef<'a> {
     /// Its key, as far as that is known.
     pub(super) key: PointKey,
-    /// The id of its item, if another program may have put that under a key of
-    /// its own, where it can be looked up.
+    /// Its item's id, if another program may have chosen the point's key and the
+    /// id is indexed.
     pub(super) id: Option<&'a ContentId>,
 }
 
-/// Where items are, of points that were read.
-pub(super) struct Places {
+/// The keys of points that were read, and the ids in their payloads.
+pub(super) struct FoundPoints {
     keys: HashSet<PointKey>,
-    /// By the id that is in their payload.
     by_id: HashMap<String, Vec<PointKey>>,
 }
 
-impl Places {
-    pub(super) fn of(points: &[RetrievedPoint]) -> Self {
+impl FoundPoints {
+    pub(super) fn new(points: &[RetrievedPoint]) -> Self {
         let mut keys = HashSet::with_capacity(points.len());
         let mut by_id: HashMap<String, Vec<PointKey>> = HashMap::new();
         for point in points {
@@ -71,27 +69,27 @@ impl Places {
         Self { keys, by_id }
     }
 
-    /// The keys of an item's points: its own first, and then, smallest first,
-    /// those that others chose.
-    pub(super) fn of_item(&self, wanted: &Wanted<'_>) -> impl Iterator<Item = PointKey> {
-        let own = wanted.id.map_or(wanted.key, PointKey::of);
-        let others = wanted.id.and_then(|id| self.by_id.get(id.as_str()));
+    /// The keys of an item's points: first the one that recsys gives it, then
+    /// those that other programs chose, in ascending order.
+    pub(super) fn keys_of(&self, point: &PointRef<'_>) -> impl Iterator<Item = PointKey> {
+        let own = point.id.map_or(point.key, PointKey::of);
+        let others = point.id.and_then(|id| self.by_id.get(id.as_str()));
         let others = others.into_iter().flatten().copied();
-        let own_is_there = self.keys.contains(&own).then_some(own);
-        own_is_there
+        let found_own = self.keys.contains(&own).then_some(own);
+        found_own
             .into_iter()
             .chain(others.filter(move |key| *key != own))
     }
 }
 
 impl QdrantItemStore {
-    pub(super) fn wanted<'a>(&self, id: &'a ContentId, collection: &Collection) -> Wanted<'a> {
-        let can_be_elsewhere = PointKey::hides(id) && collection.has_index(CONTENT_ID);
-        let id_if_elsewhere = can_be_elsewhere.then_some(id);
-        let home = id_if_elsewhere.and_then(|id| self.cache.home(id));
-        Wanted {
-            key: home.unwrap_or_else(|| PointKey::of(id)),
-            id: id_if_elsewhere,
+    pub(super) fn point_ref<'a>(&self, id: &'a ContentId, collection: &Collection) -> PointRef<'a> {
+        let may_be_foreign = PointKey::is_hash_of(id) && collection.has_index(CONTENT_ID);
+        let indexed_id = may_be_foreign.then_some(id);
+        let foreign = indexed_id.and_then(|id| self.cache.foreign_key(id));
+        PointRef {
+            key: foreign.unwrap_or_else(|| PointKey::of(id)),
+            id: indexed_id,
         }
     }
 
@@ -101,34 +99,38 @@ impl QdrantItemStore {
         ids: &[ContentId],
         collection: &Collection,
         deadline: Deadline,
-    ) -> Result<Vec<Known>, StoreError> {
-        let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| self.wanted(id, collection)).collect();
-        self.read(&wanted, collection, deadline).await
+    ) -> Result<Vec<CachedItem>, StoreError> {
+        let refs: Vec<PointRef<'_>> = ids
+            .iter()
+            .map(|id| self.point_ref(id, collection))
+            .collect();
+        self.read(&refs, collection, deadline).await
     }
 
-    /// Items, from the cache or else read; one for each, in order.
+    /// Items of points, from the cache or else from Qdrant; one for each, in
+    /// order.
     pub(super) async fn read(
         &self,
-        wanted: &[Wanted<'_>],
+        refs: &[PointRef<'_>],
         collection: &Collection,
         deadline: Deadline,
-    ) -> Result<Vec<Known>, StoreError> {
-        let cached = |wanted: &Wanted<'_>| -> Option<Known> {
-            let known = self.cache.get(wanted.key)?;
-            let moved = known
+    ) -> Result<Vec<CachedItem>, StoreError> {
+        let cached = |point: &PointRef<'_>| -> Option<CachedItem> {
+            let cached = self.cache.get(point.key)?;
+            let is_other_item = cached
                 .as_ref()
-                .is_some_and(|item| wanted.id.is_some_and(|id| id != item.id()));
-            (!moved).then_some(known)
+                .is_some_and(|item| point.id.is_some_and(|id| id != item.id()));
+            (!is_other_item).then_some(cached)
         };
-        let mut known: Vec<Option<Known>> = wanted.iter().map(cached).collect();
-        let missing: Vec<Wanted<'_>> = wanted
+        let mut items: Vec<Option<CachedItem>> = refs.iter().map(cached).collect();
+        let misses: Vec<PointRef<'_>> = refs
             .iter()
-            .zip(&known)
-            .filter_map(|(wanted, known)| known.is_none().then_some(*wanted))
+            .zip(&items)
+            .filter_map(|(point, item)| item.is_none().then_some(*point))
             .collect();
-        meters::cache_lookups(Cache::Items, wanted.len() - missing.len(), missing.len());
-        if missing.is_empty() {
-            return Ok(known.into_iter().map(Option::unwrap_or_default).collect());
+        meters::cache_lookups(Cache::Items, refs.len() - misses.len(), misses.len());
+        if misses.is_empty() {
+            return Ok(items.into_iter().map(Option::unwrap_or_default).collect());
         }
         let before = self.cache.writes();
         let with_vectors = match &collection.vector_name {
@@ -141,56 +143,54 @@ impl QdrantItemStore {
             }),
         };
         let points = self
-            .retrieve(&missing, with_vectors.into(), deadline)
+            .retrieve(&misses, with_vectors.into(), deadline)
             .await?;
-        let places = Places::of(&points);
-        let mut read: HashMap<PointKey, Known> = HashMap::with_capacity(points.len());
+        let found = FoundPoints::new(&points);
+        let mut read: HashMap<PointKey, Arc<CatalogueItem>> = HashMap::with_capacity(points.len());
         for point in points {
             if let Some(key) = PointKey::read(point.id.as_ref()) {
                 let name = collection.vector_name.as_deref();
                 let (vector, _) = payload::vectors(point.vectors, name);
                 let item = payload::read(key, point.payload, vector);
-                let item = Arc::new(CatalogueItem::new(item, &self.canonical));
-                self.cache.keep(key, Some(Arc::clone(&item)), &before);
-                if PointKey::of(item.id()) != key && self.cache.home(item.id()).is_none() {
-                    self.cache.set_home(item.id().clone(), key);
+                let item = Arc::new(CatalogueItem::new(item, &self.canonicalizer));
+                self.cache.insert(key, Some(Arc::clone(&item)), &before);
+                if PointKey::of(item.id()) != key && self.cache.foreign_key(item.id()).is_none() {
+                    self.cache.set_foreign_key(item.id().clone(), key);
                 }
-                read.insert(key, Some(item));
+                read.insert(key, item);
             }
         }
-        for (wanted, known) in wanted.iter().zip(&mut known) {
-            if known.is_some() {
+        for (point, item) in refs.iter().zip(&mut items) {
+            if item.is_some() {
                 continue;
             }
-            let place = places.of_item(wanted).next();
-            *known = Some(match place {
-                Some(key) => read.get(&key).cloned().flatten(),
-                None => None,
-            });
-            match (place, wanted.id) {
-                (None, _) => self.cache.keep(wanted.key, None, &before),
-                (Some(key), Some(id)) if key != wanted.key => {
-                    self.cache.set_home(id.clone(), key);
+            let key = found.keys_of(point).next();
+            *item = Some(key.and_then(|key| read.get(&key).cloned()));
+            match (key, point.id) {
+                (None, _) => self.cache.insert(point.key, None, &before),
+                (Some(key), Some(id)) if key != point.key => {
+                    self.cache.set_foreign_key(id.clone(), key);
                 }
                 (Some(_), _) => {}
             }
         }
-        Ok(known.into_iter().map(Option::unwrap_or_default).collect())
+        Ok(items.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    /// Points as they are; those that do not exist are left out.
+    /// Points from Qdrant, in no particular order. Those that do not exist are
+    /// left out.
     pub(super) async fn retrieve(
         &self,
-        wanted: &[Wanted<'_>],
+        refs: &[PointRef<'_>],
         with_vectors: WithVectorsSelector,
         deadline: Deadline,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let with_payload: WithPayloadSelector =
             with_payload_selector::SelectorOptions::Enable(true).into();
-        let mut read = Vec::with_capacity(wanted.len());
-        for wanted in wanted.chunks(RETRIEVED_AT_ONCE) {
-            let keys = wanted.iter().map(|wanted| PointId::from(wanted.key));
-            let ids = wanted.iter().filter_map(|wanted| wanted.id);
+        let mut read = Vec::with_capacity(refs.len());
+        for refs in refs.chunks(POINTS_PER_CALL) {
+            let keys = refs.iter().map(|point| PointId::from(point.key));
+            let ids = refs.iter().filter_map(|point| point.id);
             let ids: Vec<String> = ids.map(ToString::to_string).collect();
             if ids.is_empty() {
                 let request = GetPoints {
@@ -200,12 +200,9 @@ impl QdrantItemStore {
                     with_vectors: Some(with_vectors.clone()),
                     ..GetPoints::default()
                 };
-                let mut points = self.qdrant.points();
-                let told = self
-                    .qdrant
-                    .call("retrieve", deadline, points.get(request))
-                    .await;
-                read.extend(told.map_err(|error| self.explained(error))?.result);
+                let mut points = self.pool.points();
+                let reply = self.call("retrieve", deadline, points.get(request));
+                read.extend(reply.await?.result);
                 continue;
             }
             let mut request = ScrollPoints {
@@ -213,7 +210,7 @@ impl QdrantItemStore {
                     Condition::has_id(keys),
                     query::is_any(CONTENT_ID, ids),
                 ])),
-                limit: Some(RETRIEVED_AT_ONCE as u32),
+                limit: Some(POINTS_PER_CALL as u32),
                 with_payload: Some(with_payload.clone()),
                 with_vectors: Some(with_vectors.clone()),
                 ..ScrollPoints::default()
@@ -231,6 +228,7 @@ impl QdrantItemStore {
         Ok(read)
     }
 
+    /// A page of the collection's points.
     pub(super) async fn scroll(
         &self,
         request: ScrollPoints,
@@ -240,11 +238,7 @@ impl QdrantItemStore {
             collection_name: self.name.clone(),
             ..request
         };
-        let mut points = self.qdrant.points();
-        let told = self
-            .qdrant
-            .call("scroll", deadline, points.scroll(request))
-            .await;
-        told.map_err(|error| self.explained(error))
+        let mut points = self.pool.points();
+        self.call("scroll", deadline, points.scroll(request)).await
     }
 }

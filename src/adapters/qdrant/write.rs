@@ -1,4 +1,4 @@
-//! Writing to the collection: making it ready, and putting items into it.
+//! Writes: creates the collection and its indexes, and upserts items.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use super::{
     collection::{self, Collection},
     ids::PointKey,
-    items::QdrantItemStore,
+    lookup::{FoundPoints, PointRef},
     payload,
-    reads::{Places, Wanted},
+    store::QdrantItemStore,
 };
 use crate::{
     domain::{
@@ -26,29 +26,30 @@ use crate::{
     ports::{Deadline, ItemRefusal, StoreError, StoreErrorKind},
 };
 
-/// Cosine from which on two vectors are the same: Qdrant may round.
+/// Cosine above which two vectors are the same: Qdrant may round.
 const SAME_VECTOR: f64 = 0.999_999;
 
-/// What became of an item that was put into the collection.
+/// What a write did to an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// It is new, or has replaced what was there.
+pub enum PutOutcome {
+    /// It was added or replaced.
     Written,
-    /// It was there already, just so.
+    /// It was stored already, exactly so.
     Unchanged,
 }
 
-/// What a point holds. Of its vectors one is the item's; the others are kept.
+/// Payload and vectors of a point. One vector is the item's; a write keeps the
+/// others.
 #[derive(Default)]
-struct Held {
+struct StoredPoint {
     payload: Map<String, Value>,
     vector: Option<UnitVector>,
     other_vectors: HashMap<String, Vector>,
 }
 
 impl QdrantItemStore {
-    /// Makes the collection, if it is not there, and the indexes that it lacks.
-    /// Returns how many numbers its vectors have.
+    /// Creates the collection, if it does not exist, and the indexes that it
+    /// lacks. Returns the length of its vectors; `None` if it has none.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -56,8 +57,8 @@ impl QdrantItemStore {
         let collection = match self.describe(Deadline::NONE).await {
             Err(error) if error.kind() == StoreErrorKind::Unprepared => {
                 let request = collection::creation(&self.name, vector_size);
-                let mut collections = self.qdrant.collections();
-                self.qdrant
+                let mut collections = self.pool.collections();
+                self.pool
                     .call("create", Deadline::NONE, collections.create(request))
                     .await?;
                 self.describe(Deadline::NONE).await?
@@ -66,8 +67,8 @@ impl QdrantItemStore {
         };
         for field in collection.missing_indexes() {
             if let Some(request) = collection::index(&self.name, field) {
-                let mut points = self.qdrant.points();
-                self.qdrant
+                let mut points = self.pool.points();
+                self.pool
                     .call("index", Deadline::NONE, points.create_field_index(request))
                     .await?;
             }
@@ -75,7 +76,8 @@ impl QdrantItemStore {
         Ok(self.describe(Deadline::NONE).await?.vector_size)
     }
 
-    /// How many numbers the collection's vectors have, if it exists.
+    /// The length of the collection's vectors; `None` if there is no such
+    /// collection, `Some(None)` if it has no vectors.
     ///
     /// # Errors
     /// [`StoreError`] if Qdrant does not answer.
@@ -87,39 +89,45 @@ impl QdrantItemStore {
         }
     }
 
-    /// Adds or replaces items, in order; one result each. Payload keys and
-    /// vectors that an item does not name are kept, and a point that would not
-    /// change is not written.
+    /// Adds or replaces items, in order; one result each. Attributes and vectors
+    /// that an item does not name are kept. A point that would not change is not
+    /// written.
     ///
     /// # Errors
     /// [`StoreError`]; then any of them may have been stored.
-    pub async fn put(&self, items: Vec<Item>) -> Result<Vec<Result<Put, ItemRefusal>>, StoreError> {
+    pub async fn put(
+        &self,
+        items: Vec<Item>,
+    ) -> Result<Vec<Result<PutOutcome, ItemRefusal>>, StoreError> {
         let collection = self.describe(Deadline::NONE).await?;
         let ids: Vec<ContentId> = items.iter().map(|item| item.id.clone()).collect();
-        let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| self.wanted(id, &collection)).collect();
+        let refs: Vec<PointRef<'_>> = ids
+            .iter()
+            .map(|id| self.point_ref(id, &collection))
+            .collect();
         let with_vectors = with_vectors_selector::SelectorOptions::Enable(true);
         let points = self
-            .retrieve(&wanted, with_vectors.into(), Deadline::NONE)
+            .retrieve(&refs, with_vectors.into(), Deadline::NONE)
             .await?;
-        // A point that another program put under a key of its own stays there.
-        let places = Places::of(&points);
-        let keys: Vec<PointKey> = wanted
+        // A point under another program's key keeps that key.
+        let found = FoundPoints::new(&points);
+        let keys: Vec<PointKey> = refs
             .iter()
             .zip(&ids)
-            .map(|(wanted, id)| places.of_item(wanted).next().unwrap_or(PointKey::of(id)))
+            .map(|(point, id)| found.keys_of(point).next().unwrap_or(PointKey::of(id)))
             .collect();
-        let mut held: HashMap<PointKey, Held> = points
+        let mut stored: HashMap<PointKey, StoredPoint> = points
             .into_iter()
             .filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
                 let name = collection.vector_name.as_deref();
                 let (vector, other_vectors) = payload::vectors(point.vectors, name);
-                let held = Held {
+                let point = StoredPoint {
                     payload: Payload::from(point.payload).into(),
                     vector,
                     other_vectors,
                 };
-                Some((key, held))
+                Some((key, point))
             })
             .collect();
 
@@ -137,19 +145,23 @@ impl QdrantItemStore {
                 continue;
             }
             let vector = item.vector.clone();
-            let prepared = CatalogueItem::new(item, &self.canonical);
-            let before = held.remove(key);
-            let new = before.is_none();
+            let prepared = CatalogueItem::new(item, &self.canonicalizer);
+            let before = stored.remove(key);
+            let is_new = before.is_none();
             let before = before.unwrap_or_default();
             let payload = as_stored(payload::write(&prepared, before.payload.clone()));
-            let same = !new && before.payload == payload && same(&before.vector, &vector);
-            results.push(Ok(if same { Put::Unchanged } else { Put::Written }));
-            let after = Held {
+            let is_same = !is_new
+                && before.payload == payload
+                && is_same_vector(before.vector.as_ref(), vector.as_ref());
+            let after = StoredPoint {
                 payload,
                 vector,
                 ..before
             };
-            if !same {
+            if is_same {
+                results.push(Ok(PutOutcome::Unchanged));
+            } else {
+                results.push(Ok(PutOutcome::Written));
                 let point = PointStruct {
                     id: Some((*key).into()),
                     payload: Payload::from(after.payload.clone()).into(),
@@ -157,7 +169,7 @@ impl QdrantItemStore {
                 };
                 changed.insert(*key, point);
             }
-            held.insert(*key, after);
+            stored.insert(*key, after);
         }
         let done = if changed.is_empty() {
             Ok(())
@@ -168,29 +180,27 @@ impl QdrantItemStore {
                 points: changed.into_values().collect(),
                 ..UpsertPoints::default()
             };
-            let mut points = self.qdrant.points();
-            let done = self
-                .qdrant
-                .call("upsert", Deadline::NONE, points.upsert(request))
-                .await;
+            let mut points = self.pool.points();
+            let call = points.upsert(request);
+            let done = self.call("upsert", Deadline::NONE, call).await;
             done.map(|_| ())
         };
-        // Read anew when next needed: what this process wrote is seen at once,
-        // and so is what another one wrote before.
-        let known = wanted.iter().map(|wanted| wanted.key);
-        let forgotten: Vec<PointKey> = keys.into_iter().chain(known).collect();
-        self.cache.forget(&forgotten);
+        // Also after an error, and for unchanged points: the next read sees what
+        // this process wrote, and what another one wrote before.
+        let cached = refs.iter().map(|point| point.key);
+        let stale: Vec<PointKey> = keys.into_iter().chain(cached).collect();
+        self.cache.invalidate(&stale);
         done?;
         Ok(results)
     }
 }
 
-/// As it comes back: Qdrant knows fewer kinds of numbers than JSON does.
+/// A payload as Qdrant returns it: it has fewer kinds of numbers than JSON.
 fn as_stored(payload: Map<String, Value>) -> Map<String, Value> {
     Payload::from(payload).into()
 }
 
-fn same(a: &Option<UnitVector>, b: &Option<UnitVector>) -> bool {
+fn is_same_vector(a: Option<&UnitVector>, b: Option<&UnitVector>) -> bool {
     match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) => a.cosine(b).is_some_and(|cosine| cosine > SAME_VECTOR),
@@ -198,8 +208,8 @@ fn same(a: &Option<UnitVector>, b: &Option<UnitVector>) -> bool {
     }
 }
 
-impl Held {
-    /// A point without vector names none.
+impl StoredPoint {
+    /// The point's vectors as a write takes them.
     fn vectors(&self, collection: &Collection) -> Vectors {
         let vector = self.vector.as_ref();
         let dense = vector.map(|vector| Vector::from(vector.as_slice().to_vec()));

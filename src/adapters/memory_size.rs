@@ -1,25 +1,25 @@
-//! What values take in memory, roughly: for stores and caches that are bounded.
+//! Estimated memory use of values, for stores and caches bounded in bytes.
 
 use serde_json::{Map, Value};
 
 use crate::domain::{event::StoredEvent, item::Item, user_signals::UserSignals};
 
-/// What an item takes besides its texts, tags and vector.
+/// Overhead of an item besides its texts, tags and vector.
 const ITEM_OVERHEAD_BYTES: usize = 600;
-/// What a tag takes besides its texts, which are held three times.
+/// Overhead of a tag besides its texts, which are held three times.
 const TAG_OVERHEAD_BYTES: usize = 240;
-/// What an event takes besides its texts.
+/// Overhead of an event besides its texts.
 const EVENT_OVERHEAD_BYTES: usize = 400;
-/// What a model takes besides what it lists.
+/// Overhead of a model besides its maps and lists.
 const MODEL_OVERHEAD_BYTES: usize = 512;
-/// What a text in a map or list takes besides its bytes.
+/// Overhead of a text in a map or list besides its bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
-/// What an entry of a JSON object takes: tree nodes are made for eleven.
+/// Overhead of an entry of a JSON object. Tree nodes have room for eleven.
 const JSON_ENTRY_BYTES: usize = 128;
 const JSON_OBJECT_BYTES: usize = 640;
 const JSON_VALUE_BYTES: usize = 40;
 
-/// What a JSON object takes in memory, which is far more than its text.
+/// Memory of a JSON object, far more than its text.
 fn json_bytes(object: &Map<String, Value>) -> usize {
     if object.is_empty() {
         return 0;
@@ -40,7 +40,7 @@ fn value_bytes(value: &Value) -> usize {
         }
 }
 
-/// What an event takes: its member, and what was read from it.
+/// Memory of an event: its member and the fields decoded from it.
 pub(super) fn event_bytes(stored: &StoredEvent) -> usize {
     let event = &stored.event;
     let texts = [
@@ -61,7 +61,7 @@ pub(super) fn event_bytes(stored: &StoredEvent) -> usize {
         + json_bytes(&event.survey_answers)
 }
 
-/// What an item takes, prepared for matching.
+/// Memory of an item, prepared for matching.
 pub(super) fn item_bytes(item: &Item) -> usize {
     let texts = [
         item.id.as_str(),
@@ -84,7 +84,7 @@ pub(super) fn item_bytes(item: &Item) -> usize {
         + json_bytes(&item.attributes)
 }
 
-/// What a user model takes.
+/// Memory of a user model.
 pub(super) fn model_bytes(signals: &UserSignals) -> usize {
     let ids = signals
         .positives

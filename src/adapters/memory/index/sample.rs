@@ -1,7 +1,8 @@
-//! A sample that need not be the same on other machines.
+//! A uniform random sample, which need not be equal on other machines.
 
-/// Up to `count` of these, each set of so many as likely as any other.
-pub(super) fn draw(mut slots: Vec<u32>, count: usize, seed: u64) -> Vec<u32> {
+/// Up to `count` of the slots: each set of this size is equally likely.
+pub(super) fn sample(mut slots: Vec<u32>, count: usize, seed: u64) -> Vec<u32> {
+    // The first steps of a Fisher-Yates shuffle.
     let mut state = seed;
     for drawn in 0..count.min(slots.len()) {
         let left = (slots.len() - drawn) as u128;
@@ -23,13 +24,13 @@ fn next(state: &mut u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::draw;
+    use super::sample;
 
     #[test]
-    fn every_one_is_drawn_as_often_as_any_other_and_none_twice() {
+    fn every_slot_is_equally_likely_and_none_is_drawn_twice() {
         let mut drawn = [0_u32; 50];
         for seed in 0..1_000 {
-            let mut found = draw((0..50).collect(), 10, seed);
+            let mut found = sample((0..50).collect(), 10, seed);
             assert_eq!(found.len(), 10);
             found.iter().for_each(|slot| drawn[*slot as usize] += 1);
             found.sort_unstable();
@@ -44,11 +45,11 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_are_is_all_of_them() {
-        let mut all = draw(vec![4, 2, 9], 5, 1);
+    fn a_sample_larger_than_the_population_is_all_of_it() {
+        let mut all = sample(vec![4, 2, 9], 5, 1);
         all.sort_unstable();
         assert_eq!(all, [2, 4, 9]);
-        assert!(draw(Vec::new(), 3, 1).is_empty());
-        assert!(draw(vec![1], 0, 1).is_empty());
+        assert!(sample(Vec::new(), 3, 1).is_empty());
+        assert!(sample(vec![1], 0, 1).is_empty());
     }
 }

@@ -1,9 +1,8 @@
-//! Sends a call once more if the connection was lost under it.
+//! Retries a call once if its connection was lost.
 //!
-//! A connection carries many calls, and may end for all of them because of a
-//! few: Qdrant ends it, for one, when some 20 calls are cancelled before it has
-//! begun them, as happens when callers give up waiting. Every call made here
-//! does no harm if it is done twice.
+//! Many calls share a connection, and a few can end it for all: Qdrant closes it
+//! when some 20 calls are cancelled before it starts them, as happens when callers
+//! time out. Every call made here is idempotent.
 
 use std::{
     collections::VecDeque,
@@ -21,11 +20,11 @@ use tower::{Service, ServiceExt as _};
 
 type Bytes = <Body as http_body::Body>::Data;
 
-/// A channel whose calls survive the loss of its connection.
+/// A channel that retries calls whose connection was lost.
 #[derive(Clone)]
-pub(super) struct Resending(pub(super) Channel);
+pub(super) struct RetryLostConnection(pub(super) Channel);
 
-impl Service<Request<Body>> for Resending {
+impl Service<Request<Body>> for RetryLostConnection {
     type Response = Response<Body>;
     type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
@@ -35,21 +34,22 @@ impl Service<Request<Body>> for Resending {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The one that is ready is used up by this call.
+        // `poll_ready` made this channel ready, not its clone.
         let next = self.0.clone();
         let mut channel = mem::replace(&mut self.0, next);
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let message = Message::read(body).await?;
-            let again = Request::from_parts(head.clone(), Body::new(message.clone()));
-            let first = Request::from_parts(head, Body::new(message));
+            let body = BufferedBody::read(body).await?;
+            let retry = Request::from_parts(head.clone(), Body::new(body.clone()));
+            let first = Request::from_parts(head, Body::new(body));
             let lost = match channel.call(first).await.map_err(status) {
                 Err(lost) if was_connected(&lost) => lost,
-                answered => return answered,
+                result => return result,
             };
-            // What came first says best what is wrong, unless it was never sent.
+            // The first error says best what is wrong, unless the request was
+            // never sent.
             let was_sent = lost.code() != Code::Cancelled;
-            let told = |second| {
+            let reported = |second| {
                 if was_sent {
                     lost.clone()
                 } else {
@@ -57,7 +57,7 @@ impl Service<Request<Body>> for Resending {
                 }
             };
             match channel.ready().await {
-                Ok(ready) => ready.call(again).await.map_err(told),
+                Ok(ready) => ready.call(retry).await.map_err(reported),
                 Err(_) => Err(lost),
             }
         })
@@ -68,17 +68,17 @@ fn status(error: tonic::transport::Error) -> Status {
     Status::from_error(error.into())
 }
 
-/// A connection that cannot be made is `UNAVAILABLE`, and would not be made a
-/// moment later.
+/// A connection that cannot be made is `UNAVAILABLE`; an immediate retry would
+/// fail, too.
 fn was_connected(lost: &Status) -> bool {
     lost.code() != Code::Unavailable
 }
 
-/// The frames of a request, whole.
+/// All data frames of a request.
 #[derive(Clone)]
-struct Message(VecDeque<Bytes>);
+struct BufferedBody(VecDeque<Bytes>);
 
-impl Message {
+impl BufferedBody {
     async fn read(body: Body) -> Result<Self, Status> {
         let mut body = pin!(body);
         let mut frames = VecDeque::with_capacity(1);
@@ -90,7 +90,7 @@ impl Message {
     }
 }
 
-impl http_body::Body for Message {
+impl http_body::Body for BufferedBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -1,5 +1,5 @@
-//! Searches: proposed by Qdrant as ids, brought into exact order from the
-//! items' contents; or answered from memory while Qdrant does not answer.
+//! Searches: Qdrant proposes ids, and the items' contents give their exact order.
+//! While Qdrant does not answer, searches run over the cache.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -12,10 +12,10 @@ use tracing::{debug, error, warn};
 use super::{
     collection::Collection,
     ids::PointKey,
-    items::QdrantItemStore,
+    lookup::PointRef,
     payload::{self, CONTENT_ID},
     query,
-    reads::Wanted,
+    store::QdrantItemStore,
 };
 use crate::{
     adapters::exact_search::{self, sample_key},
@@ -23,95 +23,99 @@ use crate::{
     ports::{Deadline, Found, Search, SearchOrder, StoreError, StoreErrorKind},
 };
 
-/// Ids in one page of a scroll.
+/// Ids per page of a scroll.
 pub(super) const SCROLL_PAGE: u32 = 10_000;
 
 /// How a search is answered.
-enum Plan {
-    /// By the next of the batch.
-    Batch,
-    /// From all ids: the sample that a seed chooses.
-    Pinned(u64),
-    /// With nothing.
-    Nothing,
-    /// Not at all.
+enum SearchMethod {
+    /// By the next query of the batch.
+    Query,
+    /// By a sample of all matching ids that can be repeated.
+    PinnedSample {
+        /// Chooses the sample.
+        seed: u64,
+    },
+    /// With no items: none can match.
+    Empty,
+    /// Not at all: an index is missing.
     NoIndex,
 }
 
 impl QdrantItemStore {
-    /// Runs searches against Qdrant.
-    pub(super) async fn ask(
+    /// Runs searches in Qdrant.
+    pub(super) async fn query(
         &self,
         collection: &Collection,
         searches: &[Search<'_>],
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
         let mut batch = Vec::new();
-        let plans: Vec<Plan> = searches
+        let methods: Vec<SearchMethod> = searches
             .iter()
-            .map(|search| self.plan(collection, search, &mut batch))
+            .map(|search| self.method(collection, search, &mut batch))
             .collect();
         let proposed = self.proposed(collection, batch, deadline).await?;
         let mut proposed = proposed.into_iter();
-        let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(plans.len());
-        for (plan, search) in plans.iter().zip(searches) {
-            pages.push(match plan {
-                Plan::Batch => Some(proposed.next().unwrap_or_default()),
-                Plan::Pinned(seed) => Some(
+        let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(methods.len());
+        for (method, search) in methods.iter().zip(searches) {
+            pages.push(match method {
+                SearchMethod::Query => Some(proposed.next().unwrap_or_default()),
+                SearchMethod::PinnedSample { seed } => Some(
                     self.pinned_sample(search, *seed, collection, deadline)
                         .await?,
                 ),
-                Plan::Nothing => Some(Vec::new()),
-                Plan::NoIndex => None,
+                SearchMethod::Empty => Some(Vec::new()),
+                SearchMethod::NoIndex => None,
             });
         }
         let mut keys: Vec<PointKey> = pages.iter().flatten().flatten().copied().collect();
         keys.sort_unstable();
         keys.dedup();
-        let wanted: Vec<Wanted<'_>> = keys
+        let refs: Vec<PointRef<'_>> = keys
             .iter()
-            .map(|key| Wanted {
+            .map(|key| PointRef {
                 key: *key,
                 id: None,
             })
             .collect();
-        let items = self.read(&wanted, collection, deadline).await?;
+        let items = self.read(&refs, collection, deadline).await?;
         let results = pages.into_iter().zip(searches).map(|(page, search)| {
             let Some(page) = page else {
                 return Found::NoIndex;
             };
-            let found = page.iter().filter_map(|key| keys.binary_search(key).ok());
-            let items = found.filter_map(|place| items[place].clone());
-            Found::Items(in_order(items.collect(), search))
+            let places = page.iter().filter_map(|key| keys.binary_search(key).ok());
+            let proposed = places.filter_map(|place| items[place].clone());
+            Found::Items(in_order(proposed.collect(), search))
         });
         Ok(results.collect())
     }
 
-    fn plan<'a>(
+    /// How to answer a search. Adds its query, if any, to the batch.
+    fn method<'a>(
         &self,
         collection: &Collection,
         search: &'a Search<'a>,
         batch: &mut Vec<(&'a Search<'a>, QueryPoints)>,
-    ) -> Plan {
+    ) -> SearchMethod {
         let fields = query::fields(search);
         if fields.iter().any(|field| !collection.has_index(field)) {
-            return Plan::NoIndex;
+            return SearchMethod::NoIndex;
         }
         if let SearchOrder::Sample { seed, pinned: true } = search.order {
-            return Plan::Pinned(seed);
+            return SearchMethod::PinnedSample { seed };
         }
         match query::query(&self.name, collection, search, search.limit) {
             Some(query) => {
                 batch.push((search, query));
-                Plan::Batch
+                SearchMethod::Query
             }
-            None => Plan::Nothing,
+            None => SearchMethod::Empty,
         }
     }
 
-    /// The ids that Qdrant proposes for the searches that are batched, without
-    /// those that are left out afterwards. Where these take away too much, it is
-    /// asked once more, for enough to make up for all of them.
+    /// The ids that Qdrant proposes for a batch of searches, without those of
+    /// [`Search::exclude_afterwards`]. If too few remain, Qdrant is queried once
+    /// more, for as many more as are excluded.
     async fn proposed(
         &self,
         collection: &Collection,
@@ -119,17 +123,17 @@ impl QdrantItemStore {
         deadline: Deadline,
     ) -> Result<Vec<Vec<PointKey>>, StoreError> {
         let (searches, queries): (Vec<&Search<'_>>, Vec<QueryPoints>) = batch.into_iter().unzip();
-        let left_out = self.left_out_afterwards(&searches);
+        let excluded = self.excluded_afterwards(&searches);
         let mut pages = self.query_batch(queries, deadline).await?;
         let mut short = Vec::new();
         let mut longer = Vec::new();
         for (index, page) in pages.iter_mut().enumerate().take(searches.len()) {
-            let (search, left_out) = (searches[index], &left_out[index]);
-            let (least, asked) = query::needed(search, search.limit);
-            let full = page.len() >= asked;
-            page.retain(|key| !left_out.contains(key));
-            if full && page.len() < least {
-                let enough = search.limit + left_out.len();
+            let (search, excluded) = (searches[index], &excluded[index]);
+            let (needed, requested) = query::page_size(search, search.limit);
+            let was_full = page.len() >= requested;
+            page.retain(|key| !excluded.contains(key));
+            if was_full && page.len() < needed {
+                let enough = search.limit + excluded.len();
                 longer.extend(query::query(&self.name, collection, search, enough));
                 short.push(index);
             }
@@ -138,33 +142,33 @@ impl QdrantItemStore {
             .into_iter()
             .zip(self.query_batch(longer, deadline).await?)
         {
-            let (_, asked) = query::needed(searches[index], searches[index].limit);
-            page.retain(|key| !left_out[index].contains(key));
-            page.truncate(asked);
+            let (_, requested) = query::page_size(searches[index], searches[index].limit);
+            page.retain(|key| !excluded[index].contains(key));
+            page.truncate(requested);
             pages[index] = page;
         }
         Ok(pages)
     }
 
-    /// The points that are left out of each search's proposals; searches that
-    /// share their ids share them.
-    fn left_out_afterwards(&self, searches: &[&Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
-        let mut made: Vec<Arc<HashSet<PointKey>>> = Vec::with_capacity(searches.len());
+    /// The points of each search's [`Search::exclude_afterwards`]; one set for
+    /// searches that share their ids.
+    fn excluded_afterwards(&self, searches: &[&Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
+        let mut sets: Vec<Arc<HashSet<PointKey>>> = Vec::with_capacity(searches.len());
         for search in searches {
             let ids = search.exclude_afterwards;
-            let shared = searches[..made.len()]
+            let shared = searches[..sets.len()]
                 .iter()
                 .position(|other| std::ptr::eq(other.exclude_afterwards, ids));
-            made.push(match shared {
-                Some(index) => Arc::clone(&made[index]),
+            sets.push(match shared {
+                Some(index) => Arc::clone(&sets[index]),
                 None => {
                     let own = ids.iter().map(PointKey::of);
-                    let homes = ids.iter().filter_map(|id| self.cache.home(id));
-                    Arc::new(own.chain(homes).collect())
+                    let foreign = ids.iter().filter_map(|id| self.cache.foreign_key(id));
+                    Arc::new(own.chain(foreign).collect())
                 }
             });
         }
-        made
+        sets
     }
 
     async fn query_batch(
@@ -180,23 +184,21 @@ impl QdrantItemStore {
             query_points,
             ..QueryBatchPoints::default()
         };
-        let mut points = self.qdrant.points();
-        let told = self
-            .qdrant
+        let mut points = self.pool.points();
+        let reply = self
             .call("query", deadline, points.query_batch(request))
-            .await
-            .map_err(|error| self.explained(error))?;
+            .await?;
         let keys = |found: qdrant_client::qdrant::BatchResult| -> Vec<PointKey> {
             let points = found.result.iter();
             points
                 .filter_map(|point| PointKey::read(point.id.as_ref()))
                 .collect()
         };
-        Ok(told.result.into_iter().map(keys).collect())
+        Ok(reply.result.into_iter().map(keys).collect())
     }
 
-    /// Qdrant's own samples cannot be repeated: the ids that the seed puts
-    /// first are picked from all that match.
+    /// The sample that a seed chooses. Qdrant's own samples cannot be repeated:
+    /// this one takes the first in the seed's order of all matching ids.
     async fn pinned_sample(
         &self,
         search: &Search<'_>,
@@ -226,9 +228,9 @@ impl QdrantItemStore {
             keyed.extend(page.result.into_iter().filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
                 let id = payload::read(key, point.payload, None).id;
-                let left_out =
+                let is_excluded =
                     search.exclude.contains(&id) || search.exclude_afterwards.contains(&id);
-                (!left_out).then(|| (sample_key(&id, seed), id, key))
+                (!is_excluded).then(|| (sample_key(&id, seed), id, key))
             }));
             offset = page.next_page_offset;
             if offset.is_none() {
@@ -240,17 +242,19 @@ impl QdrantItemStore {
         Ok(first.map(|(_, _, key)| key).collect())
     }
 
-    /// Answers searches from what this process remembers, if that is enough
-    /// for at least one of them.
-    pub(super) fn answer_from_memory(
+    /// Answers searches from the cache.
+    ///
+    /// # Errors
+    /// The given error, if no search has as many results as its limit.
+    pub(super) fn search_cache(
         &self,
         searches: &[Search<'_>],
         error: StoreError,
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
-        let looks = self.cache.len() * (searches.len() + 1);
-        let found: Vec<Vec<Arc<CatalogueItem>>> = exact_search::scan(looks, || {
-            let items = self.cache.items();
+        let visits = self.cache.len() * (searches.len() + 1);
+        let found: Vec<Vec<Arc<CatalogueItem>>> = exact_search::scan(visits, || {
+            let items = self.cache.stale_items();
             searches
                 .iter()
                 .map(|search| exact_search::run(items.iter(), search))
@@ -264,20 +268,20 @@ impl QdrantItemStore {
             return Err(error);
         }
         if error.kind() == StoreErrorKind::Unavailable && deadline.remaining().is_zero() {
-            debug!("the caller's time is up: recommending from the items in memory");
-        } else if let Some(untold) = self.outage.turn() {
+            debug!("deadline exceeded: recommending cached items");
+        } else if let Some(suppressed) = self.outage.turn() {
             let cause = &error as &dyn std::error::Error;
             if error.kind() == StoreErrorKind::Misconfigured {
                 error!(
-                    untold,
+                    suppressed,
                     error = cause,
-                    "settings of qdrant are wrong: recommending from the items in memory"
+                    "qdrant settings are wrong: recommending cached items"
                 );
             } else {
                 warn!(
-                    untold,
+                    suppressed,
                     error = cause,
-                    "qdrant does not answer: recommending from the items in memory"
+                    "qdrant does not answer: recommending cached items"
                 );
             }
         }
@@ -285,16 +289,16 @@ impl QdrantItemStore {
     }
 }
 
-/// Brings what Qdrant proposed into exact order, and cuts the page.
+/// The first items of a search among those that Qdrant proposed, in exact order.
 fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<CatalogueItem>> {
-    // Tags were matched by Qdrant's indexes; only the circle, which it
-    // measures a little differently, is checked again. The ids are, because a
-    // payload may name another than its point.
+    // Qdrant's indexes matched the tags. The circle is checked again, as Qdrant
+    // measures it a little differently, and so are the ids, as a payload may name
+    // another id than its point.
     let within = Restriction {
         within: search.restriction.within,
         ..Restriction::default()
     };
-    let again = Search {
+    let exact = Search {
         order: search.order.clone(),
         restriction: &within,
         ..*search
@@ -310,5 +314,5 @@ fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<Cata
             .take(search.limit)
             .collect();
     }
-    exact_search::run(items.iter(), &again)
+    exact_search::run(items.iter(), &exact)
 }

@@ -1,4 +1,4 @@
-//! The index gives what a scan of all items gives, whatever was stored and
+//! The index returns what a scan of all items returns, whatever was stored and
 //! deleted before.
 
 use std::{
@@ -21,9 +21,9 @@ use crate::{
     ports::{Deadline, Found, ItemStore as _, Search, SearchOrder},
 };
 
-type Items = BTreeMap<ContentId, Arc<CatalogueItem>>;
+type ItemMap = BTreeMap<ContentId, Arc<CatalogueItem>>;
 
-/// More than a block of rows has, so that rows move between blocks.
+/// More than a block of rows holds, so that rows move between blocks.
 const MANY: usize = 600;
 
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ const MANY: usize = 600;
     clippy::large_enum_variant,
     reason = "most steps are of the large variant"
 )]
-enum Step {
+enum StoreStep {
     Put(Item),
     Delete(ContentId),
 }
@@ -76,14 +76,14 @@ fn any_item(ids: usize, size: usize) -> impl Strategy<Value = Item> {
     })
 }
 
-fn any_step(ids: usize, size: usize) -> impl Strategy<Value = Step> {
+fn any_step(ids: usize, size: usize) -> impl Strategy<Value = StoreStep> {
     prop_oneof![
-        4 => any_item(ids, size).prop_map(Step::Put),
-        1 => (0..ids).prop_map(|number| Step::Delete(id(number))),
+        4 => any_item(ids, size).prop_map(StoreStep::Put),
+        1 => (0..ids).prop_map(|number| StoreStep::Delete(id(number))),
     ]
 }
 
-fn any_steps() -> impl Strategy<Value = (usize, Vec<Step>)> {
+fn any_steps() -> impl Strategy<Value = (usize, Vec<StoreStep>)> {
     prop::sample::select(vec![1_usize, 2, 3, 33]).prop_flat_map(|size| {
         let steps = prop::collection::vec(any_step(40, size), 0..120);
         (Just(size), steps)
@@ -148,20 +148,20 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(work)
 }
 
-/// Does the steps, with a plain map beside.
-fn stored(steps: Vec<Step>) -> (MemoryItemStore, Items) {
+/// Applies the steps to a store and to a plain map.
+fn stored(steps: Vec<StoreStep>) -> (MemoryItemStore, ItemMap) {
     let canonical = Canonicalizer::default();
     let store = MemoryItemStore::new(canonical.clone(), usize::MAX);
-    let mut items = Items::new();
+    let mut items = ItemMap::new();
     for step in steps {
         match step {
-            Step::Put(item) => {
+            StoreStep::Put(item) => {
                 let prepared = Arc::new(CatalogueItem::new(item.clone(), &canonical));
                 if store.put(item).is_ok() {
                     items.insert(prepared.id().clone(), prepared);
                 }
             }
-            Step::Delete(id) => {
+            StoreStep::Delete(id) => {
                 let deleted = run(store.delete(std::slice::from_ref(&id))).unwrap();
                 assert_eq!(deleted, [items.remove(&id).is_some()]);
             }
@@ -170,11 +170,11 @@ fn stored(steps: Vec<Step>) -> (MemoryItemStore, Items) {
     (store, items)
 }
 
-/// The ids of what the searches give, by the store as one batch and by a scan
+/// The ids that the searches return: from the store as one batch, and from a scan
 /// of all items.
 fn both(
     store: &MemoryItemStore,
-    items: &Items,
+    items: &ItemMap,
     searches: &[Search<'_>],
 ) -> [Vec<Vec<ContentId>>; 2] {
     let ids = |found: &[Arc<CatalogueItem>]| found.iter().map(|item| item.id().clone()).collect();
@@ -191,7 +191,7 @@ fn both(
 
 proptest! {
     #[test]
-    fn every_order_gives_what_a_scan_gives(
+    fn every_order_returns_what_a_scan_returns(
         (size, steps) in any_steps(),
         values in prop::collection::vec(-1.0..1.0_f32, 33),
         restrictions in [any_restriction(), any_restriction()],
@@ -201,8 +201,8 @@ proptest! {
         seed: u64,
     ) {
         let other = steps.iter().find_map(|step| match step {
-            Step::Put(item) => item.vector.clone(),
-            Step::Delete(_) => None,
+            StoreStep::Put(item) => item.vector.clone(),
+            StoreStep::Delete(_) => None,
         });
         let (store, items) = stored(steps);
         let query = UnitVector::new(&values[..size]);
@@ -229,7 +229,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sample_that_need_not_be_repeated_is_of_what_a_scan_gives(
+    fn an_unpinned_sample_is_of_what_a_scan_returns(
         (_, steps) in any_steps(),
         restriction in any_restriction(),
         exclude in any_ids(),
@@ -254,7 +254,7 @@ proptest! {
     }
 }
 
-/// Numbers without a pattern that matters here, the same every time (splitmix).
+/// Pseudorandom numbers, equal in every run (SplitMix64).
 fn numbers(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed;
     move || {
@@ -273,19 +273,19 @@ fn direction(size: usize, next: &mut impl FnMut() -> u64) -> UnitVector {
 }
 
 #[test]
-fn many_items_that_come_and_go_are_found_as_by_a_scan() {
+fn many_items_added_and_removed_are_found_as_by_a_scan() {
     let mut next = numbers(1);
     for size in [5, 64, 100] {
-        let mut steps: Vec<Step> = Vec::new();
+        let mut steps: Vec<StoreStep> = Vec::new();
         for _ in 0..3 * MANY {
             let id = id((next() % MANY as u64) as usize);
             if next().is_multiple_of(5) {
-                steps.push(Step::Delete(id));
+                steps.push(StoreStep::Delete(id));
                 continue;
             }
             let mut item = Item::new(id);
             item.vector = Some(direction(size, &mut next));
-            steps.push(Step::Put(item));
+            steps.push(StoreStep::Put(item));
         }
         let (store, items) = stored(steps);
         let (open, nothing) = (Restriction::default(), HashSet::new());
