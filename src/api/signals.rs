@@ -24,7 +24,7 @@ use tower::Service;
 use crate::{
     api::{recommender::Recommender, reply},
     domain::user_signals::UserSignals,
-    engine::Source,
+    engine::SignalsSource,
     proto,
 };
 
@@ -93,7 +93,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(signals: &UserSignals, include_vectors: bool, source: Source) -> Self {
+    pub(crate) fn new(signals: &UserSignals, include_vectors: bool, source: SignalsSource) -> Self {
         Self {
             signals: encoded(signals, include_vectors),
             source: reply::source(source).into(),
@@ -202,7 +202,7 @@ mod tests {
             user_signals::UserSignals,
             vector::UnitVector,
         },
-        engine::Source,
+        engine::SignalsSource,
         proto,
     };
 
@@ -251,7 +251,7 @@ mod tests {
             signals in signals(),
             include_vectors in any::<bool>(),
         ) {
-            let written = Reply::new(&signals, include_vectors, Source::Rebuilt).encode_to_vec();
+            let written = Reply::new(&signals, include_vectors, SignalsSource::Rebuilt).encode_to_vec();
             let read = proto::GetUserSignalsResponse::decode(written.as_slice()).unwrap();
             prop_assert_eq!(read.source(), proto::SignalsSource::Rebuilt);
             prop_assert_eq!(read.signals, Some(reply::signals(&signals, include_vectors)));

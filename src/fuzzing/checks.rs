@@ -11,15 +11,15 @@ use crate::{
     domain::{
         event::{EventLog, InteractionEvent},
         ids::UserId,
-        item::{Item, MAX_TAG_WEIGHT},
+        item::{Item, Items, MAX_TAG_WEIGHT},
         ranking::{
             self, RankedItem,
             draws::Draws,
-            exploration::{self, Explorer, Source},
-            profile::{Profile, strongest_positives},
+            exploration::{self, ExplorationPool, ExplorationRequest},
+            interest::{Interest, Near},
         },
         ranking_config::{FusionWeights, RankingConfig},
-        signals::{self, Items},
+        signals,
         time::Timestamp,
         user_signals::UserSignals,
         vector::UnitVector,
@@ -214,22 +214,26 @@ pub(super) fn check_lists(model: &UserSignals, items: &Items, config: &RankingCo
     let canonical = config.canonicalizer();
     let mut pool: Vec<_> = items.values().cloned().collect();
     pool.sort_by(|a, b| a.id().cmp(b.id()));
-    let mut profile = Profile::new(model, world::here(), config.geo_scale_m, &canonical);
-    profile.set_liked(&strongest_positives(model), items);
-    for (tag, weight) in profile.affinity.top(config.affinity_tags) {
+    let mut interest = Interest::of_user(model, &canonical);
+    interest.near = world::here().map(|point| Near {
+        point,
+        scale_m: config.geo_scale_m,
+    });
+    interest.load_liked(items);
+    for (tag, weight) in interest.affinity.top(config.affinity_tags) {
         assert!(weight.is_finite() && weight > 0.0, "{tag:?} {weight}");
     }
     for seed in 0..2 {
         let limit = config.default_limit;
         let slot = exploration::decide(&config.exploration, limit, &Draws::new(seed));
-        let explorer = slot.map(|slot| Explorer {
+        let explorer = slot.map(|slot| ExplorationRequest {
             slot,
-            source: match seed {
-                0 => Source::Leftover,
-                _ => Source::among(config.exploration.strategy, pool.clone()),
+            pool: match seed {
+                0 => ExplorationPool::Candidates,
+                _ => ExplorationPool::of_fetched(config.exploration.strategy, pool.clone()),
             },
         });
-        let list = ranking::rank(pool.clone(), &profile, explorer, limit, config);
+        let list = ranking::rank(pool.clone(), &interest, explorer, limit, config);
         assert_eq!(list.items.len(), limit.min(pool.len()));
         let ids: HashSet<_> = list
             .items
@@ -247,15 +251,8 @@ pub(super) fn check_lists(model: &UserSignals, items: &Items, config: &RankingCo
 fn check_score(item: &RankedItem, weights: &FusionWeights) {
     let scored = &item.scored;
     assert!(scored.score.is_finite(), "a score of {}", scored.score);
-    for (name, part) in scored.breakdown.parts() {
-        let weight = match name {
-            "tag" => weights.tag,
-            "semantic" => weights.semantic,
-            "affinity" => weights.affinity,
-            "recency" => weights.recency,
-            "aversion" => weights.aversion,
-            _ => weights.geo,
-        };
+    for (scorer, part) in scored.breakdown.parts() {
+        let (name, weight) = (scorer.name(), weights[scorer]);
         let bounds = weight.min(0.0)..=weight.max(0.0);
         assert!(bounds.contains(&part), "{name} adds {part} of {weight}");
     }

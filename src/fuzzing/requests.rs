@@ -18,9 +18,9 @@ use crate::{
     },
     domain::{
         event::{EventLog, StoredEvent},
+        event_member::{self, event_id_suffix},
         ids::{ContentId, UserId},
         item::Item,
-        member::{self, event_id_suffix},
         ranking_config::RankingConfig,
         tags::Canonicalizer,
         time::Timestamp,
@@ -157,9 +157,12 @@ pub(super) fn check_stored_event(stored: &StoredEvent, limits: &Limits) {
     assert!(stored.member.len() <= limits.max_event_bytes);
     check_event(event);
 
-    let again = must(member::encode(event.clone()), "cannot be stored again");
+    let again = must(
+        event_member::encode(event.clone()),
+        "cannot be stored again",
+    );
     assert_eq!(again.member, stored.member, "the same event in other bytes");
-    let read = member::decode(&event.user_id, &stored.member, Timestamp::from_micros(0));
+    let read = event_member::decode(&event.user_id, &stored.member, Timestamp::from_micros(0));
     assert_eq!(must(read, "a stored event cannot be read"), *stored);
     let end = match &event.event_id {
         Some(id) => must(event_id_suffix(id), "an id without a suffix"),

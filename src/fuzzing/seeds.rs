@@ -22,8 +22,8 @@ use crate::{
     domain::{
         catalogue_line,
         event::InteractionEvent,
+        event_member,
         item::{CatalogueItem, Item},
-        member,
         ranking_config::{ExplorationStrategy, RankingConfig},
         signals,
         tags::Canonicalizer,
@@ -162,7 +162,7 @@ pub(super) fn stored_events() -> Vec<Vec<u8>> {
             .map(|event| {
                 format!(
                     "1781000000 {}",
-                    must(member::encode(event), "an event").member
+                    must(event_member::encode(event), "an event").member
                 )
             })
             .collect(),

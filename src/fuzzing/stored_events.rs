@@ -10,7 +10,7 @@ use crate::{
     adapters::redis::events::from_score,
     domain::{
         event::{EventLog, StoredEvent},
-        member::{self, event_id_suffix},
+        event_member::{self, event_id_suffix},
         ranking_config::RankingConfig,
         time::Timestamp,
     },
@@ -40,15 +40,21 @@ fn read(line: &[u8]) -> Option<StoredEvent> {
     let (score, text) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     let score = from_score(score.parse().ok()?);
     let user = world::user();
-    let stored = member::decode(&user, text, score).ok()?;
+    let stored = event_member::decode(&user, text, score).ok()?;
     assert_eq!(*stored.member, *text);
     assert!(text.trim_start().starts_with('{'), "no object: {text}");
     check_event(&stored.event);
 
-    let written = must(member::encode(stored.event.clone()), "cannot be written");
+    let written = must(
+        event_member::encode(stored.event.clone()),
+        "cannot be written",
+    );
     // Its time is in it now.
     let elsewhen = Timestamp::from_micros(1);
-    let again = must(member::decode(&user, &written.member, elsewhen), "unread");
+    let again = must(
+        event_member::decode(&user, &written.member, elsewhen),
+        "unread",
+    );
     assert_eq!(again, written);
     if let Some(id) = &stored.event.event_id {
         let suffix = must(event_id_suffix(id), "an id without a suffix");

@@ -9,11 +9,10 @@ use super::checks::must;
 use crate::domain::{
     catalogue_line,
     event::{EventLog, InteractionEvent},
+    event_member,
     geo::GeoPoint,
     ids::UserId,
-    item::{CatalogueItem, Item, MAX_TAG_WEIGHT},
-    member,
-    signals::Items,
+    item::{CatalogueItem, Item, Items, MAX_TAG_WEIGHT},
     tags::Canonicalizer,
     time::Timestamp,
 };
@@ -51,7 +50,7 @@ pub(super) fn events() -> &'static EventLog {
     EVENTS.get_or_init(|| {
         let mut events: Vec<InteractionEvent> = case_members()
             .iter()
-            .map(|text| must(member::decode(&user(), text, now()), "a case's event").event)
+            .map(|text| must(event_member::decode(&user(), text, now()), "a case's event").event)
             .collect();
         let mut asked = InteractionEvent::new(user(), "IDENTIFY", now());
         for (question, answer) in [
@@ -68,7 +67,7 @@ pub(super) fn events() -> &'static EventLog {
         events.extend([asked, endless]);
         let stored = events
             .into_iter()
-            .map(|event| Arc::new(must(member::encode(event), "an event")));
+            .map(|event| Arc::new(must(event_member::encode(event), "an event")));
         EventLog::new(stored.collect())
     })
 }

@@ -14,7 +14,7 @@ use recsys::{
         redis::{RedisEventBuffer, RedisModelStore},
     },
     domain::{
-        catalogue_line, event::StoredEvent, ids::UserId, item::Item, member,
+        catalogue_line, event::StoredEvent, event_member, ids::UserId, item::Item,
         ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
     },
     edge::settings::ServerSettings,
@@ -318,7 +318,7 @@ async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> P
             .unwrap()
             .iter()
             .map(|event| {
-                member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
+                event_member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
             })
             .collect();
         for result in engine.ingest_batch(events, Deadline::NONE).await.unwrap() {

@@ -20,7 +20,10 @@ use recsys::{
         time::Timestamp,
     },
     edge::settings::ServerSettings,
-    engine::{Deadlines, Engine, EngineError, EngineSettings, Ports, RecommendRequest, Source},
+    engine::{
+        Deadlines, Degradation, Engine, EngineError, EngineSettings, Ports, RecommendRequest,
+        SignalsSource,
+    },
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found,
         ItemRefusal, ItemStore, ModelSlot, Search, StoreError, StoreErrorKind, Version,
@@ -182,7 +185,10 @@ async fn an_event_whose_refresh_hangs_is_acknowledged_and_the_refresh_goes_on() 
     let model = stores.world.ports.models.load(&user("u")).await.unwrap();
     assert!(matches!(model, ModelSlot::Present(_)), "{model:?}");
     let (signals, source) = engine.signals(&user("u")).await.unwrap();
-    assert_eq!((signals.event_count, source), (1, Source::Materialized));
+    assert_eq!(
+        (signals.event_count, source),
+        (1, SignalsSource::Materialized)
+    );
 }
 
 #[tokio::test]
@@ -258,7 +264,7 @@ async fn a_list_waits_for_items_no_longer_than_its_caller_does() {
         .unwrap();
     assert_eq!(
         (list.items.len(), list.degraded),
-        (10, vec!["user_model".to_owned()])
+        (10, vec![Degradation::UserModel])
     );
 }
 

@@ -19,7 +19,7 @@ use recsys::{
         signals,
     },
     edge::settings::ServerSettings,
-    engine::{Ports, Source},
+    engine::{self, Ports},
     ports::{
         Clock, Deadline, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError,
         StoredModel, Version,
@@ -89,7 +89,8 @@ async fn many_clients_on_one_user_through_two_instances_agree() {
     let world = &instances[0].world;
     let ports = ports(&redis.pool(), &prefix, world);
     let (stored, source) = engine(ports.clone()).signals(&id("u")).await.unwrap();
-    assert_eq!(source, Source::Materialized, "it is the stored one");
+    let expected = engine::SignalsSource::Materialized;
+    assert_eq!(source, expected, "it is the stored one");
     let snapshot = ports.events.read(&id("u")).await.unwrap();
     let log = EventLog::new(snapshot.events);
     let items = ports
@@ -123,7 +124,7 @@ async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
     let buffer = RedisEventBuffer::new(redis.pool(), &prefix, WINDOW, 5_000);
     let mut event = recsys::domain::event::InteractionEvent::new(id("u"), "T", SystemClock.now());
     event.content_id = Some("i002".into());
-    let event: StoredEvent = recsys::domain::member::encode(event).unwrap();
+    let event: StoredEvent = recsys::domain::event_member::encode(event).unwrap();
     buffer.append(&id("u"), &[event]).await.unwrap();
     let (model, source) = server.signals("u").await;
     assert_eq!((model.viewed.len(), source), (2, SignalsSource::Rebuilt));

@@ -10,8 +10,8 @@ use deadpool_redis::redis::{aio::MultiplexedConnection, cmd};
 use recsys::{
     adapters::redis::{RedisEventBuffer, RedisSettings},
     domain::{
-        event::EventLog, ids::UserId, ranking_config::RankingConfig, signals, time::Timestamp,
-        user_signals::UserSignals, vector::UnitVector,
+        event::EventLog, ids::UserId, item::Items, ranking_config::RankingConfig, signals,
+        time::Timestamp, user_signals::UserSignals, vector::UnitVector,
     },
     ports::{Deadline, EventBuffer as _, ItemStore as _},
     proto::{self, GetUserSignalsRequest, SignalsSource},
@@ -47,7 +47,7 @@ struct Library {
 
 impl Library {
     /// A user's events and items as they are stored now.
-    async fn read(&self, user: &UserId) -> (EventLog, signals::Items) {
+    async fn read(&self, user: &UserId) -> (EventLog, Items) {
         let buffer = self.events.read(user).await.expect("a buffer");
         let log = EventLog::new(buffer.events);
         let ids = signals::items_needed(&log);

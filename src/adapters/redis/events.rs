@@ -21,8 +21,8 @@ use super::{
 use crate::{
     domain::{
         event::StoredEvent,
+        event_member::{self, event_id_suffix},
         ids::UserId,
-        member::{self, event_id_suffix},
         time::Timestamp,
     },
     ports::{
@@ -88,7 +88,7 @@ impl RedisEventBuffer {
                 let decoded = std::str::from_utf8(&text)
                     .map_err(|error| error.to_string())
                     .and_then(|text| {
-                        member::decode(user, text, at).map_err(|error| error.to_string())
+                        event_member::decode(user, text, at).map_err(|error| error.to_string())
                     });
                 match decoded {
                     Ok(event) => {

@@ -7,7 +7,7 @@ use crate::{
     api::{error::ApiError, limits::Limits, parse::Checks, wkt},
     domain::{
         event::{EndReason, InteractionEvent, StoredEvent},
-        member,
+        event_member,
         time::Timestamp,
     },
     http::webhook::mapping::Said,
@@ -61,7 +61,7 @@ pub(crate) fn event(
         survey_answers,
         ..InteractionEvent::new(user_id, event.event_type, time)
     }))?;
-    let stored = member::encode(read).map_err(|error| ApiError::internal(&error))?;
+    let stored = event_member::encode(read).map_err(|error| ApiError::internal(&error))?;
 
     let mut checks = Checks::new(limits);
     let (size, most) = (stored.member.len(), limits.max_event_bytes);

@@ -3,7 +3,7 @@
 
 use serde::de::IgnoredAny;
 
-use crate::domain::member::json_fault;
+use crate::domain::json::json_fault;
 
 /// What JSON takes for blanks.
 const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use crate::{
     domain::{
         event::{EndReason, event_types},
-        member::json_fault,
+        json::json_fault,
         time::Timestamp,
     },
     proto,
