@@ -16,7 +16,7 @@ use crate::{
     app::server::{Port, ServeError, Stop},
     config::Settings,
     edge::{access::Access, settings::ServerSettings, tenants::SharedSecret, tls::Tls},
-    engine::Engine,
+    engine::{Engine, start_metrics},
     http::{
         admin::Admin,
         webhook::{MAX_CONNECTIONS as MAX_WEBHOOK_CONNECTIONS, Webhook},
@@ -132,6 +132,7 @@ pub async fn admin(settings: &Settings, log: LogFilter) -> Result<Option<Admin>,
     };
     let listener = bind(address, "RECSYS_ADMIN_ADDR").await?;
     let metrics = Metrics::start()?;
+    start_metrics();
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving metrics and health");
     }

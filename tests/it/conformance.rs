@@ -11,7 +11,7 @@ use prost_types::value::Kind;
 use recsys::{
     adapters::redis::RedisEventBuffer,
     domain::{
-        catalogue_line, event::StoredEvent, ids::UserId, item::Item, member,
+        catalogue_line, event::StoredEvent, event_member, ids::UserId, item::Item,
         ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
     },
     edge::settings::ServerSettings,
@@ -312,7 +312,7 @@ async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> P
             .unwrap()
             .iter()
             .map(|event| {
-                member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
+                event_member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
             })
             .collect();
         for result in engine.ingest_batch(events, Deadline::NONE).await.unwrap() {

@@ -9,8 +9,8 @@ use recsys::{
     },
     domain::{
         event::{EventLog, InteractionEvent, StoredEvent},
+        event_member,
         ids::UserId,
-        member,
         time::Timestamp,
     },
     ports::{AppendOutcome, BufferSnapshot, Clock, EventBuffer, StoreErrorKind, Version},
@@ -89,7 +89,7 @@ impl UnderTest {
         event_id: Option<&str>,
     ) -> StoredEvent {
         let time = self.clock.now().minus(ago);
-        member::encode(InteractionEvent {
+        event_member::encode(InteractionEvent {
             content_id: Some(content_id.into()),
             event_id: event_id.map(str::to_owned),
             ..InteractionEvent::new(id(user), "T", time)
@@ -446,7 +446,7 @@ async fn the_budget_counts_the_memory_of_an_event_and_not_only_its_text() {
     let mut nested = InteractionEvent::new(id("u"), "T", clock.now());
     let answers: Vec<serde_json::Value> = (0..5_000).map(|_| serde_json::json!({"a": 1})).collect();
     nested.survey_answers.insert("deep".into(), answers.into());
-    let nested = member::encode(nested).unwrap();
+    let nested = event_member::encode(nested).unwrap();
     assert!(nested.member.len() < 64 << 10);
     buffer.append(&id("u"), &[nested]).await.unwrap();
     assert!(budget.used() > 3 << 20, "{} bytes charged", budget.used());

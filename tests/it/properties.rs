@@ -10,14 +10,14 @@ use proptest::prelude::*;
 use recsys::{
     domain::{
         event::{EndReason, EventLog, InteractionEvent, StoredEvent},
+        event_member,
         geo::{Circle, GeoPoint},
         ids::{ContentId, UserId},
-        item::{CatalogueItem, Item},
-        member,
-        ranking::Role,
+        item::{CatalogueItem, Item, Items},
+        ranking::{ItemRole, scorers::Scorer},
         ranking_config::{ExplorationStrategy, RankingConfig},
         restriction::Restriction,
-        signals::{self, Items},
+        signals,
         tags::Canonicalizer,
         time::Timestamp,
     },
@@ -122,7 +122,7 @@ fn any_event() -> impl Strategy<Value = StoredEvent> {
                         .survey_answers
                         .insert("rating".into(), json!(f64::from(stars)));
                 }
-                member::encode(event).unwrap()
+                event_member::encode(event).unwrap()
             },
         )
 }
@@ -351,18 +351,18 @@ proptest! {
         prop_assert_eq!(list.items.is_empty(), list.empty.is_some());
 
         let weights = &config.fusion;
-        let most = weights.tag + weights.semantic + weights.affinity + weights.recency + weights.geo;
-        let explored = list.items.iter().filter(|item| item.role == Role::Exploration).count();
+        let most: f64 = Scorer::all().map(|scorer| weights[scorer].max(0.0)).sum();
+        let explored = list.items.iter().filter(|item| item.role == ItemRole::Exploration).count();
         prop_assert_eq!(explored, usize::from(list.exploration.is_ok()));
         for item in &list.items {
             let (scored, id) = (&item.scored, item.scored.item.id());
             prop_assert!(!request.exclude.contains(id), "{id:?} is excluded");
             prop_assert!(request.restriction.admits(&scored.item), "{id:?} is outside");
             prop_assert!(list.seen_fallback || !model.has_seen(id), "{id:?} was seen");
-            prop_assert!((weights.aversion..=most).contains(&scored.score), "{}", scored.score);
-            for (name, part) in scored.breakdown.parts() {
+            prop_assert!((weights[Scorer::Aversion]..=most).contains(&scored.score), "{}", scored.score);
+            for (scorer, part) in scored.breakdown.parts() {
                 prop_assert!(part.is_finite());
-                prop_assert!(name == "aversion" || (0.0..=1.0).contains(&part), "{name} {part}");
+                prop_assert!(scorer == Scorer::Aversion || (0.0..=1.0).contains(&part), "{scorer:?} {part}");
             }
         }
 
@@ -389,7 +389,7 @@ proptest! {
 fn shown(ago: Duration, ids: impl Iterator<Item = String>) -> Arc<StoredEvent> {
     let mut event = InteractionEvent::new(user(), "LIST_SHOWN", now().minus(ago));
     event.impressions = ids.map(ContentId::from).collect();
-    Arc::new(member::encode(event).unwrap())
+    Arc::new(event_member::encode(event).unwrap())
 }
 
 #[test]

@@ -18,7 +18,7 @@ use recsys::{
         signals,
     },
     edge::settings::ServerSettings,
-    engine::{Ports, Source},
+    engine::{Ports, SignalsSource as EngineSource},
     ports::{
         Clock, Deadline, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError,
         StoredModel, Version,
@@ -88,7 +88,7 @@ async fn many_clients_of_one_user_on_two_instances_agree() {
     let world = &instances[0].world;
     let ports = ports(&redis.pool(), &prefix, world);
     let (stored, source) = engine(ports.clone()).signals(&id("u")).await.unwrap();
-    assert_eq!(source, Source::Materialized, "the stored model");
+    assert_eq!(source, EngineSource::Materialized, "the stored model");
     let snapshot = ports.events.read(&id("u")).await.unwrap();
     let log = EventLog::new(snapshot.events);
     let items = ports
@@ -122,7 +122,7 @@ async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
     let buffer = event_buffer(&redis.pool(), &prefix, WINDOW, 5_000);
     let mut event = recsys::domain::event::InteractionEvent::new(id("u"), "T", SystemClock.now());
     event.content_id = Some("i002".into());
-    let event: StoredEvent = recsys::domain::member::encode(event).unwrap();
+    let event: StoredEvent = recsys::domain::event_member::encode(event).unwrap();
     buffer.append(&id("u"), &[event]).await.unwrap();
     let (model, source) = server.signals("u").await;
     assert_eq!((model.viewed.len(), source), (2, SignalsSource::Rebuilt));

@@ -10,8 +10,9 @@ use recsys::{
     domain::{
         event::EventLog,
         ids::{ContentId, UserId},
+        item::Items,
         ranking_config::RankingConfig,
-        signals::{self, Items},
+        signals,
         time::Timestamp,
         user_signals::UserSignals,
         vector::UnitVector,

@@ -144,4 +144,8 @@ impl ItemStore for QdrantItemStore {
     fn vector_size(&self) -> Option<usize> {
         self.described()?.vector_size
     }
+
+    async fn learn_vector_size(&self, deadline: Deadline) -> Result<(), StoreError> {
+        self.collection(deadline).await.map(|_| ())
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     expiry::{milliseconds, version},
 };
 use crate::{
-    domain::{event::StoredEvent, member::event_id_suffix, time::Timestamp},
+    domain::{event::StoredEvent, event_member::event_id_suffix, time::Timestamp},
     ports::{AppendOutcome, EVENT_ID_SPAN, StoreError, Version},
 };
 

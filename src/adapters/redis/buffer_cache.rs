@@ -132,8 +132,8 @@ mod tests {
     use crate::{
         domain::{
             event::{InteractionEvent, StoredEvent},
+            event_member,
             ids::UserId,
-            member,
             time::Timestamp,
         },
         ports::Version,
@@ -152,7 +152,7 @@ mod tests {
 
     fn event_at(user: &UserId, micros: i64) -> Arc<StoredEvent> {
         let time = Timestamp::from_micros(micros);
-        Arc::new(member::encode(InteractionEvent::new(user.clone(), "T", time)).unwrap())
+        Arc::new(event_member::encode(InteractionEvent::new(user.clone(), "T", time)).unwrap())
     }
 
     /// An append to the buffer that was read.
@@ -216,7 +216,7 @@ mod tests {
             let time = Timestamp::from_micros(micros);
             let mut event = InteractionEvent::new(user.clone(), "T", time);
             event.event_id = Some(id.to_owned());
-            member::encode(event).unwrap()
+            event_member::encode(event).unwrap()
         };
         let held = CachedBuffer::new(Version(1), 0, vec![Arc::new(named("held", READ_AT))]);
         cache.insert(&user, held, cache.erasures());

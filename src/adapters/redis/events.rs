@@ -21,7 +21,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    domain::{event::StoredEvent, ids::UserId, member, time::Timestamp},
+    domain::{event::StoredEvent, event_member, ids::UserId, time::Timestamp},
     ports::{AppendOutcome, Appended, BufferSnapshot, Deleted, EventBuffer, StoreError, Version},
     telemetry::meters::{self, Unreadable},
 };
@@ -78,7 +78,7 @@ impl RedisEventBuffer {
                 let decoded = std::str::from_utf8(&text)
                     .map_err(|error| error.to_string())
                     .and_then(|text| {
-                        member::decode(user, text, at).map_err(|error| error.to_string())
+                        event_member::decode(user, text, at).map_err(|error| error.to_string())
                     });
                 match decoded {
                     Ok(event) => {

@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     domain::{
-        braced::Braced,
         ids::{ContentId, UserId},
+        json::JsonObject,
         time::Timestamp,
         user_signals::{Behavior, UserSignals},
         vector::UnitVector,
@@ -187,7 +187,7 @@ fn expected_bytes(signals: &UserSignals) -> usize {
 /// # Errors
 /// If it is not JSON of the shared shape, or a weight is too large.
 pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
-    let Braced(model): Braced<ModelJson> = serde_json::from_slice(value)?;
+    let JsonObject(model): JsonObject<ModelJson> = serde_json::from_slice(value)?;
     if model.erased {
         return Ok(ModelSlot::Erased);
     }

@@ -18,7 +18,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    domain::{ids::UserId, member::json_fault},
+    domain::{ids::UserId, json::json_fault},
     ports::{
         ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
         StoredModel, Version,

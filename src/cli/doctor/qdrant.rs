@@ -10,7 +10,7 @@ use super::{files, report::Finding};
 use crate::{
     adapters::qdrant::{self, CollectionSeen, Examination, Needs},
     config::Settings,
-    domain::ranking_config::RankingConfig,
+    domain::{ranking::scorers::Scorer, ranking_config::RankingConfig},
     edge::tenants::TenantsFile,
     ports::{Deadline, StoreError, StoreErrorKind},
 };
@@ -250,7 +250,7 @@ fn vectors(
     let Some(vectors) = &seen.vectors else {
         let found = format!("{name} has none");
         let weights = &ranking.fusion;
-        if weights.semantic == 0.0 && weights.affinity == 0.0 {
+        if weights[Scorer::Semantic] == 0.0 && weights[Scorer::Affinity] == 0.0 {
             return Finding::ok(CHECK, format!("{found}, and the ranking needs none"));
         }
         let found = format!("{found}: the semantic and affinity scorers find nothing");

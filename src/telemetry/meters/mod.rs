@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
-use handles::{Counters, Histograms, Named};
+use handles::{Counters, Histograms, NamedCounters, NamedHistograms};
 pub(crate) use {describe::describe, levels::measure};
 pub use {
     labels::{
-        Cache, ConnectionEnd, Degraded, EmptyList, EventOutcome, Exploration, Generator, List,
-        Lookup, ModelBuild, ModelRead, Rebuild, Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, Rebuild,
+        Refresh, Refused, Shed, Unreadable, WebhookOutcome,
     },
     levels::{Level, Levels, watch},
 };
@@ -169,16 +169,16 @@ pub const BUCKETS_CANDIDATES: [f64; 9] = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 200.
 
 static BY_OUTCOME: Counters<EventOutcome> = Counters::new(EVENTS);
 static BY_KIND: Counters<Unreadable> = Counters::new(UNREADABLE);
-static READS: Counters<ModelRead> = Counters::new(MODEL_READS);
+static READS: NamedCounters<1> = NamedCounters::new(MODEL_READS, ["source"]);
 static REBUILDS: Counters<Rebuild> = Counters::new(MODEL_REBUILDS);
 static BUILDS: Counters<ModelBuild> = Counters::new(MODEL_BUILDS);
 static REFRESHES: Counters<Refresh> = Counters::new(MODEL_REFRESHES);
 static LAG: Histograms<()> = Histograms::new(MODEL_LAG);
 static BYTES: Histograms<()> = Histograms::new(MODEL_BYTES);
-static PROPOSED: Histograms<Generator> = Histograms::new(CANDIDATES);
+static PROPOSED: NamedHistograms<1> = NamedHistograms::new(CANDIDATES, ["generator"]);
 static MADE: Counters<List> = Counters::new(LISTS);
-static EMPTY: Counters<EmptyList> = Counters::new(EMPTY_LISTS);
-static WITHOUT: Counters<Degraded> = Counters::new(DEGRADED);
+static EMPTY: NamedCounters<1> = NamedCounters::new(EMPTY_LISTS, ["reason"]);
+static WITHOUT: NamedCounters<1> = NamedCounters::new(DEGRADED, ["cause"]);
 static EXPLORED: Counters<Exploration> = Counters::new(EXPLORATION);
 static LOOKUPS: Counters<(Cache, Lookup)> = Counters::new(CACHE_LOOKUPS);
 static SHED_CALLS: Counters<Shed> = Counters::new(SHED);
@@ -236,9 +236,9 @@ pub fn unreadable(kind: Unreadable) {
     BY_KIND.add(kind, 1);
 }
 
-/// Counts a model that was asked for.
-pub fn model_read(source: ModelRead) {
-    READS.add(source, 1);
+/// Counts reads of models from one source.
+pub fn model_reads(source: &'static str, count: usize) {
+    READS.add([source], count);
 }
 
 /// Counts a read that found no model that it could use.
@@ -266,9 +266,9 @@ pub fn model_bytes(bytes: usize) {
     BYTES.note((), bytes as f64, 1);
 }
 
-/// Notes how many candidates a generator brought to a list.
-pub fn candidates(generator: Generator, count: usize) {
-    PROPOSED.note(generator, count as f64, 1);
+/// Records the number of candidates that a generator added to each of some lists.
+pub fn candidates(generator: &'static str, count: usize, lists: usize) {
+    PROPOSED.note([generator], count as f64, lists);
 }
 
 /// Counts a list.
@@ -276,14 +276,14 @@ pub fn list(how: List) {
     MADE.add(how, 1);
 }
 
-/// Counts an empty list.
-pub fn empty_list(why: EmptyList) {
-    EMPTY.add(why, 1);
+/// Counts empty lists with one reason.
+pub fn empty_lists(reason: &'static str, count: usize) {
+    EMPTY.add([reason], count);
 }
 
-/// Counts a list that had to do without something.
-pub fn degraded(cause: Degraded) {
-    WITHOUT.add(cause, 1);
+/// Counts degraded lists with one cause.
+pub fn degraded_lists(cause: &'static str, count: usize) {
+    WITHOUT.add([cause], count);
 }
 
 /// Counts what became of a list's exploration item.
@@ -332,12 +332,12 @@ impl StoreOperation {
 impl Drop for StoreOperation {
     fn drop(&mut self) {
         let labels = [self.system, self.operation, self.error_type];
-        STORE_OPERATIONS.note(labels, self.begun.elapsed().as_secs_f64());
+        STORE_OPERATIONS.note(labels, self.begun.elapsed().as_secs_f64(), 1);
     }
 }
 
 /// By system, operation and type of error.
-static STORE_OPERATIONS: Named<3> = Named::new(
+static STORE_OPERATIONS: NamedHistograms<3> = NamedHistograms::new(
     STORE_DURATION,
     ["db_system_name", "db_operation_name", "error_type"],
 );

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use recsys::{
     domain::{ids::UserId, item::Item, ranking_config::RankingConfig, restriction::Restriction},
-    engine::{Deadlines, Engine, EngineSettings, Ports, RecommendRequest, Recommendation, Source},
+    engine::{
+        Deadlines, Engine, EngineSettings, Generator, Ports, RecommendRequest, Recommendation,
+        SignalsSource,
+    },
     ports::{Deadline, ItemStore},
     proto::{self, ItemOutcome},
 };
@@ -77,7 +80,8 @@ fn request() -> RecommendRequest {
 }
 
 fn by_taste(list: &Recommendation) -> usize {
-    let taste = list.generators.iter().find(|(name, _)| *name == "taste");
+    let mut generators = list.generators.iter();
+    let taste = generators.find(|(generator, _)| *generator == Generator::Taste);
     taste.map_or(0, |(_, found)| *found)
 }
 
@@ -97,7 +101,7 @@ async fn a_collection_recreated_with_another_vector_size_is_noticed_while_runnin
         .recommend(&request(), Deadlines::UNLIMITED)
         .await
         .unwrap();
-    assert_eq!(list.signals_source, Source::Materialized);
+    assert_eq!(list.signals_source, SignalsSource::Materialized);
     assert!(by_taste(&list) > 0);
 
     shop.qdrant.drop_collection(shop.collection());
@@ -111,10 +115,10 @@ async fn a_collection_recreated_with_another_vector_size_is_noticed_while_runnin
         .await
         .unwrap();
     assert!(list.degraded.is_empty(), "{:?}", list.degraded);
-    assert_eq!(list.signals_source, Source::Rebuilt);
+    assert_eq!(list.signals_source, SignalsSource::Rebuilt);
     assert!(by_taste(&list) > 0);
     let (model, source) = engine.signals(&request().user).await.unwrap();
-    assert_eq!(source, Source::Materialized, "it was stored");
+    assert_eq!(source, SignalsSource::Materialized, "it was stored");
     for vector in [&model.taste_vector, &model.recency_vector] {
         assert_eq!(vector.as_ref().unwrap().size(), 3);
     }
@@ -139,6 +143,6 @@ async fn a_new_process_rebuilds_a_stored_model_of_another_vector_size_for_its_fi
         .recommend(&request(), Deadlines::UNLIMITED)
         .await
         .unwrap();
-    assert_eq!(list.signals_source, Source::Rebuilt);
+    assert_eq!(list.signals_source, SignalsSource::Rebuilt);
     assert!(by_taste(&list) > 0);
 }

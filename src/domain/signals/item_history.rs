@@ -1,4 +1,4 @@
-//! What a log says of each item.
+//! The events of each item, summarized.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use crate::domain::{
     time::Timestamp,
 };
 
-/// One item's events, summed up.
-pub(super) struct View<'a> {
+/// The events of one item.
+pub(super) struct ItemHistory<'a> {
     pub(super) content_id: &'a ContentId,
     /// Number of started views, at least 1.
     pub(super) visits: usize,
-    /// How the latest ended view ended.
+    /// End reason of the latest ended view.
     pub(super) end_reason: Option<EndReason>,
     /// The latest rating, 1 to 5.
     pub(super) rating: Option<f64>,
@@ -28,7 +28,7 @@ pub(super) struct View<'a> {
     last_end: Option<Timestamp>,
 }
 
-impl<'a> View<'a> {
+impl<'a> ItemHistory<'a> {
     fn new(content_id: &'a ContentId, time: Timestamp) -> Self {
         Self {
             content_id,
@@ -66,72 +66,76 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The longest dwell that was measured, else the time from the first start
-    /// to the last end, at least 0, else `None`.
+    /// The longest reported dwell time; without one, the time from the first
+    /// start to the last end, at least 0; without both, `None`.
     pub(super) fn dwell_seconds(&self) -> Option<f64> {
         self.longest_dwell
             .or_else(|| Some(self.last_end?.seconds_since(self.first_start?).max(0.0)))
     }
 }
 
-/// Where items stand in a list.
-type Places<'a> = HashMap<&'a ContentId, usize, RandomState>;
+/// Index of each item's history.
+type HistoryIndex<'a> = HashMap<&'a ContentId, usize, RandomState>;
 
-/// All items of a log.
-pub(super) struct Views<'a> {
-    pub(super) items: Vec<View<'a>>,
+/// The histories of all items in a log.
+pub(super) struct ItemHistories<'a> {
+    pub(super) items: Vec<ItemHistory<'a>>,
     ignored: Vec<(&'a ContentId, Timestamp)>,
 }
 
-impl<'a> Views<'a> {
-    /// Sums up a log, with at most `max_ignored` ignored items.
+impl<'a> ItemHistories<'a> {
+    /// Summarizes a log, with at most `max_ignored` ignored items.
     pub(super) fn of(log: &'a EventLog, max_ignored: usize) -> Self {
-        let mut items: Vec<View<'a>> = Vec::new();
-        let mut places: Places<'a> =
+        let mut items: Vec<ItemHistory<'a>> = Vec::new();
+        let mut index: HistoryIndex<'a> =
             HashMap::with_capacity_and_hasher(log.len(), RandomState::default());
         for (position, event) in log.iter().enumerate() {
             if let Some(id) = &event.content_id {
-                let place = *places.entry(id).or_insert_with(|| {
-                    items.push(View::new(id, event.time));
+                let place = *index.entry(id).or_insert_with(|| {
+                    items.push(ItemHistory::new(id, event.time));
                     items.len() - 1
                 });
                 items[place].add(position, event);
             }
         }
-        let ignored = ignored(log, &places, max_ignored);
+        let ignored = ignored(log, &index, max_ignored);
         Self { items, ignored }
     }
 
     pub(super) fn sort_by_id(&mut self) {
-        self.items.sort_unstable_by_key(|view| view.content_id);
+        self.items
+            .sort_unstable_by_key(|history| history.content_id);
     }
 
-    /// Ids of the items, the one with the latest event first.
+    /// The ids, the item with the latest event first.
     pub(super) fn latest_first(&self) -> Vec<&'a ContentId> {
-        let mut order: Vec<&View<'a>> = self.items.iter().collect();
-        order.sort_unstable_by_key(|view| std::cmp::Reverse(view.last_position));
-        order.into_iter().map(|view| view.content_id).collect()
+        let mut order: Vec<&ItemHistory<'a>> = self.items.iter().collect();
+        order.sort_unstable_by_key(|history| std::cmp::Reverse(history.last_position));
+        order
+            .into_iter()
+            .map(|history| history.content_id)
+            .collect()
     }
 
-    /// Items shown but never engaged with, with the time of their latest
-    /// showing: the one that weighs most, as weights only fade.
+    /// Items that were displayed and never engaged with, with the time of their
+    /// latest impression. It has the largest weight, because weights decay.
     pub(super) fn ignored(&self) -> &[(&'a ContentId, Timestamp)] {
         &self.ignored
     }
 }
 
-/// The newest `most` ignored items, ties by id. Runs from new to old and stops
-/// once older showings cannot matter, so that a user to whom much is shown
-/// costs no more than one to whom enough is shown.
+/// The newest `max` ignored items, ties by id. Iterates from the newest event and
+/// stops when older impressions cannot matter, so that the cost does not grow
+/// with the number of impressions.
 fn ignored<'a>(
     log: &'a EventLog,
-    engaged: &Places<'a>,
-    most: usize,
+    engaged: &HistoryIndex<'a>,
+    max: usize,
 ) -> Vec<(&'a ContentId, Timestamp)> {
     let mut latest: HashMap<&'a ContentId, Timestamp, RandomState> = HashMap::default();
     let mut last_time = None;
     for event in log.iter().rev() {
-        if latest.len() >= most && last_time != Some(event.time) {
+        if latest.len() >= max && last_time != Some(event.time) {
             break;
         }
         for id in &event.impressions {
@@ -143,6 +147,6 @@ fn ignored<'a>(
     }
     let mut ignored: Vec<_> = latest.into_iter().collect();
     ignored.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    ignored.truncate(most);
+    ignored.truncate(max);
     ignored
 }

@@ -1,47 +1,33 @@
 //! The stored form of an event: one JSON member of the sorted set
-//! `evt:<user_id>`, shared with the reference engine.
+//! `evt:<user_id>`, in the format of the reference engine.
 //!
-//! The same event always gives the same bytes, so a set keeps a redelivered
-//! event once. `event_id`, if given, is the last key: whether a member carries
-//! an id can be told from its last bytes alone, and nothing nested inside the
-//! member can be mistaken for it.
+//! Encoding is deterministic, so a sorted set stores a redelivered event once.
+//! `event_id`, if present, is the last key. The last bytes of a member therefore
+//! show whether it has that id, and a nested `event_id` cannot match.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, error::Category};
+use serde_json::{Map, Value};
 
 use super::{
-    braced::Braced,
     event::{EndReason, InteractionEvent, StoredEvent},
     ids::{ContentId, UserId},
+    json::{JsonObject, json_fault},
     time::Timestamp,
 };
 
-/// Why a stored member cannot be read.
+/// A stored member is not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableMember {
-    /// It is not JSON of the expected shape.
+    /// It is not JSON with the expected keys and types.
     #[error("not an event in JSON: {}", json_fault(.0))]
     Json(#[from] serde_json::Error),
-    /// Its `ts`, or its score if it has none, is not a time.
+    /// Its `ts`, or its score if it has no `ts`, is not a valid time.
     #[error("neither ts nor the score is a time between the years 1 and 9999")]
     Time,
 }
 
-/// What is wrong with a JSON text and where, without a word of it: serde's own
-/// text quotes values, which may be a user's.
-#[must_use]
-pub fn json_fault(error: &serde_json::Error) -> String {
-    let fault = match error.classify() {
-        Category::Io => "unreadable",
-        Category::Syntax => "no JSON",
-        Category::Data => "of another shape",
-        Category::Eof => "cut off",
-    };
-    format!("{fault} at line {} column {}", error.line(), error.column())
-}
-
 #[derive(Serialize)]
-struct Written<'a> {
+struct MemberOut<'a> {
     user_id: &'a str,
     event: &'a str,
     ts: String,
@@ -60,7 +46,7 @@ struct Written<'a> {
 }
 
 #[derive(Deserialize)]
-struct Read {
+struct MemberIn {
     #[serde(default, deserialize_with = "null_is_default")]
     event: String,
     ts: Option<String>,
@@ -86,12 +72,12 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Gives an event its stored form.
+/// Encodes an event.
 ///
 /// # Errors
-/// Only if the answers nest deeper than JSON can be written.
+/// Only if the answers are nested too deeply for serde_json to write.
 pub fn encode(event: InteractionEvent) -> Result<StoredEvent, serde_json::Error> {
-    let member = serde_json::to_string(&Written {
+    let member = serde_json::to_string(&MemberOut {
         user_id: event.user_id.as_str(),
         event: &event.event_type,
         ts: event.time.to_string(),
@@ -111,20 +97,20 @@ pub fn encode(event: InteractionEvent) -> Result<StoredEvent, serde_json::Error>
     Ok(StoredEvent { event, member })
 }
 
-/// Reads a member that any writer may have left in `user_id`'s buffer.
-/// Unknown keys are ignored; a missing `ts` is the member's `score` time.
+/// Decodes a member of `user_id`'s buffer, written by any program.
+/// Unknown keys are ignored. Without `ts`, the time is the member's `score`.
 ///
 /// # Errors
-/// [`UnreadableMember`] if it is no event; such a member is to be skipped.
+/// [`UnreadableMember`] if it is not an event; callers skip such a member.
 pub fn decode(
     user_id: &UserId,
     member: &str,
     score: Timestamp,
 ) -> Result<StoredEvent, UnreadableMember> {
-    let Braced(read): Braced<Read> = serde_json::from_str(member)?;
+    let JsonObject(read): JsonObject<MemberIn> = serde_json::from_str(member)?;
     let time = match read.ts {
         Some(text) => Timestamp::parse_iso8601(&text),
-        None => Some(score).filter(|score| score.is_tellable()),
+        None => Some(score).filter(|score| score.is_representable()),
     }
     .ok_or(UnreadableMember::Time)?;
     Ok(StoredEvent {
@@ -159,7 +145,7 @@ fn non_empty(text: Option<String>) -> Option<String> {
 /// The last bytes of every member that carries `event_id`, and of no other.
 ///
 /// # Errors
-/// Never for a valid string; the type is serde's.
+/// None in practice: every string can be encoded. The type is serde's.
 pub fn event_id_suffix(event_id: &str) -> Result<String, serde_json::Error> {
     let id = serde_json::to_string(event_id)?;
     Ok(format!(",\"event_id\":{id}}}"))
@@ -189,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_event_has_all_keys_in_the_shared_order() {
+    fn a_minimal_event_has_all_keys_in_the_shared_order() {
         assert_eq!(
             &*encode(event()).unwrap().member,
             r#"{"user_id":"u","event":"CONTENT_VIEW_ENDED","ts":"2026-06-10T11:00:00Z","session_id":null,"request_id":null,"content_id":null,"dwell_seconds":null,"end_reason":null,"query_text":null,"clicked_id":null,"impressions":[],"survey_answers":{},"raw":{}}"#
@@ -197,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_event_is_utf8_unescaped_with_sorted_answers_and_the_id_last() {
+    fn a_full_event_is_unescaped_utf8_with_sorted_answers_and_the_id_last() {
         let mut answers = Map::new();
         answers.insert("z".into(), json!("é"));
         answers.insert("rating".into(), json!(4.0));
@@ -226,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_naive_times_missing_nulls_and_unknown_keys() {
+    fn decodes_times_without_zone_nulls_and_unknown_keys() {
         let user = UserId::parse("u").unwrap();
         let score = time("2026-01-01T00:00:00Z");
         let read = decode(
@@ -241,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_event() {
+    fn rejects_what_is_not_an_event() {
         let user = UserId::parse("u").unwrap();
         let score = time("2026-01-01T00:00:00Z");
         for member in [
@@ -257,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_member_is_refused_says_nothing_of_what_is_in_it() {
+    fn the_error_does_not_contain_values_of_the_member() {
         let user = UserId::parse("u").unwrap();
         let score = time("2026-01-01T00:00:00Z");
         for member in [
@@ -272,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_id_is_no_item() {
+    fn an_empty_id_is_ignored() {
         let user = UserId::parse("u").unwrap();
         let score = time("2026-01-01T00:00:00Z");
         let member = r#"{"content_id":"","impressions":["","1",""]}"#;
@@ -282,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_values_is_no_event() {
+    fn a_list_of_values_is_not_an_event() {
         let user = UserId::parse("u").unwrap();
         let score = time("2026-01-01T00:00:00Z");
         let list = r#"["E","2026-01-01T00:00:00Z",null,null,"1",2.0,null,null,null,[],{},null]"#;
@@ -290,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_whose_time_cannot_be_told_is_unreadable() {
+    fn an_event_whose_time_cannot_be_represented_is_unreadable() {
         let user = UserId::parse("u").unwrap();
         for micros in [i64::MIN, i64::MAX, 253_402_300_799_000_000] {
             assert!(decode(&user, "{}", Timestamp::from_micros(micros)).is_err());
@@ -300,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nested_event_id_is_not_mistaken_for_the_events_own() {
+    fn a_nested_event_id_does_not_match_the_suffix() {
         let suffix = event_id_suffix("x").unwrap();
         let mut nested = event();
         nested
@@ -315,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rating_out_of_range_or_of_another_type_is_none() {
+    fn a_rating_out_of_range_or_of_another_type_is_ignored() {
         for (value, rating) in [
             (json!(1), Some(1.0)),
             (json!(5.0), Some(5.0)),
