@@ -48,7 +48,7 @@ fn the_api_docs_are_what_the_contract_says() {
 fn the_api_docs_have_every_reason_that_a_client_may_be_told() {
     let page = Contract::new(&descriptors(), PACKAGE).page();
     let mut reasons = BTreeSet::new();
-    for source in ["src/grpc/error.rs", "src/grpc/access.rs"] {
+    for source in ["src/api/error.rs"] {
         let text = fs::read_to_string(here().join(source)).unwrap();
         let is_reason = |text: &&str| {
             text.len() > 5
