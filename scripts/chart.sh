@@ -138,7 +138,7 @@ webhook:
   enabled: true
   port: 8888
   ingress: {enabled: true, className: nginx, host: events.shop.example, tlsSecret: events-tls, annotations: {cert-manager.io/issuer: shop}}
-grpcWeb: {enabled: true, allowOrigins: ["https://shop.example", "http://localhost:5173"], maxAge: 1h}
+grpcWeb: {enabled: true, allowOrigins: ["https://shop.example", "http://localhost:5173"]}
 networkPolicy: {enabled: true}
 END
 
@@ -367,8 +367,7 @@ for origin in shop.example https://shop.example/ https://Shop.example https://*.
   refused "grpcWeb/allowOrigins" --set grpcWeb.enabled=true --set "grpcWeb.allowOrigins[0]=$origin"
 done
 refused "grpcWeb/allowOrigins" --set grpcWeb.enabled=true --set 'grpcWeb.allowOrigins={*,https://shop.example}'
-refused "grpcWeb/maxAge" --set grpcWeb.enabled=true --set grpcWeb.maxAge=600
-for name in RECSYS_WEBHOOK_{ADDR,SECRET} RECSYS_GRPC_WEB RECSYS_CORS_{ALLOW_ORIGINS,MAX_AGE}; do
+for name in RECSYS_WEBHOOK_{ADDR,SECRET} RECSYS_GRPC_WEB RECSYS_CORS_ALLOW_ORIGINS; do
   refused "extraEnv" --set "extraEnv[0].name=$name" --set 'extraEnv[0].value=x'
 done
 refused "incompatible with Kubernetes" --kube-version 1.26.0

@@ -12,9 +12,8 @@ ABOUT_PAGES = {
     "webhook": {
         "RECSYS_GRPC_WEB": "true",
         "RECSYS_CORS_ALLOW_ORIGINS": "https://shop.example,http://localhost:5173",
-        "RECSYS_CORS_MAX_AGE": "1h",
     },
-    "webhook-secret": {"RECSYS_GRPC_WEB": "true", "RECSYS_CORS_MAX_AGE": "10m"},
+    "webhook-secret": {"RECSYS_GRPC_WEB": "true"},
 }
 
 

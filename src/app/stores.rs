@@ -8,7 +8,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{error::StartError, outbound::leaves_in_clear, read};
+use super::{error::StartError, files::read, plaintext::is_public_plaintext};
 use crate::{
     adapters::{
         memory::{
@@ -53,7 +53,7 @@ impl Stores {
         let redis = match &settings.redis_url {
             Some(url) => {
                 let pool = RedisPool::new(url.expose(), &settings.redis)?;
-                if leaves_in_clear(url.expose()) {
+                if is_public_plaintext(url.expose()) {
                     warn!(
                         "REDIS_URL leads out of private networks without TLS: users' events and \
                          models, and the password, are sent in clear; begin it with rediss://"
@@ -104,7 +104,7 @@ impl Stores {
         };
         let engine_settings = EngineSettings {
             model_max_age: settings.model_max_age,
-            max_excluded_ids: settings.max_excluded_ids,
+            ..EngineSettings::default()
         };
         Ok(Engine::new(ports, config, engine_settings))
     }
@@ -182,7 +182,7 @@ pub(super) fn qdrant(
         return Ok(None);
     };
     let store = QdrantItemStore::new(url.expose(), &settings.qdrant, canonical)?;
-    if leaves_in_clear(url.expose()) {
+    if is_public_plaintext(url.expose()) {
         warn!(
             "QDRANT_API_URL leads out of private networks without TLS: items, what users like and \
              have seen (in searches), and QDRANT_API_KEY, are sent in clear; begin it with https://"

@@ -83,15 +83,13 @@ pub(super) struct Qdrant {
     next: Arc<AtomicUsize>,
     key: ApiKey,
     timeout: Duration,
-    /// Where gRPC is spoken.
-    pub(super) uri: Uri,
 }
 
 impl Qdrant {
     pub(super) fn new(url: &str, settings: &QdrantSettings) -> Result<Self, QdrantSetupError> {
         let uri = grpc_uri(url, settings.qdrant_grpc_port).ok_or(QdrantSetupError::Url)?;
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
-        let mut endpoint = Endpoint::from(uri.clone())
+        let mut endpoint = Endpoint::from(uri)
             .connect_timeout(settings.qdrant_connect_timeout)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(PING_EVERY)
@@ -126,13 +124,12 @@ impl Qdrant {
             }
         };
         Ok(Self {
-            channels: (0..settings.qdrant_connections)
+            channels: (0..QdrantSettings::CONNECTIONS)
                 .map(|_| endpoint.connect_lazy())
                 .collect(),
             next: Arc::default(),
             key: ApiKey(key),
             timeout: settings.qdrant_timeout,
-            uri,
         })
     }
 
