@@ -17,9 +17,7 @@ mod settings;
 mod writes;
 
 pub use channel::QdrantSetupError;
-pub use examine::{
-    CollectionSeen, Examination, MissingIndex, Needs, StrictLimit, Vectors, examine,
-};
+pub use examine::{CollectionReport, QdrantExamination, examine};
 pub use items::QdrantItemStore;
 pub use settings::QdrantSettings;
 pub use writes::Put;

@@ -1,132 +1,110 @@
-//! Whether Redis lets this user do what the service does: tried out, on keys of
-//! nobody, with commands that change nothing. Redis looks at permissions before it
-//! looks at arguments.
+//! Whether the ACL allows what the service does: its commands are run on a probe key,
+//! with arguments that change nothing. Redis checks permissions before arguments.
 
-use deadpool_redis::redis::{Cmd, RedisError, Value, aio::MultiplexedConnection, cmd};
+use deadpool_redis::redis::{Cmd, RedisResult, Value, cmd};
 
-use super::{keys::Keys, told::Told};
+use super::{dial::Connection, keys::Keys, told::Told};
 
-/// Something that Redis did not let this user do.
+/// Something that Redis refuses to this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The command, with its subcommand.
-    pub command: String,
-    /// Why it was refused.
-    pub refusal: Refusal,
+pub enum AclDenial {
+    /// The ACL denies the command, or its subcommand: `command|subcommand`.
+    Command(String),
+    /// The ACL denies the keys with this prefix.
+    Keys(String),
+    /// Writes are refused: memory is at its limit, or they cannot be persisted or
+    /// replicated. The error.
+    Writes(String),
 }
 
-/// Why Redis refused a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The user may not use it.
-    Command,
-    /// The user may not use keys that begin like this.
-    Key(String),
-    /// There is no room left.
-    Full,
-    /// It takes no writes as long as it cannot save them, or have replicas.
-    NoWrites(String),
-}
+/// The commands to try, each with its name and key.
+pub(super) struct AclProbe(Vec<(&'static str, Cmd, String)>);
 
-/// A command that changes nothing, what it is called, and the key that it is about.
-type Trial = (&'static str, Cmd, String);
+impl AclProbe {
+    /// All commands of the service on the keys of the first prefix, and one read and
+    /// one write of each kind of key for the other prefixes.
+    pub(super) fn new(prefixes: &[Keys], replicas: bool, cluster: bool) -> Self {
+        let mut probe = Self(Vec::new());
+        for keys in prefixes {
+            for key in [&keys.nobody(), &keys.nobodys_model()] {
+                probe.add("UNLINK", key, &[]);
+            }
+            probe.add("ZCARD", &keys.nobody(), &[]);
+            probe.add("GET", &keys.nobodys_model(), &[]);
+        }
+        let Some(keys) = prefixes.first() else {
+            return probe;
+        };
+        let (events, model) = (keys.nobody(), keys.nobodys_model());
+        for (name, script) in [
+            ("EVALSHA", "0000000000000000000000000000000000000000"),
+            ("EVAL", "return 1"),
+        ] {
+            let mut command = cmd(name);
+            command.arg(script).arg(1).arg(&events);
+            probe.0.push((name, command, events.clone()));
+        }
+        for (name, arguments) in [
+            ("PEXPIRETIME", &[][..]),
+            ("ZRANGE", &["0", "-1"]),
+            ("ZRANGEBYSCORE", &["1", "0"]),
+            ("ZCOUNT", &["1", "0"]),
+            ("ZSCORE", &["none"]),
+            // Not a score: the command fails after the permission check.
+            ("ZADD", &["none", "none"]),
+            ("ZREMRANGEBYSCORE", &["1", "0"]),
+            ("ZREMRANGEBYRANK", &["0", "0"]),
+            ("PEXPIREAT", &["1"]),
+        ] {
+            probe.add(name, &events, arguments);
+        }
+        probe.add("GETRANGE", &model, &["0", "0"]);
+        // An invalid expiry: the command fails after the permission check.
+        probe.add("SET", &model, &["none", "PX", "0"]);
+        probe.0.push(("TIME", cmd("TIME"), String::new()));
+        if replicas {
+            let mut wait = cmd("WAIT");
+            wait.arg(0).arg(1);
+            probe.0.push(("WAIT", wait, String::new()));
+        }
+        if cluster {
+            let mut slots = cmd("CLUSTER");
+            slots.arg("SLOTS");
+            probe.0.push(("CLUSTER|SLOTS", slots, String::new()));
+        }
+        probe
+    }
 
-/// All that the service and its scripts send, on keys that begin like one tenant's.
-pub(super) fn all(keys: &Keys, replicas: bool, cluster: bool) -> Vec<Trial> {
-    let mut trials = on_keys(keys);
-    let (events, model) = (keys.nobody(), keys.nobodys_model());
-    let about = |key: &str, name: &'static str, arguments: &[&str]| {
+    fn add(&mut self, name: &'static str, key: &str, arguments: &[&str]) {
         let mut command = cmd(name);
         command.arg(key).arg(arguments);
-        (name, command, key.to_owned())
-    };
-    let script = |name: &'static str, code: &str| {
-        let mut command = cmd(name);
-        command.arg(code).arg(1).arg(&events);
-        (name, command, events.clone())
-    };
-    trials.extend([
-        script("EVALSHA", "0000000000000000000000000000000000000000"),
-        script("EVAL", "return 1"),
-        about(&events, "PEXPIRETIME", &[]),
-        about(&events, "ZRANGE", &["0", "-1"]),
-        about(&events, "ZRANGEBYSCORE", &["1", "0"]),
-        about(&events, "ZCOUNT", &["1", "0"]),
-        about(&events, "ZSCORE", &["none"]),
-        // No score: refused once it is known that it might be done.
-        about(&events, "ZADD", &["none", "none"]),
-        about(&events, "ZREMRANGEBYSCORE", &["1", "0"]),
-        about(&events, "ZREMRANGEBYRANK", &["0", "0"]),
-        about(&events, "PEXPIREAT", &["1"]),
-        about(&model, "GETRANGE", &["0", "0"]),
-        // No span of time.
-        about(&model, "SET", &["none", "PX", "0"]),
-        ("TIME", cmd("TIME"), String::new()),
-    ]);
-    if replicas {
-        let mut wait = cmd("WAIT");
-        wait.arg(0).arg(1);
-        trials.push(("WAIT", wait, String::new()));
+        self.0.push((name, command, key.to_owned()));
     }
-    if cluster {
-        let mut slots = cmd("CLUSTER");
-        slots.arg("SLOTS");
-        trials.push(("CLUSTER|SLOTS", slots, String::new()));
-    }
-    trials
-}
 
-/// What shows whether the keys of one more tenant may be read and written.
-pub(super) fn on_keys(keys: &Keys) -> Vec<Trial> {
-    let (events, model) = (keys.nobody(), keys.nobodys_model());
-    let read = [("ZCARD", &events), ("GET", &model)];
-    let write = [("UNLINK", &events), ("UNLINK", &model)];
-    read.into_iter()
-        .chain(write)
-        .map(|(name, key)| {
-            let mut command = cmd(name);
-            command.arg(key);
-            (name, command, key.clone())
-        })
-        .collect()
-}
-
-/// Sends each, and says what was refused.
-///
-/// # Errors
-/// The connection's.
-pub(super) async fn run(
-    connection: &mut MultiplexedConnection,
-    trials: Vec<Trial>,
-) -> Result<Vec<Refused>, RedisError> {
-    let mut refused = Vec::new();
-    for (name, command, key) in trials {
-        let Err(error) = command.query_async::<Value>(connection).await else {
-            continue;
-        };
-        if error.is_io_error() || error.is_timeout() {
-            return Err(error);
-        }
-        if let Some(refusal) = refusal(&error, &key) {
-            refused.push(Refused {
-                command: name.to_ascii_lowercase(),
-                refusal,
+    /// Runs the commands.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub(super) async fn run(self, connection: &mut Connection) -> RedisResult<Vec<AclDenial>> {
+        let mut denials = Vec::new();
+        for (name, command, key) in self.0 {
+            let Err(error) = command.query_async::<Value>(connection).await else {
+                continue;
+            };
+            if error.is_io_error() || error.is_timeout() {
+                return Err(error);
+            }
+            let on_key = || error.detail().is_some_and(|detail| detail.contains(" key"));
+            denials.extend(match error.code() {
+                Some("NOPERM") if on_key() => Some(AclDenial::Keys(key)),
+                Some("NOPERM") => Some(AclDenial::Command(name.to_ascii_lowercase())),
+                Some("OOM" | "MISCONF" | "NOREPLICAS") => {
+                    Some(AclDenial::Writes(Told::from(&error).to_string()))
+                }
+                // About the arguments.
+                _ => None,
             });
         }
-    }
-    Ok(refused)
-}
-
-fn refusal(error: &RedisError, key: &str) -> Option<Refusal> {
-    let told = || Told::from(error).to_string();
-    match error.code()? {
-        "NOPERM" if error.detail().is_some_and(|detail| detail.contains(" key")) => {
-            Some(Refusal::Key(key.to_owned()))
-        }
-        "NOPERM" => Some(Refusal::Command),
-        "OOM" => Some(Refusal::Full),
-        "MISCONF" | "NOREPLICAS" => Some(Refusal::NoWrites(told())),
-        // Others are about the arguments, or of another node's slots.
-        _ => None,
+        Ok(denials)
     }
 }

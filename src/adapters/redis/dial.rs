@@ -169,26 +169,6 @@ impl Dialer {
         }
     }
 
-    /// The nodes that the URL names.
-    pub(super) fn nodes(&self) -> &[ConnectionInfo] {
-        &self.address.nodes
-    }
-
-    /// A connection to one node, whatever it is.
-    pub(super) async fn connect(&self, node: ConnectionInfo) -> RedisResult<MultiplexedConnection> {
-        self.client(node)?
-            .get_multiplexed_async_connection_with_config(&self.config)
-            .await
-    }
-
-    /// Where the sentinels say that the master is.
-    pub(super) async fn master(&self) -> RedisResult<ConnectionInfo> {
-        let first = self.address.nodes.first().ok_or_else(no_nodes)?;
-        let mut sentinels = self.sentinels(first)?;
-        let master = sentinels.async_get_client().await?;
-        Ok(master.get_connection_info().clone())
-    }
-
     async fn to_node(&self, client: &Client) -> RedisResult<Connection> {
         let connection = client
             .get_multiplexed_async_connection_with_config(&self.config)

@@ -4,6 +4,7 @@
 //! Every script touches one key, so that the two keys of a user may live in
 //! different slots of a cluster.
 
+mod acl_probe;
 mod address;
 mod advice;
 mod connection;
@@ -20,12 +21,11 @@ mod script;
 mod server_clock;
 mod settings;
 mod told;
-mod trials;
 
+pub use acl_probe::AclDenial;
 pub use advice::{Concern, advise};
 pub use connection::{RedisPool, RedisSetupError};
 pub use events::RedisEventBuffer;
-pub use examine::{Clustered, Examination, Node, Seen, Trouble, TroubleKind, examine};
+pub use examine::{RedisExamination, RedisMaster, examine};
 pub use models::RedisModelStore;
 pub use settings::{RedisMode, RedisSettings};
-pub use trials::{Refusal, Refused};

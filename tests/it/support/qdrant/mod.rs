@@ -26,8 +26,8 @@ use std::{
 };
 
 use qdrant_client::qdrant::{
-    CollectionStatus, Distance, FieldType, PayloadSchemaInfo, PointId, StrictModeConfig,
-    VectorParams, VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
+    Distance, FieldType, PayloadSchemaInfo, PointId, StrictModeConfig, VectorParams,
+    VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
     points_server::PointsServer, qdrant_server::QdrantServer as HealthServer, vectors_config,
 };
 use serde_json::Value as Json;
@@ -332,10 +332,6 @@ impl QdrantServer {
     /// Says that it is of this version.
     pub fn answer_version(&self, version: &str) {
         self.state.store().version = Some(version.to_owned());
-    }
-
-    pub fn set_status(&self, collection: &str, status: CollectionStatus) {
-        self.with(collection, |collection| collection.status = status);
     }
 
     pub fn require_api_key(&self, key: &str) {
