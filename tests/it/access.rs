@@ -433,7 +433,7 @@ async fn a_key_whose_tenant_is_gone_or_that_moved_reaches_nothing_of_before() {
         entry.replace("tenants.shop", "tenants.museum")
     );
     tenants.write();
-    served.logged("tenants file exchanged");
+    served.logged("tenants file reloaded");
     let export = || proto::ExportUserRequest {
         user_id: "u".into(),
     };
@@ -683,7 +683,7 @@ async fn a_tenants_file_is_exchanged_under_load_without_a_failed_call() {
     tenants.text = before;
     let added = tenants.key("shop", &["ingest"]);
     tenants.write();
-    served.logged("tenants file exchanged");
+    served.logged("tenants file reloaded");
     let status = ingest(revoked, 0).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     let reply = ingest(added, 0).await.unwrap();
@@ -715,7 +715,7 @@ async fn users_in_memory_outlive_an_exchange_of_their_tenants_ranking() {
     users.ingest_event(with(&headers, request)).await.unwrap();
 
     std::fs::write(&ranking, "default_limit = 4").unwrap();
-    served.logged("tenants file exchanged");
+    served.logged("tenants file reloaded");
     let request = proto::RecommendRequest {
         user_id: "u".into(),
         ..Default::default()

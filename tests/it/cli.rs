@@ -1,10 +1,12 @@
-//! The program as people run it.
+//! The program from the command line.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Output, Stdio},
 };
 
+use clap::CommandFactory as _;
+use recsys::config::Cli;
 use tempfile::NamedTempFile;
 
 use crate::support::program::{Served, recsys};
@@ -52,7 +54,7 @@ fn the_tour_ends_with_success_and_shows_the_main_job() {
 }
 
 #[test]
-fn a_store_beyond_private_networks_without_tls_is_warned_of_and_no_other() {
+fn only_a_store_outside_private_networks_without_tls_is_warned_of() {
     let log = |redis: &str, qdrant: &str| {
         let served = Served::start(
             recsys(&["serve", "--redis-url", redis])
@@ -131,7 +133,7 @@ fn the_tour_works_on_any_catalogue() {
 
 #[test]
 fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
-    // Whoever presses Ctrl-C waits for it: no balancer does.
+    // Ctrl-C skips the drain delay.
     for (signal, delay) in [("-TERM", "0s"), ("-INT", "1h")] {
         let mut served = Served::start(recsys(&[]).env("RECSYS_DRAIN_DELAY", delay));
         assert_eq!(stdout(&served.healthcheck(&[])), "SERVING\n");
@@ -157,7 +159,7 @@ fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
 }
 
 #[test]
-fn memory_is_chosen_aloud() {
+fn in_memory_stores_are_warned_of() {
     let mut child = recsys(&["serve", "--listen-addr", "127.0.0.1:0"])
         .stderr(Stdio::piped())
         .spawn()
@@ -282,9 +284,14 @@ fn bad_settings_and_files_are_refused_with_the_place_of_the_mistake() {
             vec!["--max-events-per-user"],
         ),
         (
-            "RECSYS_MAX_LIMIT",
-            "5".into(),
+            "RECSYS_LIMITS",
+            "limit=5".into(),
             vec!["default_limit 10", "limit 5"],
+        ),
+        (
+            "RECSYS_LIMITS",
+            "user_id_bytes=0".into(),
+            vec!["user_id_bytes", "at least 1"],
         ),
         ("RECSYS_LOG", "recsys=loud".into(), vec!["log filter"]),
         (
@@ -314,7 +321,7 @@ fn bad_settings_and_files_are_refused_with_the_place_of_the_mistake() {
 }
 
 #[test]
-fn a_taken_address_is_told_with_the_way_out() {
+fn an_address_in_use_is_reported_with_its_setting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&["serve", "--listen-addr", &address]);
@@ -326,21 +333,73 @@ fn a_taken_address_is_told_with_the_way_out() {
     );
 }
 
+/// The variables of a command and its subcommands.
+pub fn variables(command: &clap::Command) -> Vec<String> {
+    let own = command.get_arguments();
+    let own = own.filter_map(|argument| argument.get_env()?.to_str());
+    let below = command.get_subcommands().flat_map(variables);
+    own.map(str::to_owned).chain(below).collect()
+}
+
 #[test]
-fn the_readme_names_every_setting() {
-    use clap::CommandFactory as _;
+fn the_readme_and_the_help_name_every_setting() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = std::fs::read_to_string(path).unwrap();
-    let command = recsys::config::Cli::command();
-    let settings: Vec<&str> = command
-        .get_arguments()
-        .filter_map(|argument| argument.get_env()?.to_str())
-        .collect();
+    let command = Cli::command();
+    let settings = variables(&command);
     assert!(settings.len() > 25, "{settings:?}");
     for setting in settings {
         let quoted = format!("`{setting}`");
         assert!(readme.contains(&quoted), "{setting} is not in README.md");
     }
+    let help = stdout(&run(&["help", "settings"]));
+    assert_eq!(help, stdout(&run(&["settings"])));
+    for setting in command.get_arguments() {
+        let (flag, variable) = (setting.get_long(), setting.get_env());
+        let flag = format!("--{}", flag.unwrap());
+        let variable = format!("[env: {}=", variable.unwrap().to_str().unwrap());
+        for text in [&flag, &variable] {
+            assert!(help.contains(text.as_str()), "{text} is not in:\n{help}");
+        }
+    }
+    for heading in ["Redis:", "Qdrant:", "Server:", "TLS:", "User state:"] {
+        assert!(help.contains(heading), "{heading}");
+    }
+}
+
+/// Asserts the help of a command and its subcommands.
+fn assert_help(command: &clap::Command, path: &[&str]) {
+    let settings = path == ["settings"];
+    let help = stdout(&run(&[path, &["--help"]].concat()));
+    let lines = help.lines().count();
+    assert!(settings || lines <= 40, "{path:?}: {lines} lines\n{help}");
+    let flags = command.get_arguments().filter(|one| !one.is_global_set());
+    for flag in flags.filter(|flag| !path.is_empty() && !flag.is_hide_set()) {
+        let shown = match flag.get_long() {
+            Some(long) => format!("--{long}"),
+            None => format!("<{}>", flag.get_id().as_str().to_uppercase()),
+        };
+        assert!(help.contains(&shown), "{path:?}: no {shown} in\n{help}");
+    }
+    for below in command.get_subcommands() {
+        let name = below.get_name();
+        assert!(help.contains(&format!("  {name} ")), "{path:?}: no {name}");
+        assert_help(below, &[path, &[name]].concat());
+    }
+}
+
+#[test]
+fn the_help_of_each_command_has_its_own_flags_in_at_most_40_lines() {
+    assert_help(&Cli::command(), &[]);
+}
+
+#[test]
+fn a_retired_variable_is_warned_of() {
+    let mut command = recsys(&["serve"]);
+    command.envs([("RECSYS_MAX_LIMIT", "5"), ("QDRANT_CONNECTIONS", "")]);
+    let log = Served::start(&mut command).seen.clone();
+    let warning = "no longer read: RECSYS_MAX_LIMIT (RECSYS_LIMITS=limit=N)\n";
+    assert_eq!(log.matches(warning).count(), 1, "{log}");
 }
 
 #[test]

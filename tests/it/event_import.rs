@@ -94,7 +94,7 @@ async fn an_import_stores_every_event_once_and_a_second_one_stores_nothing() {
 
     let first = import(&file, &to, &[]);
     assert!(first.status.success(), "{:?}", told(&first));
-    let all = "2000 events stored, 0 known already, 0 too old to matter, 0 lines refused\n";
+    let all = "2000 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n";
     assert_eq!(told(&first).0, all);
     let (signals, source) = server.signals("u7").await;
     assert_eq!(
@@ -103,7 +103,7 @@ async fn an_import_stores_every_event_once_and_a_second_one_stores_nothing() {
     );
 
     let second = import(&file, &to, &[]);
-    let none = "0 events stored, 2000 known already, 0 too old to matter, 0 lines refused\n";
+    let none = "0 events stored, 2000 duplicates, 0 outside the window, 0 lines refused\n";
     assert_eq!(told(&second).0, none);
     assert!(!file.progress().exists(), "nothing is left to go on with");
 }
@@ -126,7 +126,7 @@ async fn lines_that_are_refused_are_listed_with_their_number_and_the_others_stor
     let (out, err) = told(&output);
     assert_eq!(
         out,
-        "695 events stored, 0 known already, 1 too old to matter, 3 lines refused\n"
+        "695 events stored, 0 duplicates, 1 outside the window, 3 lines refused\n"
     );
     let listed: Vec<&str> = err
         .lines()
@@ -185,7 +185,7 @@ async fn very_many_bad_lines_do_not_end_an_import() {
     let output = import(&file, &to, &[]);
     assert_eq!(
         told(&output).0,
-        "1000 events stored, 0 known already, 0 too old to matter, 12000 lines refused\n"
+        "1000 events stored, 0 duplicates, 0 outside the window, 12000 lines refused\n"
     );
 }
 
@@ -221,7 +221,7 @@ async fn an_import_that_was_broken_off_goes_on_where_it_was() {
         .env("RECSYS_KEY", &other)
         .output()
         .unwrap();
-    let all = "1500 events stored, 0 known already, 0 too old to matter, 0 lines refused\n";
+    let all = "1500 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n";
     assert_eq!(told(&output).0, all);
     fs::write(file.progress(), kept).unwrap();
 
@@ -231,7 +231,7 @@ async fn an_import_that_was_broken_off_goes_on_where_it_was() {
         .unwrap();
     let (out, err) = told(&output);
     assert!(output.status.success(), "{err}");
-    assert!(err.contains("going on after line "), "{err}");
+    assert!(err.contains("resuming after line "), "{err}");
     // Some had arrived that were not noted yet.
     let counts: Vec<u64> = out
         .split(|c: char| !c.is_ascii_digit())
