@@ -1,26 +1,20 @@
 #!/usr/bin/env bash
-# Builds the clients of examples/clients as their READMEs say, runs them against
-# servers in clear, over TLS with keys, and where calls are refused (scripts/clients.py),
-# and compares what they print. Needs Python, Go, Node and Java with Maven: what is
-# missing is told, and fails. `--skip LANGUAGE` leaves one out, for a machine without
-# it; CI skips none. RECSYS names the program; without it, the debug build is taken.
+# Builds the clients of examples/clients as their READMEs say, runs them against real
+# servers (scripts/clients.py), and compares what they print. Needs Python, Go, Node,
+# and Java with Maven. `--skip LANGUAGE` leaves one out. RECSYS names the program; the
+# default is the debug build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 languages=(python go node java)
 while (($#)); do
-  case $1 in
-  --skip)
-    languages=("${languages[@]/#${2:?which language}/}")
-    echo "$name: $2 is left out" >&2
-    shift 2
-    ;;
-  *)
+  [[ $1 == --skip && $# -ge 2 ]] || {
     echo "usage: $name [--skip LANGUAGE]..." >&2
     exit 2
-    ;;
-  esac
+  }
+  languages=("${languages[@]/#$2/}")
+  shift 2
 done
 read -ra languages <<<"${languages[*]}"
 
@@ -29,10 +23,7 @@ need openssl "Install OpenSSL: it makes the certificates."
 for language in "${languages[@]}"; do
   case $language in
   go) need go "Install Go 1.26 or newer, or leave it out with --skip go." ;;
-  node)
-    need node "Install Node 20 or newer, or leave it out with --skip node."
-    need npm "It comes with Node, or: 'apt-get install npm'."
-    ;;
+  node) need node "Install Node 20 or newer, or leave it out with --skip node." ;;
   java)
     need javac "Install a JDK 17 or newer: 'apt-get install openjdk-17-jdk-headless', or leave it out with --skip java."
     need mvn "Install Maven: 'apt-get install maven'."
@@ -41,18 +32,17 @@ for language in "${languages[@]}"; do
 done
 need_redis
 need_program
+# The READMEs take buf for granted.
+need_buf
+PATH=$(dirname "$(realpath "$buf")"):$PATH
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# A copy, as a reader begins with: nothing is built in the tree, and nothing that was.
+# A copy, so that nothing is built in the tree and nothing is reused from it.
 mkdir -p "$work/repo/target/release"
 tar -c --exclude={node_modules,.venv,stubs,go/gen,go/client,java/target} proto examples |
   tar -x -C "$work/repo"
 ln -s "$program" "$work/repo/target/release/recsys"
-
-# The one thing that READMEs take for granted, and brings buf.
-need_buf
-PATH=$(dirname "$(realpath "$buf")"):$PATH
 
 for language in "${languages[@]}"; do
   at=$work/repo/examples/clients/$language
@@ -61,6 +51,6 @@ done
 
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r examples/clients/python/requirements.txt
-# The library itself would tell of each connection that is ended.
+# grpcio would log every connection that ends.
 GRPC_VERBOSITY=NONE "$work/venv/bin/python" scripts/clients.py \
   "$program" "$(command -v "$REDIS_SERVER")" "$work/repo/examples/clients" "$work" "${languages[@]}"

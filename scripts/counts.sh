@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
 # Counts the instructions of each case in benches/core/cases.rs and compares them with
-# those in benches/counts.<architecture>.txt. Exit code 1 if a case takes more than the
-# tolerance allows, or if the cases here and there are not the same. A case that takes
-# much less is told: then the file should be renewed.
+# benches/counts.<architecture>.txt. Exits with 1 if a case takes more than the tolerance
+# allows, or if the cases differ. Reports a case that takes much less: the file should
+# be renewed then.
 #
-#   --renew  writes the file anew
+#   --renew  writes the file
 #
-# Instructions are the same however busy the machine is. Needs valgrind, which it
-# installs if it can.
+# Counts do not depend on the load of the machine. Needs valgrind, which it installs if
+# it can.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_rust
 need_valgrind
 
-# In per cent. The seeds of hash maps, which std draws for each process, move most cases
-# by 0.3 % and reading a model by 3.4 %: of three counts the least is taken, which moves
-# by less than 2 %. Another compiler or C library makes other code of the same source,
-# and so does a processor without AVX2: the C library then has another memcpy.
+# In per cent. Random seeds of hash maps move most cases by 0.3 % and reading a model by
+# 3.4 %; the least of three counts moves by less than 2 %. Another compiler, C library or
+# processor (AVX2 selects another memcpy) makes other code of the same source.
 tolerance=3
 tolerance_of_other_tools=10
 runs=3
@@ -29,7 +28,7 @@ trap 'rm -rf "$work"' EXIT
 tools="$(rustc --version | cut -d' ' -f1,2), $(getconf GNU_LIBC_VERSION), $(valgrind --version)"
 need_driver counts bench --bench counts
 
-# What runs inside of `counted` alone counts: neither the inputs nor the start.
+# Counts what runs inside `counted`, without the start and the making of inputs.
 count() {
   for ((run = 0; run < runs; run++)); do
     valgrind --tool=callgrind --toggle-collect='*counted*' --callgrind-out-file="$work/out" \
@@ -62,13 +61,13 @@ if [ "${1:-}" = --renew ]; then
 fi
 
 if [ ! -f "$baseline" ]; then
-  echo "$name: there is no $baseline. Where the code is known to be good, make it with --renew." >&2
+  echo "$name: $baseline is missing; make it with --renew on a commit that is known to be good" >&2
   exit 1
 fi
 before=$(sed -n '2s/^# //p' "$baseline")
 if [ "$before" != "$tools" ]; then
   tolerance=$tolerance_of_other_tools
-  echo "counted with other tools than $baseline, so within $tolerance %:"
+  echo "other tools than those of $baseline; the tolerance is $tolerance %:"
   echo "  here   $tools"
   echo "  there  $before"
 fi
@@ -91,9 +90,9 @@ awk -v tolerance="$tolerance" -v baseline="$baseline" '
       if (change < -tolerance) cheaper = cheaper "\n  " name
     }
     for (name in before) if (!(name in now)) wrong = wrong "\n  is only in " baseline ": " name
-    if (cheaper) print "cheaper than before; keep it so with scripts/counts.sh --renew:" cheaper
+    if (cheaper) print "cheaper than before; to keep it so, run scripts/counts.sh --renew:" cheaper
     if (!wrong) { print "no case takes over " tolerance " % more than before"; exit }
-    print "wrong, or meant and then to be told by scripts/counts.sh --renew:" wrong
+    print "wrong; if it is meant, run scripts/counts.sh --renew:" wrong
     exit 1
   }
 ' "$baseline" "$work/counts"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Does all that docs/grpcurl.md says, and compares what comes back with what it shows.
-# Needs Python, Go (it brings grpcurl) and OpenSSL. RECSYS names the program; without
-# it, the debug build is taken.
+# Runs every command of docs/grpcurl.md and compares the output with the page. Needs
+# Python, Go (it builds grpcurl) and OpenSSL. RECSYS names the program; the default is
+# the debug build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

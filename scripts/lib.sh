@@ -1,5 +1,5 @@
-# What scripts that need a compiler and a redis-server share; sourced by them
-# after `set -euo pipefail`.
+# Functions that scripts share; sourced after `set -euo pipefail`. Each `need_...`
+# installs a tool if it can, and otherwise exits with a message that says how.
 
 name="scripts/$(basename "$0")"
 
@@ -25,7 +25,7 @@ install_packages() {
   fi
   echo "$name: $what is missing, installing it" >&2
   if command -v apt-get >/dev/null 2>&1; then
-    # What is a service is not started: the tests start their own.
+    # RUNLEVEL=1: services are not started, since the tests start their own.
     $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
       apt-get install -y -qq "$@" >/dev/null
   elif command -v dnf >/dev/null 2>&1; then
@@ -39,7 +39,7 @@ install_packages() {
   fi
 }
 
-# Leaves the name of a good one in REDIS_SERVER.
+# Sets REDIS_SERVER.
 need_redis() {
   export REDIS_SERVER="${REDIS_SERVER:-redis-server}"
   command -v "$REDIS_SERVER" >/dev/null 2>&1 ||
@@ -49,13 +49,13 @@ need_redis() {
   local version
   version=$("$REDIS_SERVER" --version | sed -n 's/.*v=\([0-9]*\).*/\1/p')
   if [ "${version:-0}" -lt 7 ]; then
-    echo "$name: $REDIS_SERVER is version ${version:-unknown}, the tests need 7.0 or newer" >&2
+    echo "$name: $REDIS_SERVER is version ${version:-unknown}; 7.0 or newer is needed" >&2
     exit 1
   fi
 }
 
-# Builds the test or benchmark NAME in release mode, with the program, and leaves its
-# path in `driver`: need_driver NAME CARGO_ARGUMENTS...
+# Builds the test or benchmark NAME, with the program, and sets `driver` to its path:
+# need_driver NAME CARGO_ARGUMENTS...
 need_driver() {
   local of=$1
   shift
@@ -67,22 +67,21 @@ need_driver() {
 
 need_valgrind() {
   command -v valgrind >/dev/null 2>&1 || install_packages valgrind valgrind valgrind || true
-  need valgrind "Install it: 'apt-get install valgrind' or 'dnf install valgrind' (Linux alone has it)."
+  need valgrind "Install it: 'apt-get install valgrind' or 'dnf install valgrind' (Linux only)."
 }
 
-# Leaves the path of buf in `buf`. Its npm package is pinned here; npm keeps what
-# it downloads.
+# Sets `buf` to the path of the checker of protobuf files, from npm.
 need_buf() {
   local version=1.75.0 at=${CARGO_TARGET_DIR:-target}/tools
-  need npm "Install Node 20 or newer with npm: it brings buf, the checker of protobuf files."
+  need npm "Install Node 20 or newer with npm: it installs buf."
   buf=$at/buf-$version/node_modules/.bin/buf
   [ "$("$buf" --version 2>/dev/null || true)" = "$version" ] ||
     npm install --silent --no-save --prefix "$at/buf-$version" "@bufbuild/buf@$version"
   [ "$("$buf" --version)" = "$version" ]
 }
 
-# Leaves the path of a Go program in the variable that is named first, built from
-# its module at a version: need_go_tool VARIABLE MODULE VERSION [PACKAGE].
+# Sets a variable to the path of a Go program, built at a version:
+# need_go_tool VARIABLE MODULE VERSION [PACKAGE].
 need_go_tool() {
   local module=$2 version=$3 package=${4:-$2}
   need go "Install Go 1.26 or newer."
@@ -95,9 +94,13 @@ need_go_tool() {
   printf -v "$1" %s "$at"
 }
 
-# Leaves the program to try in `program`: RECSYS, or the debug build.
+need_cargo_deny() {
+  cargo deny --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-deny
+}
+
+# Sets `program` to RECSYS or, if that is unset, to the debug build.
 need_program() {
   program=${RECSYS:-${CARGO_TARGET_DIR:-target}/debug/recsys}
-  [ -n "${RECSYS:-}" ] || [ -x "$program" ] || cargo build --locked
+  [ -n "${RECSYS:-}" ] || cargo build --locked
   program=$(realpath "$program")
 }

@@ -1,118 +1,75 @@
 #!/usr/bin/env bash
-# What takes too long for every change: once a night, or by hand. Each job says
-# what it found; the script fails if one of them did. Arguments are the jobs to
-# run, of: advisories fuzz mutants. Without one, all.
+# What takes too long for every change: scripts/nightly.sh [JOB...], with any of the
+# jobs advisories, fuzz and soak; all of them if none is named. Runs every job, prints
+# a summary, and exits with 1 if one failed.
 #
-#   FUZZ_SECONDS    how long each fuzz target runs; 300
-#   FUZZ_TARGETS    which ones, separated by spaces; all
-#   FUZZ_TOOLCHAIN  a nightly toolchain; nightly
-#   MUTANTS_SHARD   which share of the mutants is tried; a twentieth, another one
-#                   each night. 0/1 are all
+#   FUZZ_SECONDS    how long each fuzz target runs; default 300
+#   FUZZ_TARGETS    targets, separated by spaces; default all
+#   FUZZ_TOOLCHAIN  a nightly toolchain; default nightly
+#   SOAK_MINUTES    how long the soak runs; default 60
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib.sh
 
 seconds=${FUZZ_SECONDS:-300}
 toolchain=${FUZZ_TOOLCHAIN:-nightly}
-summary=()
-failures=0
 
-stop() {
-  echo "scripts/nightly.sh: $1" >&2
-  exit 1
+# Known vulnerabilities of dependencies appear without a change of ours.
+advisories() {
+  need_cargo_deny
+  cargo deny --locked check advisories
 }
-
-passed() { summary+=("ok      $1"); }
-
-failed() {
-  summary+=("FAILED  $1")
-  failures=$((failures + 1))
-}
-
-# Jobs: each ends with passed or failed.
 
 fuzz() {
-  [[ $seconds =~ ^[1-9][0-9]*$ ]] || stop "FUZZ_SECONDS must be a whole number above 0"
-  cargo "+$toolchain" --version >/dev/null 2>&1 ||
-    stop "no toolchain '$toolchain': rustup toolchain install nightly --profile minimal"
-  command -v c++ >/dev/null 2>&1 ||
-    stop "c++ is missing, to build libFuzzer: on Debian or Ubuntu 'apt-get install g++'"
+  cargo "+$toolchain" --version >/dev/null 2>&1 || {
+    echo "$name: toolchain $toolchain is missing: rustup toolchain install nightly --profile minimal" >&2
+    return 1
+  }
+  need c++ "libFuzzer is built with it: on Debian or Ubuntu 'apt-get install g++'."
   cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
-
-  # The versions that the product is built of.
   cp Cargo.lock fuzz/Cargo.lock
   mkdir -p fuzz/logs
-  echo "== fuzz: building"
-  if ! cargo "+$toolchain" fuzz build; then
-    failed "fuzz: does not build"
-    return
-  fi
-  local target
-  for target in ${FUZZ_TARGETS:-$(cargo "+$toolchain" fuzz list)}; do fuzz_target "$target"; done
+  cargo "+$toolchain" fuzz build
+  local target failed=0
+  for target in ${FUZZ_TARGETS:-$(cargo "+$toolchain" fuzz list)}; do
+    fuzz_target "$target" || failed=1
+  done
+  return $failed
 }
 
+# New inputs go to the first folder, which git ignores.
 fuzz_target() {
-  local target=$1 log="fuzz/logs/$1.log"
-  local run="cargo +$toolchain fuzz run $target"
+  local target=$1 log=fuzz/logs/$1.log
+  mkdir -p "fuzz/corpus/$target"
   echo "== fuzz $target for $seconds s; log: $log"
-  if $run -- -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -max_len=16384 \
-    -print_final_stats=1 >"$log" 2>&1; then
-    passed "fuzz $target: nothing found in $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs"
-    return
-  fi
+  cargo "+$toolchain" fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+    -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -max_len=16384 >"$log" 2>&1 && return
   tail -n 30 "$log"
-  local input
-  input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
-  input=${input#"$PWD/"}
-  if [ -n "$input" ]; then
-    failed "fuzz $target: kept in $input; again: $run $input"
-  else
-    failed "fuzz $target: see $log"
-  fi
+  echo "failing input: $(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)"
+  return 1
 }
 
-# Known holes in dependencies: they come without a change of ours. Needs the
-# network, for the RustSec database.
-advisories() {
-  cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
-  if cargo deny --locked check advisories; then
-    passed "advisories"
-  else
-    failed "advisories: see above"
-  fi
-}
+soak() { ./scripts/soak.sh --minutes "${SOAK_MINUTES:-60}"; }
 
-# The tests against changes of the modules that .cargo/mutants.toml names, one at
-# a time. What no test notices must be argued for, in docs/mutants.txt. In a copy
-# of the tree, so that nothing is left changed here.
-mutants() {
-  cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
-  local shard=${MUTANTS_SHARD:-$((10#$(date +%j) % 20))/20} outcome=0
-  local out=target/mutants/mutants.out
-  echo "== mutants: share $shard of them; logs: $out"
-  cargo mutants --shard "$shard" -o target/mutants || outcome=$?
-  # 2: some were missed. 3: some took too long, which is noticed.
-  if ((outcome != 0 && outcome != 2 && outcome != 3)); then
-    failed "mutants: could not be tried, see above"
-    return
-  fi
-  local survivors
-  survivors=$(sed -E 's/^([^:]+):[0-9]+:[0-9]+: /\1: /' "$out/missed.txt" |
-    grep -vxFf docs/mutants.txt || true)
-  if [ -z "$survivors" ]; then
-    passed "mutants: none that is not argued for in share $shard"
-    return
-  fi
-  echo "$survivors"
-  failed "mutants: no test notices those above; see docs/reliability.md, Mutation check"
-}
-
-known=(advisories fuzz mutants)
-jobs=("${@:-${known[@]}}")
+jobs=("${@:-advisories fuzz soak}")
+read -ra jobs <<<"${jobs[*]}"
 for job in "${jobs[@]}"; do
-  [[ " ${known[*]} " == *" $job "* ]] || stop "no such job: '$job'; there are: ${known[*]}"
+  [[ $job =~ ^(advisories|fuzz|soak)$ ]] || {
+    echo "usage: $name [advisories|fuzz|soak]..." >&2
+    exit 2
+  }
 done
-for job in "${jobs[@]}"; do "$job"; done
-
-echo "== summary"
-printf '%s\n' "${summary[@]}"
-exit $((failures > 0))
+summary=() code=0
+for job in "${jobs[@]}"; do
+  # In a shell of its own: -e has no effect in a function that is tested by `if`.
+  set +e
+  (
+    set -e
+    "$job"
+  )
+  outcome=$?
+  set -e
+  if ((outcome)); then summary+=("FAILED  $job") code=1; else summary+=("ok      $job"); fi
+done
+printf '%s\n' "== summary" "${summary[@]}"
+exit $code

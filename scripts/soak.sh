@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Soaks the release build: mixed load with faults at random, against a real
-# Redis and a server of Qdrant's protocol, for 20 minutes if not told otherwise.
+# Runs the release build under mixed load and random faults, against a real Redis and a
+# server of Qdrant's protocol, for 20 minutes by default.
 #
-#   scripts/soak.sh [--minutes N] [--seed S] [--rate R]      --help tells all
+#   scripts/soak.sh [--minutes N] [--seed S] [--rate R]      see --help
 #
-# Needs what scripts/test.sh needs, and Linux (memory is read from /proc). Prints
-# a line a minute and a report, which is left in target/soak with the server's log.
+# Needs what scripts/test.sh needs, and Linux (memory is read from /proc). Prints a line
+# a minute, and writes a report and the server's log to target/soak.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -13,7 +13,6 @@ need_rust
 need_redis
 need_driver soak test --release --test soak
 
-# Redis writes through to its file for every event. Where that is in memory, no
-# slow disk looks like a fault; a killed process loses nothing there either.
+# Redis syncs its file; in memory, a slow disk does not look like a fault.
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi
 exec "$driver" "$@"

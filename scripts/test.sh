@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
-# Runs all tests. Needs a Rust toolchain, a C compiler, and redis-server 7, which
-# it installs with the system's package manager if it can. REDIS_SERVER names
-# another server to test with, such as valkey-server.
+# Runs all tests; arguments go to `cargo test`. Needs a Rust toolchain, a C compiler,
+# and redis-server 7, which it installs with the system's package manager if it can.
+# REDIS_SERVER names another server to test with, such as valkey-server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_rust
 need_redis
-
-# The lock file says which versions are tested.
 cargo test --locked "$@"

@@ -1,18 +1,17 @@
-"""Does what a page says, as its reader would, and checks that what it shows is so.
+"""Runs the commands of a page, and compares their output with what the page shows.
 
 Usage: walkthrough.py PAGE PROGRAM [FOLDER]
-PROGRAM takes the place of ./target/release/recsys. Commands run in FOLDER, by
-default in a new one with links to what the repository has.
+PROGRAM stands for ./target/release/recsys. Commands run in FOLDER, by default a new
+one with links to the repository's folders.
 
-Every ```sh block is run, one after the other in one bash. A ```text, ```json or
-```toml block after it is what it prints: a line "..." stands for any lines, "…" for
-any text within a line, and how much white space there is does not matter. A block
-whose command is `recsys serve` is started and left running until the next such block
-stands in its place. Servers listen on free ports: 50051 and 9090 in later commands
-become those.
+Every ```sh block runs, one after the other, in one bash. A ```text, ```json or ```toml
+block after it is its output: a line "..." matches any lines, "…" any text within a
+line; white space is not compared. A block that runs `recsys serve` is started, and
+runs until the next such block. Servers listen on free ports: 50051 and 9090 in later
+commands are replaced by those.
 
-Comments before a block say more:
-    <!-- exits 67 -->          what it exits with, if not 0
+Comments before a block:
+    <!-- exits 67 -->          its exit code, if not 0
     <!-- not run: WHY -->      it is left out
 """
 
@@ -27,28 +26,36 @@ import sys
 import tempfile
 import time
 
-PATIENCE_S = 120
+TIMEOUT_S = 120
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SERVE = re.compile(r"recsys serve\b")
 API, ADMIN = "50051", "9090"
 
 
 class Step:
-    """A block of commands with what is said of it."""
+    """A block of commands with its expected output and exit code."""
 
-    def __init__(self, line, commands):
+    def __init__(self, line, commands, comment):
         self.line, self.commands = line, commands
-        self.exits, self.not_run, self.shown = 0, None, None
+        self.exits, self.skip_reason, self.output = 0, None, None
+        if comment is None:
+            return
+        if exits := re.fullmatch(r"exits (\d+)", comment):
+            self.exits = int(exits[1])
+        elif why := re.fullmatch(r"not run: (.+)", comment):
+            self.skip_reason = why[1]
+        else:
+            sys.exit(f"line {line}: unknown comment '{comment}'")
 
 
-def steps(page):
+def parse(page):
     """The steps of a page."""
-    found, comment = [], None
+    steps, comment = [], None
     lines = iter(enumerate(page.splitlines(), 1))
     for number, line in lines:
         fence = re.match(r"( *)```(\w*)", line)
-        if said := re.fullmatch(r" *<!-- (.*) -->", line):
-            comment = said[1]
+        if match := re.fullmatch(r" *<!-- (.*) -->", line):
+            comment = match[1]
         elif fence:
             block = []
             for _, inside in lines:
@@ -56,32 +63,20 @@ def steps(page):
                     break
                 block.append(inside.removeprefix(fence[1]))
             if fence[2] == "sh":
-                found.append(with_comment(Step(number, "\n".join(block)), comment))
-            elif fence[2] in ("text", "json", "toml") and found and found[-1].shown is None:
-                found[-1].shown = block
+                steps.append(Step(number, "\n".join(block), comment))
+            elif fence[2] in ("text", "json", "toml") and steps and steps[-1].output is None:
+                steps[-1].output = block
             comment = None
-        elif line.startswith("#") and found and found[-1].shown is None:
-            # What is shown under another heading is not of this step.
-            found[-1].shown = []
-    return found
+        elif line.startswith("#") and steps and steps[-1].output is None:
+            # A block under another heading is not the output of this step.
+            steps[-1].output = []
+    return steps
 
 
-def with_comment(step, comment):
-    if comment is None:
-        return step
-    if exits := re.fullmatch(r"exits (\d+)", comment):
-        step.exits = int(exits[1])
-    elif why := re.fullmatch(r"not run: (.+)", comment):
-        step.not_run = why[1]
-    else:
-        sys.exit(f"line {step.line}: what does '{comment}' say?")
-    return step
-
-
-def pattern(shown):
-    """What an output must be, with its white space evened out."""
+def pattern(output):
+    """A regular expression of an expected output, with its white space normalized."""
     parts = []
-    for line in shown:
+    for line in output:
         line = " ".join(line.split())
         if line == "...":
             parts.append(r"(?:.*\n)*?")
@@ -90,23 +85,22 @@ def pattern(shown):
     return "".join(parts)
 
 
-def even(output):
+def normalized(output):
     lines = (" ".join(line.split()) for line in output.splitlines())
     return "".join(f"{line}\n" for line in lines if line)
 
 
-class Reader:
-    """Who does it: a bash, and a server."""
+class Session:
+    """A bash, and at most one server."""
 
     def __init__(self, folder):
         self.folder = folder
-        # The reader has set nothing yet.
         environment = {
             name: value for name, value in os.environ.items()
             if not name.startswith(("RECSYS_", "REDIS_", "QDRANT_"))
         }
-        # The log as a reader sees it, who has a terminal.
-        environment["RECSYS_LOG_FORMAT"] = "text"
+        # The log as on a terminal; a free port for commands that name no address.
+        environment |= {"RECSYS_LOG_FORMAT": "text", "RECSYS_LISTEN_ADDR": "127.0.0.1:0"}
         self.bash = subprocess.Popen(
             ["bash", "-E", "-o", "pipefail"], cwd=folder, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -114,56 +108,58 @@ class Reader:
         self.ports = {API: "0", ADMIN: "0"}
         self.number = 0
         self.server = None
-        # Whoever gives no address gets a free port, too.
-        self.say("export RECSYS_LISTEN_ADDR=127.0.0.1:0")
 
-    def say(self, command):
+    def send(self, command):
         print(command, file=self.bash.stdin, flush=True)
 
-    def put(self, commands):
-        """Writes commands, with ports as they are, to a file."""
+    def write(self, commands):
+        """Writes commands, with their real ports, to a file; returns it and one for
+        their output."""
         self.number += 1
         for port, real in self.ports.items():
             commands = re.sub(rf"(?<=:){port}\b", real, commands)
         path = self.folder / f".step-{self.number}"
         path.write_text(commands + "\n")
-        return path, self.folder / f".told-{self.number}"
+        return path, self.folder / f".output-{self.number}"
 
     def run(self, step):
-        """Gives the exit code (of the first command that failed) and the output."""
-        path, told = self.put(step.commands)
-        self.say(f"code=; trap 'code=${{code:-$?}}' ERR; . {path} >{told} 2>&1 </dev/null; "
-                 f"trap - ERR; echo ${{code:-0}}")
+        """Returns the exit code of the first command that failed, and the output."""
+        path, output = self.write(step.commands)
+        self.send(f"code=; trap 'code=${{code:-$?}}' ERR; . {path} >{output} 2>&1 </dev/null; "
+                  f"trap - ERR; echo ${{code:-0}}")
         code = self.bash.stdout.readline().strip()
-        return int(code or -1), told.read_text()
+        text = output.read_text()
+        for port, real in self.ports.items():
+            if real != "0":
+                text = re.sub(rf"(?<=:){real}\b", port, text)
+        return int(code or -1), text
 
     def serve(self, step):
         self.stop()
         self.ports = {API: "0", ADMIN: "0"}
-        path, told = self.put(re.sub(r"(\S+ serve\b)", r"exec \1", step.commands))
-        self.say(f"(. {path}) >{told} 2>&1 </dev/null & echo $!")
+        path, log = self.write(re.sub(r"(\S+ serve\b)", r"exec \1", step.commands))
+        self.send(f"(. {path}) >{log} 2>&1 </dev/null & echo $!")
         self.server = int(self.bash.stdout.readline())
-        self.ports[API] = self.wait_for(r"serving gRPC.* address=\S*:(\d+)", told)
+        self.ports[API] = self.wait_for(r"serving gRPC.* address=\S*:(\d+)", log)
         if f":{ADMIN}" in step.commands:
-            said = r"serving metrics and health.* address=\S*:(\d+)"
-            self.ports[ADMIN] = self.wait_for(said, told)
-        # A reader is not so quick that it would not be ready.
+            self.ports[ADMIN] = self.wait_for(r"serving metrics and health.* address=\S*:(\d+)", log)
         for dependency in ("user state", "catalogue"):
-            self.wait_for(f'(dependency answers) dependency="{dependency}"', told)
+            self.wait_for(f'(dependency answers) dependency="{dependency}"', log)
 
-    def wait_for(self, said, told):
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
-            text = told.read_text() if told.exists() else ""
-            if at := re.search(said, text):
-                return at[1]
+    def wait_for(self, logged, log):
+        deadline = time.monotonic() + TIMEOUT_S
+        text = ""
+        while time.monotonic() < deadline:
+            text = log.read_text() if log.exists() else ""
+            if match := re.search(logged, text):
+                return match[1]
             time.sleep(0.05)
-        sys.exit(f"no server: {text}")
+        sys.exit(f"the server does not start: {text}")
 
     def stop(self):
         if self.server is None:
             return
-        self.say(f"kill -INT {self.server}; wait {self.server}; echo ended")
+        self.send(f"kill -INT {self.server}; wait {self.server}; echo ended")
         self.bash.stdout.readline()
         self.server = None
 
@@ -173,38 +169,31 @@ class Reader:
         self.bash.wait()
 
 
-def play(page, folder):
-    """Does all steps; gives how many there were, and exits at the first that differs."""
-    text = page.read_text()
-    reader = Reader(folder)
-    done = 0
-    with contextlib.closing(reader):
-        for step in steps(text):
-            first = step.commands.strip().splitlines()[0]
-            where = f"{page.name}:{step.line}"
-            if step.not_run:
-                print(f"left out  {where} {first} ({step.not_run})")
+def run(page, folder):
+    """Runs all steps; returns how many, and exits at the first difference."""
+    count = 0
+    with contextlib.closing(Session(folder)) as session:
+        for step in parse(page.read_text()):
+            where = f"{page.name}:{step.line} {step.commands.strip().splitlines()[0]}"
+            if step.skip_reason:
+                print(f"skipped   {where} ({step.skip_reason})")
                 continue
+            count += 1
             if SERVE.search(step.commands):
-                reader.serve(step)
-                print(f"serving   {where} {first}")
-                done += 1
+                session.serve(step)
+                print(f"serving   {where}")
                 continue
-            code, told = reader.run(step)
-            expected = pattern(step.shown) if step.shown else None
-            for port, real in reader.ports.items():
-                told = re.sub(rf"(?<=:){real}\b", port, told) if real != "0" else told
+            code, output = session.run(step)
             if code != step.exits:
-                sys.exit(f"{where} {first}\nexits with {code}, not {step.exits}:\n{told}")
-            if expected and not re.fullmatch(expected, even(told)):
-                sys.exit(f"{where} {first}\nprints:\n{told}\nnot:\n" + "\n".join(step.shown))
-            print(f"{'as shown' if expected else 'done    '}  {where} {first}")
-            done += 1
-    return done
+                sys.exit(f"{where}\nexits with {code}, not {step.exits}:\n{output}")
+            if step.output and not re.fullmatch(pattern(step.output), normalized(output)):
+                sys.exit(f"{where}\nprints:\n{output}\nnot:\n" + "\n".join(step.output))
+            print(f"{'as shown' if step.output else 'done    '}  {where}")
+    return count
 
 
 def new_folder(program):
-    """What a reader has before them: the repository, with the program built."""
+    """A folder with links to the repository's folders and to the program."""
     folder = pathlib.Path(tempfile.mkdtemp())
     for name in ("assets", "docs", "examples", "proto", "scripts"):
         (folder / name).symlink_to(REPOSITORY / name)
@@ -220,13 +209,13 @@ def main():
     folder = given or new_folder(program)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        done = play(page, folder)
+        count = run(page, folder)
     finally:
         if given is None:
             shutil.rmtree(folder)
-    if not done:
+    if not count:
         sys.exit(f"{page} has no commands")
-    print(f"{page}: {done} steps are as it says")
+    print(f"{page}: {count} steps are as shown")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 //! The cases: what the pure core does for a call, on inputs that are the same in
 //! every run. `main.rs` times them, `counts.rs` has their instructions counted.
 
-#[path = "../../tests/soak/dice.rs"]
+#[path = "../../tests/soak/random.rs"]
 #[expect(dead_code, reason = "most of it is for the soak")]
-mod dice;
+mod random;
 
 use std::{hint::black_box, sync::Arc};
 
@@ -29,7 +29,7 @@ use recsys::{
     ports::{StoredModel, Version},
 };
 
-use dice::Dice;
+use random::Random;
 
 /// What is measured: one run of it.
 pub type Work = Box<dyn FnMut()>;
@@ -186,18 +186,18 @@ fn id(number: usize) -> ContentId {
 }
 
 fn item(number: usize) -> Arc<CatalogueItem> {
-    let mut dice = Dice::new(number as u64);
+    let mut random = Random::new(number as u64);
     let mut item = Item::new(id(number));
     item.tags = (0..TAGS_EACH)
         .map(|_| Tag {
             facet: "theme".to_owned(),
-            label: format!("topic {}", dice.below(TAGS)),
-            weight: (1 + dice.below(10)) as f64 / 10.0,
+            label: format!("topic {}", random.below(TAGS)),
+            weight: (1 + random.below(10)) as f64 / 10.0,
         })
         .collect();
-    item.word_count = 100 + dice.below(300) as u32;
+    item.word_count = 100 + random.below(300) as u32;
     let values: Vec<f32> = (0..VECTOR_SIZE)
-        .map(|_| dice.below(20_001) as f32 / 10_000.0 - 1.0)
+        .map(|_| random.below(20_001) as f32 / 10_000.0 - 1.0)
         .collect();
     item.vector = UnitVector::new(&values);
     Arc::new(CatalogueItem::new(item, &Canonicalizer::default()))
@@ -219,7 +219,7 @@ fn event(number: usize) -> InteractionEvent {
         2 => (12.25, EndReason::CloseButton),
         _ => (1.5, EndReason::Abandon),
     };
-    let mut dice = Dice::new(number as u64);
+    let mut random = Random::new(number as u64);
     InteractionEvent {
         event_id: Some(format!("0192f3a1-0000-7000-8000-{number:012}")),
         session_id: Some(format!("visit {}", number / 20)),
@@ -227,7 +227,7 @@ fn event(number: usize) -> InteractionEvent {
         content_id: Some(id(number % ITEMS)),
         dwell_seconds: Some(dwell_seconds),
         end_reason: Some(end_reason),
-        impressions: (0..SHOWN).map(|_| id(dice.below(ITEMS))).collect(),
+        impressions: (0..SHOWN).map(|_| id(random.below(ITEMS))).collect(),
         ..InteractionEvent::new(user(), event_types::VIEW_ENDED, time.unwrap())
     }
 }

@@ -1,7 +1,6 @@
-//! The load: closed loop, where each caller sends its next call when it has its
-//! answer; and at a fixed rate, where calls come when they are due, whatever became
-//! of those before. There a call counts from when it was due: what waits in a queue
-//! waits in the histogram, too.
+//! The load: in a closed loop, where each caller sends its next call after a reply; or
+//! at a fixed rate, where a call's latency counts from when it was due, so that the
+//! histogram includes the time in a queue.
 
 use std::{
     sync::{
@@ -22,34 +21,33 @@ use tonic::{
 
 use super::wire::Raw;
 
-/// Three figures are kept of each duration, up to a minute.
+/// Significant digits of a duration, which is at most a minute.
 const FIGURES: u8 = 3;
 const LONGEST_US: u64 = 60_000_000;
-/// Calls of a fixed rate that may wait for their answers; beyond that the server
-/// does not keep up, and the run says so.
-const MOST_WAITING: usize = 4_096;
+/// Calls in flight at a fixed rate; with more, the server does not keep up.
+const MAX_IN_FLIGHT: usize = 4_096;
 
-/// What is called, with the message of the nth call.
+/// A method, and the message of its nth call.
 #[derive(Clone)]
-pub struct Call {
+pub struct RpcCall {
     pub method: &'static str,
     pub message: Arc<dyn Fn(u64) -> Bytes + Send + Sync>,
 }
 
-/// How many connections, and how many calls at once on each.
+/// How many connections, and calls in flight on each.
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub connections: usize,
     pub in_flight: usize,
 }
 
-/// What came of a load.
+/// The result of a load.
 pub struct Measured {
     pub seconds: f64,
     pub failed: u64,
-    /// Why the first call failed that did.
+    /// Of the first call that failed.
     pub first_failure: Option<Status>,
-    /// Microseconds of the calls that were answered.
+    /// In microseconds, of the calls that succeeded.
     pub latency: Histogram<u64>,
     pub reply_bytes: u64,
 }
@@ -74,7 +72,7 @@ pub struct Driver {
     shape: Shape,
 }
 
-/// Numbers calls over all loads: no two are the same.
+/// Numbers all calls of all loads.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn next() -> u64 {
@@ -91,18 +89,17 @@ struct Tally {
 impl Tally {
     fn new() -> Self {
         Self {
-            latency: Histogram::new_with_max(LONGEST_US, FIGURES)
-                .expect("figures that it can keep"),
+            latency: Histogram::new_with_max(LONGEST_US, FIGURES).expect("a supported precision"),
             failed: 0,
             first_failure: None,
             reply_bytes: 0,
         }
     }
 
-    fn note(&mut self, begun: Instant, done: Result<Bytes, Status>) {
-        match done {
+    fn record(&mut self, started: Instant, result: Result<Bytes, Status>) {
+        match result {
             Ok(reply) => {
-                let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.latency.saturating_record(took);
                 self.reply_bytes += reply.len() as u64;
             }
@@ -114,7 +111,7 @@ impl Tally {
     }
 
     fn add(&mut self, other: Self) {
-        self.latency.add(other.latency).expect("the same figures");
+        self.latency.add(other.latency).expect("the same precision");
         self.failed += other.failed;
         self.first_failure = self.first_failure.take().or(other.first_failure);
         self.reply_bytes += other.reply_bytes;
@@ -147,14 +144,14 @@ impl Driver {
         Self { channels, shape }
     }
 
-    /// One call, for its reply.
-    pub async fn once(&self, call: &Call) -> Result<Bytes, Status> {
+    /// Makes one call.
+    pub async fn once(&self, call: &RpcCall) -> Result<Bytes, Status> {
         send(&self.channels[0], call.method, (call.message)(next())).await
     }
 
-    pub async fn closed_loop(&self, call: &Call, span: Duration) -> Measured {
-        let begun = Instant::now();
-        let end = begun + span;
+    pub async fn closed_loop(&self, call: &RpcCall, span: Duration) -> Measured {
+        let started = Instant::now();
+        let end = started + span;
         let mut callers = Vec::new();
         for channel in &self.channels {
             for _ in 0..self.shape.in_flight {
@@ -163,8 +160,8 @@ impl Driver {
                     let mut tally = Tally::new();
                     while Instant::now() < end {
                         let message = (call.message)(next());
-                        let begun = Instant::now();
-                        tally.note(begun, send(&channel, call.method, message).await);
+                        let started = Instant::now();
+                        tally.record(started, send(&channel, call.method, message).await);
                     }
                     tally
                 }));
@@ -174,55 +171,54 @@ impl Driver {
         for caller in callers {
             all.add(caller.await.expect("a caller"));
         }
-        all.over(begun.elapsed().as_secs_f64())
+        all.over(started.elapsed().as_secs_f64())
     }
 
-    /// So many calls at once, whose answers nobody waits for until they are asked
-    /// for.
-    pub fn leave(&self, call: &Call, calls: usize) -> impl Future<Output = ()> + use<> {
-        let left: Vec<_> = (0..calls)
-            .map(|turn| {
-                let channel = self.channels[turn % self.channels.len()].clone();
+    /// Starts calls; the future waits for their ends.
+    pub fn start(&self, call: &RpcCall, calls: usize) -> impl Future<Output = ()> + use<> {
+        let started: Vec<_> = (0..calls)
+            .map(|index| {
+                let channel = self.channels[index % self.channels.len()].clone();
                 let message = (call.message)(next());
                 let method = call.method;
                 tokio::spawn(async move { send(&channel, method, message).await })
             })
             .collect();
         async {
-            for call in left {
+            for call in started {
                 let _ = call.await;
             }
         }
     }
 
     /// `None` if the server does not keep up with the rate.
-    pub async fn at_rate(&self, call: &Call, rate: f64, span: Duration) -> Option<Measured> {
+    pub async fn at_rate(&self, call: &RpcCall, rate: f64, span: Duration) -> Option<Measured> {
         let all = Arc::new(Mutex::new(Tally::new()));
-        let waiting = Arc::new(tokio::sync::Semaphore::new(MOST_WAITING));
-        let begun = Instant::now();
+        let in_flight_limit = Arc::new(tokio::sync::Semaphore::new(MAX_IN_FLIGHT));
+        let started = Instant::now();
         let every = Duration::from_secs_f64(1.0 / rate);
         let calls = (span.as_secs_f64() * rate) as u32;
         let mut keeps_up = true;
-        for turn in 0..calls {
-            let due = begun + every * turn;
+        for index in 0..calls {
+            let due = started + every * index;
             if due > Instant::now() {
                 tokio::time::sleep_until(due.into()).await;
             }
-            let Ok(place) = Arc::clone(&waiting).try_acquire_owned() else {
+            let Ok(permit) = Arc::clone(&in_flight_limit).try_acquire_owned() else {
                 keeps_up = false;
                 break;
             };
             let message = (call.message)(next());
-            let channel = self.channels[turn as usize % self.channels.len()].clone();
+            let channel = self.channels[index as usize % self.channels.len()].clone();
             let (method, all) = (call.method, Arc::clone(&all));
             tokio::spawn(async move {
-                let done = send(&channel, method, message).await;
-                all.lock().expect("no caller panics").note(due, done);
-                drop(place);
+                let result = send(&channel, method, message).await;
+                all.lock().expect("no caller panics").record(due, result);
+                drop(permit);
             });
         }
-        let sent_after = begun.elapsed();
-        let _ = waiting.acquire_many(MOST_WAITING as u32).await;
+        let sent_after = started.elapsed();
+        let _ = in_flight_limit.acquire_many(MAX_IN_FLIGHT as u32).await;
         let mut all = all.lock().expect("no caller panics");
         let all = std::mem::replace(&mut *all, Tally::new());
         keeps_up.then(|| all.over(sent_after.as_secs_f64()))

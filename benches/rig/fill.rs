@@ -1,4 +1,4 @@
-//! What the servers hold while they are measured: the same in every run.
+//! What the servers hold while they are measured, the same in every run.
 
 use std::{
     io::Write as _,
@@ -18,49 +18,28 @@ use recsys::proto::{
 };
 use tonic::transport::Channel;
 
-use super::driver::Call;
+use super::{driver::RpcCall, random::Random};
 
 pub const COLLECTION: &str = "items";
 pub const ITEMS: usize = 10_000;
 pub const VECTOR_SIZE: usize = 384;
-/// Tags that there are, and how many an item carries.
+/// Distinct tags, and tags of an item.
 pub const TAGS: usize = 300;
 const TAGS_EACH: usize = 5;
-/// Users with a buffer of common length, and how many events that has: as many
-/// items, all liked.
+/// Users with a buffer of common length, and its events: as many items, all liked.
 pub const USERS: usize = 100;
 pub const EVENTS: usize = 50;
 /// Users with a full buffer.
 pub const DEEP_USERS: usize = 8;
 pub const DEEP_EVENTS: usize = 5_000;
-/// Over how long their events lie.
+/// The time that their events span.
 const HISTORY: Duration = Duration::from_secs(28 * 86_400);
 const ITEMS_AT_ONCE: usize = 250;
 const EVENTS_AT_ONCE: usize = 1_000;
 const USERS_AT_ONCE: usize = 8;
 
-/// Numbers without a pattern that matters here, the same every time (xorshift).
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end
-    }
-
-    fn component(&mut self) -> f32 {
-        self.below(20_001) as f32 / 10_000.0 - 1.0
-    }
-}
-
 fn item(number: usize) -> Item {
-    let mut dice = Dice::new(number as u64);
+    let mut random = Random::new(number as u64);
     Item {
         content_id: number.to_string(),
         content_type: "article".to_owned(),
@@ -69,13 +48,15 @@ fn item(number: usize) -> Item {
         tags: (0..TAGS_EACH)
             .map(|_| Tag {
                 facet: "theme".to_owned(),
-                label: format!("topic {}", dice.below(TAGS)),
-                weight: Some((1 + dice.below(10)) as f64 / 10.0),
+                label: format!("topic {}", random.below(TAGS)),
+                weight: Some((1 + random.below(10)) as f64 / 10.0),
             })
             .collect(),
-        word_count: 100 + dice.below(900) as u32,
+        word_count: 100 + random.below(900) as u32,
         has_image: number.is_multiple_of(2),
-        vector: (0..VECTOR_SIZE).map(|_| dice.component()).collect(),
+        vector: (0..VECTOR_SIZE)
+            .map(|_| random.between(-1.0, 1.0) as f32)
+            .collect(),
         ..Item::default()
     }
 }
@@ -105,7 +86,7 @@ pub fn catalogue_file(path: &Path, items: usize) {
     file.flush().expect("room for the catalogue");
 }
 
-/// Fills the catalogue by way of the API.
+/// Stores the catalogue through the API.
 pub async fn catalogue(channel: &Channel) {
     let mut client = CatalogServiceClient::new(channel.clone());
     let all: Vec<usize> = ids().collect();
@@ -118,7 +99,7 @@ pub async fn catalogue(channel: &Channel) {
     }
 }
 
-/// Has a server read all items once: what it then does, it does with a full cache.
+/// Makes a server read all items once, so that its cache is full.
 pub async fn warm(channel: &Channel) {
     let mut client =
         CatalogServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
@@ -132,21 +113,21 @@ pub async fn warm(channel: &Channel) {
     }
 }
 
-/// Users in turn.
-pub fn in_turn(prefix: &'static str, users: usize) -> Who {
+/// The users one after the other.
+pub fn in_turn(prefix: &'static str, users: usize) -> UserPicker {
     Arc::new(move |number| format!("{prefix}{}", number % users as u64))
 }
 
-/// Users by chance.
-pub fn by_chance(prefix: &'static str, users: usize) -> Who {
-    Arc::new(move |number| format!("{prefix}{}", Dice::new(number).below(users)))
+/// Random users.
+pub fn by_chance(prefix: &'static str, users: usize) -> UserPicker {
+    Arc::new(move |number| format!("{prefix}{}", Random::new(number).below(users)))
 }
 
-pub fn user() -> Who {
+pub fn user() -> UserPicker {
     in_turn("u", USERS)
 }
 
-pub fn deep_user() -> Who {
+pub fn deep_user() -> UserPicker {
     in_turn("d", DEEP_USERS)
 }
 
@@ -156,7 +137,7 @@ fn now() -> Duration {
         .expect("a clock after 1970")
 }
 
-/// A view to the end, which makes an item liked.
+/// A completed view, which makes an item liked.
 fn view(user: String, event_id: String, at: Duration, content: usize) -> InteractionEvent {
     InteractionEvent {
         user_id: user,
@@ -174,16 +155,16 @@ fn view(user: String, event_id: String, at: Duration, content: usize) -> Interac
     }
 }
 
-/// Events of a user's past, over weeks.
+/// Stores events of a user over the past weeks.
 async fn history(channel: &Channel, user: &str, seed: u64, events: usize) {
     let mut client = RecommenderServiceClient::new(channel.clone());
-    let mut dice = Dice::new(seed);
-    let begun = now() - HISTORY;
+    let mut random = Random::new(seed);
+    let first = now() - HISTORY;
     let all: Vec<InteractionEvent> = (0..events)
-        .map(|turn| {
-            let at = begun + HISTORY.mul_f64(turn as f64 / events as f64);
-            let content = 1 + dice.below(ITEMS);
-            view(user.to_owned(), format!("past-{turn}"), at, content)
+        .map(|index| {
+            let at = first + HISTORY.mul_f64(index as f64 / events as f64);
+            let content = 1 + random.below(ITEMS);
+            view(user.to_owned(), format!("past-{index}"), at, content)
         })
         .collect();
     for events in all.chunks(EVENTS_AT_ONCE) {
@@ -197,10 +178,10 @@ async fn history(channel: &Channel, user: &str, seed: u64, events: usize) {
     }
 }
 
-/// Fills the buffers of so many users, as many events each; some at once.
-pub async fn users(channel: &Channel, who: Who, users: usize, events: usize) {
+/// Fills the buffers of `users` users with `events` events each.
+pub async fn users(channel: &Channel, user_of: UserPicker, users: usize, events: usize) {
     let filled = (0..users as u64).map(|number| {
-        let (channel, user) = (channel.clone(), who(number));
+        let (channel, user) = (channel.clone(), user_of(number));
         async move { history(&channel, &user, number, events).await }
     });
     futures_util::stream::iter(filled)
@@ -209,34 +190,34 @@ pub async fn users(channel: &Channel, who: Who, users: usize, events: usize) {
         .await;
 }
 
-/// Who makes the nth call.
-pub type Who = Arc<dyn Fn(u64) -> String + Send + Sync>;
+/// Returns the user of the nth call.
+pub type UserPicker = Arc<dyn Fn(u64) -> String + Send + Sync>;
 
-/// Calls that append a new event, now, of one of these users.
-pub fn ingest(who: Who) -> Call {
-    Call {
+/// Calls that append a new event of one of these users.
+pub fn ingest(user_of: UserPicker) -> RpcCall {
+    RpcCall {
         method: "/recsys.v1.RecommenderService/IngestEvent",
         message: Arc::new(move |number| {
-            let content = 1 + Dice::new(number).below(ITEMS);
+            let content = 1 + Random::new(number).below(ITEMS);
             let event_id = format!("9be2c1f4-event-{number}");
-            let event = view(who(number), event_id, now(), content);
+            let event = view(user_of(number), event_id, now(), content);
             let request = IngestEventRequest { event: Some(event) };
             request.encode_to_vec().into()
         }),
     }
 }
 
-pub fn signals(who: Who, include_vectors: bool) -> Call {
+pub fn signals(user_of: UserPicker, include_vectors: bool) -> RpcCall {
     let method = "/recsys.v1.RecommenderService/GetUserSignals";
-    call(method, who, move |user_id| GetUserSignalsRequest {
+    call(method, user_of, move |user_id| GetUserSignalsRequest {
         user_id,
         include_vectors,
     })
 }
 
-pub fn recommend(who: Who) -> Call {
+pub fn recommend(user_of: UserPicker) -> RpcCall {
     let method = "/recsys.v1.RecommenderService/Recommend";
-    call(method, who, |user_id| RecommendRequest {
+    call(method, user_of, |user_id| RecommendRequest {
         user_id,
         ..RecommendRequest::default()
     })
@@ -245,11 +226,11 @@ pub fn recommend(who: Who) -> Call {
 /// Calls of a method whose message depends on the user alone.
 pub fn call<M: prost::Message + 'static>(
     method: &'static str,
-    who: Who,
+    user_of: UserPicker,
     message: impl Fn(String) -> M + Send + Sync + 'static,
-) -> Call {
-    Call {
+) -> RpcCall {
+    RpcCall {
         method,
-        message: Arc::new(move |number| Bytes::from(message(who(number)).encode_to_vec())),
+        message: Arc::new(move |number| Bytes::from(message(user_of(number)).encode_to_vec())),
     }
 }

@@ -1,6 +1,6 @@
-//! The floor: the least server of our shape. It does the same work on the network
-//! as `recsys`, and nothing else: it checks nothing, builds no model, ranks nothing.
-//! What it reaches on a machine is the ceiling of what `recsys` can.
+//! The floor: a minimal server of the same shape. It does the same work on the network
+//! as `recsys`, but checks nothing, builds no model and ranks nothing. Its throughput is
+//! the upper bound of what `recsys` can reach on the machine.
 
 use std::{
     convert::Infallible,
@@ -36,47 +36,46 @@ use super::fill::{COLLECTION, ITEMS, TAGS, VECTOR_SIZE};
 
 /// Connections to Redis, each shared by many calls.
 const CONNECTIONS: usize = 4;
-/// Events in a buffer, and bytes of one and of a model: those of the users that
-/// `fill` makes.
+/// Events in a buffer, bytes of an event and of a model: as of the users in `fill`.
 const EVENTS: isize = 50;
 const EVENT_BYTES: usize = 300;
 const MODEL_BYTES: usize = 9_000;
 const MODEL_SECONDS: u64 = 600;
 const ECHO_BYTES: usize = 100;
-/// What is searched for: as many items by taste and by tags as recsys proposes,
-/// and some to explore; ids alone.
+/// How many items a query finds by taste, by tags (`NEAREST`) and to explore
+/// (`FARTHEST`), as in recsys; ids only.
 const NEAREST: u64 = 30;
 const FARTHEST: u64 = 10;
 const SEEN: usize = 50;
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Asked {
+pub struct FloorRequest {
     #[prost(string, tag = "1")]
     pub user_id: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Told {
+pub struct FloorReply {
     #[prost(bytes = "bytes", tag = "1")]
     pub body: Bytes,
 }
 
 #[derive(Clone, Copy)]
-enum Method {
+enum FloorMethod {
     /// gRPC alone.
     Echo,
-    /// One GET of the user's model, passed through.
+    /// One GET of the user's model, returned unread.
     Get,
-    /// An append of an event, what the buffer then holds, and a SET.
+    /// An append of an event, a read of the buffer, and a SET.
     Write,
     /// One GET and one batched query of Qdrant.
     Query,
 }
 
 #[derive(Clone)]
-pub struct Floor(Arc<Inner>);
+pub struct Floor(Arc<FloorInner>);
 
-struct Inner {
+struct FloorInner {
     redis: Vec<MultiplexedConnection>,
     next: AtomicUsize,
     qdrant: Option<Qdrant>,
@@ -104,7 +103,7 @@ impl Floor {
                 .build()
                 .expect("a URL of Qdrant")
         });
-        Self(Arc::new(Inner {
+        Self(Arc::new(FloorInner {
             redis,
             next: AtomicUsize::new(0),
             qdrant,
@@ -133,37 +132,37 @@ impl Service<http::Request<Body>> for Floor {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let method = match request.uri().path() {
-            "/floor.Floor/Echo" => Method::Echo,
-            "/floor.Floor/Get" => Method::Get,
-            "/floor.Floor/Write" => Method::Write,
-            "/floor.Floor/Query" => Method::Query,
+            "/floor.Floor/Echo" => FloorMethod::Echo,
+            "/floor.Floor/Get" => FloorMethod::Get,
+            "/floor.Floor/Write" => FloorMethod::Write,
+            "/floor.Floor/Query" => FloorMethod::Query,
             other => {
                 let status = Status::new(Code::Unimplemented, other.to_owned());
                 return Box::pin(async move { Ok(status.into_http()) });
             }
         };
-        let call = Call(Arc::clone(&self.0), method);
+        let call = FloorCall(Arc::clone(&self.0), method);
         Box::pin(async move { Ok(Grpc::new(ProstCodec::default()).unary(call, request).await) })
     }
 }
 
-struct Call(Arc<Inner>, Method);
+struct FloorCall(Arc<FloorInner>, FloorMethod);
 
-impl UnaryService<Asked> for Call {
-    type Response = Told;
-    type Future = BoxFuture<'static, Result<Response<Told>, Status>>;
+impl UnaryService<FloorRequest> for FloorCall {
+    type Response = FloorReply;
+    type Future = BoxFuture<'static, Result<Response<FloorReply>, Status>>;
 
-    fn call(&mut self, request: Request<Asked>) -> Self::Future {
+    fn call(&mut self, request: Request<FloorRequest>) -> Self::Future {
         let (floor, method) = (Arc::clone(&self.0), self.1);
         let user = request.into_inner().user_id;
         Box::pin(async move {
             let body = match method {
-                Method::Echo => Bytes::from(vec![7; ECHO_BYTES]),
-                Method::Get => floor.model(&user).await?.into(),
-                Method::Write => floor.write(&user).await?,
-                Method::Query => floor.query(&user).await?,
+                FloorMethod::Echo => Bytes::from(vec![7; ECHO_BYTES]),
+                FloorMethod::Get => floor.model(&user).await?.into(),
+                FloorMethod::Write => floor.write(&user).await?,
+                FloorMethod::Query => floor.query(&user).await?,
             };
-            Ok(Response::new(Told { body }))
+            Ok(Response::new(FloorReply { body }))
         })
     }
 }
@@ -172,10 +171,10 @@ fn internal(error: impl std::fmt::Display) -> Status {
     Status::internal(error.to_string())
 }
 
-impl Inner {
+impl FloorInner {
     fn connection(&self) -> MultiplexedConnection {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.redis[turn % self.redis.len()].clone()
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.redis[number % self.redis.len()].clone()
     }
 
     async fn model(&self, user: &str) -> Result<Vec<u8>, Status> {
@@ -188,13 +187,13 @@ impl Inner {
 
     async fn write(&self, user: &str) -> Result<Bytes, Status> {
         let key = format!("floor:evt:{user}");
-        let turn = self.next.load(Ordering::Relaxed);
-        let event = format!("{{\"n\":{turn},\"pad\":\"{}\"}}", "x".repeat(EVENT_BYTES));
+        let number = self.next.load(Ordering::Relaxed);
+        let event = format!("{{\"n\":{number},\"pad\":\"{}\"}}", "x".repeat(EVENT_BYTES));
         let mut redis = self.connection();
         let (_, _, buffer): (i64, i64, Vec<Vec<u8>>) = pipe()
             .cmd("ZADD")
             .arg(&key)
-            .arg(turn as f64)
+            .arg(number as f64)
             .arg(event)
             .cmd("ZREMRANGEBYRANK")
             .arg(&key)
@@ -223,21 +222,21 @@ impl Inner {
             .qdrant
             .as_ref()
             .ok_or_else(|| Status::unavailable("no Qdrant"))?;
-        let turn = self.model(user).await?.len() + self.next.load(Ordering::Relaxed);
+        let number = self.model(user).await?.len() + self.next.load(Ordering::Relaxed);
         let near: Vec<f32> = (0..VECTOR_SIZE)
-            .map(|place| ((place * 7_919 + turn % 16 * 104_729) % 1_000) as f32 / 500.0 - 1.0)
+            .map(|place| ((place * 7_919 + number % 16 * 104_729) % 1_000) as f32 / 500.0 - 1.0)
             .collect();
         let far = near.iter().map(|value| -value).collect();
         let tags: Vec<Condition> = vec![Condition::matches(
             "tag_labels",
             MatchValue::from(
                 (0..20)
-                    .map(|tag| format!("theme:topic {}", (turn * 31 + tag * 7) % TAGS))
+                    .map(|tag| format!("theme:topic {}", (number * 31 + tag * 7) % TAGS))
                     .collect::<Vec<String>>(),
             ),
         )];
         let seen = || {
-            let seen = |number: usize| ((number * 97 + turn) % ITEMS + 1) as u64;
+            let seen = |number: usize| ((number * 97 + number) % ITEMS + 1) as u64;
             Condition::has_id((0..SEEN).map(seen))
         };
         let by_vector = |vector: Vec<f32>, limit: u64| -> QueryPoints {

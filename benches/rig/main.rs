@@ -1,5 +1,5 @@
-//! Measures the server and its floor in one run: `scripts/bench.sh` builds and runs
-//! it. `docs/performance.md` explains what it prints.
+//! Measures the server and the floor, a minimal server, in one run. `scripts/bench.sh`
+//! builds and runs it; `docs/performance.md` explains its output.
 
 #![allow(
     missing_docs,
@@ -15,6 +15,9 @@ mod driver;
 mod fill;
 mod floor;
 mod processes;
+#[path = "../../tests/soak/random.rs"]
+#[expect(dead_code, reason = "most of it is for the soak")]
+mod random;
 mod report;
 mod runs;
 mod scale;
@@ -22,7 +25,7 @@ mod scale;
 #[expect(
     dead_code,
     unused_imports,
-    reason = "most of it is for tests, and some are in it"
+    reason = "most of it is for the integration tests"
 )]
 mod support;
 mod wire;
@@ -34,48 +37,48 @@ use qdrant_client::qdrant::{Distance, FieldType};
 
 use self::{floor::Floor, support::qdrant::QdrantServer};
 
-/// Measures every RPC of the release build, and the least server of its shape in
-/// the same run, over a real Redis and a server of Qdrant's protocol, all started
-/// here. Exit code 0 if each target is met, 1 if one is not.
+/// Measures every RPC, and a minimal server of the same shape, over a real Redis and a
+/// server of Qdrant's protocol, all started here. Exits with 0 if every target is met,
+/// and with 1 otherwise.
 #[derive(Debug, clap::Parser)]
 #[command(name = "bench.sh")]
-pub struct Settings {
+pub struct BenchSettings {
     /// Seconds of each load
     #[arg(long, value_name = "N", default_value_t = 4.0)]
     pub seconds: f64,
-    /// How many times all loads are run; of ratios, the median counts
+    /// How often all loads run; the median of the ratios counts
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub rounds: usize,
-    /// Only loads with this in their name
+    /// Only loads whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub only: String,
-    /// Measures instead how cost grows with users and items, for minutes
+    /// Measures how cost grows with users and items instead; takes minutes
     #[arg(long)]
     pub scale: bool,
-    /// Where the report goes, as JSON
+    /// Where the report is written, as JSON
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
     pub out: PathBuf,
-    /// What `cargo bench` tells all that it runs: there is nothing to do
+    /// `cargo bench` passes it
     #[arg(long, hide = true)]
     bench: bool,
     #[command(subcommand)]
-    helper: Option<Helper>,
+    helper: Option<HelperCommand>,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Helper {
+enum HelperCommand {
     /// Serves the floor
     #[command(hide = true)]
     Floor {
         redis_url: String,
         qdrant_url: String,
     },
-    /// Serves Qdrant's protocol, with an empty collection
+    /// Serves Qdrant's protocol with an empty collection
     #[command(hide = true)]
     Qdrant,
 }
 
-impl Settings {
+impl BenchSettings {
     fn span(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
@@ -83,14 +86,14 @@ impl Settings {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let settings = BenchSettings::parse();
     match &settings.helper {
-        Some(Helper::Floor {
+        Some(HelperCommand::Floor {
             redis_url,
             qdrant_url,
         }) => serve_floor(redis_url, qdrant_url).await,
-        Some(Helper::Qdrant) => serve_qdrant().await,
-        None if settings.bench => eprintln!("scripts/bench.sh runs this one"),
+        Some(HelperCommand::Qdrant) => serve_qdrant().await,
+        None if settings.bench => eprintln!("run scripts/bench.sh instead"),
         None if settings.scale => scale::all(&settings).await,
         None => return runs::all(&settings).await,
     }

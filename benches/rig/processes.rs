@@ -1,4 +1,4 @@
-//! What is started here, and ended with it.
+//! The processes that are started, and killed when dropped.
 
 use std::{
     fs::File,
@@ -15,14 +15,14 @@ use tonic_health::pb::{
 
 use super::support::{program::recsys, redis::free_port};
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Seconds of processor time that a process took so far.
+/// Processor time that a process used so far.
 pub fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name, in brackets, may hold anything. User and system time are the
-    // 12th and 13th fields after it.
+    // The fields after the name in brackets; user and system time are the 12th and
+    // 13th of them.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks: f64 = fields
         .split_whitespace()
@@ -33,7 +33,7 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     ticks / TICKS_PER_SECOND
 }
 
-/// Memory that is resident, in MB (10^6 bytes); 0 if nobody tells.
+/// Resident memory in MB (10^6 bytes); 0 if it is unknown.
 pub fn resident_mb(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status
@@ -50,15 +50,15 @@ pub fn resident_mb(pid: u32) -> f64 {
 }
 
 /// The server under load; killed when dropped.
-pub struct Server {
+pub struct BenchServer {
     child: Child,
     pub address: String,
-    /// From its start until it said that it is ready.
+    /// From its start until it was ready.
     pub ready_after: Duration,
 }
 
-impl Server {
-    /// With these settings and no others; its log goes to a file.
+impl BenchServer {
+    /// Starts it with these settings alone; its log goes to a file.
     pub async fn start(settings: &[(&str, &str)], log: &Path) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = recsys(&["serve", "--listen-addr", &address]);
@@ -66,17 +66,17 @@ impl Server {
             .envs(settings.iter().copied())
             .stderr(File::create(log).expect("a file for the log"))
             .stdout(Stdio::null());
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut server = Self {
             child: command.spawn().expect("the program"),
             address,
             ready_after: Duration::ZERO,
         };
         while !server.is_ready().await {
-            assert!(begun.elapsed() < READY_WITHIN, "never ready");
+            assert!(started.elapsed() < READY_TIMEOUT, "never ready");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        server.ready_after = begun.elapsed();
+        server.ready_after = started.elapsed();
         server
     }
 
@@ -97,14 +97,14 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for BenchServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// This program as another process, which tells its address in its first line.
+/// This program as another process, which prints its address in its first line.
 pub struct Helper {
     child: Child,
     pub address: String,
@@ -119,8 +119,8 @@ impl Helper {
             .spawn()
             .expect("this program again");
         let mut line = String::new();
-        let told = child.stdout.take().expect("what it tells");
-        BufReader::new(told)
+        let stdout = child.stdout.take().expect("a pipe");
+        BufReader::new(stdout)
             .read_line(&mut line)
             .expect("its address");
         Self {

@@ -1,4 +1,4 @@
-//! What was measured, as people and as programs read it.
+//! The results as a table and as JSON.
 
 use serde_json::{Value, json};
 
@@ -8,12 +8,12 @@ use super::driver::Measured;
 #[derive(Clone)]
 pub struct Row {
     pub name: &'static str,
-    /// Calls a second that came by themselves; `None`: in a closed loop.
+    /// Calls per second at a fixed rate; `None` in a closed loop.
     pub rate: Option<f64>,
     pub per_second: f64,
     pub p50_us: u64,
     pub p99_us: u64,
-    /// Microseconds of processor time a call: of the server, and of Redis.
+    /// Microseconds of processor time per call: of the server, and of Redis.
     pub server_us: f64,
     pub redis_us: f64,
     pub resident_mb: f64,
@@ -51,7 +51,7 @@ impl Row {
     }
 }
 
-/// A figure that is to reach a target.
+/// A figure and its target.
 pub struct Target {
     pub what: &'static str,
     pub value: f64,
@@ -62,7 +62,7 @@ pub struct Target {
 pub enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    /// Only told.
+    /// Informative only.
     None,
 }
 
@@ -79,12 +79,11 @@ impl Target {
         match self.bound {
             Bound::AtLeast(least) => format!("≥ {least}"),
             Bound::AtMost(most) => format!("≤ {most}"),
-            Bound::None => "told".to_owned(),
+            Bound::None => "-".to_owned(),
         }
     }
 }
 
-/// The middle of some values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

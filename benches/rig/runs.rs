@@ -1,15 +1,15 @@
-//! The run: what is started, which loads there are, and what they are compared with.
+//! The run: the servers, the loads, and the targets.
 
 use std::{collections::HashMap, process::ExitCode, time::Duration};
 
 use tempfile::TempDir;
 
 use super::{
-    Settings,
-    driver::{Call, Driver, Shape},
+    BenchSettings,
+    driver::{Driver, RpcCall, Shape},
     fill,
-    floor::Asked,
-    processes::{Helper, Server as Program, cpu_seconds, resident_mb},
+    floor::FloorRequest,
+    processes::{BenchServer, Helper, cpu_seconds, resident_mb},
     report::{self, Bound, Row, Target, median},
     scale::redis_number,
     support::redis::RedisServer,
@@ -19,23 +19,23 @@ pub const SHAPE: Shape = Shape {
     connections: 8,
     in_flight: 4,
 };
-/// Of what a server does in a closed loop, what it is asked for at a fixed rate.
+/// The fixed rate, as a share of the throughput in a closed loop.
 const SHARE_AT_RATE: f64 = 0.5;
-/// A load before those that count.
+/// A load before each that is measured.
 pub const WARM_UP: Duration = Duration::from_millis(500);
 const STARTS: usize = 5;
-/// Calls at once, of which what they take in memory is told.
+/// Calls in flight whose memory is measured.
 const WAITING_CALLS: usize = 400;
 
-/// In the order in which they are ended.
-struct World {
+// Fields are dropped in this order: servers before their stores.
+struct Servers {
     floor: Helper,
-    /// Over Redis and Qdrant, with buffers that stay at the common length.
-    common: Program,
-    /// Likewise, with buffers of full length.
-    deep: Program,
+    /// Over Redis and Qdrant, with buffers of common length.
+    common: BenchServer,
+    /// The same, with buffers of full length.
+    deep: BenchServer,
     /// Over Redis and items in memory.
-    embedded: Program,
+    embedded: BenchServer,
     qdrant: Helper,
     redis: RedisServer,
     redis_pid: u32,
@@ -43,51 +43,51 @@ struct World {
 }
 
 #[derive(Clone, Copy)]
-enum Server {
+enum ServerKind {
     Floor,
     Common,
     Deep,
     Embedded,
 }
 
-struct Load {
+struct BenchLoad {
     name: &'static str,
-    server: Server,
-    call: Call,
+    server: ServerKind,
+    call: RpcCall,
 }
 
-fn loads() -> Vec<Load> {
-    let load = |name, server, call| Load { name, server, call };
+fn loads() -> Vec<BenchLoad> {
+    let load = |name, server, call| BenchLoad { name, server, call };
     let floor = |name, method| {
-        let call = fill::call(method, fill::user(), |user_id| Asked { user_id });
-        load(name, Server::Floor, call)
+        let call = fill::call(method, fill::user(), |user_id| FloorRequest { user_id });
+        load(name, ServerKind::Floor, call)
     };
     let ingest = |name, server, who| load(name, server, fill::ingest(who));
     let signals = |name, vectors| {
         let call = fill::signals(fill::user(), vectors);
-        load(name, Server::Common, call)
+        load(name, ServerKind::Common, call)
     };
     let recommend = |name, server| load(name, server, fill::recommend(fill::user()));
     vec![
         floor("floor echo", "/floor.Floor/Echo"),
-        recommend("Recommend, embedded", Server::Embedded),
+        recommend("Recommend, embedded", ServerKind::Embedded),
         floor("floor get", "/floor.Floor/Get"),
         signals("GetUserSignals", false),
         signals("GetUserSignals, vectors", true),
         floor("floor write", "/floor.Floor/Write"),
-        ingest("IngestEvent, 50", Server::Common, fill::user()),
-        ingest("IngestEvent, 5000", Server::Deep, fill::deep_user()),
+        ingest("IngestEvent, 50", ServerKind::Common, fill::user()),
+        ingest("IngestEvent, 5000", ServerKind::Deep, fill::deep_user()),
         floor("floor query", "/floor.Floor/Query"),
-        recommend("Recommend, Qdrant", Server::Common),
+        recommend("Recommend, Qdrant", ServerKind::Common),
     ]
 }
 
-impl World {
+impl Servers {
     async fn start() -> Self {
         let directory = TempDir::new().expect("a directory");
         let catalogue = directory.path().join("catalogue.jsonl");
         fill::catalogue_file(&catalogue, fill::ITEMS);
-        // As fast as Redis is: the disk is not what is measured.
+        // Without its file: the disk is not measured.
         let redis = RedisServer::with(&["--appendonly", "no", "--maxmemory-policy", "noeviction"]);
         let redis_url = redis.url();
         let qdrant = Helper::start(&["qdrant"]);
@@ -100,7 +100,7 @@ impl World {
                 ("COLLECTION_NAME", fill::COLLECTION),
                 ("MAX_EVENTS_PER_USER", &events.to_string()),
             ];
-            Program::start(&settings, &log(name)).await
+            BenchServer::start(&settings, &log(name)).await
         };
         let common = over_qdrant("common.log", fill::EVENTS).await;
         let deep = over_qdrant("deep.log", fill::DEEP_EVENTS).await;
@@ -108,7 +108,7 @@ impl World {
             ("REDIS_URL", redis_url.as_str()),
             ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
         ];
-        let embedded = Program::start(&settings, &log("embedded.log")).await;
+        let embedded = BenchServer::start(&settings, &log("embedded.log")).await;
         Self {
             redis_pid: redis_number(&redis, "server", "process_id") as u32,
             floor,
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// Fills all; returns what an item takes in a cache, in bytes.
+    /// Fills all; returns the bytes of an item in a cache.
     async fn fill(&self) -> f64 {
         let common = channel(&self.common.address).await;
         let deep = channel(&self.deep.address).await;
@@ -141,21 +141,21 @@ impl World {
         cached * 1e6 / fill::ITEMS as f64
     }
 
-    fn address(&self, server: Server) -> &str {
+    fn address(&self, server: ServerKind) -> &str {
         match server {
-            Server::Floor => &self.floor.address,
-            Server::Common => &self.common.address,
-            Server::Deep => &self.deep.address,
-            Server::Embedded => &self.embedded.address,
+            ServerKind::Floor => &self.floor.address,
+            ServerKind::Common => &self.common.address,
+            ServerKind::Deep => &self.deep.address,
+            ServerKind::Embedded => &self.embedded.address,
         }
     }
 
-    fn pid(&self, server: Server) -> u32 {
+    fn pid(&self, server: ServerKind) -> u32 {
         match server {
-            Server::Floor => self.floor.pid(),
-            Server::Common => self.common.pid(),
-            Server::Deep => self.deep.pid(),
-            Server::Embedded => self.embedded.pid(),
+            ServerKind::Floor => self.floor.pid(),
+            ServerKind::Common => self.common.pid(),
+            ServerKind::Deep => self.deep.pid(),
+            ServerKind::Embedded => self.embedded.pid(),
         }
     }
 }
@@ -164,11 +164,11 @@ pub async fn channel(address: &str) -> tonic::transport::Channel {
     super::support::server::connect(address.parse().expect("an address")).await
 }
 
-pub async fn all(settings: &Settings) -> ExitCode {
+pub async fn all(settings: &BenchSettings) -> ExitCode {
     println!("starting redis-server, Qdrant's protocol, the floor and recsys, and filling them");
-    let world = World::start().await;
-    let cached_item = world.fill().await;
-    let loads: Vec<Load> = loads()
+    let servers = Servers::start().await;
+    let cached_item = servers.fill().await;
+    let loads: Vec<BenchLoad> = loads()
         .into_iter()
         .filter(|load| load.name.contains(&settings.only))
         .collect();
@@ -177,7 +177,7 @@ pub async fn all(settings: &Settings) -> ExitCode {
         println!("round {round} of {}", settings.rounds);
         let mut rows = HashMap::new();
         for load in &loads {
-            let row = closed_loop(&world, load, settings.span()).await;
+            let row = closed_loop(&servers, load, settings.span()).await;
             println!(
                 "  {:26} {:8.0}/s  p50 {:6} us  p99 {:6} us  server {:5.0} us  redis {:4.0} us  {} bytes",
                 row.name,
@@ -194,20 +194,20 @@ pub async fn all(settings: &Settings) -> ExitCode {
     }
     let mut rows: Vec<Row> = loads
         .iter()
-        .map(|load| middle(&rounds, load.name))
+        .map(|load| median_round(&rounds, load.name))
         .collect();
     println!("at a fixed rate");
     for load in &loads {
-        let rate = middle(&rounds, load.name).per_second * SHARE_AT_RATE;
-        rows.extend(at_rate(&world, load, rate, settings.span()).await);
+        let rate = median_round(&rounds, load.name).per_second * SHARE_AT_RATE;
+        rows.extend(at_rate(&servers, load, rate, settings.span()).await);
     }
     let mut targets = ratios(&rounds);
-    targets.extend(starts(&world).await);
-    let told = [
+    targets.extend(starts(&servers).await);
+    let informative = [
         ("an item in the cache, bytes", cached_item),
-        ("a call in flight, bytes", in_flight(&world).await),
+        ("a call in flight, bytes", in_flight(&servers).await),
     ];
-    targets.extend(told.map(|(what, value)| Target {
+    targets.extend(informative.map(|(what, value)| Target {
         what,
         value,
         bound: Bound::None,
@@ -225,44 +225,47 @@ pub async fn all(settings: &Settings) -> ExitCode {
     }
 }
 
-async fn closed_loop(world: &World, load: &Load, span: Duration) -> Row {
-    let driver = Driver::connect(world.address(load.server), SHAPE).await;
+async fn closed_loop(servers: &Servers, load: &BenchLoad, span: Duration) -> Row {
+    let driver = Driver::connect(servers.address(load.server), SHAPE).await;
     if let Err(status) = driver.once(&load.call).await {
         panic!("{}: {status}", load.name);
     }
     driver.closed_loop(&load.call, WARM_UP).await;
-    let before = cpu(world, load.server);
+    let before = cpu(servers, load.server);
     let measured = driver.closed_loop(&load.call, span).await;
-    let after = cpu(world, load.server);
+    let after = cpu(servers, load.server);
     if let Some(status) = &measured.first_failure {
         panic!("{}: {} calls failed: {status}", load.name, measured.failed);
     }
     let mut row = Row::new(load.name, &measured, after.0 - before.0, after.1 - before.1);
-    row.resident_mb = resident_mb(world.pid(load.server));
+    row.resident_mb = resident_mb(servers.pid(load.server));
     row
 }
 
-async fn at_rate(world: &World, load: &Load, rate: f64, span: Duration) -> Option<Row> {
-    let driver = Driver::connect(world.address(load.server), SHAPE).await;
-    let before = cpu(world, load.server);
+async fn at_rate(servers: &Servers, load: &BenchLoad, rate: f64, span: Duration) -> Option<Row> {
+    let driver = Driver::connect(servers.address(load.server), SHAPE).await;
+    let before = cpu(servers, load.server);
     let Some(measured) = driver.at_rate(&load.call, rate, span).await else {
         println!("  {} does not keep up with {rate:.0}/s", load.name);
         return None;
     };
-    let after = cpu(world, load.server);
+    let after = cpu(servers, load.server);
     let mut row = Row::new(load.name, &measured, after.0 - before.0, after.1 - before.1);
     row.rate = Some(rate);
-    row.resident_mb = resident_mb(world.pid(load.server));
+    row.resident_mb = resident_mb(servers.pid(load.server));
     Some(row)
 }
 
 /// Of the server, and of Redis.
-fn cpu(world: &World, server: Server) -> (f64, f64) {
-    (cpu_seconds(world.pid(server)), cpu_seconds(world.redis_pid))
+fn cpu(servers: &Servers, server: ServerKind) -> (f64, f64) {
+    (
+        cpu_seconds(servers.pid(server)),
+        cpu_seconds(servers.redis_pid),
+    )
 }
 
-/// The round of a load that is in the middle.
-fn middle(rounds: &[HashMap<&str, Row>], name: &str) -> Row {
+/// The round with the median throughput of a load.
+fn median_round(rounds: &[HashMap<&str, Row>], name: &str) -> Row {
     let mut of_load: Vec<&Row> = rounds.iter().filter_map(|rows| rows.get(name)).collect();
     of_load.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
     of_load[of_load.len() / 2].clone()
@@ -341,42 +344,42 @@ fn ratios(rounds: &[HashMap<&str, Row>]) -> Vec<Target> {
     .collect()
 }
 
-/// What a call takes that waits for Redis, in bytes.
-async fn in_flight(world: &World) -> f64 {
-    let pid = world.common.pid();
-    let driver = Driver::connect(&world.common.address, SHAPE).await;
+/// The bytes of a call that waits for Redis.
+async fn in_flight(servers: &Servers) -> f64 {
+    let pid = servers.common.pid();
+    let driver = Driver::connect(&servers.common.address, SHAPE).await;
     let call = fill::signals(fill::user(), false);
     driver.closed_loop(&call, WARM_UP).await;
     let before = resident_mb(pid);
-    world.redis.freeze();
-    let calls = driver.leave(&call, WAITING_CALLS);
+    servers.redis.freeze();
+    let calls = driver.start(&call, WAITING_CALLS);
     tokio::time::sleep(WARM_UP / 2).await;
     let held = resident_mb(pid) - before;
-    world.redis.thaw();
+    servers.redis.thaw();
     calls.await;
     held * 1e6 / WAITING_CALLS as f64
 }
 
-/// How long a start takes, and what an idle server holds.
-async fn starts(world: &World) -> Vec<Target> {
-    let redis_url = world.redis.url();
+/// The time of a start, and the memory of an idle server.
+async fn starts(servers: &Servers) -> Vec<Target> {
+    let redis_url = servers.redis.url();
     let settings = [
         ("REDIS_URL", redis_url.as_str()),
-        ("QDRANT_API_URL", &world.qdrant.address),
+        ("QDRANT_API_URL", &servers.qdrant.address),
         ("COLLECTION_NAME", fill::COLLECTION),
     ];
-    let log = world.directory.path().join("idle.log");
-    let mut took = Vec::new();
+    let log = servers.directory.path().join("idle.log");
+    let mut starts_ms = Vec::new();
     for _ in 0..STARTS {
-        let started = Program::start(&settings, &log).await;
-        took.push(started.ready_after.as_secs_f64() * 1e3);
+        let started = BenchServer::start(&settings, &log).await;
+        starts_ms.push(started.ready_after.as_secs_f64() * 1e3);
     }
-    let idle = Program::start(&settings, &log).await;
+    let idle = BenchServer::start(&settings, &log).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     vec![
         Target {
             what: "ready after a start, ms",
-            value: median(took),
+            value: median(starts_ms),
             bound: Bound::AtMost(100.0),
         },
         Target {

@@ -1,14 +1,14 @@
-//! How cost grows with users and items: what `docs/scaling.md` is checked by.
+//! How cost grows with users and items: the figures of `docs/scaling.md`.
 
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::{
-    Settings,
-    driver::{Call, Driver},
+    BenchSettings,
+    driver::{Driver, RpcCall},
     fill::{self, EVENTS},
-    processes::{Server, cpu_seconds, resident_mb},
+    processes::{BenchServer, cpu_seconds, resident_mb},
     runs::{SHAPE, WARM_UP, channel},
     support::redis::RedisServer,
 };
@@ -17,7 +17,7 @@ use super::{
 const USERS: [usize; 3] = [1_000, 10_000, 100_000];
 const ITEMS: [usize; 2] = [10_000, 100_000];
 
-pub async fn all(settings: &Settings) {
+pub async fn all(settings: &BenchSettings) {
     let directory = TempDir::new().expect("a directory");
     let log = directory.path().join("recsys.log");
     let small = directory.path().join("small.jsonl");
@@ -32,20 +32,22 @@ pub async fn all(settings: &Settings) {
         let redis = RedisServer::with(&["--appendonly", "no", "--maxmemory-policy", "noeviction"]);
         let server = start(&redis, &small, &log).await;
         let empty = redis_bytes(&redis);
-        let begun = std::time::Instant::now();
-        let who = fill::in_turn("s", users);
-        fill::users(&channel(&server.address).await, who, users, EVENTS).await;
-        let filled = (users * EVENTS) as f64 / begun.elapsed().as_secs_f64();
+        let started = std::time::Instant::now();
+        let user_of = fill::in_turn("s", users);
+        fill::users(&channel(&server.address).await, user_of, users, EVENTS).await;
+        let filled = (users * EVENTS) as f64 / started.elapsed().as_secs_f64();
         let per_user = (redis_bytes(&redis) - empty) / users as f64;
-        let who = || fill::by_chance("s", users);
+        let user_of = || fill::by_chance("s", users);
         for (name, call) in [
-            ("GetUserSignals", fill::signals(who(), false)),
-            ("Recommend", fill::recommend(who())),
-            ("IngestEvent", fill::ingest(who())),
+            ("GetUserSignals", fill::signals(user_of(), false)),
+            ("Recommend", fill::recommend(user_of())),
+            ("IngestEvent", fill::ingest(user_of())),
         ] {
-            let told = load(&server, &redis, &call, settings.span()).await;
+            let figures = load(&server, &redis, &call, settings.span()).await;
             let resident = resident_mb(server.pid());
-            println!("| {users} | {filled:.0} | {per_user:.0} | {resident:.0} | {name} | {told} |");
+            println!(
+                "| {users} | {filled:.0} | {per_user:.0} | {resident:.0} | {name} | {figures} |"
+            );
         }
     }
     println!(
@@ -60,14 +62,18 @@ pub async fn all(settings: &Settings) {
         let users = fill::USERS;
         fill::users(&channel(&server.address).await, fill::user(), users, EVENTS).await;
         let call = fill::recommend(fill::user());
-        let told = load(&server, &redis, &call, settings.span()).await;
+        let figures = load(&server, &redis, &call, settings.span()).await;
         let ready = server.ready_after.as_millis();
         let resident = resident_mb(server.pid());
-        println!("| {items} | {ready} | {resident:.0} | Recommend | {told} |");
+        println!("| {items} | {ready} | {resident:.0} | Recommend | {figures} |");
     }
 }
 
-async fn start(redis: &RedisServer, catalogue: &std::path::Path, log: &std::path::Path) -> Server {
+async fn start(
+    redis: &RedisServer,
+    catalogue: &std::path::Path,
+    log: &std::path::Path,
+) -> BenchServer {
     let settings = [
         ("REDIS_URL", redis.url()),
         ("CATALOG_PATH", catalogue.display().to_string()),
@@ -75,10 +81,10 @@ async fn start(redis: &RedisServer, catalogue: &std::path::Path, log: &std::path
     let settings = settings
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    Server::start(&settings, log).await
+    BenchServer::start(&settings, log).await
 }
 
-async fn load(server: &Server, redis: &RedisServer, call: &Call, span: Duration) -> String {
+async fn load(server: &BenchServer, redis: &RedisServer, call: &RpcCall, span: Duration) -> String {
     let driver = Driver::connect(&server.address, SHAPE).await;
     driver.closed_loop(call, WARM_UP).await;
     let redis_pid = redis_number(redis, "server", "process_id") as u32;
@@ -104,9 +110,9 @@ fn redis_bytes(redis: &RedisServer) -> f64 {
     redis_number(redis, "memory", "used_memory")
 }
 
-/// A number that Redis tells of itself.
+/// A number of Redis's INFO.
 pub fn redis_number(redis: &RedisServer, section: &str, name: &str) -> f64 {
-    let told = redis.cli(&["INFO", section]);
+    let info = redis.cli(&["INFO", section]);
     let of_name = |line: &str| {
         line.strip_prefix(name)?
             .strip_prefix(':')?
@@ -114,5 +120,5 @@ pub fn redis_number(redis: &RedisServer, section: &str, name: &str) -> f64 {
             .parse()
             .ok()
     };
-    told.lines().find_map(of_name).expect("a number of Redis's")
+    info.lines().find_map(of_name).expect("a number")
 }

@@ -1,5 +1,4 @@
-//! Calls whose messages are bytes already: the driver spends nothing on reading
-//! replies, and the floor nothing on generated code.
+//! A codec whose messages are bytes, so that the driver spends nothing on decoding.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::{
@@ -7,7 +6,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-/// Passes messages through as they are.
+/// Passes messages through unchanged.
 #[derive(Clone, Copy, Default)]
 pub struct Raw;
 

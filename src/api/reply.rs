@@ -1,4 +1,4 @@
-//! From what the engine gives to replies.
+//! From the engine's types to replies.
 
 use std::collections::BTreeMap;
 
@@ -98,7 +98,7 @@ pub(crate) fn rest_of_signals(signals: &UserSignals) -> proto::UserSignals {
     }
 }
 
-/// What became of one event of a batch.
+/// The result of one event of a batch.
 pub(crate) fn ingest_result(result: Result<Ingested, ApiError>) -> proto::IngestResult {
     match result {
         Ok(ingested) => proto::IngestResult {

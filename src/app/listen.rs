@@ -9,7 +9,7 @@ use super::{error::StartError, server::Port};
 use crate::{
     config::Settings,
     edge::{tenants::SharedSecret, tls::Tls},
-    http::{admin::Admin, log_filter, webhook::Webhook},
+    http::{admin::Admin, webhook::Webhook},
     telemetry::{LogFilter, PrometheusExporter},
 };
 
@@ -124,13 +124,7 @@ pub(super) async fn admin(
     Ok(Some(Admin {
         listener,
         metrics: Arc::new(move || exporter.render()),
-        log: Some(log_filter::LogFilter {
-            show: Arc::new({
-                let log = log.clone();
-                move || log.current()
-            }),
-            change: Arc::new(move |filter| log.change(filter)),
-        }),
+        log: Some(log),
     }))
 }
 

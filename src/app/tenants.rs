@@ -185,7 +185,7 @@ async fn reload_on_change(
         match changed {
             None => logged.clear(),
             Some(Ok((file, engines, contents))) => {
-                access.exchange(&file, engines);
+                access.reload(&file, engines);
                 info!(
                     tenants = file.tenants.len(),
                     keys = file.keys(),

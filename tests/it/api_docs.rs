@@ -1,21 +1,19 @@
-//! `docs/api.md` is made from the comments in `proto/`, and is up to date.
+//! `docs/api.md` is generated from the comments in `proto/`, and is up to date.
 //!
-//! `RENEW_API_DOCS=1 cargo test --test it api_docs` writes it anew.
+//! `RENEW_API_DOCS=1 cargo test --test it api_docs` regenerates it.
+
+mod page;
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use prost::Message as _;
-use prost_types::{
-    DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
-    ServiceDescriptorProto,
-};
+use prost_types::FileDescriptorSet;
 use recsys::proto::FILE_DESCRIPTOR_SET;
 
-use page::Contract;
-
-mod page;
+use self::page::Contract;
 
 const PACKAGE: &str = "recsys.v1";
+
 const RENEW: &str = "RENEW_API_DOCS=1 cargo test --test it api_docs";
 
 fn here() -> &'static Path {
@@ -27,28 +25,28 @@ fn descriptors() -> FileDescriptorSet {
 }
 
 #[test]
-fn the_api_docs_are_what_the_contract_says() {
+fn the_api_docs_match_the_contract() {
     let path = here().join("docs/api.md");
     let page = Contract::new(&descriptors(), PACKAGE).page();
     if env::var_os("RENEW_API_DOCS").is_some_and(|given| !given.is_empty()) {
         fs::write(&path, &page).unwrap();
     }
-    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let current = fs::read_to_string(&path).unwrap_or_default();
     let differs = page
         .lines()
-        .zip(kept.lines().chain(std::iter::repeat("")))
-        .find(|(made, kept)| made != kept);
+        .zip(current.lines().chain(std::iter::repeat("")))
+        .find(|(generated, current)| generated != current);
     assert!(
-        page == kept,
-        "docs/api.md is not what proto/ says (first: {differs:?}). Renew it: {RENEW}"
+        page == current,
+        "docs/api.md differs from proto/ (first: {differs:?}). Regenerate it: {RENEW}"
     );
 }
 
 #[test]
-fn the_api_docs_have_every_reason_that_a_client_may_be_told() {
+fn the_api_docs_list_every_error_reason() {
     let page = Contract::new(&descriptors(), PACKAGE).page();
     let mut reasons = BTreeSet::new();
-    for source in ["src/grpc/error.rs", "src/grpc/access.rs"] {
+    for source in ["src/api/error.rs", "src/edge/access.rs"] {
         let text = fs::read_to_string(here().join(source)).unwrap();
         let is_reason = |text: &&str| {
             text.len() > 5
@@ -67,12 +65,15 @@ fn the_api_docs_have_every_reason_that_a_client_may_be_told() {
         reasons.extend(quoted);
     }
     for reason in reasons {
-        assert!(page.contains(&reason), "no call says {reason} in proto/");
+        assert!(
+            page.contains(&reason),
+            "no call documents {reason} in proto/"
+        );
     }
 }
 
 #[test]
-fn every_file_of_the_contract_names_its_packages_in_other_languages() {
+fn every_proto_file_sets_its_packages_in_other_languages() {
     for file in descriptors()
         .file
         .iter()
@@ -87,13 +88,13 @@ fn every_file_of_the_contract_names_its_packages_in_other_languages() {
 }
 
 #[test]
-fn each_call_names_the_roles_that_the_readme_gives_it() {
+fn each_call_documents_the_roles_that_the_readme_gives_it() {
     let readme = fs::read_to_string(here().join("README.md")).unwrap();
     let (_, table) = readme
         .split_once("| role | may call |\n| --- | --- |\n")
         .unwrap();
     let page = Contract::new(&descriptors(), PACKAGE).page();
-    let mut told = 0;
+    let mut checked = 0;
     for row in table.lines().take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let (role, calls) = (cells[1], cells[2]);
@@ -107,44 +108,8 @@ fn each_call_names_the_roles_that_the_readme_gives_it() {
             let (_, roles) = section.split_once("Role: ").unwrap();
             let (roles, _) = roles.split_once('.').unwrap();
             assert!(roles.contains(role), "{call}: {roles}, not {role}");
-            told += 1;
+            checked += 1;
         }
     }
-    assert!(told >= 10, "{told} calls have roles");
-}
-
-#[test]
-fn a_call_that_streams_is_told_as_one() {
-    let message = |name: &str| DescriptorProto {
-        name: Some(name.to_owned()),
-        ..DescriptorProto::default()
-    };
-    let method = MethodDescriptorProto {
-        name: Some("StreamThings".to_owned()),
-        input_type: Some(".a.v1.Ask".to_owned()),
-        output_type: Some(".a.v1.Told".to_owned()),
-        client_streaming: Some(true),
-        ..MethodDescriptorProto::default()
-    };
-    let file = FileDescriptorProto {
-        package: Some("a.v1".to_owned()),
-        message_type: vec![message("Ask"), message("Told")],
-        service: vec![ServiceDescriptorProto {
-            name: Some("ThingService".to_owned()),
-            method: vec![method],
-            ..ServiceDescriptorProto::default()
-        }],
-        ..FileDescriptorProto::default()
-    };
-    let set = FileDescriptorSet { file: vec![file] };
-    let page = Contract::new(&set, "a.v1").page();
-    assert!(
-        page.contains("* [ThingService.StreamThings](#streamthings)"),
-        "{page}"
-    );
-    assert!(
-        page.contains("**Request**: a stream of `Ask`\n\nNo fields.\n"),
-        "{page}"
-    );
-    assert!(page.contains("**Reply**: `Told`\n\nNo fields.\n"), "{page}");
+    assert!(checked >= 10, "{checked} calls have roles");
 }

@@ -1,37 +1,40 @@
-//! The log line of a call, its id, and the log's filter.
+//! The log line of each call, its request id, and the log filter.
 
 use std::io::BufRead as _;
 
 use recsys::proto::{self, recommender_service_client::RecommenderServiceClient};
 use serde_json::Value;
-use tempfile::TempDir;
 use tonic::{Code, Request, transport::Channel};
 
-use crate::{
-    support::{
-        program::{Served, recsys},
-        server::{connect, liked},
-        until,
-    },
-    watch::Watched,
+use crate::support::{
+    program::{Served, recsys},
+    server::{connect, liked},
+    tenants::Tenants,
+    until,
+    watched::Watched,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
 const INGEST: &str = "recsys.v1.RecommenderService/IngestEvent";
+
 const RECOMMEND: &str = "recsys.v1.RecommenderService/Recommend";
 
-/// A program that logs in JSON, as it does if nobody is at a terminal.
+/// The program with JSON logs, which it writes unless a terminal is attached.
 fn in_json(settings: &[(&str, &str)]) -> Served {
     let mut command = recsys(&["serve"]);
     command.env_remove("RECSYS_LOG_FORMAT");
     Served::start(command.envs(settings.iter().copied()))
 }
 
-/// The next line of a call. All lines before it are JSON, too.
+/// The next call line. All lines before it must be JSON, too.
 fn next_call(served: &mut Served) -> Value {
     loop {
         let mut line = String::new();
-        assert!(served.log.read_line(&mut line).unwrap() > 0, "it ended");
+        assert!(
+            served.log.read_line(&mut line).unwrap() > 0,
+            "the program ended"
+        );
         let line: Value = serde_json::from_str(&line).expect(&line);
         if line["message"] == "call" {
             return line;
@@ -62,13 +65,13 @@ fn with<T>(mut request: Request<T>, header: &'static str, value: &str) -> Reques
     request
 }
 
-fn told_id(metadata: &tonic::metadata::MetadataMap) -> String {
+fn request_id(metadata: &tonic::metadata::MetadataMap) -> String {
     let id = metadata.get("x-request-id").unwrap();
     id.to_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn a_call_has_one_line_with_the_id_that_its_caller_is_told() {
+async fn each_call_logs_one_line_with_the_request_id_of_its_reply() {
     let mut served = in_json(&[("RECSYS_LOG_OK_CALLS", "1")]);
     let mut client = client(&served).await;
     let request = with(ingest("zaphod42"), "x-request-id", "chosen-1");
@@ -77,7 +80,7 @@ async fn a_call_has_one_line_with_the_id_that_its_caller_is_told() {
         .ingest_event(with(request, "traceparent", &parent))
         .await
         .unwrap();
-    assert_eq!(told_id(reply.metadata()), "chosen-1");
+    assert_eq!(request_id(reply.metadata()), "chosen-1");
     let line = next_call(&mut served);
     assert_eq!(line["level"], "INFO");
     assert_eq!(line["method"], INGEST);
@@ -86,7 +89,7 @@ async fn a_call_has_one_line_with_the_id_that_its_caller_is_told() {
     assert_eq!(line["trace_id"], TRACE);
     assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
     assert!(
-        line.get("tenant").is_none() && line.get("untold").is_none(),
+        line.get("tenant").is_none() && line.get("suppressed").is_none(),
         "{line}"
     );
     assert!(!line.to_string().contains("zaphod42"), "{line}");
@@ -94,7 +97,7 @@ async fn a_call_has_one_line_with_the_id_that_its_caller_is_told() {
     let refused = with(ingest(""), "x-request-id", "not sane");
     let refused = client.ingest_event(refused).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    let id = told_id(refused.metadata());
+    let id = request_id(refused.metadata());
     assert_eq!(id.len(), 36, "{id}");
     let line = next_call(&mut served);
     assert_eq!(line["code"], "INVALID_ARGUMENT");
@@ -110,18 +113,18 @@ async fn a_call_has_one_line_with_the_id_that_its_caller_is_told() {
         .await
         .unwrap_err();
     let line = next_call(&mut served);
-    assert_eq!(line["request_id"], told_id(refused.metadata()).as_str());
+    assert_eq!(line["request_id"], request_id(refused.metadata()).as_str());
     assert_eq!(line["method"], "_OTHER");
 }
 
 #[tokio::test]
-async fn a_list_has_the_id_of_its_call_unless_the_client_chose_that() {
+async fn a_list_takes_the_request_id_of_its_call_unless_the_client_chose_it() {
     let mut served = in_json(&[("RECSYS_LOG_OK_CALLS", "1")]);
     let mut client = client(&served).await;
     let mut seen = Vec::new();
     for _ in 0..2 {
         let reply = client.recommend(recommend()).await.unwrap();
-        let id = told_id(reply.metadata());
+        let id = request_id(reply.metadata());
         assert_eq!(reply.get_ref().request_id, id);
         let line = next_call(&mut served);
         assert_eq!(
@@ -131,7 +134,7 @@ async fn a_list_has_the_id_of_its_call_unless_the_client_chose_that() {
         seen.push(id);
         let chosen = with(recommend(), "x-request-id", "again");
         let reply = client.recommend(chosen).await.unwrap();
-        assert_eq!(told_id(reply.metadata()), "again");
+        assert_eq!(request_id(reply.metadata()), "again");
         assert_eq!(next_call(&mut served)["request_id"], "again");
         seen.push(reply.into_inner().request_id);
     }
@@ -146,23 +149,13 @@ async fn a_list_has_the_id_of_its_call_unless_the_client_chose_that() {
 }
 
 #[tokio::test]
-async fn the_line_names_the_tenant() {
-    let made = recsys(&["keys", "new", "shop", "--role", "ingest"])
-        .output()
-        .unwrap();
-    let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
-    let entry = String::from_utf8(made.stderr).unwrap();
-    let (_, entry) = entry.split_once("Add to the tenants file:").unwrap();
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("tenants.toml");
-    std::fs::write(
-        &path,
-        format!("[tenants.shop]\ncollection = \"shop\"\n{entry}"),
-    )
-    .unwrap();
+async fn the_call_line_names_the_tenant() {
+    let mut tenants = Tenants::new(&["shop"]);
+    let key = tenants.key("shop", &["ingest"]);
+    tenants.write();
     let mut served = in_json(&[
         ("RECSYS_LOG_OK_CALLS", "1"),
-        ("RECSYS_TENANTS_PATH", path.to_str().unwrap()),
+        ("RECSYS_TENANTS_PATH", &tenants.path()),
     ]);
     let mut client = client(&served).await;
     client
@@ -175,20 +168,20 @@ async fn the_line_names_the_tenant() {
         (&"shop".into(), &"OK".into())
     );
     let refused = client.ingest_event(ingest("u")).await.unwrap_err();
-    assert_eq!(told_id(refused.metadata()).len(), 36);
+    assert_eq!(request_id(refused.metadata()).len(), 36);
     let line = next_call(&mut served);
     assert_eq!(line["code"], "UNAUTHENTICATED");
     assert!(line.get("tenant").is_none(), "{line}");
 }
 
 #[tokio::test]
-async fn calls_that_are_ok_are_left_out_and_floods_are_counted() {
+async fn successful_calls_can_be_omitted_and_repeated_failures_are_counted() {
     let mut served = in_json(&[("RECSYS_LOG_OK_CALLS", "0")]);
     let mut client = client(&served).await;
-    let mut told = 0;
-    let mut untold = 0;
-    // All but the last few seconds' are told or counted.
-    while untold == 0 {
+    let mut lines = 0;
+    let mut suppressed = 0;
+    // All calls but those of the last seconds are logged or counted.
+    while suppressed == 0 {
         for _ in 0..50 {
             client.ingest_event(ingest("u")).await.unwrap();
             client.ingest_event(ingest("")).await.unwrap_err();
@@ -198,18 +191,18 @@ async fn calls_that_are_ok_are_left_out_and_floods_are_counted() {
         loop {
             let line = next_call(&mut served);
             assert_eq!(line["code"], "INVALID_ARGUMENT", "{line}");
-            told += 1;
-            untold = line["untold"].as_u64().unwrap_or_default();
-            if untold > 0 || told % 51 == 0 {
+            lines += 1;
+            suppressed = line["suppressed"].as_u64().unwrap_or_default();
+            if suppressed > 0 || lines % 51 == 0 {
                 break;
             }
         }
     }
-    assert!(untold <= 50, "{untold}");
+    assert!(suppressed <= 50, "{suppressed}");
 }
 
 #[tokio::test]
-async fn the_filter_is_shown_and_changed_while_running() {
+async fn the_log_filter_is_shown_and_changed_at_runtime() {
     let mut watched = Watched::set(&[("RECSYS_LOG", "info")]).await;
     let ok = "HTTP/1.1 200 OK".to_owned();
     assert_eq!(watched.get("/log"), (ok.clone(), "info\n".into()));
@@ -225,7 +218,7 @@ async fn the_filter_is_shown_and_changed_while_running() {
         .unwrap();
     watched.served.logged("call of a watcher");
 
-    for (path, body, wrong) in [
+    for (path, body, expected) in [
         ("/log", "recsys=loud", "no filter"),
         ("/log", "deubg", "\"deubg\" is neither a level"),
         ("/log", "info,deubg", "\"deubg\" is neither a level"),
@@ -233,28 +226,28 @@ async fn the_filter_is_shown_and_changed_while_running() {
         ("/log?for=ever", "debug", "for: give a number with a unit"),
         ("/log?forever", "debug", "of queries only"),
     ] {
-        let (status, told) = watched.http("PUT", path, body);
+        let (status, reply) = watched.http("PUT", path, body);
         assert_eq!(status, "HTTP/1.1 400 Bad Request", "{path} {body}");
-        assert!(told.contains(wrong), "{told}");
+        assert!(reply.contains(expected), "{reply}");
     }
     assert_eq!(watched.get("/log").1, "warn,recsys=debug\n");
     let (status, _) = watched.http("PUT", "/log", &"x".repeat(5_000));
     assert_eq!(status, "HTTP/1.1 413 Payload Too Large");
 
-    // For a time: then it is what it was before the first such change.
-    let (status, told) = watched.http("PUT", "/log?for=1h", "debug");
+    // For a time, after which the filter before the first such change is restored.
+    let (status, reply) = watched.http("PUT", "/log?for=1h", "debug");
     assert_eq!(
-        (status, told.contains("then warn,recsys=debug")),
+        (status, reply.contains("then warn,recsys=debug")),
         (ok, true),
-        "{told}"
+        "{reply}"
     );
     watched.http("PUT", "/log?for=200ms", "error");
-    until("the filter is back", async || {
+    until("the filter is restored", async || {
         watched.get("/log").1 == "warn,recsys=debug\n"
     })
     .await;
-    watched.served.logged("log filter is what it was before");
-    // A change that lasts is not taken back.
+    watched.served.logged("log filter restored");
+    // A permanent change is not reverted.
     watched.http("PUT", "/log?for=300ms", "error");
     watched.http("PUT", "/log", "info");
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;

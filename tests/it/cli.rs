@@ -30,9 +30,9 @@ fn file(contents: &str) -> NamedTempFile {
 }
 
 #[test]
-fn the_tour_ends_with_success_and_shows_the_main_job() {
+fn the_tour_succeeds_and_shows_the_main_use_case() {
     let output = run(&["quickstart", "--exit", "--listen-addr", "127.0.0.1:0"]);
-    let told = stdout(&output);
+    let printed = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
     for part in [
         "walks away after 2 s",
@@ -47,9 +47,12 @@ fn the_tour_ends_with_success_and_shows_the_main_job() {
         "* exploration",
         "grpcurl -plaintext",
     ] {
-        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+        assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
     }
-    assert!(!told.contains('\u{1b}'), "no colour when not on a terminal");
+    assert!(
+        !printed.contains('\u{1b}'),
+        "no colour when not on a terminal"
+    );
     assert_eq!(stderr(&output), "");
 }
 
@@ -63,7 +66,7 @@ fn only_a_store_outside_private_networks_without_tls_is_warned_of() {
         );
         served.seen.clone()
     };
-    let told = log(
+    let printed = log(
         "redis://:hunter2@redis.example.com:6379",
         "http://qdrant.example.com:6333",
     );
@@ -73,23 +76,23 @@ fn only_a_store_outside_private_networks_without_tls_is_warned_of() {
         "QDRANT_API_URL leads out of private networks",
         "begin it with https://",
     ] {
-        assert!(told.contains(text), "{text:?} is not in:\n{told}");
+        assert!(printed.contains(text), "{text:?} is not in:\n{printed}");
     }
-    assert!(!told.contains("hunter"), "{told}");
+    assert!(!printed.contains("hunter"), "{printed}");
     for (redis, qdrant) in [
         ("rediss://redis.example.com", "https://qdrant.example.com"),
         ("redis://127.0.0.1:1", "http://127.0.0.1:1"),
     ] {
-        let told = log(redis, qdrant);
-        assert!(!told.contains("leads out"), "{told}");
+        let printed = log(redis, qdrant);
+        assert!(!printed.contains("leads out"), "{printed}");
     }
 }
 
 #[test]
 fn the_tour_is_the_same_each_time_and_fits_a_page() {
     let ranked = |output: &Output| -> Vec<String> {
-        let told = stdout(output);
-        let list = told.split("4. What").nth(1).unwrap().to_owned();
+        let printed = stdout(output);
+        let list = printed.split("4. What").nth(1).unwrap().to_owned();
         list.lines()
             .take_while(|line| !line.contains("request "))
             .map(str::to_owned)
@@ -125,9 +128,12 @@ fn the_tour_works_on_any_catalogue() {
             .env("CATALOG_PATH", catalogue.path())
             .output()
             .unwrap();
-        let told = stdout(&output);
+        let printed = stdout(&output);
         assert!(output.status.success(), "{}", stderr(&output));
-        assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
+        assert!(
+            printed.contains(expected),
+            "{expected:?} is not in:\n{printed}"
+        );
     }
 }
 
@@ -141,9 +147,9 @@ fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
             let output = served.healthcheck(&["--service", service]);
             assert!(output.status.success(), "{service}: {}", stderr(&output));
         }
-        let unknown = served.healthcheck(&["--service", "nobody"]);
+        let unknown = served.healthcheck(&["--service", "unknown"]);
         assert_eq!(unknown.status.code(), Some(1));
-        assert!(stderr(&unknown).contains("nobody"));
+        assert!(stderr(&unknown).contains("unknown"));
 
         served.signal(signal);
         assert!(served.child.wait().unwrap().success(), "{signal}");
@@ -153,8 +159,8 @@ fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
 
         let gone = served.healthcheck(&["--timeout", "500ms"]);
         assert_eq!(gone.status.code(), Some(1));
-        let told = stderr(&gone);
-        assert!(told.contains("no recsys server answers"), "{told}");
+        let printed = stderr(&gone);
+        assert!(printed.contains("no recsys server answers"), "{printed}");
     }
 }
 
@@ -196,25 +202,25 @@ fn an_unreachable_redis_is_logged_once_with_its_cause_and_without_its_password()
     );
 
     let Served { child, log, .. } = &mut { served };
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     for line in log.by_ref().lines().map(Result::unwrap) {
         let done = line.contains("dependency does not answer");
-        told.push(line);
+        printed.push(line);
         if done {
             break;
         }
     }
     child.kill().unwrap();
-    told.extend(log.by_ref().lines().map(Result::unwrap));
-    let outage: Vec<&String> = told
+    printed.extend(log.by_ref().lines().map(Result::unwrap));
+    let outage: Vec<&String> = printed
         .iter()
         .filter(|line| line.contains("refused"))
         .collect();
-    assert_eq!(outage.len(), 1, "{told:#?}");
+    assert_eq!(outage.len(), 1, "{printed:#?}");
     assert!(outage[0].contains("user state"), "{}", outage[0]);
     assert!(
-        !told.iter().any(|line| line.contains("hunter2")),
-        "{told:#?}"
+        !printed.iter().any(|line| line.contains("hunter2")),
+        "{printed:#?}"
     );
 }
 
@@ -308,15 +314,19 @@ fn bad_settings_and_files_are_refused_with_the_place_of_the_mistake() {
     ];
     for (variable, value, expected) in cases {
         let output = recsys(&["serve"]).env(variable, &value).output().unwrap();
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{variable}={value}: {told}");
+        let printed = stderr(&output);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{variable}={value}: {printed}"
+        );
         for part in expected {
             assert!(
-                told.contains(part),
-                "{variable}={value}: {part:?} is not in:\n{told}"
+                printed.contains(part),
+                "{variable}={value}: {part:?} is not in:\n{printed}"
             );
         }
-        assert!(!told.contains("secret"), "{told}");
+        assert!(!printed.contains("secret"), "{printed}");
     }
 }
 
@@ -326,10 +336,10 @@ fn an_address_in_use_is_reported_with_its_setting() {
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&["serve", "--listen-addr", &address]);
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
+    let printed = stderr(&output);
     assert!(
-        told.contains(&address) && told.contains("RECSYS_LISTEN_ADDR"),
-        "{told}"
+        printed.contains(&address) && printed.contains("RECSYS_LISTEN_ADDR"),
+        "{printed}"
     );
 }
 
@@ -409,7 +419,7 @@ fn help_names_every_command_and_no_secret() {
         .env("RECSYS_WEBHOOK_SECRET", "hunter2")
         .output()
         .unwrap();
-    let told = stdout(&output);
+    let printed = stdout(&output);
     assert!(output.status.success());
     for part in [
         "serve",
@@ -418,7 +428,7 @@ fn help_names_every_command_and_no_secret() {
         "RECSYS_LISTEN_ADDR",
         "REDIS_URL",
     ] {
-        assert!(told.contains(part), "{part} is not in:\n{told}");
+        assert!(printed.contains(part), "{part} is not in:\n{printed}");
     }
-    assert!(!told.contains("hunter2"));
+    assert!(!printed.contains("hunter2"));
 }

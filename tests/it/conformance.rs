@@ -9,26 +9,21 @@ use std::{
 use async_trait::async_trait;
 use prost_types::value::Kind;
 use recsys::{
-    adapters::{
-        qdrant::QdrantItemStore,
-        redis::{RedisEventBuffer, RedisModelStore},
-    },
+    adapters::redis::{RedisEventBuffer, RedisModelStore},
     domain::{
         catalogue_line, event::StoredEvent, ids::UserId, item::Item, member,
         ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
     },
     edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
-    ports::{
-        Appended, BufferSnapshot, Clock, Deadline, Deleted, EventBuffer, ItemStore, StoreError,
-        Version,
-    },
+    ports::{Appended, BufferSnapshot, Clock, Deadline, Deleted, EventBuffer, StoreError, Version},
     proto,
 };
 use serde_json::{Value, json};
 
 use crate::support::{
-    DAY, MemoryWorld, catalogue,
+    DAY, MemoryWorld,
+    catalogue::{self, TestStore},
     redis::{self, own_prefix},
     server::TestServer,
 };
@@ -44,38 +39,38 @@ struct Differences(Vec<String>);
 impl Differences {
     fn same(&mut self, path: &str, ours: &Value, expected: &Value) {
         match (ours, expected) {
-            (Value::Number(ours), Value::Number(wanted)) => {
-                let (ours, wanted) = (ours.as_f64().unwrap(), wanted.as_f64().unwrap());
-                if (ours - wanted).abs() > TOLERANCE {
-                    self.0.push(format!("{path}: {ours}, expected {wanted}"));
+            (Value::Number(ours), Value::Number(expected)) => {
+                let (ours, expected) = (ours.as_f64().unwrap(), expected.as_f64().unwrap());
+                if (ours - expected).abs() > TOLERANCE {
+                    self.0.push(format!("{path}: {ours}, expected {expected}"));
                 }
             }
-            (Value::Array(ours), Value::Array(wanted)) => {
-                if ours.len() != wanted.len() {
+            (Value::Array(ours), Value::Array(expected)) => {
+                if ours.len() != expected.len() {
                     self.0.push(format!(
                         "{path}: {} entries, expected {}",
                         ours.len(),
-                        wanted.len()
+                        expected.len()
                     ));
                 }
-                for (index, (ours, wanted)) in ours.iter().zip(wanted).enumerate() {
-                    self.same(&format!("{path}[{index}]"), ours, wanted);
+                for (index, (ours, expected)) in ours.iter().zip(expected).enumerate() {
+                    self.same(&format!("{path}[{index}]"), ours, expected);
                 }
             }
-            (Value::Object(ours), Value::Object(wanted)) => {
-                let keys: HashSet<&String> = ours.keys().chain(wanted.keys()).collect();
+            (Value::Object(ours), Value::Object(expected)) => {
+                let keys: HashSet<&String> = ours.keys().chain(expected.keys()).collect();
                 for key in keys {
                     let path = format!("{path}.{key}");
-                    let (ours, wanted) = (ours.get(key), wanted.get(key));
+                    let (ours, expected) = (ours.get(key), expected.get(key));
                     self.same(
                         &path,
                         ours.unwrap_or(&Value::Null),
-                        wanted.unwrap_or(&Value::Null),
+                        expected.unwrap_or(&Value::Null),
                     );
                 }
             }
-            (ours, wanted) if ours == wanted => {}
-            (ours, wanted) => self.0.push(format!("{path}: {ours}, expected {wanted}")),
+            (ours, expected) if ours == expected => {}
+            (ours, expected) => self.0.push(format!("{path}: {ours}, expected {expected}")),
         }
     }
 }
@@ -215,42 +210,41 @@ async fn every_case_of_the_reference_engine_is_reproduced() {
 }
 
 #[tokio::test]
-async fn so_is_every_case_with_redis_and_qdrant() {
-    let mut stores: HashMap<String, Arc<dyn ItemStore>> = HashMap::new();
+async fn every_case_of_the_reference_engine_is_reproduced_with_redis_and_qdrant() {
     let pool = redis::shared().pool();
     let cases: Value = serde_json::from_str(CASES).unwrap();
-    for (name, changes) in cases["configs"].as_object().unwrap() {
-        let canonical = config(changes).canonicalizer();
-        let settings = catalogue::own_settings();
-        let url = catalogue::shared_url().await;
-        let store = QdrantItemStore::new(&url, &settings, canonical).unwrap();
-        let size = usize::try_from(cases["dimension"].as_u64().unwrap()).unwrap();
-        store.prepare(Some(size)).await.unwrap();
-        for stored in store.upsert(items_of(&cases)).await.unwrap() {
-            stored.unwrap();
+    let vector_size = usize::try_from(cases["dimension"].as_u64().unwrap()).unwrap();
+    for url in catalogue::urls().await {
+        let mut stores: HashMap<String, TestStore> = HashMap::new();
+        for (name, changes) in cases["configs"].as_object().unwrap() {
+            let canonical = config(changes).canonicalizer();
+            let store = TestStore::create(&url, canonical, vector_size).await;
+            for stored in store.upsert(items_of(&cases)).await.unwrap() {
+                stored.unwrap();
+            }
+            stores.insert(name.clone(), store);
         }
-        stores.insert(name.clone(), Arc::new(store));
+        let stores = &stores;
+        reproduced(async |world: &MemoryWorld, name: &str, _: &RankingConfig| {
+            // The cases are dated: the window must reach back to them from any day, and
+            // models are built as of their date.
+            let prefix = own_prefix();
+            let buffer = RedisEventBuffer::new(pool.clone(), &prefix, 36_500 * DAY, 5_000);
+            Ports {
+                events: Arc::new(AsOf {
+                    inner: buffer,
+                    now: world.clock.now(),
+                }),
+                models: Arc::new(RedisModelStore::new(pool.clone(), &prefix, 7 * DAY)),
+                items: stores[name].shared(),
+                ..world.ports.clone()
+            }
+        })
+        .await;
     }
-    let stores = &stores;
-    reproduced(async |world: &MemoryWorld, name: &str, _: &RankingConfig| {
-        // The cases have a date: their window must reach back to it from any
-        // day, and models are built as of it.
-        let prefix = own_prefix();
-        let buffer = RedisEventBuffer::new(pool.clone(), &prefix, 36_500 * DAY, 5_000);
-        Ports {
-            events: Arc::new(AsOf {
-                inner: buffer,
-                now: world.clock.now(),
-            }),
-            models: Arc::new(RedisModelStore::new(pool.clone(), &prefix, 7 * DAY)),
-            items: stores[name].clone(),
-            ..world.ports.clone()
-        }
-    })
-    .await;
 }
 
-/// A buffer whose time stands still.
+/// A buffer whose clock stands still.
 struct AsOf {
     inner: RedisEventBuffer,
     now: Timestamp,
@@ -363,9 +357,9 @@ fn labels_take_the_canonical_form_of_the_reference_engine() {
     let wrong: Vec<String> = cases
         .iter()
         .filter_map(|case| {
-            let (label, wanted) = (case["label"].as_str()?, case["canonical"].as_str()?);
+            let (label, expected) = (case["label"].as_str()?, case["canonical"].as_str()?);
             let ours = plain.label(label);
-            (ours != wanted).then(|| format!("{label:?}: {ours:?}, expected {wanted:?}"))
+            (ours != expected).then(|| format!("{label:?}: {ours:?}, expected {expected:?}"))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

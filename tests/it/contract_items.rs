@@ -1,6 +1,6 @@
 //! The contract of `ItemStore`, for every implementation of it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use recsys::{
     adapters::memory::MemoryItemStore,
@@ -17,13 +17,17 @@ use recsys::{
 use serde_json::json;
 
 use crate::support::{
-    catalogue,
+    catalogue::{self, TestStore},
     items::{half_circle, item},
 };
 
-async fn all() -> Vec<Arc<dyn ItemStore>> {
+async fn all() -> Vec<TestStore> {
     let memory = MemoryItemStore::new(Canonicalizer::default(), 64 << 20);
-    vec![Arc::new(memory), Arc::new(catalogue::empty(2).await)]
+    let mut stores = vec![TestStore::without_collection(memory)];
+    for url in catalogue::urls().await {
+        stores.push(TestStore::create(&url, Canonicalizer::default(), 2).await);
+    }
+    stores
 }
 
 async fn filled(store: &dyn ItemStore, items: Vec<Item>) {

@@ -1,5 +1,5 @@
-//! Short deadlines while a store hangs: what is there by then is answered, and
-//! what was begun goes on.
+//! Deadlines while a store hangs: calls reply in time with what is known by then, and
+//! appends in flight are completed.
 
 use std::{
     sync::{
@@ -35,8 +35,9 @@ use crate::support::{
     server::{NOW, TestServer, liked, reason, stored_like},
 };
 
-/// The one user whose events are not appended while the state hangs.
+/// The user whose events are not appended while the state hangs.
 const HELD: &str = "held";
+
 /// Only to end a test that hangs.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -70,7 +71,7 @@ impl Hanging {
         TestServer::serving(world, self.engine(), ServerSettings::default()).await
     }
 
-    /// Keeps to the port: a read ends in its caller's time.
+    /// As the port requires, a read ends at its deadline.
     async fn items(&self, deadline: Deadline) -> Result<(), StoreError> {
         if !released(&self.items, deadline).await {
             let text = "no answer in time";
@@ -80,9 +81,9 @@ impl Hanging {
     }
 }
 
-async fn released(hangs: &AtomicBool, by: Deadline) -> bool {
+async fn released(hangs: &AtomicBool, deadline: Deadline) -> bool {
     while hangs.load(Ordering::SeqCst) {
-        if by.remaining().is_zero() {
+        if deadline.remaining().is_zero() {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -168,7 +169,7 @@ fn user(id: &str) -> UserId {
 }
 
 #[tokio::test]
-async fn an_event_whose_refresh_hangs_is_acknowledged_and_the_refresh_goes_on() {
+async fn an_event_is_acknowledged_while_its_refresh_hangs_and_the_refresh_completes_later() {
     let stores = Hanging::new();
     let engine = stores.engine();
     stores.items.store(true, Ordering::SeqCst);
@@ -186,7 +187,7 @@ async fn an_event_whose_refresh_hangs_is_acknowledged_and_the_refresh_goes_on() 
 }
 
 #[tokio::test]
-async fn a_batch_out_of_time_tells_what_was_stored_and_begins_nothing_more() {
+async fn a_batch_past_its_deadline_reports_what_was_stored_and_starts_nothing_more() {
     let stores = Hanging::new();
     let engine = stores.engine();
     for hangs in [&stores.items, &stores.state] {
@@ -198,9 +199,9 @@ async fn a_batch_out_of_time_tells_what_was_stored_and_begins_nothing_more() {
         let event = |(index, id): (usize, &&str)| stored_like(id, &format!("i{index:03}"));
         events.map(event).collect()
     };
-    // Long enough for those that do not hang, on any machine.
-    let in_a_while = Deadline::at(Instant::now() + Duration::from_secs(3));
-    let results = in_time(engine.ingest_batch(batch(&users), in_a_while)).await;
+    // Long enough for the appends that do not hang, on any machine.
+    let within_seconds = Deadline::at(Instant::now() + Duration::from_secs(3));
+    let results = in_time(engine.ingest_batch(batch(&users), within_seconds)).await;
     for (user, result) in users.iter().zip(results.unwrap()) {
         match result {
             Ok(ingested) => assert_eq!(ingested.outcome, AppendOutcome::Accepted),
@@ -227,7 +228,7 @@ async fn a_batch_out_of_time_tells_what_was_stored_and_begins_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_list_waits_for_items_no_longer_than_its_caller_does() {
+async fn a_list_waits_for_items_no_longer_than_its_deadline() {
     let stores = Hanging::new();
     let engine = stores.engine();
     stores.items.store(true, Ordering::SeqCst);
@@ -269,7 +270,7 @@ fn within<T>(deadline: Duration, message: T) -> Request<T> {
 }
 
 #[tokio::test]
-async fn calls_end_before_their_deadline_with_what_there_is() {
+async fn calls_reply_before_their_deadline_with_partial_results() {
     const DEADLINE: Duration = Duration::from_secs(6);
     let stores = Hanging::new();
     let server = stores.serve().await;
@@ -306,10 +307,10 @@ async fn calls_end_before_their_deadline_with_what_there_is() {
         let error = result.error.as_ref().unwrap();
         (error.code, error.reason.as_str())
     });
-    let (late, bad) = (Code::DeadlineExceeded as i32, Code::InvalidArgument as i32);
+    let (late, invalid) = (Code::DeadlineExceeded as i32, Code::InvalidArgument as i32);
     assert_eq!(
         errors.collect::<Vec<_>>(),
-        [(late, "DEADLINE_EXCEEDED"), (bad, "INVALID_FIELD")]
+        [(late, "DEADLINE_EXCEEDED"), (invalid, "INVALID_FIELD")]
     );
     for status in [list.unwrap_err(), items.unwrap_err()] {
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");

@@ -1,6 +1,5 @@
-//! Stopping: what is under way is finished, within a bound; instances can be
-//! restarted one after the other without a failed call. And a process that is
-//! stuck is noticed.
+//! Shutdown: calls in flight are completed within a bound, and instances can be restarted
+//! one after the other without a failed call. A stalled process fails its liveness probe.
 
 use std::{
     io::{Read as _, Write as _},
@@ -40,7 +39,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_call_that_does_not_end_does_not_hold_up_the_stop() {
+async fn a_call_that_never_ends_does_not_block_shutdown() {
     let stores = Faulty::new();
     stores.hold_appends.store(true, Ordering::SeqCst);
     let settings = ServerSettings {
@@ -59,11 +58,10 @@ async fn a_call_that_does_not_end_does_not_hold_up_the_stop() {
     while stores.begun.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
-    let stores_again = stores.clone();
     let stopped = tokio::spawn(server.stopped());
-    assert!(call.await.unwrap().is_err(), "its connection was ended");
-    // The append that had begun is still finished, and its refresh.
-    stores_again.hold_appends.store(false, Ordering::SeqCst);
+    assert!(call.await.unwrap().is_err(), "its connection was closed");
+    // The append in flight and its refresh are still completed.
+    stores.hold_appends.store(false, Ordering::SeqCst);
     stopped.await.unwrap().unwrap();
     let user = recsys::domain::ids::UserId::parse("u").unwrap();
     let ports = &stores.world.ports;
@@ -73,7 +71,7 @@ async fn a_call_that_does_not_end_does_not_hold_up_the_stop() {
 }
 
 #[test]
-fn a_second_signal_ends_the_process_there_and_then() {
+fn a_second_signal_ends_the_process_immediately() {
     let mut served = Served::start(recsys(&["serve"]).env("RECSYS_DRAIN_DELAY", "1h"));
     served.signal("-TERM");
     served.logged("still serving");
@@ -81,7 +79,7 @@ fn a_second_signal_ends_the_process_there_and_then() {
     assert_eq!(served.child.wait().unwrap().code(), Some(130));
 }
 
-/// Two instances of the program, restarted in turn.
+/// Two instances of the program, which are restarted one after the other.
 struct Fleet {
     ports: [u16; 2],
     redis: String,
@@ -98,7 +96,7 @@ impl Fleet {
     }
 }
 
-/// What a client that balances by health knows of an instance.
+/// An instance as a client with health-based load balancing sees it.
 struct Backend {
     channel: Channel,
     ready: Arc<AtomicBool>,
@@ -111,7 +109,7 @@ impl Backend {
             .unwrap()
             .connect_lazy();
         let ready = Arc::new(AtomicBool::new(false));
-        let (watched, told) = (channel.clone(), ready.clone());
+        let (watched, status) = (channel.clone(), ready.clone());
         tokio::spawn(async move {
             loop {
                 let request = HealthCheckRequest {
@@ -119,12 +117,12 @@ impl Backend {
                 };
                 if let Ok(reply) = HealthClient::new(watched.clone()).watch(request).await {
                     let mut statuses = reply.into_inner();
-                    while let Some(Ok(status)) = statuses.next().await {
-                        let serving = status.status() == ServingStatus::Serving;
-                        told.store(serving, Ordering::SeqCst);
+                    while let Some(Ok(update)) = statuses.next().await {
+                        let serving = update.status() == ServingStatus::Serving;
+                        status.store(serving, Ordering::SeqCst);
                     }
                 }
-                told.store(false, Ordering::SeqCst);
+                status.store(false, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
@@ -167,16 +165,17 @@ async fn a_rolling_restart_under_load_fails_no_call() {
                         return;
                     }
                     // Round robin over those that are ready.
-                    let turn = loop {
-                        let ready = |turn: &usize| backends[turn % 2].ready.load(Ordering::SeqCst);
+                    let index = loop {
+                        let ready =
+                            |index: &usize| backends[index % 2].ready.load(Ordering::SeqCst);
                         match (number..number + 2).find(ready) {
-                            Some(turn) => break turn % 2,
+                            Some(index) => break index % 2,
                             None => tokio::time::sleep(Duration::from_millis(5)).await,
                         }
                     };
-                    let mut client = RecommenderServiceClient::new(backends[turn].channel.clone());
+                    let mut client = RecommenderServiceClient::new(backends[index].channel.clone());
                     let user = format!("u{}", number % 100);
-                    let done = if number % 4 == 0 {
+                    let result = if number % 4 == 0 {
                         let request = proto::RecommendRequest {
                             user_id: user,
                             ..Default::default()
@@ -187,9 +186,9 @@ async fn a_rolling_restart_under_load_fails_no_call() {
                         let request = proto::IngestEventRequest { event };
                         client.ingest_event(request).await.map(|_| ())
                     };
-                    match done {
+                    match result {
                         Ok(()) => {
-                            served[turn].fetch_add(1, Ordering::SeqCst);
+                            served[index].fetch_add(1, Ordering::SeqCst);
                         }
                         Err(status) => failed.send((number, status)).unwrap(),
                     }
@@ -198,15 +197,15 @@ async fn a_rolling_restart_under_load_fails_no_call() {
         })
         .collect();
 
-    for (index, at) in [(0, CALLS / 5), (1, 2 * CALLS / 5), (0, 3 * CALLS / 5)] {
+    for (restarted, at) in [(0, CALLS / 5), (1, 2 * CALLS / 5), (0, 3 * CALLS / 5)] {
         while next.load(Ordering::SeqCst) < at {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        instances[index].signal("-TERM");
-        let ended = instances[index].child.wait().unwrap();
+        instances[restarted].signal("-TERM");
+        let ended = instances[restarted].child.wait().unwrap();
         assert!(ended.success(), "{ended}");
-        instances[index] = fleet.start(index);
-        while !backends[index].ready.load(Ordering::SeqCst) {
+        instances[restarted] = fleet.start(restarted);
+        while !backends[restarted].ready.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -223,7 +222,7 @@ async fn a_rolling_restart_under_load_fails_no_call() {
     for served in served.iter() {
         assert!(served.load(Ordering::SeqCst) > CALLS / 10);
     }
-    // Every acknowledged event is there, once.
+    // Every acknowledged event is stored once.
     let mut stored = 0;
     for user in 0..100 {
         let count = redis.cli(&["ZCARD", &format!("evt:u{user}")]);
@@ -233,11 +232,11 @@ async fn a_rolling_restart_under_load_fails_no_call() {
 }
 
 #[test]
-fn a_stuck_runtime_is_not_alive_and_is_again_when_it_runs() {
-    let (started, told) = mpsc::channel();
+fn a_stalled_runtime_fails_liveness_until_it_recovers() {
+    let (started, admin_address) = mpsc::channel();
     let release = Arc::new(AtomicBool::new(false));
     let held = release.clone();
-    // A process of its own, as it were: a runtime, with an admin port.
+    // A runtime of its own, with an admin port.
     let process = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -275,28 +274,28 @@ fn a_stuck_runtime_is_not_alive_and_is_again_when_it_runs() {
         while !held.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        // Its only thread does something else.
-        let (unstuck, wait) = mpsc::channel::<()>();
+        // Block its only thread.
+        let (unblock, wait) = mpsc::channel::<()>();
         runtime.spawn(async move {
             let _ = wait.recv();
         });
         while held.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        drop(unstuck);
+        drop(unblock);
         while !held.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(10));
         }
     });
-    let admin = told.recv().unwrap();
-    let until = |path: &str, wanted: &str| {
+    let admin = admin_address.recv().unwrap();
+    let until = |path: &str, expected: &str| {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         loop {
             let mut stream = std::net::TcpStream::connect(admin).unwrap();
             stream.write_all(request.as_bytes()).unwrap();
             let mut reply = String::new();
             stream.read_to_string(&mut reply).unwrap();
-            if reply.starts_with(wanted) {
+            if reply.starts_with(expected) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));

@@ -15,28 +15,28 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{
     operations::Faulty,
-    overload::{begin, framed, raw},
     support::{
         items::half_circle,
+        raw_http2,
         server::{TestServer, fields, liked, named, reason},
     },
 };
 
 const STREAM: &str = "StreamIngestEvents";
 
-/// A stream with its client's end.
-struct Feed {
+/// The client side of a stream.
+struct FeedStream {
     batches: mpsc::Sender<StreamIngestEventsRequest>,
-    answers: Streaming<StreamIngestEventsResponse>,
+    replies: Streaming<StreamIngestEventsResponse>,
 }
 
-impl Feed {
+impl FeedStream {
     async fn open(server: &TestServer) -> Self {
-        let (batches, sending) = mpsc::channel(64);
-        let sending = ReceiverStream::new(sending);
-        let opened = server.recommender().stream_ingest_events(sending).await;
-        let answers = opened.unwrap().into_inner();
-        Self { batches, answers }
+        let (batches, receiver) = mpsc::channel(64);
+        let receiver = ReceiverStream::new(receiver);
+        let opened = server.recommender().stream_ingest_events(receiver).await;
+        let replies = opened.unwrap().into_inner();
+        Self { batches, replies }
     }
 
     async fn send(&self, sequence: u64, events: Vec<InteractionEvent>) {
@@ -44,14 +44,14 @@ impl Feed {
         self.batches.send(batch).await.unwrap();
     }
 
-    async fn answer(&mut self) -> Result<StreamIngestEventsResponse, Status> {
-        let answer = self.answers.message().await?;
-        Ok(answer.expect("an answer, and not the end"))
+    async fn reply(&mut self) -> Result<StreamIngestEventsResponse, Status> {
+        let reply = self.replies.message().await?;
+        Ok(reply.expect("a reply before the end of the stream"))
     }
 }
 
-fn outcomes(answer: &StreamIngestEventsResponse) -> Vec<IngestOutcome> {
-    let results = answer.results.iter();
+fn outcomes(reply: &StreamIngestEventsResponse) -> Vec<IngestOutcome> {
+    let results = reply.results.iter();
     results.map(|result| result.outcome()).collect()
 }
 
@@ -66,9 +66,9 @@ fn settings(max_calls: usize, request_timeout: Duration) -> ServerSettings {
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn batches_are_answered_in_order_and_a_bad_event_fails_no_other() {
+async fn batches_are_answered_in_order_and_an_invalid_event_fails_alone() {
     let server = TestServer::with_items(half_circle(12)).await;
-    let mut feed = Feed::open(&server).await;
+    let mut feed = FeedStream::open(&server).await;
     feed.send(
         7,
         vec![liked("u", "i001"), liked("", "i001"), liked("v", "i002")],
@@ -83,52 +83,52 @@ async fn batches_are_answered_in_order_and_a_bad_event_fails_no_other() {
         ],
     )
     .await;
-    let first = feed.answer().await.unwrap();
+    let first = feed.reply().await.unwrap();
     assert_eq!(first.sequence, 7);
     use IngestOutcome::{Accepted, Duplicate, Rejected};
     assert_eq!(outcomes(&first), [Accepted, Rejected, Accepted]);
     let error = first.results[1].error.as_ref().unwrap();
     assert_eq!(error.field, "events[1].user_id");
-    assert_eq!(feed.answer().await.unwrap().sequence, 3);
+    assert_eq!(feed.reply().await.unwrap().sequence, 3);
     assert_eq!(
-        outcomes(&feed.answer().await.unwrap()),
+        outcomes(&feed.reply().await.unwrap()),
         [Accepted, Duplicate]
     );
     let (signals, _) = server.signals("u").await;
     assert_eq!(
         signals.viewed,
         ["i001", "i003"],
-        "an answered event is in the model"
+        "an acknowledged event is in the model"
     );
     drop(feed.batches);
-    assert!(feed.answers.message().await.unwrap().is_none());
+    assert!(feed.replies.message().await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn a_batch_that_is_too_large_ends_the_stream_and_names_the_field() {
+async fn an_oversized_batch_ends_the_stream_and_names_the_field() {
     let server = TestServer::with_items(half_circle(12)).await;
-    let mut feed = Feed::open(&server).await;
+    let mut feed = FeedStream::open(&server).await;
     feed.send(1, vec![liked("u", "i001"); 1_001]).await;
-    let status = feed.answer().await.unwrap_err();
+    let status = feed.reply().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(fields(&status), ["events"]);
 }
 
 #[tokio::test]
-async fn a_stream_may_last_longer_than_a_call_and_hold_more_than_the_memory_has() {
+async fn a_stream_may_outlast_the_call_timeout_and_exceed_the_memory_limit_in_total() {
     let settings = ServerSettings {
         max_buffered_bytes: 64 << 10,
         ..settings(512, Duration::from_secs(2))
     };
     let server = Faulty::new().serve_with(settings).await;
-    let mut feed = Feed::open(&server).await;
-    // 10 KiB each, 320 KiB in all, and a pause of two time limits.
+    let mut feed = FeedStream::open(&server).await;
+    // 10 KiB each, 320 KiB in total, and a pause of two timeouts.
     for number in 0..32 {
         let mut event = named(&format!("e{number}"), liked("u", "i001"));
         event.query_text = "x".repeat(10 << 10);
         feed.send(number, vec![event]).await;
-        let answer = feed.answer().await.unwrap();
-        assert_eq!(outcomes(&answer), [IngestOutcome::Accepted]);
+        let reply = feed.reply().await.unwrap();
+        assert_eq!(outcomes(&reply), [IngestOutcome::Accepted]);
         if number == 16 {
             tokio::time::sleep(Duration::from_secs(4)).await;
         }
@@ -136,31 +136,31 @@ async fn a_stream_may_last_longer_than_a_call_and_hold_more_than_the_memory_has(
 }
 
 #[tokio::test]
-async fn without_the_store_events_are_rejected_one_by_one_and_the_stream_goes_on() {
+async fn events_that_the_store_fails_are_rejected_and_the_stream_continues() {
     let stores = Faulty::new();
     let server = stores.serve_with(settings(512, LONG)).await;
-    let mut feed = Feed::open(&server).await;
+    let mut feed = FeedStream::open(&server).await;
     feed.send(1, vec![liked("broken", "i001"), liked("u", "i001")])
         .await;
-    let answer = feed.answer().await.unwrap();
+    let reply = feed.reply().await.unwrap();
     use IngestOutcome::{Accepted, Rejected};
-    assert_eq!(outcomes(&answer), [Rejected, Accepted]);
-    let error = answer.results[0].error.as_ref().unwrap();
+    assert_eq!(outcomes(&reply), [Rejected, Accepted]);
+    let error = reply.results[0].error.as_ref().unwrap();
     assert_eq!(error.code, Code::Unavailable as i32);
     feed.send(2, vec![liked("w", "i001")]).await;
-    assert_eq!(outcomes(&feed.answer().await.unwrap()), [Accepted]);
+    assert_eq!(outcomes(&feed.reply().await.unwrap()), [Accepted]);
 }
 
 #[tokio::test]
-async fn a_batch_waits_for_its_turn_and_an_idle_stream_takes_none() {
+async fn a_batch_waits_for_a_permit_and_an_idle_stream_holds_none() {
     let stores = Faulty::new();
     let server = stores.serve_with(settings(1, LONG)).await;
-    let mut idle = Feed::open(&server).await;
-    let mut feed = Feed::open(&server).await;
+    let mut idle = FeedStream::open(&server).await;
+    let mut feed = FeedStream::open(&server).await;
     stores.hold_appends.store(true, Ordering::SeqCst);
     let mut client = server.recommender();
     let event = Some(liked("u", "i001"));
-    let working = tokio::spawn(async move {
+    let running = tokio::spawn(async move {
         let sent = client.ingest_event(IngestEventRequest { event }).await;
         sent.map(|reply| reply.into_inner().outcome())
     });
@@ -168,53 +168,53 @@ async fn a_batch_waits_for_its_turn_and_an_idle_stream_takes_none() {
         tokio::task::yield_now().await;
     }
     feed.send(1, vec![liked("v", "i001")]).await;
-    let early = tokio::time::timeout(Duration::from_millis(200), feed.answer()).await;
-    assert!(early.is_err(), "the only turn is taken");
+    let early = tokio::time::timeout(Duration::from_millis(200), feed.reply()).await;
+    assert!(early.is_err(), "the only permit is held");
     stores.hold_appends.store(false, Ordering::SeqCst);
-    assert_eq!(working.await.unwrap().unwrap(), IngestOutcome::Accepted);
+    assert_eq!(running.await.unwrap().unwrap(), IngestOutcome::Accepted);
     assert_eq!(
-        outcomes(&feed.answer().await.unwrap()),
+        outcomes(&feed.reply().await.unwrap()),
         [IngestOutcome::Accepted]
     );
-    // Neither stream keeps the turn.
+    // Neither stream keeps the permit.
     server.ingest(liked("w", "i001")).await.unwrap();
     idle.send(1, vec![liked("x", "i001")]).await;
-    idle.answer().await.unwrap();
+    idle.reply().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_batch_without_a_turn_in_time_is_rejected_and_can_be_sent_again() {
+async fn a_batch_that_gets_no_permit_in_time_is_rejected() {
     let stores = Faulty::new();
     let server = stores.serve_with(settings(1, LONG)).await;
-    let (batches, sending) = mpsc::channel(1);
-    let mut request = tonic::Request::new(ReceiverStream::new(sending));
+    let (batches, receiver) = mpsc::channel(1);
+    let mut request = tonic::Request::new(ReceiverStream::new(receiver));
     request.set_timeout(Duration::from_secs(2));
     stores.hold_appends.store(true, Ordering::SeqCst);
-    let answers = server.recommender().stream_ingest_events(request).await;
-    let mut feed = Feed {
+    let replies = server.recommender().stream_ingest_events(request).await;
+    let mut feed = FeedStream {
         batches,
-        answers: answers.unwrap().into_inner(),
+        replies: replies.unwrap().into_inner(),
     };
     let mut client = server.recommender();
     let event = Some(liked("u", "i001"));
-    let working =
+    let running =
         tokio::spawn(async move { client.ingest_event(IngestEventRequest { event }).await });
     while stores.begun.load(Ordering::SeqCst) < 1 {
         tokio::task::yield_now().await;
     }
     feed.send(1, vec![liked("v", "i001"), liked("w", "i001")])
         .await;
-    let answer = feed.answer().await.unwrap();
-    for result in &answer.results {
+    let reply = feed.reply().await.unwrap();
+    for result in &reply.results {
         assert_eq!(result.error.as_ref().unwrap().reason, "OVERLOADED");
     }
-    assert_eq!(answer.results.len(), 2);
+    assert_eq!(reply.results.len(), 2);
     stores.hold_appends.store(false, Ordering::SeqCst);
-    working.await.unwrap().unwrap();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_stream_that_says_nothing_gives_the_memory_of_a_large_batch_back() {
+async fn an_idle_stream_releases_the_memory_of_a_large_batch() {
     let settings = ServerSettings {
         max_buffered_bytes: 400 << 10,
         ..settings(512, Duration::from_secs(2))
@@ -225,13 +225,13 @@ async fn a_stream_that_says_nothing_gives_the_memory_of_a_large_batch_back() {
         event.query_text = "x".repeat(300 << 10);
         event
     };
-    let mut feed = Feed::open(&server).await;
+    let mut feed = FeedStream::open(&server).await;
     feed.send(1, vec![large()]).await;
-    feed.answer().await.unwrap();
-    // As long as the stream lasts there is no room for another such request.
+    feed.reply().await.unwrap();
+    // While the stream lasts there is no room for another such request.
     let status = server.ingest(large()).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    let status = feed.answer().await.unwrap_err();
+    let status = feed.reply().await.unwrap_err();
     assert_eq!(reason(&status), "CONNECTION_ENDS");
     let status = server.ingest(large()).await.unwrap_err();
     assert_eq!(
@@ -242,21 +242,21 @@ async fn a_stream_that_says_nothing_gives_the_memory_of_a_large_batch_back() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_ends_the_stream_between_two_batches() {
+async fn shutdown_ends_a_stream_between_two_batches() {
     let server = TestServer::with_items(half_circle(12)).await;
-    let kept = server.world.ports.events.clone();
-    let mut feed = Feed::open(&server).await;
+    let buffer = server.world.ports.events.clone();
+    let mut feed = FeedStream::open(&server).await;
     feed.send(1, vec![liked("u", "i001")]).await;
-    feed.answer().await.unwrap();
+    feed.reply().await.unwrap();
     server.stopped().await.unwrap();
-    let status = feed.answer().await.unwrap_err();
+    let status = feed.reply().await.unwrap_err();
     assert_eq!(
         (status.code(), reason(&status).as_str()),
         (Code::Unavailable, "CONNECTION_ENDS")
     );
     let user = recsys::domain::ids::UserId::parse("u").unwrap();
-    let kept = kept.read(&user).await.unwrap();
-    assert_eq!(kept.events.len(), 1);
+    let stored = buffer.read(&user).await.unwrap();
+    assert_eq!(stored.events.len(), 1);
 }
 
 fn batch(events: Vec<InteractionEvent>) -> StreamIngestEventsRequest {
@@ -267,11 +267,11 @@ fn batch(events: Vec<InteractionEvent>) -> StreamIngestEventsRequest {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_never_completed_ends_the_stream_at_the_time_limit() {
+async fn an_incomplete_batch_ends_the_stream_at_the_timeout() {
     let server = TestServer::serving_with(settings(512, Duration::from_millis(500))).await;
-    let (mut client, _ended) = raw(server.address, 1 << 20).await;
-    let (reply, mut body) = begin(&mut client, STREAM);
-    let mut frame = framed(&batch(vec![liked("u", "i001")]));
+    let (mut client, _ended) = raw_http2::connect(server.address, 1 << 20).await;
+    let (reply, mut body) = raw_http2::start_call(&mut client, STREAM);
+    let mut frame = raw_http2::frame(&batch(vec![liked("u", "i001")]));
     frame.truncate(frame.len() - 1);
     body.send_data(frame, false).unwrap();
     let mut reply = reply.await.unwrap().into_body();
@@ -281,23 +281,23 @@ async fn a_batch_that_is_never_completed_ends_the_stream_at_the_time_limit() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answers_is_slowed_down_and_ended() {
+async fn a_client_that_reads_no_replies_is_slowed_down_and_disconnected() {
     let settings = ServerSettings {
         slow_client_timeout: Duration::from_millis(500),
         ..settings(1, LONG)
     };
     let server = TestServer::serving_with(settings).await;
-    // Takes in not a byte.
-    let (mut client, ended) = raw(server.address, 0).await;
-    let (reply, mut body) = begin(&mut client, STREAM);
+    // With a window of 0, it reads no body.
+    let (mut client, closed) = raw_http2::connect(server.address, 0).await;
+    let (reply, mut body) = raw_http2::start_call(&mut client, STREAM);
     for _ in 0..50 {
-        let _ = body.send_data(framed(&batch(vec![liked("", ""); 100])), false);
+        let _ = body.send_data(raw_http2::frame(&batch(vec![liked("", ""); 100])), false);
     }
     assert!(reply.await.is_ok());
-    // The one turn is free between two batches, and once it is slowed down.
+    // The only permit is free between two batches, and while the client is slowed down.
     while server.ingest(liked("u", "i001")).await.is_err() {
         tokio::task::yield_now().await;
     }
-    ended.await.unwrap();
+    closed.await.unwrap();
     server.ingest(liked("u", "i002")).await.unwrap();
 }

@@ -1,5 +1,5 @@
-//! Calls of browser pages: gRPC-Web over HTTP/1.1, CORS, and that they are in
-//! all else calls like others. `scripts/web_client.sh` has a real browser do it.
+//! gRPC-Web over HTTP/1.1 and CORS: browsers get the calls that other clients get.
+//! `scripts/web_client.sh` runs a real browser.
 
 use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
@@ -14,22 +14,28 @@ use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    access::Tenants,
     operations::Faulty,
     support::{
         MemoryWorld,
-        http::{Reply, exchange, request, send},
+        http::{HttpReply, exchange, request, send},
         items::half_circle,
         program::get,
+        raw_http2::frame,
         server::{NOW, TestServer, liked},
+        tenants::Tenants,
     },
 };
 
 const RECOMMEND: &str = "/recsys.v1.RecommenderService/Recommend";
+
 const INGEST: &str = "/recsys.v1.RecommenderService/IngestEvent";
+
 const SIGNALS: &str = "/recsys.v1.RecommenderService/GetUserSignals";
+
 const PROTO: (&str, &str) = ("content-type", "application/grpc-web+proto");
+
 const TEXT: (&str, &str) = ("content-type", "application/grpc-web-text");
+
 const OURS: &str = "https://shop.example";
 
 fn with_pages(origins: Option<&str>) -> ServerSettings {
@@ -49,29 +55,22 @@ async fn serving(settings: ServerSettings) -> TestServer {
     TestServer::serving(world, engine, settings).await
 }
 
-/// What a call of a page ended with.
-struct Ended {
+/// The outcome of a gRPC-Web call.
+struct WebReply {
     status: tonic::Status,
     message: Vec<u8>,
-    reply: Reply,
+    reply: HttpReply,
 }
 
-impl Ended {
+impl WebReply {
     fn details(&self) -> ErrorDetails {
         self.status.get_error_details()
     }
 }
 
-/// A message in a frame.
-fn framed(message: &impl Message) -> Vec<u8> {
-    let bytes = message.encode_to_vec();
-    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
-    [&[0][..], &length, &bytes].concat()
-}
-
-/// Takes a reply apart. The status is in a frame of its own at the end or, if
-/// there is nothing else, in the headers.
-fn ended(reply: Reply, body: &[u8]) -> Ended {
+/// Decodes a reply. The status is in a last frame of its own or, if the reply has no
+/// frames, in the headers.
+fn decoded(reply: HttpReply, body: &[u8]) -> WebReply {
     let mut fields = http::HeaderMap::new();
     let mut message = Vec::new();
     let mut rest = body;
@@ -95,7 +94,7 @@ fn ended(reply: Reply, body: &[u8]) -> Ended {
         }
     }
     let status = tonic::Status::from_header_map(&fields);
-    Ended {
+    WebReply {
         status: status.unwrap_or_else(|| panic!("no status in {reply:?}")),
         message,
         reply,
@@ -107,15 +106,15 @@ async fn call(
     path: &str,
     headers: &[(&str, &str)],
     message: &impl Message,
-) -> Ended {
+) -> WebReply {
     let headers = [&[PROTO, ("x-grpc-web", "1")][..], headers].concat();
-    let reply = send(address, "POST", path, &headers, &framed(message)).await;
+    let reply = send(address, "POST", path, &headers, &frame(message)).await;
     assert_eq!(reply.status, 200);
     let body = reply.body.clone();
-    ended(reply, &body)
+    decoded(reply, &body)
 }
 
-fn list_of(user: &str) -> proto::RecommendRequest {
+fn recommend_request(user: &str) -> proto::RecommendRequest {
     proto::RecommendRequest {
         user_id: user.to_owned(),
         limit: 5,
@@ -124,34 +123,34 @@ fn list_of(user: &str) -> proto::RecommendRequest {
     }
 }
 
-fn event_of(user: &str) -> proto::IngestEventRequest {
+fn ingest_request(user: &str) -> proto::IngestEventRequest {
     proto::IngestEventRequest {
         event: Some(liked(user, "i001")),
     }
 }
 
 #[tokio::test]
-async fn a_page_gets_the_list_that_any_client_gets() {
+async fn a_browser_gets_the_same_list_as_other_clients() {
     let server = serving(with_pages(None)).await;
     server.ingest(liked("u", "i003")).await.unwrap();
-    let mut known = server.recommend(list_of("u")).await.unwrap();
-    let told = call(server.address, RECOMMEND, &[], &list_of("u")).await;
-    assert_eq!(told.status.code(), Code::Ok);
+    let mut expected = server.recommend(recommend_request("u")).await.unwrap();
+    let outcome = call(server.address, RECOMMEND, &[], &recommend_request("u")).await;
+    assert_eq!(outcome.status.code(), Code::Ok);
     assert_eq!(
-        told.reply.header("content-type"),
+        outcome.reply.header("content-type"),
         Some("application/grpc-web+proto")
     );
-    let mut list = proto::RecommendResponse::decode(&*told.message).unwrap();
-    known.request_id.clear();
+    let mut list = proto::RecommendResponse::decode(&*outcome.message).unwrap();
+    expected.request_id.clear();
     list.request_id.clear();
-    assert_eq!(list, known);
+    assert_eq!(list, expected);
 
-    // In base 64, as pages have it that cannot read bytes.
-    let body = BASE64_STANDARD.encode(framed(&list_of("u")));
+    // In base64, for clients that cannot read bytes.
+    let body = BASE64_STANDARD.encode(frame(&recommend_request("u")));
     let headers = [TEXT, ("accept", TEXT.1)];
     let reply = send(server.address, "POST", RECOMMEND, &headers, body.as_bytes()).await;
     let text = std::str::from_utf8(&reply.body).unwrap().to_owned();
-    // Each frame is in base 64 by itself.
+    // Each frame is encoded separately.
     let pieces = text.split_inclusive('=').collect::<Vec<_>>();
     let mut bytes = Vec::new();
     let mut piece = String::new();
@@ -164,28 +163,34 @@ async fn a_page_gets_the_list_that_any_client_gets() {
         }
     }
     bytes.extend(BASE64_STANDARD.decode(&piece).unwrap());
-    let told = ended(reply, &bytes);
-    assert_eq!(told.status.code(), Code::Ok);
-    let mut list = proto::RecommendResponse::decode(&*told.message).unwrap();
+    let outcome = decoded(reply, &bytes);
+    assert_eq!(outcome.status.code(), Code::Ok);
+    let mut list = proto::RecommendResponse::decode(&*outcome.message).unwrap();
     list.request_id.clear();
-    assert_eq!(list, known);
+    assert_eq!(list, expected);
 }
 
 #[tokio::test]
-async fn an_error_comes_with_its_details() {
+async fn errors_carry_their_details() {
     let server = serving(with_pages(None)).await;
-    let told = call(server.address, RECOMMEND, &[], &list_of("")).await;
-    assert_eq!(told.status.code(), Code::InvalidArgument);
-    let details = told.details();
+    let outcome = call(server.address, RECOMMEND, &[], &recommend_request("")).await;
+    assert_eq!(outcome.status.code(), Code::InvalidArgument);
+    let details = outcome.details();
     let broken = &details.bad_request().unwrap().field_violations;
     assert_eq!(broken[0].field, "user_id");
     assert_eq!(details.error_info().unwrap().reason, "INVALID_FIELD");
-    let told = call(server.address, "/nobody.v1.S/M", &[], &list_of("u")).await;
-    assert_eq!(told.status.code(), Code::Unimplemented);
+    let outcome = call(
+        server.address,
+        "/nobody.v1.S/M",
+        &[],
+        &recommend_request("u"),
+    )
+    .await;
+    assert_eq!(outcome.status.code(), Code::Unimplemented);
 }
 
-/// Headers of CORS in a reply.
-fn cors(reply: &Reply) -> Vec<&'static str> {
+/// The CORS headers of a reply.
+fn cors(reply: &HttpReply) -> Vec<&'static str> {
     [
         "access-control-allow-origin",
         "access-control-allow-methods",
@@ -199,7 +204,8 @@ fn cors(reply: &Reply) -> Vec<&'static str> {
     .collect()
 }
 
-async fn asked(server: &TestServer, origin: &str) -> Reply {
+/// The reply to a preflight request.
+async fn preflight(server: &TestServer, origin: &str) -> HttpReply {
     let headers = [
         ("origin", origin),
         ("access-control-request-method", "POST"),
@@ -212,17 +218,17 @@ async fn asked(server: &TestServer, origin: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn only_pages_of_listed_origins_are_let_in() {
+async fn only_listed_origins_get_cors_headers() {
     let server = serving(with_pages(Some(
         "https://other.example, https://shop.example",
     )))
     .await;
-    let reply = asked(&server, OURS).await;
+    let reply = preflight(&server, OURS).await;
     assert_eq!(reply.status, 204);
     assert_eq!(reply.header("access-control-allow-origin"), Some(OURS));
     assert_eq!(reply.header("access-control-allow-methods"), Some("POST"));
     assert_eq!(reply.header("access-control-max-age"), Some("600"));
-    let may_send = reply.header("access-control-allow-headers").unwrap();
+    let request_headers = reply.header("access-control-allow-headers").unwrap();
     for name in [
         "content-type",
         "x-grpc-web",
@@ -230,32 +236,47 @@ async fn only_pages_of_listed_origins_are_let_in() {
         "authorization",
         "x-api-key",
     ] {
-        assert!(may_send.split(", ").any(|known| known == name), "{name}");
+        assert!(
+            request_headers.split(", ").any(|known| known == name),
+            "{name}"
+        );
     }
     let reply = call(
         server.address,
         RECOMMEND,
         &[("origin", OURS)],
-        &list_of("u"),
+        &recommend_request("u"),
     )
     .await
     .reply;
     assert_eq!(reply.header("access-control-allow-origin"), Some(OURS));
     assert_eq!(reply.header("vary"), Some("origin"));
-    let may_read = reply.header("access-control-expose-headers").unwrap();
+    let exposed_headers = reply.header("access-control-expose-headers").unwrap();
     for name in [
         "grpc-status",
         "grpc-message",
         "grpc-status-details-bin",
         "x-request-id",
     ] {
-        assert!(may_read.split(", ").any(|known| known == name), "{name}");
+        assert!(
+            exposed_headers.split(", ").any(|known| known == name),
+            "{name}"
+        );
     }
-    // Failures, too, or a page could not tell what went wrong.
-    let told = call(server.address, RECOMMEND, &[("origin", OURS)], &list_of("")).await;
-    assert_eq!(told.reply.header("access-control-allow-origin"), Some(OURS));
+    // Errors have them, too, or a page could not read what went wrong.
+    let outcome = call(
+        server.address,
+        RECOMMEND,
+        &[("origin", OURS)],
+        &recommend_request(""),
+    )
+    .await;
+    assert_eq!(
+        outcome.reply.header("access-control-allow-origin"),
+        Some(OURS)
+    );
 
-    for stranger in [
+    for origin in [
         "https://evil.example",
         "http://shop.example",
         "https://shop.example:8443",
@@ -263,47 +284,51 @@ async fn only_pages_of_listed_origins_are_let_in() {
         "null",
         "",
     ] {
-        let reply = asked(&server, stranger).await;
-        assert!(cors(&reply).is_empty(), "{stranger}: {reply:?}");
-        let headers = [("origin", stranger)];
-        let reply = call(server.address, RECOMMEND, &headers, &list_of("u"))
+        let reply = preflight(&server, origin).await;
+        assert!(cors(&reply).is_empty(), "{origin}: {reply:?}");
+        let headers = [("origin", origin)];
+        let reply = call(server.address, RECOMMEND, &headers, &recommend_request("u"))
             .await
             .reply;
-        assert!(cors(&reply).is_empty(), "{stranger}: {reply:?}");
+        assert!(cors(&reply).is_empty(), "{origin}: {reply:?}");
     }
-    let reply = call(server.address, RECOMMEND, &[], &list_of("u"))
+    let reply = call(server.address, RECOMMEND, &[], &recommend_request("u"))
         .await
         .reply;
     assert!(cors(&reply).is_empty(), "{reply:?}");
 }
 
 #[tokio::test]
-async fn any_origin_is_let_in_only_if_the_setting_says_so() {
+async fn any_origin_is_allowed_only_by_setting() {
     let server = serving(with_pages(Some("*"))).await;
-    let reply = asked(&server, "https://evil.example").await;
+    let reply = preflight(&server, "https://evil.example").await;
     assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
     assert!(reply.header("access-control-allow-credentials").is_none());
     let server = serving(with_pages(None)).await;
-    let reply = asked(&server, OURS).await;
+    let reply = preflight(&server, OURS).await;
     assert!(cors(&reply).is_empty(), "{reply:?}");
 }
 
 #[tokio::test]
-async fn switched_off_nothing_but_http_2_is_spoken() {
+async fn without_grpc_web_only_http_2_is_served() {
     let server = serving(ServerSettings::default()).await;
     for bytes in [
-        request("POST", RECOMMEND, &[PROTO], &framed(&list_of("u"))),
+        request("POST", RECOMMEND, &[PROTO], &frame(&recommend_request("u"))),
         request("OPTIONS", RECOMMEND, &[("origin", OURS)], b""),
         request("GET", "/", &[], b""),
     ] {
-        let told = exchange(server.address, &bytes).await;
-        assert!(!told.starts_with(b"HTTP/"), "{}", told.escape_ascii());
+        let received = exchange(server.address, &bytes).await;
+        assert!(
+            !received.starts_with(b"HTTP/"),
+            "{}",
+            received.escape_ascii()
+        );
     }
-    server.recommend(list_of("u")).await.unwrap();
+    server.recommend(recommend_request("u")).await.unwrap();
 }
 
 #[tokio::test]
-async fn switched_on_what_is_neither_is_refused_and_grpc_goes_on() {
+async fn with_grpc_web_other_http_requests_are_refused_and_grpc_still_works() {
     let server = serving(with_pages(Some("*"))).await;
     for (method, headers, status) in [
         ("GET", &[][..], 400),
@@ -315,18 +340,18 @@ async fn switched_on_what_is_neither_is_refused_and_grpc_goes_on() {
         let reply = send(server.address, method, RECOMMEND, headers, b"{}").await;
         assert_eq!(reply.status, status, "{method} {headers:?}");
     }
-    let server_says = server.recommend(list_of("u")).await.unwrap();
-    assert_eq!(server_says.items.len(), 5);
-    // A message that is cut, or no message at all.
-    for body in [&b""[..], &[0, 0, 0, 0, 9, 1], &[0xff; 32]] {
-        let reply = send(server.address, "POST", RECOMMEND, &[PROTO], body).await;
-        let told = reply.body.clone();
-        assert_ne!(ended(reply, &told).status.code(), Code::Ok);
+    let list = server.recommend(recommend_request("u")).await.unwrap();
+    assert_eq!(list.items.len(), 5);
+    // A truncated message, or no message at all.
+    for sent in [&b""[..], &[0, 0, 0, 0, 9, 1], &[0xff; 32]] {
+        let reply = send(server.address, "POST", RECOMMEND, &[PROTO], sent).await;
+        let body = reply.body.clone();
+        assert_ne!(decoded(reply, &body).status.code(), Code::Ok);
     }
 }
 
 #[tokio::test]
-async fn deadlines_load_and_panics_are_as_for_any_call() {
+async fn deadlines_load_limits_and_panics_apply_as_to_other_calls() {
     let stores = Faulty::new();
     let server = stores
         .serve_with(ServerSettings {
@@ -335,28 +360,28 @@ async fn deadlines_load_and_panics_are_as_for_any_call() {
             ..with_pages(None)
         })
         .await;
-    let asks = proto::GetUserSignalsRequest {
+    let request = proto::GetUserSignalsRequest {
         user_id: "panic".to_owned(),
         include_vectors: false,
     };
-    let told = call(server.address, SIGNALS, &[], &asks).await;
-    assert_eq!(told.status.code(), Code::Internal);
-    assert_eq!(told.status.message(), "internal error");
+    let outcome = call(server.address, SIGNALS, &[], &request).await;
+    assert_eq!(outcome.status.code(), Code::Internal);
+    assert_eq!(outcome.status.message(), "internal error");
 
     stores.hold_appends.store(true, Ordering::SeqCst);
-    let soon = [("grpc-timeout", "50m")];
-    let told = call(server.address, INGEST, &soon, &event_of("u")).await;
-    assert_eq!(told.status.code(), Code::DeadlineExceeded);
+    let deadline = [("grpc-timeout", "50m")];
+    let outcome = call(server.address, INGEST, &deadline, &ingest_request("u")).await;
+    assert_eq!(outcome.status.code(), Code::DeadlineExceeded);
 
     let address = server.address;
     let begun = stores.begun.load(Ordering::SeqCst);
-    let first = tokio::spawn(async move { call(address, INGEST, &[], &event_of("u")).await });
+    let first = tokio::spawn(async move { call(address, INGEST, &[], &ingest_request("u")).await });
     while stores.begun.load(Ordering::SeqCst) == begun {
         tokio::task::yield_now().await;
     }
-    let told = call(address, INGEST, &[], &event_of("u")).await;
-    assert_eq!(told.status.code(), Code::ResourceExhausted);
-    let details = told.details();
+    let outcome = call(address, INGEST, &[], &ingest_request("u")).await;
+    assert_eq!(outcome.status.code(), Code::ResourceExhausted);
+    let details = outcome.details();
     assert_eq!(details.error_info().unwrap().reason, "OVERLOADED");
     assert!(details.retry_info().is_some());
     stores.hold_appends.store(false, Ordering::SeqCst);
@@ -364,7 +389,7 @@ async fn deadlines_load_and_panics_are_as_for_any_call() {
 }
 
 #[tokio::test]
-async fn keys_roles_and_metrics_are_as_for_any_call() {
+async fn keys_roles_and_metrics_apply_as_to_other_calls() {
     let mut tenants = Tenants::new(&["shop"]);
     let key = tenants.key("shop", &["serve"]);
     let mut served = tenants.serve(&[
@@ -374,20 +399,26 @@ async fn keys_roles_and_metrics_are_as_for_any_call() {
     ]);
     let address = served.address.parse().unwrap();
     let bearer = format!("Bearer {key}");
-    for way in [("authorization", bearer.as_str()), ("x-api-key", &key)] {
-        let told = call(address, RECOMMEND, &[way], &list_of("u")).await;
-        assert_eq!(told.status.code(), Code::Ok, "{way:?}");
-        let told = call(address, INGEST, &[way], &event_of("u")).await;
-        assert_eq!(told.status.code(), Code::PermissionDenied, "{way:?}");
+    for header in [("authorization", bearer.as_str()), ("x-api-key", &key)] {
+        let outcome = call(address, RECOMMEND, &[header], &recommend_request("u")).await;
+        assert_eq!(outcome.status.code(), Code::Ok, "{header:?}");
+        let outcome = call(address, INGEST, &[header], &ingest_request("u")).await;
+        assert_eq!(outcome.status.code(), Code::PermissionDenied, "{header:?}");
     }
-    let told = call(address, RECOMMEND, &[("origin", OURS)], &list_of("u")).await;
-    assert_eq!(told.status.code(), Code::Unauthenticated);
-    assert_eq!(told.reply.header("access-control-allow-origin"), Some(OURS));
+    let outcome = call(
+        address,
+        RECOMMEND,
+        &[("origin", OURS)],
+        &recommend_request("u"),
+    )
+    .await;
+    assert_eq!(outcome.status.code(), Code::Unauthenticated);
+    assert_eq!(
+        outcome.reply.header("access-control-allow-origin"),
+        Some(OURS)
+    );
 
-    let seen = served.logged("serving metrics and health address=");
-    let (_, admin) = seen.split_once("metrics and health address=").unwrap();
-    let admin = admin.split_whitespace().next().unwrap().to_owned();
-    let metrics = get(&admin, "/metrics");
+    let metrics = get(&served.admin_address(), "/metrics");
     for (method, code, count) in [
         ("Recommend", "OK", 2),
         ("IngestEvent", "PERMISSION_DENIED", 2),

@@ -1,13 +1,8 @@
-//! More calls, bytes and connections than the process takes on, and clients
-//! that are slow on purpose.
+//! Overload: more calls, bytes and connections than the limits allow, and slow clients.
 
 use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use h2::{
-    SendStream,
-    client::{ResponseFuture, SendRequest},
-};
 use prost::Message as _;
 use recsys::{
     edge::settings::ServerSettings,
@@ -28,18 +23,22 @@ use crate::{
     operations::Faulty,
     support::{
         program::{Served, recsys},
+        raw_http2,
         server::{TestServer, connect, liked, named, reason},
     },
 };
 
 const INGEST: &str = "IngestEvent";
-const EXPORT: &str = "ExportUser";
-/// Preface of HTTP/2 and empty SETTINGS.
-const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// What acknowledges SETTINGS.
-const HEARD: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
 
-/// Held until `hold_appends` is false.
+const EXPORT: &str = "ExportUser";
+
+/// The preface of HTTP/2 with empty SETTINGS.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// The acknowledgement of SETTINGS.
+const SETTINGS_ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
+
+/// A call that is held until `hold_appends` is false.
 fn held(server: &TestServer, number: usize) -> JoinHandle<Result<IngestOutcome, Status>> {
     let mut client = server.recommender();
     let event = Some(named(&number.to_string(), liked("u", "i001")));
@@ -50,45 +49,14 @@ fn held(server: &TestServer, number: usize) -> JoinHandle<Result<IngestOutcome, 
     })
 }
 
-/// An HTTP/2 connection whose streams take in so many bytes unasked, and who
-/// ends when it does.
-pub async fn raw(address: SocketAddr, window: u32) -> (SendRequest<Bytes>, JoinHandle<()>) {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (client, connection) = h2::client::Builder::new()
-        .initial_window_size(window)
-        .handshake(stream)
-        .await
-        .unwrap();
-    let ended = tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    (client, ended)
-}
-
-pub fn begin(client: &mut SendRequest<Bytes>, method: &str) -> (ResponseFuture, SendStream<Bytes>) {
-    let request = http::Request::post(format!("http://x/recsys.v1.RecommenderService/{method}"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .unwrap();
-    client.send_request(request, false).unwrap()
-}
-
-pub fn framed(message: &impl prost::Message) -> Bytes {
-    let message = message.encode_to_vec();
-    let mut frame = vec![0];
-    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-    frame.extend(message);
-    frame.into()
-}
-
-async fn answers(server: &TestServer) {
+/// Asserts that a call is served.
+async fn assert_serves(server: &TestServer) {
     let (_, source) = server.signals("somebody").await;
     assert_eq!(source, proto::SignalsSource::Empty);
 }
 
 #[tokio::test]
-async fn calls_beyond_the_limit_are_refused_with_a_hint_and_health_never_is() {
+async fn calls_beyond_the_limit_are_refused_with_a_retry_hint_and_health_is_exempt() {
     let stores = Faulty::new();
     stores.hold_appends.store(true, Ordering::SeqCst);
     let settings = ServerSettings {
@@ -96,7 +64,7 @@ async fn calls_beyond_the_limit_are_refused_with_a_hint_and_health_never_is() {
         ..ServerSettings::default()
     };
     let server = stores.serve_with(settings).await;
-    let working = [held(&server, 1), held(&server, 2)];
+    let running = [held(&server, 1), held(&server, 2)];
     while stores.begun.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }
@@ -112,7 +80,7 @@ async fn calls_beyond_the_limit_are_refused_with_a_hint_and_health_never_is() {
         hints.push(millis);
     }
     hints.dedup();
-    assert!(hints.len() > 1, "they would all come back together");
+    assert!(hints.len() > 1, "all would retry at the same time");
     for service in ["", "liveness", "readiness"] {
         let request = HealthCheckRequest {
             service: service.to_owned(),
@@ -129,7 +97,7 @@ async fn calls_beyond_the_limit_are_refused_with_a_hint_and_health_never_is() {
     reflection.server_reflection_info(nothing).await.unwrap();
 
     stores.hold_appends.store(false, Ordering::SeqCst);
-    for call in working {
+    for call in running {
         assert_eq!(call.await.unwrap().unwrap(), IngestOutcome::Accepted);
     }
     assert_eq!(
@@ -139,7 +107,7 @@ async fn calls_beyond_the_limit_are_refused_with_a_hint_and_health_never_is() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_cancelled_gives_its_turn_back() {
+async fn a_cancelled_call_returns_its_permit() {
     let stores = Faulty::new();
     stores.hold_appends.store(true, Ordering::SeqCst);
     let settings = ServerSettings {
@@ -161,37 +129,37 @@ async fn a_call_that_is_cancelled_gives_its_turn_back() {
 }
 
 #[tokio::test]
-async fn slow_senders_take_nobodys_turn() {
+async fn slow_senders_hold_no_permit() {
     let stores = Faulty::new();
     let settings = ServerSettings {
         max_calls: 1,
         ..ServerSettings::default()
     };
     let server = stores.serve_with(settings).await;
-    let (mut client, _ended) = raw(server.address, 65_535).await;
+    let (mut client, _ended) = raw_http2::connect(server.address, 65_535).await;
     let mut slow = Vec::new();
     for _ in 0..50 {
-        let (reply, mut body) = begin(&mut client, INGEST);
-        // The beginning of a message that is never completed.
+        let (reply, mut body) = raw_http2::start_call(&mut client, INGEST);
+        // The start of a message that is never completed.
         body.send_data(Bytes::from_static(&[0, 0, 0, 9, 9, 1, 2]), false)
             .unwrap();
         slow.push((reply, body));
     }
     for _ in 0..20 {
-        answers(&server).await;
+        assert_serves(&server).await;
     }
 }
 
 #[tokio::test]
-async fn a_request_that_is_never_completed_is_answered_for_at_the_time_limit() {
+async fn an_incomplete_request_is_answered_at_the_timeout() {
     let stores = Faulty::new();
     let settings = ServerSettings {
         request_timeout: Duration::from_millis(200),
         ..ServerSettings::default()
     };
     let server = stores.serve_with(settings).await;
-    let (mut client, _ended) = raw(server.address, 65_535).await;
-    let (reply, mut body) = begin(&mut client, INGEST);
+    let (mut client, _ended) = raw_http2::connect(server.address, 65_535).await;
+    let (reply, mut body) = raw_http2::start_call(&mut client, INGEST);
     body.send_data(Bytes::from_static(&[0, 0, 0]), false)
         .unwrap();
     let reply = reply.await.unwrap();
@@ -199,56 +167,55 @@ async fn a_request_that_is_never_completed_is_answered_for_at_the_time_limit() {
 }
 
 #[tokio::test]
-async fn slow_readers_take_nobodys_turn_and_are_ended() {
-    let server = {
-        let stores = Faulty::new();
-        let settings = ServerSettings {
-            max_calls: 1,
-            slow_client_timeout: Duration::from_millis(500),
-            ..ServerSettings::default()
-        };
-        stores.serve_with(settings).await
+async fn slow_readers_hold_no_permit_and_are_disconnected() {
+    let settings = ServerSettings {
+        max_calls: 1,
+        slow_client_timeout: Duration::from_millis(500),
+        ..ServerSettings::default()
     };
+    let server = Faulty::new().serve_with(settings).await;
     server.ingest(liked("u", "i001")).await.unwrap();
-    let request = framed(&proto::ExportUserRequest {
+    let request = raw_http2::frame(&proto::ExportUserRequest {
         user_id: "u".into(),
     });
-    // Takes in not a byte.
-    let (mut client, ended) = raw(server.address, 0).await;
+    // With a window of 0, it reads no body.
+    let (mut client, ended) = raw_http2::connect(server.address, 0).await;
     let mut replies = Vec::new();
     for _ in 0..20 {
-        let (reply, mut body) = begin(&mut client, EXPORT);
+        let (reply, mut body) = raw_http2::start_call(&mut client, EXPORT);
         body.send_data(request.clone(), true).unwrap();
-        // One at a time, as there is but one turn: its headers come, no more.
+        // One at a time, as there is one permit. Only the headers arrive.
         replies.push(reply.await.unwrap());
     }
     for _ in 0..20 {
-        answers(&server).await;
+        assert_serves(&server).await;
     }
     ended.await.unwrap();
-    answers(&server).await;
+    assert_serves(&server).await;
 }
 
 #[tokio::test]
-async fn replies_that_are_taken_do_not_hide_one_that_is_not() {
+async fn replies_that_are_read_do_not_hide_one_that_is_not() {
     let settings = ServerSettings {
         slow_client_timeout: Duration::from_millis(500),
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
-    // Takes in headers alone: all that a refusal is made of.
-    let (mut client, ended) = raw(server.address, 0).await;
-    let (reply, mut body) = begin(&mut client, EXPORT);
-    let mut refused: Vec<_> = (0..3).map(|_| begin(&mut client, EXPORT)).collect();
+    // With a window of 0, it reads only headers, which is all that a refusal has.
+    let (mut client, ended) = raw_http2::connect(server.address, 0).await;
+    let (reply, mut body) = raw_http2::start_call(&mut client, EXPORT);
+    let mut refused: Vec<_> = (0..3)
+        .map(|_| raw_http2::start_call(&mut client, EXPORT))
+        .collect();
     let export = |user_id: &str| {
-        framed(&proto::ExportUserRequest {
+        raw_http2::frame(&proto::ExportUserRequest {
             user_id: user_id.into(),
         })
     };
     body.send_data(export("u"), true).unwrap();
-    let _untaken = reply.await.unwrap();
+    let _unread = reply.await.unwrap();
     for (_, body) in &mut refused {
-        // On a slow machine the connection may have ended by now.
+        // On a slow machine the connection may be closed by now.
         let _ = body.send_data(export(""), true);
     }
     for (reply, _) in refused {
@@ -258,38 +225,38 @@ async fn replies_that_are_taken_do_not_hide_one_that_is_not() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_replies_were_taken_may_be_idle() {
+async fn a_connection_whose_replies_were_read_may_stay_idle() {
     let settings = ServerSettings {
         slow_client_timeout: Duration::from_millis(500),
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
-    let (mut client, ended) = raw(server.address, 65_535).await;
-    let request = framed(&proto::GetUserSignalsRequest {
+    let (mut client, connection) = raw_http2::connect(server.address, 65_535).await;
+    let request = raw_http2::frame(&proto::GetUserSignalsRequest {
         user_id: "u".into(),
         include_vectors: false,
     });
-    let (reply, mut body) = begin(&mut client, "GetUserSignals");
+    let (reply, mut body) = raw_http2::start_call(&mut client, "GetUserSignals");
     body.send_data(request, true).unwrap();
     let mut reply = reply.await.unwrap().into_body();
     while let Some(data) = reply.data().await {
         data.unwrap();
     }
-    let kept = tokio::time::timeout(Duration::from_secs(3), ended);
-    assert!(kept.await.is_err(), "the idle connection was ended");
+    let closed = tokio::time::timeout(Duration::from_secs(3), connection);
+    assert!(closed.await.is_err(), "the idle connection was closed");
 }
 
 #[tokio::test]
-async fn a_reader_that_takes_its_time_but_reads_is_served() {
+async fn a_slow_but_steady_reader_is_served() {
     let settings = ServerSettings {
         slow_client_timeout: Duration::from_secs(3_600),
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
     server.ingest(liked("u", "i001")).await.unwrap();
-    let (mut client, _ended) = raw(server.address, 16).await;
-    let (reply, mut body) = begin(&mut client, EXPORT);
-    let request = framed(&proto::ExportUserRequest {
+    let (mut client, _ended) = raw_http2::connect(server.address, 16).await;
+    let (reply, mut body) = raw_http2::start_call(&mut client, EXPORT);
+    let request = raw_http2::frame(&proto::ExportUserRequest {
         user_id: "u".into(),
     });
     body.send_data(request, true).unwrap();
@@ -307,7 +274,7 @@ async fn a_reader_that_takes_its_time_but_reads_is_served() {
 }
 
 #[tokio::test]
-async fn requests_that_would_fill_the_memory_are_refused_and_small_ones_are_not() {
+async fn requests_beyond_the_memory_limit_are_refused_and_small_ones_are_not() {
     let settings = ServerSettings {
         max_buffered_bytes: 256 << 10,
         ..ServerSettings::default()
@@ -322,15 +289,15 @@ async fn requests_that_would_fill_the_memory_are_refused_and_small_ones_are_not(
             (Code::ResourceExhausted, "OVERLOADED")
         );
     }
-    // What was refused is given back.
+    // Refused requests release their memory.
     for _ in 0..100 {
         server.ingest(liked("u", "i001")).await.unwrap();
     }
-    // Slow senders together: of what they hold there is an end, too.
-    let (mut client, _ended) = raw(server.address, 65_535).await;
+    // The memory that slow senders hold together is bounded, too.
+    let (mut client, _ended) = raw_http2::connect(server.address, 65_535).await;
     let mut slow = Vec::new();
     for _ in 0..100 {
-        let (reply, mut body) = begin(&mut client, INGEST);
+        let (reply, mut body) = raw_http2::start_call(&mut client, INGEST);
         body.reserve_capacity(8 << 10);
         body.send_data(Bytes::from(vec![0; 4 << 10]), false)
             .unwrap();
@@ -346,14 +313,16 @@ async fn requests_that_would_fill_the_memory_are_refused_and_small_ones_are_not(
 }
 
 #[tokio::test]
-async fn open_calls_take_memory_even_if_nothing_is_sent() {
+async fn open_calls_count_as_memory_before_anything_is_sent() {
     let settings = ServerSettings {
         max_buffered_bytes: 64 << 10,
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
-    let (mut client, _ended) = raw(server.address, 65_535).await;
-    let _open: Vec<_> = (0..20).map(|_| begin(&mut client, INGEST)).collect();
+    let (mut client, _ended) = raw_http2::connect(server.address, 65_535).await;
+    let _open: Vec<_> = (0..20)
+        .map(|_| raw_http2::start_call(&mut client, INGEST))
+        .collect();
     let refused = async {
         while server.ingest(liked("u", "i001")).await.is_ok() {
             tokio::task::yield_now().await;
@@ -364,7 +333,7 @@ async fn open_calls_take_memory_even_if_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn a_request_with_trailers_takes_its_turn_too() {
+async fn a_request_with_trailers_takes_a_permit_too() {
     let stores = Faulty::new();
     stores.hold_appends.store(true, Ordering::SeqCst);
     let settings = ServerSettings {
@@ -372,10 +341,10 @@ async fn a_request_with_trailers_takes_its_turn_too() {
         ..ServerSettings::default()
     };
     let server = stores.serve_with(settings).await;
-    let (mut client, _ended) = raw(server.address, 65_535).await;
-    let (reply, mut body) = begin(&mut client, INGEST);
+    let (mut client, _ended) = raw_http2::connect(server.address, 65_535).await;
+    let (reply, mut body) = raw_http2::start_call(&mut client, INGEST);
     let event = Some(named("1", liked("u", "i001")));
-    let request = framed(&proto::IngestEventRequest { event });
+    let request = raw_http2::frame(&proto::IngestEventRequest { event });
     body.send_data(request, false).unwrap();
     body.send_trailers(http::HeaderMap::new()).unwrap();
     while stores.begun.load(Ordering::SeqCst) < 1 {
@@ -388,7 +357,7 @@ async fn a_request_with_trailers_takes_its_turn_too() {
 }
 
 #[tokio::test]
-async fn what_anyone_may_call_takes_only_small_requests() {
+async fn methods_that_need_no_key_accept_only_small_requests() {
     let server = Faulty::new().serve_with(ServerSettings::default()).await;
     let request = HealthCheckRequest {
         service: "x".repeat(8 << 10),
@@ -399,49 +368,52 @@ async fn what_anyone_may_call_takes_only_small_requests() {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_speaks_is_ended() {
+async fn a_silent_connection_is_closed() {
     let settings = ServerSettings {
         slow_client_timeout: Duration::from_millis(200),
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
     let mut silent = TcpStream::connect(server.address).await.unwrap();
-    let mut mumbling = TcpStream::connect(server.address).await.unwrap();
-    mumbling.write_all(&GREETING[..10]).await.unwrap();
+    let mut incomplete = TcpStream::connect(server.address).await.unwrap();
+    incomplete.write_all(&PREFACE[..10]).await.unwrap();
     let mut idle = TcpStream::connect(server.address).await.unwrap();
-    idle.write_all(GREETING).await.unwrap();
-    for ended in [&mut silent, &mut mumbling] {
-        let mut told = Vec::new();
-        let _ = ended.read_to_end(&mut told).await;
+    idle.write_all(PREFACE).await.unwrap();
+    for connection in [&mut silent, &mut incomplete] {
+        let mut received = Vec::new();
+        let _ = connection.read_to_end(&mut received).await;
     }
-    // One that has spoken may be idle: after the greeting nothing comes.
-    let mut told = Vec::new();
-    let kept = tokio::time::timeout(Duration::from_secs(2), idle.read_to_end(&mut told));
-    assert!(kept.await.is_err(), "the idle connection was ended");
-    assert!(!told.is_empty());
+    // After the preface a connection may stay idle.
+    let mut received = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(2), idle.read_to_end(&mut received));
+    assert!(closed.await.is_err(), "the idle connection was closed");
+    assert!(!received.is_empty());
 }
 
 #[tokio::test]
-async fn a_client_may_take_its_time_before_it_speaks() {
+async fn a_client_may_start_late_within_the_timeout() {
     let settings = ServerSettings {
         slow_client_timeout: Duration::from_secs(3_600),
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
     let mut late = TcpStream::connect(server.address).await.unwrap();
-    // It is looked for silent ones every second.
+    // The server looks for silent connections every second.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    late.write_all(GREETING).await.unwrap();
-    // The server's own settings prove nothing: it sends them at once.
-    let mut told = Vec::new();
-    while !told.windows(HEARD.len()).any(|frame| frame == HEARD) {
-        let read = late.read_buf(&mut told).await.unwrap();
-        assert!(read > 0, "it was ended");
+    late.write_all(PREFACE).await.unwrap();
+    // Only the acknowledgement proves it: the server sends its own SETTINGS at once.
+    let mut received = Vec::new();
+    while !received
+        .windows(SETTINGS_ACK.len())
+        .any(|frame| frame == SETTINGS_ACK)
+    {
+        let read = late.read_buf(&mut received).await.unwrap();
+        assert!(read > 0, "it was closed");
     }
 }
 
 #[tokio::test]
-async fn too_many_connections_make_room_by_the_longest_idle() {
+async fn at_the_connection_limit_the_longest_idle_one_is_closed() {
     let stores = Faulty::new();
     let settings = ServerSettings {
         max_connections: 8,
@@ -450,12 +422,12 @@ async fn too_many_connections_make_room_by_the_longest_idle() {
     let server = stores.serve_with(settings).await;
     let mut idle = Vec::new();
     for _ in 0..7 {
-        let (client, ended) = raw(server.address, 65_535).await;
+        let (client, ended) = raw_http2::connect(server.address, 65_535).await;
         idle.push((client.ready().await.unwrap(), ended));
     }
-    // The one channel of the server and these are all there may be. In use
-    // later than these, it stays.
-    answers(&server).await;
+    // With the channel of the server the limit is reached. Used later than these, the
+    // channel stays.
+    assert_serves(&server).await;
     let other = connect(server.address).await;
     let mut client =
         proto::recommender_service_client::RecommenderServiceClient::new(other.clone());
@@ -470,11 +442,11 @@ async fn too_many_connections_make_room_by_the_longest_idle() {
         assert!(!ended.is_finished());
         client.clone().ready().await.unwrap();
     }
-    answers(&server).await;
+    assert_serves(&server).await;
 }
 
 #[tokio::test]
-async fn connections_that_do_not_leave_when_asked_are_ended_once_there_are_too_many() {
+async fn connections_that_ignore_goaway_are_closed_when_there_are_too_many() {
     let settings = ServerSettings {
         max_connections: 16,
         slow_client_timeout: Duration::from_secs(3_600),
@@ -484,58 +456,63 @@ async fn connections_that_do_not_leave_when_asked_are_ended_once_there_are_too_m
     let mut stubborn = Vec::new();
     for _ in 0..40 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(GREETING).await.unwrap();
-        // Taken: the greeting of the other side comes.
+        stream.write_all(PREFACE).await.unwrap();
+        // Accepted: the SETTINGS of the server arrive.
         stream.read_exact(&mut [0]).await.unwrap();
-        // From here on it reads, and answers nothing.
+        // From here on it reads and sends nothing.
         stubborn.push(tokio::spawn(async move {
-            let mut told = Vec::new();
-            let _ = stream.read_to_end(&mut told).await;
+            let mut received = Vec::new();
+            let _ = stream.read_to_end(&mut received).await;
         }));
         if stubborn.len() == 17 {
-            // A sixteenth more than the most may take their leave in peace.
+            // A sixteenth more than the limit may close in their own time.
             tokio::time::sleep(Duration::from_millis(500)).await;
-            assert!(stubborn.iter().all(|held| !held.is_finished()));
+            assert!(stubborn.iter().all(|connection| !connection.is_finished()));
         }
     }
-    // And there may be the one just taken.
-    let ended = async {
-        while stubborn.iter().filter(|held| !held.is_finished()).count() > 18 {
+    // Including the one just accepted.
+    let closed = async {
+        while stubborn
+            .iter()
+            .filter(|connection| !connection.is_finished())
+            .count()
+            > 18
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    // Before the server's pings find out that nobody is there.
-    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
-    assert!(ended.is_ok(), "there are more and more of them");
+    // Before the pings of the server time out.
+    let closed = tokio::time::timeout(Duration::from_secs(20), closed).await;
+    assert!(closed.is_ok(), "they accumulate");
 }
 
 #[tokio::test]
-async fn a_connection_whose_calls_have_ended_makes_room() {
+async fn a_connection_whose_calls_have_ended_counts_as_idle() {
     let settings = ServerSettings {
         max_connections: 1,
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
-    answers(&server).await;
-    let taken = async {
-        // The end of a call is noted a moment after its reply.
-        while !is_taken(server.address).await {
+    assert_serves(&server).await;
+    let accepted = async {
+        // The end of a call is recorded a moment after its reply.
+        while !is_accepted(server.address).await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let taken = tokio::time::timeout(Duration::from_secs(60), taken).await;
-    assert!(taken.is_ok(), "an idle connection makes no room");
+    let accepted = tokio::time::timeout(Duration::from_secs(60), accepted).await;
+    assert!(accepted.is_ok(), "the idle connection is not closed");
 }
 
-/// Whether a new connection is greeted.
-async fn is_taken(address: SocketAddr) -> bool {
+/// Whether a new connection is accepted.
+async fn is_accepted(address: SocketAddr) -> bool {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let _ = stream.write_all(GREETING).await;
+    let _ = stream.write_all(PREFACE).await;
     stream.read_exact(&mut [0]).await.is_ok()
 }
 
 #[tokio::test]
-async fn if_none_is_idle_a_new_connection_is_refused_and_the_others_go_on() {
+async fn a_new_connection_is_refused_if_no_other_is_idle() {
     let stores = Faulty::new();
     stores.hold_appends.store(true, Ordering::SeqCst);
     let settings = ServerSettings {
@@ -548,49 +525,49 @@ async fn if_none_is_idle_a_new_connection_is_refused_and_the_others_go_on() {
         tokio::task::yield_now().await;
     }
     let mut refused = TcpStream::connect(server.address).await.unwrap();
-    let _ = refused.write_all(GREETING).await;
-    let mut told = Vec::new();
-    let _ = refused.read_to_end(&mut told).await;
-    assert!(told.is_empty(), "{told:?}");
+    let _ = refused.write_all(PREFACE).await;
+    let mut received = Vec::new();
+    let _ = refused.read_to_end(&mut received).await;
+    assert!(received.is_empty(), "{received:?}");
     stores.hold_appends.store(false, Ordering::SeqCst);
     assert_eq!(call.await.unwrap().unwrap(), IngestOutcome::Accepted);
 }
 
 #[tokio::test]
-async fn an_old_connection_is_asked_to_end_and_no_call_fails() {
+async fn a_connection_past_its_maximum_age_is_closed_without_a_failed_call() {
     let settings = ServerSettings {
         max_connection_age: Duration::from_millis(200),
         ..ServerSettings::default()
     };
     let server = Faulty::new().serve_with(settings).await;
-    let (mut client, ended) = raw(server.address, 65_535).await;
-    // A call under way when its connection is asked to end is finished.
-    let request = framed(&proto::GetUserSignalsRequest {
+    let (mut client, ended) = raw_http2::connect(server.address, 65_535).await;
+    // A call in flight when its connection is asked to close is completed.
+    let request = raw_http2::frame(&proto::GetUserSignalsRequest {
         user_id: "u".into(),
         include_vectors: false,
     });
-    let (reply, mut body) = begin(&mut client, "GetUserSignals");
-    let asked_to_end = async {
+    let (reply, mut body) = raw_http2::start_call(&mut client, "GetUserSignals");
+    let until_goaway = async {
         let mut other = client.clone();
         while let Ok(ready) = other.ready().await {
             other = ready;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    asked_to_end.await;
+    until_goaway.await;
     body.send_data(request, true).unwrap();
     assert_eq!(reply.await.unwrap().status(), 200);
     ended.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_idle_and_a_thousand_slow_connections_stop_nobody() {
+async fn ten_thousand_idle_and_a_thousand_slow_connections_block_no_call() {
     let (idle_connections, slow_connections) = (10_000, 1_000);
     let needed = 12_000;
-    let given = rlimit::increase_nofile_limit(needed).unwrap();
+    let limit = rlimit::increase_nofile_limit(needed).unwrap();
     assert!(
-        given >= needed,
-        "{given} file descriptors are too few for this test: ulimit -n {needed}"
+        limit >= needed,
+        "{limit} file descriptors are too few for this test: ulimit -n {needed}"
     );
     let mut served = Served::start(&mut recsys(&["serve"]));
     let address: SocketAddr = served.address.parse().unwrap();
@@ -598,17 +575,17 @@ async fn ten_thousand_idle_and_a_thousand_slow_connections_stop_nobody() {
     let mut idle = Vec::with_capacity(idle_connections);
     for _ in 0..idle_connections {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(GREETING).await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
         idle.push(stream);
     }
     let mut slow = Vec::with_capacity(slow_connections);
-    let request = framed(&proto::RecommendRequest {
+    let request = raw_http2::frame(&proto::RecommendRequest {
         user_id: "u".into(),
         ..Default::default()
     });
     for number in 0..slow_connections {
-        let (mut client, ended) = raw(address, 0).await;
-        let (reply, mut body) = begin(&mut client, "Recommend");
+        let (mut client, ended) = raw_http2::connect(address, 0).await;
+        let (reply, mut body) = raw_http2::start_call(&mut client, "Recommend");
         if number % 2 == 0 {
             // Sends slowly.
             body.send_data(request.slice(..3), false).unwrap();

@@ -1,5 +1,4 @@
-//! TLS of the API's port: who is let in, and certificates that are exchanged
-//! while calls are under way.
+//! TLS on the port of the API: who is served, and certificates reloaded under load.
 
 use std::{
     process::Command,
@@ -61,8 +60,8 @@ async fn ingest(channel: Channel, number: usize) -> Result<(), tonic::Status> {
     client.ingest_event(request).await.map(|_| ())
 }
 
-async fn is_let_in(served: &Served, config: ClientTlsConfig) -> bool {
-    // In TLS 1.3 a client learns that it was refused with the first answer.
+async fn is_served(served: &Served, config: ClientTlsConfig) -> bool {
+    // In TLS 1.3 a client learns with the first reply that it was refused.
     match connected(served, config).await {
         Ok(channel) => ingest(channel, 0).await.is_ok(),
         Err(_) => false,
@@ -70,22 +69,22 @@ async fn is_let_in(served: &Served, config: ClientTlsConfig) -> bool {
 }
 
 #[tokio::test]
-async fn only_tls_is_spoken_and_only_those_who_trust_its_authority_speak_it() {
+async fn only_tls_is_served_and_clients_verify_the_server() {
     let (ours, theirs) = (Certificates::new(), Certificates::new());
     let served = Served::start(&mut with_tls(&ours));
-    assert!(is_let_in(&served, trusting(&[&ours])).await);
-    assert!(!is_let_in(&served, trusting(&[&theirs])).await);
+    assert!(is_served(&served, trusting(&[&ours])).await);
+    assert!(!is_served(&served, trusting(&[&theirs])).await);
     let plain = Endpoint::from_shared(format!("http://{}", served.address)).unwrap();
     let refused = match plain.connect().await {
         Ok(channel) => ingest(channel, 1).await.is_err(),
         Err(_) => true,
     };
     assert!(refused, "plaintext was answered");
-    assert!(is_let_in(&served, trusting(&[&ours])).await);
+    assert!(is_served(&served, trusting(&[&ours])).await);
 }
 
 #[tokio::test]
-async fn clients_show_a_certificate_that_is_vouched_for_and_bears_a_name_of_the_list() {
+async fn client_certificates_must_match_the_ca_bundle_and_the_names() {
     let (ours, theirs) = (Certificates::new(), Certificates::new());
     ours.issue("shop", "shop.example");
     ours.issue("other", "other.example");
@@ -97,47 +96,47 @@ async fn clients_show_a_certificate_that_is_vouched_for_and_bears_a_name_of_the_
     );
     let trusting = trusting(&[&ours]);
     let with = |certificates, name| showing(trusting.clone(), certificates, name);
-    assert!(is_let_in(&served, with(&ours, "shop")).await);
+    assert!(is_served(&served, with(&ours, "shop")).await);
     assert!(
-        !is_let_in(&served, trusting.clone()).await,
+        !is_served(&served, trusting.clone()).await,
         "no certificate"
     );
     assert!(
-        !is_let_in(&served, with(&ours, "other")).await,
+        !is_served(&served, with(&ours, "other")).await,
         "not listed"
     );
     assert!(
-        !is_let_in(&served, with(&theirs, "shop")).await,
-        "not vouched"
+        !is_served(&served, with(&theirs, "shop")).await,
+        "another CA"
     );
 
     let served =
         Served::start(with_tls(&ours).env("RECSYS_TLS_CLIENT_CA_FILE", ours.path("ca.pem")));
-    assert!(is_let_in(&served, with(&ours, "other")).await, "no list");
-    assert!(!is_let_in(&served, with(&theirs, "shop")).await);
+    assert!(is_served(&served, with(&ours, "other")).await, "no list");
+    assert!(!is_served(&served, with(&theirs, "shop")).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificates_are_exchanged_under_load_without_a_failed_call() {
+async fn certificates_are_reloaded_under_load_without_a_failed_call() {
     let (old, new) = (Certificates::new(), Certificates::new());
     let mut served = Served::start(&mut with_tls(&old));
     let both = trusting(&[&old, &new]);
-    let (ended, calls) = (
+    let (stop, calls) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
     );
     let callers: Vec<_> = (0..4)
         .map(|caller| {
-            let (ended, calls, both) = (ended.clone(), calls.clone(), both.clone());
+            let (stop, calls, both) = (stop.clone(), calls.clone(), both.clone());
             let endpoint = Endpoint::from_shared(format!("https://{}", served.address));
             let endpoint = endpoint.unwrap().tls_config(both).unwrap();
             tokio::spawn(async move {
-                let kept = endpoint.connect().await.unwrap();
-                while !ended.load(Ordering::SeqCst) {
+                let connected = endpoint.connect().await.unwrap();
+                while !stop.load(Ordering::SeqCst) {
                     let number = calls.fetch_add(1, Ordering::SeqCst);
-                    // Two of them connect anew for each call.
+                    // Half of them open a connection for each call.
                     let channel = match caller % 2 {
-                        0 => kept.clone(),
+                        0 => connected.clone(),
                         _ => endpoint.connect().await.unwrap(),
                     };
                     ingest(channel, number).await.unwrap();
@@ -146,26 +145,26 @@ async fn certificates_are_exchanged_under_load_without_a_failed_call() {
         })
         .collect();
 
-    // First a key that does not fit: what was stays.
+    // A key that does not match is refused, and the old pair stays in use.
     old.write("server.key", &new.text("server.key"));
     served.logged("changed tls files cannot be used");
-    assert!(is_let_in(&served, trusting(&[&old])).await);
+    assert!(is_served(&served, trusting(&[&old])).await);
     old.write("server.pem", &new.text("server.pem"));
-    served.logged("tls certificates exchanged");
-    assert!(is_let_in(&served, trusting(&[&new])).await);
-    assert!(!is_let_in(&served, trusting(&[&old])).await);
-    let then = calls.load(Ordering::SeqCst);
-    while calls.load(Ordering::SeqCst) < then + 100 {
+    served.logged("tls certificates reloaded");
+    assert!(is_served(&served, trusting(&[&new])).await);
+    assert!(!is_served(&served, trusting(&[&old])).await);
+    let calls_before = calls.load(Ordering::SeqCst);
+    while calls.load(Ordering::SeqCst) < calls_before + 100 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    ended.store(true, Ordering::SeqCst);
+    stop.store(true, Ordering::SeqCst);
     for caller in callers {
         caller.await.unwrap();
     }
 }
 
 #[test]
-fn a_client_that_says_nothing_does_not_hold_up_the_stop() {
+fn a_silent_client_does_not_block_shutdown() {
     let certificates = Certificates::new();
     let mut command = with_tls(&certificates);
     let mut served = Served::start(command.env("RECSYS_SLOW_CLIENT_TIMEOUT", "1h"));
@@ -176,7 +175,7 @@ fn a_client_that_says_nothing_does_not_hold_up_the_stop() {
 }
 
 #[test]
-fn half_a_tls_is_refused_at_the_start_with_what_to_mend() {
+fn incomplete_tls_settings_are_refused_at_startup_with_the_fix() {
     let certificates = Certificates::new();
     let file = |name| certificates.path(name);
     certificates.write("empty.pem", "nothing");
@@ -223,35 +222,31 @@ fn half_a_tls_is_refused_at_the_start_with_what_to_mend() {
             "cannot read",
         ),
     ];
-    for (variables, told) in cases {
+    for (variables, expected) in cases {
         let output = recsys(&["serve", "--listen-addr", "127.0.0.1:0"])
             .envs(variables)
             .output()
             .unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(told), "{told:?} is not in {error}");
+        assert!(error.contains(expected), "{expected:?} is not in {error}");
     }
 }
 
 #[test]
-fn the_healthcheck_of_a_server_with_tls_asks_its_admin_port() {
+fn the_healthcheck_of_a_tls_server_uses_its_admin_port() {
     let certificates = Certificates::new();
     let mut served = Served::start(with_tls(&certificates).args(["--admin-addr", "127.0.0.1:0"]));
-    let told = served
-        .logged("serving metrics and health address=")
-        .to_owned();
-    let (_, admin) = told.split_once("metrics and health address=").unwrap();
-    let admin = admin.split_whitespace().next().unwrap();
+    let admin = served.admin_address();
     let check = |arguments: &[&str]| {
         let mut command = recsys(arguments);
         command.env("RECSYS_TLS_CERT_FILE", certificates.path("server.pem"));
         command.output().unwrap()
     };
-    let output = check(&["healthcheck", "--admin-addr", admin]);
+    let output = check(&["healthcheck", "--admin-addr", &admin]);
     assert!(output.status.success(), "{output:?}");
     let output = check(&["healthcheck", "--listen-addr", &served.address]);
     assert_eq!(output.status.code(), Some(2));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("RECSYS_ADMIN_ADDR"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("RECSYS_ADMIN_ADDR"), "{stderr}");
 }

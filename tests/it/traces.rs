@@ -327,13 +327,13 @@ async fn a_collector_that_hangs_delays_neither_calls_nor_shutdown() {
 
 #[tokio::test]
 async fn a_collector_that_is_down_is_logged_once() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
+    let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let mut served = Served::start(
         recsys(&["serve"])
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{nobody}"))
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{closed}"))
             .env("OTEL_BSP_SCHEDULE_DELAY", "20")
             .env("OTEL_TRACES_SAMPLER", "always_on"),
     );

@@ -1,5 +1,4 @@
-//! What those see who watch how models, lists, caches and stores fare: each
-//! metric moves with what should move it, and all are documented.
+//! Metrics of models, lists, caches and stores, and their documentation.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,14 +7,12 @@ use std::{
 
 use recsys::{proto, telemetry::meters};
 
-use crate::{
-    support::{
-        program::recsys,
-        qdrant::QdrantServer,
-        redis::RedisServer,
-        server::{liked, named},
-    },
-    watch::Watched,
+use crate::support::{
+    program::recsys,
+    qdrant::QdrantServer,
+    redis::RedisServer,
+    server::{liked, named},
+    watched::Watched,
 };
 
 async fn list(watched: &Watched, request: proto::RecommendRequest) -> proto::RecommendResponse {
@@ -23,7 +20,7 @@ async fn list(watched: &Watched, request: proto::RecommendRequest) -> proto::Rec
     list.unwrap().into_inner()
 }
 
-fn of(user: &str) -> proto::RecommendRequest {
+fn request(user: &str) -> proto::RecommendRequest {
     proto::RecommendRequest {
         user_id: user.to_owned(),
         ..Default::default()
@@ -35,7 +32,7 @@ fn count(watched: &Watched, histogram: &str, labels: &[(&str, &str)]) -> f64 {
 }
 
 #[tokio::test]
-async fn models_are_counted_by_what_became_of_them() {
+async fn model_rebuilds_and_refreshes_are_counted_by_cause() {
     let redis = RedisServer::start();
     let watched = Watched::start(&redis).await;
     let rebuilds = |reason| watched.value(meters::MODEL_REBUILDS, &[("reason", reason)]);
@@ -68,7 +65,7 @@ async fn models_are_counted_by_what_became_of_them() {
     watched.signals("nobody").await.unwrap();
     let all = ["missing", "behind", "old", "unreadable"].map(rebuilds);
     assert_eq!(all, [1.0, 1.0, 0.0, 1.0]);
-    // What a read builds is no event's.
+    // A model built by a read adds no lag.
     assert_eq!(count(&watched, meters::MODEL_LAG, &[]), 2.0);
 
     let watched = Watched::with(&redis, &[("MODEL_MAX_AGE", "1ms")]).await;
@@ -79,7 +76,7 @@ async fn models_are_counted_by_what_became_of_them() {
 }
 
 #[tokio::test]
-async fn each_append_has_a_refresh_of_its_own_or_a_shared_one() {
+async fn each_append_counts_its_own_or_a_shared_refresh() {
     let redis = RedisServer::start();
     let watched = Watched::start(&redis).await;
     let refreshes = |how| watched.value(meters::MODEL_REFRESHES, &[("how", how)]);
@@ -103,7 +100,7 @@ async fn each_append_has_a_refresh_of_its_own_or_a_shared_one() {
 }
 
 #[tokio::test]
-async fn lists_are_counted_by_how_they_were_made() {
+async fn lists_are_counted_by_strategy_generator_and_outcome() {
     let mut redis = RedisServer::start();
     let watched = Watched::start(&redis).await;
     let lists = |strategy| watched.value(meters::LISTS, &[("strategy", strategy)]);
@@ -114,38 +111,38 @@ async fn lists_are_counted_by_how_they_were_made() {
         (count(&watched, meters::CANDIDATES, &labels), sum)
     };
 
-    let cold = list(&watched, of("nobody")).await;
+    let cold = list(&watched, request("nobody")).await;
     assert_eq!((lists("cold"), lists("warm")), (1.0, 0.0));
     let candidates = cold.diagnostics.unwrap().generators["sample"];
     assert_eq!(proposed("sample"), (1.0, f64::from(candidates)));
     assert_eq!(proposed("taste"), (0.0, 0.0));
 
-    let known = cold.items[0].content_id.clone();
-    watched.ingest(liked("u", &known)).await.unwrap();
-    list(&watched, of("u")).await;
+    let liked_id = cold.items[0].content_id.clone();
+    watched.ingest(liked("u", &liked_id)).await.unwrap();
+    list(&watched, request("u")).await;
     assert_eq!((lists("cold"), lists("warm")), (1.0, 1.0));
     assert_eq!(proposed("taste").0, 1.0);
     assert_eq!(proposed("tags").0, 1.0);
     let nothing = proto::RecommendRequest {
         content_types: vec!["no such type".into()],
-        ..of("u")
+        ..request("u")
     };
     let empty = list(&watched, nothing).await;
     assert!(empty.items.is_empty());
     let reasons = |reason| watched.value(meters::EMPTY_LISTS, &[("reason", reason)]);
     assert_eq!(reasons("no_item_matches"), 1.0);
     assert_eq!(reasons("catalog_empty"), 0.0);
-    // Of one item, which is seen.
+    // All items but a seen one are excluded.
     let item = &cold.items[0].content_id;
-    let near = proto::RecommendRequest {
+    let only_seen = proto::RecommendRequest {
         exclude_ids: cold.items[1..]
             .iter()
             .map(|item| item.content_id.clone())
             .collect(),
-        ..of("u")
+        ..request("u")
     };
     assert!(
-        list(&watched, near)
+        list(&watched, only_seen)
             .await
             .items
             .iter()
@@ -158,13 +155,13 @@ async fn lists_are_counted_by_how_they_were_made() {
     assert_eq!(degraded("user_model"), 0.0);
 
     redis.kill();
-    list(&watched, of("u")).await;
+    list(&watched, request("u")).await;
     assert_eq!((degraded("user_model"), lists("cold")), (1.0, 2.0));
     assert_eq!(degraded("catalogue"), 0.0);
 }
 
 #[tokio::test]
-async fn the_pool_and_the_caches_are_measured_when_someone_asks() {
+async fn the_pool_and_the_caches_are_measured_on_scrape() {
     let redis = RedisServer::start();
     let qdrant = QdrantServer::start().await;
     let url = qdrant.url();
@@ -181,20 +178,23 @@ async fn the_pool_and_the_caches_are_measured_when_someone_asks() {
             &[("cache", cache), ("outcome", outcome)],
         )
     };
-    let kept = |cache| {
+    let size_of = |cache| {
         let labels = [("cache", cache)];
         let entries = watched.value(meters::CACHE_ENTRIES, &labels);
         (entries, watched.value(meters::CACHE_BYTES, &labels))
     };
-    assert_eq!((kept("items"), kept("buffers")), ((0.0, 0.0), (0.0, 0.0)));
+    assert_eq!(
+        (size_of("items"), size_of("buffers")),
+        ((0.0, 0.0), (0.0, 0.0))
+    );
 
-    list(&watched, of("nobody")).await;
+    list(&watched, request("nobody")).await;
     let misses = lookups("items", "miss");
     assert!(misses > 0.0);
-    let (entries, bytes) = kept("items");
+    let (entries, bytes) = size_of("items");
     assert_eq!(entries, misses);
     assert!(bytes > 100.0 * entries, "{bytes}");
-    list(&watched, of("nobody")).await;
+    list(&watched, request("nobody")).await;
     assert!(lookups("items", "hit") > 0.0);
 
     for id in ["1", "2"] {
@@ -214,7 +214,7 @@ async fn the_pool_and_the_caches_are_measured_when_someone_asks() {
         (lookups("buffers", "hit"), lookups("buffers", "miss")),
         (1.0, 1.0)
     );
-    let (entries, bytes) = kept("buffers");
+    let (entries, bytes) = size_of("buffers");
     assert_eq!(entries, 1.0);
     assert!(bytes > 100.0, "{bytes}");
 
@@ -226,21 +226,21 @@ async fn the_pool_and_the_caches_are_measured_when_someone_asks() {
 }
 
 #[tokio::test]
-async fn embedded_stores_tell_how_full_they_are() {
+async fn embedded_stores_report_how_full_they_are() {
     let watched = Watched::set(&[("EMBEDDED_STATE_MAX_BYTES", "1000000")]).await;
-    let filled = |store| watched.value(meters::EMBEDDED_BYTES, &[("store", store)]);
-    let most = |store| watched.value(meters::EMBEDDED_MAX_BYTES, &[("store", store)]);
-    assert_eq!(most("user_state"), 1_000_000.0);
-    assert_eq!(most("catalogue"), f64::from(1 << 30));
-    assert!(filled("catalogue") > 10_000.0);
-    assert_eq!(filled("user_state"), 0.0);
+    let used = |store| watched.value(meters::EMBEDDED_BYTES, &[("store", store)]);
+    let limit = |store| watched.value(meters::EMBEDDED_MAX_BYTES, &[("store", store)]);
+    assert_eq!(limit("user_state"), 1_000_000.0);
+    assert_eq!(limit("catalogue"), f64::from(1 << 30));
+    assert!(used("catalogue") > 10_000.0);
+    assert_eq!(used("user_state"), 0.0);
     watched.ingest(liked("u", "2001")).await.unwrap();
-    assert!(filled("user_state") > 0.0);
+    assert!(used("user_state") > 0.0);
     assert!(watched.value("process_resident_memory_bytes", &[]) > 1_000_000.0);
     assert!(watched.value("process_start_time_seconds", &[]) > 1e9);
 }
 
-/// What the README says of metrics: their names, each with its row.
+/// The metrics in the README, by name, each with its table row.
 fn documented() -> BTreeMap<String, String> {
     let readme = include_str!("../../README.md");
     let (_, table) = readme.split_once("| metric | labels |").unwrap();
@@ -257,7 +257,7 @@ fn documented() -> BTreeMap<String, String> {
     .collect()
 }
 
-/// Labels of a line of Prometheus's text format, with their values.
+/// The labels and values of a line in Prometheus' text format.
 fn labels(line: &str) -> Vec<(String, String)> {
     let Some((_, rest)) = line.split_once('{') else {
         return Vec::new();
@@ -273,12 +273,12 @@ fn labels(line: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn the_metrics_served_are_those_documented_with_no_other_labels_or_values() {
+async fn served_metrics_labels_and_values_match_the_readme() {
     let redis = RedisServer::start();
     let watched = Watched::start(&redis).await;
     watched.ingest(liked("u", "2001")).await.unwrap();
     watched.ingest(liked("", "2001")).await.unwrap_err();
-    list(&watched, of("u")).await;
+    list(&watched, request("u")).await;
     let (_, body) = watched.get("/metrics");
     let documented = documented();
 
@@ -287,8 +287,8 @@ async fn the_metrics_served_are_those_documented_with_no_other_labels_or_values(
     let known: BTreeSet<&str> = documented.keys().map(String::as_str).collect();
     assert_eq!(served, known);
 
-    // Those that are of the form, or named elsewhere: methods and codes of the
-    // contract, operations.
+    // Labels of the format, and labels whose values are documented elsewhere: methods and
+    // codes of the contract, operations.
     let open = [
         "le",
         "version",

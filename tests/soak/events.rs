@@ -1,31 +1,24 @@
-//! What users do.
+//! The events that users send.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use prost_types::{Struct, Value, value::Kind};
 use recsys::proto::{EndReason, InteractionEvent};
 
 use super::{
-    dice::Dice,
-    people::Person,
-    shelf::{self, ITEMS, STEADY},
+    items::{self, ITEMS, STEADY},
+    random::Random,
+    users::User,
 };
 
 const DAY_S: f64 = 86_400.0;
-/// Of a large event, below the limit of what is stored.
-const FAT_BYTES: usize = 20 << 10;
 
-/// Whether an event comes in time to count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Timing {
     Now,
-    /// The server stamps it.
-    Unsaid,
-    /// In another order than they happened.
-    Unordered,
+    /// Without a time: the server sets it.
+    Unset,
+    OutOfOrder,
     Late,
     Ahead,
     /// Before the window of 30 days.
@@ -34,53 +27,53 @@ enum Timing {
 
 const TIMINGS: [(u32, Timing); 6] = [
     (50, Timing::Now),
-    (15, Timing::Unsaid),
-    (20, Timing::Unordered),
+    (15, Timing::Unset),
+    (20, Timing::OutOfOrder),
     (9, Timing::Late),
     (4, Timing::Ahead),
     (2, Timing::TooOld),
 ];
 
 #[derive(Clone, Copy)]
-enum Deed {
-    Started,
-    Ended,
-    Searched,
-    Shown,
-    Rated,
-    Own,
+enum Action {
+    Start,
+    End,
+    Search,
+    Show,
+    Rate,
+    Share,
 }
 
-const DEEDS: [(u32, Deed); 6] = [
-    (30, Deed::Started),
-    (40, Deed::Ended),
-    (8, Deed::Searched),
-    (10, Deed::Shown),
-    (8, Deed::Rated),
-    (4, Deed::Own),
+const ACTIONS: [(u32, Action); 6] = [
+    (30, Action::Start),
+    (40, Action::End),
+    (8, Action::Search),
+    (10, Action::Show),
+    (8, Action::Rate),
+    (4, Action::Share),
 ];
 
-/// An event under an id of its own, and whether it is too old to be kept.
-pub fn make(person: &Person, number: u64, fat: bool, dice: &mut Dice) -> (InteractionEvent, bool) {
-    let timing = *dice.weighed(&TIMINGS);
-    let end = if person.curious { ITEMS } else { STEADY };
-    let item = |dice: &mut Dice| shelf::id(shelf::of_family(person.family, end, dice));
+/// An event with an id of its own, and whether it is too old to be stored.
+pub fn random_event(user: &User, number: u64, random: &mut Random) -> (InteractionEvent, bool) {
+    let timing = *random.weighted(&TIMINGS);
+    let end = if user.names_changing_items {
+        ITEMS
+    } else {
+        STEADY
+    };
+    let item = items::id(items::of_family(user.family, end, random));
     let mut event = InteractionEvent {
-        user_id: person.id.clone(),
+        user_id: user.id.clone(),
         event_id: event_id(number),
-        event_time: time(timing, dice),
+        event_time: time(timing, random),
         session_id: format!("session {}", number % 50),
+        content_id: item,
         ..InteractionEvent::default()
     };
-    match dice.weighed(&DEEDS) {
-        Deed::Started => {
-            event.event_type = "CONTENT_VIEW_STARTED".to_owned();
-            event.content_id = item(dice);
-        }
-        Deed::Ended => {
-            event.event_type = "CONTENT_VIEW_ENDED".to_owned();
-            event.content_id = item(dice);
-            event.dwell_seconds = dice.chance(0.8).then(|| dice.between(0.0, 120.0));
+    let event_type = match random.weighted(&ACTIONS) {
+        Action::Start => "CONTENT_VIEW_STARTED",
+        Action::End => {
+            event.dwell_seconds = random.chance(0.8).then(|| random.between(0.0, 120.0));
             let reasons = [
                 EndReason::NextButton,
                 EndReason::Link,
@@ -88,35 +81,32 @@ pub fn make(person: &Person, number: u64, fat: bool, dice: &mut Dice) -> (Intera
                 EndReason::Abandon,
                 EndReason::Unspecified,
             ];
-            event.end_reason = (*dice.pick(&reasons)).into();
+            event.end_reason = (*random.pick(&reasons)).into();
+            "CONTENT_VIEW_ENDED"
         }
-        Deed::Searched => {
-            event.event_type = "SEARCH".to_owned();
+        Action::Search => {
             event.query_text = format!("where is № {number}?");
-            event.clicked_id = item(dice);
+            event.clicked_id = std::mem::take(&mut event.content_id);
+            "SEARCH"
         }
-        Deed::Shown => {
-            event.event_type = "ITEMS_SHOWN".to_owned();
-            // What was only shown is not read to build a model.
-            event.impressions = (0..10).map(|_| shelf::id(dice.below(ITEMS))).collect();
+        Action::Show => {
+            event.content_id.clear();
+            event.impressions = (0..10).map(|_| items::id(random.below(ITEMS))).collect();
+            "ITEMS_SHOWN"
         }
-        Deed::Rated => {
-            event.event_type = "SURVEY_SUBMITTED".to_owned();
-            event.content_id = item(dice);
-            let stars = 1.0 + dice.below(5) as f64;
-            event.survey_answers = Some(answers("rating", Kind::NumberValue(stars)));
+        Action::Rate => {
+            let stars = 1.0 + random.below(5) as f64;
+            event.survey_answers = Some(answer("rating", Kind::NumberValue(stars)));
+            "SURVEY_SUBMITTED"
         }
-        Deed::Own => {
-            event.event_type = "SHARED".to_owned();
-            event.content_id = item(dice);
+        Action::Share => {
             // Looks like the end of a stored event with an id.
             let text = format!(",\"event_id\":\"{}\"}}", event_id(number + 1));
-            event.survey_answers = Some(answers("note", Kind::StringValue(text)));
+            event.survey_answers = Some(answer("note", Kind::StringValue(text)));
+            "SHARED"
         }
-    }
-    if fat {
-        event.query_text = "x".repeat(FAT_BYTES);
-    }
+    };
+    event.event_type = event_type.to_owned();
     (event, timing == Timing::TooOld)
 }
 
@@ -128,25 +118,24 @@ pub fn number(event_id: &str) -> Option<u64> {
     event_id.strip_prefix('e')?.parse().ok()
 }
 
-fn time(timing: Timing, dice: &mut Dice) -> Option<prost_types::Timestamp> {
-    let ago_s = match timing {
-        Timing::Unsaid => return None,
+fn time(timing: Timing, random: &mut Random) -> Option<prost_types::Timestamp> {
+    let seconds_ago = match timing {
+        Timing::Unset => return None,
+        Timing::Ahead => {
+            let ahead = Duration::from_secs_f64(random.between(0.0, 200.0));
+            return Some((SystemTime::now() + ahead).into());
+        }
         Timing::Now => 0.0,
-        Timing::Unordered => dice.between(0.0, 900.0),
-        Timing::Late => dice.between(0.0, 25.0 * DAY_S),
-        Timing::Ahead => return Some(after(dice.between(0.0, 200.0)).into()),
-        Timing::TooOld => dice.between(31.0 * DAY_S, 90.0 * DAY_S),
+        Timing::OutOfOrder => random.between(0.0, 900.0),
+        Timing::Late => random.between(0.0, 25.0 * DAY_S),
+        Timing::TooOld => random.between(31.0 * DAY_S, 90.0 * DAY_S),
     };
-    Some((SystemTime::now() - Duration::from_secs_f64(ago_s)).into())
+    Some((SystemTime::now() - Duration::from_secs_f64(seconds_ago)).into())
 }
 
-pub fn after(seconds: f64) -> SystemTime {
-    SystemTime::now() + Duration::from_secs_f64(seconds)
-}
-
-fn answers(question: &str, answer: Kind) -> Struct {
+fn answer(question: &str, answer: Kind) -> Struct {
     let value = Value { kind: Some(answer) };
     Struct {
-        fields: BTreeMap::from([(question.to_owned(), value)]),
+        fields: [(question.to_owned(), value)].into(),
     }
 }

@@ -1,214 +1,157 @@
-//! After the load: every model is what its events and items make of it.
-//!
-//! A model fades with the time that it was built for, so it is not compared
-//! with one that was built later, but with what the library makes of the stored
-//! events and items at that same time: they must be equal in every bit.
-
-use std::time::Duration;
+//! After the load: every model equals what the library builds of the stored events and
+//! items, as of the time at which the model was built.
 
 use deadpool_redis::redis::{aio::MultiplexedConnection, cmd};
 use recsys::{
-    adapters::redis::{RedisEventBuffer, RedisSettings},
+    adapters::{
+        qdrant::QdrantItemStore,
+        redis::{RedisEventBuffer, RedisSettings},
+    },
     domain::{
-        event::EventLog, ids::UserId, ranking_config::RankingConfig, signals, time::Timestamp,
-        user_signals::UserSignals, vector::UnitVector,
+        event::EventLog,
+        ids::{ContentId, UserId},
+        ranking_config::RankingConfig,
+        signals::{self, Items},
+        time::Timestamp,
+        user_signals::UserSignals,
+        vector::UnitVector,
     },
     ports::{Deadline, EventBuffer as _, ItemStore as _},
     proto::{self, GetUserSignalsRequest, SignalsSource},
 };
 
 use super::{
-    checks::Check,
-    people::Person,
-    shelf,
+    checks::SoakCheck,
+    items,
     support::{WINDOW, redis::pool},
+    users::User,
     world::World,
 };
 
-/// A model that was built so long before an item changed has not read the
-/// change: also one that was read from Qdrant a moment before.
-const MARGIN: Duration = Duration::from_secs(10);
 const MAX_EVENTS: usize = 5_000;
 
 #[derive(Default)]
-struct Sums {
-    materialized: usize,
+struct ModelCounts {
+    stored: usize,
     rebuilt: usize,
     empty: usize,
-    changed_since: usize,
     events: usize,
 }
 
-struct Library {
+struct SoakStores {
     events: RedisEventBuffer,
-    items: recsys::adapters::qdrant::QdrantItemStore,
-    config: RankingConfig,
+    items: QdrantItemStore,
 }
 
-impl Library {
-    /// A user's events and items as they are stored now.
-    async fn read(&self, user: &UserId) -> (EventLog, signals::Items) {
+impl SoakStores {
+    async fn read(&self, user: &UserId) -> (EventLog, Items) {
         let buffer = self.events.read(user).await.expect("a buffer");
         let log = EventLog::new(buffer.events);
         let ids = signals::items_needed(&log);
-        let found = self.items.get(&ids, Deadline::NONE).await.expect("items");
-        let known = ids.into_iter().zip(found);
-        (
-            log,
-            known.filter_map(|(id, item)| Some((id, item?))).collect(),
-        )
+        let items = self.items.get(&ids, Deadline::NONE).await.expect("items");
+        let items = ids.into_iter().zip(items);
+        let items = items.filter_map(|(id, item)| Some((id, item?))).collect();
+        (log, items)
     }
 }
 
-pub async fn check(world: &World, redis: &mut MultiplexedConnection) -> Check {
-    let mut check = Check::new("every model equals its rebuild");
-    let library = Library {
-        events: RedisEventBuffer::new(
-            pool(&world.rig.redis_url, RedisSettings::default()),
-            "",
-            WINDOW,
-            MAX_EVENTS,
-        ),
-        items: shelf::store(&world.rig.qdrant.url()),
-        config: RankingConfig::default(),
+pub async fn check(world: &World, redis: &mut MultiplexedConnection) -> SoakCheck {
+    let mut check = SoakCheck::new("every model equals its rebuild");
+    let pool = pool(&world.redis_url, RedisSettings::default());
+    let stores = SoakStores {
+        events: RedisEventBuffer::new(pool, "", WINDOW, MAX_EVENTS),
+        items: items::store(&world.qdrant.url()),
     };
-    let mut sums = Sums::default();
-    for person in world.people.all() {
-        one(world, &library, &person, redis, &mut sums, &mut check).await;
+    let mut counts = ModelCounts::default();
+    for user in world.users.all() {
+        if let Err(problem) = compare(world, &stores, &user, redis, &mut counts).await {
+            check.problem(format!("{:?}: {problem}", user.id));
+        }
     }
     check.figure(format!(
-        "{} models of {} events in all were compared twice: as they were found ({} stored, {} built \
-         for the call; of these {} left out, since items that they name changed meanwhile), and \
-         built anew after each was deleted from Redis; {} users have none",
-        sums.materialized + sums.rebuilt,
-        sums.events,
-        sums.materialized,
-        sums.rebuilt,
-        sums.changed_since,
-        sums.empty
+        "{} stored and {} rebuilt models of {} events; each compared again after its deletion; {} users have none",
+        counts.stored, counts.rebuilt, counts.events, counts.empty
     ));
     check
 }
 
-async fn one(
+async fn compare(
     world: &World,
-    library: &Library,
-    person: &Person,
+    stores: &SoakStores,
+    user: &User,
     redis: &mut MultiplexedConnection,
-    sums: &mut Sums,
-    check: &mut Check,
-) {
-    let id = &person.id;
-    let user = UserId::parse(id).expect("a good id");
-    let (log, items) = library.read(&user).await;
-    let Some((found, source)) = told(world, id, check).await else {
-        return;
-    };
-    if log.is_empty() {
-        sums.empty += 1;
-        if source != SignalsSource::Empty {
-            check.problem(format!("{id:?} has no events, but a model: {source:?}"));
+    counts: &mut ModelCounts,
+) -> Result<(), String> {
+    let user_id = UserId::parse(&user.id).expect("a valid id");
+    let (log, items) = stores.read(&user_id).await;
+    let differences = |model: &proto::UserSignals| {
+        let at = model.built_at.ok_or("no time of building")?;
+        let at = Timestamp::from_proto_parts(at.seconds, at.nanos).ok_or("no valid time")?;
+        let config = RankingConfig::default();
+        let expected = to_proto(&signals::build(&user_id, &log, &items, at, &config));
+        if *model == expected {
+            return Ok(());
         }
-        return;
-    }
-    sums.events += log.len();
-    match source {
-        SignalsSource::Materialized => sums.materialized += 1,
-        SignalsSource::Rebuilt => sums.rebuilt += 1,
-        SignalsSource::Empty | SignalsSource::Unspecified => {
-            check.problem(format!("{id:?} has {} events, but no model", log.len()));
-            return;
-        }
-    }
-    let expected = |model: &proto::UserSignals| {
-        let at = built_at(model)?;
-        let built = signals::build(&user, &log, &items, at, &library.config);
-        Some((at, as_sent(&built)))
+        Err(format!("the model is {model:?}, not {expected:?}"))
     };
-    let compare = |what: &str, model: &proto::UserSignals, check: &mut Check| {
-        let Some((_, expected)) = expected(model) else {
-            check.problem(format!("{id:?}, {what}: no time of building"));
-            return;
-        };
-        let fields = differences(&expected, model);
-        if !fields.is_empty() {
-            check.problem(format!("{id:?}, {what}: {}", fields.join(", ")));
-        }
-    };
-    let since = built_at(&found)
-        .unwrap_or(Timestamp::from_micros(0))
-        .minus(MARGIN);
-    let needed = signals::items_needed(&log);
-    if needed
-        .iter()
-        .any(|item| world.shelf.changed_since(item.as_str(), since))
-    {
-        sums.changed_since += 1;
-    } else {
-        compare("as found", &found, check);
-    }
 
-    let key = format!("umodel:{id}");
-    let _: i64 = cmd("DEL").arg(&key).query_async(redis).await.expect("DEL");
-    if let Some((anew, source)) = told(world, id, check).await {
-        if source != SignalsSource::Rebuilt {
-            check.problem(format!("{id:?} was not built anew: {source:?}"));
+    let (model, source) = read(world, &user.id).await?;
+    match (source, log.is_empty()) {
+        (SignalsSource::Empty, true) => {
+            counts.empty += 1;
+            return Ok(());
         }
-        compare("built anew", &anew, check);
+        (SignalsSource::Materialized, false) => counts.stored += 1,
+        (SignalsSource::Rebuilt, false) => counts.rebuilt += 1,
+        _ => {
+            return Err(format!(
+                "{} events, and a model that is {source:?}",
+                log.len()
+            ));
+        }
     }
+    counts.events += log.len();
+    // Items that changed since the model was built are not in it.
+    if !user.names_changing_items {
+        differences(&model)?;
+    }
+    let mut delete = cmd("DEL");
+    let deleted = delete.arg(format!("umodel:{}", user.id)).query_async(redis);
+    deleted.await.map(|_: i64| ()).expect("a Redis that is up");
+    let (rebuilt, source) = read(world, &user.id).await?;
+    if source != SignalsSource::Rebuilt {
+        return Err(format!("a deleted model is {source:?}"));
+    }
+    differences(&rebuilt)
 }
 
-async fn told(
-    world: &World,
-    user: &str,
-    check: &mut Check,
-) -> Option<(proto::UserSignals, SignalsSource)> {
+async fn read(world: &World, user: &str) -> Result<(proto::UserSignals, SignalsSource), String> {
     let request = GetUserSignalsRequest {
         user_id: user.to_owned(),
         include_vectors: true,
     };
-    match world.recommender().get_user_signals(request).await {
-        Ok(reply) => {
-            let reply = reply.into_inner();
-            let source = reply.source();
-            Some((reply.signals.unwrap_or_default(), source))
-        }
-        Err(status) => {
-            check.problem(format!("{user:?} cannot be read: {status}"));
-            None
-        }
-    }
+    let reply = world.recommender().get_user_signals(request).await;
+    let reply = reply.map_err(|status| status.to_string())?.into_inner();
+    let source = reply.source();
+    Ok((reply.signals.unwrap_or_default(), source))
 }
 
-fn built_at(model: &proto::UserSignals) -> Option<Timestamp> {
-    let at = model.built_at?;
-    Timestamp::from_proto_parts(at.seconds, at.nanos)
-}
-
-/// As the API tells a model with its vectors.
-fn as_sent(model: &UserSignals) -> proto::UserSignals {
-    let ids =
-        |ids: &[recsys::domain::ids::ContentId]| ids.iter().map(ToString::to_string).collect();
+/// The model as the API returns it with its vectors.
+fn to_proto(model: &UserSignals) -> proto::UserSignals {
+    let ids = |ids: &[ContentId]| ids.iter().map(ToString::to_string).collect();
     let vector = |vector: &Option<UnitVector>| {
-        vector
-            .as_ref()
-            .map(|vector| vector.as_slice().to_vec())
-            .unwrap_or_default()
+        let values = vector.as_ref().map(|vector| vector.as_slice().to_vec());
+        values.unwrap_or_default()
+    };
+    let weights = |map: &std::collections::BTreeMap<ContentId, f64>| {
+        let weights = map.iter().map(|(id, weight)| (id.to_string(), *weight));
+        weights.collect()
     };
     let behavior = &model.behavior;
-    assert!(model.demographics.is_empty(), "no answer is mapped here");
     proto::UserSignals {
         user_id: model.user_id.as_str().to_owned(),
-        positives: model
-            .positives
-            .iter()
-            .map(|(id, weight)| (id.to_string(), *weight))
-            .collect(),
-        negatives: model
-            .negatives
-            .iter()
-            .map(|(id, weight)| (id.to_string(), *weight))
-            .collect(),
+        positives: weights(&model.positives),
+        negatives: weights(&model.negatives),
         viewed: ids(&model.viewed),
         recent_views: ids(&model.recent_views),
         tag_affinity: model.tag_affinity.clone(),
@@ -224,6 +167,7 @@ fn as_sent(model: &UserSignals) -> proto::UserSignals {
             revisit_rate: behavior.revisit_rate,
             depth: behavior.depth,
         }),
+        // The default configuration maps no answer.
         demographics: None,
         is_cold: model.is_cold(),
         built_at: model.built_at.map(|at| {
@@ -232,33 +176,4 @@ fn as_sent(model: &UserSignals) -> proto::UserSignals {
         }),
         event_count: model.event_count as u32,
     }
-}
-
-/// The fields that differ.
-fn differences(expected: &proto::UserSignals, model: &proto::UserSignals) -> Vec<&'static str> {
-    let fields = [
-        ("positives", expected.positives == model.positives),
-        ("negatives", expected.negatives == model.negatives),
-        ("viewed", expected.viewed == model.viewed),
-        ("recent_views", expected.recent_views == model.recent_views),
-        ("tag_affinity", expected.tag_affinity == model.tag_affinity),
-        ("tag_aversion", expected.tag_aversion == model.tag_aversion),
-        ("taste_vector", expected.taste_vector == model.taste_vector),
-        (
-            "recency_vector",
-            expected.recency_vector == model.recency_vector,
-        ),
-        ("behavior", expected.behavior == model.behavior),
-        ("event_count", expected.event_count == model.event_count),
-        ("something", expected == model),
-    ];
-    let mut differ: Vec<&str> = fields
-        .iter()
-        .filter(|(_, same)| !same)
-        .map(|(name, _)| *name)
-        .collect();
-    if differ.len() > 1 {
-        differ.pop();
-    }
-    differ
 }

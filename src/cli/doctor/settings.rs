@@ -9,11 +9,12 @@ use crate::{
     app::{self, StartError},
     cli::healthcheck::{self, Unhealthy},
     config::{Settings, is_set_variable, retired_variables},
-    proto::recommender_service_server::SERVICE_NAME,
     telemetry,
 };
 
 const SECTION: Section = Section("settings");
+/// A health name that no other program serves.
+const SERVICE: &str = "recsys.v1.RecommenderService";
 /// Longest wait for the program that listens on an address.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
@@ -55,7 +56,7 @@ pub(super) async fn addresses(settings: &Settings, timeout: Duration) -> Vec<Fin
 async fn running_server(settings: &Settings, timeout: Duration) -> Option<&'static str> {
     let timeout = timeout.min(MAX_WAIT);
     let health = settings.health_address()?;
-    let check = healthcheck::check(health, SERVICE_NAME.to_owned(), timeout);
+    let check = healthcheck::check(health, SERVICE.to_owned(), timeout);
     match tokio::time::timeout(2 * timeout, check).await {
         Ok(Ok(())) => Some("SERVING"),
         Ok(Err(Unhealthy::NotServing { status, .. })) => Some(status),

@@ -1,4 +1,4 @@
-//! The page: each call with its request and reply, then all other types.
+//! The page: each call with its request and reply, then the shared types.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-// Numbers of fields in descriptor.proto, of which paths to comments are made.
+// Field numbers of descriptor.proto, which make up the paths of comments.
 const FILE_MESSAGES: i32 = 4;
 const FILE_ENUMS: i32 = 5;
 const FILE_SERVICES: i32 = 6;
@@ -35,24 +35,24 @@ README lists the settings that change them.
 ";
 
 /// A message with the paths of its comments in its file.
-struct Message<'a> {
+struct CommentedMessage<'a> {
     file: &'a FileDescriptorProto,
     path: Vec<i32>,
     descriptor: &'a DescriptorProto,
 }
 
-struct Enum<'a> {
+struct CommentedEnum<'a> {
     file: &'a FileDescriptorProto,
     path: Vec<i32>,
     descriptor: &'a EnumDescriptorProto,
 }
 
-/// All of one package. Types are known by their full name, with a dot before it.
+/// All files of one package. Types have their full names, with a leading dot.
 pub(super) struct Contract<'a> {
     package: String,
     files: Vec<&'a FileDescriptorProto>,
-    messages: BTreeMap<String, Message<'a>>,
-    enums: BTreeMap<String, Enum<'a>>,
+    messages: BTreeMap<String, CommentedMessage<'a>>,
+    enums: BTreeMap<String, CommentedEnum<'a>>,
 }
 
 impl<'a> Contract<'a> {
@@ -77,7 +77,7 @@ impl<'a> Contract<'a> {
                 let path = vec![FILE_ENUMS, number(index)];
                 contract.enums.insert(
                     format!(".{package}.{}", descriptor.name()),
-                    Enum {
+                    CommentedEnum {
                         file,
                         path,
                         descriptor,
@@ -104,7 +104,7 @@ impl<'a> Contract<'a> {
             let path = [&path[..], &[MESSAGE_ENUMS, number(index)]].concat();
             self.enums.insert(
                 format!("{name}.{}", descriptor.name()),
-                Enum {
+                CommentedEnum {
                     file,
                     path,
                     descriptor,
@@ -113,7 +113,7 @@ impl<'a> Contract<'a> {
         }
         self.messages.insert(
             name,
-            Message {
+            CommentedMessage {
                 file,
                 path,
                 descriptor,
@@ -175,7 +175,7 @@ impl<'a> Contract<'a> {
         services
     }
 
-    /// Requests and replies that one call alone has: told where the call is.
+    /// Requests and replies of a single call, which are documented with it.
     fn messages_of_one_call(&self) -> BTreeSet<String> {
         let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
         let services = self.services();
@@ -229,7 +229,7 @@ impl<'a> Contract<'a> {
         page.push('\n');
     }
 
-    /// A link, unless the message is told right there.
+    /// A link, unless the message is documented with the call.
     fn name_of(&self, name: &str, own: &BTreeSet<String>) -> String {
         if own.contains(name) {
             return format!("`{}`", self.short(name));
@@ -237,9 +237,9 @@ impl<'a> Contract<'a> {
         self.link(name)
     }
 
-    fn message(&self, page: &mut String, message: &Message<'_>) {
+    fn message(&self, page: &mut String, message: &CommentedMessage<'_>) {
         let text = comment(message.file, &message.path);
-        let text = without_its_place(&text);
+        let text = without_redundant_start(&text);
         if !text.is_empty() {
             writeln!(page, "{text}\n").unwrap();
         }
@@ -303,7 +303,7 @@ impl<'a> Contract<'a> {
     }
 }
 
-fn enumeration(page: &mut String, of: &Enum<'_>) {
+fn enumeration(page: &mut String, of: &CommentedEnum<'_>) {
     writeln!(page, "{}\n", comment(of.file, &of.path)).unwrap();
     writeln!(page, "| value | number | meaning |\n| --- | --- | --- |").unwrap();
     for (index, value) in of.descriptor.value.iter().enumerate() {
@@ -326,8 +326,7 @@ fn is_map_entry(message: &DescriptorProto) -> bool {
         .is_some_and(|options| options.map_entry())
 }
 
-/// What is written above something in its file. Everything has a comment: that is
-/// for buf's lint to see to.
+/// The comment on an element of a file. The lint of buf ensures that there is one.
 fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
     let found = file
         .source_code_info
@@ -342,8 +341,8 @@ fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
     lines.join("\n").trim().to_owned()
 }
 
-/// "Request of X." says nothing where X is told.
-fn without_its_place(text: &str) -> &str {
+/// "Request of X." is redundant in the section of X.
+fn without_redundant_start(text: &str) -> &str {
     if !text.starts_with("Request of") && !text.starts_with("Reply of") {
         return text;
     }
@@ -359,7 +358,7 @@ fn cell(text: &str) -> String {
         .replace('|', "\\|")
 }
 
-/// How a heading is linked to.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     heading
         .chars()

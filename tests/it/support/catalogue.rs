@@ -1,35 +1,34 @@
-//! Catalogues in Qdrant, or in what speaks its protocol here. `QDRANT_TEST_URL`
-//! names a real one to test with.
+//! Catalogues in Qdrant: in the stand-in, and in a real one too if `QDRANT_TEST_URL`
+//! has the URL of its gRPC port, such as `http://localhost:6334`.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{ops::Deref, sync::Arc, thread, time::Duration};
 
+use qdrant_client::qdrant::{DeleteCollection, collections_client::CollectionsClient};
 use recsys::{
     adapters::qdrant::{QdrantItemStore, QdrantSettings},
     domain::tags::Canonicalizer,
+    ports::ItemStore,
 };
 use tokio::sync::OnceCell;
+use tonic::transport::Endpoint;
+use uuid::Uuid;
 
 use super::qdrant::QdrantServer;
 
-/// One server for all tests that only need collections of their own.
-pub async fn shared_url() -> String {
-    static SHARED: OnceCell<QdrantServer> = OnceCell::const_new();
-    match std::env::var("QDRANT_TEST_URL") {
-        Ok(url) => url,
-        Err(_) => SHARED.get_or_init(QdrantServer::start).await.url(),
-    }
+/// The servers that a suite runs over: the stand-in, shared by all tests of the
+/// process, and the real Qdrant if one is named.
+pub async fn urls() -> Vec<String> {
+    static STAND_IN: OnceCell<QdrantServer> = OnceCell::const_new();
+    let mut urls = vec![STAND_IN.get_or_init(QdrantServer::start).await.url()];
+    urls.extend(std::env::var("QDRANT_TEST_URL"));
+    urls
 }
 
-/// Settings with a collection that no other test has, and whose time-outs do
-/// not depend on the machine's speed.
+/// Settings with a random collection name, and with time-outs that a slow machine does
+/// not reach.
 pub fn own_settings() -> QdrantSettings {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
     QdrantSettings {
-        collection_name: format!("recsys-test-{}-{number}", std::process::id()),
+        collection_name: format!("recsys-test-{}", Uuid::new_v4()),
         qdrant_timeout: Duration::from_secs(20),
         qdrant_connect_timeout: Duration::from_secs(20),
         ..QdrantSettings::default()
@@ -40,21 +39,86 @@ pub fn store(url: &str, settings: &QdrantSettings) -> QdrantItemStore {
     QdrantItemStore::new(url, settings, Canonicalizer::default()).unwrap()
 }
 
-/// An empty catalogue of its own, for vectors of this size.
-pub async fn empty(vector_size: usize) -> QdrantItemStore {
-    let store = store(&shared_url().await, &own_settings());
-    store.prepare(Some(vector_size)).await.unwrap();
-    store
+/// A store for a suite, with its collection, if it has one.
+pub struct TestStore {
+    store: Arc<dyn ItemStore>,
+    _collection: Option<TestCollection>,
 }
 
-/// What an error says of itself, with its causes.
+impl TestStore {
+    pub fn without_collection(store: impl ItemStore + 'static) -> Self {
+        Self {
+            store: Arc::new(store),
+            _collection: None,
+        }
+    }
+
+    /// A new collection for vectors of this size.
+    pub async fn create(url: &str, canonical: Canonicalizer, vector_size: usize) -> Self {
+        let settings = own_settings();
+        let collection = TestCollection {
+            url: url.to_owned(),
+            name: settings.collection_name.clone(),
+        };
+        let store = QdrantItemStore::new(url, &settings, canonical).unwrap();
+        store.prepare(Some(vector_size)).await.unwrap();
+        Self {
+            store: Arc::new(store),
+            _collection: Some(collection),
+        }
+    }
+
+    pub fn shared(&self) -> Arc<dyn ItemStore> {
+        Arc::clone(&self.store)
+    }
+}
+
+impl Deref for TestStore {
+    type Target = dyn ItemStore;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.store
+    }
+}
+
+/// Deletes its collection when dropped, also by a test that fails.
+struct TestCollection {
+    url: String,
+    name: String,
+}
+
+impl Drop for TestCollection {
+    fn drop(&mut self) {
+        let (url, collection_name) = (self.url.clone(), self.name.clone());
+        let delete = async move {
+            let channel = Endpoint::from_shared(url)?.connect().await?;
+            let request = DeleteCollection {
+                collection_name,
+                ..DeleteCollection::default()
+            };
+            CollectionsClient::new(channel).delete(request).await?;
+            Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+        };
+        // On a thread, since the runtime of the test may not block.
+        let deleting = thread::spawn(|| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build().unwrap().block_on(delete)
+        });
+        let deleted = deleting.join().unwrap();
+        if !thread::panicking() {
+            deleted.expect("the collection is deleted");
+        }
+    }
+}
+
+/// An error with its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        told.push_str(": ");
-        told.push_str(&cause.to_string());
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
         next = cause.source();
     }
-    told
+    text
 }

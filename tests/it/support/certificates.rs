@@ -3,7 +3,7 @@
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-/// An authority of the test's own, and what it vouches for.
+/// A certificate authority and the files that it has issued.
 pub struct Certificates {
     directory: TempDir,
     authority: CertifiedIssuer<'static, KeyPair>,
@@ -16,7 +16,7 @@ impl Certificates {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params
             .distinguished_name
-            .push(DnType::CommonName, "an authority for tests");
+            .push(DnType::CommonName, "test CA");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let certificates = Self {
             directory,
@@ -29,26 +29,26 @@ impl Certificates {
         certificates
     }
 
-    /// Vouches for a name: `FILE.pem` and `FILE.key`.
+    /// Issues `FILE.pem` and `FILE.key` for a name.
     pub fn issue(&self, file: &str, name: &str) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.authority).unwrap();
-        self.write(&format!("{file}.pem"), &certificate.pem());
-        self.write(&format!("{file}.key"), &key.serialize_pem());
+        self.issue_with(file, CertificateParams::new(vec![name.to_owned()]).unwrap());
     }
 
-    /// Vouches for a name until the first day of a year.
+    /// Issues a certificate for a name that expires on the first day of a year.
     pub fn issue_until(&self, file: &str, name: &str, year: i32) {
-        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.issue_with(file, params);
+    }
+
+    fn issue_with(&self, file: &str, params: CertificateParams) {
+        let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.authority).unwrap();
         self.write(&format!("{file}.pem"), &certificate.pem());
         self.write(&format!("{file}.key"), &key.serialize_pem());
     }
 
-    /// Writes a file whole, as an exchange of a Secret does.
+    /// Replaces a file atomically, as an update of a Kubernetes Secret does.
     pub fn write(&self, name: &str, text: &str) {
         let new = self.directory.path().join(format!("{name}.new"));
         std::fs::write(&new, text).unwrap();

@@ -7,18 +7,17 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What was answered.
 #[derive(Debug)]
-pub struct Reply {
+pub struct HttpReply {
     pub status: u16,
     headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-impl Reply {
+impl HttpReply {
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut found = self.headers.iter().filter(|(known, _)| known == name);
-        found.next().map(|(_, value)| value.as_str())
+        let header = self.headers.iter().find(|(known, _)| known == name);
+        header.map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -26,10 +25,10 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    fn read(bytes: &[u8]) -> Self {
-        let at = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        let at = at.unwrap_or_else(|| panic!("no reply: {}", bytes.escape_ascii()));
-        let head = std::str::from_utf8(&bytes[..at]).unwrap();
+    fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("no reply: {}", bytes.escape_ascii()));
+        let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap();
         let header = |line: &str| {
@@ -39,32 +38,32 @@ impl Reply {
         let mut reply = Self {
             status: status.parse().unwrap(),
             headers: lines.map(header).collect(),
-            body: bytes[at + 4..].to_vec(),
+            body: bytes[end + 4..].to_vec(),
         };
         if reply.header("transfer-encoding") == Some("chunked") {
-            reply.body = whole(&reply.body);
+            reply.body = dechunked(&reply.body);
         }
         reply
     }
 }
 
-/// The pieces of a body that came in pieces.
-fn whole(mut rest: &[u8]) -> Vec<u8> {
-    let mut whole = Vec::new();
+/// The content of a chunked body.
+fn dechunked(mut rest: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
     loop {
         let end = rest.windows(2).position(|two| two == b"\r\n").unwrap();
         let size = std::str::from_utf8(&rest[..end]).unwrap();
         let size = usize::from_str_radix(size, 16).unwrap();
         rest = &rest[end + 2..];
         if size == 0 {
-            return whole;
+            return content;
         }
-        whole.extend(&rest[..size]);
+        content.extend(&rest[..size]);
         rest = &rest[size + 2..];
     }
 }
 
-/// A request as it goes over the wire, for one connection.
+/// The bytes of a request that closes its connection.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
     for (name, value) in headers {
@@ -74,14 +73,14 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     [text.as_bytes(), body].concat()
 }
 
-/// Sends bytes on a connection of their own, and reads what is answered.
+/// Sends bytes on a new connection, and reads to its end.
 pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // It may be answered, and ended, before all is sent.
+    // The server may answer and close before it has read everything.
     let _ = stream.write_all(bytes).await;
-    let mut told = Vec::new();
-    let _ = stream.read_to_end(&mut told).await;
-    told
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received).await;
+    received
 }
 
 pub async fn send(
@@ -90,12 +89,12 @@ pub async fn send(
     path: &str,
     headers: &[(&str, &str)],
     body: &[u8],
-) -> Reply {
+) -> HttpReply {
     let request = request(method, path, headers, body);
-    Reply::read(&exchange(address, &request).await)
+    reply(&exchange(address, &request).await)
 }
 
-/// A reply that was read otherwise.
-pub fn reply(bytes: &[u8]) -> Reply {
-    Reply::read(bytes)
+/// Parses a reply.
+pub fn reply(bytes: &[u8]) -> HttpReply {
+    HttpReply::parse(bytes)
 }

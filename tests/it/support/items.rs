@@ -24,12 +24,12 @@ impl ItemBuilder {
     }
 
     pub fn vector(mut self, values: &[f32]) -> Self {
-        self.0.vector = Some(UnitVector::new(values).expect("a vector that points somewhere"));
+        self.0.vector = Some(UnitVector::new(values).expect("a vector other than 0"));
         self
     }
 
     pub fn at(mut self, latitude: f64, longitude: f64) -> Self {
-        let point = GeoPoint::new(latitude, longitude).expect("a place on Earth");
+        let point = GeoPoint::new(latitude, longitude).expect("valid coordinates");
         self.0.locations.push(point);
         self
     }
@@ -49,13 +49,12 @@ impl ItemBuilder {
     }
 }
 
-/// `count` items `i000`, `i001`, ... on a half circle of directions, each
-/// with the theme of its sixth of it.
+/// `count` items `i000`, `i001`, ... whose vectors form a half circle. Each has the theme
+/// of its sixth of the half circle.
 pub fn half_circle(count: usize) -> Vec<Item> {
     (0..count)
         .map(|index| {
-            let turn = index as f32 / count as f32;
-            let angle = turn * std::f32::consts::PI;
+            let angle = std::f32::consts::PI * index as f32 / count as f32;
             item(&format!("i{index:03}"))
                 .vector(&[angle.cos(), angle.sin()])
                 .tag("theme", &format!("sixth {}", index * 6 / count), 1.0)

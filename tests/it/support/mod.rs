@@ -1,4 +1,4 @@
-//! What tests share: fixed time, seeded randomness, engines over memory.
+//! Shared by tests: fixed clocks, seeded randomness, servers, stand-ins and clients.
 
 pub mod catalogue;
 pub mod certificates;
@@ -8,8 +8,11 @@ pub mod plain;
 pub mod program;
 pub mod proxy;
 pub mod qdrant;
+pub mod raw_http2;
 pub mod redis;
 pub mod server;
+pub mod tenants;
+pub mod watched;
 
 use std::{
     sync::{
@@ -32,23 +35,23 @@ use recsys::{
 pub const DAY: Duration = Duration::from_secs(86_400);
 pub const WINDOW: Duration = Duration::from_secs(30 * 86_400);
 
-/// Waits until a condition holds; for so long that only a hang is noticed.
+/// Waits until a condition holds. The time limit is long: only a hang exceeds it.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waited = async {
+    let polling = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(60), waited).await;
+    let waited = tokio::time::timeout(Duration::from_secs(60), polling).await;
     assert!(waited.is_ok(), "waited too long: {what}");
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until it is set.
 #[derive(Debug)]
 pub struct TestClock(AtomicI64);
 
 impl TestClock {
-    /// At the machine's time.
+    /// At the time of the machine.
     pub fn real() -> Arc<Self> {
         Arc::new(Self(AtomicI64::new(SystemClock.now().as_micros())))
     }
@@ -73,7 +76,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Numbers that look random and are the same in every run.
+/// Pseudorandom numbers, the same in every run.
 #[derive(Debug, Default)]
 pub struct TestRandomness(AtomicU64);
 
@@ -84,7 +87,7 @@ impl Randomness for TestRandomness {
     }
 }
 
-/// Everything in memory, with a clock of the test's own.
+/// All stores in memory, with a test clock.
 pub struct MemoryWorld {
     pub clock: Arc<TestClock>,
     pub ports: Ports,
@@ -97,7 +100,7 @@ impl MemoryWorld {
         let budget = Arc::new(Budget::new(256 << 20));
         let store = Arc::new(MemoryItemStore::new(config.canonicalizer(), 256 << 20));
         for item in items {
-            store.put(item).expect("a good item");
+            store.put(item).expect("a valid item");
         }
         let ports = Ports {
             events: Arc::new(MemoryEventBuffer::new(

@@ -1,5 +1,5 @@
-//! A client that leaves deadlines to the server: tonic's own would end the
-//! call itself.
+//! A client that leaves deadlines to the server, unlike tonic's channel, which enforces
+//! them itself.
 
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},

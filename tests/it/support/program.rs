@@ -1,4 +1,4 @@
-//! The program as people run it.
+//! The program, run as a process.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -6,8 +6,8 @@ use std::{
     process::{Child, ChildStderr, Command, Output, Stdio},
 };
 
-/// The program without any setting of the surroundings. A Redis on a slow
-/// machine does not run into its time-outs.
+/// The program with an empty environment, and with time-outs of Redis that a slow machine
+/// does not reach.
 pub fn recsys(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recsys"));
     command
@@ -24,7 +24,7 @@ pub fn recsys(arguments: &[&str]) -> Command {
 pub struct Served {
     pub child: Child,
     pub address: String,
-    /// What it has logged up to where `log` goes on.
+    /// What was read from `log`.
     pub seen: String,
     pub log: BufReader<ChildStderr>,
 }
@@ -50,7 +50,7 @@ impl Served {
                 "ended before serving:\n{seen}"
             );
             seen.push_str(&line);
-            if let Some(address) = told_address(&line, "serving gRPC") {
+            if let Some(address) = logged_address(&line, "serving gRPC") {
                 break address;
             }
         };
@@ -62,13 +62,22 @@ impl Served {
         }
     }
 
-    /// Waits for a line with this in it, and gives all that was logged so far.
-    pub fn logged(&mut self, wanted: &str) -> &str {
-        while !self.seen.contains(wanted) {
+    /// Waits for a line that contains a text. Returns all lines so far.
+    pub fn logged(&mut self, text: &str) -> &str {
+        while !self.seen.contains(text) {
             let read = self.log.read_line(&mut self.seen).unwrap();
-            assert!(read > 0, "ended before {wanted:?}:\n{}", self.seen);
+            assert!(read > 0, "ended before {text:?}:\n{}", self.seen);
         }
         &self.seen
+    }
+
+    /// The address of the admin port, once it is served.
+    pub fn admin_address(&mut self) -> String {
+        const MESSAGE: &str = "serving metrics and health";
+        let mut lines = self.logged(MESSAGE).lines();
+        lines
+            .find_map(|line| logged_address(line, MESSAGE))
+            .unwrap()
     }
 
     /// Sends a signal, such as `-TERM`.
@@ -93,15 +102,15 @@ impl Drop for Served {
 }
 
 /// The address in a log line with a message, in text or JSON.
-fn told_address(line: &str, message: &str) -> Option<String> {
+fn logged_address(line: &str, message: &str) -> Option<String> {
     if let Ok(json) = serde_json::from_str::<serde_json::Value>(line) {
         return (json["message"] == message).then(|| json["address"].as_str().unwrap().to_owned());
     }
-    let (_, told) = line.split_once(&format!("{message} address="))?;
-    told.split_whitespace().next().map(str::to_owned)
+    let (_, address) = line.split_once(&format!("{message} address="))?;
+    address.split_whitespace().next().map(str::to_owned)
 }
 
-/// What a plain HTTP address answers, headers and all.
+/// A reply over HTTP/1.1, with its headers.
 pub fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");

@@ -1,5 +1,5 @@
-//! A TCP proxy of the test's own, in front of a real server. It lets all
-//! through, until it is told what goes wrong.
+//! A TCP proxy in front of a real server. It passes everything through until a fault is
+//! injected.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -17,7 +17,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// Which way bytes go: to the server, or back from it.
+/// The direction of bytes: to the server, or back from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Requests,
@@ -31,63 +31,62 @@ pub enum End {
     Reset,
 }
 
-/// What becomes of new connections.
+/// How new connections are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
-    Open,
-    /// Accepted, and reset at once.
-    TurnsAway,
-    /// Nobody listens.
-    Closed,
+enum Accepting {
+    Normally,
+    /// They are accepted and reset at once.
+    AndResetting,
+    /// The port does not listen.
+    Nothing,
 }
 
 #[derive(Clone, Debug)]
 struct Rules {
-    /// Where new connections lead.
+    /// The port to which new connections are forwarded.
     target: u16,
-    door: Door,
+    accepting: Accepting,
     holds: [bool; 2],
     delays: [Duration; 2],
-    /// Rises with each reset of all connections.
+    /// Incremented to reset all connections.
     resets: u64,
 }
 
-/// When the next connection is cut.
+/// After how many bytes the next connection is cut.
 struct Cut {
     way: Way,
-    left: usize,
+    remaining: usize,
     end: End,
 }
 
-struct Shared {
+struct ProxyState {
     rules: watch::Sender<Rules>,
     cut: Mutex<Option<Cut>>,
-    /// Whether anyone listens.
+    /// Whether the port listens.
     listens: watch::Sender<bool>,
     accepted: AtomicUsize,
     seen: [AtomicU64; 2],
 }
 
-/// A proxy on a free port of the loopback; it ends with its connections when
-/// dropped.
+/// A proxy on a free port of the loopback. Dropping it closes its connections.
 pub struct Proxy {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
     running: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// In front of what listens on a port of the loopback.
+    /// In front of a port of the loopback.
     pub async fn to(target: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let rules = Rules {
             target,
-            door: Door::Open,
+            accepting: Accepting::Normally,
             holds: [false; 2],
             delays: [Duration::ZERO; 2],
             resets: 0,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             rules: watch::Sender::new(rules),
             cut: Mutex::new(None),
             listens: watch::Sender::new(true),
@@ -107,26 +106,25 @@ impl Proxy {
         self.address
     }
 
-    /// How many connections were made so far.
+    /// The number of connections so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// How many bytes came so far, let through or not.
+    /// The number of bytes received so far, passed through or not.
     pub fn seen(&self, way: Way) -> u64 {
         self.shared.seen[way as usize].load(Ordering::SeqCst)
     }
 
-    /// New connections are refused; those that are open stay.
+    /// Refuses new connections. Open ones stay.
     pub async fn refuse(&self) {
-        self.change(|rules| rules.door = Door::Closed);
+        self.change(|rules| rules.accepting = Accepting::Nothing);
         self.until_listening(false).await;
     }
 
-    /// New connections are accepted, and reset at once; those that are open
-    /// stay.
+    /// Accepts and resets new connections. Open ones stay.
     pub fn turn_away(&self) {
-        self.change(|rules| rules.door = Door::TurnsAway);
+        self.change(|rules| rules.accepting = Accepting::AndResetting);
     }
 
     /// Resets all connections.
@@ -134,38 +132,42 @@ impl Proxy {
         self.change(|rules| rules.resets += 1);
     }
 
-    /// Ends the connection over which so many more bytes went that way, all
-    /// connections taken together. Once.
-    pub fn cut_after(&self, left: usize, way: Way, end: End) {
-        *self.shared.cut.lock().unwrap() = Some(Cut { way, left, end });
+    /// Ends one connection after this many more bytes in a direction, counted over all
+    /// connections.
+    pub fn cut_after(&self, remaining: usize, way: Way, end: End) {
+        *self.shared.cut.lock().unwrap() = Some(Cut {
+            way,
+            remaining,
+            end,
+        });
     }
 
-    /// Nothing goes through either way, and nobody is told: the bytes come
-    /// late, as they do after a partition of the network.
+    /// Holds all bytes back in both directions, as a network partition does. They are
+    /// delivered later.
     pub fn hold(&self) {
         self.change(|rules| rules.holds = [true; 2]);
     }
 
-    /// Holds what goes one way.
+    /// Holds all bytes back in one direction.
     pub fn hold_one(&self, way: Way) {
         self.change(|rules| rules.holds[way as usize] = true);
     }
 
-    /// What comes that way waits so long before it goes on.
+    /// Delays all bytes in one direction.
     pub fn delay(&self, way: Way, delay: Duration) {
         self.change(|rules| rules.delays[way as usize] = delay);
     }
 
-    /// Leads new connections to another port.
+    /// Forwards new connections to another port.
     pub fn lead_to(&self, target: u16) {
         self.change(|rules| rules.target = target);
     }
 
-    /// Ends all faults. What was held goes through; the target stays.
+    /// Ends all faults. Bytes held back are delivered. The target stays.
     pub async fn heal(&self) {
         *self.shared.cut.lock().unwrap() = None;
         self.change(|rules| {
-            rules.door = Door::Open;
+            rules.accepting = Accepting::Normally;
             rules.holds = [false; 2];
             rules.delays = [Duration::ZERO; 2];
         });
@@ -176,10 +178,10 @@ impl Proxy {
         self.shared.rules.send_modify(change);
     }
 
-    async fn until_listening(&self, wanted: bool) {
+    async fn until_listening(&self, expected: bool) {
         let mut listens = self.shared.listens.subscribe();
         listens
-            .wait_for(|listens| *listens == wanted)
+            .wait_for(|listens| *listens == expected)
             .await
             .unwrap();
     }
@@ -191,20 +193,20 @@ impl Drop for Proxy {
     }
 }
 
-impl Shared {
+impl ProxyState {
     async fn accept(self: Arc<Self>, mut listener: TcpListener, address: SocketAddr) {
         let mut rules = self.rules.subscribe();
         let mut connections = JoinSet::new();
         loop {
-            if rules.borrow_and_update().door == Door::Closed {
+            if rules.borrow_and_update().accepting == Accepting::Nothing {
                 drop(listener);
-                // Bound and not listened on: who connects is refused, and
-                // nobody else gets the port.
+                // Bound without listening: connections are refused, and no other process
+                // gets the port.
                 let closed = TcpSocket::new_v4().unwrap();
                 closed.set_reuseaddr(true).unwrap();
                 closed.bind(address).unwrap();
                 self.listens.send_replace(false);
-                let opened = rules.wait_for(|rules| rules.door != Door::Closed);
+                let opened = rules.wait_for(|rules| rules.accepting != Accepting::Nothing);
                 drop(opened.await.unwrap());
                 listener = closed.listen(1_024).unwrap();
                 self.listens.send_replace(true);
@@ -213,7 +215,7 @@ impl Shared {
                 accepted = listener.accept() => {
                     let (client, _) = accepted.unwrap();
                     self.accepted.fetch_add(1, Ordering::SeqCst);
-                    if rules.borrow().door == Door::TurnsAway {
+                    if rules.borrow().accepting == Accepting::AndResetting {
                         reset(&client);
                     } else {
                         let rules = rules.borrow().clone();
@@ -226,7 +228,7 @@ impl Shared {
         }
     }
 
-    /// Carries a connection to its end, under the rules of when it was made.
+    /// Forwards a connection to its end, to the target at the time it was made.
     async fn connect(self: Arc<Self>, mut client: TcpStream, made: Rules) {
         let Rules { target, resets, .. } = made;
         let mut rules = self.rules.subscribe();
@@ -248,7 +250,7 @@ impl Shared {
         }
     }
 
-    /// Carries bytes one way until the connection ends.
+    /// Forwards bytes in one direction until the connection ends.
     async fn pump(
         &self,
         way: Way,
@@ -264,13 +266,13 @@ impl Shared {
                 Err(_) => return End::Reset,
             };
             self.seen[way as usize].fetch_add(read as u64, Ordering::SeqCst);
-            let free = rules.wait_for(|rules| !rules.holds[way as usize]);
-            let delay = free.await.unwrap().delays[way as usize];
+            let released = rules.wait_for(|rules| !rules.holds[way as usize]);
+            let delay = released.await.unwrap().delays[way as usize];
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            let (goes, end) = self.cut(way, read);
-            if to.write_all(&buffer[..goes]).await.is_err() {
+            let (passed, end) = self.cut(way, read);
+            if to.write_all(&buffer[..passed]).await.is_err() {
                 return End::Reset;
             }
             if let Some(end) = end {
@@ -279,17 +281,17 @@ impl Shared {
         }
     }
 
-    /// How many of so many bytes go on, and how the connection ends then.
+    /// How many of these bytes pass, and how the connection then ends.
     fn cut(&self, way: Way, bytes: usize) -> (usize, Option<End>) {
         let mut next = self.cut.lock().unwrap();
         match next.as_mut().filter(|cut| cut.way == way) {
             None => (bytes, None),
-            Some(cut) if bytes < cut.left => {
-                cut.left -= bytes;
+            Some(cut) if bytes < cut.remaining => {
+                cut.remaining -= bytes;
                 (bytes, None)
             }
             Some(cut) => {
-                let last = (cut.left, Some(cut.end));
+                let last = (cut.remaining, Some(cut.end));
                 *next = None;
                 last
             }
@@ -297,8 +299,8 @@ impl Shared {
     }
 }
 
-/// Has a connection end with RST, and not with FIN, when it is dropped.
+/// Makes a connection end with RST instead of FIN when it is dropped.
 fn reset(connection: &TcpStream) {
-    // The other side may have ended it already.
+    // The other side may have closed it already.
     let _ = connection.set_zero_linger();
 }

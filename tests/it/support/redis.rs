@@ -1,4 +1,4 @@
-//! Real Redis servers of the tests' own, on free ports of the loopback.
+//! Real Redis servers on free ports of the loopback.
 //!
 //! `REDIS_SERVER` names another binary to test with, such as valkey-server.
 
@@ -45,12 +45,12 @@ impl RedisServer {
         Self::listening(port, port, more)
     }
 
-    /// Waits until `port` is listened on, whatever the arguments make of it.
-    fn listening(own: u16, port: u16, more: &[&str]) -> Self {
+    /// Starts it with `--port plain`, and waits until `port` accepts connections.
+    fn listening(plain: u16, port: u16, more: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         let mut arguments: Vec<String> = [
             "--port",
-            &own.to_string(),
+            &plain.to_string(),
             "--bind",
             "127.0.0.1",
             "--dir",
@@ -74,14 +74,14 @@ impl RedisServer {
         }
     }
 
-    /// One that speaks only TLS, with these further arguments.
+    /// With TLS only, and these further arguments.
     pub fn over_tls(more: &[&str]) -> Self {
         let port = free_port();
         let text = port.to_string();
         Self::listening(0, port, &[&["--tls-port", &text][..], more].concat())
     }
 
-    /// Sentinels of their own directory and configuration file.
+    /// A sentinel of a master, with its own directory and configuration file.
     pub fn sentinel(master: &Self, name: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let port = free_port();
@@ -105,11 +105,11 @@ impl RedisServer {
         }
     }
 
-    /// One that ends when this process does, however that is: values that live
-    /// as long as the process are never dropped.
+    /// Restarts it so that it ends with this process in any case: statics are never
+    /// dropped.
     fn tied_to_this_process(mut self) -> Self {
         self.kill();
-        // The shell reads until the pipe from here closes.
+        // The shell reads until this process closes the pipe.
         let script = r#"server=$1; shift; "$server" "$@" & server=$!; cat >/dev/null; kill "$server"; wait; rm -rf "$0""#;
         self.child = spawn(
             Command::new("sh")
@@ -139,7 +139,7 @@ impl RedisServer {
         pool(&self.url(), RedisSettings::default())
     }
 
-    /// Runs a command and gives its output, as redis-cli would.
+    /// Runs a command, and returns the output of redis-cli.
     pub fn cli(&self, arguments: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
@@ -149,7 +149,7 @@ impl RedisServer {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// The ids of a buffer's events, one for each copy, by time.
+    /// The event ids in a buffer, one for each copy, by time.
     pub fn event_ids(&self, key: &str) -> Vec<String> {
         let members = self.cli(&["-c", "ZRANGE", key, "0", "-1"]);
         let id = |member: &str| {
@@ -168,26 +168,29 @@ impl RedisServer {
             .map_or(0, |count| count.parse().unwrap())
     }
 
-    /// Waits until a command prints what is wanted.
-    pub fn until(&self, arguments: &[&str], wanted: impl Fn(&str) -> bool) {
+    /// Waits until the output of a command meets a condition.
+    pub fn until(&self, arguments: &[&str], holds: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let told = self.cli(arguments);
-            if wanted(&told) {
+            let output = self.cli(arguments);
+            if holds(&output) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{arguments:?} stays at {told:?}");
+            assert!(
+                Instant::now() < deadline,
+                "{arguments:?} stays at {output:?}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Ends it at once, as a crash would.
+    /// Kills it, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Stops it from running, with its connections left open.
+    /// Suspends it, with its connections left open.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -207,7 +210,7 @@ impl RedisServer {
         self.restart_with(&[]);
     }
 
-    /// With further arguments, for this time.
+    /// With further arguments, for this run only.
     pub fn restart_with(&mut self, more: &[&str]) {
         let mut command = Command::new(binary());
         let command = command.args(&self.arguments).args(more);
@@ -271,7 +274,7 @@ impl RedisCluster {
     }
 }
 
-/// A pool whose time-outs do not depend on the machine's speed.
+/// A pool with time-outs that a slow machine does not reach.
 pub fn pool(url: &str, settings: RedisSettings) -> RedisPool {
     let settings = RedisSettings {
         redis_connect_timeout: Duration::from_secs(20),
@@ -282,7 +285,7 @@ pub fn pool(url: &str, settings: RedisSettings) -> RedisPool {
     RedisPool::new(url, &settings).unwrap()
 }
 
-/// The state of users in Redis; items and randomness of a world.
+/// Ports with the users' state in Redis, and the items and randomness of a world.
 pub fn ports(pool: &RedisPool, prefix: &str, world: &MemoryWorld) -> Ports {
     Ports {
         events: Arc::new(RedisEventBuffer::new(pool.clone(), prefix, WINDOW, 5_000)),
@@ -295,7 +298,7 @@ pub fn engine(ports: Ports) -> Engine {
     Engine::new(ports, RankingConfig::default(), EngineSettings::default())
 }
 
-/// An instance over a Redis, with a catalogue of its own in memory.
+/// A server over a Redis, with a catalogue in memory.
 pub async fn instance(pool: &RedisPool, prefix: &str) -> TestServer {
     let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
     let engine = engine(ports(pool, prefix, &world));
@@ -316,7 +319,7 @@ fn spawn(command: &mut Command, port: u16) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("redis-server 7 must be installed: run ./scripts/test.sh, which sees to it");
+        .expect("redis-server 7 must be installed: ./scripts/test.sh installs it");
     let deadline = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(
@@ -328,7 +331,7 @@ fn spawn(command: &mut Command, port: u16) -> Child {
     child
 }
 
-/// One server for all tests that only need keys of their own.
+/// One server for all tests that need only their own keys.
 pub fn shared() -> &'static RedisServer {
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
     SHARED.get_or_init(|| RedisServer::start().tied_to_this_process())
@@ -353,7 +356,7 @@ pub fn shared_cluster() -> &'static RedisCluster {
     })
 }
 
-/// A prefix that no other test has.
+/// A key prefix that no other test uses.
 pub fn own_prefix() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     format!("t{}:", NEXT.fetch_add(1, Ordering::Relaxed))

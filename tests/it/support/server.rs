@@ -1,4 +1,4 @@
-//! A server of the test's own, on a free port of the loopback.
+//! Servers in the test process, on free ports of the loopback.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -31,16 +31,16 @@ use tonic_types::StatusExt as _;
 
 use super::{MemoryWorld, items::half_circle};
 
-/// The time at which test servers stand still.
+/// The fixed time of the test servers.
 pub const NOW: &str = "2026-06-10T12:00:00Z";
 
 pub struct TestServer {
     pub world: MemoryWorld,
     pub address: SocketAddr,
-    /// Where deliveries are taken.
+    /// The address of the webhook.
     pub webhook: SocketAddr,
     pub stop: CancellationToken,
-    /// Ends the drain's delay.
+    /// Ends the delay before the drain.
     pub no_delay: CancellationToken,
     pub channel: Channel,
     running: JoinHandle<Result<(), ServeError>>,
@@ -83,7 +83,7 @@ impl TestServer {
         settings: ServerSettings,
         limits: Limits,
     ) -> Self {
-        // Nobody balances the tests' calls.
+        // No load balancer needs the delay.
         let settings = ServerSettings {
             drain_delay: Duration::ZERO,
             ..settings
@@ -91,7 +91,7 @@ impl TestServer {
         Self::start(world, engine, settings, limits).await
     }
 
-    /// With settings as they are: also the drain's delay.
+    /// With exactly these settings, including the delay before the drain.
     pub async fn start(
         world: MemoryWorld,
         engine: Engine,
@@ -163,7 +163,7 @@ impl TestServer {
         Ok(reply.into_inner())
     }
 
-    /// Forgets a user; returns whether anything was held.
+    /// Erases a user. Returns whether anything was stored.
     pub async fn delete(&self, user: &str) -> bool {
         let request = proto::DeleteUserRequest {
             user_id: user.to_owned(),
@@ -198,7 +198,7 @@ pub async fn connect(address: SocketAddr) -> Channel {
         .unwrap()
 }
 
-/// An event of a user at the servers' time, with an id.
+/// An event of a user without a time or an id.
 pub fn event(user: &str, event_type: &str, content_id: &str) -> InteractionEvent {
     InteractionEvent {
         user_id: user.to_owned(),
@@ -208,7 +208,7 @@ pub fn event(user: &str, event_type: &str, content_id: &str) -> InteractionEvent
     }
 }
 
-/// The same event under an id of the client's own.
+/// The same event with an id.
 pub fn named(event_id: &str, event: InteractionEvent) -> InteractionEvent {
     InteractionEvent {
         event_id: event_id.to_owned(),
@@ -216,7 +216,7 @@ pub fn named(event_id: &str, event: InteractionEvent) -> InteractionEvent {
     }
 }
 
-/// A view that makes an item liked.
+/// An event of a view that counts as a like.
 pub fn liked(user: &str, content_id: &str) -> InteractionEvent {
     InteractionEvent {
         dwell_seconds: Some(60.0),
@@ -225,7 +225,7 @@ pub fn liked(user: &str, content_id: &str) -> InteractionEvent {
     }
 }
 
-/// Such a view in its stored form, at the servers' time.
+/// Such an event in its stored form, at the time of the servers.
 pub fn stored_like(user: &str, content_id: &str) -> StoredEvent {
     let now = Timestamp::parse_iso8601(NOW).unwrap();
     let mut event = domain::event::InteractionEvent::new(
@@ -239,7 +239,7 @@ pub fn stored_like(user: &str, content_id: &str) -> StoredEvent {
     domain::member::encode(event).unwrap()
 }
 
-/// A view that makes an item disliked.
+/// An event of a view that counts as a dislike.
 pub fn disliked(user: &str, content_id: &str) -> InteractionEvent {
     InteractionEvent {
         dwell_seconds: Some(0.0),
@@ -271,7 +271,7 @@ pub fn text_answer(question: &str, text: &str) -> prost_types::Struct {
     }
 }
 
-/// The fields that a refusal names.
+/// The fields that an error names.
 pub fn fields(status: &Status) -> Vec<String> {
     status
         .get_details_bad_request()
@@ -284,7 +284,7 @@ pub fn fields(status: &Status) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The stable reason of a failure.
+/// The reason of an error.
 pub fn reason(status: &Status) -> String {
     status
         .get_details_error_info()

@@ -1,4 +1,4 @@
-//! What goes wrong on purpose, and what was called.
+//! Faults to inject, and a record of the calls.
 
 use std::{
     any::Any,
@@ -9,49 +9,48 @@ use std::{
 use tonic::Status;
 
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub enum InjectedFault {
     Status(Status),
     Hang,
-    Empty,
 }
 
 #[derive(Debug, Default)]
 pub struct Faults {
     pub delay: Duration,
-    /// What every call meets.
-    pub always: Option<Fault>,
-    /// What calls of one kind meet.
-    pub of_rpc: HashMap<String, Fault>,
-    /// What the next calls of any kind meet, before all else.
-    pub next: VecDeque<Fault>,
+    /// The fault of every call.
+    pub always: Option<InjectedFault>,
+    /// The fault of each call of one RPC.
+    pub by_rpc: HashMap<String, InjectedFault>,
+    /// The faults of the next calls of any RPC, before all others.
+    pub next: VecDeque<InjectedFault>,
     pub api_key: Option<String>,
-    /// A collection that is made anew once the next call of an RPC is
-    /// answered, with its vectors' size.
-    pub anew: Option<(String, String, u64)>,
+    /// A collection to recreate after the next call of an RPC, with the size of its
+    /// vectors.
+    pub recreate: Option<(String, String, u64)>,
 }
 
 impl Faults {
-    pub fn next(&mut self, rpc: &str) -> (Duration, Option<Fault>) {
+    pub fn next(&mut self, rpc: &str) -> (Duration, Option<InjectedFault>) {
         let next = self.next.pop_front();
-        let of_rpc = || self.of_rpc.get(rpc).cloned();
-        let fault = next.or_else(of_rpc).or_else(|| self.always.clone());
+        let by_rpc = || self.by_rpc.get(rpc).cloned();
+        let fault = next.or_else(by_rpc).or_else(|| self.always.clone());
         (self.delay, fault)
     }
 }
 
-/// How many requests are kept to be looked at.
-const KEPT: usize = 256;
+/// How many requests are recorded.
+const RECORDED: usize = 256;
 
 #[derive(Debug, Default)]
-pub struct Calls {
+pub struct CallLog {
     counts: HashMap<&'static str, usize>,
     requests: VecDeque<(&'static str, Box<dyn Any + Send>)>,
 }
 
-impl Calls {
-    pub fn note<Q: Clone + Send + 'static>(&mut self, rpc: &'static str, request: &Q) {
+impl CallLog {
+    pub fn record<Q: Clone + Send + 'static>(&mut self, rpc: &'static str, request: &Q) {
         *self.counts.entry(rpc).or_default() += 1;
-        if self.requests.len() == KEPT {
+        if self.requests.len() == RECORDED {
             self.requests.pop_front();
         }
         self.requests.push_back((rpc, Box::new(request.clone())));
@@ -65,7 +64,7 @@ impl Calls {
         self.counts.values().sum()
     }
 
-    /// The kept requests of one kind, oldest first.
+    /// The recorded requests of one RPC, oldest first.
     pub fn requests<Q: Clone + 'static>(&self, rpc: &str) -> Vec<Q> {
         self.requests
             .iter()

@@ -1,21 +1,20 @@
-//! A server of Qdrant's protocol inside of the test process.
+//! A stand-in for Qdrant: a server of its gRPC protocol inside the test process, with
+//! exact search and injected faults.
 //!
-//! It knows nothing of the crate under test: it answers the messages of the
-//! protocol alone, with exact search, as Qdrant documents and does. What it
-//! cannot do it refuses with UNIMPLEMENTED.
+//! It knows nothing of the crate under test. It supports only what the adapter calls,
+//! and refuses everything else with UNIMPLEMENTED. The contract suite of the item store
+//! runs over it, and over a real Qdrant (`QDRANT_TEST_URL`).
 
 mod faults;
 mod filter;
-mod formula;
-mod index;
+mod http_only;
 mod payload;
+mod places;
 mod points;
 mod query;
 mod service;
 mod store;
-mod strict;
 mod vectors;
-mod wrong_port;
 
 use std::{
     future::Future,
@@ -25,10 +24,14 @@ use std::{
     time::Duration,
 };
 
-use qdrant_client::qdrant::{
-    Distance, FieldType, PayloadSchemaInfo, PointId, StrictModeConfig, VectorParams,
-    VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
-    points_server::PointsServer, qdrant_server::QdrantServer as HealthServer, vectors_config,
+use qdrant_client::{
+    Payload,
+    qdrant::{
+        CollectionStatus, DenseVector, Distance, FieldType, PointId, StrictModeConfig,
+        VectorParams, VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
+        points_server::PointsServer, qdrant_server::QdrantServer as HealthServer, vector,
+        vectors_config,
+    },
 };
 use serde_json::Value as Json;
 use tokio::sync::oneshot;
@@ -38,13 +41,14 @@ use tonic::{
 };
 
 use self::{
-    faults::{Fault, Faults},
+    faults::{Faults, InjectedFault},
+    points::schema,
     service::{Service, State},
-    store::{Collection, Id, Point},
-    vectors::{NamedVectors, Stored},
+    store::{Point, StoredCollection, StoredId},
+    vectors::NamedVectors,
 };
 
-pub use self::wrong_port::HttpOnly;
+pub use self::http_only::HttpOnly;
 
 /// A server on a free port of the loopback; stopped when dropped.
 pub struct QdrantServer {
@@ -53,8 +57,8 @@ pub struct QdrantServer {
     running: Mutex<Option<Running>>,
 }
 
-/// A thread with a runtime of its own: with it end all connections at once,
-/// and no test can starve it.
+/// A task on a thread with a runtime of its own: a busy test cannot starve it, and all
+/// its connections end with it.
 struct Running {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -131,7 +135,7 @@ impl QdrantServer {
         self.port
     }
 
-    /// Closes the port and drops all connections; what is stored stays.
+    /// Closes the port and drops all connections; the collections stay.
     pub fn stop(&self) {
         self.running.lock().unwrap().take();
     }
@@ -145,48 +149,47 @@ impl QdrantServer {
     }
 }
 
-/// What is stored, written and read without a call.
+/// Collections, read and written without a call.
 impl QdrantServer {
-    /// With one vector that has no name.
+    /// With one unnamed vector.
     pub fn create_collection(&self, name: &str, size: u64, distance: Distance) {
-        let config = vectors_config::Config::Params(params(size, distance));
-        self.create(name, config);
+        self.create(name, vectors_config::Config::Params(params(size, distance)));
     }
 
     pub fn create_named_collection(&self, name: &str, vectors: &[(&str, u64, Distance)]) {
-        let map = vectors
-            .iter()
-            .map(|(name, size, distance)| ((*name).to_owned(), params(*size, *distance)))
-            .collect();
-        let config = vectors_config::Config::ParamsMap(VectorParamsMap { map });
-        self.create(name, config);
+        let vectors = vectors.iter();
+        let map =
+            vectors.map(|(name, size, distance)| ((*name).to_owned(), params(*size, *distance)));
+        let map = VectorParamsMap { map: map.collect() };
+        self.create(name, vectors_config::Config::ParamsMap(map));
     }
 
     fn create(&self, name: &str, config: vectors_config::Config) {
         let config = VectorsConfig {
             config: Some(config),
         };
-        let collection = Collection::new(Some(config), None, None).unwrap();
+        let collection = StoredCollection::new(config, None).unwrap();
         let mut store = self.state.store();
-        let before = store.collections.insert(name.to_owned(), collection);
-        assert!(before.is_none(), "the collection {name} exists");
+        let replaced = store.collections.insert(name.to_owned(), collection);
+        assert!(replaced.is_none(), "the collection {name} exists");
     }
 
-    fn with<T>(&self, collection: &str, work: impl FnOnce(&mut Collection) -> T) -> T {
+    fn with<T>(&self, collection: &str, work: impl FnOnce(&mut StoredCollection) -> T) -> T {
         work(self.state.store().collection(collection).unwrap())
     }
 
-    pub fn create_index(&self, collection: &str, field: &str, of: FieldType) {
-        let index = PayloadSchemaInfo {
-            data_type: i32::from(of) + 1,
-            ..PayloadSchemaInfo::default()
-        };
+    pub fn create_index(&self, collection: &str, field: &str, kind: FieldType) {
         self.with(collection, |collection| {
-            collection.indexes.insert(field.to_owned(), index);
+            collection.indexes.insert(field.to_owned(), schema(kind));
         });
     }
 
-    /// A point with the vector that has no name, or with none.
+    pub fn drop_index(&self, collection: &str, field: &str) {
+        let dropped = self.with(collection, |collection| collection.indexes.remove(field));
+        assert!(dropped.is_some(), "there is no index of {field}");
+    }
+
+    /// A point with the unnamed vector, or with none.
     pub fn insert(
         &self,
         collection: &str,
@@ -194,35 +197,16 @@ impl QdrantServer {
         payload: Json,
         vector: Option<Vec<f32>>,
     ) {
-        let vector = vector.as_deref().map(|vector| ("", vector));
-        self.insert_named(collection, id, payload, vector.as_slice());
-    }
-
-    pub fn insert_named(
-        &self,
-        collection: &str,
-        id: impl Into<PointId>,
-        payload: Json,
-        vectors: &[(&str, &[f32])],
-    ) {
-        let Json::Object(payload) = payload else {
-            panic!("a payload is an object")
-        };
-        let id = Id::read(Some(id.into())).unwrap();
+        let id = StoredId::read(Some(id.into())).unwrap();
+        let payload = Payload::try_from(payload).unwrap().into();
         self.with(collection, |collection| {
-            let vectors: NamedVectors = vectors
-                .iter()
-                .map(|(name, data)| {
-                    let data = collection.checked(name, data.to_vec()).unwrap();
-                    ((*name).to_owned(), Stored::Dense(data))
-                })
-                .collect();
-            let point = Point {
-                payload,
-                vectors,
-                version: collection.operations,
-            };
-            collection.points.insert(id, point);
+            let mut vectors = NamedVectors::new();
+            if let Some(vector) = vector {
+                let data = collection.dense("", vector).unwrap();
+                vectors.insert(String::new(), vector::Vector::Dense(DenseVector { data }));
+            }
+            let point = Point { payload, vectors };
+            collection.points.insert_all([(id, point)]);
         });
     }
 
@@ -230,30 +214,18 @@ impl QdrantServer {
         self.with(collection, |collection| collection.points.len())
     }
 
-    /// The payload of a point, if there is the point.
+    /// The payload of a point, if the point exists.
     pub fn payload(&self, collection: &str, id: impl Into<PointId>) -> Option<Json> {
-        let id = Id::read(Some(id.into())).unwrap();
+        let id = StoredId::read(Some(id.into())).unwrap();
         self.with(collection, |collection| {
             let point = collection.points.get(&id)?;
-            Some(Json::Object(point.payload.clone()))
+            Some(Payload::from(point.payload.clone()).into())
         })
     }
 
     pub fn drop_collection(&self, name: &str) {
-        let gone = self.state.store().collections.remove(name);
-        assert!(gone.is_some(), "there is no collection {name}");
-    }
-
-    /// Under another name it is missing, until it has its own back.
-    pub fn rename_collection(&self, from: &str, to: &str) {
-        let mut store = self.state.store();
-        let moved = store.collections.remove(from).expect("a collection");
-        store.collections.insert(to.to_owned(), moved);
-    }
-
-    pub fn drop_index(&self, collection: &str, field: &str) {
-        let gone = self.with(collection, |collection| collection.indexes.remove(field));
-        assert!(gone.is_some(), "there is no index of {field}");
+        let dropped = self.state.store().collections.remove(name);
+        assert!(dropped.is_some(), "there is no collection {name}");
     }
 }
 
@@ -265,14 +237,13 @@ fn params(size: u64, distance: Distance) -> VectorParams {
     }
 }
 
-/// What goes wrong, from now on and until it is healed.
+/// Faults, which last until they are healed.
 impl QdrantServer {
     fn faults(&self, work: impl FnOnce(&mut Faults)) {
         work(&mut self.state.faults());
     }
 
-    /// Ends the faults of calls and their delay; an API key stays wanted, and
-    /// strict mode stays on.
+    /// Ends the faults and the delay of calls. A required API key and strict mode stay.
     pub fn heal(&self) {
         self.faults(|faults| {
             let api_key = faults.api_key.take();
@@ -283,53 +254,49 @@ impl QdrantServer {
         });
     }
 
-    /// Every call waits so long before anything else.
+    /// Delays every call.
     pub fn delay(&self, delay: Duration) {
         self.faults(|faults| faults.delay = delay);
     }
 
+    /// Fails every call.
     pub fn fail(&self, code: Code, message: &str) {
-        let fault = Fault::Status(Status::new(code, message));
+        let fault = InjectedFault::Status(Status::new(code, message));
         self.faults(|faults| faults.always = Some(fault));
     }
 
-    /// Fails so many calls, and no more.
+    /// Fails this many calls.
     pub fn fail_next(&self, calls: usize, code: Code, message: &str) {
-        let fault = Fault::Status(Status::new(code, message));
+        let fault = InjectedFault::Status(Status::new(code, message));
         self.faults(|faults| faults.next.extend(vec![fault; calls]));
     }
 
     /// Fails the calls of one RPC, such as "QueryBatch".
     pub fn fail_rpc(&self, rpc: &str, code: Code, message: &str) {
-        let fault = Fault::Status(Status::new(code, message));
+        let fault = InjectedFault::Status(Status::new(code, message));
         self.faults(|faults| {
-            faults.of_rpc.insert(rpc.to_owned(), fault);
+            faults.by_rpc.insert(rpc.to_owned(), fault);
         });
     }
 
-    /// No call is ever answered.
+    /// Answers no call.
     pub fn hang(&self) {
-        self.faults(|faults| faults.always = Some(Fault::Hang));
+        self.faults(|faults| faults.always = Some(InjectedFault::Hang));
     }
 
-    /// Every call is answered with a message that has nothing in it.
-    pub fn answer_empty(&self) {
-        self.faults(|faults| faults.always = Some(Fault::Empty));
+    /// After the next call of an RPC, replaces a collection by an empty one for vectors
+    /// of this size.
+    pub fn recreate_after(&self, rpc: &str, collection: &str, size: u64) {
+        let recreate = Some((rpc.to_owned(), collection.to_owned(), size));
+        self.faults(|faults| faults.recreate = recreate);
     }
 
-    /// Once the next call of an RPC is answered, another program makes a
-    /// collection anew, for vectors of this size.
-    pub fn make_anew_after(&self, rpc: &str, collection: &str, size: u64) {
-        let anew = Some((rpc.to_owned(), collection.to_owned(), size));
-        self.faults(|faults| faults.anew = anew);
-    }
-
-    /// Answers vectors in the field that servers before 1.16 use.
+    /// Sends vectors in the fields that servers before 1.16 use.
     pub fn answer_plain_vectors(&self) {
         self.state.store().plain_vectors = true;
     }
 
-    /// Says that it is of this version.
+    /// Reports this version.
     pub fn answer_version(&self, version: &str) {
         self.state.store().version = Some(version.to_owned());
     }
@@ -338,16 +305,16 @@ impl QdrantServer {
         self.faults(|faults| faults.api_key = Some(key.to_owned()));
     }
 
+    /// Sets strict mode. Only `unindexed_filtering_retrieve` is enforced.
     pub fn strict(&self, collection: &str, config: StrictModeConfig) {
-        strict::supported(&config).unwrap();
         self.with(collection, |collection| collection.strict = Some(config));
     }
 }
 
-/// What was called since the start, or since the last reset.
+/// The calls since the start or the last reset.
 impl QdrantServer {
-    /// By the RPC's name; those of collections are called "GetCollection",
-    /// "CreateCollection", and so on, since points have a "Get" too.
+    /// By the name of the RPC, with "Collection" for those of collections:
+    /// "GetCollection", since points have a "Get" too.
     pub fn calls(&self, rpc: &str) -> usize {
         self.state.calls().count(rpc)
     }
@@ -357,7 +324,7 @@ impl QdrantServer {
     }
 
     pub fn reset_calls(&self) {
-        *self.state.calls() = faults::Calls::default();
+        *self.state.calls() = faults::CallLog::default();
     }
 
     /// The requests of an RPC, oldest first; `Q` is its message.

@@ -1,9 +1,6 @@
-//! The gRPC services, and every call's way through the faults to its answer.
+//! The gRPC services. Each call is recorded and meets the faults before its handler.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
-};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use qdrant_client::qdrant as q;
 use qdrant_client::qdrant::{
@@ -12,18 +9,17 @@ use qdrant_client::qdrant::{
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use super::{
-    faults::{Calls, Fault, Faults},
+    faults::{CallLog, Faults, InjectedFault},
     points, query,
-    store::{Collection, Store, bad_input, unsupported},
-    strict::{self, Strict},
+    store::{Store, StoredCollection, no_other_fields, unsupported},
 };
 
-/// What a server is while it runs, stops and runs again.
+/// The state that a restart keeps.
 #[derive(Debug, Default)]
 pub struct State {
     store: Mutex<Store>,
     faults: Mutex<Faults>,
-    calls: Mutex<Calls>,
+    calls: Mutex<CallLog>,
 }
 
 impl State {
@@ -35,7 +31,7 @@ impl State {
         self.faults.lock().unwrap()
     }
 
-    pub fn calls(&self) -> MutexGuard<'_, Calls> {
+    pub fn calls(&self) -> MutexGuard<'_, CallLog> {
         self.calls.lock().unwrap()
     }
 }
@@ -43,62 +39,71 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Service(pub Arc<State>);
 
-type Handler<Q, A> = fn(&mut Store, Q) -> Result<A, Status>;
+type RpcHandler<Q, A> = fn(&mut Store, Q) -> Result<A, Status>;
 
 impl Service {
     async fn answer<Q, A>(
         &self,
         rpc: &'static str,
         request: Request<Q>,
-        handler: Handler<Q, A>,
+        handler: RpcHandler<Q, A>,
     ) -> Result<Response<A>, Status>
     where
         Q: Clone + Send + 'static,
-        A: Default,
     {
         let (metadata, _, message) = request.into_parts();
-        self.0.calls().note(rpc, &message);
+        self.0.calls().record(rpc, &message);
         let (delay, fault) = self.0.faults().next(rpc);
         tokio::time::sleep(delay).await;
         match fault {
-            Some(Fault::Status(status)) => return Err(status),
-            Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::Empty) => return Ok(Response::new(A::default())),
+            Some(InjectedFault::Status(status)) => return Err(status),
+            Some(InjectedFault::Hang) => std::future::pending().await,
             None => {}
         }
         self.authenticate(&metadata)?;
-        let answer = handler(&mut self.0.store(), message);
-        let anew = self.0.faults().anew.take_if(|(of, ..)| of == rpc);
-        if let Some((_, collection, size)) = anew {
-            self.0.store().make_anew(collection, size);
+        let reply = handler(&mut self.0.store(), message);
+        let recreate = self.0.faults().recreate.take_if(|(of, ..)| of == rpc);
+        if let Some((_, name, size)) = recreate {
+            let collection = StoredCollection::new(cosine(size), None)?;
+            self.0.store().collections.insert(name, collection);
         }
-        Ok(Response::new(answer?))
+        Ok(Response::new(reply?))
     }
 
     fn authenticate(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let faults = self.0.faults();
-        let Some(wanted) = &faults.api_key else {
+        let Some(required) = &faults.api_key else {
             return Ok(());
         };
-        let text = |name| metadata.get(name).and_then(|value| value.to_str().ok());
-        let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        match text("api-key").or(bearer) {
+        match metadata.get("api-key") {
             None => Err(Status::unauthenticated(
                 "Must provide an API key or an Authorization bearer token",
             )),
-            Some(given) if given == wanted => Ok(()),
+            Some(given) if given == required.as_str() => Ok(()),
             Some(_) => Err(Status::unauthenticated("Invalid API key or JWT")),
         }
     }
 }
 
-/// The methods of a service: those with a handler, and those without.
+/// The configuration of one unnamed vector, compared by cosine.
+fn cosine(size: u64) -> q::VectorsConfig {
+    let params = q::VectorParams {
+        size,
+        distance: q::Distance::Cosine.into(),
+        ..q::VectorParams::default()
+    };
+    q::VectorsConfig {
+        config: Some(q::vectors_config::Config::Params(params)),
+    }
+}
+
+/// The methods of a service: with a handler, and refused.
 macro_rules! serve {
     (
-        $service:ident does {
+        $service:ident handles {
             $($method:ident $name:literal ($request:ident) -> $response:ident = $handler:expr;)*
         }
-        does_not {
+        refuses {
             $($other:ident $other_name:literal ($other_request:ident) -> $other_response:ident;)*
         }
     ) => {
@@ -126,23 +131,22 @@ macro_rules! serve {
 }
 
 serve! {
-    Qdrant does {
+    Qdrant handles {
         health_check "HealthCheck" (HealthCheckRequest) -> HealthCheckReply = health_check;
     }
-    does_not {
+    refuses {
     }
 }
 
 serve! {
-    Collections does {
+    Collections handles {
         get "GetCollection" (GetCollectionInfoRequest) -> GetCollectionInfoResponse = describe;
-        list "List" (ListCollectionsRequest) -> ListCollectionsResponse = list;
         create "CreateCollection" (CreateCollection) -> CollectionOperationResponse = create;
         delete "DeleteCollection" (DeleteCollection) -> CollectionOperationResponse = delete;
-        collection_exists "CollectionExists" (CollectionExistsRequest)
-            -> CollectionExistsResponse = exists;
     }
-    does_not {
+    refuses {
+        list "List" (ListCollectionsRequest) -> ListCollectionsResponse;
+        collection_exists "CollectionExists" (CollectionExistsRequest) -> CollectionExistsResponse;
         update "UpdateCollection" (UpdateCollection) -> CollectionOperationResponse;
         update_aliases "UpdateAliases" (ChangeAliases) -> CollectionOperationResponse;
         list_collection_aliases "ListCollectionAliases" (ListCollectionAliasesRequest)
@@ -159,28 +163,25 @@ serve! {
 }
 
 serve! {
-    Points does {
+    Points handles {
         upsert "Upsert" (UpsertPoints) -> PointsOperationResponse = points::upsert;
         delete "Delete" (DeletePoints) -> PointsOperationResponse = points::delete;
         get "Get" (GetPoints) -> GetResponse = points::get;
-        update_vectors "UpdateVectors" (UpdatePointVectors)
-            -> PointsOperationResponse = points::update_vectors;
-        set_payload "SetPayload" (SetPayloadPoints) -> PointsOperationResponse = points::set_payload;
-        overwrite_payload "OverwritePayload" (SetPayloadPoints)
-            -> PointsOperationResponse = points::overwrite_payload;
-        delete_payload "DeletePayload" (DeletePayloadPoints)
-            -> PointsOperationResponse = points::delete_payload;
         create_field_index "CreateFieldIndex" (CreateFieldIndexCollection)
             -> PointsOperationResponse = points::create_field_index;
-        delete_field_index "DeleteFieldIndex" (DeleteFieldIndexCollection)
-            -> PointsOperationResponse = points::delete_field_index;
         scroll "Scroll" (ScrollPoints) -> ScrollResponse = points::scroll;
-        count "Count" (CountPoints) -> CountResponse = points::count;
-        update_batch "UpdateBatch" (UpdateBatchPoints) -> UpdateBatchResponse = points::update_batch;
-        query "Query" (QueryPoints) -> QueryResponse = query;
         query_batch "QueryBatch" (QueryBatchPoints) -> QueryBatchResponse = query_batch;
     }
-    does_not {
+    refuses {
+        update_vectors "UpdateVectors" (UpdatePointVectors) -> PointsOperationResponse;
+        set_payload "SetPayload" (SetPayloadPoints) -> PointsOperationResponse;
+        overwrite_payload "OverwritePayload" (SetPayloadPoints) -> PointsOperationResponse;
+        delete_payload "DeletePayload" (DeletePayloadPoints) -> PointsOperationResponse;
+        delete_field_index "DeleteFieldIndex" (DeleteFieldIndexCollection)
+            -> PointsOperationResponse;
+        count "Count" (CountPoints) -> CountResponse;
+        update_batch "UpdateBatch" (UpdateBatchPoints) -> UpdateBatchResponse;
+        query "Query" (QueryPoints) -> QueryResponse;
         delete_vectors "DeleteVectors" (DeletePointVectors) -> PointsOperationResponse;
         clear_payload "ClearPayload" (ClearPayloadPoints) -> PointsOperationResponse;
         create_vector_name "CreateVectorName" (CreateVectorNameRequest) -> PointsOperationResponse;
@@ -217,24 +218,14 @@ fn describe(
     request: q::GetCollectionInfoRequest,
 ) -> Result<q::GetCollectionInfoResponse, Status> {
     let collection = store.collection(&request.collection_name)?;
-    let with_field = |field: &str| {
-        let points = collection.points.values();
-        points
-            .filter(|point| point.payload.contains_key(field))
-            .count() as u64
-    };
-    let payload_schema: HashMap<String, q::PayloadSchemaInfo> = collection
-        .indexes
-        .iter()
-        .map(|(field, index)| {
-            let points = Some(with_field(field));
-            let index = q::PayloadSchemaInfo {
-                points,
-                ..index.clone()
-            };
-            (field.clone(), index)
-        })
-        .collect();
+    let indexes = collection.indexes.iter();
+    let payload_schema = indexes.map(|(field, kind)| {
+        let schema = q::PayloadSchemaInfo {
+            data_type: (*kind).into(),
+            ..q::PayloadSchemaInfo::default()
+        };
+        (field.clone(), schema)
+    });
     let info = q::CollectionInfo {
         status: collection.status.into(),
         optimizer_status: Some(q::OptimizerStatus {
@@ -244,19 +235,15 @@ fn describe(
         segments_count: 1,
         config: Some(q::CollectionConfig {
             params: Some(q::CollectionParams {
-                shard_number: 1,
                 vectors_config: Some(collection.config.clone()),
                 sparse_vectors_config: collection.sparse.clone(),
-                replication_factor: Some(1),
-                write_consistency_factor: Some(1),
                 ..q::CollectionParams::default()
             }),
             strict_mode_config: collection.strict.clone(),
             ..q::CollectionConfig::default()
         }),
-        payload_schema,
+        payload_schema: payload_schema.collect(),
         points_count: Some(collection.points.len() as u64),
-        indexed_vectors_count: Some(0),
         ..q::CollectionInfo::default()
     };
     Ok(q::GetCollectionInfoResponse {
@@ -265,47 +252,20 @@ fn describe(
     })
 }
 
-fn list(
-    store: &mut Store,
-    _: q::ListCollectionsRequest,
-) -> Result<q::ListCollectionsResponse, Status> {
-    let names = store.collections.keys().cloned();
-    Ok(q::ListCollectionsResponse {
-        collections: names
-            .map(|name| q::CollectionDescription { name })
-            .collect(),
-        time: 0.0,
-    })
-}
-
-fn exists(
-    store: &mut Store,
-    request: q::CollectionExistsRequest,
-) -> Result<q::CollectionExistsResponse, Status> {
-    let exists = store.collections.contains_key(&request.collection_name);
-    Ok(q::CollectionExistsResponse {
-        result: Some(q::CollectionExists { exists }),
-        time: 0.0,
-    })
-}
-
 fn create(
     store: &mut Store,
-    request: q::CreateCollection,
+    mut request: q::CreateCollection,
 ) -> Result<q::CollectionOperationResponse, Status> {
-    if let Some(config) = &request.strict_mode_config {
-        strict::supported(config)?;
-    }
-    let name = request.collection_name;
+    let name = std::mem::take(&mut request.collection_name);
+    let vectors = request.vectors_config.take().unwrap_or_default();
+    let sparse = request.sparse_vectors_config.take();
+    no_other_fields(&request)?;
     if store.collections.contains_key(&name) {
-        let status = bad_input(format!("Collection `{name}` already exists!"));
-        return Err(Status::already_exists(status.message()));
+        return Err(Status::already_exists(format!(
+            "Wrong input: Collection `{name}` already exists!"
+        )));
     }
-    let collection = Collection::new(
-        request.vectors_config,
-        request.sparse_vectors_config,
-        request.strict_mode_config,
-    )?;
+    let collection = StoredCollection::new(vectors, sparse)?;
     store.collections.insert(name, collection);
     Ok(q::CollectionOperationResponse {
         result: true,
@@ -317,22 +277,10 @@ fn delete(
     store: &mut Store,
     request: q::DeleteCollection,
 ) -> Result<q::CollectionOperationResponse, Status> {
-    let gone = store.collections.remove(&request.collection_name);
+    let removed = store.collections.remove(&request.collection_name);
     Ok(q::CollectionOperationResponse {
-        result: gone.is_some(),
+        result: removed.is_some(),
         time: 0.0,
-    })
-}
-
-fn query(store: &mut Store, request: q::QueryPoints) -> Result<q::QueryResponse, Status> {
-    let plain_vectors = store.plain_vectors;
-    let collection = store.collection(&request.collection_name)?;
-    if let Some(strict) = Strict::of(collection) {
-        strict.query(&request)?;
-    }
-    Ok(q::QueryResponse {
-        result: query::query(collection, request, plain_vectors)?,
-        ..q::QueryResponse::default()
     })
 }
 
@@ -342,22 +290,13 @@ fn query_batch(
 ) -> Result<q::QueryBatchResponse, Status> {
     let plain_vectors = store.plain_vectors;
     let collection = store.collection(&request.collection_name)?;
-    if let Some(strict) = Strict::of(collection) {
-        strict.batch(request.query_points.len())?;
-        for query in &request.query_points {
-            strict.query(query)?;
-        }
-    }
-    let results = request
-        .query_points
-        .into_iter()
-        .map(|query| {
-            let result = query::query(collection, query, plain_vectors)?;
-            Ok(q::BatchResult { result })
-        })
-        .collect::<Result<_, Status>>()?;
+    let queries = request.query_points.into_iter();
+    let results = queries.map(|one| {
+        let result = query::query(collection, one, plain_vectors)?;
+        Ok(q::BatchResult { result })
+    });
     Ok(q::QueryBatchResponse {
-        result: results,
+        result: results.collect::<Result<_, Status>>()?,
         ..q::QueryBatchResponse::default()
     })
 }

@@ -1,42 +1,48 @@
-//! Collections and their points, in memory and in the order of ids.
+//! Collections and their points.
 
 use std::collections::BTreeMap;
 
 use qdrant_client::qdrant::{
-    CollectionStatus, Distance, PayloadSchemaInfo, PointId, SparseVectorConfig, StrictModeConfig,
-    Vector, VectorParams, Vectors, VectorsConfig, point_id::PointIdOptions, vectors,
-    vectors_config,
+    CollectionStatus, PayloadSchemaType, PointId, SparseVectorConfig, StrictModeConfig,
+    VectorsConfig, point_id::PointIdOptions,
 };
 use tonic::Status;
 use uuid::Uuid;
 
 use super::{
-    index::PointsById,
     payload::Payload,
-    vectors::{NamedVectors, Space},
+    places::PointsById,
+    vectors::{NamedVectors, Space, spaces},
 };
 
-/// Something real that this server does not do.
-pub fn unsupported(what: impl std::fmt::Display) -> Status {
-    Status::unimplemented(format!("the test server does not do this: {what}"))
+/// The error for a feature of Qdrant that the stand-in lacks.
+pub fn unsupported(feature: impl std::fmt::Display) -> Status {
+    Status::unimplemented(format!(
+        "the stand-in for Qdrant does not support {feature}"
+    ))
 }
 
 pub fn bad_input(text: impl std::fmt::Display) -> Status {
     Status::invalid_argument(format!("Wrong input: {text}"))
 }
 
-pub fn not_found(text: impl std::fmt::Display) -> Status {
-    Status::not_found(format!("Not found: {text}"))
+/// Refuses a request with fields set that the handler did not take out of it.
+pub fn no_other_fields<T: Default + PartialEq + std::fmt::Debug>(rest: &T) -> Result<(), Status> {
+    if *rest == T::default() {
+        Ok(())
+    } else {
+        Err(unsupported(format!("a field that is set in {rest:?}")))
+    }
 }
 
-/// Numbers come before UUIDs, as the derived order has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Id {
+/// The derived order is Qdrant's: numbers before UUIDs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoredId {
     Number(u64),
     Uuid(Uuid),
 }
 
-impl Id {
+impl StoredId {
     pub fn read(id: Option<PointId>) -> Result<Self, Status> {
         match id.and_then(|id| id.point_id_options) {
             Some(PointIdOptions::Num(number)) => Ok(Self::Number(number)),
@@ -61,121 +67,66 @@ impl Id {
     }
 }
 
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Uuid(uuid) => write!(f, "{uuid}"),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct Point {
     pub payload: Payload,
     pub vectors: NamedVectors,
-    pub version: u64,
 }
 
 #[derive(Debug)]
-pub struct Collection {
+pub struct StoredCollection {
     pub config: VectorsConfig,
     pub sparse: Option<SparseVectorConfig>,
     pub spaces: BTreeMap<String, Space>,
-    pub indexes: BTreeMap<String, PayloadSchemaInfo>,
+    pub indexes: BTreeMap<String, PayloadSchemaType>,
     pub strict: Option<StrictModeConfig>,
     pub points: PointsById,
-    pub operations: u64,
     pub status: CollectionStatus,
 }
 
-impl Collection {
-    pub fn new(
-        config: Option<VectorsConfig>,
-        sparse: Option<SparseVectorConfig>,
-        strict: Option<StrictModeConfig>,
-    ) -> Result<Self, Status> {
-        let config = config.unwrap_or_default();
-        let mut spaces: BTreeMap<String, Space> = match config.config.clone() {
-            None => BTreeMap::new(),
-            Some(vectors_config::Config::Params(params)) => {
-                BTreeMap::from([(String::new(), Space::read(&params)?)])
-            }
-            Some(vectors_config::Config::ParamsMap(named)) => named
-                .map
-                .iter()
-                .map(|(name, params)| Ok((name.clone(), Space::read(params)?)))
-                .collect::<Result<_, Status>>()?,
-        };
-        let named = sparse.iter().flat_map(|config| config.map.keys());
-        spaces.extend(named.map(|name| (name.clone(), Space::Sparse)));
+impl StoredCollection {
+    pub fn new(config: VectorsConfig, sparse: Option<SparseVectorConfig>) -> Result<Self, Status> {
         Ok(Self {
+            spaces: spaces(&config, sparse.as_ref())?,
             config,
             sparse,
-            spaces,
             indexes: BTreeMap::new(),
-            strict,
+            strict: None,
             points: PointsById::default(),
-            operations: 0,
             status: CollectionStatus::Green,
         })
     }
 
-    pub fn space(&self, name: &str) -> Result<Space, Status> {
-        let space = self.spaces.get(name).copied();
-        space.ok_or_else(|| bad_input(format!("Not existing vector name error: {name}")))
-    }
-
-    /// A dense vector as it is compared.
-    pub fn checked(&self, name: &str, data: Vec<f32>) -> Result<Vec<f32>, Status> {
-        self.space(name)?.dense(data)
-    }
-
-    pub fn vectors(&self, vectors: Option<Vectors>) -> Result<NamedVectors, Status> {
-        let one = |name: String, vector: Vector| {
-            let stored = self.space(&name)?.stored(vector)?;
-            Ok((name, stored))
-        };
-        match vectors.and_then(|vectors| vectors.vectors_options) {
-            None => Err(Status::invalid_argument("Expected some vectors")),
-            Some(vectors::VectorsOptions::Vector(vector)) => {
-                Ok(NamedVectors::from([one(String::new(), vector)?]))
-            }
-            Some(vectors::VectorsOptions::Vectors(named)) => named
-                .vectors
-                .into_iter()
-                .map(|(name, vector)| one(name, vector))
-                .collect(),
+    /// Of strict mode only this is enforced; its limits are just reported.
+    pub fn check_indexed(&self, field: &str, needed: PayloadSchemaType) -> Result<(), Status> {
+        let strict = self.strict.as_ref().is_some_and(|mode| {
+            mode.enabled == Some(true) && mode.unindexed_filtering_retrieve == Some(false)
+        });
+        if !strict || self.indexes.get(field) == Some(&needed) {
+            return Ok(());
         }
+        Err(Status::invalid_argument(format!(
+            "Bad request: Index required but not found for \"{field}\" of one of the following \
+             types: [{}]. Help: Create an index for this key or use a different filter.",
+            needed.as_str_name().to_lowercase()
+        )))
     }
 }
 
 #[derive(Debug, Default)]
 pub struct Store {
-    pub collections: BTreeMap<String, Collection>,
-    /// Whether vectors are answered as servers before 1.16 do.
+    pub collections: BTreeMap<String, StoredCollection>,
+    /// Whether vectors are sent in the fields that servers before 1.16 use.
     pub plain_vectors: bool,
-    /// What it says it is, if not the newest.
+    /// The version to report instead of the newest.
     pub version: Option<String>,
 }
 
 impl Store {
-    /// An empty collection of this name and size, whatever was there.
-    pub fn make_anew(&mut self, name: String, size: u64) {
-        let params = VectorParams {
-            size,
-            distance: Distance::Cosine.into(),
-            ..VectorParams::default()
-        };
-        let config = VectorsConfig {
-            config: Some(vectors_config::Config::Params(params)),
-        };
-        let collection = Collection::new(Some(config), None, None).unwrap();
-        self.collections.insert(name, collection);
-    }
-
-    pub fn collection(&mut self, name: &str) -> Result<&mut Collection, Status> {
+    pub fn collection(&mut self, name: &str) -> Result<&mut StoredCollection, Status> {
         let found = self.collections.get_mut(name);
-        found.ok_or_else(|| not_found(format!("Collection `{name}` doesn't exist!")))
+        found.ok_or_else(|| {
+            Status::not_found(format!("Not found: Collection `{name}` doesn't exist!"))
+        })
     }
 }

@@ -1,128 +1,126 @@
-//! The vectors of a point: dense ones, several dense ones under one name
-//! (multivectors), and sparse ones. Only dense ones are searched here.
+//! The vectors of points: dense, multi and sparse. Only dense vectors are searched.
 
 use std::collections::{BTreeMap, HashMap};
 
 use qdrant_client::qdrant::{
-    DenseVector, Distance, MultiDenseVector, NamedVectorsOutput, SparseIndices, SparseVector,
-    Vector, VectorOutput, VectorParams, VectorsOutput, WithVectorsSelector, vector, vector_output,
-    vectors_output, with_vectors_selector,
+    DenseVector, Distance, NamedVectorsOutput, SparseIndices, SparseVectorConfig, Vector,
+    VectorOutput, VectorParams, Vectors, VectorsConfig, VectorsOutput, WithVectorsSelector, vector,
+    vector_output, vectors, vectors_config, vectors_output, with_vectors_selector::SelectorOptions,
 };
 use tonic::Status;
 
-use super::store::{bad_input, unsupported};
+use super::store::{StoredCollection, bad_input, no_other_fields, unsupported};
 
-/// By name; the one without a name is called "".
-pub type NamedVectors = BTreeMap<String, Stored>;
+/// By name; the unnamed vector is called "".
+pub type NamedVectors = BTreeMap<String, vector::Vector>;
 
-#[derive(Debug, Clone, PartialEq)]
-pub enum Stored {
-    Dense(Vec<f32>),
-    Multi(Vec<Vec<f32>>),
-    Sparse(SparseVector),
-}
-
-impl Stored {
-    pub fn dense(&self) -> Option<&Vec<f32>> {
-        match self {
-            Self::Dense(data) => Some(data),
-            Self::Multi(_) | Self::Sparse(_) => None,
-        }
-    }
-}
-
-/// What the vectors of one name are like.
+/// The kind of the vectors of one name.
 #[derive(Debug, Clone, Copy)]
 pub enum Space {
-    Dense { size: u64, distance: Distance },
-    Multi { size: u64, distance: Distance },
+    Dense { size: usize, distance: Distance },
+    Multi,
     Sparse,
 }
 
-impl Space {
-    pub fn read(params: &VectorParams) -> Result<Self, Status> {
-        if params.datatype.unwrap_or_default() > 1 {
-            return Err(unsupported("data types of vectors other than float32"));
+/// The spaces of a collection's configuration, by name.
+pub fn spaces(
+    config: &VectorsConfig,
+    sparse: Option<&SparseVectorConfig>,
+) -> Result<BTreeMap<String, Space>, Status> {
+    let mut spaces = BTreeMap::new();
+    match &config.config {
+        None => {}
+        Some(vectors_config::Config::Params(params)) => {
+            spaces.insert(String::new(), space(params)?);
         }
-        let (size, distance) = (params.size, params.distance());
-        match distance {
-            Distance::UnknownDistance => Err(Status::invalid_argument("Unknown distance")),
-            Distance::Manhattan => Err(unsupported("the Manhattan distance")),
-            Distance::Cosine | Distance::Dot | Distance::Euclid => {
-                Ok(match params.multivector_config {
-                    None => Self::Dense { size, distance },
-                    Some(_) => Self::Multi { size, distance },
+        Some(vectors_config::Config::ParamsMap(named)) => {
+            for (name, params) in &named.map {
+                spaces.insert(name.clone(), space(params)?);
+            }
+        }
+    }
+    let names = sparse.iter().flat_map(|config| config.map.keys());
+    spaces.extend(names.map(|name| (name.clone(), Space::Sparse)));
+    Ok(spaces)
+}
+
+fn space(params: &VectorParams) -> Result<Space, Status> {
+    no_other_fields(&VectorParams {
+        size: 0,
+        distance: 0,
+        multivector_config: None,
+        ..*params
+    })?;
+    match params.distance() {
+        _ if params.multivector_config.is_some() => Ok(Space::Multi),
+        distance @ (Distance::Cosine | Distance::Dot) => Ok(Space::Dense {
+            size: params.size as usize,
+            distance,
+        }),
+        other @ (Distance::UnknownDistance | Distance::Euclid | Distance::Manhattan) => {
+            Err(unsupported(format!("the distance {other:?}")))
+        }
+    }
+}
+
+impl StoredCollection {
+    fn space(&self, name: &str) -> Result<Space, Status> {
+        let space = self.spaces.get(name).copied();
+        space.ok_or_else(|| bad_input(format!("Not existing vector name error: {name}")))
+    }
+
+    /// A dense vector as it is compared: of the right size, and of length 1 where the
+    /// distance is cosine.
+    pub fn dense(&self, name: &str, mut data: Vec<f32>) -> Result<Vec<f32>, Status> {
+        let Space::Dense { size, distance } = self.space(name)? else {
+            return Err(bad_input("Expected another kind of vector"));
+        };
+        if data.len() != size {
+            return Err(bad_input(format!(
+                "Vector dimension error: expected dim: {size}, got {}",
+                data.len()
+            )));
+        }
+        let square = data.iter().map(|x| x * x).sum::<f32>();
+        if distance == Distance::Cosine && square > f32::EPSILON && (square - 1.0).abs() > 1e-6 {
+            let length = square.sqrt();
+            data.iter_mut().for_each(|x| *x /= length);
+        }
+        Ok(data)
+    }
+
+    pub fn vectors(&self, vectors: Option<Vectors>) -> Result<NamedVectors, Status> {
+        match vectors.and_then(|vectors| vectors.vectors_options) {
+            None => Err(Status::invalid_argument("Expected some vectors")),
+            Some(vectors::VectorsOptions::Vector(vector)) => {
+                let stored = self.stored("", vector)?;
+                Ok(NamedVectors::from([(String::new(), stored)]))
+            }
+            Some(vectors::VectorsOptions::Vectors(named)) => named
+                .vectors
+                .into_iter()
+                .map(|(name, vector)| {
+                    let stored = self.stored(&name, vector)?;
+                    Ok((name, stored))
                 })
-            }
+                .collect(),
         }
     }
 
-    /// The distance by which dense vectors are searched.
-    pub fn distance(self) -> Result<Distance, Status> {
-        match self {
-            Self::Dense { distance, .. } => Ok(distance),
-            Self::Multi { .. } | Self::Sparse => Err(unsupported(
-                "searching by multivectors and by sparse vectors",
-            )),
-        }
-    }
-
-    /// A dense vector as it is compared: of the right size, and of length one
-    /// where the distance is cosine.
-    pub fn dense(self, data: Vec<f32>) -> Result<Vec<f32>, Status> {
-        match self {
-            Self::Dense { size, distance } => prepared(data, size, distance),
-            Self::Multi { .. } | Self::Sparse => Err(bad_input("Expected another kind of vector")),
-        }
-    }
-
-    #[expect(deprecated, reason = "older clients write vectors as plain data")]
-    pub fn stored(self, vector: Vector) -> Result<Stored, Status> {
-        if vector.indices.is_some() || vector.vectors_count.is_some() {
-            return Err(unsupported("sparse vectors and multivectors as plain data"));
-        }
-        match (self, vector.vector) {
-            (Self::Dense { .. }, None) => Ok(Stored::Dense(self.dense(vector.data)?)),
-            (Self::Dense { .. }, Some(vector::Vector::Dense(dense))) => {
-                Ok(Stored::Dense(self.dense(dense.data)?))
+    fn stored(&self, name: &str, vector: Vector) -> Result<vector::Vector, Status> {
+        match (self.space(name)?, vector.vector) {
+            (Space::Dense { .. }, Some(vector::Vector::Dense(dense))) => {
+                let data = self.dense(name, dense.data)?;
+                Ok(vector::Vector::Dense(DenseVector { data }))
             }
-            (Self::Multi { size, distance }, Some(vector::Vector::MultiDense(multi))) => {
-                let rows = multi.vectors.into_iter();
-                let rows = rows.map(|row| prepared(row.data, size, distance));
-                Ok(Stored::Multi(rows.collect::<Result<_, Status>>()?))
-            }
-            (Self::Sparse, Some(vector::Vector::Sparse(sparse))) => {
-                if sparse.indices.len() != sparse.values.len() {
-                    return Err(bad_input("must be the same length as indices"));
-                }
-                Ok(Stored::Sparse(sparse))
-            }
-            (_, Some(vector::Vector::Document(_) | vector::Vector::Image(_))) => {
-                Err(unsupported("inference"))
-            }
+            (Space::Multi, Some(multi @ vector::Vector::MultiDense(_))) => Ok(multi),
+            (Space::Sparse, Some(sparse @ vector::Vector::Sparse(_))) => Ok(sparse),
             _ => Err(bad_input("Expected another kind of vector")),
         }
     }
 }
 
-fn prepared(mut data: Vec<f32>, size: u64, distance: Distance) -> Result<Vec<f32>, Status> {
-    if data.len() as u64 != size {
-        return Err(bad_input(format!(
-            "Vector dimension error: expected dim: {size}, got {}",
-            data.len()
-        )));
-    }
-    if distance == Distance::Cosine {
-        let length = data.iter().map(|x| x * x).sum::<f32>();
-        if length > f32::EPSILON && (length - 1.0).abs() > 1e-6 {
-            let length = length.sqrt();
-            data.iter_mut().for_each(|x| *x /= length);
-        }
-    }
-    Ok(data)
-}
-
-/// Which vectors to answer with.
+/// Which vectors a reply contains.
 pub enum VectorSelection {
     All,
     Nothing,
@@ -131,7 +129,6 @@ pub enum VectorSelection {
 
 impl VectorSelection {
     pub fn read(selector: Option<WithVectorsSelector>) -> Self {
-        use with_vectors_selector::SelectorOptions;
         match selector.and_then(|selector| selector.selector_options) {
             None | Some(SelectorOptions::Enable(false)) => Self::Nothing,
             Some(SelectorOptions::Enable(true)) => Self::All,
@@ -139,21 +136,23 @@ impl VectorSelection {
         }
     }
 
-    /// The one without a name comes alone, or among others under the name "".
-    pub fn apply(&self, vectors: &NamedVectors, as_plain_data: bool) -> Option<VectorsOutput> {
+    /// The unnamed vector is sent alone, or among others under the name "".
+    pub fn apply(&self, vectors: &NamedVectors, plain: bool) -> Option<VectorsOutput> {
         let names: Vec<&String> = match self {
             Self::Nothing => return None,
             Self::All => vectors.keys().collect(),
             Self::Only(names) => names.iter().collect(),
         };
-        let mut chosen: HashMap<String, VectorOutput> = names
+        let mut selected: HashMap<String, VectorOutput> = names
             .into_iter()
-            .filter_map(|name| Some((name.clone(), output(vectors.get(name)?, as_plain_data))))
+            .filter_map(|name| Some((name.clone(), output(vectors.get(name)?, plain))))
             .collect();
-        let alone = (chosen.len() == 1).then(|| chosen.remove("")).flatten();
+        let alone = (selected.len() == 1).then(|| selected.remove("")).flatten();
         let options = match alone {
             Some(vector) => vectors_output::VectorsOptions::Vector(vector),
-            None => vectors_output::VectorsOptions::Vectors(NamedVectorsOutput { vectors: chosen }),
+            None => {
+                vectors_output::VectorsOptions::Vectors(NamedVectorsOutput { vectors: selected })
+            }
         };
         Some(VectorsOutput {
             vectors_options: Some(options),
@@ -161,34 +160,31 @@ impl VectorSelection {
     }
 }
 
-#[expect(deprecated, reason = "servers before 1.16 answer with plain data")]
-fn output(stored: &Stored, as_plain_data: bool) -> VectorOutput {
-    if as_plain_data {
-        let mut plain = VectorOutput::default();
-        match stored {
-            Stored::Dense(data) => plain.data = data.clone(),
-            Stored::Multi(rows) => {
-                plain.data = rows.concat();
-                plain.vectors_count = Some(rows.len() as u32);
-            }
-            Stored::Sparse(sparse) => {
-                plain.data = sparse.values.clone();
-                plain.indices = Some(SparseIndices {
-                    data: sparse.indices.clone(),
-                });
-            }
+#[expect(deprecated, reason = "servers before 1.16 send plain data")]
+fn output(stored: &vector::Vector, plain: bool) -> VectorOutput {
+    let mut output = VectorOutput::default();
+    match stored.clone() {
+        vector::Vector::Dense(dense) if plain => output.data = dense.data,
+        vector::Vector::MultiDense(multi) if plain => {
+            output.vectors_count = Some(multi.vectors.len() as u32);
+            output.data = multi.vectors.into_iter().flat_map(|row| row.data).collect();
         }
-        return plain;
+        vector::Vector::Sparse(sparse) if plain => {
+            output.data = sparse.values;
+            output.indices = Some(SparseIndices {
+                data: sparse.indices,
+            });
+        }
+        vector::Vector::Dense(dense) => output.vector = Some(vector_output::Vector::Dense(dense)),
+        vector::Vector::MultiDense(multi) => {
+            output.vector = Some(vector_output::Vector::MultiDense(multi));
+        }
+        vector::Vector::Sparse(sparse) => {
+            output.vector = Some(vector_output::Vector::Sparse(sparse));
+        }
+        other @ (vector::Vector::Document(_)
+        | vector::Vector::Image(_)
+        | vector::Vector::Object(_)) => unreachable!("{other:?} is never stored"),
     }
-    let dense = |data: &Vec<f32>| DenseVector { data: data.clone() };
-    VectorOutput {
-        vector: Some(match stored {
-            Stored::Dense(data) => vector_output::Vector::Dense(dense(data)),
-            Stored::Multi(rows) => vector_output::Vector::MultiDense(MultiDenseVector {
-                vectors: rows.iter().map(dense).collect(),
-            }),
-            Stored::Sparse(sparse) => vector_output::Vector::Sparse(sparse.clone()),
-        }),
-        ..VectorOutput::default()
-    }
+    output
 }

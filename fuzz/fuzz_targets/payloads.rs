@@ -1,3 +1,0 @@
-#![no_main]
-
-recsys_fuzz::target!(payloads);
