@@ -9,7 +9,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{error::StartError, files::read, outbound::leaves_in_clear};
+use super::{error::StartError, files::read, plaintext::is_public_plaintext};
 use crate::{
     adapters::{
         memory::{
@@ -108,7 +108,7 @@ impl Stores {
         };
         let engine_settings = EngineSettings {
             model_max_age: settings.model_max_age,
-            max_excluded_ids: settings.max_excluded_ids,
+            ..EngineSettings::default()
         };
         Ok(Engine::new(ports, config, engine_settings))
     }
@@ -141,7 +141,7 @@ fn redis(settings: &Settings) -> Result<Option<RedisPool>, StartError> {
         return Ok(None);
     };
     let pool = RedisPool::new(url.expose(), &settings.redis)?;
-    if leaves_in_clear(url.expose()) {
+    if is_public_plaintext(url.expose()) {
         warn!(
             "REDIS_URL leads out of private networks without TLS: users' events and models, and \
              the password, are sent in clear; begin it with rediss://"
@@ -176,7 +176,7 @@ fn qdrant(settings: &Settings) -> Result<Option<QdrantPool>, StartError> {
         return Ok(None);
     };
     let pool = QdrantPool::new(url.expose(), &settings.qdrant)?;
-    if leaves_in_clear(url.expose()) {
+    if is_public_plaintext(url.expose()) {
         warn!(
             "QDRANT_API_URL leads out of private networks without TLS: items, what users like and \
              have seen (in searches), and QDRANT_API_KEY, are sent in clear; begin it with https://"

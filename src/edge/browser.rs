@@ -1,22 +1,20 @@
 //! Settings of calls from browser pages, by gRPC-Web.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
 use http::HeaderValue;
 
-use crate::parsers::parse_duration;
-
-/// Whether pages may call, and whose.
+/// Settings of calls from browser pages.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Browsers")]
 pub struct BrowserSettings {
-    /// Whether browser pages may call, by gRPC-Web; then HTTP/1.1 is spoken on
-    /// the API's port, too
+    /// Whether browser pages may call, by gRPC-Web; the API's port then also speaks
+    /// HTTP/1.1
     #[arg(long, global = true, env = "RECSYS_GRPC_WEB", value_name = "BOOL",
-          action = clap::ArgAction::Set, default_value_t = Self::DEFAULT.grpc_web)]
+          action = clap::ArgAction::Set, default_value = "false")]
     pub grpc_web: bool,
     /// Origins whose pages may call, scheme://host or scheme://host:port, separated
-    /// by commas; * is any; unset = only pages of the API's own origin
+    /// by commas; * = any; unset = the API's own origin
     #[arg(
         long,
         global = true,
@@ -24,18 +22,6 @@ pub struct BrowserSettings {
         value_name = "ORIGINS"
     )]
     pub cors_allow_origins: Option<Origins>,
-    /// How long a browser may go by an answer to which origins may call
-    #[arg(long, global = true, env = "RECSYS_CORS_MAX_AGE", value_name = "DURATION",
-          value_parser = parse_duration, default_value = "10m")]
-    pub cors_max_age: Duration,
-}
-
-impl BrowserSettings {
-    pub(crate) const DEFAULT: Self = Self {
-        grpc_web: false,
-        cors_allow_origins: None,
-        cors_max_age: Duration::from_secs(600),
-    };
 }
 
 /// Origins whose pages may call.

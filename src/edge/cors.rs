@@ -32,11 +32,13 @@ const ALLOWED_HEADERS: &str = "content-type, x-grpc-web, x-user-agent, grpc-time
 const EXPOSED_HEADERS: &str = "grpc-status, grpc-message, grpc-status-details-bin, \
                                grpc-retry-pushback-ms, x-request-id";
 
+/// How long a browser may cache the reply to a preflight: 10 minutes, in seconds.
+const PREFLIGHT_MAX_AGE: &str = "600";
+
 /// Puts [`CorsService`] around a service.
 #[derive(Clone)]
 pub(crate) struct CorsLayer {
     origins: Arc<Origins>,
-    max_age: HeaderValue,
 }
 
 impl CorsLayer {
@@ -44,7 +46,6 @@ impl CorsLayer {
         let origins = settings.cors_allow_origins.clone();
         Self {
             origins: Arc::new(origins.unwrap_or(Origins::Listed(Vec::new()))),
-            max_age: settings.cors_max_age.as_secs().into(),
         }
     }
 
@@ -125,7 +126,10 @@ where
                     ACCESS_CONTROL_ALLOW_HEADERS,
                     HeaderValue::from_static(ALLOWED_HEADERS),
                 ),
-                (ACCESS_CONTROL_MAX_AGE, self.cors.max_age.clone()),
+                (
+                    ACCESS_CONTROL_MAX_AGE,
+                    HeaderValue::from_static(PREFLIGHT_MAX_AGE),
+                ),
             ];
             self.cors.allow(reply.headers_mut(), origin, others);
             return Box::pin(async move { Ok(reply) });

@@ -18,9 +18,7 @@ mod settings;
 mod store;
 mod write;
 
-pub use examine::{
-    CollectionSeen, Examination, MissingIndex, Needs, StrictLimit, Vectors, examine,
-};
+pub use examine::{CollectionReport, QdrantExamination, examine};
 pub use pool::{QdrantPool, QdrantSetupError};
 pub use settings::QdrantSettings;
 pub use store::{QdrantItemOptions, QdrantItemStore};

@@ -83,7 +83,6 @@ pub struct QdrantPool {
     next: Arc<AtomicUsize>,
     key: ApiKey,
     timeout: Duration,
-    uri: Uri,
 }
 
 impl QdrantPool {
@@ -95,7 +94,7 @@ impl QdrantPool {
     pub fn new(url: &str, settings: &QdrantSettings) -> Result<Self, QdrantSetupError> {
         let uri = grpc_uri(url, settings.qdrant_grpc_port).ok_or(QdrantSetupError::Url)?;
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
-        let mut endpoint = Endpoint::from(uri.clone())
+        let mut endpoint = Endpoint::from(uri)
             .connect_timeout(settings.qdrant_connect_timeout)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(PING_INTERVAL)
@@ -130,19 +129,13 @@ impl QdrantPool {
             }
         };
         Ok(Self {
-            channels: (0..settings.qdrant_connections)
+            channels: (0..QdrantSettings::CONNECTIONS)
                 .map(|_| endpoint.connect_lazy())
                 .collect(),
             next: Arc::default(),
             key: ApiKey(key),
             timeout: settings.qdrant_timeout,
-            uri,
         })
-    }
-
-    /// The address of the gRPC API.
-    pub(super) fn uri(&self) -> &Uri {
-        &self.uri
     }
 
     fn service(&self) -> ClientService {

@@ -52,9 +52,6 @@ const MIN_RADIUS_M: f64 = 1.0;
 /// exactly afterwards.
 const RADIUS_ALLOWANCE: f64 = 1.005;
 
-/// The most conditions in a filter besides one for each tag.
-pub(super) const OTHER_CONDITIONS: usize = 8;
-
 /// The payload fields that a search filters or ranks by, which need an index.
 pub(super) fn fields(search: &Search<'_>) -> Vec<&'static str> {
     let restriction = search.restriction;

@@ -110,26 +110,10 @@ impl Dialer {
         }
     }
 
-    /// The nodes that the URL names.
-    pub(super) fn nodes(&self) -> &[ConnectionInfo] {
-        &self.address.nodes
-    }
-
-    /// Connects to one node, of whatever mode.
-    pub(super) async fn connect(&self, node: ConnectionInfo) -> RedisResult<MultiplexedConnection> {
-        self.open(&self.client(node)?).await
-    }
-
     async fn open(&self, client: &Client) -> RedisResult<MultiplexedConnection> {
         client
             .get_multiplexed_async_connection_with_config(&self.config)
             .await
-    }
-
-    /// The master that the sentinels name.
-    pub(super) async fn master(&self) -> RedisResult<ConnectionInfo> {
-        let master = self.sentinels()?.async_get_client().await?;
-        Ok(master.get_connection_info().clone())
     }
 
     /// The mode of the first node that answers.
@@ -176,7 +160,7 @@ impl Dialer {
     }
 
     async fn hello(&self, node: ConnectionInfo) -> RedisResult<RedisMode> {
-        let mut connection = self.connect(node).await?;
+        let mut connection = self.open(&self.client(node)?).await?;
         let reply: HashMap<String, Value> = cmd("HELLO").query_async(&mut connection).await?;
         Ok(match reply.get("mode") {
             Some(Value::BulkString(mode)) if mode == b"sentinel" => RedisMode::Sentinel,

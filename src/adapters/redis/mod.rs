@@ -4,6 +4,7 @@
 //! Every script touches one key, so that the keys of a user may live in different
 //! slots of a cluster.
 
+mod acl_probe;
 mod address;
 mod advice;
 mod append;
@@ -24,14 +25,13 @@ mod script;
 mod server_clock;
 mod settings;
 mod setup_error;
-mod trials;
 mod user_cache;
 
+pub use acl_probe::AclDenial;
 pub use advice::{Concern, advise};
 pub use events::{EventBufferOptions, RedisEventBuffer};
-pub use examine::{Clustered, Examination, Node, Seen, Trouble, TroubleKind, examine};
+pub use examine::{RedisExamination, RedisMaster, examine};
 pub use models::{ModelStoreOptions, RedisModelStore};
 pub use pool::RedisPool;
 pub use settings::{RedisMode, RedisSettings};
 pub use setup_error::RedisSetupError;
-pub use trials::{Refusal, Refused};

@@ -27,10 +27,9 @@ use std::{
 use qdrant_client::{
     Payload,
     qdrant::{
-        CollectionStatus, DenseVector, Distance, FieldType, PointId, StrictModeConfig,
-        VectorParams, VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
-        points_server::PointsServer, qdrant_server::QdrantServer as HealthServer, vector,
-        vectors_config,
+        DenseVector, Distance, FieldType, PointId, StrictModeConfig, VectorParams, VectorParamsMap,
+        VectorsConfig, collections_server::CollectionsServer, points_server::PointsServer,
+        qdrant_server::QdrantServer as HealthServer, vector, vectors_config,
     },
 };
 use serde_json::Value as Json;
@@ -305,10 +304,6 @@ impl QdrantServer {
     /// Reports this version.
     pub fn answer_version(&self, version: &str) {
         self.state.store().version = Some(version.to_owned());
-    }
-
-    pub fn set_status(&self, collection: &str, status: CollectionStatus) {
-        self.with(collection, |collection| collection.status = status);
     }
 
     pub fn require_api_key(&self, key: &str) {

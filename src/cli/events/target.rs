@@ -1,6 +1,6 @@
 //! The server that events are sent to.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use tokio_stream::Stream;
 use tonic::{
@@ -9,11 +9,11 @@ use tonic::{
     transport::{Certificate, ClientTlsConfig, Endpoint},
 };
 
-use super::Stopped;
+use super::error::{StreamFailure, TargetError};
 use crate::{
-    app::leaves_in_clear,
+    app::is_public_plaintext,
     cli::healthcheck::reachable,
-    config::{EventsImport, Settings},
+    config::{EventsImportFlags, Settings},
     proto::{
         StreamIngestEventsRequest, StreamIngestEventsResponse,
         recommender_service_client::RecommenderServiceClient,
@@ -22,90 +22,63 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest answer: a batch of which every event breaks many rules.
+/// Largest reply: a batch in which every event breaks many rules.
 const MAX_REPLY_BYTES: usize = 64 << 20;
 
-/// The server cannot be called as told.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The URL is none.
-    #[error("--to is not understood; give http://host:port or https://host:port")]
-    Url,
-    /// The key cannot be sent.
-    #[error("RECSYS_KEY holds characters that cannot be sent")]
-    Key,
-    /// A certificate would not be used.
-    #[error("RECSYS_SERVER_CA_FILE is set, but --to does not begin with https://")]
-    CertificateWithoutTls,
-    /// The certificates cannot be read.
-    #[error("RECSYS_SERVER_CA_FILE: cannot read {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The certificates cannot be used.
-    #[error("RECSYS_SERVER_CA_FILE cannot be used: {0}")]
-    Certificate(#[source] tonic::transport::Error),
-}
-
-/// A server, not connected yet.
-pub(super) struct Server {
+/// A server; each stream opens its own connection.
+pub(super) struct ImportTarget {
     url: String,
     endpoint: Endpoint,
     key: Option<MetadataValue<Ascii>>,
     key_id: Option<String>,
 }
 
-impl Server {
-    pub(super) fn new(settings: &Settings, how: &EventsImport) -> Result<Self, ServerError> {
+impl ImportTarget {
+    pub(super) fn new(settings: &Settings, flags: &EventsImportFlags) -> Result<Self, TargetError> {
         let scheme = match &settings.tls.tls_cert_file {
             Some(_) => "https",
             None => "http",
         };
-        let own = || format!("{scheme}://{}", reachable(settings.listen_addr));
-        let url = how.to.clone().unwrap_or_else(own);
+        let local = || format!("{scheme}://{}", reachable(settings.listen_addr));
+        let url = flags.to.clone().unwrap_or_else(local);
         let tls = url.starts_with("https://");
         if !tls && !url.starts_with("http://") {
-            return Err(ServerError::Url);
+            return Err(TargetError::Url);
         }
-        if leaves_in_clear(&url) {
+        if is_public_plaintext(&url) {
             anstream::eprintln!(
-                "{url} is beyond private networks and without TLS: the key and what users did \
-                 can be read on the way"
+                "{url} is outside private networks and has no TLS: the key and the events are sent in \
+                 plaintext"
             );
         }
         let mut endpoint = Endpoint::from_shared(url.clone())
-            .map_err(|_| ServerError::Url)?
+            .map_err(|_| TargetError::Url)?
             .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         if tls {
-            // An error says that the process has its provider already.
+            // Fails if the process has its provider already.
             let _ = rustls::crypto::ring::default_provider().install_default();
-            let config = match &how.ca_file {
+            let config = match &flags.ca_file {
                 None => ClientTlsConfig::new().with_native_roots(),
                 Some(path) => {
-                    let pem = std::fs::read(path).map_err(|source| ServerError::File {
+                    let pem = std::fs::read(path).map_err(|source| TargetError::File {
                         path: path.clone(),
                         source,
                     })?;
                     ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
                 }
             };
-            endpoint = endpoint
-                .tls_config(config)
-                .map_err(ServerError::Certificate)?;
-        } else if how.ca_file.is_some() {
-            return Err(ServerError::CertificateWithoutTls);
+            endpoint = endpoint.tls_config(config).map_err(TargetError::Ca)?;
+        } else if flags.ca_file.is_some() {
+            return Err(TargetError::CaWithoutTls);
         }
-        let key = how.key.as_ref().map(|key| {
+        let key = flags.key.as_ref().map(|key| {
             let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose())
                 .parse()
-                .map_err(|_| ServerError::Key)?;
+                .map_err(|_| TargetError::Key)?;
             value.set_sensitive(true);
             Ok(value)
         });
@@ -113,7 +86,7 @@ impl Server {
             url,
             endpoint,
             key: key.transpose()?,
-            key_id: how.key.as_ref().and_then(|key| id_of(key.expose())),
+            key_id: flags.key.as_ref().and_then(|key| id_of(key.expose())),
         })
     }
 
@@ -121,7 +94,7 @@ impl Server {
         &self.url
     }
 
-    /// What the key is known by.
+    /// The id of the key.
     pub(super) fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }
@@ -130,10 +103,10 @@ impl Server {
     pub(super) async fn stream(
         &self,
         batches: impl Stream<Item = StreamIngestEventsRequest> + Send + 'static,
-    ) -> Result<Streaming<StreamIngestEventsResponse>, Stopped> {
+    ) -> Result<Streaming<StreamIngestEventsResponse>, StreamFailure> {
         let channel = self.endpoint.connect().await.map_err(|error| {
-            let why = causes(&error);
-            Stopped::Unreachable(format!("no recsys server answers on {}{why}", self.url))
+            let causes = causes(&error);
+            StreamFailure::Unreachable(format!("no recsys server answers on {}{causes}", self.url))
         })?;
         let mut request = Request::new(batches);
         if let Some(key) = &self.key {
@@ -145,7 +118,7 @@ impl Server {
     }
 }
 
-/// The part of a key that is no secret: `rsk_ID_SECRET`.
+/// The part of a key that is not secret: `rsk_ID_SECRET`.
 fn id_of(key: &str) -> Option<String> {
     let (id, _) = key.strip_prefix("rsk_")?.split_once('_')?;
     Some(id.to_owned())

@@ -1,57 +1,55 @@
-//! What is measured when someone asks, and not when it changes: how full pools,
-//! caches and embedded stores are.
-//!
-//! Of one kind there may be several, such as a cache for each tenant: their sum
-//! is told.
+//! Gauges that are measured at each scrape: the fill levels of pools, caches and
+//! embedded stores. Several sources of one gauge, such as a cache per tenant, are
+//! summed.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use metrics::gauge;
 
-use crate::telemetry::meters::{
+use super::names::{
     CACHE_BYTES, CACHE_ENTRIES, DB_CONNECTIONS, DB_MAX_CONNECTIONS, DB_PENDING_REQUESTS,
     EMBEDDED_BYTES, EMBEDDED_MAX_BYTES,
 };
 
-/// Something that is measured.
+/// A gauge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Connections to Redis that wait for work.
+    /// Idle connections to Redis.
     RedisIdle,
-    /// Connections to Redis that are at work.
+    /// Connections to Redis in use.
     RedisUsed,
-    /// Most connections to Redis.
+    /// Largest number of connections to Redis.
     RedisMax,
-    /// Operations that wait for a connection to Redis.
+    /// Operations waiting for a connection to Redis.
     RedisPending,
-    /// Memory of the items of Qdrant that are kept.
+    /// Memory of the item cache.
     ItemBytes,
-    /// How many those are.
+    /// Entries of the item cache.
     ItemEntries,
-    /// Memory of the event buffers of Redis that are kept.
+    /// Memory of the cache of event buffers.
     BufferBytes,
-    /// How many those are.
+    /// Entries of the cache of event buffers.
     BufferEntries,
-    /// Memory of the user models of Redis that are kept.
+    /// Memory of the cache of user models.
     ModelBytes,
-    /// How many those are.
+    /// Entries of the cache of user models.
     ModelEntries,
-    /// Memory of users' state without Redis.
+    /// Memory of the embedded user state.
     StateBytes,
-    /// Most of it.
+    /// Memory limit of the embedded user state.
     StateMaxBytes,
-    /// Memory of items without Qdrant.
+    /// Memory of the embedded catalogue.
     CatalogueBytes,
-    /// Most of it.
+    /// Memory limit of the embedded catalogue.
     CatalogueMaxBytes,
 }
 
 const REDIS: (&str, &str) = ("db_system_name", "redis");
 
 /// A level with the name and the labels of its metric.
-type Named = (Level, &'static str, &'static [(&'static str, &'static str)]);
+type LabelledLevel = (Level, &'static str, &'static [(&'static str, &'static str)]);
 
-const ALL: [Named; 14] = [
+const ALL: [LabelledLevel; 14] = [
     (
         Level::RedisIdle,
         DB_CONNECTIONS,
@@ -92,23 +90,23 @@ const ALL: [Named; 14] = [
     ),
 ];
 
-/// The sums so far.
+/// The sums of one measurement.
 #[derive(Debug, Default)]
 pub struct Levels([u64; ALL.len()]);
 
 impl Levels {
-    /// Adds to a sum.
+    /// Adds to the sum of a level.
     pub fn add(&mut self, level: Level, amount: u64) {
         self.0[level as usize] += amount;
     }
 }
 
-/// Tells its levels; `false` once what it measures is gone.
-type Source = Box<dyn Fn(&mut Levels) -> bool + Send>;
+/// Adds its levels; `false` if the measured value was dropped.
+type LevelSource = Box<dyn Fn(&mut Levels) -> bool + Send>;
 
-static SOURCES: Mutex<Vec<Source>> = Mutex::new(Vec::new());
+static SOURCES: Mutex<Vec<LevelSource>> = Mutex::new(Vec::new());
 
-/// Has something measured whenever someone asks, for as long as it is there.
+/// Measures a value at each scrape, until it is dropped.
 pub fn watch<T: Send + Sync + 'static>(
     measured: &Arc<T>,
     measure: impl Fn(&T, &mut Levels) + Send + 'static,
@@ -122,12 +120,12 @@ pub fn watch<T: Send + Sync + 'static>(
         None => false,
     };
     let mut sources = SOURCES.lock().unwrap_or_else(PoisonError::into_inner);
-    // Those that are gone make room.
+    // Sources of dropped values are removed.
     sources.retain(|source| source(&mut Levels::default()));
     sources.push(Box::new(source));
 }
 
-/// Measures all.
+/// Measures all sources, and sets the gauges.
 pub(crate) fn measure() {
     let mut levels = Levels::default();
     let mut sources = SOURCES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,22 +1,22 @@
-//! What leaves this machine's networks in clear.
+//! Whether traffic to a store crosses public networks in plaintext.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Schemes without TLS, of the stores' URLs.
-const IN_CLEAR: [&str; 3] = ["redis", "valkey", "http"];
-/// Endings of names that only private networks resolve.
-const PRIVATE_ENDINGS: [&str; 4] = [".local", ".internal", ".svc", ".localhost"];
+/// URL schemes of the stores that have no TLS.
+const PLAINTEXT_SCHEMES: [&str; 3] = ["redis", "valkey", "http"];
+/// Suffixes of names that only private networks resolve.
+const PRIVATE_SUFFIXES: [&str; 4] = [".local", ".internal", ".svc", ".localhost"];
 
-/// Whether a store's URL leads to a host outside of private networks, and
-/// without TLS. Several nodes are separated by commas; one such is enough. Of a
-/// name only its form is known: nothing is resolved.
+/// Whether a URL names a host outside private networks, without TLS. Of several
+/// nodes, separated by commas, one is enough. Names are judged by their form and not
+/// resolved.
 #[must_use]
-pub fn leaves_in_clear(url: &str) -> bool {
-    // Nodes that name no scheme take that of the first.
+pub fn is_public_plaintext(url: &str) -> bool {
+    // Nodes without a scheme have that of the first node.
     let shared = scheme(url);
     url.split(',').map(str::trim).any(|node| {
         let scheme = scheme(node).or(shared).unwrap_or_default();
-        let plain = IN_CLEAR
+        let plain = PLAINTEXT_SCHEMES
             .iter()
             .any(|plain| plain.eq_ignore_ascii_case(scheme));
         plain && !is_private(host(node))
@@ -27,7 +27,7 @@ fn scheme(url: &str) -> Option<&str> {
     url.trim().split_once("://").map(|(scheme, _)| scheme)
 }
 
-/// The host of a URL, or of a bare `host:port`.
+/// The host of a URL or of a bare `host:port`.
 fn host(node: &str) -> &str {
     let rest = node.split_once("://").map_or(node, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -39,13 +39,13 @@ fn host(node: &str) -> &str {
 }
 
 fn is_private(host: &str) -> bool {
-    // A zone, as in fe80::1%eth0, is no part of the address.
+    // A zone, as in fe80::1%eth0, is not part of the address.
     let address = host.split('%').next().unwrap_or_default();
     if let Ok(address) = address.parse::<IpAddr>() {
         return is_private_address(address.to_canonical());
     }
     let name = host.trim_end_matches('.').to_ascii_lowercase();
-    !name.contains('.') || PRIVATE_ENDINGS.iter().any(|ending| name.ends_with(ending))
+    !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
 fn is_private_address(address: IpAddr) -> bool {
@@ -55,7 +55,7 @@ fn is_private_address(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();
-            // What providers share among their customers: 100.64.0.0/10.
+            // Carrier-grade NAT: 100.64.0.0/10 (RFC 6598).
             let is_shared = first == 100 && second & 0b1100_0000 == 64;
             v4.is_private() || v4.is_link_local() || is_shared
         }
@@ -70,10 +70,10 @@ fn is_unique_local(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{host, is_private, leaves_in_clear};
+    use super::{host, is_private, is_public_plaintext};
 
     #[test]
-    fn private_hosts_are_told_from_public_ones() {
+    fn private_and_public_hosts_are_distinguished() {
         for private in [
             "localhost",
             "LOCALHOST",
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_found_whatever_stands_around_it() {
+    fn the_host_of_a_url_is_found() {
         for (url, expected) in [
             ("redis://h", "h"),
             ("redis://h:6379/0", "h"),
@@ -152,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_goes_out_without_tls_is_told() {
-        for told in [
+    fn only_public_hosts_without_tls_count() {
+        for plaintext in [
             "redis://redis.example.com",
             "REDIS://:secret@redis.example.com:6379/0",
             "valkey://redis.example.com",
@@ -163,9 +163,9 @@ mod tests {
             "http://qdrant.example.com:6333",
             " http://8.8.8.8",
         ] {
-            assert!(leaves_in_clear(told), "{told}");
+            assert!(is_public_plaintext(plaintext), "{plaintext}");
         }
-        for fine in [
+        for other in [
             "rediss://redis.example.com",
             "rediss://a.example.com,b.example.com",
             "rediss://a.example.com,redis://10.0.0.1,b.example.com",
@@ -178,7 +178,7 @@ mod tests {
             "http://qdrant.default.svc.cluster.local:6333",
             "",
         ] {
-            assert!(!leaves_in_clear(fine), "{fine}");
+            assert!(!is_public_plaintext(other), "{other}");
         }
     }
 }

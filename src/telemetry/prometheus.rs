@@ -1,4 +1,4 @@
-//! Metrics, in Prometheus's text format.
+//! The metrics in Prometheus' text format.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use metrics_process::Collector;
 
 use crate::telemetry::meters;
 
-/// How often what was measured is condensed. Without it, histograms that
-/// nobody reads would grow.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// Interval at which recorded values are merged into histograms. Without it,
+/// histograms that nobody scrapes would grow without bound.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What was measured since the start.
+/// Records the metrics, and renders them for a scrape.
 #[derive(Clone)]
-pub struct Metrics {
+pub struct PrometheusExporter {
     handle: PrometheusHandle,
     process: Collector,
 }
 
-impl Metrics {
-    /// Starts measuring, once a process. Called within a tokio runtime.
+impl PrometheusExporter {
+    /// Starts recording. Once per process, within a tokio runtime.
     ///
     /// # Errors
     /// [`BuildError`] if it was started before.
     pub fn start() -> Result<Self, BuildError> {
-        let own = |name: &str| Matcher::Full(name.to_owned());
+        let full = |name: &str| Matcher::Full(name.to_owned());
         let seconds = Matcher::Suffix("_seconds".to_owned());
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(seconds, &meters::BUCKETS_SECONDS)?
-            .set_buckets_for_metric(own(meters::MODEL_BYTES), &meters::BUCKETS_MODEL_BYTES)?
-            .set_buckets_for_metric(own(meters::CANDIDATES), &meters::BUCKETS_CANDIDATES)?
+            .set_buckets_for_metric(full(meters::MODEL_BYTES), &meters::BUCKETS_MODEL_BYTES)?
+            .set_buckets_for_metric(full(meters::CANDIDATES), &meters::BUCKETS_CANDIDATES)?
             .install_recorder()?;
         meters::describe();
         let process = Collector::default();
         process.describe();
         let upkeep = handle.clone();
         tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+            let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
             loop {
                 ticks.tick().await;
                 upkeep.run_upkeep();
@@ -45,7 +45,7 @@ impl Metrics {
         Ok(Self { handle, process })
     }
 
-    /// All of it, with what is measured only now.
+    /// All metrics, with the gauges as of now.
     #[must_use]
     pub fn render(&self) -> String {
         meters::measure();
