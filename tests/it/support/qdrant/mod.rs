@@ -227,6 +227,7 @@ impl QdrantServer {
         assert!(dropped.is_some(), "there is no collection {name}");
     }
 
+    #[allow(dead_code, reason = "only the soak test uses it")]
     pub fn rename_collection(&self, from: &str, to: &str) {
         let mut store = self.state.store();
         let moved = store.collections.remove(from).expect("a collection");
