@@ -141,6 +141,17 @@ pub struct Settings {
     #[arg(long, global = true, env = "EMBEDDED_CATALOG_MAX_BYTES", value_name = "BYTES",
           default_value_t = 1 << 30, help_heading = "Catalogue")]
     pub embedded_catalog_max_bytes: usize,
+    /// Newest seen items that a search excludes itself; the rest are removed from its
+    /// result
+    #[arg(
+        long,
+        global = true,
+        env = "MAX_EXCLUDED_IDS",
+        value_name = "N",
+        default_value_t = 2_000,
+        help_heading = "Catalogue"
+    )]
+    pub max_excluded_ids: usize,
 
     /// Connections to Qdrant.
     #[command(flatten)]

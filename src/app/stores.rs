@@ -108,7 +108,7 @@ impl Stores {
         };
         let engine_settings = EngineSettings {
             model_max_age: settings.model_max_age,
-            ..EngineSettings::default()
+            max_excluded_ids: settings.max_excluded_ids,
         };
         Ok(Engine::new(ports, config, engine_settings))
     }

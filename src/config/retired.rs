@@ -3,8 +3,7 @@
 const FIXED: &str = "its value is fixed now";
 
 /// The variables, each with what replaces it.
-const RETIRED: [(&str, &str); 21] = [
-    ("MAX_EXCLUDED_IDS", FIXED),
+const RETIRED: [(&str, &str); 20] = [
     ("QDRANT_CONNECTIONS", FIXED),
     ("QDRANT_CONNECT_TIMEOUT", FIXED),
     ("RECSYS_CORS_MAX_AGE", FIXED),
