@@ -29,6 +29,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         prost_types::FileDescriptorSet::decode(compiler.encode_file_descriptor_set().as_slice())?;
     tonic_prost_build::configure()
         .btree_map(".")
+        .build_server(false)
+        .compile_fds(descriptors.clone())?;
+    // The servers belong to the API: they use its codec.
+    let server = out_dir.join("server");
+    fs::create_dir_all(&server)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".recsys.v1", "crate::proto")
+        .codec_path("crate::api::codec::ServerCodec")
+        .out_dir(server)
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,61 +1,66 @@
-//! `recsys` is an online recommender service. Backends send it what their
-//! users do; it keeps a fresh model of each user; it answers what each should
-//! see next, and why. One binary, a gRPC API, and nothing else needed: without
-//! other stores named, everything is in memory.
+//! `recsys` is an online recommender service. Backends send it what their users do; it
+//! keeps a current model of each user; it answers what each user should see next, and
+//! why. It is one binary with a gRPC API. Without the addresses of other stores,
+//! everything is in memory.
 //!
-//! # The house
+//! # Rooms
 //!
 //! ```text
-//! main ──> app ──> grpc ──> engine ──> ports ──> domain
-//!           │       └────> webhook ────────────────┤
-//!           └────> adapters ───────────┘           │
-//!                     └────────────────────────────┘
+//! main ──> cli ──> app ──> http ──> api ──> edge ──> engine ──> ports ──> domain
+//!                   │                                             ▲          ▲
+//!                   └────> adapters ──────────────────────────────┴──────────┘
 //! ```
 //!
-//! * [`domain`]: pure. Events + items + now -> user model; candidates + user
-//!   model -> ranked list. No clock, no randomness, no input or output.
-//! * [`ports`]: the traits of the stores, with their contracts, and their error.
-//! * [`engine`]: the use cases: ingest, read signals, recommend, keep the
-//!   catalogue. Imports the domain and the ports, nothing else of the house.
-//! * [`adapters`]: the ports implemented. Never import the engine or gRPC.
-//! * [`grpc`]: the edge. Parses and checks requests, calls the engine,
-//!   converts replies, maps errors once.
-//! * [`webhook`]: what deliveries of RudderStack and Segment say, in the API's
-//!   words. `grpc/webhook/` takes them in.
-//! * [`app`]: settings -> adapters -> engine -> server. The one place that
-//!   decides between memory and real stores.
-//! * [`causes`]: what is behind an error, for logs and commands.
-//! * [`meters`]: every metric, for whichever room counts something; [`spans`]:
-//!   likewise every span of a trace; [`throttle`]: a few log lines a second where
-//!   there would be thousands; [`reactor`]: long work that holds up nobody else.
-//! * [`tenants`]: the tenants file, its keys and roles.
-//! * [`config`] (values read by [`parsers`]), [`telemetry`], [`cli`]: settings,
-//!   logs, metrics and traces, and the commands besides `serve`.
-//! * `fuzzing`: what must hold of any bytes that come in, for the tests and for
-//!   `fuzz/`. It looks into every room, and is in no build but those.
+//! * [`domain`]: pure. Events, items and the time give a user model; a user model and
+//!   candidates give a ranked list. No clock, no randomness, no IO.
+//! * [`ports`]: the traits of the stores with their contracts, and their errors.
+//! * [`engine`]: the use cases: ingest events, read a user's model, rank lists, erase and
+//!   export users, write the catalogue. Imports domain and ports.
+//! * [`adapters`]: the ports over memory, Redis and Qdrant.
+//! * [`edge`]: what every call passes before its handler: accept, TLS, keys, load,
+//!   deadlines, the call log. It knows neither services nor protocols.
+//! * [`api`]: the gRPC services. A handler parses, calls the engine, converts. Its
+//!   `methods.rs` lists every method with its roles.
+//! * [`http`]: the webhook with its mapping, and the admin port.
+//! * [`app`]: the composition root: settings, then adapters, engine, servers. The one
+//!   place that decides between memory and other stores.
+//! * [`cli`]: the commands other than `serve`.
+//! * [`config`]: all settings. Each room declares its own; the config joins them.
+//! * [`proto`]: the messages of the contract, generated.
+//! * [`telemetry`]: logs, metrics, spans, throttled logs, error chains.
 //!
-//! Arrows run one way; `tests/it/house.rs` reads the `use` lines and fails on
-//! one that runs back.
+//! Two rooms serve the others:
+//!
+//! * [`parsers`]: values of settings, such as durations. Rooms that declare settings use
+//!   it, and they must not import the config.
+//! * [`blocking`]: long computations that must not block the runtime. The engine, the
+//!   adapters and the webhook have some.
+//!
+//! Rooms import each other in the direction of the arrows only. Any room but domain and
+//! ports may import telemetry, parsers and blocking. The files of a room import each
+//! other without circles. `tests/it/house.rs` checks this.
 //!
 //! # Follow an event
 //!
-//! 1. `proto/recsys/v1/recommender.proto`: a client calls `IngestEvent`.
-//! 2. `grpc/recommender.rs`: the handler has `grpc/parse/event.rs` check the
-//!    event and give it its stored form (`domain/member.rs`), then calls
-//!    [`engine::Engine::ingest`].
-//! 3. `engine/ingest.rs`: the event is appended to the user's buffer, in a
-//!    task that ends even if the client goes away; then the model is refreshed
-//!    (`engine/refresh.rs`): read the buffer, unless the append told what it
-//!    holds, read the items it names, build the model (`domain/signals/`), save
-//!    it.
-//! 4. `ports.rs`: [`ports::EventBuffer`] and [`ports::ModelStore`] say what
-//!    must hold meanwhile.
-//! 5. `adapters/redis/events.rs` and its scripts: the buffer itself; without
-//!    Redis `adapters/memory/events.rs`.
+//! 1. `proto/recsys/v1/recommender.proto`: a client calls IngestEvent.
+//! 2. `api/recommender.rs`: the handler parses the event, which checks it and encodes it
+//!    for the store, and calls the engine.
+//! 3. `engine/ingest.rs`: appends the event to the user's buffer, in a task that finishes
+//!    even if the client cancels the call, and refreshes the user's model.
+//! 4. `ports/events.rs`: what an append guarantees.
+//! 5. `adapters/redis/events.rs`: the append as a script in Redis.
 //!
-//! The next `Recommend` reads that model (`engine/signals.rs`), gathers
-//! candidates (`engine/recommend/candidates.rs`) and ranks them
-//! (`domain/ranking/`).
+//! # Follow a list
+//!
+//! 1. `api/recommender.rs`: a client calls Recommend; the handler parses the request and
+//!    calls the engine.
+//! 2. `engine/lists/`: reads the user's model (`engine/models/`, which builds it from the
+//!    event buffer if none is current), collects candidates from several generators, and
+//!    ranks them.
+//! 3. `domain/ranking/`: scores each candidate, adds up the scores, orders the list by
+//!    relevance and diversity, and places one exploration item.
+//! 4. `api/reply.rs`: converts the list, with each item's score parts, and the
+//!    diagnostics.
 
 pub mod adapters;
 pub mod api;

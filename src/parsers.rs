@@ -1,4 +1,4 @@
-//! How values of settings are read, and kept if they are secret.
+//! Parsers of setting values, and the type of secret values.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
@@ -6,28 +6,46 @@ use std::{
 };
 
 const SECONDS_PER_DAY: u64 = 86_400;
+const MAX_DURATION: Duration = Duration::from_secs(3_650 * SECONDS_PER_DAY);
 
-const LONGEST_SPAN: Duration = Duration::from_secs(3_650 * SECONDS_PER_DAY);
+/// The defaults of a group of settings, as its definition for the command line
+/// states them. The environment is not read.
+///
+/// # Panics
+/// If the group has a required setting.
+#[must_use]
+#[expect(
+    clippy::expect_used,
+    reason = "a group of settings has a default for each"
+)]
+pub fn defaults<S: clap::Args>() -> S {
+    let command = S::augment_args(clap::Command::new("defaults").no_binary_name(true))
+        .mut_args(|argument| argument.env(None::<&'static str>));
+    command
+        .try_get_matches_from([""; 0])
+        .and_then(|matches| S::from_arg_matches(&matches))
+        .expect("every setting has a default")
+}
 
-/// Reads a time span such as `250ms`, `10s`, `5m` or `1h`, above 0 and at most
+/// Parses a duration such as `250ms`, `10s`, `5m` or `1h`, above 0 and at most
 /// ten years.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the text breaks.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text
+    let duration: jiff::SignedDuration = text
         .parse()
         .map_err(|_| "give a number with a unit, such as 250ms, 10s, 5m or 1h".to_owned())?;
-    Duration::try_from(span)
+    Duration::try_from(duration)
         .ok()
-        .filter(|span| !span.is_zero() && *span <= LONGEST_SPAN)
+        .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
         .ok_or_else(|| "must be above 0 and at most ten years".to_owned())
 }
 
-/// Reads a time span like [`parse_duration`]; it may also be none: `0s`.
+/// Parses a duration as [`parse_duration`] does; `0s` is allowed.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the text breaks.
 pub fn parse_delay(text: &str) -> Result<Duration, String> {
     match text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic()) {
         "0" => Ok(Duration::ZERO),
@@ -35,10 +53,10 @@ pub fn parse_delay(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a whole number of days, 1 to 3,650.
+/// Parses a whole number of days, 1 to 3,650.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the text breaks.
 pub fn parse_days(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(days @ 1..=3_650) => Ok(Duration::from_secs(days * SECONDS_PER_DAY)),
@@ -46,10 +64,10 @@ pub fn parse_days(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a count, at least 1.
+/// Parses a count, at least 1.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the text breaks.
 pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
@@ -57,10 +75,10 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "must be a whole number, at least 1".to_owned())
 }
 
-/// Reads a number of connections, 1 to 1,024.
+/// Parses a number of connections, 1 to 1,024.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the text breaks.
 pub fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1_024) => Ok(count),
@@ -68,10 +86,10 @@ pub fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads a share: a number from 0 to 1.
+/// Parses a share: a number from 0 to 1.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the text breaks.
 pub fn parse_share(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
@@ -79,21 +97,10 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
-/// Reads a time span as a whole number of milliseconds, 1 to 600,000.
+/// Parses a finite number above 0.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn parse_milliseconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(count @ 1..=600_000) => Ok(Duration::from_millis(count)),
-        _ => Err("must be a whole number of milliseconds, 1 to 600000".to_owned()),
-    }
-}
-
-/// Reads a finite number above 0.
-///
-/// # Errors
-/// What is wrong with it.
+/// The rule that the text breaks.
 pub fn above_zero(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
@@ -101,10 +108,10 @@ pub fn above_zero(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "must be a finite number above 0".to_owned())
 }
 
-/// Reads an address to listen on: `host:port`, the host a name or a number.
+/// Parses an address to listen on: `host:port`, the host a name or an IP address.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the text breaks.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.to_socket_addrs()
         .map_err(|error| format!("give host:port, such as 127.0.0.1:50051 ({error})"))?
@@ -146,7 +153,7 @@ mod tests {
     };
 
     #[test]
-    fn spans_need_a_unit_and_more_than_nothing() {
+    fn durations_need_a_unit_and_are_above_zero() {
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3_600)));
         for wrong in ["", "10", "0s", "-1s", "soon", "9223372036854775807s"] {

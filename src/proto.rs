@@ -1,4 +1,5 @@
-//! The gRPC contract, generated from `proto/recsys/v1` (see `build.rs`).
+//! The messages and clients of the gRPC contract, generated from `proto/recsys/v1` (see
+//! `build.rs`). The servers are in `api/service_traits.rs`.
 
 #![allow(
     missing_docs,
@@ -10,6 +11,6 @@
 
 tonic::include_proto!("recsys.v1");
 
-/// The encoded descriptor set of all of `proto/recsys/v1`, for reflection.
+/// The encoded descriptor set of `proto/recsys/v1`, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/recsys_descriptor.bin"));

@@ -10,30 +10,32 @@ use crate::{
         limits::Limits,
         parse::{self, Checks},
         reply,
+        service_traits::catalog_service_server::CatalogService,
     },
     domain::ids::ContentId,
     edge::{
         access::Caller,
-        deadline::{CallTime, FOR_STORES},
+        deadline::{CallTime, STORE_SHARE},
     },
     ports::ItemRefusal,
-    proto::{self, catalog_service_server::CatalogService},
+    proto,
 };
 
-/// The service, over the engines of its callers.
+/// The service. A call is answered by the engine of its caller.
 #[derive(Clone)]
 pub(crate) struct Catalog {
     pub(crate) limits: Arc<Limits>,
 }
 
 impl Catalog {
-    /// Only upserts may be larger than other requests. The decoder has let this
-    /// one in, so it is answered here as the decoder would.
+    /// Only upserts may be larger than the requests of the other service. The decoder
+    /// has one limit for the whole service, so other calls are checked here and
+    /// answered as the decoder would.
     fn check_size(&self, request: &impl prost::Message) -> Result<(), Status> {
-        let (size, most) = (request.encoded_len(), self.limits.max_request_bytes);
-        if size > most {
-            let told = format!("message has {size} bytes, at most {most} are taken");
-            return Err(Status::out_of_range(told));
+        let (size, max) = (request.encoded_len(), self.limits.max_request_bytes);
+        if size > max {
+            let message = format!("message has {size} bytes, at most {max} are taken");
+            return Err(Status::out_of_range(message));
         }
         Ok(())
     }
@@ -66,7 +68,7 @@ impl CatalogService for Catalog {
         &self,
         request: Request<proto::UpsertItemsRequest>,
     ) -> Result<Response<proto::UpsertItemsResponse>, Status> {
-        let engine = Caller::of(&request)?.engine;
+        let engine = Caller::of(request.extensions())?.engine;
         let items = request.into_inner().items;
         let mut checks = Checks::new(&self.limits);
         checks.count("items", items.len(), self.limits.max_catalog_items);
@@ -74,17 +76,17 @@ impl CatalogService for Catalog {
 
         let path = |index: usize| format!("items[{index}]");
         let ids: Vec<String> = items.iter().map(|item| item.content_id.clone()).collect();
-        let mut good = Vec::with_capacity(items.len());
+        let mut valid = Vec::with_capacity(items.len());
         let parsed: Vec<Result<(), ApiError>> = items
             .into_iter()
             .enumerate()
             .map(|(index, item)| {
-                good.push(parse::item(item, &path(index), &self.limits)?);
+                valid.push(parse::item(item, &path(index), &self.limits)?);
                 Ok(())
             })
             .collect();
         let mut stored = engine
-            .upsert_items(good)
+            .upsert_items(valid)
             .await
             .map_err(ApiError::from)?
             .into_iter();
@@ -94,7 +96,7 @@ impl CatalogService for Catalog {
             .enumerate()
             .map(|(index, (id, parsed))| {
                 let outcome = parsed.and_then(|()| {
-                    // One item in, one result out: that is the port's contract.
+                    // The port returns one result for each item.
                     let stored = stored.next().unwrap_or(Err(ItemRefusal::Full));
                     stored.map_err(|refusal| ApiError::refused_item(&refusal, &path(index)))
                 });
@@ -108,13 +110,13 @@ impl CatalogService for Catalog {
         &self,
         request: Request<proto::GetItemsRequest>,
     ) -> Result<Response<proto::GetItemsResponse>, Status> {
-        let engine = Caller::of(&request)?.engine;
+        let engine = Caller::of(request.extensions())?.engine;
         self.check_size(request.get_ref())?;
-        let deadline = CallTime::share(request.extensions(), FOR_STORES);
+        let deadline = CallTime::share(request.extensions(), STORE_SHARE);
         let mut ids = self.ids(request.into_inner().content_ids)?;
-        // Each item once: a short request must not ask for a huge reply.
-        let mut known = HashSet::new();
-        ids.retain(|id| known.insert(id.clone()));
+        // Each item once: a short request must not cause a huge reply.
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
         let found = engine.get_items(&ids, deadline).await;
         let found = found.map_err(ApiError::from)?;
         let mut reply = proto::GetItemsResponse::default();
@@ -131,7 +133,7 @@ impl CatalogService for Catalog {
         &self,
         request: Request<proto::DeleteItemsRequest>,
     ) -> Result<Response<proto::DeleteItemsResponse>, Status> {
-        let engine = Caller::of(&request)?.engine;
+        let engine = Caller::of(request.extensions())?.engine;
         self.check_size(request.get_ref())?;
         let ids = self.ids(request.into_inner().content_ids)?;
         let names: Vec<String> = ids.iter().map(ToString::to_string).collect();

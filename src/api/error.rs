@@ -1,8 +1,9 @@
-//! What a client is told when a call fails: a gRPC code with rich details for
-//! the whole call, or the same as [`proto::ErrorDetail`] for one element of a
-//! batch.
+//! Errors as clients see them: a status code with a stable reason, the rules that
+//! fields break, and a hint when to retry. They are written as a gRPC status
+//! ([`crate::api::status`]), as [`proto::ErrorDetail`] for one element of a batch, and
+//! by the webhook as JSON.
 //!
-//! Texts of internal causes stay here: the log has them, once.
+//! Causes of internal errors are in the log, once, and never in an error.
 
 use std::{
     error::Error,
@@ -10,36 +11,31 @@ use std::{
     time::Duration,
 };
 
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic::Code;
 use tracing::error;
 
 use crate::{
+    edge::refusal::Refusal,
     engine::{Dependency, EngineError},
     ports::{ItemRefusal, StoreErrorKind},
     proto,
 };
 
-/// The domain of every ErrorInfo.
-const DOMAIN: &str = "recsys.v1";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The wait, in milliseconds, that gRPC clients with a retry policy keep to.
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
-/// Instead of a wait: such a client does not try again.
-const NEVER_AGAIN: &str = "-1";
-/// Waits of clients that were refused for too many calls: from so many
-/// milliseconds, over so many more.
-const LEAST_RETRY_MS: u64 = 250;
-const SPREAD_OVER_MS: u64 = 500;
-/// The golden ratio's share of 2^32: multiples of it lie evenly.
-const SPREAD_STEP: u32 = 0x9E37_79B9;
-/// Broken rules that are told. Details travel in headers, and some clients
-/// take no more than 8 KiB of those.
-const MAX_VIOLATIONS: usize = 16;
-/// Broken rules that the message lists.
+/// Retry delays of calls that were shed, in milliseconds: at least this, plus up to
+/// [`RETRY_JITTER_MS`].
+const MIN_RETRY_MS: u64 = 250;
+const RETRY_JITTER_MS: u64 = 500;
+/// 2^32 divided by the golden ratio: its multiples modulo 2^32 are evenly
+/// distributed.
+const JITTER_STEP: u32 = 0x9E37_79B9;
+/// Most violations in an error. Details travel in headers, and some clients accept
+/// at most 8 KiB of those.
+pub(crate) const MAX_VIOLATIONS: usize = 16;
+/// Most violations in the message.
 const MAX_IN_MESSAGE: usize = 6;
-/// Bytes of a field's path that are told: it can hold a name that came from
-/// the client.
+/// Longest path of a field in an error, in bytes: it can contain a name that the
+/// client chose.
 const MAX_FIELD_BYTES: usize = 120;
 
 /// A rule that a field breaks.
@@ -49,14 +45,16 @@ pub(crate) struct Violation {
     pub(crate) rule: String,
 }
 
-/// A failure as clients see it.
+/// An error as clients see it.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
-    code: Code,
-    reason: &'static str,
-    message: String,
-    violations: Vec<Violation>,
-    retry_after: Option<Duration>,
+    pub(crate) code: Code,
+    /// A stable name of the cause, in upper snake case.
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) violations: Vec<Violation>,
+    /// When a retry can succeed. `None`: not by waiting.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl ApiError {
@@ -70,12 +68,12 @@ impl ApiError {
         }
     }
 
-    /// Bad input: all rules that it breaks.
+    /// Bad input, with all the rules that it breaks.
     pub(crate) fn invalid(mut violations: Vec<Violation>) -> Self {
         let all = violations.len();
         violations.truncate(MAX_VIOLATIONS);
         for violation in &mut violations {
-            cut(&mut violation.field, MAX_FIELD_BYTES);
+            truncate(&mut violation.field, MAX_FIELD_BYTES);
         }
         let mut listed: Vec<String> = violations
             .iter()
@@ -91,74 +89,28 @@ impl ApiError {
         }
     }
 
-    /// A call took longer than it may.
-    pub(crate) fn deadline_exceeded(budget: Duration) -> Self {
-        let told = format!("not done within {budget:?}");
-        Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", told)
+    /// A request that is not a message of its type.
+    pub(crate) fn undecodable(cause: &str) -> Self {
+        Self::new(Code::InvalidArgument, "INVALID_MESSAGE", cause)
     }
 
-    /// There is more to do than the process can bear.
-    pub(crate) fn overloaded() -> Self {
-        Self {
-            retry_after: Some(spread()),
-            ..Self::new(
-                Code::ResourceExhausted,
-                "OVERLOADED",
-                "too many calls at once",
-            )
-        }
-    }
-
-    /// The connection of a stream is to end.
+    /// The connection of a stream is closing.
     pub(crate) fn connection_ends() -> Self {
-        let told = "this connection ends: connect anew, and send again what was not answered";
+        let message = "this connection ends: connect anew, and send again what was not answered";
         Self {
             retry_after: Some(Duration::ZERO),
-            ..Self::new(Code::Unavailable, "CONNECTION_ENDS", told)
+            ..Self::new(Code::Unavailable, "CONNECTION_ENDS", message)
         }
     }
 
-    /// One element of a batch was not done in the call's time.
-    fn not_in_time() -> Self {
-        let told = "not done within the call's deadline; it may be done all the same";
-        Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", told)
-    }
-
-    /// The caller has no key, or none that is known.
-    pub(crate) fn unauthenticated() -> Self {
-        Self::new(
-            Code::Unauthenticated,
-            "KEY_UNKNOWN",
-            "give a key that this server knows, in authorization: Bearer or x-api-key",
-        )
-    }
-
-    /// The caller's key does not allow it.
-    pub(crate) fn permission_denied(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::new(Code::PermissionDenied, reason, message)
-    }
-
-    /// The caller's key has used up its quota for so long; `None`: the call asks
-    /// for more than the key may ever have at once.
-    pub(crate) fn over_quota(wait: Option<Duration>) -> Self {
-        let message = match wait {
-            Some(_) => "this key's quota is used up for now",
-            None => "more events than this key may send at once: send smaller batches",
-        };
-        Self {
-            retry_after: wait,
-            ..Self::new(Code::ResourceExhausted, "QUOTA_EXCEEDED", message)
-        }
-    }
-
-    /// A bug. The cause goes to the log.
+    /// An internal error. The cause goes to the log.
     pub(crate) fn internal(cause: &(dyn Error + 'static)) -> Self {
         error!(error = cause, "internal error");
         Self::bug()
     }
 
-    /// A bug whose cause is in the log already.
-    pub(crate) fn bug() -> Self {
+    /// An internal error whose cause is in the log already.
+    fn bug() -> Self {
         Self::new(Code::Internal, "INTERNAL", "internal error")
     }
 
@@ -167,6 +119,10 @@ impl ApiError {
             retry_after: Some(RETRY_AFTER),
             ..Self::new(code, reason, message)
         }
+    }
+
+    fn denied(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Code::PermissionDenied, reason, message)
     }
 
     /// For one element of a batch.
@@ -190,58 +146,113 @@ impl ApiError {
                 .collect(),
         }
     }
-}
 
-impl From<ApiError> for Status {
-    fn from(error: ApiError) -> Self {
-        let mut details = ErrorDetails::new();
-        details.set_error_info(error.reason, DOMAIN, [] as [(String, String); 0]);
-        for violation in &error.violations {
-            details.add_bad_request_violation(&violation.field, &violation.rule);
+    /// Why an item was not stored; `field` is its path in the request.
+    pub(crate) fn refused_item(refusal: &ItemRefusal, field: &str) -> Self {
+        match refusal {
+            ItemRefusal::VectorSize {
+                catalogue,
+                expected,
+                given,
+            } => {
+                let violation = Violation {
+                    field: format!("{field}.vector"),
+                    rule: format!("has {given} numbers, those of {catalogue} have {expected}"),
+                };
+                let message = format!("{} {}", violation.field, violation.rule);
+                Self {
+                    violations: vec![violation],
+                    ..Self::new(Code::FailedPrecondition, "WRONG_VECTOR_SIZE", message)
+                }
+            }
+            ItemRefusal::Full => Self::retryable(
+                Code::ResourceExhausted,
+                "CATALOG_FULL",
+                "the catalogue is full",
+            ),
         }
-        if let Some(after) = error.retry_after {
-            details.set_retry_info(Some(after));
-        }
-        let overloaded = error.code == Code::ResourceExhausted;
-        let mut status = Self::with_error_details(error.code, error.message, details);
-        let wait = match error.retry_after {
-            Some(after) => after.as_millis().to_string(),
-            None => NEVER_AGAIN.to_owned(),
-        };
-        if overloaded && let Ok(value) = wait.parse() {
-            status.metadata_mut().insert(PUSHBACK, value);
-        }
-        status
     }
 }
 
-/// When to try again, differently each time: clients that were refused together
-/// do not come back together.
-fn spread() -> Duration {
-    static TURN: AtomicU32 = AtomicU32::new(0);
-    let turn = TURN.fetch_add(1, Ordering::Relaxed);
-    let step = (u64::from(turn.wrapping_mul(SPREAD_STEP)) * SPREAD_OVER_MS) >> 32;
-    Duration::from_millis(LEAST_RETRY_MS + step)
+/// A retry delay for calls that were shed, different each time: clients that were
+/// refused together must not retry together.
+fn jittered_delay() -> Duration {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let jitter = (u64::from(number.wrapping_mul(JITTER_STEP)) * RETRY_JITTER_MS) >> 32;
+    Duration::from_millis(MIN_RETRY_MS + jitter)
 }
 
-/// Cuts a text to at most so many bytes, at a character.
-fn cut(text: &mut String, most: usize) {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
+/// Shortens a text to at most `max` bytes, at a character boundary.
+fn truncate(text: &mut String, max: usize) {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
         text.push('…');
     }
 }
 
-/// The cause is in the log already: the engine writes it where it happens.
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unauthenticated => Self::new(
+                Code::Unauthenticated,
+                "KEY_UNKNOWN",
+                "give a key that this server knows, in authorization: Bearer or x-api-key",
+            ),
+            Refusal::RoleMissing(roles) => {
+                let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+                let names = names.join(" or ");
+                let message = format!("this call needs a key with the role {names}");
+                Self::denied("ROLE_MISSING", message)
+            }
+            Refusal::NoTenants => Self::denied(
+                "TENANT_MISMATCH",
+                "this server has no tenants: leave x-tenant-id out",
+            ),
+            Refusal::TenantMismatch => Self::denied(
+                "TENANT_MISMATCH",
+                "x-tenant-id names another tenant than the key's",
+            ),
+            Refusal::OverQuota { wait } => {
+                let message = match wait {
+                    Some(_) => "this key's quota is used up for now",
+                    None => "more events than this key may send at once: send smaller batches",
+                };
+                Self {
+                    retry_after: wait,
+                    ..Self::new(Code::ResourceExhausted, "QUOTA_EXCEEDED", message)
+                }
+            }
+            Refusal::Overloaded(_) => Self {
+                retry_after: Some(jittered_delay()),
+                ..Self::new(
+                    Code::ResourceExhausted,
+                    "OVERLOADED",
+                    "too many calls at once",
+                )
+            },
+            Refusal::DeadlineExceeded { budget } => {
+                let message = format!("not done within {budget:?}");
+                Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message)
+            }
+            Refusal::Internal => Self::bug(),
+        }
+    }
+}
+
+/// The engine has logged the cause already.
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let (dependency, source) = match &error {
             EngineError::Store { dependency, source } => (dependency, source),
-            EngineError::TimedOut => return Self::not_in_time(),
+            EngineError::TimedOut => {
+                let message = "not done within the call's deadline; it may be done all the same";
+                return Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message);
+            }
             EngineError::Panicked => return Self::bug(),
         };
         match (source.kind(), dependency) {
-            // What is wrong with the settings is for operators to know.
+            // A misconfigured store is the operator's concern, not the client's.
             (
                 StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured,
                 Dependency::UserState,
@@ -273,82 +284,5 @@ impl From<EngineError> for ApiError {
             }
             (StoreErrorKind::Corrupt, Dependency::UserState | Dependency::Catalogue) => Self::bug(),
         }
-    }
-}
-
-impl ApiError {
-    /// Why an item was not stored; `field` is its path in the request.
-    pub(crate) fn refused_item(refusal: &ItemRefusal, field: &str) -> Self {
-        match refusal {
-            ItemRefusal::VectorSize {
-                catalogue,
-                expected,
-                given,
-            } => {
-                let broken = Violation {
-                    field: format!("{field}.vector"),
-                    rule: format!("has {given} numbers, those of {catalogue} have {expected}"),
-                };
-                let told = format!("{} {}", broken.field, broken.rule);
-                Self {
-                    violations: vec![broken],
-                    ..Self::new(Code::FailedPrecondition, "WRONG_VECTOR_SIZE", told)
-                }
-            }
-            ItemRefusal::Full => Self::retryable(
-                Code::ResourceExhausted,
-                "CATALOG_FULL",
-                "the catalogue is full",
-            ),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tonic::{Code, Status};
-
-    use super::{ApiError, MAX_VIOLATIONS, PUSHBACK, Violation};
-
-    #[test]
-    fn clients_with_a_retry_policy_are_told_when_and_whether_to_try_again() {
-        let pushback = |error: ApiError| {
-            let status = Status::from(error);
-            let told = status.metadata().get(PUSHBACK)?;
-            Some(told.to_str().unwrap().to_owned())
-        };
-        let wait = Duration::from_millis(1500);
-        assert_eq!(
-            pushback(ApiError::over_quota(Some(wait))).as_deref(),
-            Some("1500")
-        );
-        // However long it waits, it asks for more than there can be.
-        assert_eq!(pushback(ApiError::over_quota(None)).as_deref(), Some("-1"));
-        assert_eq!(pushback(ApiError::unauthenticated()), None);
-    }
-
-    #[test]
-    fn a_flood_of_broken_rules_fits_into_the_headers_of_any_client() {
-        let violations = (0..10_000)
-            .map(|index| Violation {
-                field: format!("event.survey_answers.{}[{index}]", "é".repeat(10_000)),
-                rule: "must be a finite number".to_owned(),
-            })
-            .collect();
-        let error = ApiError::invalid(violations);
-        let detail = error.clone().into_detail();
-        assert_eq!(detail.violations.len(), MAX_VIOLATIONS);
-        let status = Status::from(error);
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(
-            status.message().ends_with("and 9994 more"),
-            "{}",
-            status.message()
-        );
-        // In headers the details are in base 64 and the message is escaped.
-        let size = status.details().len() * 4 / 3 + 3 * status.message().len();
-        assert!(size < 8 << 10, "{size} bytes of headers");
     }
 }

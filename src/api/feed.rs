@@ -1,9 +1,9 @@
-//! A stream of batches of events. Each is answered before the next is taken, so
-//! HTTP/2's own flow control slows down a client that is too fast, and a stream
-//! holds no more than one batch.
+//! A stream of batches of events. Each batch is answered before the next is read, so
+//! HTTP/2's flow control slows down a client that is too fast, and a stream holds at
+//! most one batch in memory.
 //!
-//! It ends between two batches when its connection is to close, or keys are
-//! exchanged: clients connect anew and go on with what was not answered.
+//! A stream ends between two batches when its connection closes or keys are reloaded.
+//! Clients reconnect and send again what was not answered.
 
 use std::{
     pin::Pin,
@@ -15,69 +15,68 @@ use futures_util::{Stream, stream::try_unfold};
 use tonic::{Request, Status, Streaming};
 
 use crate::{
-    api::{error::ApiError, methods::STREAM_INGEST, recommender::Recommender, reply},
+    api::{error::ApiError, ingest::Ingest, methods::STREAM_INGEST, reply},
     edge::{
-        access::Caller,
-        deadline::{CallTime, FOR_STORES},
+        deadline::{CallTime, STORE_SHARE},
         load::OpenCall,
-        panics,
+        panics::catch_panic,
+        refusal::Refusal,
     },
     ports::Deadline,
     proto::{
         IngestResult, InteractionEvent, StreamIngestEventsRequest, StreamIngestEventsResponse,
     },
+    telemetry::meters::Shed,
 };
 
-/// The answers to the batches of a stream, in order.
-pub(crate) type Answers =
+/// The replies to the batches of a stream, in order.
+pub(crate) type FeedReplies =
     Pin<Box<dyn Stream<Item = Result<StreamIngestEventsResponse, Status>> + Send>>;
 
-/// A stream of batches that comes in.
+/// A stream of batches from a client.
 pub(crate) struct Feed {
-    recommender: Recommender,
-    caller: Caller,
+    ingest: Ingest,
     call: Arc<OpenCall>,
     batches: Streaming<StreamIngestEventsRequest>,
     /// Longest that one batch may take.
-    each: Duration,
+    budget: Duration,
 }
 
 impl Feed {
     pub(crate) fn open(
-        recommender: Recommender,
+        ingest: Ingest,
         request: Request<Streaming<StreamIngestEventsRequest>>,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Self, Refusal> {
         let call = request.extensions().get::<Arc<OpenCall>>();
-        let each = CallTime::budget(request.extensions());
+        let budget = CallTime::budget(request.extensions());
         Ok(Self {
-            recommender,
-            caller: Caller::of(&request)?,
-            call: call.cloned().ok_or_else(ApiError::bug)?,
-            each: each.ok_or_else(ApiError::bug)?,
+            ingest,
+            call: call.cloned().ok_or(Refusal::Internal)?,
+            budget: budget.ok_or(Refusal::Internal)?,
             batches: request.into_inner(),
         })
     }
 
-    pub(crate) fn answers(self) -> Answers {
+    pub(crate) fn replies(self) -> FeedReplies {
         Box::pin(try_unfold(self, |mut feed| async move {
-            let answer = panics::caught(STREAM_INGEST, feed.next()).await??;
-            Ok(answer.map(|answer| (answer, feed)))
+            let reply = catch_panic(STREAM_INGEST, feed.next()).await??;
+            Ok(reply.map(|reply| (reply, feed)))
         }))
     }
 
-    /// Takes the next batch and stores it; `None` at the stream's end.
+    /// Reads the next batch and ingests it; `None` at the end of the stream.
     async fn next(&mut self) -> Result<Option<StreamIngestEventsResponse>, Status> {
         let Some(batch) = self.batch().await? else {
             return Ok(None);
         };
-        self.recommender.count(&batch.events)?;
+        self.ingest.check_count(&batch.events)?;
         let events = batch.events.len();
-        let deadline = Deadline::at(Instant::now() + self.each.mul_f64(FOR_STORES));
-        let stored = match self.caller.send_when_allowed(events, deadline).await? {
-            Some(over_quota) => Err(over_quota),
+        let deadline = Deadline::at(Instant::now() + self.budget.mul_f64(STORE_SHARE));
+        let results = match self.ingest.caller.wait_for_events(events, deadline).await? {
+            Some(over_quota) => Err(over_quota.into()),
             None => self.store(batch.events, deadline).await,
         };
-        let results = stored.unwrap_or_else(|error| {
+        let results = results.unwrap_or_else(|error| {
             let rejected = |_| reply::ingest_result(Err(error.clone()));
             (0..events).map(rejected).collect()
         });
@@ -93,30 +92,32 @@ impl Feed {
         events: Vec<InteractionEvent>,
         deadline: Deadline,
     ) -> Result<Vec<IngestResult>, ApiError> {
-        let turn = tokio::time::timeout(deadline.remaining(), self.call.turn()).await;
-        let _turn = turn.map_err(|_| ApiError::overloaded())?;
-        self.recommender.store(&self.caller, events, deadline).await
+        let permit = tokio::time::timeout(deadline.remaining(), self.call.permit()).await;
+        let _permit = permit.map_err(|_| Refusal::Overloaded(Shed::Calls))?;
+        self.ingest.batch(events, deadline).await
     }
 
-    /// The next batch, however long the client takes to begin it. Once begun, it
-    /// has as long as any request. A stream that says nothing gives back the memory
-    /// of a large batch by its end.
+    /// The next batch. The client may take any time to start it; once started, it must
+    /// be complete within the time of one batch. An idle stream that holds the memory
+    /// of a large batch is ended.
     async fn batch(&mut self) -> Result<Option<StreamIngestEventsRequest>, Status> {
-        let (closing, exchanged) = (self.call.closing(), self.caller.exchanged.clone());
-        let mut begun = false;
+        let closing = self.call.closing();
+        let replaced = self.ingest.caller.replaced.clone();
+        let mut started = false;
         loop {
-            let message = tokio::time::timeout(self.each, self.batches.message());
-            let message = exchanged.run_until_cancelled(message);
+            let message = tokio::time::timeout(self.budget, self.batches.message());
+            let message = replaced.run_until_cancelled(message);
             let message = closing.run_until_cancelled(message).await;
             match message.flatten() {
                 None => return Err(ApiError::connection_ends().into()),
                 Some(Ok(batch)) => return batch,
-                Some(Err(_)) if begun => {
-                    return Err(ApiError::deadline_exceeded(self.each).into());
+                Some(Err(_)) if started => {
+                    let budget = self.budget;
+                    return Err(Refusal::DeadlineExceeded { budget }.into());
                 }
-                Some(Err(_)) => begun = self.call.has_begun_a_request(),
+                Some(Err(_)) => started = self.call.has_partial_request(),
             }
-            if !begun && self.call.keeps_much() {
+            if !started && self.call.is_large() {
                 return Err(ApiError::connection_ends().into());
             }
         }

@@ -1,4 +1,4 @@
-//! `grpc.health.v1`, by the names that clients and Kubernetes ask for.
+//! `grpc.health.v1`: which names are SERVING.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,47 +8,47 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tracing::{info, warn};
 
 use crate::{
-    edge::access::Access,
-    engine::{Engine, EngineError},
-    proto::{
+    api::service_traits::{
         catalog_service_server::SERVICE_NAME as CATALOG,
         recommender_service_server::SERVICE_NAME as RECOMMENDER,
     },
+    edge::access::Access,
+    engine::{Engine, EngineError},
     telemetry::meters,
 };
 
-/// SERVING while the process can answer; so is the empty name.
+/// SERVING while the process can answer, as is the empty name.
 pub const LIVENESS: &str = "liveness";
 /// SERVING from when the dependencies first answered until the drain begins.
 pub const READINESS: &str = "readiness";
 
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// A dependency that does not answer in this time has failed the check.
+/// A dependency that does not answer within this time fails the check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Failures in a row after which a dependency counts as down. One success
-/// brings it up again.
+/// Consecutive failures after which a dependency is down. One success brings it up
+/// again.
 const FAILURES_TO_GO_DOWN: u32 = 3;
 
-/// Watches what the services depend on, and reports it.
+/// Checks the dependencies of the services and reports the status of each name.
 pub(crate) struct Monitor {
     access: Arc<Access>,
     reporter: HealthReporter,
-    user_state: Dependency,
-    catalogue: Dependency,
+    user_state: DependencyCheck,
+    catalogue: DependencyCheck,
     was_ready: bool,
-    /// What was reported last, so that watchers hear of changes only.
+    /// The last report: watchers are notified of changes only.
     reported: HashMap<&'static str, bool>,
 }
 
-struct Dependency {
+struct DependencyCheck {
     name: &'static str,
-    /// Its label in metrics.
+    /// The label in metrics.
     label: &'static str,
     up: bool,
     failures: u32,
 }
 
-impl Dependency {
+impl DependencyCheck {
     fn new(name: &'static str, label: &'static str) -> Self {
         Self {
             name,
@@ -58,7 +58,7 @@ impl Dependency {
         }
     }
 
-    fn note(&mut self, checked: Result<(), EngineError>) {
+    fn record(&mut self, checked: Result<(), EngineError>) {
         match checked {
             Ok(()) => {
                 self.failures = 0;
@@ -90,7 +90,7 @@ fn status(serving: bool) -> ServingStatus {
 }
 
 impl Monitor {
-    /// Reports the process alive, and nothing else ready yet.
+    /// Reports the process as alive and everything else as not ready.
     pub(crate) async fn start(access: Arc<Access>, reporter: HealthReporter) -> Self {
         for name in ["", LIVENESS] {
             reporter
@@ -101,22 +101,22 @@ impl Monitor {
         Self {
             access,
             reporter,
-            user_state: Dependency::new("user state", "user_state"),
-            catalogue: Dependency::new("catalogue", "catalogue"),
+            user_state: DependencyCheck::new("user state", "user_state"),
+            catalogue: DependencyCheck::new("catalogue", "catalogue"),
             was_ready: false,
             reported: HashMap::new(),
         }
     }
 
-    /// Asks each dependency once and reports what follows.
+    /// Checks each dependency once and reports the result.
     pub(crate) async fn check(&mut self) {
         let engines = self.access.engines();
         let (user_state, catalogue) = tokio::join!(
-            in_time(user_state_answers(&engines)),
-            in_time(catalogues_answer(&engines)),
+            with_timeout(user_state_answers(&engines)),
+            with_timeout(catalogues_answer(&engines)),
         );
-        self.user_state.note(user_state);
-        self.catalogue.note(catalogue);
+        self.user_state.record(user_state);
+        self.catalogue.record(catalogue);
         for dependency in [&self.user_state, &self.catalogue] {
             meters::dependency_up(dependency.label, dependency.up);
         }
@@ -125,8 +125,8 @@ impl Monitor {
         for (name, serving) in [
             (RECOMMENDER, all),
             (CATALOG, self.catalogue.up),
-            // Once ready, always ready: a store that goes away later leads to
-            // degraded answers and not to a service without endpoints.
+            // Once ready, always ready: a store that fails later leads to degraded
+            // replies, not to a service without endpoints.
             (READINESS, self.was_ready),
         ] {
             if self.reported.insert(name, serving) != Some(serving) {
@@ -153,7 +153,7 @@ impl Monitor {
     }
 }
 
-/// The users' state of all tenants is in one store.
+/// The user state of all tenants is in one store.
 async fn user_state_answers(engines: &[Engine]) -> Result<(), EngineError> {
     match engines.first() {
         Some(engine) => engine.check_user_state().await,
@@ -161,8 +161,8 @@ async fn user_state_answers(engines: &[Engine]) -> Result<(), EngineError> {
     }
 }
 
-/// Each tenant has a catalogue of its own, all in one store: it answers if any
-/// of them does. One that is not set up is its tenant's affair.
+/// The catalogues of all tenants are in one store: it is up if any of them answers. A
+/// catalogue that is not set up affects its tenant alone.
 async fn catalogues_answer(engines: &[Engine]) -> Result<(), EngineError> {
     let mut checks: JoinSet<Result<(), EngineError>> = engines
         .iter()
@@ -180,7 +180,9 @@ async fn catalogues_answer(engines: &[Engine]) -> Result<(), EngineError> {
     failed.map_or(Ok(()), Err)
 }
 
-async fn in_time(check: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {
+async fn with_timeout(
+    check: impl Future<Output = Result<(), EngineError>>,
+) -> Result<(), EngineError> {
     tokio::time::timeout(CHECK_TIMEOUT, check)
         .await
         .unwrap_or(Err(EngineError::TimedOut))
@@ -196,26 +198,26 @@ async fn not_ready(reporter: &HealthReporter) {
 
 #[cfg(test)]
 mod tests {
-    use super::Dependency;
+    use super::DependencyCheck;
     use crate::engine::EngineError;
 
     #[test]
-    fn only_failures_in_a_row_bring_a_dependency_down_and_one_success_brings_it_up() {
+    fn consecutive_failures_bring_a_dependency_down_and_one_success_brings_it_up() {
         let failure = || Err(EngineError::TimedOut);
-        let mut dependency = Dependency::new("store", "store");
+        let mut dependency = DependencyCheck::new("store", "store");
         assert!(!dependency.up, "not before it has answered");
-        dependency.note(Ok(()));
+        dependency.record(Ok(()));
         for _ in 0..5 {
-            dependency.note(failure());
-            dependency.note(failure());
+            dependency.record(failure());
+            dependency.record(failure());
             assert!(dependency.up, "two failures are a blip");
-            dependency.note(Ok(()));
+            dependency.record(Ok(()));
         }
         for failures in 1..=4 {
-            dependency.note(failure());
+            dependency.record(failure());
             assert_eq!(dependency.up, failures < 3, "after {failures} failures");
         }
-        dependency.note(Ok(()));
+        dependency.record(Ok(()));
         assert!(dependency.up);
     }
 }

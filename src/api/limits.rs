@@ -1,99 +1,169 @@
-//! What a client may send.
+//! Limits on what clients may send.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use crate::parsers::{above_zero, at_least_one, parse_duration};
 
-/// Limits on requests. One that passes a limit is refused whole, except in a
-/// batch, where only the element is.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Limits")]
+/// Limits on requests. A request beyond a limit is refused whole, except in a
+/// batch, where only the element is refused.
+///
+/// As text: `NAME=VALUE` pairs separated by commas; a limit that is not named has
+/// its default.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Largest request message, in bytes (UpsertItems has its own)
-    #[arg(long, global = true, env = "RECSYS_MAX_REQUEST_BYTES", value_name = "BYTES",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_request_bytes)]
+    /// Bytes of a request message of the recommender service.
     pub max_request_bytes: usize,
-    /// Largest request message of the catalogue service, in bytes
-    #[arg(long, global = true, env = "RECSYS_MAX_CATALOG_REQUEST_BYTES", value_name = "BYTES",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_catalog_request_bytes)]
+    /// Bytes of a request message of the catalogue service.
     pub max_catalog_request_bytes: usize,
-    /// Events in a batch
-    #[arg(long, global = true, env = "RECSYS_MAX_BATCH_EVENTS", value_name = "N",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_batch_events)]
+    /// Events of a batch.
     pub max_batch_events: usize,
-    /// Items in a request of the catalogue service
-    #[arg(long, global = true, env = "RECSYS_MAX_CATALOG_ITEMS", value_name = "N",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_catalog_items)]
+    /// Items of a request of the catalogue service.
     pub max_catalog_items: usize,
-    /// Longest user id, in bytes
-    #[arg(long, global = true, env = "RECSYS_MAX_USER_ID_BYTES", value_name = "BYTES",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_user_id_bytes)]
+    /// Bytes of a user id.
     pub max_user_id_bytes: usize,
-    /// Longest id of anything else, in bytes; also tags and labels
-    #[arg(long, global = true, env = "RECSYS_MAX_ID_BYTES", value_name = "BYTES",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_id_bytes)]
+    /// Bytes of any other id, of a tag's facet and of its label.
     pub max_id_bytes: usize,
-    /// Longest event type, in bytes
-    #[arg(long, global = true, env = "RECSYS_MAX_EVENT_TYPE_BYTES", value_name = "BYTES",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_event_type_bytes)]
+    /// Bytes of an event type.
     pub max_event_type_bytes: usize,
-    /// Impressions in an event
-    #[arg(long, global = true, env = "RECSYS_MAX_IMPRESSIONS", value_name = "N",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_impressions)]
+    /// Impressions of an event.
     pub max_impressions: usize,
-    /// Largest stored event, in bytes
-    #[arg(long, global = true, env = "RECSYS_MAX_EVENT_BYTES", value_name = "BYTES",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_event_bytes)]
+    /// Bytes of an event as it is stored.
     pub max_event_bytes: usize,
-    /// Largest item, in bytes of its message
-    #[arg(long, global = true, env = "RECSYS_MAX_ITEM_BYTES", value_name = "BYTES",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_item_bytes)]
+    /// Bytes of an item's message.
     pub max_item_bytes: usize,
-    /// How far an event's time may be ahead of this server's clock
-    #[arg(long, global = true, env = "RECSYS_MAX_EVENT_AHEAD", value_name = "DURATION",
-          value_parser = parse_duration, default_value = "5m")]
+    /// How far an event's time may be ahead of the server's clock.
     pub max_event_ahead: Duration,
-    /// Longest dwell time, in seconds
-    #[arg(long, global = true, env = "RECSYS_MAX_DWELL_SECONDS", value_name = "SECONDS", value_parser = above_zero,
-          default_value_t = Self::DEFAULT.max_dwell_seconds)]
+    /// Dwell time of an event, in seconds.
     pub max_dwell_seconds: f64,
-    /// Items in a list
-    #[arg(long, global = true, env = "RECSYS_MAX_LIMIT", value_name = "N",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_limit)]
+    /// Items of a list.
     pub max_limit: usize,
-    /// Ids that a request may exclude
-    #[arg(long, global = true, env = "RECSYS_MAX_EXCLUDE_IDS", value_name = "N",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_exclude_ids)]
+    /// Ids that a request may exclude.
     pub max_exclude_ids: usize,
-    /// Entries of each of must, must_not and content_types, and of an item's
-    /// tags, years and places
-    #[arg(long, global = true, env = "RECSYS_MAX_TAGS", value_name = "N",
-          value_parser = at_least_one, default_value_t = Self::DEFAULT.max_tags)]
+    /// Entries of each of `must`, `must_not` and `content_types`, and of an item's
+    /// tags, years and places.
     pub max_tags: usize,
-}
-
-impl Limits {
-    const DEFAULT: Self = Self {
-        max_request_bytes: 4 << 20,
-        max_catalog_request_bytes: 16 << 20,
-        max_batch_events: 1_000,
-        max_catalog_items: 500,
-        max_user_id_bytes: 256,
-        max_id_bytes: 512,
-        max_event_type_bytes: 128,
-        max_impressions: 1_000,
-        max_event_bytes: 64 << 10,
-        max_item_bytes: 256 << 10,
-        max_event_ahead: Duration::from_secs(300),
-        max_dwell_seconds: 86_400.0,
-        max_limit: 100,
-        max_exclude_ids: 10_000,
-        max_tags: 200,
-    };
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::DEFAULT
+        Self {
+            max_request_bytes: 4 << 20,
+            max_catalog_request_bytes: 16 << 20,
+            max_batch_events: 1_000,
+            max_catalog_items: 500,
+            max_user_id_bytes: 256,
+            max_id_bytes: 512,
+            max_event_type_bytes: 128,
+            max_impressions: 1_000,
+            max_event_bytes: 64 << 10,
+            max_item_bytes: 256 << 10,
+            max_event_ahead: Duration::from_secs(300),
+            max_dwell_seconds: 86_400.0,
+            max_limit: 100,
+            max_exclude_ids: 10_000,
+            max_tags: 200,
+        }
+    }
+}
+
+impl Limits {
+    /// The counts, by the names that they have as text.
+    fn counts(&mut self) -> [(&'static str, &mut usize); 13] {
+        [
+            ("request_bytes", &mut self.max_request_bytes),
+            ("catalog_request_bytes", &mut self.max_catalog_request_bytes),
+            ("batch_events", &mut self.max_batch_events),
+            ("catalog_items", &mut self.max_catalog_items),
+            ("user_id_bytes", &mut self.max_user_id_bytes),
+            ("id_bytes", &mut self.max_id_bytes),
+            ("event_type_bytes", &mut self.max_event_type_bytes),
+            ("impressions", &mut self.max_impressions),
+            ("event_bytes", &mut self.max_event_bytes),
+            ("item_bytes", &mut self.max_item_bytes),
+            ("limit", &mut self.max_limit),
+            ("exclude_ids", &mut self.max_exclude_ids),
+            ("tags", &mut self.max_tags),
+        ]
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "event_ahead" => self.max_event_ahead = parse_duration(value)?,
+            "dwell_seconds" => self.max_dwell_seconds = above_zero(value)?,
+            _ => {
+                let mut counts = self.counts().into_iter();
+                let Some((_, count)) = counts.find(|(known, _)| *known == name) else {
+                    return Err(format!("no such limit; there are {}", Self::default()));
+                };
+                *count = at_least_one(value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Limits {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut limits = Self::default();
+        let pairs = text.split(',').map(str::trim);
+        for pair in pairs.filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("{pair}: give NAME=VALUE"))?;
+            let (name, value) = (name.trim(), value.trim());
+            limits
+                .set(name, value)
+                .map_err(|error| format!("{name}: {error}"))?;
+        }
+        Ok(limits)
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, count) in self.clone().counts() {
+            write!(f, "{name}={count}, ")?;
+        }
+        let (ahead, dwell) = (self.max_event_ahead.as_secs_f64(), self.max_dwell_seconds);
+        write!(f, "event_ahead={ahead}s, dwell_seconds={dwell}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn limits_are_read_as_they_are_written() {
+        let default = Limits::default();
+        assert_eq!(default.to_string().parse(), Ok(default.clone()));
+        assert_eq!("".parse(), Ok(default.clone()));
+        let expected = Limits {
+            max_limit: 200,
+            max_event_ahead: std::time::Duration::from_millis(1_500),
+            max_dwell_seconds: 0.5,
+            ..default
+        };
+        let text = " limit=200, event_ahead = 1500ms,dwell_seconds=0.5,";
+        assert_eq!(text.parse(), Ok(expected.clone()));
+        assert_eq!(expected.to_string().parse(), Ok(expected));
+    }
+
+    #[test]
+    fn a_wrong_limit_is_refused_with_its_name() {
+        for (text, expected) in [
+            ("limit", "limit: give NAME=VALUE"),
+            ("limit=0", "limit: must be a whole number, at least 1"),
+            ("event_ahead=5", "event_ahead: give a number with a unit"),
+            (
+                "max_limit=5",
+                "max_limit: no such limit; there are request_bytes=",
+            ),
+        ] {
+            let error = text.parse::<Limits>().unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
     }
 }

@@ -1,16 +1,113 @@
-//! The methods of the API.
+//! The methods of the API's port: path, kind and roles of each, in this one table.
 
-/// Services whose calls are never refused: those that watch need no key, and
-/// take nobody's turn.
-const FREE: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
+use crate::edge::{
+    methods::{Method, Methods},
+    tenants::Role,
+};
 
-/// The call that goes on for as long as its client has something to send.
+/// The path of StreamIngestEvents.
 pub(crate) const STREAM_INGEST: &str = "/recsys.v1.RecommenderService/StreamIngestEvents";
 
-pub(crate) fn is_stream(path: &str) -> bool {
-    path == STREAM_INGEST
-}
+pub(crate) const METHODS: Methods = Methods(&[
+    Method::unary("/recsys.v1.RecommenderService/IngestEvent", &[Role::Ingest]),
+    Method::unary(
+        "/recsys.v1.RecommenderService/BatchIngestEvents",
+        &[Role::Ingest],
+    ),
+    Method::stream(STREAM_INGEST, &[Role::Ingest]),
+    Method::unary(
+        "/recsys.v1.RecommenderService/GetUserSignals",
+        &[Role::ReadProfile],
+    ),
+    Method::unary("/recsys.v1.RecommenderService/Recommend", &[Role::Serve]),
+    Method::unary("/recsys.v1.RecommenderService/DeleteUser", &[Role::Erase]),
+    Method::unary(
+        "/recsys.v1.RecommenderService/ExportUser",
+        &[Role::ReadProfile],
+    ),
+    Method::unary("/recsys.v1.CatalogService/UpsertItems", &[Role::Catalog]),
+    Method::unary(
+        "/recsys.v1.CatalogService/GetItems",
+        &[Role::Serve, Role::Catalog],
+    ),
+    Method::unary("/recsys.v1.CatalogService/DeleteItems", &[Role::Catalog]),
+    Method::free("/grpc.health.v1.Health/Check"),
+    Method::free("/grpc.health.v1.Health/Watch"),
+    Method::free("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+    Method::free("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+]);
 
-pub(crate) fn is_free(path: &str) -> bool {
-    FREE.iter().any(|service| path.starts_with(service))
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::METHODS;
+    use crate::{
+        edge::{methods::MethodKind, tenants::Role},
+        proto::FILE_DESCRIPTOR_SET,
+    };
+
+    /// The methods of the services in encoded descriptor sets, by path, and whether
+    /// the client streams.
+    fn described(descriptors: &[&[u8]]) -> BTreeMap<String, bool> {
+        let sets = descriptors
+            .iter()
+            .map(|encoded| FileDescriptorSet::decode(*encoded).unwrap());
+        let mut methods = BTreeMap::new();
+        for file in sets.flat_map(|set| set.file) {
+            for service in &file.service {
+                for method in &service.method {
+                    let (package, service) = (file.package(), service.name());
+                    let path = format!("/{package}.{service}/{}", method.name());
+                    methods.insert(path, method.client_streaming());
+                }
+            }
+        }
+        methods
+    }
+
+    #[test]
+    fn the_table_has_every_method_that_is_served() {
+        let ours = described(&[FILE_DESCRIPTOR_SET]);
+        let all = described(&[
+            FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ]);
+        let listed: BTreeMap<&str, MethodKind> = METHODS
+            .0
+            .iter()
+            .map(|method| (method.path, method.kind))
+            .collect();
+        assert_eq!(listed.len(), METHODS.0.len());
+        assert!(listed.keys().copied().eq(all.keys()), "{listed:?}\n{all:?}");
+        for (path, is_stream) in ours {
+            match listed[path.as_str()] {
+                MethodKind::Unary(_) => assert!(!is_stream, "{path}"),
+                MethodKind::Stream(_) => assert!(is_stream, "{path}"),
+                MethodKind::Free => panic!("{path} needs no key"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_method_that_is_not_listed_is_for_admins_unless_its_service_is_free() {
+        for path in [
+            "",
+            "/",
+            "/recsys.v1.RecommenderService/Other",
+            "/recsys.v1.RecommenderService/IngestEvent/",
+            "/grpc.health.v1.Health/Check/x",
+            "/grpc.health.v1/Check",
+        ] {
+            let kind = METHODS.kind(path);
+            assert_eq!(kind, MethodKind::Unary(&[Role::Admin]), "{path}");
+        }
+        let kind = METHODS.kind("/grpc.health.v1.Health/Other");
+        assert_eq!(kind, MethodKind::Free);
+    }
 }

@@ -2,13 +2,17 @@
 //! calls the engine, converts.
 
 pub(crate) mod catalog;
+pub(crate) mod codec;
 pub(crate) mod error;
 pub(crate) mod feed;
 pub mod health;
+pub(crate) mod ingest;
 pub mod limits;
 pub(crate) mod methods;
 pub(crate) mod parse;
 pub(crate) mod recommender;
 pub(crate) mod reply;
-pub(crate) mod signals;
+pub(crate) mod service_traits;
+pub(crate) mod services;
+pub(crate) mod status;
 pub(crate) mod wkt;

@@ -1,25 +1,25 @@
-//! Protobuf's well-known types to and from the domain's.
+//! Protobuf's well-known types, converted to and from the domain's.
 
 use prost_types::{
     ListValue, Struct, Timestamp as ProtoTimestamp, Value as ProtoValue, value::Kind,
 };
 use serde_json::{Map, Number, Value};
 
-use crate::domain::{nesting::MAX_NESTING, time::Timestamp};
+use crate::domain::{json::MAX_NESTING, time::Timestamp};
 
-/// With the number of [`MAX_NESTING`].
+/// States the number of [`MAX_NESTING`].
 const TOO_DEEP: &str = "must nest at most 30 deep";
 
-/// A value in a Struct that is not taken.
+/// A value in an object that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Untaken {
-    /// Where in the Struct.
+pub(crate) struct InvalidValue {
+    /// Its path in the object.
     pub(crate) path: String,
     /// The rule that it breaks.
     pub(crate) rule: &'static str,
 }
 
-impl Untaken {
+impl InvalidValue {
     fn new(rule: &'static str) -> Self {
         let path = String::new();
         Self { path, rule }
@@ -35,86 +35,123 @@ impl Untaken {
     }
 }
 
-/// Takes numbers that JSON can hold, and values that nest at most
+/// A Struct as JSON. Its numbers must be finite, and its values nest at most
 /// [`MAX_NESTING`] deep.
-pub(crate) fn json_object(given: Struct) -> Result<Map<String, Value>, Untaken> {
+pub(crate) fn json_object(given: Struct) -> Result<Map<String, Value>, InvalidValue> {
     json_fields(given, MAX_NESTING)
 }
 
-fn json_fields(given: Struct, room: usize) -> Result<Map<String, Value>, Untaken> {
+fn json_fields(given: Struct, levels: usize) -> Result<Map<String, Value>, InvalidValue> {
+    fields(given.fields, |value| json_value(value, levels))
+}
+
+/// The fields of an object with their values converted. The first error gets the path
+/// of its field.
+fn fields<T>(
+    given: impl IntoIterator<Item = (String, T)>,
+    convert: impl Fn(T) -> Result<Value, InvalidValue>,
+) -> Result<Map<String, Value>, InvalidValue> {
     given
-        .fields
         .into_iter()
-        .map(|(name, value)| match json_value(value, room) {
+        .map(|(name, value)| match convert(value) {
             Ok(value) => Ok((name, value)),
             Err(inner) => Err(inner.inside(&name)),
         })
         .collect()
 }
 
-fn json_value(given: ProtoValue, room: usize) -> Result<Value, Untaken> {
-    let inner_room = || room.checked_sub(1).ok_or_else(|| Untaken::new(TOO_DEEP));
+fn json_value(given: ProtoValue, levels: usize) -> Result<Value, InvalidValue> {
     Ok(match given.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(flag)) => Value::Bool(flag),
         Some(Kind::StringValue(text)) => Value::String(text),
-        Some(Kind::NumberValue(number)) => Number::from_f64(number)
-            .map(Value::Number)
-            .ok_or_else(|| Untaken::new("must be a finite number"))?,
-        Some(Kind::StructValue(object)) => Value::Object(json_fields(object, inner_room()?)?),
+        Some(Kind::NumberValue(number)) => json_number(number)?,
+        Some(Kind::StructValue(object)) => Value::Object(json_fields(object, one_deeper(levels)?)?),
         Some(Kind::ListValue(list)) => {
-            let room = inner_room()?;
+            let levels = one_deeper(levels)?;
             let values = list.values.into_iter();
-            Value::Array(
-                values
-                    .map(|value| json_value(value, room))
-                    .collect::<Result<_, _>>()?,
-            )
+            let values = values.map(|value| json_value(value, levels));
+            Value::Array(values.collect::<Result<_, _>>()?)
         }
     })
 }
 
-/// What other programs have stored may nest deeper than clients can decode:
-/// that is told as JSON text.
+/// A JSON object as it would be after a way through a Struct, where every number is
+/// a double: an event is the same by gRPC and in JSON. Nests as for [`json_object`].
+pub(crate) fn like_struct(given: Map<String, Value>) -> Result<Map<String, Value>, InvalidValue> {
+    like_struct_fields(given, MAX_NESTING)
+}
+
+fn like_struct_fields(
+    given: Map<String, Value>,
+    levels: usize,
+) -> Result<Map<String, Value>, InvalidValue> {
+    fields(given, |value| like_struct_value(value, levels))
+}
+
+fn like_struct_value(given: Value, levels: usize) -> Result<Value, InvalidValue> {
+    Ok(match given {
+        Value::Null | Value::Bool(_) | Value::String(_) => given,
+        Value::Number(number) => json_number(number.as_f64().unwrap_or_default())?,
+        Value::Object(object) => Value::Object(like_struct_fields(object, one_deeper(levels)?)?),
+        Value::Array(values) => {
+            let levels = one_deeper(levels)?;
+            let values = values.into_iter();
+            let values = values.map(|value| like_struct_value(value, levels));
+            Value::Array(values.collect::<Result<_, _>>()?)
+        }
+    })
+}
+
+fn one_deeper(levels: usize) -> Result<usize, InvalidValue> {
+    levels
+        .checked_sub(1)
+        .ok_or_else(|| InvalidValue::new(TOO_DEEP))
+}
+
+fn json_number(number: f64) -> Result<Value, InvalidValue> {
+    Number::from_f64(number)
+        .map(Value::Number)
+        .ok_or_else(|| InvalidValue::new("must be a finite number"))
+}
+
+/// A JSON object as a Struct. Values that other programs have stored may nest deeper
+/// than clients can decode: those become JSON text.
 fn proto_struct(object: &Map<String, Value>) -> Struct {
     proto_fields(object, MAX_NESTING)
 }
 
-fn proto_fields(object: &Map<String, Value>, room: usize) -> Struct {
+fn proto_fields(object: &Map<String, Value>, levels: usize) -> Struct {
     Struct {
         fields: object
             .iter()
-            .map(|(name, value)| (name.clone(), proto_value(value, room)))
+            .map(|(name, value)| (name.clone(), proto_value(value, levels)))
             .collect(),
     }
 }
 
-fn proto_value(value: &Value, room: usize) -> ProtoValue {
+fn proto_value(value: &Value, levels: usize) -> ProtoValue {
     ProtoValue {
         kind: Some(match value {
             Value::Null => Kind::NullValue(0),
             Value::Bool(flag) => Kind::BoolValue(*flag),
             Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
             Value::String(text) => Kind::StringValue(text.clone()),
-            Value::Array(_) | Value::Object(_) if room == 0 => Kind::StringValue(value.to_string()),
+            Value::Array(_) | Value::Object(_) if levels == 0 => {
+                Kind::StringValue(value.to_string())
+            }
             Value::Array(values) => Kind::ListValue(ListValue {
                 values: values
                     .iter()
-                    .map(|value| proto_value(value, room - 1))
+                    .map(|value| proto_value(value, levels - 1))
                     .collect(),
             }),
-            Value::Object(object) => Kind::StructValue(proto_fields(object, room - 1)),
+            Value::Object(object) => Kind::StructValue(proto_fields(object, levels - 1)),
         }),
     }
 }
 
-/// A Struct as deep as the object, for [`json_object`] to judge. JSON that was
-/// read nests no deeper than its reader allows.
-pub(crate) fn whole_struct(object: &Map<String, Value>) -> Struct {
-    proto_fields(object, usize::MAX)
-}
-
-/// Nothing for an empty object, which says nothing.
+/// As [`proto_struct`]; `None` for an empty object.
 pub(crate) fn optional_struct(object: &Map<String, Value>) -> Option<Struct> {
     (!object.is_empty()).then(|| proto_struct(object))
 }
@@ -131,8 +168,8 @@ mod tests {
     use prost_types::{Struct, Value as ProtoValue, value::Kind};
     use serde_json::{Map, Value, json};
 
-    use super::{json_object, proto_fields, proto_struct};
-    use crate::{domain::nesting::MAX_NESTING, proto};
+    use super::{json_object, like_struct, proto_fields, proto_struct};
+    use crate::{domain::json::MAX_NESTING, proto};
 
     fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -152,9 +189,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_survives_the_way_through_a_struct(value in any_json()) {
+        fn json_survives_a_round_trip_through_a_struct(value in any_json()) {
             let object = Map::from_iter([("a".to_owned(), value)]);
             prop_assert_eq!(json_object(proto_struct(&object)), Ok(object));
+        }
+
+        #[test]
+        fn an_object_like_a_struct_equals_its_round_trip_through_one(
+            value in any_json(),
+            integer in any::<i64>(),
+        ) {
+            let object = json!({"a": value, "b": [integer, {"c": integer}]});
+            let Value::Object(object) = object else { unreachable!() };
+            let round_trip = json_object(proto_struct(&object));
+            prop_assert_eq!(like_struct(object), round_trip);
         }
     }
 
@@ -180,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_nests_no_deeper_than_a_client_can_decode() {
+    fn a_struct_nests_no_deeper_than_clients_can_decode() {
         let deepest = nested(MAX_NESTING);
         assert_eq!(json_object(proto_struct(&deepest)), Ok(deepest.clone()));
         let reply = listed(&deepest);
@@ -191,21 +239,22 @@ mod tests {
         let error = json_object(too_deep).unwrap_err();
         assert_eq!(error.rule, "must nest at most 30 deep");
         assert_eq!(error.path, vec!["a"; MAX_NESTING + 1].join("."));
+        assert_eq!(like_struct(nested(MAX_NESTING + 1)), Err(error));
     }
 
     #[test]
-    fn what_others_nested_deeper_is_told_as_text() {
+    fn values_that_nest_deeper_become_text() {
         let reply = listed(&nested(MAX_NESTING + 2));
         let bytes = reply.encode_to_vec();
         assert_eq!(proto::RecommendResponse::decode(&*bytes), Ok(reply));
-        let told = json_object(proto_struct(&nested(MAX_NESTING + 2))).unwrap();
+        let read = json_object(proto_struct(&nested(MAX_NESTING + 2))).unwrap();
         let path = format!("/a{}", "/a".repeat(MAX_NESTING));
-        let text = Value::Object(told).pointer(&path).cloned();
+        let text = Value::Object(read).pointer(&path).cloned();
         assert_eq!(text, Some(json!(r#"{"a":{"a":1.0}}"#)));
     }
 
     #[test]
-    fn a_number_that_is_not_finite_is_named_by_its_path() {
+    fn a_number_that_is_not_finite_is_reported_with_its_path() {
         let nan = ProtoValue {
             kind: Some(Kind::NumberValue(f64::NAN)),
         };

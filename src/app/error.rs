@@ -1,4 +1,4 @@
-//! Why the service does not start.
+//! Errors of start-up.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -11,49 +11,49 @@ use crate::{
     ports::ItemRefusal,
 };
 
-/// Why the service does not start.
+/// The service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     File {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The ranking file is wrong.
+    /// The ranking file is refused.
     #[error("ranking file {path} is refused: {source}")]
     Ranking {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: RankingConfigError,
     },
-    /// The ranking file's default list is longer than the limit on lists.
+    /// The ranking file's default list is longer than the limit of lists.
     #[error("default_limit {default_limit} is above the largest limit {max_limit}")]
     DefaultLimit {
-        /// Items in a list by default.
+        /// Items of a list by default.
         default_limit: usize,
-        /// Items in a list at the most.
+        /// The limit of a list's items.
         max_limit: usize,
     },
-    /// The catalogue file is wrong.
+    /// The catalogue file is refused.
     #[error("catalogue {name} is refused:\n{source}")]
     Catalogue {
-        /// Which file.
+        /// The file.
         name: String,
-        /// Which lines.
+        /// The lines that are refused.
         source: CatalogueFileError,
     },
-    /// The catalogue does not fit.
+    /// An item of the catalogue is refused.
     #[error("catalogue {name}, item {id}: {source}")]
     CatalogueItem {
-        /// Which file.
+        /// The file.
         name: String,
-        /// Which item.
+        /// The item.
         id: String,
-        /// Why it was refused.
+        /// The cause.
         source: ItemRefusal,
     },
     /// Redis cannot be set up as configured.
@@ -62,37 +62,37 @@ pub enum StartError {
     /// Qdrant cannot be set up as configured.
     #[error(transparent)]
     Qdrant(#[from] QdrantSetupError),
-    /// The tenants file is wrong.
+    /// The tenants file is refused.
     #[error("tenants file {path} is refused: {source}")]
     Tenants {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: TenantsFileError,
     },
     /// Everyone who reaches the address could read and erase all users.
     #[error(
         "{address} can be reached from other machines, and without a tenants file everyone who \
-         reaches it may read, change and erase everything. Give RECSYS_TENANTS_PATH (keys are made \
-         with: recsys keys new TENANT --role ROLE), listen on a loopback address, or, if something \
-         in front of it asks for credentials, say --insecure-allow-unauthenticated"
+         reaches it may read, change and erase everything. Set RECSYS_TENANTS_PATH (make keys with: \
+         recsys keys new TENANT --role ROLE), listen on a loopback address, or, if a proxy in \
+         front of it authenticates callers, pass --insecure-allow-unauthenticated"
     )]
     Unauthenticated {
-        /// Where it would listen.
+        /// The address.
         address: SocketAddr,
     },
-    /// Everyone who reaches the webhook could make up events.
+    /// Everyone who reaches the webhook could deliver events.
     #[error(
         "{address} can be reached from other machines, and everyone who reaches it may deliver \
-         events of any user. Give RECSYS_TENANTS_PATH or RECSYS_WEBHOOK_SECRET, listen on a \
-         loopback address, or, if something in front of it asks for credentials, say \
+         events of any user. Set RECSYS_TENANTS_PATH or RECSYS_WEBHOOK_SECRET, listen on a \
+         loopback address, or, if a proxy in front of it authenticates senders, pass \
          --insecure-allow-unauthenticated"
     )]
     OpenWebhook {
-        /// Where it would listen.
+        /// The address.
         address: SocketAddr,
     },
-    /// It could not be told whose events come with the secret.
+    /// The secret names no tenant.
     #[error(
         "RECSYS_WEBHOOK_SECRET is for a server without a tenants file: with RECSYS_TENANTS_PATH \
          a delivery carries a key with the role ingest"
@@ -101,7 +101,7 @@ pub enum StartError {
     /// TLS cannot be set up as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nothing can be measured.
+    /// The metrics exporter cannot be set up.
     #[error("metrics cannot be set up")]
     Metrics(#[from] BuildError),
     /// The address cannot be listened on.
@@ -111,13 +111,13 @@ pub enum StartError {
         address: SocketAddr,
         /// The setting that names it.
         setting: &'static str,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
 impl StartError {
-    /// Whether the settings or files must be mended before a new try.
+    /// Whether a setting or file must be fixed before the next try.
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         !matches!(self, Self::Listen { .. } | Self::Metrics(_))

@@ -1,6 +1,6 @@
-//! Tenants: an engine for each, and keys that lead to them. The tenants file and
-//! the ranking files that it names are read again when they change. A change
-//! that cannot be used is logged, and what was stays.
+//! Tenants: an engine for each, reached by keys. The tenants file and the ranking
+//! files that it names are reloaded when they change. A change that cannot be used is
+//! logged, and the previous state stays in use.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     error::StartError,
-    read,
+    files::read,
     stores::{Place, Stores, ranking},
 };
 use crate::{
@@ -27,12 +27,12 @@ use crate::{
     engine::Engine,
 };
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the files are checked for changes.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The tenants of a file, who reads it again from now on.
+/// The tenants of a file, which is polled for changes from then on.
 pub(super) fn access(settings: &Settings, path: &Path) -> Result<Arc<Access>, StartError> {
-    let mut builder = Builder {
+    let mut builder = EnginesBuilder {
         stores: Stores::open(settings)?,
         settings: settings.clone(),
         path: path.to_owned(),
@@ -47,34 +47,34 @@ pub(super) fn access(settings: &Settings, path: &Path) -> Result<Arc<Access>, St
         "tenants file read"
     );
     let access = Access::keyed(Directory::new(&file, engines));
-    tokio::spawn(keep_current(builder, contents, Arc::downgrade(&access)));
+    tokio::spawn(reload_on_change(builder, contents, Arc::downgrade(&access)));
     Ok(access)
 }
 
 /// The text of the tenants file and of each ranking file that it names.
 #[derive(Clone, PartialEq, Eq)]
-struct Contents {
+struct TenantsText {
     tenants: String,
     rankings: BTreeMap<PathBuf, String>,
 }
 
-/// What an engine was built from.
+/// The inputs of an engine: it is rebuilt only if they change.
 #[derive(Clone, PartialEq, Eq)]
-struct Plan {
+struct EngineInputs {
     key_prefix: String,
     collection: String,
     ranking: Option<String>,
 }
 
-struct Builder {
+struct EnginesBuilder {
     stores: Stores,
     settings: Settings,
     path: PathBuf,
-    built: BTreeMap<TenantId, (Plan, Engine)>,
+    built: BTreeMap<TenantId, (EngineInputs, Engine)>,
 }
 
-impl Builder {
-    fn parse(&self, contents: &Contents) -> Result<TenantsFile, StartError> {
+impl EnginesBuilder {
+    fn parse(&self, contents: &TenantsText) -> Result<TenantsFile, StartError> {
         parse(&self.path, &contents.tenants)
     }
 
@@ -82,7 +82,7 @@ impl Builder {
         ranking_path(&self.settings, &self.path, tenant)
     }
 
-    fn read(&self) -> Result<Contents, StartError> {
+    fn read(&self) -> Result<TenantsText, StartError> {
         let tenants = read(&self.path)?;
         let file = parse(&self.path, &tenants)?;
         let rankings = file
@@ -91,20 +91,20 @@ impl Builder {
             .filter_map(|tenant| self.ranking_path(tenant))
             .map(|path| Ok((path.clone(), read(&path)?)))
             .collect::<Result<_, StartError>>()?;
-        Ok(Contents { tenants, rankings })
+        Ok(TenantsText { tenants, rankings })
     }
 
-    /// An engine for each tenant: the one it has, if nothing changed for it.
-    /// Nothing is exchanged if one cannot be built.
+    /// An engine for each tenant; the current one if its inputs are unchanged. If one
+    /// cannot be built, all stay as they are.
     fn build(
         &mut self,
         file: &TenantsFile,
-        contents: &Contents,
+        contents: &TenantsText,
     ) -> Result<BTreeMap<TenantId, Engine>, StartError> {
         let mut built = BTreeMap::new();
         for (id, tenant) in &file.tenants {
             let path = self.ranking_path(tenant);
-            let plan = Plan {
+            let inputs = EngineInputs {
                 key_prefix: tenant.key_prefix.clone(),
                 collection: tenant.collection.clone(),
                 ranking: path
@@ -113,7 +113,7 @@ impl Builder {
                     .cloned(),
             };
             let engine = match self.built.get(id) {
-                Some((before, engine)) if *before == plan => engine.clone(),
+                Some((previous, engine)) if *previous == inputs => engine.clone(),
                 _ => {
                     let config = ranking(&self.settings, path.as_deref())?;
                     let place = Place {
@@ -124,7 +124,7 @@ impl Builder {
                     self.stores.engine(&place, config)?
                 }
             };
-            built.insert(id.clone(), (plan, engine));
+            built.insert(id.clone(), (inputs, engine));
         }
         let engines = built
             .iter()
@@ -135,8 +135,8 @@ impl Builder {
     }
 }
 
-/// The ranking file of a tenant: its own, from the folder of the tenants file, or
-/// the service's.
+/// The ranking file of a tenant: its own, relative to the folder of the tenants file,
+/// or the service's.
 #[must_use]
 pub fn ranking_path(settings: &Settings, file: &Path, tenant: &TenantEntry) -> Option<PathBuf> {
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -159,22 +159,21 @@ fn parse(path: &Path, text: &str) -> Result<TenantsFile, StartError> {
     })
 }
 
-/// Exchanges tenants and keys when their files change, for as long as anyone
-/// asks for them.
-async fn keep_current(
-    mut builder: Builder,
-    mut current: Contents,
+/// Reloads tenants and keys when their files change, until the access is dropped.
+async fn reload_on_change(
+    mut builder: EnginesBuilder,
+    mut current: TenantsText,
     access: std::sync::Weak<Access>,
 ) {
-    let mut complained = String::new();
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let mut logged = String::new();
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let Some(access) = access.upgrade() else {
             return;
         };
-        // Files, and perhaps a catalogue that is read into memory.
+        // Reads files, and may load a catalogue into memory.
         let changed = blocking::in_place(|| match builder.read() {
             Ok(contents) if contents == current => None,
             Ok(contents) => Some(builder.parse(&contents).and_then(|file| {
@@ -184,26 +183,26 @@ async fn keep_current(
             Err(error) => Some(Err(error)),
         });
         match changed {
-            None => complained.clear(),
+            None => logged.clear(),
             Some(Ok((file, engines, contents))) => {
-                access.exchange(&file, engines);
+                access.reload(&file, engines);
                 info!(
                     tenants = file.tenants.len(),
                     keys = file.keys(),
-                    "tenants file exchanged"
+                    "tenants file reloaded"
                 );
                 current = contents;
-                complained.clear();
+                logged.clear();
             }
             Some(Err(error)) => {
-                let told = error.to_string();
-                if told != complained {
+                let text = error.to_string();
+                if text != logged {
                     let error = &error as &dyn std::error::Error;
                     warn!(
                         error,
-                        "changed tenants file is refused: the one before stays"
+                        "changed tenants file is refused: the previous one stays in use"
                     );
-                    complained = told;
+                    logged = text;
                 }
             }
         }

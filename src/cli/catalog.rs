@@ -1,117 +1,95 @@
-//! `recsys catalog import`: a catalogue file into Qdrant.
+//! `recsys catalog import`: writes a catalogue file to Qdrant.
 //!
-//! The file is read twice, a line at a time: first every line is checked, then
-//! the good ones are written. So nothing is written of a file that cannot be
-//! what was meant, and of a large one only the ids are held in memory.
+//! The file is read twice, line by line: the first pass checks every line, the second
+//! writes the valid ones. A file with a wrong vector size is refused before anything is
+//! written, and only the ids are held in memory.
 
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    process::ExitCode,
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::lines::{Lines, Refused};
+use super::{
+    exit,
+    lines::{LineReader, RefusedLines},
+};
 use crate::{
-    adapters::qdrant::{Put, QdrantItemStore},
+    adapters::qdrant::{PutOutcome, QdrantItemStore},
     app::{self, StartError},
-    config::Settings,
+    config::{CatalogCommand, CatalogImportFlags, Settings},
     domain::{catalogue_line, ids::ContentId, item::Item},
     ports::{StoreError, StoreErrorKind},
     telemetry::error_chain::causes,
 };
 
-/// Items that are written at once.
+/// Items per write.
 const BATCH: usize = 200;
-/// How often a batch is tried while Qdrant does not answer, and the first wait
-/// in between; each is twice the one before.
-const TRIES: u32 = 6;
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// Longest line: an item of the largest size, and then some.
+/// Attempts of a call that Qdrant does not answer, and the delay after the first,
+/// which doubles with each attempt.
+const ATTEMPTS: u32 = 6;
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// Longest line: more than the largest item takes.
 const MAX_LINE_BYTES: u64 = 4 << 20;
 
-/// What an import did.
+/// Counts of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
-    /// Lines that are items.
-    pub good: usize,
-    /// Items that were written.
-    pub written: usize,
-    /// Items that were there already, just so.
-    pub unchanged: usize,
-    /// Lines that were skipped.
-    pub refused: usize,
+struct CatalogCounts {
+    /// Lines that hold a valid item.
+    good: usize,
+    written: usize,
+    unchanged: usize,
+    /// Lines that were refused.
+    refused: usize,
 }
 
-/// Why an import ended early.
+/// The import failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// The settings or the ranking file are refused.
+enum CatalogImportError {
     #[error(transparent)]
     Start(#[from] StartError),
-    /// There is nothing to import into.
     #[error("QDRANT_API_URL is not set: there is no Qdrant to import into")]
     NoQdrant,
-    /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     File {
-        /// Which one.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// It is read twice, which a pipe cannot be.
     #[error("{path} is not a file: give a file, not a pipe")]
-    NotAFile {
-        /// Which one.
-        path: PathBuf,
-    },
-    /// The second reading found less than the first.
+    NotAFile { path: PathBuf },
+    /// The second pass found fewer lines than the first.
     #[error("{path} has changed while it was read: run the same command again")]
-    Changed {
-        /// Which one.
-        path: PathBuf,
-    },
-    /// A vector is of another size than the others, or the collection's.
+    Changed { path: PathBuf },
+    /// A vector has another size than the others, or than those of the collection.
     #[error(
         "line {line}: vector has {given} numbers, {expected_by} {expected}; nothing was written"
     )]
     VectorSize {
-        /// The line, from 1.
         line: usize,
-        /// Numbers in its vector.
         given: usize,
-        /// Whose vectors it does not fit.
         expected_by: String,
-        /// Numbers in those.
         expected: usize,
     },
-    /// Another program has made the collection since the file was checked.
+    /// Another program created the collection after the file was checked.
     #[error(
         "the vectors have {given} numbers, those of collection {collection:?} have {expected}; \
          nothing was written"
     )]
     Collection {
-        /// Its name.
         collection: String,
-        /// Numbers in its vectors.
         expected: usize,
-        /// Numbers in the file's.
         given: usize,
     },
-    /// Qdrant failed.
-    #[error("{source}{}{}", causes(source), way_out(source))]
-    Store {
-        /// How.
-        source: StoreError,
-    },
+    #[error("{source}{}{}", causes(source), advice(source))]
+    Store { source: StoreError },
 }
 
-impl ImportError {
-    /// Whether the settings or the file must be mended before a new try.
-    #[must_use]
-    pub fn is_bad_input(&self) -> bool {
+impl CatalogImportError {
+    /// Whether a setting or the file must be fixed before the next try.
+    fn is_bad_input(&self) -> bool {
         match self {
             Self::Start(error) => error.is_bad_input(),
             Self::NoQdrant
@@ -125,32 +103,53 @@ impl ImportError {
     }
 }
 
-impl From<StoreError> for ImportError {
+impl From<StoreError> for CatalogImportError {
     fn from(source: StoreError) -> Self {
         Self::Store { source }
     }
 }
 
-fn way_out(error: &StoreError) -> &'static str {
+fn advice(error: &StoreError) -> &'static str {
     if error.kind() == StoreErrorKind::Misconfigured {
-        // The error itself says which settings to mend.
+        // The error names the settings to fix.
         return "";
     }
-    " (run the same command again: what is written already is not written twice)"
+    " (run the same command again: items that are written already are skipped)"
+}
+
+/// Runs a command of the catalogue.
+pub async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCode {
+    let CatalogCommand::Import(CatalogImportFlags { file, dry_run }) = command;
+    let counts = match import(settings, file, *dry_run).await {
+        Ok(counts) => counts,
+        Err(error) => return exit::failed(&error, error.is_bad_input()),
+    };
+    if *dry_run {
+        anstream::println!(
+            "{} items would be imported, {} lines refused; nothing was written",
+            counts.good,
+            counts.refused
+        );
+    } else {
+        anstream::println!(
+            "{} items written, {} unchanged, {} lines refused",
+            counts.written,
+            counts.unchanged,
+            counts.refused
+        );
+    }
+    exit::imported(counts.refused > 0)
 }
 
 /// Imports a file, or only checks it.
-///
-/// # Errors
-/// [`ImportError`].
-pub async fn import(
+async fn import(
     settings: &Settings,
     path: &Path,
     dry_run: bool,
-) -> Result<Imported, ImportError> {
-    let store = app::qdrant_items(settings)?.ok_or(ImportError::NoQdrant)?;
+) -> Result<CatalogCounts, CatalogImportError> {
+    let store = app::qdrant_items(settings)?.ok_or(CatalogImportError::NoQdrant)?;
     let existing = if dry_run {
-        // What can be checked without Qdrant, is.
+        // A check of the file alone needs no Qdrant.
         store.existing_vector_size().await.unwrap_or_else(|error| {
             anstream::eprintln!(
                 "{error}{}; the file is checked without the collection's vector size",
@@ -159,58 +158,58 @@ pub async fn import(
             None
         })
     } else {
-        with_patience(|| store.existing_vector_size()).await?
+        with_retries(|| store.existing_vector_size()).await?
     };
-    // A collection without vectors takes none.
+    // A collection without vectors has vector size 0.
     let collection = &settings.qdrant.collection_name;
     let checked = check(path, collection, existing.map(Option::unwrap_or_default))?;
     checked.refused.print();
-    let mut imported = Imported {
+    let mut counts = CatalogCounts {
         good: checked.good,
         refused: checked.refused.count(),
-        ..Imported::default()
+        ..CatalogCounts::default()
     };
     if dry_run || checked.good == 0 {
-        return Ok(imported);
+        return Ok(counts);
     }
-    let size = with_patience(|| store.prepare(checked.vector_size)).await?;
+    let size = with_retries(|| store.prepare(checked.vector_size)).await?;
     if let Some(given) = checked.vector_size
         && size != Some(given)
     {
-        return Err(ImportError::Collection {
+        return Err(CatalogImportError::Collection {
             collection: collection.clone(),
             expected: size.unwrap_or_default(),
             given,
         });
     }
-    let mut refused = Refused::default();
-    let written = write(&store, path, &checked, &mut imported, &mut refused).await;
+    let mut refused = RefusedLines::default();
+    let written = write(&store, path, &checked, &mut counts, &mut refused).await;
     refused.print();
     written?;
-    imported.refused += refused.count();
-    if imported.written + imported.unchanged + refused.count() < checked.good {
-        return Err(ImportError::Changed {
+    counts.refused += refused.count();
+    if counts.written + counts.unchanged + refused.count() < checked.good {
+        return Err(CatalogImportError::Changed {
             path: path.to_owned(),
         });
     }
-    Ok(imported)
+    Ok(counts)
 }
 
-/// What a first reading found.
+/// The result of the first pass.
 #[derive(Default)]
-struct Checked {
+struct CheckedFile {
     good: usize,
-    /// Numbers in the vectors; `None` if there are none.
+    /// Size of the vectors; `None` if no item has one.
     vector_size: Option<usize>,
-    refused: Refused,
+    refused: RefusedLines,
 }
 
 fn check(
     path: &Path,
     collection: &str,
     vector_size: Option<usize>,
-) -> Result<Checked, ImportError> {
-    let mut checked = Checked::default();
+) -> Result<CheckedFile, CatalogImportError> {
+    let mut checked = CheckedFile::default();
     let mut first_lines: HashMap<ContentId, usize> = HashMap::new();
     let expected_by = match vector_size {
         Some(_) => format!("those of collection {collection:?} have"),
@@ -230,7 +229,7 @@ fn check(
         if let Some(vector) = &item.vector {
             let expected = *expected.get_or_insert(vector.size());
             if vector.size() != expected {
-                return Err(ImportError::VectorSize {
+                return Err(CatalogImportError::VectorSize {
                     line: number,
                     given: vector.size(),
                     expected_by: expected_by.clone(),
@@ -254,10 +253,10 @@ fn check(
 async fn write(
     store: &QdrantItemStore,
     path: &Path,
-    checked: &Checked,
-    imported: &mut Imported,
-    refused: &mut Refused,
-) -> Result<(), ImportError> {
+    checked: &CheckedFile,
+    counts: &mut CatalogCounts,
+    refused: &mut RefusedLines,
+) -> Result<(), CatalogImportError> {
     let style = "{bar:30} {human_pos}/{human_len} items  {per_sec}  {eta} left";
     let bar = ProgressBar::new(checked.good as u64).with_style(
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -268,7 +267,7 @@ async fn write(
         let mut batch: Vec<Item> = Vec::with_capacity(BATCH);
         let mut at_end = true;
         while let Some((number, line)) = reader.next().map_err(|source| unreadable(path, source))? {
-            if !checked.refused.has(number)
+            if !checked.refused.contains(number)
                 && let Ok(line) = line
                 && let Ok(item) = catalogue_line::parse(line)
             {
@@ -281,11 +280,11 @@ async fn write(
             }
         }
         let size = batch.len() as u64;
-        let put = with_patience(|| store.put(batch.clone())).await?;
+        let put = with_retries(|| store.put(batch.clone())).await?;
         for (line, put) in lines.into_iter().zip(put) {
             match put {
-                Ok(Put::Written) => imported.written += 1,
-                Ok(Put::Unchanged) => imported.unchanged += 1,
+                Ok(PutOutcome::Written) => counts.written += 1,
+                Ok(PutOutcome::Unchanged) => counts.unchanged += 1,
                 Err(refusal) => refused.add(line, refusal.to_string()),
             }
         }
@@ -297,17 +296,17 @@ async fn write(
     }
 }
 
-/// Tries again while Qdrant does not answer.
-async fn with_patience<T, W>(work: impl Fn() -> W) -> Result<T, StoreError>
+/// Retries while Qdrant does not answer.
+async fn with_retries<T, W>(work: impl Fn() -> W) -> Result<T, StoreError>
 where
     W: Future<Output = Result<T, StoreError>>,
 {
-    let mut wait = FIRST_WAIT;
-    for _ in 1..TRIES {
+    let mut backoff = FIRST_BACKOFF;
+    for _ in 1..ATTEMPTS {
         match work().await {
             Err(error) if error.kind() == StoreErrorKind::Unavailable => {
-                tokio::time::sleep(wait).await;
-                wait *= 2;
+                tokio::time::sleep(backoff).await;
+                backoff *= 2;
             }
             done => return done,
         }
@@ -315,15 +314,16 @@ where
     work().await
 }
 
-fn open(path: &Path) -> Result<Lines, ImportError> {
-    let lines = Lines::open(path, MAX_LINE_BYTES).map_err(|source| unreadable(path, source))?;
-    lines.ok_or_else(|| ImportError::NotAFile {
+fn open(path: &Path) -> Result<LineReader, CatalogImportError> {
+    let lines =
+        LineReader::open(path, MAX_LINE_BYTES).map_err(|source| unreadable(path, source))?;
+    lines.ok_or_else(|| CatalogImportError::NotAFile {
         path: path.to_owned(),
     })
 }
 
-fn unreadable(path: &Path, source: std::io::Error) -> ImportError {
-    ImportError::File {
+fn unreadable(path: &Path, source: std::io::Error) -> CatalogImportError {
+    CatalogImportError::File {
         path: path.to_owned(),
         source,
     }
@@ -331,8 +331,8 @@ fn unreadable(path: &Path, source: std::io::Error) -> ImportError {
 
 fn for_each_line(
     path: &Path,
-    mut each: impl FnMut(usize, Result<&str, String>) -> Result<(), ImportError>,
-) -> Result<(), ImportError> {
+    mut each: impl FnMut(usize, Result<&str, String>) -> Result<(), CatalogImportError>,
+) -> Result<(), CatalogImportError> {
     let mut lines = open(path)?;
     while let Some((number, line)) = lines.next().map_err(|source| unreadable(path, source))? {
         each(number, line)?;

@@ -1,47 +1,60 @@
-//! `recsys healthcheck`: for images without a shell, and for people.
+//! `recsys healthcheck`: the health of a running server, without a shell or a
+//! gRPC client.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::telemetry::error_chain::causes;
+use super::exit;
+use crate::{
+    config::{HealthcheckFlags, Settings},
+    telemetry::error_chain::causes,
+};
 
-/// Why the server is not known to be serving.
+/// The server is not known to be serving.
 #[derive(Debug, thiserror::Error)]
-pub enum Unhealthy {
-    /// It cannot be reached.
+pub(super) enum Unhealthy {
     #[error("no recsys server answers on {address}{}", causes(source))]
     Unreachable {
-        /// Where.
         address: SocketAddr,
-        /// Why.
         source: tonic::transport::Error,
     },
-    /// It does not know the name.
     #[error("the server has no health name {0:?}")]
     UnknownService(String),
-    /// It answered with an error.
     #[error("the server answered {}: {}", .0.code(), .0.message())]
     Failed(Box<tonic::Status>),
-    /// It is up, but not serving.
     #[error("{service:?} is {status}")]
     NotServing {
-        /// The health name.
         service: String,
-        /// What it reported.
         status: &'static str,
     },
 }
 
-/// Asks the server on `address` (or on the loopback, if that is a wildcard)
-/// whether `service` is SERVING.
-///
-/// # Errors
-/// [`Unhealthy`] says why it is not.
-pub async fn run(address: SocketAddr, service: String, timeout: Duration) -> Result<(), Unhealthy> {
+/// Prints `SERVING` if the server of the settings is.
+pub async fn run(settings: &Settings, flags: &HealthcheckFlags) -> ExitCode {
+    let Some(address) = settings.health_address() else {
+        let error = "health is served in plaintext, and the API's port has TLS: set \
+                     RECSYS_ADMIN_ADDR";
+        return exit::failed(error, true);
+    };
+    match check(address, flags.service.clone(), flags.timeout).await {
+        Ok(()) => {
+            anstream::println!("SERVING");
+            ExitCode::SUCCESS
+        }
+        Err(error) => exit::failed(error, false),
+    }
+}
+
+/// Checks that `service` is SERVING at `address`.
+pub(super) async fn check(
+    address: SocketAddr,
+    service: String,
+    timeout: Duration,
+) -> Result<(), Unhealthy> {
     let address = reachable(address);
     let unreachable = |source| Unhealthy::Unreachable { address, source };
     let channel = Endpoint::from_shared(format!("http://{address}"))
@@ -69,9 +82,9 @@ pub async fn run(address: SocketAddr, service: String, timeout: Duration) -> Res
     }
 }
 
-/// Where a server that listens on `address` is reached from this machine.
-#[must_use]
-pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+/// The address at which this machine reaches a server that listens on `address`: the
+/// loopback if that is a wildcard.
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let loopback: std::net::IpAddr = match address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),

@@ -1,32 +1,30 @@
-//! `recsys keys new`: a key for a caller, and what to keep of it.
+//! `recsys keys new`: makes a key for a caller.
 
+use std::process::ExitCode;
+
+use super::exit;
 use crate::{
-    domain::ids::TenantId,
-    edge::tenants::{NewKey, Role},
+    config::{KeysCommand, NewKeyFlags},
+    edge::tenants::NewKey,
 };
 
-/// A key that was just made, as it is told.
-pub struct Told {
-    /// The key: for the caller alone, and shown only now.
-    pub key: String,
-    /// What the tenants file needs of it.
-    pub entry: String,
-}
-
-/// Makes a key of a tenant with these roles; `None` if the system has no random
-/// numbers to give.
+/// Runs a command of keys.
 #[must_use]
-pub fn new(tenant: &TenantId, roles: &[Role]) -> Option<Told> {
-    let key = NewKey::make()?;
+pub fn run(command: &KeysCommand) -> ExitCode {
+    let KeysCommand::New(NewKeyFlags { tenant, roles }) = command;
+    let Some(key) = NewKey::make() else {
+        return exit::failed("the system has no random numbers", false);
+    };
     let roles: Vec<String> = roles.iter().map(|role| format!("\"{role}\"")).collect();
-    let entry = format!(
-        "[[tenants.{tenant}.keys]]\nid = \"{}\"\nhash = \"{}\"\nroles = [{}]\n",
+    // Standard output has the key alone, so that it can be piped.
+    anstream::eprintln!("The key, shown only once:");
+    anstream::println!("{}", key.text);
+    anstream::eprintln!(
+        "\nAdd to the tenants file:\n\n[[tenants.{tenant}.keys]]\nid = \"{}\"\nhash = \"{}\"\n\
+         roles = [{}]\n",
         key.id,
         key.hash,
         roles.join(", ")
     );
-    Some(Told {
-        key: key.text,
-        entry,
-    })
+    ExitCode::SUCCESS
 }

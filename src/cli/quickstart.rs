@@ -1,54 +1,46 @@
-//! `recsys quickstart`: the main job in one command, through the real gRPC
-//! API. A visitor comes, does what visitors do, and is understood. It runs on
-//! any catalogue, and everything it prints of items, models and lists is what
-//! the API replied.
+//! `recsys quickstart`: the main use case in one command, through the real gRPC API.
+//! A visitor's day is played on any catalogue, and everything printed of items, models
+//! and lists is a reply of the API.
 
 mod day;
+mod names;
 mod print;
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{collections::HashMap, process::ExitCode, time::SystemTime};
 
 use anstream::println;
-use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
-use super::healthcheck::reachable;
+use super::{exit, healthcheck::reachable};
 use crate::{
     app::{
         self, StartError,
-        server::{Port, ServeError, Stop},
+        server::{ServeError, Stop},
     },
     config::Settings,
-    edge::{access::Access, tls::TlsSettings},
+    edge::tls::TlsSettings,
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
         RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
     },
 };
-use day::Day;
+use day::{Day, VISITOR};
 
-/// Whom the tour plays.
-pub const VISITOR: &str = "visitor-1";
-/// Makes every tour over the same catalogue the same.
+/// Fixed, so that every tour over the same catalogue is the same.
 const SEED: u32 = 11;
 
-/// Why the tour ended early.
+/// The tour failed.
 #[derive(Debug, thiserror::Error)]
-pub enum TourError {
-    /// The server did not start.
+enum TourError {
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The server cannot be reached.
     #[error("cannot connect to the server just started: {0}")]
     Connect(#[from] tonic::transport::Error),
-    /// A call failed.
     #[error("a call of the tour failed: {} ({})", .0.message(), .0.code())]
     Call(Box<tonic::Status>),
-    /// The server's task panicked.
     #[error("the server panicked")]
     Panicked,
 }
@@ -59,20 +51,36 @@ impl From<tonic::Status> for TourError {
     }
 }
 
-/// Starts a server on embedded stores, shows the tour, and keeps serving until
-/// it is told to stop; with `exit`, ends after the tour.
-///
-/// # Errors
-/// [`TourError`].
-pub async fn run(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourError> {
-    let settings = embedded(settings);
+/// Starts a server on in-memory stores, plays the tour, and keeps serving until a
+/// signal stops it; with `exit`, stops after the tour.
+pub async fn run(settings: &Settings, exit: bool) -> ExitCode {
+    match play(settings, exit, app::stop_on_signal()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(TourError::Start(error)) => exit::failed(&error, error.is_bad_input()),
+        Err(error) => exit::failed(error, false),
+    }
+}
+
+async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourError> {
+    // A team's real stores are never touched.
+    let settings = Settings {
+        redis_url: None,
+        qdrant_api_url: None,
+        tls: TlsSettings::default(),
+        tenants_path: None,
+        ..settings.clone()
+    };
     let engine = app::engine(&settings)?;
     let port = app::listen(&settings).await?;
     let address = port
         .listener
         .local_addr()
         .map_or(settings.listen_addr, reachable);
-    let server = spawn_server(settings.clone(), engine, port, stop.clone());
+    let server = app::Server::of_engine(engine, port);
+    let server = tokio::spawn({
+        let (settings, stop) = (settings.clone(), stop.clone());
+        async move { server.serve(&settings, stop).await }
+    });
 
     let channel = Endpoint::from_shared(format!("http://{address}"))?
         .connect()
@@ -92,37 +100,16 @@ pub async fn run(settings: &Settings, exit: bool, stop: Stop) -> Result<(), Tour
     toured.map(|_| ())
 }
 
-/// The tour never touches a team's real stores.
-fn embedded(settings: &Settings) -> Settings {
-    Settings {
-        redis_url: None,
-        qdrant_api_url: None,
-        tls: TlsSettings::default(),
-        tenants_path: None,
-        ..settings.clone()
-    }
-}
-
-fn spawn_server(
-    settings: Settings,
-    engine: crate::engine::Engine,
-    port: Port,
-    stop: Stop,
-) -> JoinHandle<Result<(), ServeError>> {
-    let access = Access::open(engine);
-    tokio::spawn(async move { app::serve(&settings, access, port, None, None, stop).await })
-}
-
-struct Guide {
+struct TourClient {
     recommender: RecommenderServiceClient<Channel>,
     catalog: CatalogServiceClient<Channel>,
     max_limit: u32,
 }
 
-/// Returns an item to go on with; `None` if there is none.
+/// Plays the tour. Returns an item for the example calls; `None` if there is none.
 async fn tour(channel: Channel, settings: &Settings) -> Result<Option<String>, TourError> {
-    let mut guide = Guide {
-        // Lists with content can be large, and the server is our own.
+    let mut client = TourClient {
+        // No limit: lists with content can be large, and the server is trusted.
         recommender: RecommenderServiceClient::new(channel.clone())
             .max_decoding_message_size(usize::MAX),
         catalog: CatalogServiceClient::new(channel).max_decoding_message_size(usize::MAX),
@@ -130,24 +117,24 @@ async fn tour(channel: Channel, settings: &Settings) -> Result<Option<String>, T
     };
     print::welcome(settings.catalog_path.as_deref());
 
-    let first = guide.list(None, 12).await?;
+    let first = client.list(None, 12).await?;
     if first.items.is_empty() {
         println!("The catalogue has no items, so there is nothing to show or to learn from.");
         return Ok(None);
     }
     let theme = day::theme(&first.items);
     let on_theme = match &theme {
-        Some(theme) => guide.list(Some(&theme.label), 8).await?.items,
+        Some(theme) => client.list(Some(&theme.label), 8).await?.items,
         None => Vec::new(),
     };
-    let day = Day::plan(VISITOR, &first, theme, &on_theme, SystemTime::now().into());
+    let day = Day::plan(&first, theme, &on_theme, SystemTime::now().into());
     print::story(&day);
-    guide.live(&day).await?;
-    guide.show_model().await?;
-    guide.show_list().await
+    client.send(&day).await?;
+    client.show_model().await?;
+    client.show_list().await
 }
 
-impl Guide {
+impl TourClient {
     async fn list(
         &mut self,
         filter: Option<&str>,
@@ -164,9 +151,9 @@ impl Guide {
         Ok(self.recommender.recommend(request).await?.into_inner())
     }
 
-    /// Sends the day: most of it in one batch, the last event on its own, and
-    /// that one twice, as a client that retries would.
-    async fn live(&mut self, day: &Day) -> Result<(), TourError> {
+    /// Sends the day's events: all but the last in one batch, and the last one twice, as
+    /// a client that retries would.
+    async fn send(&mut self, day: &Day) -> Result<(), TourError> {
         let mut events = day.events();
         let last = events.pop();
         let sent = events.len();
@@ -228,7 +215,7 @@ impl Guide {
         Ok(reply
             .items
             .into_iter()
-            .map(|item| (item.content_id.clone(), print::title(&item)))
+            .map(|item| (item.content_id.clone(), names::title(&item)))
             .collect())
     }
 }

@@ -1,51 +1,20 @@
-//! Browser pages: gRPC-Web on the API's port, and which pages of other origins
-//! may call it (CORS).
-//!
-//! An origin that is not listed gets no header of CORS at all: then a browser
-//! keeps replies from its pages, and sends nothing that it must ask about first.
+//! Settings of calls from browser pages, by gRPC-Web.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    future::Future,
-    pin::Pin,
-    str::FromStr,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fmt, str::FromStr};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{
-        ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
-        ORIGIN, VARY,
-    },
-};
-use tonic::body::Body;
-use tower::{Layer, Service};
+use http::HeaderValue;
 
-use crate::parsers::parse_duration;
-
-/// What a page may send.
-const MAY_SEND: &str = "content-type, x-grpc-web, x-user-agent, grpc-timeout, authorization, \
-                        x-api-key, x-tenant-id, x-request-id";
-/// What a page may read.
-const MAY_READ: &str = "grpc-status, grpc-message, grpc-status-details-bin, \
-                        grpc-retry-pushback-ms, x-request-id";
-
-/// Whether pages may call, and whose.
+/// Settings of calls from browser pages.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Browsers")]
 pub struct BrowserSettings {
-    /// Whether browser pages may call, by gRPC-Web; then HTTP/1.1 is spoken on
-    /// the API's port, too
+    /// Whether browser pages may call, by gRPC-Web; the API's port then also speaks
+    /// HTTP/1.1
     #[arg(long, global = true, env = "RECSYS_GRPC_WEB", value_name = "BOOL",
-          action = clap::ArgAction::Set, default_value_t = Self::DEFAULT.grpc_web)]
+          action = clap::ArgAction::Set, default_value = "false")]
     pub grpc_web: bool,
     /// Origins whose pages may call, scheme://host or scheme://host:port, separated
-    /// by commas; * is any; unset = only pages of the API's own origin
+    /// by commas; * = any; unset = the API's own origin
     #[arg(
         long,
         global = true,
@@ -53,26 +22,14 @@ pub struct BrowserSettings {
         value_name = "ORIGINS"
     )]
     pub cors_allow_origins: Option<Origins>,
-    /// How long a browser may go by an answer to which origins may call
-    #[arg(long, global = true, env = "RECSYS_CORS_MAX_AGE", value_name = "DURATION",
-          value_parser = parse_duration, default_value = "10m")]
-    pub cors_max_age: Duration,
-}
-
-impl BrowserSettings {
-    pub(crate) const DEFAULT: Self = Self {
-        grpc_web: false,
-        cors_allow_origins: None,
-        cors_max_age: Duration::from_secs(600),
-    };
 }
 
 /// Origins whose pages may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// Those of any.
+    /// All.
     Any,
-    /// Those of these.
+    /// These, as the `origin` header has them.
     Listed(Vec<HeaderValue>),
 }
 
@@ -104,128 +61,18 @@ impl fmt::Display for Origins {
     }
 }
 
-/// As browsers write it: in small letters, without a path.
+/// An origin as browsers write it: lower case, without a path.
 fn origin(text: &str) -> Result<HeaderValue, String> {
-    let wrong = || {
+    let invalid = || {
         format!("{text:?} is no origin: give scheme://host or scheme://host:port, in small letters")
     };
-    let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;
+    let (scheme, host) = text.split_once("://").ok_or_else(invalid)?;
     let plain = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
     let has_path = host.contains(['/', '?', '#', '@', '*']);
     if scheme.is_empty() || host.is_empty() || has_path || !text.bytes().all(plain) {
-        return Err(wrong());
+        return Err(invalid());
     }
-    HeaderValue::from_str(text).map_err(|_| wrong())
-}
-
-/// Puts [`Cors`] around a service.
-#[derive(Clone)]
-pub(crate) struct CorsLayer {
-    origins: Arc<Origins>,
-    max_age: HeaderValue,
-}
-
-impl CorsLayer {
-    pub(crate) fn new(settings: &BrowserSettings) -> Self {
-        let origins = settings.cors_allow_origins.clone();
-        Self {
-            origins: Arc::new(origins.unwrap_or(Origins::Listed(Vec::new()))),
-            max_age: settings.cors_max_age.as_secs().into(),
-        }
-    }
-
-    /// What the header says that lets a page in; `None`: nothing does.
-    fn allowed(&self, request: &HeaderMap) -> Option<HeaderValue> {
-        let origin = request.get(ORIGIN)?;
-        match &*self.origins {
-            Origins::Any => Some(HeaderValue::from_static("*")),
-            Origins::Listed(listed) => listed.contains(origin).then(|| origin.clone()),
-        }
-    }
-
-    /// Says so to the browser. What it keeps is for this origin alone.
-    fn admit(&self, allowed: Option<HeaderValue>, headers: &mut HeaderMap, say: Say) {
-        if *self.origins != Origins::Any {
-            headers.append(VARY, HeaderName::from_static("origin").into());
-        }
-        let Some(allowed) = allowed else { return };
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-        match say {
-            Say::MayRead => {
-                headers.insert(
-                    ACCESS_CONTROL_EXPOSE_HEADERS,
-                    HeaderValue::from_static(MAY_READ),
-                );
-            }
-            Say::MaySend => {
-                headers.insert(
-                    ACCESS_CONTROL_ALLOW_METHODS,
-                    HeaderValue::from_static("POST"),
-                );
-                headers.insert(
-                    ACCESS_CONTROL_ALLOW_HEADERS,
-                    HeaderValue::from_static(MAY_SEND),
-                );
-                headers.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
-            }
-        }
-    }
-}
-
-enum Say {
-    MayRead,
-    MaySend,
-}
-
-impl<S> Layer<S> for CorsLayer {
-    type Service = Cors<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Cors {
-            inner,
-            rules: self.clone(),
-        }
-    }
-}
-
-/// A service that pages of some origins may call.
-#[derive(Clone)]
-pub(crate) struct Cors<S> {
-    inner: S,
-    rules: CorsLayer,
-}
-
-impl<S, B> Service<Request<B>> for Cors<S>
-where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let headers = request.headers();
-        let allowed = self.rules.allowed(headers);
-        let asks = headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        if asks && request.method() == Method::OPTIONS {
-            let mut reply = Response::new(Body::empty());
-            *reply.status_mut() = StatusCode::NO_CONTENT;
-            self.rules.admit(allowed, reply.headers_mut(), Say::MaySend);
-            return Box::pin(async move { Ok(reply) });
-        }
-        let rules = self.rules.clone();
-        let reply = self.inner.call(request);
-        Box::pin(async move {
-            let mut reply = reply.await?;
-            rules.admit(allowed, reply.headers_mut(), Say::MayRead);
-            Ok(reply)
-        })
-    }
+    HeaderValue::from_str(text).map_err(|_| invalid())
 }
 
 #[cfg(test)]
@@ -233,7 +80,7 @@ mod tests {
     use super::Origins;
 
     #[test]
-    fn origins_are_written_as_browsers_write_them() {
+    fn origins_are_accepted_as_browsers_write_them() {
         for good in [
             "https://shop.example",
             "http://127.0.0.1:8080,http://[::1]:8080",
@@ -246,7 +93,7 @@ mod tests {
         }
         let spaced: Origins = " https://a.example , https://b.example,".parse().unwrap();
         assert_eq!(spaced.to_string(), "https://a.example,https://b.example");
-        for wrong in [
+        for invalid in [
             "shop.example",
             "https://",
             "://shop.example",
@@ -257,8 +104,8 @@ mod tests {
             "https://user@shop.example",
             "null",
         ] {
-            let refused = wrong.parse::<Origins>().unwrap_err();
-            assert!(refused.contains("is no origin"), "{wrong}: {refused}");
+            let refused = invalid.parse::<Origins>().unwrap_err();
+            assert!(refused.contains("is no origin"), "{invalid}: {refused}");
         }
     }
 }

@@ -1,49 +1,27 @@
-//! Deadlines: a call gets what its client's `grpc-timeout` allows, at most
-//! what the server does, and is then answered `DEADLINE_EXCEEDED`.
+//! Deadlines: a call may take what its client's `grpc-timeout` allows, at most the
+//! server's limit.
 //!
-//! The answer comes a moment before the client's own timer ends, so that it is
-//! the server's that is heard.
+//! The server replies a moment before the client's own timer fires, so that the
+//! client sees the server's reply.
 
 use std::{
     future::Future,
-    pin::Pin,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Request, Response};
-use tonic::{Status, body::Body};
-use tower::{Layer, Service};
+use http::{Extensions, HeaderMap};
 
-use crate::{api::error::ApiError, ports::Deadline};
+use crate::{edge::refusal::Refusal, ports::Deadline};
 
-/// The share of a call's time in which stores must answer: the rest is for
-/// making a reply of what there is by then.
-pub(crate) const FOR_STORES: f64 = 0.9;
+/// The share of a call's time within which stores must answer. The rest is for
+/// making a reply of what has arrived.
+pub(crate) const STORE_SHARE: f64 = 0.9;
 
 const HEADER: &str = "grpc-timeout";
-/// How much earlier than the client's deadline the answer is given.
-const AHEAD: Duration = Duration::from_millis(2);
+/// How long before the client's deadline the reply is sent.
+const MARGIN: Duration = Duration::from_millis(2);
 
-/// Puts [`DeadlineService`] around a service.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DeadlineLayer {
-    /// The longest that a call may take.
-    pub(crate) longest: Duration,
-}
-
-impl<S> Layer<S> for DeadlineLayer {
-    type Service = DeadlineService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        DeadlineService {
-            inner,
-            longest: self.longest,
-        }
-    }
-}
-
-/// How long a call may take, and since when; goes along with its request.
+/// When a call was received and how long it may take: an extension of its request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallTime {
     received: Instant,
@@ -51,66 +29,50 @@ pub(crate) struct CallTime {
 }
 
 impl CallTime {
-    /// How long a call may take; for a stream: each part of it.
-    pub(crate) fn budget(request: &http::Extensions) -> Option<Duration> {
+    /// The time of a call that is received now, of at most `longest`.
+    pub(crate) fn start(headers: &HeaderMap, longest: Duration) -> Self {
+        Self {
+            received: Instant::now(),
+            budget: timeout(headers).map_or(longest, |timeout| timeout.min(longest)),
+        }
+    }
+
+    /// How long a call may take; of a stream, each batch.
+    pub(crate) fn budget(request: &Extensions) -> Option<Duration> {
         request.get::<Self>().map(|time| time.budget)
     }
 
-    /// When this share of a call's time has passed.
-    pub(crate) fn share(request: &http::Extensions, share: f64) -> Deadline {
+    /// The moment when this share of a call's time has passed.
+    pub(crate) fn share(request: &Extensions, share: f64) -> Deadline {
         let time = request.get::<Self>();
         time.and_then(|time| time.received.checked_add(time.budget.mul_f64(share)))
             .map_or(Deadline::NONE, Deadline::at)
     }
-}
 
-/// A service whose calls end in time. A stream's first reply is bounded, what
-/// follows is not.
-#[derive(Clone, Debug)]
-pub(crate) struct DeadlineService<S> {
-    inner: S,
-    longest: Duration,
-}
-
-impl<S, B> Service<Request<B>> for DeadlineService<S>
-where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let received = Instant::now();
-        let asked = asked_for(request.headers());
-        let budget = asked.map_or(self.longest, |asked| asked.min(self.longest));
-        request
-            .extensions_mut()
-            .insert(CallTime { received, budget });
-        let reply = self.inner.call(request);
-        // Begun here and not when first polled: the client's clock runs already.
-        let cut = tokio::time::sleep(budget.saturating_sub(AHEAD.min(budget / 4)));
-        Box::pin(async move {
+    /// Runs a call until its deadline. Of a stream that bounds the head of the
+    /// reply, not what follows. The timer starts with this call, not with the first
+    /// poll.
+    pub(crate) fn limit<T>(
+        self,
+        call: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Refusal>> {
+        let budget = self.budget;
+        let timer = tokio::time::sleep(budget.saturating_sub(MARGIN.min(budget / 4)));
+        async move {
             tokio::select! {
                 biased;
-                // A reply after the deadline finds nobody waiting for it.
-                reply = reply => if received.elapsed() <= budget { return reply },
-                () = cut => {}
+                // The client no longer waits for a reply after the deadline.
+                reply = call => if self.received.elapsed() <= budget { return Ok(reply) },
+                () = timer => {}
             }
-            Ok(Status::from(ApiError::deadline_exceeded(budget)).into_http())
-        })
+            Err(Refusal::DeadlineExceeded { budget })
+        }
     }
 }
 
 /// The client's timeout: up to eight digits and a unit. A malformed one is
 /// ignored.
-fn asked_for(headers: &HeaderMap) -> Option<Duration> {
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(HEADER)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -134,24 +96,24 @@ mod tests {
 
     use http::HeaderMap;
 
-    use super::asked_for;
+    use super::timeout;
 
-    fn asked(text: &str) -> Option<Duration> {
+    fn read(text: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-timeout", text.parse().unwrap());
-        asked_for(&headers)
+        timeout(&headers)
     }
 
     #[test]
-    fn reads_every_unit_and_nothing_else() {
-        assert_eq!(asked("2H"), Some(Duration::from_secs(7_200)));
-        assert_eq!(asked("2M"), Some(Duration::from_secs(120)));
-        assert_eq!(asked("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(asked("99999999m"), Some(Duration::from_millis(99_999_999)));
-        assert_eq!(asked("5u"), Some(Duration::from_micros(5)));
-        assert_eq!(asked("1n"), Some(Duration::from_nanos(1)));
+    fn every_unit_is_read_and_nothing_else() {
+        assert_eq!(read("2H"), Some(Duration::from_secs(7_200)));
+        assert_eq!(read("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(read("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(read("99999999m"), Some(Duration::from_millis(99_999_999)));
+        assert_eq!(read("5u"), Some(Duration::from_micros(5)));
+        assert_eq!(read("1n"), Some(Duration::from_nanos(1)));
         for malformed in ["", "m", "5", "5x", "+5m", "123456789m", "é"] {
-            assert_eq!(asked(malformed), None, "{malformed}");
+            assert_eq!(read(malformed), None, "{malformed}");
         }
     }
 }

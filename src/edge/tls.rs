@@ -1,6 +1,6 @@
-//! TLS of the API's port, and of the webhook's. Certificate, key and the authority of clients come
-//! from files, which are read again when they change: new connections then use
-//! what is new. A change that cannot be used is logged, and what was stays.
+//! TLS of the API's port and of the webhook's. Certificate, key and the client CA
+//! bundle are files, which are reloaded when they change; new connections use the
+//! new ones. A change that cannot be used is logged, and the old files stay in use.
 
 use std::{
     collections::BTreeSet,
@@ -26,28 +26,28 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the files are checked for changes.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Which certificates the server shows and asks for.
+/// The server's certificate, and which client certificates it accepts.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub struct TlsSettings {
-    /// Certificate (PEM) of the API's port, with those in between; unset = no TLS
+    /// Certificate chain (PEM) of the API's port; unset = no TLS
     #[arg(long, global = true, env = "RECSYS_TLS_CERT_FILE", value_name = "FILE",
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub tls_cert_file: Option<PathBuf>,
-    /// Key (PEM) of that certificate
+    /// Private key (PEM) of that certificate
     #[arg(long, global = true, env = "RECSYS_TLS_KEY_FILE", value_name = "FILE",
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub tls_key_file: Option<PathBuf>,
-    /// Certificates (PEM) of those who vouch for clients; then a client must
-    /// show one of its own
+    /// CA bundle (PEM) for client certificates; if set, a client must present one that
+    /// it has signed
     #[arg(long, global = true, env = "RECSYS_TLS_CLIENT_CA_FILE", value_name = "FILE",
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub tls_client_ca_file: Option<PathBuf>,
-    /// DNS names or URIs, separated by commas, one of which a client's
-    /// certificate must be for; unset = any that is vouched for
+    /// DNS names or URIs, separated by commas, one of which a client's certificate must
+    /// be for; unset = any certificate that the CA bundle has signed
     #[arg(
         long,
         global = true,
@@ -60,69 +60,69 @@ pub struct TlsSettings {
 /// TLS cannot be set up as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A certificate without its key, or the other way round.
+    /// A certificate without a key, or a key without a certificate.
     #[error("RECSYS_TLS_CERT_FILE and RECSYS_TLS_KEY_FILE must be set together")]
     HalfACertificate,
-    /// There is no TLS in which clients could show certificates.
+    /// Client certificates need TLS.
     #[error("RECSYS_TLS_CLIENT_* needs RECSYS_TLS_CERT_FILE and RECSYS_TLS_KEY_FILE")]
     ClientsWithoutTls,
-    /// There is nothing that the names could be checked in.
+    /// Names need client certificates.
     #[error("RECSYS_TLS_CLIENT_NAMES needs RECSYS_TLS_CLIENT_CA_FILE")]
     NamesWithoutAuthority,
     /// A file cannot be read.
     #[error("{setting}: cannot read {path}: {source}")]
     File {
-        /// Which setting names it.
+        /// The setting that names the file.
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file does not hold what it should, in PEM form.
-    #[error("{setting}: {path} holds no {wanted} in PEM form")]
+    /// A file does not contain what it should, in PEM form.
+    #[error("{setting}: {path} holds no {expected} in PEM form")]
     Empty {
-        /// Which setting names it.
+        /// The setting that names the file.
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// What it should hold.
-        wanted: &'static str,
+        /// What it should contain.
+        expected: &'static str,
     },
-    /// Certificate and key do not fit together, or cannot be used.
+    /// Certificate and key do not match, or are not supported.
     #[error("the TLS certificate and key cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
-    /// The authority of clients cannot be used.
+    /// The client CA bundle cannot be used.
     #[error("RECSYS_TLS_CLIENT_CA_FILE cannot be used: {0}")]
-    ClientAuthority(#[from] rustls::server::VerifierBuilderError),
+    ClientCa(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// What the files hold.
+/// The contents of the files.
 #[derive(Clone, PartialEq, Eq)]
-struct Contents {
+struct TlsFiles {
     certificate: Vec<u8>,
     key: Vec<u8>,
-    client_authority: Option<Vec<u8>>,
+    client_ca: Option<Vec<u8>>,
 }
 
-/// TLS as the files have it now.
+/// TLS with the current files.
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
-    client_authority: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
     client_names: Arc<BTreeSet<String>>,
-    current: RwLock<Current>,
+    current: RwLock<CurrentTls>,
 }
 
-struct Current {
-    contents: Contents,
+struct CurrentTls {
+    contents: TlsFiles,
     config: Arc<ServerConfig>,
-    /// The same, for ports that speak HTTP/1.1, too.
+    /// The same, for ports that accept HTTP/1.1, too.
     with_http1: Arc<ServerConfig>,
 }
 
-impl Current {
-    fn new(contents: Contents, config: ServerConfig) -> Self {
+impl CurrentTls {
+    fn new(contents: TlsFiles, config: ServerConfig) -> Self {
         let mut with_http1 = config.clone();
         with_http1.alpn_protocols.push(b"http/1.1".to_vec());
         Self {
@@ -137,7 +137,7 @@ impl Tls {
     /// TLS from the settings; `None` if they name no certificate.
     ///
     /// # Errors
-    /// [`TlsError`] if something is missing or cannot be used.
+    /// [`TlsError`].
     pub fn read(settings: &TlsSettings) -> Result<Option<Arc<Self>>, TlsError> {
         let (certificate, key) = match (&settings.tls_cert_file, &settings.tls_key_file) {
             (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
@@ -150,7 +150,7 @@ impl Tls {
             (None, None) => return Ok(None),
             (Some(_), None) | (None, Some(_)) => return Err(TlsError::HalfACertificate),
         };
-        let client_authority = settings.tls_client_ca_file.clone();
+        let client_ca = settings.tls_client_ca_file.clone();
         let client_names: BTreeSet<String> = settings
             .tls_client_names
             .iter()
@@ -158,29 +158,22 @@ impl Tls {
             .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty())
             .collect();
-        if client_authority.is_none() && settings.tls_client_names.is_some() {
+        if client_ca.is_none() && settings.tls_client_names.is_some() {
             return Err(TlsError::NamesWithoutAuthority);
         }
         let client_names = Arc::new(client_names);
-        let contents = contents(&certificate, &key, client_authority.as_deref())?;
-        let config = build(
-            &contents,
-            &certificate,
-            &key,
-            &client_authority,
-            &client_names,
-        )?;
+        let contents = contents(&certificate, &key, client_ca.as_deref())?;
+        let config = build(&contents, &certificate, &key, &client_ca, &client_names)?;
         Ok(Some(Arc::new(Self {
             certificate,
             key,
-            client_authority,
+            client_ca,
             client_names,
-            current: RwLock::new(Current::new(contents, config)),
+            current: RwLock::new(CurrentTls::new(contents, config)),
         })))
     }
 
-    /// For a connection that begins now, to a port that speaks HTTP/1.1, too, or
-    /// HTTP/2 alone.
+    /// The acceptor for a new connection, to a port with or without HTTP/1.1.
     pub(crate) fn acceptor(&self, http1: bool) -> TlsAcceptor {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         TlsAcceptor::from(Arc::clone(match http1 {
@@ -189,46 +182,49 @@ impl Tls {
         }))
     }
 
-    /// Reads the files again when they change. Never ends.
-    pub(crate) async fn keep_current(self: Arc<Self>) {
-        let mut complained_of: Option<Contents> = None;
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+    /// Reloads the files when they change. Never returns.
+    pub(crate) async fn watch_files(self: Arc<Self>) {
+        let mut rejected: Option<TlsFiles> = None;
+        let mut ticks = tokio::time::interval(RELOAD_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let tls = Arc::clone(&self);
-            let looked = tokio::task::spawn_blocking(move || {
-                contents(&tls.certificate, &tls.key, tls.client_authority.as_deref())
+            let read = tokio::task::spawn_blocking(move || {
+                contents(&tls.certificate, &tls.key, tls.client_ca.as_deref())
             });
-            // A file that is just being exchanged is there the next time.
-            let Ok(Ok(found)) = looked.await else {
+            // A file that is being replaced right now is there the next time.
+            let Ok(Ok(found)) = read.await else {
                 continue;
             };
-            if self.is_current(&found) || complained_of.as_ref() == Some(&found) {
+            if self.is_current(&found) || rejected.as_ref() == Some(&found) {
                 continue;
             }
             match build(
                 &found,
                 &self.certificate,
                 &self.key,
-                &self.client_authority,
+                &self.client_ca,
                 &self.client_names,
             ) {
                 Ok(config) => {
                     let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                    *current = Current::new(found, config);
-                    info!("tls certificates exchanged: new connections use them");
+                    *current = CurrentTls::new(found, config);
+                    info!("tls certificates reloaded: new connections use them");
                 }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    warn!(error, "changed tls files cannot be used: those before stay");
-                    complained_of = Some(found);
+                    warn!(
+                        error,
+                        "changed tls files cannot be used: the old ones stay in use"
+                    );
+                    rejected = Some(found);
                 }
             }
         }
     }
 
-    fn is_current(&self, found: &Contents) -> bool {
+    fn is_current(&self, found: &TlsFiles) -> bool {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.contents == *found
     }
@@ -236,13 +232,13 @@ impl Tls {
 
 const CERTIFICATE: &str = "RECSYS_TLS_CERT_FILE";
 const KEY: &str = "RECSYS_TLS_KEY_FILE";
-const CLIENT_AUTHORITY: &str = "RECSYS_TLS_CLIENT_CA_FILE";
+const CLIENT_CA: &str = "RECSYS_TLS_CLIENT_CA_FILE";
 
 fn contents(
     certificate: &Path,
     key: &Path,
-    client_authority: Option<&Path>,
-) -> Result<Contents, TlsError> {
+    client_ca: Option<&Path>,
+) -> Result<TlsFiles, TlsError> {
     let read = |setting, path: &Path| {
         std::fs::read(path).map_err(|source| TlsError::File {
             setting,
@@ -250,26 +246,24 @@ fn contents(
             source,
         })
     };
-    Ok(Contents {
+    Ok(TlsFiles {
         certificate: read(CERTIFICATE, certificate)?,
         key: read(KEY, key)?,
-        client_authority: client_authority
-            .map(|path| read(CLIENT_AUTHORITY, path))
-            .transpose()?,
+        client_ca: client_ca.map(|path| read(CLIENT_CA, path)).transpose()?,
     })
 }
 
 fn build(
-    contents: &Contents,
+    contents: &TlsFiles,
     certificate: &Path,
     key: &Path,
-    client_authority: &Option<PathBuf>,
+    client_ca: &Option<PathBuf>,
     client_names: &Arc<BTreeSet<String>>,
 ) -> Result<ServerConfig, TlsError> {
-    let empty = |setting, path: &Path, wanted| TlsError::Empty {
+    let empty = |setting, path: &Path, expected| TlsError::Empty {
         setting,
         path: path.to_owned(),
-        wanted,
+        expected,
     };
     let chain = certificates(&contents.certificate);
     if chain.is_empty() {
@@ -280,16 +274,16 @@ fn build(
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])?;
-    let builder = match (&contents.client_authority, client_authority) {
+    let builder = match (&contents.client_ca, client_ca) {
         (Some(pem), Some(path)) => {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(certificates(pem));
             if roots.is_empty() {
-                return Err(empty(CLIENT_AUTHORITY, path, "certificate"));
+                return Err(empty(CLIENT_CA, path, "certificate"));
             }
-            let vouched = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(Arc::new(Named {
-                vouched: vouched.build()?,
+            let signed = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier {
+                signed: signed.build()?,
                 names: Arc::clone(client_names),
             }))
         }
@@ -297,9 +291,9 @@ fn build(
     };
     let mut config = builder.with_single_cert(chain, private)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    if contents.client_authority.is_some() {
-        // A session that is taken up again would not show its certificate anew,
-        // which may have expired meanwhile.
+    if contents.client_ca.is_some() {
+        // A resumed session would not present the client's certificate again, which
+        // may have expired since.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
@@ -312,16 +306,16 @@ fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
         .collect()
 }
 
-/// Takes clients whose certificates are vouched for and are for one of the
-/// names; without names, for any.
+/// Accepts client certificates that the CA bundle has signed and that are for one of
+/// the names. Without names, any signed one.
 #[derive(Debug)]
-struct Named {
-    vouched: Arc<dyn ClientCertVerifier>,
+struct ClientVerifier {
+    signed: Arc<dyn ClientCertVerifier>,
     names: Arc<BTreeSet<String>>,
 }
 
-impl Named {
-    fn admits(&self, certificate: &CertificateDer<'_>) -> bool {
+impl ClientVerifier {
+    fn accepts(&self, certificate: &CertificateDer<'_>) -> bool {
         if self.names.is_empty() {
             return true;
         }
@@ -335,9 +329,9 @@ impl Named {
     }
 }
 
-impl ClientCertVerifier for Named {
+impl ClientCertVerifier for ClientVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.vouched.root_hint_subjects()
+        self.signed.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -347,9 +341,9 @@ impl ClientCertVerifier for Named {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self
-            .vouched
+            .signed
             .verify_client_cert(end_entity, intermediates, now)?;
-        if self.admits(end_entity) {
+        if self.accepts(end_entity) {
             Ok(verified)
         } else {
             Err(CertificateError::ApplicationVerificationFailure.into())
@@ -362,7 +356,7 @@ impl ClientCertVerifier for Named {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.vouched
+        self.signed
             .verify_tls12_signature(message, certificate, signed)
     }
 
@@ -372,11 +366,11 @@ impl ClientCertVerifier for Named {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.vouched
+        self.signed
             .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.vouched.supported_verify_schemes()
+        self.signed.supported_verify_schemes()
     }
 }

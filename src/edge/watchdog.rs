@@ -1,5 +1,5 @@
-//! Whether the process still does its work: a task of the runtime beats, and
-//! someone outside of that runtime listens.
+//! Detects a stuck runtime: a task of the runtime updates a timestamp, and a thread
+//! outside that runtime reads it.
 
 use std::{
     sync::{
@@ -9,42 +9,42 @@ use std::{
     time::{Duration, Instant},
 };
 
-const BEAT_EVERY: Duration = Duration::from_millis(100);
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// When the runtime last ran a task.
-pub(crate) struct Pulse {
+pub(crate) struct Watchdog {
     started: Instant,
-    last_beat_ms: AtomicU64,
+    last_update_ms: AtomicU64,
 }
 
-impl Pulse {
-    /// Begins to beat on this runtime.
+impl Watchdog {
+    /// Watches the current runtime for as long as the result is held.
     pub(crate) fn start() -> Arc<Self> {
-        let pulse = Arc::new(Self {
+        let watchdog = Arc::new(Self {
             started: Instant::now(),
-            last_beat_ms: AtomicU64::new(0),
+            last_update_ms: AtomicU64::new(0),
         });
-        let beating = Arc::downgrade(&pulse);
+        let updated = Arc::downgrade(&watchdog);
         tokio::spawn(async move {
-            let mut beats = tokio::time::interval(BEAT_EVERY);
-            beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-            while let Some(pulse) = beating.upgrade() {
-                let now = pulse.now_ms();
-                pulse.last_beat_ms.store(now, Ordering::Relaxed);
-                drop(pulse);
-                beats.tick().await;
+            let mut ticks = tokio::time::interval(UPDATE_INTERVAL);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            while let Some(watchdog) = updated.upgrade() {
+                let now = watchdog.now_ms();
+                watchdog.last_update_ms.store(now, Ordering::Relaxed);
+                drop(watchdog);
+                ticks.tick().await;
             }
         });
-        pulse
+        watchdog
     }
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How long ago the last beat was.
+    /// How long ago the runtime last ran a task.
     pub(crate) fn silence(&self) -> Duration {
-        let last = self.last_beat_ms.load(Ordering::Relaxed);
+        let last = self.last_update_ms.load(Ordering::Relaxed);
         Duration::from_millis(self.now_ms().saturating_sub(last))
     }
 }

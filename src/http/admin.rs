@@ -1,17 +1,16 @@
-//! The admin port: for whoever watches the process, apart from its callers.
-//! Plaintext HTTP for what was measured, for simple probes and for the log's
-//! filter, and the same gRPC health as on the API's port.
+//! The admin port: plaintext HTTP for metrics, probes and the log filter, and the gRPC
+//! health of the API's port.
 //!
-//! It has a thread and a runtime of its own, so that it answers also when all
-//! others are busy, and says so if they are stuck.
+//! It has its own thread and runtime, so that it answers while the main runtime is
+//! busy, and reports when that is stuck.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, routing::get};
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::{Response, StatusCode, header::CONTENT_TYPE};
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, service::Routes};
+use tonic::{Request, body::Body, service::Routes};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -22,73 +21,95 @@ use tower::Layer as _;
 use tracing::{error, info};
 
 use crate::{
-    api::health::{LIVENESS, READINESS},
-    app::server::{MAX_FREE_REQUEST_BYTES, ServeError},
+    api::{
+        health::{LIVENESS, READINESS},
+        methods::METHODS,
+        services::MAX_FREE_REQUEST_BYTES,
+    },
     edge::{
         connections::{Connections, Policy},
-        load::{Load, LoadLayer},
-        watchdog::Pulse,
+        guard::Guard,
+        load::Load,
+        refusal::{Protocol, Refusal},
+        watchdog::Watchdog,
     },
-    http::log_filter::{self, LogFilter},
-    telemetry::meters,
+    http::log_filter,
+    telemetry::{LogFilter, meters},
 };
 
-/// Those who watch are few.
 const POLICY: Policy = Policy {
     port: "admin",
-    most: 256,
-    age: Duration::from_secs(3_600),
+    max_connections: 256,
+    max_age: Duration::from_secs(3_600),
     grace: Duration::from_secs(10),
     slow_client_timeout: Duration::from_secs(10),
     http1: true,
 };
-/// How often the other runtime's pulse is felt.
-const FEEL_EVERY: Duration = Duration::from_millis(500);
-/// A runtime that has run no task for so long is stuck.
+/// Longest that a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the main runtime's watchdog is checked.
+const WATCHDOG_INTERVAL: Duration = Duration::from_millis(500);
+/// A runtime that has run no task for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// Where to watch the process from, and what it has to tell.
+/// The admin port cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Its listener or its thread cannot be set up.
+    #[error("the admin port cannot be served")]
+    Io(#[from] std::io::Error),
+    /// The reflection service refused the descriptor set: a build error.
+    #[error("reflection cannot be set up")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// The admin port, before it is served.
 pub struct Admin {
-    /// The port, listened on.
+    /// Its port.
     pub listener: TcpListener,
-    /// Gives what was measured, in Prometheus's text format.
+    /// Renders the metrics in Prometheus's text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Which log lines are written, if that can be changed.
+    /// Access to the log filter, if it can be changed.
     pub log: Option<LogFilter>,
 }
 
 impl Admin {
-    /// Serves on a thread of its own until `stop` is cancelled. The pulse is
-    /// that of the runtime that is watched.
+    /// Serves on its own thread until `stop` is cancelled. The result resolves when
+    /// that has ended. `watchdog` is that of the main runtime.
     pub(crate) fn start(
         self,
         reporter: HealthReporter,
-        pulse: Arc<Pulse>,
+        watchdog: Arc<Watchdog>,
         stop: CancellationToken,
-    ) -> Result<oneshot::Receiver<()>, ServeError> {
+    ) -> Result<oneshot::Receiver<()>, AdminError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
-            .map_err(ServeError::Admin)?;
-        let listener = self.listener.into_std().map_err(ServeError::Admin)?;
+            .build()?;
+        let listener = self.listener.into_std()?;
         let routes = routes(reporter.clone(), self.metrics, self.log)?;
         let (ended, has_ended) = oneshot::channel();
         let serve = async move {
             let listener = match TcpListener::from_std(listener) {
                 Ok(listener) => listener,
-                Err(failed) => {
-                    let cause = &failed as &dyn std::error::Error;
-                    error!(error = cause, "admin port failed");
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    error!(error, "admin port failed");
                     return;
                 }
             };
             let connections = Connections::new(POLICY, None);
-            // Its few connections bound it: a probe is never refused.
-            let load = Load::unmetered(usize::MAX, usize::MAX);
-            let service = LoadLayer(Arc::new(load)).layer(routes);
+            let guard = Guard {
+                methods: METHODS,
+                access: None,
+                // Bounded by its few connections: a probe is never refused.
+                load: Arc::new(Load::unmetered(usize::MAX, usize::MAX)),
+                timeout: REQUEST_TIMEOUT,
+                protocol: &PlainHttp,
+            };
+            let service = guard.layer(routes);
             tokio::select! {
                 () = Arc::clone(&connections).accept(listener, service) => {}
-                () = feel(&pulse, &reporter) => {}
+                () = check_watchdog(&watchdog, &reporter) => {}
                 () = stop.cancelled() => {}
             }
             connections.close(Duration::from_millis(100)).await;
@@ -98,8 +119,7 @@ impl Admin {
             .spawn(move || {
                 runtime.block_on(serve);
                 let _ = ended.send(());
-            })
-            .map_err(ServeError::Admin)?;
+            })?;
         Ok(has_ended)
     }
 }
@@ -108,7 +128,7 @@ fn routes(
     reporter: HealthReporter,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     log: Option<LogFilter>,
-) -> Result<Routes, ServeError> {
+) -> Result<Routes, AdminError> {
     let health = HealthService::from_health_reporter(reporter.clone());
     let mut router = Router::new()
         .route("/metrics", get(async move || metrics_reply(metrics())))
@@ -136,14 +156,26 @@ fn routes(
         .prepare())
 }
 
-/// Reports a stuck runtime as not alive, for as long as it is. Never ends.
-async fn feel(pulse: &Pulse, reporter: &HealthReporter) {
+/// Writes refusals as plain text over HTTP. There are hardly any: no key is needed and
+/// no call is shed.
+struct PlainHttp;
+
+impl Protocol for PlainHttp {
+    fn reply(&self, refusal: Refusal) -> Response<Body> {
+        let mut reply = Response::new(Body::new(format!("{refusal}\n")));
+        *reply.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        reply
+    }
+}
+
+/// Reports liveness NOT_SERVING while the main runtime is stuck. Never returns.
+async fn check_watchdog(watchdog: &Watchdog, reporter: &HealthReporter) {
     let mut alive = true;
-    let mut ticks = tokio::time::interval(FEEL_EVERY);
+    let mut ticks = tokio::time::interval(WATCHDOG_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let silence = pulse.silence();
+        let silence = watchdog.silence();
         meters::runtime_silence(silence);
         let now_alive = silence < STUCK_AFTER;
         if now_alive == alive {
@@ -174,7 +206,7 @@ fn metrics_reply(text: String) -> ([(http::HeaderName, &'static str); 1], String
     )
 }
 
-/// What gRPC health says of a name, for those who speak only HTTP.
+/// The gRPC health of a name, for probes over HTTP.
 async fn probe(health: Arc<HealthService>, name: &str) -> (StatusCode, &'static str) {
     let request = HealthCheckRequest {
         service: name.to_owned(),

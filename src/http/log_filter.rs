@@ -1,4 +1,4 @@
-//! The log's filter, shown and changed on the admin port.
+//! Reads and changes the log filter on the admin port.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,40 +10,29 @@ use http::StatusCode;
 use tokio::{sync::Mutex, task::AbortHandle};
 use tracing::warn;
 
-use crate::parsers::parse_duration;
+use crate::{parsers::parse_duration, telemetry::LogFilter};
 
-/// Longest filter.
+/// Longest filter, in bytes.
 const MAX_BYTES: usize = 4 << 10;
-
-type ChangeFilter = dyn Fn(&str) -> Result<(), String> + Send + Sync;
-
-/// Which log lines are written, as those who set it up give it.
-#[derive(Clone)]
-pub struct LogFilter {
-    /// Tells it.
-    pub show: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Changes it, or says what is wrong with the new one.
-    pub change: Arc<ChangeFilter>,
-}
 
 struct Control {
     filter: LogFilter,
-    /// What is to come back after a change for a time, and what does it.
-    before: Mutex<Option<(String, AbortHandle)>>,
+    /// The filter that a temporary change will restore, and the task that does.
+    restores: Mutex<Option<(String, AbortHandle)>>,
 }
 
-type Reply = (StatusCode, String);
+type HttpReply = (StatusCode, String);
 
-/// `GET` shows it, `PUT` changes it.
+/// `GET` returns the filter, `PUT` changes it.
 pub(crate) fn route<S>(filter: LogFilter) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     let control = Arc::new(Control {
         filter,
-        before: Mutex::default(),
+        restores: Mutex::default(),
     });
-    get(async |State(control): State<Arc<Control>>| (control.filter.show)() + "\n")
+    get(async |State(control): State<Arc<Control>>| control.filter.current() + "\n")
         .put(put)
         .layer(DefaultBodyLimit::max(MAX_BYTES))
         .with_state(control)
@@ -53,19 +42,19 @@ async fn put(
     State(control): State<Arc<Control>>,
     RawQuery(query): RawQuery,
     body: String,
-) -> Reply {
-    let lasting = match lasting(query.as_deref().unwrap_or_default()) {
-        Ok(lasting) => lasting,
-        Err(wrong) => return refused(&wrong),
+) -> HttpReply {
+    let duration = match duration(query.as_deref().unwrap_or_default()) {
+        Ok(duration) => duration,
+        Err(error) => return bad_request(&error),
     };
-    match control.change(body.trim(), lasting).await {
-        Ok(told) => (StatusCode::OK, told),
-        Err(wrong) => refused(&wrong),
+    match control.change(body.trim(), duration).await {
+        Ok(text) => (StatusCode::OK, text),
+        Err(error) => bad_request(&error),
     }
 }
 
-/// For how long: `for=10m`; `None`: until the next change.
-fn lasting(query: &str) -> Result<Option<Duration>, String> {
+/// How long a change lasts, from `for=10m`. `None`: until the next change.
+fn duration(query: &str) -> Result<Option<Duration>, String> {
     if query.is_empty() {
         return Ok(None);
     }
@@ -74,50 +63,50 @@ fn lasting(query: &str) -> Result<Option<Duration>, String> {
     };
     parse_duration(span)
         .map(Some)
-        .map_err(|wrong| format!("for: {wrong}"))
+        .map_err(|error| format!("for: {error}"))
 }
 
-fn refused(wrong: &str) -> Reply {
-    (StatusCode::BAD_REQUEST, format!("{wrong}\n"))
+fn bad_request(error: &str) -> HttpReply {
+    (StatusCode::BAD_REQUEST, format!("{error}\n"))
 }
 
 impl Control {
     async fn change(
         self: &Arc<Self>,
         filter: &str,
-        lasting: Option<Duration>,
+        duration: Option<Duration>,
     ) -> Result<String, String> {
         if filter.is_empty() {
             return Err("give a filter, such as info,recsys=debug".to_owned());
         }
-        let mut before = self.before.lock().await;
-        let current = (self.filter.show)();
-        (self.filter.change)(filter).map_err(|wrong| {
-            format!("{filter:?} is no filter such as info,recsys=debug: {wrong}")
+        let mut restores = self.restores.lock().await;
+        let current = self.filter.current();
+        self.filter.change(filter).map_err(|error| {
+            format!("{filter:?} is no filter such as info,recsys=debug: {error}")
         })?;
-        // What one change for a time has left is what the next one leaves.
-        let lasted = before.take().map_or(current, |(earlier, reverts)| {
-            reverts.abort();
+        // During a temporary change the filter before it is the one to restore.
+        let permanent = restores.take().map_or(current, |(earlier, task)| {
+            task.abort();
             earlier
         });
-        let Some(lasting) = lasting else {
+        let Some(duration) = duration else {
             warn!(filter, "log filter changed");
             return Ok(format!("{filter}\n"));
         };
-        let lasting_s = lasting.as_secs_f64();
-        warn!(filter, lasting_s, "log filter changed for a time");
-        let told = format!("{filter} for {lasting:?}, then {lasted}\n");
-        let reverts = tokio::spawn(Arc::clone(self).revert(lasting, lasted.clone()));
-        *before = Some((lasted, reverts.abort_handle()));
-        Ok(told)
+        let duration_s = duration.as_secs_f64();
+        warn!(filter, duration_s, "log filter changed temporarily");
+        let reply = format!("{filter} for {duration:?}, then {permanent}\n");
+        let task = tokio::spawn(Arc::clone(self).restore(duration, permanent.clone()));
+        *restores = Some((permanent, task.abort_handle()));
+        Ok(reply)
     }
 
-    async fn revert(self: Arc<Self>, lasting: Duration, filter: String) {
-        tokio::time::sleep(lasting).await;
-        let mut before = self.before.lock().await;
-        // Nothing stops it from here on: it was a filter before.
-        let _ = (self.filter.change)(&filter);
-        *before = None;
-        warn!(filter, "log filter is what it was before");
+    async fn restore(self: Arc<Self>, duration: Duration, filter: String) {
+        tokio::time::sleep(duration).await;
+        let mut restores = self.restores.lock().await;
+        // It was valid before, so it is valid now.
+        let _ = self.filter.change(&filter);
+        *restores = None;
+        warn!(filter, "log filter restored");
     }
 }

@@ -1,5 +1,5 @@
 //! Plain HTTP: the admin port and the webhook.
 
 pub mod admin;
-pub mod log_filter;
+pub(crate) mod log_filter;
 pub mod webhook;

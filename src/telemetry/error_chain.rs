@@ -1,27 +1,28 @@
-//! What is behind an error, in one line.
+//! An error with its causes, in one line.
 
 use std::error::Error;
 
-/// An error's text and its causes', each after a colon, but for what has been said.
+/// An error's text and those of its causes, each after a colon. A text that an earlier
+/// one contains is left out.
 #[must_use]
 pub fn with_causes(error: &dyn Error) -> String {
-    followed(error.to_string(), error)
+    append_causes(error.to_string(), error)
 }
 
-/// The causes alone, for after a text of one's own.
+/// The causes alone, each after a colon.
 #[must_use]
 pub fn causes(error: &dyn Error) -> String {
-    followed(String::new(), error)
+    append_causes(String::new(), error)
 }
 
-fn followed(mut told: String, error: &dyn Error) -> String {
+fn append_causes(mut text: String, error: &dyn Error) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = cause.to_string();
-        if !told.contains(&text) {
-            told = format!("{told}: {text}");
+        let of_cause = cause.to_string();
+        if !text.contains(&of_cause) {
+            text = format!("{text}: {of_cause}");
         }
         next = cause.source();
     }
-    told
+    text
 }

@@ -1,5 +1,5 @@
-//! A log line as one JSON object. The one that tracing-subscriber makes tells only
-//! an error's outermost text, and the cause is what is looked for.
+//! A log line as one JSON object. tracing-subscriber's own has only the outermost text
+//! of an error; this one has its causes, too.
 
 use std::{
     error::Error,
@@ -37,7 +37,7 @@ where
     ) -> fmt::Result {
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let mut line = Fields(Map::new());
+        let mut line = JsonFields(Map::new());
         event.record(&mut line);
         line.put("timestamp", time.into());
         line.put("level", event.metadata().level().as_str().into());
@@ -46,11 +46,11 @@ where
     }
 }
 
-struct Fields(Map<String, Value>);
+struct JsonFields(Map<String, Value>);
 
-impl Fields {
+impl JsonFields {
     fn put(&mut self, name: &str, value: Value) {
-        // What the crate `log` adds of its own is in the metadata, too.
+        // The fields that the crate `log` adds are in the metadata, too.
         if !name.starts_with("log.") {
             let name = name.strip_prefix("r#").unwrap_or(name);
             self.0.insert(name.to_owned(), value);
@@ -58,7 +58,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for JsonFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field.name(), value.into());
     }
@@ -101,9 +101,9 @@ mod tests {
     use crate::ports::{StoreError, StoreErrorKind};
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Written {
+    impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    impl MakeWriter<'_> for Written {
+    impl MakeWriter<'_> for Buffer {
         type Writer = Self;
 
         fn make_writer(&self) -> Self {
@@ -123,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_with_its_causes_and_each_value_as_what_it_is() {
-        let written = Written::default();
+    fn an_error_has_its_causes_and_each_value_its_type() {
+        let buffer = Buffer::default();
         let lines = tracing_subscriber::fmt()
-            .with_writer(written.clone())
+            .with_writer(buffer.clone())
             .event_format(JsonLine)
             .finish();
         tracing::subscriber::with_default(lines, || {
@@ -134,13 +134,22 @@ mod tests {
             let error = StoreError::new(StoreErrorKind::Unavailable, "redis check failed");
             let error = error.caused_by(refused);
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, untold = 3, share = 0.5, is = true, "store failed");
+            tracing::warn!(
+                error,
+                suppressed = 3,
+                share = 0.5,
+                is = true,
+                "store failed"
+            );
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1);
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["error"], "redis check failed: nobody \"there\"");
-        assert_eq!((&line["untold"], &line["share"]), (&3.into(), &0.5.into()));
+        assert_eq!(
+            (&line["suppressed"], &line["share"]),
+            (&3.into(), &0.5.into())
+        );
         assert_eq!(line["is"], true);
         assert_eq!(
             (&line["level"], &line["message"]),

@@ -1,4 +1,4 @@
-//! Logs: lines for people at a terminal, JSON for all else.
+//! Log lines: text at a terminal, JSON otherwise.
 
 use std::{
     io::IsTerminal as _,
@@ -12,10 +12,10 @@ use tracing_subscriber::{
     fmt, reload,
 };
 
-use super::{LogFormat, json_line::JsonLine};
+use super::{json_line::JsonLine, log_format::LogFormat};
 
-/// Which log lines are written; can be changed while the process runs. Clones
-/// share it.
+/// The filter of log lines, which can be changed while the process runs. Clones share
+/// it.
 #[derive(Clone)]
 pub struct LogFilter {
     current: Arc<Mutex<String>>,
@@ -23,17 +23,17 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    /// The filter as it was given.
+    /// The current filter.
     #[must_use]
     pub fn current(&self) -> String {
         let current = self.current.lock();
         current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Goes by another filter from now on.
+    /// Replaces the filter.
     ///
     /// # Errors
-    /// What is wrong with it; then nothing has changed.
+    /// The reason if the filter is invalid; the current one stays.
     pub fn change(&self, filter: &str) -> Result<(), String> {
         let parsed = parse(filter).map_err(|error| error.to_string())?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,17 +45,17 @@ impl LogFilter {
     }
 }
 
-/// A log filter that is none.
+/// A log filter is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// It is not written as filters are.
+    /// Its syntax is wrong.
     #[error(transparent)]
     Form(#[from] ParseError),
-    /// It would be taken for a part of the program that does not exist, and all
-    /// else would be silent.
+    /// A word is not a level: it would select a module that does not exist, and silence
+    /// all others.
     #[error(
-        "{0:?} is neither a level (error, warn, info, debug, trace, off) nor recsys; of another \
-         part of the program give its level, too: NAME=LEVEL"
+        "{0:?} is neither a level (error, warn, info, debug, trace, off) nor recsys; for another \
+         module give its level, too: NAME=LEVEL"
     )]
     Word(String),
 }
@@ -73,7 +73,7 @@ fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// What writes lines, and what it goes by.
+/// The layer that writes lines, and its filter.
 pub(super) fn lines(filter: &str, format: LogFormat) -> Result<(Lines, LogFilter), FilterError> {
     let (which, handle) = reload::Layer::new(parse(filter)?);
     let lines = fmt::layer().with_writer(std::io::stderr);
@@ -82,7 +82,7 @@ pub(super) fn lines(filter: &str, format: LogFormat) -> Result<(Lines, LogFilter
     } else {
         lines.with_ansi(std::io::stderr().is_terminal()).boxed()
     };
-    // Spans are for traces, and would be paid for by every call.
+    // Spans are for traces; formatting them would cost every call.
     let events =
         filter_fn(|line: &Metadata<'_>| line.is_event()).with_max_level_hint(LevelFilter::TRACE);
     let filter = LogFilter {

@@ -1,10 +1,9 @@
-//! Spans of traces, for whichever room does something that takes time. Where
-//! they go to is not known here (see [`crate::telemetry`]).
+//! The spans of traces. [`crate::telemetry::Traces`] exports them.
 //!
-//! Whether a call is traced is decided once, when it comes in. Of one that is
-//! not, or if nothing is traced at all, there are no spans to pay for.
+//! Whether a call is traced is decided once, when it is received. A call that is not
+//! traced opens no spans.
 //!
-//! No span holds a user's id, a key of a store or the contents of an event.
+//! No span holds a user id, a key of a store or the contents of an event.
 
 use std::sync::OnceLock;
 
@@ -17,23 +16,23 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// The target of all spans.
 pub const TARGET: &str = "recsys::span";
-/// Most work that others asked for, too, with which a span is linked.
+/// Largest number of links of a span.
 const MAX_LINKS: usize = 32;
 
-/// Whether a call is traced, by what its caller says of its own trace.
-type Decide = Box<dyn Fn(&Context) -> bool + Send + Sync>;
+/// Whether a call is traced, given its caller's trace context.
+type Sample = Box<dyn Fn(&Context) -> bool + Send + Sync>;
 
-static DECIDE: OnceLock<Decide> = OnceLock::new();
+static SAMPLE: OnceLock<Sample> = OnceLock::new();
 
-/// From now on calls are traced of which this says so.
-pub(crate) fn start(decide: impl Fn(&Context) -> bool + Send + Sync + 'static) {
-    let _ = DECIDE.set(Box::new(decide));
+/// Traces the calls that `sample` selects from now on.
+pub(crate) fn start(sample: impl Fn(&Context) -> bool + Send + Sync + 'static) {
+    let _ = SAMPLE.set(Box::new(sample));
 }
 
-/// The span of a call that comes in, under the one that its caller names.
+/// The span of a received call, a child of its caller's span.
 #[must_use]
 pub fn call(method: &str, request_id: &str, parent: &Context) -> Span {
-    if !DECIDE.get().is_some_and(|decide| decide(parent)) {
+    if !SAMPLE.get().is_some_and(|sample| sample(parent)) {
         return Span::none();
     }
     let span = info_span!(
@@ -54,7 +53,7 @@ pub fn call(method: &str, request_id: &str, parent: &Context) -> Span {
     span
 }
 
-/// The trace that a span is of, or that a call's caller names.
+/// The trace of a span, or else of the caller.
 #[must_use]
 pub fn trace_id(span: &Span, parent: &Context) -> Option<TraceId> {
     let id = |of: &SpanContext| of.is_valid().then(|| of.trace_id());
@@ -64,7 +63,7 @@ pub fn trace_id(span: &Span, parent: &Context) -> Option<TraceId> {
     id(span.context().span().span_context())
 }
 
-/// How a call has ended; `failed`: by no fault of its caller.
+/// Records the result of a call; `failed`: the server is at fault.
 pub fn called(span: &Span, code: &'static str, tenant: Option<&str>, failed: bool) {
     if span.is_none() {
         return;
@@ -82,10 +81,10 @@ pub fn called(span: &Span, code: &'static str, tenant: Option<&str>, failed: boo
 }
 
 fn is_traced() -> bool {
-    DECIDE.get().is_some() && !Span::current().is_none()
+    SAMPLE.get().is_some() && !Span::current().is_none()
 }
 
-/// A step of what the current span is of.
+/// A step of the current span.
 #[must_use]
 pub fn step(name: &'static str) -> Span {
     if !is_traced() {
@@ -112,7 +111,7 @@ pub fn store(system: &'static str, operation: &'static str) -> Span {
     )
 }
 
-/// An operation of a store has failed.
+/// Records that an operation of a store failed.
 pub fn failed(span: &Span, error_type: &'static str) {
     if span.is_none() {
         return;
@@ -121,21 +120,20 @@ pub fn failed(span: &Span, error_type: &'static str) {
     span.record("otel.status_code", "ERROR");
 }
 
-/// What some work is done for. Unlike a span, it can be kept: it holds up the
-/// end of none.
+/// A span that causes later work. Unlike the span itself, it can be kept without
+/// delaying the span's end.
 #[derive(Clone, Debug)]
 pub struct Cause(Context);
 
 impl Cause {
-    /// The current span; `None` if nothing is traced here.
+    /// The current span; `None` if it is not traced.
     #[must_use]
     pub fn current() -> Option<Self> {
         is_traced().then(|| Self(Span::current().context()))
     }
 }
 
-/// Work that may outlive what it is done for: a span under the first cause, and
-/// linked with the others.
+/// Work that may outlive its causes: a child of the first cause, linked to the others.
 #[must_use]
 pub fn apart<'a>(name: &'static str, causes: impl IntoIterator<Item = &'a Cause>) -> Span {
     let mut causes = causes.into_iter();

@@ -1,24 +1,25 @@
-//! A few log lines a second where there would be thousands.
+//! A limit on log lines per second.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-const EVERY: Duration = Duration::from_secs(1);
+const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lets a few through a second, and counts the others.
+/// Allows a number of lines per second, and counts the suppressed ones.
 pub struct Throttle {
-    most: u32,
-    turns: Mutex<Turns>,
+    per_second: u32,
+    state: Mutex<ThrottleState>,
 }
 
-struct Turns {
-    /// When the second began.
-    began: Option<Instant>,
-    /// How many were let through in it.
-    let_through: u32,
-    held_back: u64,
+struct ThrottleState {
+    /// Start of the current second.
+    started: Option<Instant>,
+    /// Lines allowed in it.
+    allowed: u32,
+    /// Lines suppressed since the last one that was allowed.
+    suppressed: u64,
 }
 
 impl Default for Throttle {
@@ -28,38 +29,41 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// One that lets one through a second, and has held nothing back yet.
+    /// Allows one line per second.
     #[must_use]
     pub const fn new() -> Self {
         Self::allowing(1)
     }
 
-    /// Likewise, one that lets so many through.
+    /// Allows `per_second` lines per second.
     #[must_use]
-    pub const fn allowing(most: u32) -> Self {
+    pub const fn allowing(per_second: u32) -> Self {
         Self {
-            most,
-            turns: Mutex::new(Turns {
-                began: None,
-                let_through: 0,
-                held_back: 0,
+            per_second,
+            state: Mutex::new(ThrottleState {
+                started: None,
+                allowed: 0,
+                suppressed: 0,
             }),
         }
     }
 
-    /// Whether it is time again; then, how many were held back since.
+    /// Whether a line may be logged now; if so, how many were suppressed since the last.
     pub fn turn(&self) -> Option<u64> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if turns.began.is_none_or(|began| began.elapsed() >= EVERY) {
-            turns.began = Some(Instant::now());
-            turns.let_through = 0;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state
+            .started
+            .is_none_or(|started| started.elapsed() >= WINDOW)
+        {
+            state.started = Some(Instant::now());
+            state.allowed = 0;
         }
-        if turns.let_through >= self.most {
-            turns.held_back += 1;
+        if state.allowed >= self.per_second {
+            state.suppressed += 1;
             return None;
         }
-        turns.let_through += 1;
-        Some(std::mem::take(&mut turns.held_back))
+        state.allowed += 1;
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
 
@@ -68,23 +72,23 @@ mod tests {
     use super::Throttle;
 
     #[test]
-    fn a_flood_is_told_once_with_its_count() {
+    fn a_flood_is_logged_once_with_its_count() {
         let throttle = Throttle::new();
         assert_eq!(throttle.turn(), Some(0));
         for _ in 0..10 {
             assert_eq!(throttle.turn(), None);
         }
-        std::thread::sleep(super::EVERY);
+        std::thread::sleep(super::WINDOW);
         assert_eq!(throttle.turn(), Some(10));
     }
 
     #[test]
-    fn as_many_as_allowed_are_told_and_the_others_counted() {
+    fn lines_beyond_the_limit_are_counted() {
         let throttle = Throttle::allowing(3);
-        let told = (0..3).map(|_| throttle.turn());
-        assert_eq!(told.collect::<Vec<_>>(), [Some(0); 3]);
+        let allowed = (0..3).map(|_| throttle.turn());
+        assert_eq!(allowed.collect::<Vec<_>>(), [Some(0); 3]);
         assert_eq!((throttle.turn(), throttle.turn()), (None, None));
-        std::thread::sleep(super::EVERY);
+        std::thread::sleep(super::WINDOW);
         assert_eq!((throttle.turn(), throttle.turn()), (Some(2), Some(0)));
     }
 }

@@ -89,7 +89,7 @@ async fn each_call_logs_one_line_with_the_request_id_of_its_reply() {
     assert_eq!(line["trace_id"], TRACE);
     assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
     assert!(
-        line.get("tenant").is_none() && line.get("untold").is_none(),
+        line.get("tenant").is_none() && line.get("suppressed").is_none(),
         "{line}"
     );
     assert!(!line.to_string().contains("zaphod42"), "{line}");
@@ -179,9 +179,9 @@ async fn successful_calls_can_be_omitted_and_repeated_failures_are_counted() {
     let mut served = in_json(&[("RECSYS_LOG_OK_CALLS", "0")]);
     let mut client = client(&served).await;
     let mut lines = 0;
-    let mut untold = 0;
+    let mut suppressed = 0;
     // All calls but those of the last seconds are logged or counted.
-    while untold == 0 {
+    while suppressed == 0 {
         for _ in 0..50 {
             client.ingest_event(ingest("u")).await.unwrap();
             client.ingest_event(ingest("")).await.unwrap_err();
@@ -192,13 +192,13 @@ async fn successful_calls_can_be_omitted_and_repeated_failures_are_counted() {
             let line = next_call(&mut served);
             assert_eq!(line["code"], "INVALID_ARGUMENT", "{line}");
             lines += 1;
-            untold = line["untold"].as_u64().unwrap_or_default();
-            if untold > 0 || lines % 51 == 0 {
+            suppressed = line["suppressed"].as_u64().unwrap_or_default();
+            if suppressed > 0 || lines % 51 == 0 {
                 break;
             }
         }
     }
-    assert!(untold <= 50, "{untold}");
+    assert!(suppressed <= 50, "{suppressed}");
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn the_log_filter_is_shown_and_changed_at_runtime() {
         watched.get("/log").1 == "warn,recsys=debug\n"
     })
     .await;
-    watched.served.logged("log filter is what it was before");
+    watched.served.logged("log filter restored");
     // A permanent change is not reverted.
     watched.http("PUT", "/log?for=300ms", "error");
     watched.http("PUT", "/log", "info");

@@ -1,4 +1,4 @@
-//! `recsys catalog import`, as people run it.
+//! `recsys catalog import`, from the command line.
 
 use std::{io::Write as _, process::Output};
 
@@ -34,7 +34,7 @@ fn import(qdrant: &QdrantServer, file: &NamedTempFile, more: &[&str]) -> Output 
         .unwrap()
 }
 
-fn told(output: &Output) -> (String, String) {
+fn printed(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (text(&output.stdout), text(&output.stderr))
 }
@@ -46,14 +46,14 @@ async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
     let items = file(&lines);
 
     let dry = import(&qdrant, &items, &["--dry-run"]);
-    assert!(dry.status.success(), "{:?}", told(&dry));
-    assert!(told(&dry).0.contains("450 items would be imported"));
+    assert!(dry.status.success(), "{:?}", printed(&dry));
+    assert!(printed(&dry).0.contains("450 items would be imported"));
     assert_eq!(qdrant.calls("CreateCollection"), 0, "nothing is written");
 
     let first = import(&qdrant, &items, &[]);
-    assert!(first.status.success(), "{:?}", told(&first));
+    assert!(first.status.success(), "{:?}", printed(&first));
     assert_eq!(
-        told(&first).0,
+        printed(&first).0,
         "450 items written, 0 unchanged, 0 lines refused\n"
     );
     assert_eq!(qdrant.points_count("items"), 450);
@@ -62,7 +62,7 @@ async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
     qdrant.reset_calls();
     let second = import(&qdrant, &items, &[]);
     assert_eq!(
-        told(&second).0,
+        printed(&second).0,
         "0 items written, 450 unchanged, 0 lines refused\n"
     );
     assert_eq!(qdrant.calls("Upsert"), 0);
@@ -73,7 +73,7 @@ async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
     lines.push(line(450, 8));
     let third = import(&qdrant, &file(&lines), &[]);
     assert_eq!(
-        told(&third).0,
+        printed(&third).0,
         "2 items written, 449 unchanged, 0 lines refused\n"
     );
     // An index that somebody dropped comes back.
@@ -95,7 +95,7 @@ async fn bad_lines_are_skipped_and_listed_and_the_exit_code_says_so() {
         line(1, 8),
     ]);
     let output = import(&qdrant, &items, &[]);
-    let (out, err) = told(&output);
+    let (out, err) = printed(&output);
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert_eq!(out, "2 items written, 0 unchanged, 3 lines refused\n");
     for part in [
@@ -109,7 +109,7 @@ async fn bad_lines_are_skipped_and_listed_and_the_exit_code_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_is_no_text_or_far_too_long_is_a_bad_line_like_others() {
+async fn a_line_that_is_not_text_or_too_long_is_refused() {
     let qdrant = QdrantServer::start().await;
     let mut bytes = line(0, 8).into_bytes();
     bytes.extend(b"\n{\"id\":\"\xff\"}\r\n");
@@ -119,7 +119,7 @@ async fn a_line_that_is_no_text_or_far_too_long_is_a_bad_line_like_others() {
     let mut items = NamedTempFile::new().unwrap();
     items.write_all(&bytes).unwrap();
     let output = import(&qdrant, &items, &[]);
-    let (out, err) = told(&output);
+    let (out, err) = printed(&output);
     assert_eq!(
         out, "2 items written, 0 unchanged, 2 lines refused\n",
         "{err}"
@@ -137,14 +137,18 @@ async fn a_pipe_is_refused_and_a_dry_run_needs_no_qdrant() {
         .stdin(std::process::Stdio::piped())
         .output()
         .unwrap();
-    assert!(told(&dry).1.contains("not a pipe"), "{:?}", told(&dry));
+    assert!(
+        printed(&dry).1.contains("not a pipe"),
+        "{:?}",
+        printed(&dry)
+    );
     let items = file(&[line(0, 8)]);
     let path = items.path().to_str().unwrap();
     let output = recsys(&["catalog", "import", path, "--dry-run"])
         .env("QDRANT_API_URL", "http://127.0.0.1:1")
         .output()
         .unwrap();
-    let (out, err) = told(&output);
+    let (out, err) = printed(&output);
     assert!(out.contains("1 items would be imported"), "{out}");
     for part in [
         "qdrant describe failed",
@@ -160,7 +164,7 @@ async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
     let qdrant = QdrantServer::start().await;
     let items = file(&[line(0, 8), line(1, 8), line(2, 7)]);
     let output = import(&qdrant, &items, &[]);
-    let (_, err) = told(&output);
+    let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(2));
     assert!(
         err.contains("line 3: vector has 7 numbers, the first one has 8"),
@@ -171,7 +175,7 @@ async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
     let eight = file(&[line(0, 8)]);
     assert!(import(&qdrant, &eight, &[]).status.success());
     let output = import(&qdrant, &file(&[line(1, 7)]), &[]);
-    let (_, err) = told(&output);
+    let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(2));
     let text = r#"line 1: vector has 7 numbers, those of collection "items" have 8; nothing was"#;
     assert!(err.contains(text), "{err}");
@@ -181,7 +185,7 @@ async fn a_vector_of_another_size_stops_it_before_anything_is_written() {
     qdrant.drop_collection("items");
     qdrant.recreate_after("GetCollection", "items", 9);
     let output = import(&qdrant, &eight, &[]);
-    let (_, err) = told(&output);
+    let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(2), "{err}");
     let text = r#"the vectors have 8 numbers, those of collection "items" have 9; nothing was"#;
     assert!(err.contains(text), "{err}");
@@ -193,10 +197,10 @@ async fn items_that_the_collection_refuses_are_listed_by_their_lines() {
     let qdrant = QdrantServer::start().await;
     let mut lines: Vec<String> = (0..202).map(|number| line(number, 8)).collect();
     lines.insert(0, "{oops".to_owned());
-    // Made anew by somebody else after the first 200 are written.
+    // Recreated by another program after the first 200 are written.
     qdrant.recreate_after("Upsert", "items", 9);
     let output = import(&qdrant, &file(&lines), &[]);
-    let (out, err) = told(&output);
+    let (out, err) = printed(&output);
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert_eq!(out, "200 items written, 0 unchanged, 3 lines refused\n");
     assert!(err.contains("line 1: not JSON"), "{err}");
@@ -208,20 +212,20 @@ async fn items_that_the_collection_refuses_are_listed_by_their_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_imported_is_told_with_the_way_out() {
+async fn an_import_that_cannot_run_names_its_fix() {
     let qdrant = QdrantServer::start().await;
     let items = file(&[line(0, 8)]);
     let path = items.path().to_str().unwrap();
     let without = recsys(&["catalog", "import", path]).output().unwrap();
     assert_eq!(without.status.code(), Some(2));
-    assert!(told(&without).1.contains("QDRANT_API_URL"));
+    assert!(printed(&without).1.contains("QDRANT_API_URL"));
 
     let output = recsys(&["catalog", "import", "/nowhere.jsonl"])
         .env("QDRANT_API_URL", qdrant.url())
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(told(&output).1.contains("/nowhere.jsonl"));
+    assert!(printed(&output).1.contains("/nowhere.jsonl"));
 
     qdrant.fail_rpc(
         "Upsert",
@@ -229,7 +233,7 @@ async fn what_cannot_be_imported_is_told_with_the_way_out() {
         "Wrong input: not today",
     );
     let output = import(&qdrant, &items, &[]);
-    let (_, err) = told(&output);
+    let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(
         err.contains("not today") && err.contains("run the same command again"),
@@ -247,7 +251,7 @@ async fn wrong_settings_stop_it_at_once_and_are_named() {
     qdrant.require_api_key("open sesame");
     let items = file(&[line(0, 8)]);
     let output = import(&qdrant, &items, &[]);
-    let (_, err) = told(&output);
+    let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(2), "{err}");
     assert!(err.contains("set QDRANT_API_KEY"), "{err}");
     assert!(!err.contains("run the same command again"), "{err}");
@@ -258,7 +262,7 @@ async fn wrong_settings_stop_it_at_once_and_are_named() {
         .env("QDRANT_API_URL", rest.url())
         .output()
         .unwrap();
-    let (_, err) = told(&output);
+    let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(2), "{err}");
     assert!(
         err.contains("6334") && err.contains("QDRANT_GRPC_PORT"),
@@ -274,6 +278,6 @@ async fn the_sample_catalogue_can_be_imported() {
         .env("QDRANT_API_URL", qdrant.url())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{:?}", told(&output));
+    assert!(output.status.success(), "{:?}", printed(&output));
     assert_eq!(qdrant.points_count("items"), 110);
 }

@@ -1,10 +1,12 @@
-//! The program as people run it.
+//! The program from the command line.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Output, Stdio},
 };
 
+use clap::CommandFactory as _;
+use recsys::config::Cli;
 use tempfile::NamedTempFile;
 
 use crate::support::program::{Served, recsys};
@@ -28,9 +30,9 @@ fn file(contents: &str) -> NamedTempFile {
 }
 
 #[test]
-fn the_tour_ends_with_success_and_shows_the_main_job() {
+fn the_tour_succeeds_and_shows_the_main_use_case() {
     let output = run(&["quickstart", "--exit", "--listen-addr", "127.0.0.1:0"]);
-    let told = stdout(&output);
+    let printed = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
     for part in [
         "walks away after 2 s",
@@ -45,14 +47,17 @@ fn the_tour_ends_with_success_and_shows_the_main_job() {
         "* exploration",
         "grpcurl -plaintext",
     ] {
-        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+        assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
     }
-    assert!(!told.contains('\u{1b}'), "no colour when not on a terminal");
+    assert!(
+        !printed.contains('\u{1b}'),
+        "no colour when not on a terminal"
+    );
     assert_eq!(stderr(&output), "");
 }
 
 #[test]
-fn a_store_beyond_private_networks_without_tls_is_warned_of_and_no_other() {
+fn only_a_store_outside_private_networks_without_tls_is_warned_of() {
     let log = |redis: &str, qdrant: &str| {
         let served = Served::start(
             recsys(&["serve", "--redis-url", redis])
@@ -61,7 +66,7 @@ fn a_store_beyond_private_networks_without_tls_is_warned_of_and_no_other() {
         );
         served.seen.clone()
     };
-    let told = log(
+    let printed = log(
         "redis://:hunter2@redis.example.com:6379",
         "http://qdrant.example.com:6333",
     );
@@ -71,23 +76,23 @@ fn a_store_beyond_private_networks_without_tls_is_warned_of_and_no_other() {
         "QDRANT_API_URL leads out of private networks",
         "begin it with https://",
     ] {
-        assert!(told.contains(text), "{text:?} is not in:\n{told}");
+        assert!(printed.contains(text), "{text:?} is not in:\n{printed}");
     }
-    assert!(!told.contains("hunter"), "{told}");
+    assert!(!printed.contains("hunter"), "{printed}");
     for (redis, qdrant) in [
         ("rediss://redis.example.com", "https://qdrant.example.com"),
         ("redis://127.0.0.1:1", "http://127.0.0.1:1"),
     ] {
-        let told = log(redis, qdrant);
-        assert!(!told.contains("leads out"), "{told}");
+        let printed = log(redis, qdrant);
+        assert!(!printed.contains("leads out"), "{printed}");
     }
 }
 
 #[test]
 fn the_tour_is_the_same_each_time_and_fits_a_page() {
     let ranked = |output: &Output| -> Vec<String> {
-        let told = stdout(output);
-        let list = told.split("4. What").nth(1).unwrap().to_owned();
+        let printed = stdout(output);
+        let list = printed.split("4. What").nth(1).unwrap().to_owned();
         list.lines()
             .take_while(|line| !line.contains("request "))
             .map(str::to_owned)
@@ -123,15 +128,18 @@ fn the_tour_works_on_any_catalogue() {
             .env("CATALOG_PATH", catalogue.path())
             .output()
             .unwrap();
-        let told = stdout(&output);
+        let printed = stdout(&output);
         assert!(output.status.success(), "{}", stderr(&output));
-        assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
+        assert!(
+            printed.contains(expected),
+            "{expected:?} is not in:\n{printed}"
+        );
     }
 }
 
 #[test]
 fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
-    // Whoever presses Ctrl-C waits for it: no balancer does.
+    // Ctrl-C skips the drain delay.
     for (signal, delay) in [("-TERM", "0s"), ("-INT", "1h")] {
         let mut served = Served::start(recsys(&[]).env("RECSYS_DRAIN_DELAY", delay));
         assert_eq!(stdout(&served.healthcheck(&[])), "SERVING\n");
@@ -139,9 +147,9 @@ fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
             let output = served.healthcheck(&["--service", service]);
             assert!(output.status.success(), "{service}: {}", stderr(&output));
         }
-        let unknown = served.healthcheck(&["--service", "nobody"]);
+        let unknown = served.healthcheck(&["--service", "unknown"]);
         assert_eq!(unknown.status.code(), Some(1));
-        assert!(stderr(&unknown).contains("nobody"));
+        assert!(stderr(&unknown).contains("unknown"));
 
         served.signal(signal);
         assert!(served.child.wait().unwrap().success(), "{signal}");
@@ -151,13 +159,13 @@ fn a_server_answers_the_healthcheck_and_stops_on_sigterm_and_ctrl_c() {
 
         let gone = served.healthcheck(&["--timeout", "500ms"]);
         assert_eq!(gone.status.code(), Some(1));
-        let told = stderr(&gone);
-        assert!(told.contains("no recsys server answers"), "{told}");
+        let printed = stderr(&gone);
+        assert!(printed.contains("no recsys server answers"), "{printed}");
     }
 }
 
 #[test]
-fn memory_is_chosen_aloud() {
+fn in_memory_stores_are_warned_of() {
     let mut child = recsys(&["serve", "--listen-addr", "127.0.0.1:0"])
         .stderr(Stdio::piped())
         .spawn()
@@ -194,25 +202,25 @@ fn an_unreachable_redis_is_logged_once_with_its_cause_and_without_its_password()
     );
 
     let Served { child, log, .. } = &mut { served };
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     for line in log.by_ref().lines().map(Result::unwrap) {
         let done = line.contains("dependency does not answer");
-        told.push(line);
+        printed.push(line);
         if done {
             break;
         }
     }
     child.kill().unwrap();
-    told.extend(log.by_ref().lines().map(Result::unwrap));
-    let outage: Vec<&String> = told
+    printed.extend(log.by_ref().lines().map(Result::unwrap));
+    let outage: Vec<&String> = printed
         .iter()
         .filter(|line| line.contains("refused"))
         .collect();
-    assert_eq!(outage.len(), 1, "{told:#?}");
+    assert_eq!(outage.len(), 1, "{printed:#?}");
     assert!(outage[0].contains("user state"), "{}", outage[0]);
     assert!(
-        !told.iter().any(|line| line.contains("hunter2")),
-        "{told:#?}"
+        !printed.iter().any(|line| line.contains("hunter2")),
+        "{printed:#?}"
     );
 }
 
@@ -282,9 +290,14 @@ fn bad_settings_and_files_are_refused_with_the_place_of_the_mistake() {
             vec!["--max-events-per-user"],
         ),
         (
-            "RECSYS_MAX_LIMIT",
-            "5".into(),
+            "RECSYS_LIMITS",
+            "limit=5".into(),
             vec!["default_limit 10", "limit 5"],
+        ),
+        (
+            "RECSYS_LIMITS",
+            "user_id_bytes=0".into(),
+            vec!["user_id_bytes", "at least 1"],
         ),
         ("RECSYS_LOG", "recsys=loud".into(), vec!["log filter"]),
         (
@@ -301,46 +314,102 @@ fn bad_settings_and_files_are_refused_with_the_place_of_the_mistake() {
     ];
     for (variable, value, expected) in cases {
         let output = recsys(&["serve"]).env(variable, &value).output().unwrap();
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{variable}={value}: {told}");
+        let printed = stderr(&output);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{variable}={value}: {printed}"
+        );
         for part in expected {
             assert!(
-                told.contains(part),
-                "{variable}={value}: {part:?} is not in:\n{told}"
+                printed.contains(part),
+                "{variable}={value}: {part:?} is not in:\n{printed}"
             );
         }
-        assert!(!told.contains("secret"), "{told}");
+        assert!(!printed.contains("secret"), "{printed}");
     }
 }
 
 #[test]
-fn a_taken_address_is_told_with_the_way_out() {
+fn an_address_in_use_is_reported_with_its_setting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&["serve", "--listen-addr", &address]);
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
+    let printed = stderr(&output);
     assert!(
-        told.contains(&address) && told.contains("RECSYS_LISTEN_ADDR"),
-        "{told}"
+        printed.contains(&address) && printed.contains("RECSYS_LISTEN_ADDR"),
+        "{printed}"
     );
 }
 
+/// The variables of a command and its subcommands.
+pub fn variables(command: &clap::Command) -> Vec<String> {
+    let own = command.get_arguments();
+    let own = own.filter_map(|argument| argument.get_env()?.to_str());
+    let below = command.get_subcommands().flat_map(variables);
+    own.map(str::to_owned).chain(below).collect()
+}
+
 #[test]
-fn the_readme_names_every_setting() {
-    use clap::CommandFactory as _;
+fn the_readme_and_the_help_name_every_setting() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = std::fs::read_to_string(path).unwrap();
-    let command = recsys::config::Cli::command();
-    let settings: Vec<&str> = command
-        .get_arguments()
-        .filter_map(|argument| argument.get_env()?.to_str())
-        .collect();
+    let command = Cli::command();
+    let settings = variables(&command);
     assert!(settings.len() > 25, "{settings:?}");
     for setting in settings {
         let quoted = format!("`{setting}`");
         assert!(readme.contains(&quoted), "{setting} is not in README.md");
     }
+    let help = stdout(&run(&["help", "settings"]));
+    assert_eq!(help, stdout(&run(&["settings"])));
+    for setting in command.get_arguments() {
+        let (flag, variable) = (setting.get_long(), setting.get_env());
+        let flag = format!("--{}", flag.unwrap());
+        let variable = format!("[env: {}=", variable.unwrap().to_str().unwrap());
+        for text in [&flag, &variable] {
+            assert!(help.contains(text.as_str()), "{text} is not in:\n{help}");
+        }
+    }
+    for heading in ["Redis:", "Qdrant:", "Server:", "TLS:", "User state:"] {
+        assert!(help.contains(heading), "{heading}");
+    }
+}
+
+/// Asserts the help of a command and its subcommands.
+fn assert_help(command: &clap::Command, path: &[&str]) {
+    let settings = path == ["settings"];
+    let help = stdout(&run(&[path, &["--help"]].concat()));
+    let lines = help.lines().count();
+    assert!(settings || lines <= 40, "{path:?}: {lines} lines\n{help}");
+    let flags = command.get_arguments().filter(|one| !one.is_global_set());
+    for flag in flags.filter(|flag| !path.is_empty() && !flag.is_hide_set()) {
+        let shown = match flag.get_long() {
+            Some(long) => format!("--{long}"),
+            None => format!("<{}>", flag.get_id().as_str().to_uppercase()),
+        };
+        assert!(help.contains(&shown), "{path:?}: no {shown} in\n{help}");
+    }
+    for below in command.get_subcommands() {
+        let name = below.get_name();
+        assert!(help.contains(&format!("  {name} ")), "{path:?}: no {name}");
+        assert_help(below, &[path, &[name]].concat());
+    }
+}
+
+#[test]
+fn the_help_of_each_command_has_its_own_flags_in_at_most_40_lines() {
+    assert_help(&Cli::command(), &[]);
+}
+
+#[test]
+fn a_retired_variable_is_warned_of() {
+    let mut command = recsys(&["serve"]);
+    command.envs([("RECSYS_MAX_LIMIT", "5"), ("QDRANT_CONNECTIONS", "")]);
+    let log = Served::start(&mut command).seen.clone();
+    let warning = "no longer read: RECSYS_MAX_LIMIT (RECSYS_LIMITS=limit=N)\n";
+    assert_eq!(log.matches(warning).count(), 1, "{log}");
 }
 
 #[test]
@@ -350,7 +419,7 @@ fn help_names_every_command_and_no_secret() {
         .env("RECSYS_WEBHOOK_SECRET", "hunter2")
         .output()
         .unwrap();
-    let told = stdout(&output);
+    let printed = stdout(&output);
     assert!(output.status.success());
     for part in [
         "serve",
@@ -359,7 +428,7 @@ fn help_names_every_command_and_no_secret() {
         "RECSYS_LISTEN_ADDR",
         "REDIS_URL",
     ] {
-        assert!(told.contains(part), "{part} is not in:\n{told}");
+        assert!(printed.contains(part), "{part} is not in:\n{printed}");
     }
-    assert!(!told.contains("hunter2"));
+    assert!(!printed.contains("hunter2"));
 }

@@ -26,7 +26,7 @@ fn tests_of(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// The last cells of a table's rows, between backticks: `file::test`.
+/// The tests in the last cells of a table, between backticks: `file::test`.
 fn named_tests(table: &str) -> Vec<String> {
     table
         .lines()
@@ -38,7 +38,7 @@ fn named_tests(table: &str) -> Vec<String> {
         .collect()
 }
 
-/// The tests that a text names anywhere, likewise.
+/// The tests that a text names between backticks: `file::test`.
 fn mentioned_tests(text: &str) -> Vec<&str> {
     let is_path = |name: &&str| {
         name.contains("::")

@@ -1,4 +1,4 @@
-//! `recsys events import`, as people run it.
+//! `recsys events import`, from the command line.
 
 use std::{
     fs,
@@ -76,7 +76,7 @@ fn import(file: &File, to: &str, more: &[&str]) -> Output {
     recsys(&arguments).output().unwrap()
 }
 
-fn told(output: &Output) -> (String, String) {
+fn printed(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (text(&output.stdout), text(&output.stderr))
 }
@@ -87,14 +87,17 @@ async fn an_import_stores_every_event_once_and_a_second_one_stores_nothing() {
     let to = format!("http://{}", server.address);
     let file = File::of(&lines(2_000));
     let dry = import(&file, &to, &["--dry-run"]);
-    assert_eq!(told(&dry).0, "2000 events would be sent, 0 lines refused\n");
+    assert_eq!(
+        printed(&dry).0,
+        "2000 events would be sent, 0 lines refused\n"
+    );
     let (_, source) = server.signals("u0").await;
     assert_eq!(source, SignalsSource::Empty, "nothing is sent");
 
     let first = import(&file, &to, &[]);
-    assert!(first.status.success(), "{:?}", told(&first));
-    let all = "2000 events stored, 0 known already, 0 too old to matter, 0 lines refused\n";
-    assert_eq!(told(&first).0, all);
+    assert!(first.status.success(), "{:?}", printed(&first));
+    let all = "2000 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n";
+    assert_eq!(printed(&first).0, all);
     let (signals, source) = server.signals("u7").await;
     assert_eq!(
         (signals.event_count, source),
@@ -102,8 +105,8 @@ async fn an_import_stores_every_event_once_and_a_second_one_stores_nothing() {
     );
 
     let second = import(&file, &to, &[]);
-    let none = "0 events stored, 2000 known already, 0 too old to matter, 0 lines refused\n";
-    assert_eq!(told(&second).0, none);
+    let none = "0 events stored, 2000 duplicates, 0 outside the window, 0 lines refused\n";
+    assert_eq!(printed(&second).0, none);
     assert!(!file.progress().exists(), "nothing is left to go on with");
 }
 
@@ -122,10 +125,10 @@ async fn lines_that_are_refused_are_listed_with_their_number_and_the_others_stor
         &[],
     );
     assert_eq!(output.status.code(), Some(3));
-    let (out, err) = told(&output);
+    let (out, err) = printed(&output);
     assert_eq!(
         out,
-        "695 events stored, 0 known already, 1 too old to matter, 3 lines refused\n"
+        "695 events stored, 0 duplicates, 1 outside the window, 3 lines refused\n"
     );
     let listed: Vec<&str> = err
         .lines()
@@ -141,7 +144,7 @@ async fn lines_that_are_refused_are_listed_with_their_number_and_the_others_stor
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_break_all_the_time_lose_no_event_and_double_none() {
+async fn connections_that_keep_breaking_lose_no_event_and_duplicate_none() {
     let server = TestServer::with_items(half_circle(12)).await;
     let proxy = Proxy::to(server.address.port()).await;
     let to = format!("http://{}", proxy.address());
@@ -161,7 +164,7 @@ async fn connections_that_break_all_the_time_lose_no_event_and_double_none() {
     }
     let output = tokio::task::spawn_blocking(|| child.wait_with_output());
     let output = output.await.unwrap().unwrap();
-    assert!(output.status.success(), "{:?}", told(&output));
+    assert!(output.status.success(), "{:?}", printed(&output));
     for user in 0..50 {
         let (signals, _) = server.signals(&format!("u{user}")).await;
         assert_eq!(signals.event_count, 120, "u{user}");
@@ -178,18 +181,18 @@ async fn very_many_bad_lines_do_not_end_an_import() {
     let to = format!("http://{}", server.address);
     let dry = import(&file, &to, &["--dry-run"]);
     assert_eq!(
-        told(&dry).0,
+        printed(&dry).0,
         "1000 events would be sent, 12000 lines refused\n"
     );
     let output = import(&file, &to, &[]);
     assert_eq!(
-        told(&output).0,
-        "1000 events stored, 0 known already, 0 too old to matter, 12000 lines refused\n"
+        printed(&output).0,
+        "1000 events stored, 0 duplicates, 0 outside the window, 12000 lines refused\n"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_was_broken_off_goes_on_where_it_was() {
+async fn an_interrupted_import_is_resumed() {
     let mut tenants = Tenants::new(&["shop", "else"]);
     let slow = tenants.key("shop", &["ingest"]);
     tenants.add("events_per_second = 200\nevents_burst = 50");
@@ -220,17 +223,17 @@ async fn an_import_that_was_broken_off_goes_on_where_it_was() {
         .env("RECSYS_KEY", &other)
         .output()
         .unwrap();
-    let all = "1500 events stored, 0 known already, 0 too old to matter, 0 lines refused\n";
-    assert_eq!(told(&output).0, all);
+    let all = "1500 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n";
+    assert_eq!(printed(&output).0, all);
     fs::write(file.progress(), kept).unwrap();
 
     let output = recsys(&["events", "import", &path, "--to", &to, "--batch", "50"])
         .env("RECSYS_KEY", &slow)
         .output()
         .unwrap();
-    let (out, err) = told(&output);
+    let (out, err) = printed(&output);
     assert!(output.status.success(), "{err}");
-    assert!(err.contains("going on after line "), "{err}");
+    assert!(err.contains("resuming after line "), "{err}");
     // Some had arrived that were not noted yet.
     let counts: Vec<u64> = out
         .split(|c: char| !c.is_ascii_digit())
@@ -241,7 +244,7 @@ async fn an_import_that_was_broken_off_goes_on_where_it_was() {
         (1_500, 0, 0),
         "{out}"
     );
-    assert!(counts[1] < 1_000, "it began anew: {out}");
+    assert!(counts[1] < 1_000, "it started from the first line: {out}");
 
     // A batch that is more than the quota ever is cannot be waited for.
     let output = recsys(&["events", "import", &path, "--to", &to])
@@ -249,11 +252,15 @@ async fn an_import_that_was_broken_off_goes_on_where_it_was() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(told(&output).1.contains("--batch N"), "{:?}", told(&output));
+    assert!(
+        printed(&output).1.contains("--batch N"),
+        "{:?}",
+        printed(&output)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_second_try_would_not_mend_ends_at_once_and_says_what_to_do() {
+async fn a_final_error_ends_the_import_at_once_with_its_fix() {
     let mut tenants = Tenants::new(&["shop"]);
     let reader = tenants.key("shop", &["serve"]);
     let served = tenants.serve(&[]);
@@ -278,7 +285,7 @@ async fn what_a_second_try_would_not_mend_ends_at_once_and_says_what_to_do() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        let (_, err) = told(&output);
+        let (_, err) = printed(&output);
         assert!(err.contains(wanted), "{arguments:?}: {err}");
         assert!(!err.contains(&reader));
     }

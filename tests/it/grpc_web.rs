@@ -43,7 +43,6 @@ fn with_pages(origins: Option<&str>) -> ServerSettings {
         browser: BrowserSettings {
             grpc_web: true,
             cors_allow_origins: origins.map(|origins| origins.parse().unwrap()),
-            ..ServerSettings::default().browser
         },
         ..ServerSettings::default()
     }

@@ -45,6 +45,7 @@ mod secrets;
 mod support;
 mod tls;
 mod traces;
+mod undecodable;
 mod watch;
 mod watch_models;
 mod webhook;

@@ -1,5 +1,5 @@
-//! That every metric, setting, port and section that the documents, the chart, the
-//! alerts and the dashboard name is there.
+//! Every metric, setting, port and section that the documents, the chart, the alerts
+//! and the dashboard name exists.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,9 @@ use std::{
 use clap::CommandFactory as _;
 use recsys::{config::Cli, telemetry::meters};
 
-/// What begins with one of these is a metric.
+use crate::cli::variables;
+
+/// Prefixes of metrics.
 const METRICS: [&str; 5] = [
     "recsys_",
     "rpc_server_",
@@ -18,9 +20,9 @@ const METRICS: [&str; 5] = [
     "db_client_",
     "process_",
 ];
-/// What Prometheus adds to the name of a histogram.
+/// Suffixes that Prometheus adds to the name of a histogram.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
-/// What begins with one of these is a setting.
+/// Prefixes of settings.
 const SETTINGS: [&str; 9] = [
     "RECSYS_",
     "REDIS_",
@@ -32,8 +34,15 @@ const SETTINGS: [&str; 9] = [
     "MODEL_TTL_",
     "MODEL_MAX_",
 ];
-/// Variables of others: the chart's own, Kubernetes', the tests'.
-const OF_OTHERS: [&str; 4] = [
+/// Variables of others: the chart's own, Kubernetes', the tests', and those that the
+/// OpenTelemetry SDK reads.
+const OF_OTHERS: [&str; 10] = [
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
     "REDIS_PASSWORD",
     "REDISCLI_AUTH",
     "REDIS_SERVER",
@@ -61,9 +70,9 @@ fn below(path: PathBuf) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Documents, chart, image and local set-up, without the chart's own tests, which
-/// try wrong names, too.
-fn told() -> Vec<(PathBuf, String)> {
+/// The documents, the chart, the Dockerfile and the compose file; without the chart's
+/// tests, which try wrong names, too.
+fn documents() -> Vec<(PathBuf, String)> {
     let roots = [
         "README.md",
         "SECURITY.md",
@@ -80,9 +89,9 @@ fn told() -> Vec<(PathBuf, String)> {
         let is_suite = file.to_str().unwrap().ends_with("_test.yaml");
         !is_suite
     });
-    let told: Vec<(PathBuf, String)> = files.map(|file| (file.clone(), read(&file))).collect();
-    assert!(told.len() > 25, "{} files", told.len());
-    told
+    let documents: Vec<(PathBuf, String)> = files.map(|file| (file.clone(), read(&file))).collect();
+    assert!(documents.len() > 25, "{} files", documents.len());
+    documents
 }
 
 /// Words of letters, digits and `_`, with what follows each.
@@ -99,26 +108,12 @@ fn words(text: &str) -> Vec<(&str, &str)> {
     words
 }
 
-/// The names in the source of the metrics: those of the process, too.
-fn metrics() -> BTreeSet<String> {
-    let sources = [here().join("src/meters.rs"), here().join("src/meters")];
-    let files = sources.into_iter().filter(|path| path.exists());
-    let text: String = files
-        .flat_map(below)
-        .map(|file| read(&file))
-        .flat_map(|text| {
-            text.lines()
-                .map(|line| format!("{line}\n"))
-                .collect::<Vec<_>>()
-        })
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect();
-    let literals = text.split('"').skip(1).step_by(2).map(str::to_owned);
-    let known: BTreeSet<String> = literals.filter(|name| is_metric(name)).collect();
-    for name in meters::ALL {
-        assert!(known.contains(name), "{name} is not found in the source");
-    }
-    known
+/// All metrics, those of the process included.
+fn metrics() -> BTreeSet<&'static str> {
+    meters::ALL
+        .into_iter()
+        .chain(meters::OF_THE_PROCESS)
+        .collect()
 }
 
 fn is_metric(word: &str) -> bool {
@@ -129,13 +124,8 @@ fn is_metric(word: &str) -> bool {
 }
 
 fn settings() -> BTreeSet<String> {
-    fn of(command: &clap::Command) -> Vec<String> {
-        let own = command.get_arguments();
-        let own = own.filter_map(|argument| argument.get_env()?.to_str());
-        let below = command.get_subcommands().flat_map(of);
-        own.map(str::to_owned).chain(below).collect()
-    }
-    of(&Cli::command()).into_iter().collect()
+    let settings = variables(&Cli::command());
+    settings.into_iter().collect()
 }
 
 #[test]
@@ -143,7 +133,7 @@ fn every_metric_that_is_named_is_measured() {
     let known = metrics();
     let mut unknown = BTreeSet::new();
     let mut named = 0;
-    for (file, text) in told() {
+    for (file, text) in documents() {
         for (word, _) in words(&text).into_iter().filter(|(word, _)| is_metric(word)) {
             named += 1;
             let whole = PARTS.iter().find_map(|part| word.strip_suffix(part));
@@ -161,7 +151,7 @@ fn every_setting_that_is_named_can_be_set() {
     let known = settings();
     let mut unknown = BTreeSet::new();
     let mut named = 0;
-    for (file, text) in told() {
+    for (file, text) in documents() {
         for (word, after) in words(&text) {
             let is_setting = SETTINGS
                 .iter()
@@ -219,7 +209,7 @@ fn ports() -> BTreeSet<String> {
     let api = address.get_default_values()[0].to_str().unwrap();
     let image = read(&here().join("Dockerfile"));
     let (_, admin) = image.split_once("RECSYS_ADMIN_ADDR=0.0.0.0:").unwrap();
-    let qdrant = read(&here().join("src/adapters/qdrant/channel.rs"));
+    let qdrant = read(&here().join("src/adapters/qdrant/pool.rs"));
     let constant = |name: &str| {
         let (_, rest) = qdrant.split_once(&format!("const {name}: u16 = ")).unwrap();
         rest.split(';').next().unwrap().to_owned()
@@ -238,7 +228,7 @@ fn every_port_that_is_named_is_one() {
     let known = ports();
     let mut unknown = BTreeSet::new();
     let mut named = 0;
-    for (file, text) in told() {
+    for (file, text) in documents() {
         let is_image = file.ends_with("Dockerfile");
         let is_chart = file.starts_with(here().join("helm/recsys/templates"));
         let in_addresses = words(&text)

@@ -1,15 +1,10 @@
-//! What operators meet: health, reflection, deadlines, stopping, failures of
-//! a store.
+//! What operators depend on: health, reflection, deadlines, shutdown, and failures of a
+//! store.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod faulty;
 
-use async_trait::async_trait;
+use std::{sync::atomic::Ordering, time::Duration};
+
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -19,20 +14,10 @@ use recsys::{
         health::{LIVENESS, READINESS},
         limits::Limits,
     },
-    domain::{
-        event::StoredEvent,
-        ids::{ContentId, UserId},
-        item::{CatalogueItem, Item},
-        ranking_config::RankingConfig,
-        time::Timestamp,
-    },
+    domain::{ids::UserId, ranking_config::RankingConfig},
     edge::settings::ServerSettings,
     engine::{Engine, EngineSettings},
-    ports::{
-        Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found, ItemRefusal, ItemStore,
-        ModelSlot, ModelStore, Rank, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind,
-        StoredModel, Version,
-    },
+    ports::{Deadline, ModelSlot},
     proto::{
         self, IngestOutcome, SignalsSource, recommender_service_client::RecommenderServiceClient,
     },
@@ -51,6 +36,8 @@ use crate::support::{
     server::{NOW, TestServer, connect, liked, reason, stored_like},
 };
 
+pub use faulty::Faulty;
+
 const SERVICES: [&str; 2] = ["recsys.v1.RecommenderService", "recsys.v1.CatalogService"];
 
 async fn health(server: &TestServer, service: &str) -> Result<ServingStatus, tonic::Status> {
@@ -64,7 +51,7 @@ async fn health(server: &TestServer, service: &str) -> Result<ServingStatus, ton
 }
 
 #[tokio::test]
-async fn health_answers_by_every_name() {
+async fn every_health_name_is_served() {
     let server = TestServer::with_items(half_circle(3)).await;
     for name in ["", LIVENESS, READINESS, SERVICES[0], SERVICES[1]] {
         assert_eq!(
@@ -122,7 +109,7 @@ async fn a_drain_turns_readiness_off_and_leaves_liveness_on() {
     );
 
     server.no_delay.cancel();
-    // Open watches do not hold it up: they are told to go elsewhere.
+    // Open watches do not delay it: they end with UNAVAILABLE.
     for (name, mut watch) in watches {
         let ended = watch.next().await.unwrap().unwrap_err();
         assert_eq!(ended.code(), Code::Unavailable, "{name:?}: {ended}");
@@ -189,215 +176,6 @@ async fn reflection_lists_the_services_in_both_versions() {
     }
 }
 
-/// Stores that can be made slow or failing.
-pub struct Faulty {
-    pub world: MemoryWorld,
-    pub slow: AtomicBool,
-    down: AtomicBool,
-    models_down: AtomicBool,
-    items_down: AtomicBool,
-    appends: AtomicUsize,
-    reads: AtomicUsize,
-    /// Reads of buffers wait until there were so many appends.
-    hold_reads_until: AtomicUsize,
-    /// Saves of models wait until this is false.
-    hold_saves: AtomicBool,
-    saves_waiting: AtomicUsize,
-    /// Appends wait until this is false.
-    pub hold_appends: AtomicBool,
-    /// How many calls reached the user state.
-    pub begun: AtomicUsize,
-    /// The one user whose events cannot be appended.
-    broken_user: &'static str,
-    no_index: AtomicBool,
-}
-
-impl Faulty {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            world: MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(20)),
-            slow: AtomicBool::new(false),
-            down: AtomicBool::new(false),
-            models_down: AtomicBool::new(false),
-            items_down: AtomicBool::new(false),
-            appends: AtomicUsize::new(0),
-            reads: AtomicUsize::new(0),
-            hold_reads_until: AtomicUsize::new(0),
-            hold_saves: AtomicBool::new(false),
-            saves_waiting: AtomicUsize::new(0),
-            hold_appends: AtomicBool::new(false),
-            begun: AtomicUsize::new(0),
-            broken_user: "broken",
-            no_index: AtomicBool::new(false),
-        })
-    }
-
-    fn engine(self: &Arc<Self>) -> Engine {
-        let mut ports = self.world.ports.clone();
-        ports.events = self.clone();
-        ports.models = self.clone();
-        ports.items = self.clone();
-        Engine::new(ports, RankingConfig::default(), EngineSettings::default())
-    }
-
-    async fn serve(self: &Arc<Self>) -> TestServer {
-        self.serve_with(ServerSettings {
-            request_timeout: Duration::from_secs(5),
-            drain_timeout: Duration::from_secs(5),
-            ..ServerSettings::default()
-        })
-        .await
-    }
-
-    pub async fn serve_with(self: &Arc<Self>, settings: ServerSettings) -> TestServer {
-        let engine = self.engine();
-        let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
-        TestServer::serving(world, engine, settings).await
-    }
-
-    async fn state(&self) -> Result<(), StoreError> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        if self.slow.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-        answer(&self.down)
-    }
-
-    fn models(&self) -> Result<(), StoreError> {
-        answer(&self.models_down)
-    }
-}
-
-fn answer(down: &AtomicBool) -> Result<(), StoreError> {
-    if down.load(Ordering::SeqCst) {
-        return Err(StoreError::new(
-            StoreErrorKind::Unavailable,
-            "connection refused by 10.1.2.3",
-        ));
-    }
-    Ok(())
-}
-
-#[async_trait]
-impl EventBuffer for Faulty {
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
-        self.state().await?;
-        if user.as_str() == self.broken_user {
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "broken"));
-        }
-        self.appends.fetch_add(1, Ordering::SeqCst);
-        while self.hold_appends.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        self.world.ports.events.append(user, events).await
-    }
-    async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
-        answer(&self.down)?;
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        while self.appends.load(Ordering::SeqCst) < self.hold_reads_until.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        self.world.ports.events.read(user).await
-    }
-    async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
-        self.state().await?;
-        self.world.ports.events.stored(user).await
-    }
-    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
-        assert_ne!(user.as_str(), "panic", "a bug, for a test");
-        self.state().await?;
-        self.world.ports.events.version(user).await
-    }
-    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
-        self.state().await?;
-        self.world.ports.events.delete(user).await
-    }
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.world.ports.events.now().await
-    }
-    async fn check(&self) -> Result<(), StoreError> {
-        answer(&self.down)
-    }
-}
-
-#[async_trait]
-impl ModelStore for Faulty {
-    async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
-        self.models()?;
-        self.world.ports.models.load(user).await
-    }
-    async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError> {
-        self.models()?;
-        self.world.ports.models.stored(user).await
-    }
-    async fn save(
-        &self,
-        user: &UserId,
-        model: &StoredModel,
-        instead_of: Option<Rank>,
-    ) -> Result<SaveOutcome, StoreError> {
-        self.models()?;
-        self.saves_waiting.fetch_add(1, Ordering::SeqCst);
-        while self.hold_saves.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        self.world.ports.models.save(user, model, instead_of).await
-    }
-    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
-        self.models()?;
-        self.world.ports.models.erase(user, floor).await
-    }
-}
-
-#[async_trait]
-impl ItemStore for Faulty {
-    fn cached(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
-        vec![None; ids.len()]
-    }
-    async fn search(
-        &self,
-        searches: &[Search<'_>],
-        deadline: Deadline,
-    ) -> Result<Vec<Found>, StoreError> {
-        answer(&self.items_down)?;
-        let found = self.world.ports.items.search(searches, deadline).await?;
-        let lacking = self.no_index.load(Ordering::SeqCst);
-        Ok(searches
-            .iter()
-            .zip(found)
-            .map(|(search, found)| {
-                if lacking && matches!(search.order, SearchOrder::TagOverlap(_)) {
-                    Found::NoIndex
-                } else {
-                    found
-                }
-            })
-            .collect())
-    }
-    async fn get(
-        &self,
-        ids: &[ContentId],
-        deadline: Deadline,
-    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
-        answer(&self.items_down)?;
-        self.world.ports.items.get(ids, deadline).await
-    }
-    async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
-        answer(&self.items_down)?;
-        self.world.ports.items.upsert(items).await
-    }
-    async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
-        answer(&self.items_down)?;
-        self.world.ports.items.delete(ids).await
-    }
-    async fn check(&self) -> Result<(), StoreError> {
-        answer(&self.items_down)
-    }
-    fn vector_size(&self) -> Option<usize> {
-        self.world.ports.items.vector_size()
-    }
-}
-
 fn ingest_request(user: &str) -> proto::IngestEventRequest {
     proto::IngestEventRequest {
         event: Some(proto::InteractionEvent {
@@ -436,7 +214,7 @@ fn plain_client(
 }
 
 #[tokio::test]
-async fn a_batch_whose_caller_went_away_finishes_what_it_began_and_begins_nothing_more() {
+async fn a_batch_whose_caller_disconnects_finishes_its_append_and_starts_no_other() {
     let stores = Faulty::new();
     let engine = stores.engine();
     stores.hold_appends.store(true, Ordering::SeqCst);
@@ -460,7 +238,7 @@ async fn a_batch_whose_caller_went_away_finishes_what_it_began_and_begins_nothin
 }
 
 #[tokio::test]
-async fn a_passed_deadline_is_told_as_such_and_an_append_begun_is_finished() {
+async fn an_expired_deadline_is_reported_and_a_started_append_finishes() {
     let stores = Faulty::new();
     let server = stores.serve().await;
     stores.slow.store(true, Ordering::SeqCst);
@@ -471,7 +249,7 @@ async fn a_passed_deadline_is_told_as_such_and_an_append_begun_is_finished() {
     let status = ingest_within(&server, "v", "1n").await;
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
 
-    // Stopping waits for what was begun.
+    // Shutdown waits for started work.
     server.stopped().await.unwrap();
     let buffer = &stores.world.ports.events;
     let held = buffer.read(&UserId::parse("u").unwrap()).await.unwrap();
@@ -516,7 +294,7 @@ async fn the_servers_own_time_limit_bounds_calls_without_deadline() {
 }
 
 #[tokio::test]
-async fn calls_under_way_are_finished_when_the_server_stops() {
+async fn calls_in_flight_finish_when_the_server_stops() {
     let stores = Faulty::new();
     let server = stores.serve().await;
     stores.slow.store(true, Ordering::SeqCst);
@@ -691,7 +469,7 @@ async fn appends_that_come_together_share_refreshes_and_each_is_in_the_model_it_
 }
 
 #[tokio::test]
-async fn a_refresh_under_way_cannot_bring_an_erased_user_back() {
+async fn a_refresh_in_flight_cannot_restore_an_erased_user() {
     let stores = Faulty::new();
     let server = stores.serve().await;
     stores.hold_saves.store(true, Ordering::SeqCst);
@@ -768,7 +546,7 @@ async fn a_model_of_another_ranking_file_counts_as_missing() {
     let engine = Engine::new(stores.world.ports.clone(), other, EngineSettings::default());
     let user = UserId::parse("u").unwrap();
     let (_, source) = engine.signals(&user).await.unwrap();
-    assert_eq!(source, recsys::engine::Source::Rebuilt);
+    assert_eq!(source, recsys::engine::SignalsSource::Rebuilt);
 }
 
 #[tokio::test]

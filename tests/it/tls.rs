@@ -150,7 +150,7 @@ async fn certificates_are_reloaded_under_load_without_a_failed_call() {
     served.logged("changed tls files cannot be used");
     assert!(is_served(&served, trusting(&[&old])).await);
     old.write("server.pem", &new.text("server.pem"));
-    served.logged("tls certificates exchanged");
+    served.logged("tls certificates reloaded");
     assert!(is_served(&served, trusting(&[&new])).await);
     assert!(!is_served(&served, trusting(&[&old])).await);
     let calls_before = calls.load(Ordering::SeqCst);

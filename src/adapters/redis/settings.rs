@@ -1,20 +1,18 @@
-//! How to talk to Redis.
+//! Settings of the connections to Redis.
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use crate::parsers::{Secret, connections, defaults, parse_duration};
 
-use crate::parsers::{Secret, parse_duration};
-
-/// What kind of Redis the URL leads to.
+/// What the nodes of REDIS_URL are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum RedisMode {
-    /// Asks the first node that answers
+    /// Detected: the first node that answers is asked
     #[default]
     Auto,
     /// One server
     Single,
-    /// Sentinels, which know where the master is
+    /// Sentinels, which name the master
     Sentinel,
     /// A Redis Cluster
     Cluster,
@@ -24,16 +22,17 @@ pub enum RedisMode {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisSettings {
-    /// What the nodes of REDIS_URL are
+    /// Kind of Redis at REDIS_URL: single, sentinel, cluster, or auto: detected
     #[arg(
         long,
         global = true,
         env = "REDIS_MODE",
         value_name = "MODE",
-        default_value = "auto"
+        default_value = "auto",
+        hide_possible_values = true
     )]
     pub redis_mode: RedisMode,
-    /// Name under which the sentinels know the master
+    /// Name of the master at the sentinels
     #[arg(
         long,
         global = true,
@@ -42,7 +41,7 @@ pub struct RedisSettings {
         default_value = "mymaster"
     )]
     pub redis_sentinel_master: String,
-    /// User for the sentinels, if they ask for one
+    /// User for sentinels that require one
     #[arg(
         long,
         global = true,
@@ -50,8 +49,8 @@ pub struct RedisSettings {
         value_name = "NAME"
     )]
     pub redis_sentinel_username: Option<String>,
-    /// Password for the sentinels, if they ask for one; that of REDIS_URL is
-    /// the master's
+    /// Password for sentinels that require one; the password of REDIS_URL is the
+    /// master's
     #[arg(
         long,
         global = true,
@@ -60,20 +59,16 @@ pub struct RedisSettings {
         hide_env_values = true
     )]
     pub redis_sentinel_password: Option<Secret>,
-    /// Certificates (PEM) of those who may vouch for Redis, with rediss://;
-    /// unset = the system's
-    #[arg(long, global = true, env = "REDIS_TLS_CA_FILE", value_name = "FILE",
-          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    /// CA bundle (PEM) that verifies Redis, with rediss://; unset = the system's
+    #[arg(long, global = true, env = "REDIS_TLS_CA_FILE", value_name = "FILE")]
     pub redis_tls_ca_file: Option<PathBuf>,
-    /// Certificate (PEM) to show to Redis, if it asks for one
-    #[arg(long, global = true, env = "REDIS_TLS_CERT_FILE", value_name = "FILE",
-          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    /// Client certificate (PEM) for a Redis that requires one
+    #[arg(long, global = true, env = "REDIS_TLS_CERT_FILE", value_name = "FILE")]
     pub redis_tls_cert_file: Option<PathBuf>,
-    /// Key (PEM) of that certificate
-    #[arg(long, global = true, env = "REDIS_TLS_KEY_FILE", value_name = "FILE",
-          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    /// Private key (PEM) of that certificate
+    #[arg(long, global = true, env = "REDIS_TLS_KEY_FILE", value_name = "FILE")]
     pub redis_tls_key_file: Option<PathBuf>,
-    /// Text before every key
+    /// Prefix of every key
     #[arg(
         long,
         global = true,
@@ -82,29 +77,28 @@ pub struct RedisSettings {
         default_value = ""
     )]
     pub redis_key_prefix: String,
-    /// Most connections; each is shared by many calls, except while one waits
-    /// for replicas
+    /// Largest number of connections; calls share a connection, except a call that
+    /// waits for replicas
     #[arg(long, global = true, env = "REDIS_POOL_SIZE", value_name = "N",
-          value_parser = crate::parsers::connections, default_value = "4")]
+          value_parser = connections, default_value = "4")]
     pub redis_pool_size: usize,
-    /// Longest to wait for a connection to be made
+    /// Timeout for opening a connection
     #[arg(long, global = true, env = "REDIS_CONNECT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "500ms")]
     pub redis_connect_timeout: Duration,
-    /// Longest to wait for a connection of the pool
+    /// Timeout for a free connection of the pool
     #[arg(long, global = true, env = "REDIS_WAIT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "200ms")]
     pub redis_wait_timeout: Duration,
-    /// Longest to wait for an answer
+    /// Timeout for a reply
     #[arg(long, global = true, env = "REDIS_COMMAND_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "500ms")]
     pub redis_command_timeout: Duration,
-    /// Age at which a connection is given up, so that a name that points
-    /// elsewhere is noticed
-    #[arg(long, global = true, env = "REDIS_MAX_CONNECTION_AGE", value_name = "DURATION",
-          value_parser = parse_duration, default_value = "10m")]
+    /// Age at which a connection is closed, so that a name that resolves to another
+    /// address takes effect. Fixed.
+    #[arg(skip = Duration::from_secs(600))]
     pub redis_max_connection_age: Duration,
-    /// Replicas that must have an event before it is acknowledged
+    /// Replicas that must hold an event before it is acknowledged
     #[arg(
         long,
         global = true,
@@ -113,13 +107,11 @@ pub struct RedisSettings {
         default_value_t = 0
     )]
     pub redis_wait_replicas: usize,
-    /// Most memory for buffers that this process knows already, and so need
-    /// not be read again when the next event comes, in bytes
+    /// Memory limit of the cache of event buffers, in bytes
     #[arg(long, global = true, env = "BUFFER_CACHE_MAX_BYTES", value_name = "BYTES",
           default_value_t = 64 << 20)]
     pub buffer_cache_max_bytes: u64,
-    /// Most memory for user models that this process knows already, and so
-    /// need not be read whole if they have not changed, in bytes
+    /// Memory limit of the cache of user models, in bytes
     #[arg(long, global = true, env = "MODEL_CACHE_MAX_BYTES", value_name = "BYTES",
           default_value_t = 64 << 20)]
     pub model_cache_max_bytes: u64,
@@ -127,23 +119,6 @@ pub struct RedisSettings {
 
 impl Default for RedisSettings {
     fn default() -> Self {
-        Self {
-            redis_mode: RedisMode::Auto,
-            redis_sentinel_master: "mymaster".to_owned(),
-            redis_sentinel_username: None,
-            redis_sentinel_password: None,
-            redis_tls_ca_file: None,
-            redis_tls_cert_file: None,
-            redis_tls_key_file: None,
-            redis_key_prefix: String::new(),
-            redis_pool_size: 4,
-            redis_connect_timeout: Duration::from_millis(500),
-            redis_wait_timeout: Duration::from_millis(200),
-            redis_command_timeout: Duration::from_millis(500),
-            redis_max_connection_age: Duration::from_secs(600),
-            redis_wait_replicas: 0,
-            buffer_cache_max_bytes: 64 << 20,
-            model_cache_max_bytes: 64 << 20,
-        }
+        defaults()
     }
 }

@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use crate::{
-    api::{error::ApiError, limits::Limits, parse::Checks, wkt},
+    api::{error::ApiError, limits::Limits, parse::checks::Checks, wkt},
     domain::{
         geo::GeoPoint,
         item::{Item, Tag},
@@ -17,9 +17,9 @@ pub(crate) fn item(item: proto::Item, field: &str, limits: &Limits) -> Result<It
     let mut checks = Checks::new(limits);
     let at = |name: &str| format!("{field}.{name}");
 
-    let (size, most) = (item.encoded_len(), limits.max_item_bytes);
-    if size > most {
-        checks.broken(field, format!("takes {size} bytes, at most {most}"));
+    let (size, max) = (item.encoded_len(), limits.max_item_bytes);
+    if size > max {
+        checks.broken(field, format!("takes {size} bytes, at most {max}"));
     }
     checks.count(&at("years"), item.years.len(), limits.max_tags);
     let other_places = item.other_locations.len();

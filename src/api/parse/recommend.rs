@@ -1,7 +1,7 @@
 //! Requests for a list.
 
 use crate::{
-    api::{error::ApiError, limits::Limits, parse::Checks},
+    api::{error::ApiError, limits::Limits, parse::checks::Checks},
     domain::{
         geo::{Circle, GeoPoint},
         restriction::Restriction,

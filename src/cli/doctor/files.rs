@@ -1,32 +1,130 @@
-//! Files that the settings name.
+//! The ranking file, the tenants file, and the catalogue that is held in memory.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
-use super::report::Finding;
+use super::report::{Finding, Section};
+use crate::{
+    app::{self, StartError},
+    config::Settings,
+    edge::tenants::TenantsFile,
+};
 
-/// Any right of those who are neither the owner nor of its group.
-const OF_OTHERS: u32 = 0o007;
+const RANKING: Section = Section("ranking");
+const TENANTS: Section = Section("tenants");
+const EMBEDDED: Section = Section("embedded");
+/// How a key is made.
+pub(super) const NEW_KEY: &str = "recsys keys new shop --role ingest --role serve   # add what \
+                                  it prints to the tenants file; shop is the tenant";
+/// The permissions of users outside a file's group.
+const OTHERS: u32 = 0o007;
 
-/// A text as a shell takes it for one word.
-pub(super) fn quoted_text(text: &str) -> String {
+/// A text as one word of a shell.
+pub(super) fn quoted(text: impl AsRef<Path>) -> String {
+    let text = text.as_ref().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
+        return text.into_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// A path as a shell takes it for one word.
-pub(super) fn quoted(path: &Path) -> String {
-    quoted_text(&path.to_string_lossy())
+/// A warning if every user of this machine may open a secret file.
+pub(super) fn open_to_all(section: Section, setting: &str, path: &Path) -> Option<Finding> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    let found = format!("{setting} is open to every user of this machine (mode {mode:o})");
+    let finding = section.warn("file mode", found);
+    (mode & OTHERS != 0).then(|| finding.fix(format!("chmod o= {}", quoted(path))))
 }
 
-/// A warning if everyone on this machine may read a file that should be secret.
-pub(super) fn open_to_all(check: &'static str, setting: &str, path: &Path) -> Option<Finding> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & OF_OTHERS != 0).then(|| {
-        let (shown, mode) = (path.display(), mode & 0o777);
-        let found = format!("{setting}: everyone on this machine may open {shown} (mode {mode:o})");
-        Finding::warn(check, found).todo(format!("chmod o= {}", quoted(path)))
+/// A file that `serve` would refuse.
+fn refused(section: Section, check: &'static str, error: &StartError, path: &Path) -> Finding {
+    let path = quoted(path);
+    section.fail(check, error).refused().fix(match error {
+        StartError::File { .. } => format!("ls -l {path}"),
+        StartError::DefaultLimit { default_limit, .. } => {
+            format!("export RECSYS_LIMITS=limit={default_limit}")
+        }
+        _ => format!("${{EDITOR:-vi}} {path}"),
     })
+}
+
+pub(super) fn ranking(settings: &Settings) -> Vec<Finding> {
+    let path = settings.ranking_path.as_deref();
+    let found = path.map_or("none: the defaults".to_owned(), |path| {
+        format!("{} is valid", path.display())
+    });
+    vec![match app::ranking(settings, path) {
+        Ok(_) => RANKING.ok("ranking file", found),
+        Err(error) => refused(
+            RANKING,
+            "ranking file",
+            &error,
+            path.unwrap_or(Path::new("")),
+        ),
+    }]
+}
+
+/// The tenants file, if there is one that is valid.
+pub(super) fn tenants(settings: &Settings) -> (Option<TenantsFile>, Vec<Finding>) {
+    const CHECK: &str = "tenants file";
+    let Some(path) = &settings.tenants_path else {
+        let found = "none: callers need no key";
+        return (None, vec![TENANTS.ok(CHECK, found)]);
+    };
+    let file = match app::tenants_file(path) {
+        Ok(file) => file,
+        Err(error) => {
+            return (
+                None,
+                vec![refused(TENANTS, CHECK, &error, path).fix(NEW_KEY)],
+            );
+        }
+    };
+    let (tenants, keys) = (file.tenants.len(), file.keys());
+    let found = format!("{tenants} tenants, {keys} keys");
+    let mut findings = vec![TENANTS.ok(CHECK, found)];
+    findings.extend(open_to_all(TENANTS, "RECSYS_TENANTS_PATH", path));
+    for (tenant, entry) in &file.tenants {
+        if entry.keys.is_empty() {
+            let finding = TENANTS.warn("keys", format!("tenant {tenant} has none"));
+            findings.push(finding.fix(NEW_KEY.replace("shop", tenant.as_str())));
+        }
+        let ranking = app::ranking_path(settings, path, entry);
+        let error = app::ranking(settings, ranking.as_deref()).err();
+        if let (Some(error), Some(ranking), Some(_)) = (error, ranking, &entry.ranking) {
+            findings.push(refused(TENANTS, "tenant's ranking", &error, &ranking));
+        }
+    }
+    (Some(file), findings)
+}
+
+/// What is held in memory without a store.
+pub(super) fn embedded(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if settings.redis_url.is_none() {
+        let found = "REDIS_URL is not set: users' state is in memory and ends with the process";
+        let finding = EMBEDDED.warn("user state", found);
+        findings.push(finding.fix("export REDIS_URL=redis://127.0.0.1:6379"));
+    }
+    let ranking = app::ranking(settings, settings.ranking_path.as_deref());
+    if let (None, Ok(ranking)) = (&settings.qdrant_api_url, ranking) {
+        let path = settings.catalog_path.as_deref();
+        findings.push(match app::catalogue_in_memory(settings, &ranking) {
+            Ok(items) => {
+                let found = format!(
+                    "QDRANT_API_URL is not set: {items} items are in memory, and changes end \
+                     with the process"
+                );
+                let finding = EMBEDDED.warn("catalogue", found);
+                finding
+                    .fix("export QDRANT_API_URL=http://127.0.0.1:6333")
+                    .fix("recsys catalog import items.jsonl")
+            }
+            Err(error) => {
+                let path = path.unwrap_or(Path::new(""));
+                refused(EMBEDDED, "catalogue", &error, path)
+            }
+        });
+    }
+    findings
 }

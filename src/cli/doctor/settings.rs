@@ -1,275 +1,163 @@
-//! Addresses, and what the system gives.
+//! Addresses, callers, file descriptors, traces and retired variables.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::net::TcpListener;
 
-use super::{report::Finding, webhook};
+use super::report::{Finding, Section};
 use crate::{
-    app::{self, StartError, TraceError},
+    app::{self, StartError},
     cli::healthcheck::{self, Unhealthy},
-    config::Settings,
+    config::{Settings, is_set_variable, retired_variables},
+    telemetry,
 };
 
-const API: &str = "RECSYS_LISTEN_ADDR";
-const ADMIN: &str = "RECSYS_ADMIN_ADDR";
+const SECTION: Section = Section("settings");
+/// A health name that no other program serves.
+const SERVICE: &str = "recsys.v1.RecommenderService";
+/// Longest wait for the program that listens on an address.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// A health name that no other program has.
-const OUR_SERVICE: &str = "recsys.v1.RecommenderService";
-/// Longest to ask who listens.
-const LONGEST_TO_ASK: Duration = Duration::from_secs(2);
-
-pub(super) async fn check(settings: &Settings, at_most: Duration) -> Vec<Finding> {
-    let ask = at_most.min(LONGEST_TO_ASK);
-    // With TLS on the API's port, only the admin port can be asked.
-    let health = settings.health_address();
-    let api = address("listen address", settings.listen_addr, health, ask).await;
-    let mut findings = vec![name_setting(api, API)];
-    match settings.admin_addr {
-        Some(admin) => {
-            let found = address("admin address", admin, Some(admin), ask).await;
-            findings.push(name_setting(found, ADMIN));
-        }
-        None => findings.push(Finding::ok(
-            "admin address",
-            "none (RECSYS_ADMIN_ADDR): no metrics are served",
-        )),
-    }
-    findings.extend(webhook::check(settings, ask).await);
-    findings.extend(shared(settings));
-    findings.push(descriptors(settings));
-    findings.extend(in_clear(settings));
-    findings.extend(traces(settings));
-    findings
-}
-
-/// Addresses that cannot be listened on both.
-fn shared(settings: &Settings) -> Vec<Finding> {
-    let given = [
-        (API, Some(settings.listen_addr)),
-        (ADMIN, settings.admin_addr),
-        (webhook::SETTING, settings.webhook.webhook_addr),
-    ];
-    let given: Vec<(&str, SocketAddr)> = given
-        .into_iter()
-        .filter_map(|(setting, address)| Some((setting, address?)))
-        .collect();
-    let mut findings = Vec::new();
-    for (index, (setting, address)) in given.iter().enumerate() {
-        for (other, same) in &given[..index] {
-            if !overlap(*address, *same) {
-                continue;
-            }
-            let found =
-                format!("{other} ({same}) and {setting} ({address}) cannot be listened on both");
-            let mut apart = *address;
-            apart.set_port(if address.port() < 1024 {
-                50_053
-            } else {
-                address.port() ^ 2
-            });
-            let todo = format!("export {setting}={apart}   # or another address that is free");
-            findings.push(Finding::fail("addresses", found).todo(todo));
-        }
-    }
-    findings
-}
-
-/// Whether one address is, or holds, the other. The system gives port 0 another
-/// number each time.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let holds = |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
-    let (ip, other_ip) = (one.ip(), other.ip());
-    one.port() != 0
-        && one.port() == other.port()
-        && (ip == other_ip || holds(ip, other_ip) || holds(other_ip, ip))
-}
-
-/// Traces, if they are to be sent.
-fn traces(settings: &Settings) -> Option<Finding> {
-    const CHECK: &str = "traces";
-    match app::check_traces(&settings.traces) {
-        Ok(false) => None,
-        Ok(true) => {
-            let found = "OTEL_EXPORTER_OTLP_ENDPOINT and what goes with it are understood";
-            Some(Finding::ok(CHECK, found))
-        }
-        Err(error) => {
-            let todo = match &error {
-                TraceError::Headers => {
-                    "export OTEL_EXPORTER_OTLP_HEADERS=KEY=VALUE   # , and % in a value are \
-                     written as %2C %25"
-                }
-                TraceError::Attributes => {
-                    "export OTEL_RESOURCE_ATTRIBUTES=KEY=VALUE   # , and % in a value are written \
-                     as %2C %25"
-                }
-                TraceError::Endpoint | TraceError::Transport(_) | TraceError::Exporter(_) => {
-                    "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317   # http://host:port \
-                     or https://host:port"
-                }
-            };
-            Some(Finding::fail(CHECK, error.to_string()).refused().todo(todo))
-        }
-    }
-}
-
-/// The finding, with what to do in terms of the setting.
-pub(super) fn name_setting(finding: Finding, setting: &str) -> Finding {
-    let todo = finding.todo.iter();
-    Finding {
-        todo: todo
-            .map(|line| line.replace("{setting}", setting))
-            .collect(),
-        ..finding
-    }
-}
-
-async fn address(
-    check: &'static str,
-    address: SocketAddr,
-    health: Option<SocketAddr>,
-    ask: Duration,
-) -> Finding {
-    if let Some(told) = unless_in_use(check, address).await {
-        return told;
-    }
-    let Some(health) = health else {
-        return maybe_ours(check, address);
-    };
-    let asked = healthcheck::run(health, OUR_SERVICE.to_owned(), ask);
-    match tokio::time::timeout(2 * ask, asked).await {
-        Ok(Ok(())) => Finding::ok(
-            check,
-            format!("{address} is in use by a running recsys, which is SERVING"),
+/// Whether `serve` could listen on the addresses.
+pub(super) async fn addresses(settings: &Settings, timeout: Duration) -> Vec<Finding> {
+    let webhook = settings.webhook.webhook_addr;
+    let addresses = [
+        (
+            "listen address",
+            "RECSYS_LISTEN_ADDR",
+            Some(settings.listen_addr),
         ),
-        Ok(Err(Unhealthy::NotServing { status, .. })) => Finding::warn(
-            check,
-            format!("{address} is in use by a running recsys, which is {status}"),
-        )
-        .todo(format!(
-            "recsys healthcheck --listen-addr {health}   # its log says what is missing"
-        )),
-        _ => taken(check, address),
+        ("admin address", "RECSYS_ADMIN_ADDR", settings.admin_addr),
+        ("webhook address", "RECSYS_WEBHOOK_ADDR", webhook),
+    ];
+    // Held until all are checked, so that two settings cannot name one address.
+    let mut listeners = Vec::new();
+    let mut findings = Vec::new();
+    for (check, setting, address) in addresses {
+        let Some(address) = address else { continue };
+        findings.push(match TcpListener::bind(address).await {
+            Ok(listener) => {
+                listeners.push(listener);
+                SECTION.ok(check, format!("{address} is free"))
+            }
+            Err(error) => {
+                let running = match error.kind() {
+                    io::ErrorKind::AddrInUse => running_server(settings, timeout).await,
+                    _ => None,
+                };
+                unavailable(check, setting, address, running, &error)
+            }
+        });
+    }
+    findings
+}
+
+/// The health of the recsys that runs with these settings; `None` if none answers.
+async fn running_server(settings: &Settings, timeout: Duration) -> Option<&'static str> {
+    let timeout = timeout.min(MAX_WAIT);
+    let health = settings.health_address()?;
+    let check = healthcheck::check(health, SERVICE.to_owned(), timeout);
+    match tokio::time::timeout(2 * timeout, check).await {
+        Ok(Ok(())) => Some("SERVING"),
+        Ok(Err(Unhealthy::NotServing { status, .. })) => Some(status),
+        _ => None,
     }
 }
 
-/// What there is to say of an address that nobody listens on.
-pub(super) async fn unless_in_use(check: &'static str, address: SocketAddr) -> Option<Finding> {
-    let error = match TcpListener::bind(address).await {
-        Ok(_) => return Some(Finding::ok(check, format!("{address} is free"))),
-        Err(error) => error,
-    };
-    if error.kind() == io::ErrorKind::AddrInUse {
-        return None;
+fn unavailable(
+    check: &'static str,
+    setting: &str,
+    address: SocketAddr,
+    running: Option<&str>,
+    error: &io::Error,
+) -> Finding {
+    if let Some(status) = running {
+        let found = format!("{address} is in use; a running recsys is {status}");
+        if status == "SERVING" {
+            return SECTION.ok(check, found);
+        }
+        let finding = SECTION.warn(check, found);
+        return finding.fix("recsys healthcheck   # its log names the cause");
     }
-    let found = if error.kind() == io::ErrorKind::PermissionDenied {
-        format!("{address}: this user may not listen there")
-    } else {
-        format!("{address}: {error}")
-    };
-    Some(elsewhere(Finding::fail(check, found), address))
-}
-
-/// Over TLS nobody can be asked.
-pub(super) fn maybe_ours(check: &'static str, address: SocketAddr) -> Finding {
-    let found = format!("{address} is in use, over TLS perhaps by a running recsys");
-    Finding::warn(check, found).todo(whose(address))
-}
-
-/// An address that another program listens on.
-pub(super) fn taken(check: &'static str, address: SocketAddr) -> Finding {
-    let found = format!("{address} is in use by another program");
-    elsewhere(Finding::fail(check, found), address).todo(whose(address))
-}
-
-fn elsewhere(finding: Finding, address: SocketAddr) -> Finding {
     let port = address.port();
-    let other = SocketAddr::new(address.ip(), if port < 1024 { 50_051 } else { port ^ 1 });
-    finding.todo(format!(
-        "export {{setting}}={other}   # or another address that is free"
-    ))
+    let free = SocketAddr::new(address.ip(), if port < 1024 { 50_051 } else { port ^ 1 });
+    SECTION
+        .fail(check, format!("cannot listen on {address}: {error}"))
+        .fix(format!(
+            "export {setting}={free}   # or another free address"
+        ))
+        .fix(format!(
+            "ss -ltnp 'sport = :{port}'   # the program that uses it"
+        ))
 }
 
-fn whose(address: SocketAddr) -> String {
-    format!("ss -ltnp 'sport = :{}'   # whose it is", address.port())
+/// The settings that need no store.
+pub(super) fn check(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![descriptors(settings)];
+    match app::requires_key_or_loopback(settings) {
+        Ok(true) => {}
+        Ok(false) => findings.push(new_tenant(SECTION.warn(
+            "callers",
+            "everyone who reaches RECSYS_LISTEN_ADDR may read, change and erase everything",
+        ))),
+        Err(error) => findings.push(new_tenant(SECTION.fail("callers", error).refused())),
+    }
+    if let Err(error) = app::check_webhook(settings) {
+        let fix = if matches!(error, StartError::SecretBesideKeys) {
+            "unset RECSYS_WEBHOOK_SECRET"
+        } else {
+            "export RECSYS_WEBHOOK_SECRET=\"$(openssl rand -hex 32)\"   # and give it to the sender"
+        };
+        findings.push(SECTION.fail("deliveries", error).refused().fix(fix));
+    }
+    for (url, setting, scheme) in [
+        (&settings.redis_url, "REDIS_URL", "rediss://"),
+        (&settings.qdrant_api_url, "QDRANT_API_URL", "https://"),
+    ] {
+        let Some(url) = url else { continue };
+        if app::is_public_plaintext(url.expose()) {
+            let found = format!("{setting} leads out of private networks without TLS");
+            let finding = SECTION.warn("plaintext", found);
+            findings.push(finding.fix(format!("export {setting}={scheme}...")));
+        }
+    }
+    if let Some(collector) = &settings.otel_exporter_otlp_endpoint {
+        findings.push(match telemetry::check_traces(collector) {
+            Ok(()) => SECTION.ok("traces", "OTEL_EXPORTER_OTLP_ENDPOINT is valid"),
+            Err(error) => SECTION
+                .fail("traces", error)
+                .refused()
+                .fix("export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317"),
+        });
+    }
+    if let Some(variables) = retired_variables(is_set_variable) {
+        let found = format!("no longer read: {variables}");
+        let finding = SECTION.warn("retired variables", found);
+        findings.push(finding.fix("recsys help settings   # all current settings"));
+    }
+    findings
+}
+
+fn new_tenant(finding: Finding) -> Finding {
+    finding
+        .fix("(umask 077; printf '[tenants.shop]\\ncollection = \"items\"\\n\\n' >> tenants.toml)")
+        .fix(super::files::NEW_KEY)
+        .fix("export RECSYS_TENANTS_PATH=tenants.toml")
 }
 
 fn descriptors(settings: &Settings) -> Finding {
     const CHECK: &str = "file descriptors";
-    let wanted = app::descriptors_wanted(&settings.server, settings.webhook.webhook_addr.is_some());
-    let connections = settings.server.max_connections;
-    let Ok((_, hard)) = rlimit::Resource::NOFILE.get() else {
-        return Finding::ok(CHECK, "the system does not say how many there may be");
-    };
-    if hard >= wanted {
-        let found = format!("{hard}, of {wanted} wanted for {connections} connections");
-        return Finding::ok(CHECK, found);
-    }
-    let found = format!(
-        "{hard}, and {wanted} are wanted for RECSYS_MAX_CONNECTIONS={connections}: there will be \
-         fewer connections"
-    );
-    Finding::warn(CHECK, found)
-        .todo(format!(
-            "ulimit -n {wanted}   # as root; for systemd LimitNOFILE={wanted}, for docker run \
-             --ulimit nofile={wanted}"
-        ))
-        .todo(format!(
-            "export RECSYS_MAX_CONNECTIONS={}   # or so",
-            hard / 2
-        ))
-}
-
-/// Stores that are spoken to in clear beyond private networks; and who may call.
-fn in_clear(settings: &Settings) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let stores = [
-        (&settings.redis_url, "REDIS_URL", "rediss://"),
-        (&settings.qdrant_api_url, "QDRANT_API_URL", "https://"),
-    ];
-    for (url, setting, scheme) in stores {
-        let Some(url) = url else { continue };
-        if app::leaves_in_clear(url.expose()) {
-            let found = format!("{setting} leads out of private networks without TLS");
-            let todo = format!("export {setting}={scheme}...   # begin it with {scheme}");
-            findings.push(Finding::warn("sent in clear", found).todo(todo));
+    let webhook = settings.webhook.webhook_addr.is_some();
+    let needed = app::needed_descriptors(&settings.server, webhook);
+    match rlimit::Resource::NOFILE.get() {
+        Ok((_, hard)) if hard < needed => {
+            let found = format!("{hard}, but RECSYS_MAX_CONNECTIONS needs {needed}");
+            let finding = SECTION.warn(CHECK, found);
+            finding.fix(format!(
+                "ulimit -n {needed}   # as root; systemd: LimitNOFILE={needed}"
+            ))
         }
+        Ok((_, hard)) => SECTION.ok(CHECK, format!("{hard}, {needed} are needed")),
+        Err(error) => SECTION.ok(CHECK, format!("not known: {error}")),
     }
-    findings.extend(
-        match app::is_guarded(settings) {
-            Ok(true) => None,
-            Ok(false) => Some(Finding::warn(
-                "callers",
-                format!(
-                    "everyone who reaches {} may read, change and erase everything, as \
-                 RECSYS_INSECURE_ALLOW_UNAUTHENTICATED says",
-                    settings.listen_addr
-                ),
-            )),
-            Err(StartError::Unauthenticated { address }) => Some(
-                Finding::fail(
-                    "callers",
-                    format!(
-                        "{address} can be reached from other machines, and there is no tenants file"
-                    ),
-                )
-                .refused(),
-            ),
-            Err(error) => Some(Finding::fail("callers", error.to_string()).refused()),
-        }
-        .map(|finding| {
-            let collection = &settings.qdrant.collection_name;
-            let tenant = format!("[tenants.shop]\\ncollection = \"{collection}\"\\n\\n");
-            finding
-                .todo(format!("(umask 077; printf '{tenant}' >> tenants.toml)"))
-                .todo(super::tenants::NEW_KEY)
-                .todo("export RECSYS_TENANTS_PATH=tenants.toml")
-        }),
-    );
-    findings
 }

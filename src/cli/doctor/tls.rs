@@ -1,164 +1,116 @@
-//! Certificates and keys: those of the API's port, and those for the stores.
+//! TLS of the API's port, and the expiry of every certificate that a setting names.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustls::{
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    sign::CertifiedKey,
-};
+use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject as _};
+use webpki::{EndEntityCert, Error, KeyUsage};
 
-use super::{certificates, files, report::Finding};
-use crate::{
-    config::Settings,
-    edge::tls::{Tls, TlsError},
+use super::{
+    files::{open_to_all, quoted},
+    report::{Finding, Section, Severity},
 };
+use crate::{config::Settings, edge::tls::Tls};
 
-const PORT: &str = "API's port";
+const SECTION: Section = Section("tls");
+/// A certificate that expires within this time is reported.
+const SOON: Duration = Duration::from_secs(30 * 86_400);
+/// Later than the expiry of any certificate: the year 9998, in Unix time.
+const FAR: Duration = Duration::from_secs(253_370_764_800);
 
 pub(super) fn check(settings: &Settings) -> Vec<Finding> {
-    let mut findings = incoming(settings);
-    findings.extend(outgoing(settings));
-    findings
-}
-
-fn incoming(settings: &Settings) -> Vec<Finding> {
-    let tls = &settings.tls;
+    const CHECK: &str = "API's port";
+    let (tls, redis) = (&settings.tls, &settings.redis);
     let mut findings = vec![match Tls::read(tls) {
-        Ok(Some(_)) => {
-            let clients = match tls.tls_client_ca_file {
-                Some(_) => "clients must show a certificate",
-                None => "clients need no certificate",
-            };
-            Finding::ok(
-                PORT,
-                format!("TLS: certificate and key fit together; {clients}"),
-            )
-        }
+        Ok(Some(_)) => SECTION.ok(CHECK, "TLS with a valid certificate and key"),
         Ok(None) if settings.listen_addr.ip().is_loopback() => {
-            Finding::ok(PORT, "no TLS, and only this machine reaches it")
+            SECTION.ok(CHECK, "no TLS, and only this machine reaches it")
         }
-        Ok(None) => Finding::warn(
-            PORT,
-            "no TLS: keys, events and profiles pass in clear, unless something in front of it \
-             has TLS",
-        )
-        .todo("export RECSYS_TLS_CERT_FILE=server.pem RECSYS_TLS_KEY_FILE=server.key"),
-        Err(error) => {
-            let refused = Finding::fail(PORT, error.to_string()).refused();
-            match (&error, &tls.tls_cert_file, &tls.tls_key_file) {
-                (TlsError::Unusable(_), Some(certificate), Some(key)) => {
-                    compare(refused, certificate, key)
-                }
-                (TlsError::File { path, .. }, ..) => {
-                    refused.todo(format!("ls -l {}", files::quoted(path)))
-                }
-                (TlsError::Empty { path, .. }, ..) => {
-                    refused.todo(format!("head -n 1 {}", files::quoted(path)))
-                }
-                (TlsError::HalfACertificate | TlsError::ClientsWithoutTls, ..) => refused
-                    .todo("export RECSYS_TLS_CERT_FILE=server.pem RECSYS_TLS_KEY_FILE=server.key"),
-                (TlsError::NamesWithoutAuthority, ..) => {
-                    refused.todo("export RECSYS_TLS_CLIENT_CA_FILE=clients-ca.pem")
-                }
-                _ => refused.todo("openssl x509 -noout -text -in FILE"),
-            }
-        }
+        Ok(None) => SECTION
+            .warn(
+                CHECK,
+                "no TLS: keys and events are sent in plaintext, unless a proxy has TLS",
+            )
+            .fix("export RECSYS_TLS_CERT_FILE=server.pem RECSYS_TLS_KEY_FILE=server.key"),
+        Err(error) => SECTION
+            .fail(CHECK, error)
+            .refused()
+            .fix("openssl x509 -noout -pubkey -in \"$RECSYS_TLS_CERT_FILE\"   # must equal")
+            .fix("openssl pkey -pubout -in \"$RECSYS_TLS_KEY_FILE\""),
     }];
-    let here = [
-        settings.listen_addr.ip(),
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ];
-    if let Some(path) = &tls.tls_cert_file {
-        findings.extend(certificates::check(
-            "RECSYS_TLS_CERT_FILE",
-            path,
-            &unique(&here),
-        ));
-    }
-    if let Some(path) = &tls.tls_key_file {
-        findings.extend(files::open_to_all(
-            "key's mode",
-            "RECSYS_TLS_KEY_FILE",
-            path,
-        ));
-    }
-    if let Some(path) = &tls.tls_client_ca_file {
-        findings.extend(certificates::check("RECSYS_TLS_CLIENT_CA_FILE", path, &[]));
-    }
-    findings
-}
-
-fn unique(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let mut unique = Vec::new();
-    for address in addresses {
-        if !unique.contains(address) {
-            unique.push(*address);
-        }
-    }
-    unique
-}
-
-/// What is shown to the stores, and who may vouch for them.
-fn outgoing(settings: &Settings) -> Vec<Finding> {
-    let redis = &settings.redis;
-    let mut findings = Vec::new();
-    let authorities = [
+    for (setting, path) in [
+        ("RECSYS_TLS_CERT_FILE", &tls.tls_cert_file),
+        ("RECSYS_TLS_CLIENT_CA_FILE", &tls.tls_client_ca_file),
         ("REDIS_TLS_CA_FILE", &redis.redis_tls_ca_file),
-        ("QDRANT_TLS_CA_FILE", &settings.qdrant.qdrant_tls_ca_file),
         ("REDIS_TLS_CERT_FILE", &redis.redis_tls_cert_file),
-    ];
-    for (setting, path) in authorities {
-        let Some(path) = path else { continue };
-        findings.extend(certificates::check(setting, path, &[]));
+        ("QDRANT_TLS_CA_FILE", &settings.qdrant.qdrant_tls_ca_file),
+    ] {
+        findings.extend(path.iter().map(|path| expiry(setting, path)));
     }
-    if let Some(path) = &redis.redis_tls_key_file {
-        findings.extend(files::open_to_all("key's mode", "REDIS_TLS_KEY_FILE", path));
-    }
-    if let (Some(certificate), Some(key)) = (&redis.redis_tls_cert_file, &redis.redis_tls_key_file)
-        && let Some(why) = misfit(certificate, key)
-    {
-        let found = format!("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE cannot be used: {why}");
-        findings.push(compare(
-            Finding::fail("shown to Redis", found),
-            certificate,
-            key,
-        ));
+    for (setting, path) in [
+        ("RECSYS_TLS_KEY_FILE", &tls.tls_key_file),
+        ("REDIS_TLS_KEY_FILE", &redis.redis_tls_key_file),
+    ] {
+        let path = path.iter();
+        findings.extend(path.filter_map(|path| open_to_all(SECTION, setting, path)));
     }
     findings
 }
 
-/// Why a certificate and a key are not each other's; `None` if they are, or if
-/// the certificate cannot be read, which is told already.
-fn misfit(certificate: &Path, key: &Path) -> Option<String> {
-    let certificate = std::fs::read(certificate).ok()?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&certificate)
-        .filter_map(Result::ok)
-        .collect();
-    if chain.is_empty() {
-        return None;
+/// The certificate of a file that expires first.
+fn expiry(setting: &'static str, path: &Path) -> Finding {
+    let chain: Vec<CertificateDer<'static>> = match std::fs::read(path) {
+        Ok(pem) => CertificateDer::pem_slice_iter(&pem)
+            .filter_map(Result::ok)
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    let Some((from, until)) = chain.iter().filter_map(validity).min_by_key(|span| span.1) else {
+        let found = format!("{} holds no certificate that can be read", path.display());
+        let finding = SECTION.fail(setting, found).refused();
+        return finding.fix(format!("ls -l {0}; head -n 1 {0}", quoted(path)));
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let (severity, what) = match () {
+        () if until < now => (Severity::Fail, "expired at"),
+        () if from > now => (Severity::Fail, "is not valid yet; expires at"),
+        () if until - now < SOON => (Severity::Warn, "expires soon, at"),
+        () => (Severity::Ok, "expires at"),
+    };
+    let seconds = i64::try_from(until.as_secs()).unwrap_or(i64::MAX);
+    let date = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+    let found = format!("{} {what} {date}", path.display());
+    let finding = SECTION.finding(setting, severity, found);
+    if severity == Severity::Ok {
+        return finding;
     }
-    let key = match std::fs::read(key) {
-        Ok(key) => key,
-        Err(error) => return Some(error.to_string()),
-    };
-    let Ok(key) = PrivateKeyDer::from_pem_slice(&key) else {
-        return Some("the key's file holds no private key in PEM form".to_owned());
-    };
-    let fit = CertifiedKey::from_der(chain, key, &ring::default_provider());
-    fit.err().map(|error| error.to_string())
+    let inspect = format!("openssl x509 -noout -text -in {}", quoted(path));
+    finding.fix(format!("{inspect}   # then replace it"))
 }
 
-/// Both print the public key: it must be the same.
-fn compare(finding: Finding, certificate: &Path, key: &Path) -> Finding {
-    let (certificate, key) = (files::quoted(certificate), files::quoted(key));
-    finding
-        .todo(format!(
-            "openssl x509 -noout -pubkey -in {certificate}   # must print the same as"
-        ))
-        .todo(format!("openssl pkey -pubout -in {key}"))
+/// The times from and until which a certificate is valid, since the Unix epoch.
+///
+/// webpki has no accessor for them: its errors of a verification long before and long
+/// after name them.
+fn validity(certificate: &CertificateDer<'_>) -> Option<(Duration, Duration)> {
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    let error_at = |time| {
+        let time = UnixTime::since_unix_epoch(time);
+        let usage = KeyUsage::server_auth();
+        let algorithms = webpki::ALL_VERIFICATION_ALGS;
+        let verified = certificate.verify_for_usage(algorithms, &[], &[], time, usage, None, None);
+        verified.err()
+    };
+    let since_epoch = |time: UnixTime| Duration::from_secs(time.as_secs());
+    let from = match error_at(Duration::ZERO) {
+        Some(Error::CertNotValidYet { not_before, .. }) => since_epoch(not_before),
+        _ => Duration::ZERO,
+    };
+    match error_at(FAR) {
+        Some(Error::CertExpired { not_after, .. }) => Some((from, since_epoch(not_after))),
+        _ => None,
+    }
 }

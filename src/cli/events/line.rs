@@ -1,5 +1,5 @@
-//! One line of a file of events: a JSON object with the API's names, or with
-//! those of a stored member, as `ExportUser` gives them out.
+//! A line of an events file: a JSON object with the API's field names, or with those
+//! of a stored event, as `ExportUser` returns them.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct EventLine {
     #[serde(alias = "userId")]
     user_id: String,
     #[serde(alias = "eventType", alias = "event")]
@@ -27,7 +27,7 @@ struct Line {
     #[serde(alias = "requestId")]
     request_id: Option<String>,
     #[serde(alias = "contentId")]
-    content_id: Option<Id>,
+    content_id: Option<ItemId>,
     #[serde(alias = "dwellSeconds")]
     dwell_seconds: Option<f64>,
     #[serde(alias = "endReason")]
@@ -35,23 +35,23 @@ struct Line {
     #[serde(alias = "queryText")]
     query_text: Option<String>,
     #[serde(alias = "clickedId")]
-    clicked_id: Option<Id>,
-    impressions: Option<Vec<Id>>,
+    clicked_id: Option<ItemId>,
+    impressions: Option<Vec<ItemId>>,
     #[serde(alias = "surveyAnswers")]
     survey_answers: Option<Map<String, Value>>,
     #[serde(rename = "raw")]
     _raw: Option<IgnoredAny>,
 }
 
-/// An item's id: a text, or a whole number.
+/// An item's id: a text or a whole number.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Id {
+enum ItemId {
     Text(String),
     Number(i64),
 }
 
-impl Id {
+impl ItemId {
     fn text(self) -> String {
         match self {
             Self::Text(text) => text,
@@ -60,12 +60,12 @@ impl Id {
     }
 }
 
-/// Reads an event. What its fields must be like is the server's to say.
+/// Parses an event. The server validates its fields.
 ///
 /// # Errors
-/// Why it is none. One without a time is refused, as now is not when it was.
+/// The reason of a refusal. An event without a time is refused: its time is not now.
 pub(super) fn parse(line: &str) -> Result<InteractionEvent, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| told(&error))?;
+    let line: EventLine = serde_json::from_str(line).map_err(|error| without_line(&error))?;
     let time = line.event_time.ok_or("event_time: must be set")?;
     let time = Timestamp::parse_iso8601(&time)
         .ok_or_else(|| format!("event_time: {time:?} is no time such as 2026-11-20T19:23:01Z"))?;
@@ -76,16 +76,16 @@ pub(super) fn parse(line: &str) -> Result<InteractionEvent, String> {
         event_id: line.event_id.unwrap_or_default(),
         session_id: line.session_id.unwrap_or_default(),
         request_id: line.request_id.unwrap_or_default(),
-        content_id: line.content_id.map(Id::text).unwrap_or_default(),
+        content_id: line.content_id.map(ItemId::text).unwrap_or_default(),
         dwell_seconds: line.dwell_seconds,
         end_reason: end_reason(line.end_reason.as_deref())?.into(),
         query_text: line.query_text.unwrap_or_default(),
-        clicked_id: line.clicked_id.map(Id::text).unwrap_or_default(),
+        clicked_id: line.clicked_id.map(ItemId::text).unwrap_or_default(),
         impressions: line
             .impressions
             .unwrap_or_default()
             .into_iter()
-            .map(Id::text)
+            .map(ItemId::text)
             .collect(),
         survey_answers: optional_struct(&line.survey_answers.unwrap_or_default()),
     })
@@ -107,8 +107,8 @@ fn end_reason(name: Option<&str>) -> Result<proto::EndReason, String> {
     })
 }
 
-/// serde_json counts lines, too, but here there is one.
-fn told(error: &serde_json::Error) -> String {
+/// The error without serde_json's line number, which is always 1.
+fn without_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
     format!("not an event: {what} (column {})", error.column())
@@ -120,7 +120,7 @@ mod tests {
     use crate::proto::EndReason;
 
     #[test]
-    fn the_names_of_the_api_and_of_stored_members_are_read_alike() {
+    fn the_names_of_the_api_and_of_stored_events_are_equivalent() {
         let stored = parse(
             r#"{"user_id": "u", "event": "CONTENT_VIEW_ENDED", "ts": "2026-11-20T19:23:01.250000Z",
                 "session_id": null, "content_id": "7", "dwell_seconds": 3.0, "end_reason": "next_button",
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_says_why() {
+    fn a_refused_line_has_a_reason() {
         let whole = r#""user_id": "u", "event": "X""#;
         for (line, why) in [
             ("[]".to_owned(), "not an event: "),
@@ -158,8 +158,8 @@ mod tests {
                 "end_reason: there is no \"bored\"",
             ),
         ] {
-            let told = parse(&line).unwrap_err();
-            assert!(told.starts_with(why), "{line}: {told}");
+            let reason = parse(&line).unwrap_err();
+            assert!(reason.starts_with(why), "{line}: {reason}");
         }
     }
 }

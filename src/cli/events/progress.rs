@@ -1,5 +1,5 @@
-//! How far an import is: shown while it runs, and kept beside the file so that a
-//! run that was broken off can go on.
+//! The progress of an import: shown while it runs, and saved beside the file so that
+//! an interrupted run can be resumed.
 
 use std::{
     ffi::OsString,
@@ -11,25 +11,26 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use super::{Imported, Place};
+use super::counts::EventCounts;
+use crate::cli::lines::LinePosition;
 
-const SAVE_EVERY: Duration = Duration::from_secs(1);
-/// How often a line is written where there is no terminal for a bar.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of the lines that replace the bar where there is no terminal.
+const PRINT_INTERVAL: Duration = Duration::from_secs(10);
 const STYLE: &str = "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left";
 
-/// What is kept of a run.
+/// The progress file.
 #[derive(Serialize, Deserialize)]
-struct Saved {
-    /// What tells whether the file is still the same.
+struct SavedProgress {
+    /// Size and modification time of the events file, to detect changes.
     bytes: u64,
     modified_ms: u128,
     to: String,
-    /// As whom: what a key is known by. Another one may be another tenant's.
+    /// Another key may be another tenant's.
     key_id: Option<String>,
     offset: u64,
     lines: usize,
-    counts: Imported,
+    counts: EventCounts,
 }
 
 pub(super) struct Progress {
@@ -39,10 +40,11 @@ pub(super) struct Progress {
     to: String,
     key_id: Option<String>,
     bar: ProgressBar,
-    begun: Instant,
-    done_before: u64,
+    started: Instant,
+    /// Lines that earlier runs sent.
+    earlier: u64,
     saved: Instant,
-    said: Instant,
+    printed: Instant,
     cannot_save: bool,
 }
 
@@ -62,110 +64,106 @@ impl Progress {
             to: String::new(),
             key_id: None,
             bar: ProgressBar::new(about.len()).with_style(style),
-            begun: now,
-            done_before: 0,
+            started: now,
+            earlier: 0,
             saved: now,
-            said: now,
+            printed: now,
             cannot_save: false,
         })
     }
 
-    /// Where a run to this server, with this key, was broken off, if it was with this
-    /// file.
-    pub(super) fn saved(
+    /// Where an earlier run with this file, server and key was interrupted, if one was.
+    pub(super) fn load(
         &mut self,
         to: &str,
         key_id: Option<&str>,
-        anew: bool,
-    ) -> Option<(Place, Imported)> {
+        restart: bool,
+    ) -> Option<(LinePosition, EventCounts)> {
         self.to = to.to_owned();
         self.key_id = key_id.map(str::to_owned);
         let text = fs::read_to_string(&self.path).ok()?;
-        let saved: Saved = serde_json::from_str(&text).ok()?;
-        if anew || saved.to != to || saved.key_id != self.key_id {
+        let saved: SavedProgress = serde_json::from_str(&text).ok()?;
+        if restart || saved.to != to || saved.key_id != self.key_id {
             return None;
         }
         if saved.bytes != self.bytes || saved.modified_ms != self.modified_ms {
-            anstream::eprintln!("the file has changed since the last run: beginning anew");
+            anstream::eprintln!(
+                "the file has changed since the last run: starting from the first line"
+            );
             return None;
         }
-        self.done_before = done(&saved.counts);
+        self.earlier = saved.counts.total();
         self.bar.set_position(saved.offset);
         self.bar.reset_eta();
-        let place = Place {
+        let position = LinePosition {
             offset: saved.offset,
             lines: saved.lines,
         };
-        Some((place, saved.counts))
+        Some((position, saved.counts))
     }
 
-    pub(super) fn show(&mut self, place: Place, counts: Imported) {
-        let rate = (done(&counts) - self.done_before) as f64
-            / self.begun.elapsed().as_secs_f64().max(0.001);
-        let message = format!("{} events, {rate:.0}/s", done(&counts));
-        if self.bar.is_hidden() && self.said.elapsed() >= SAY_EVERY {
-            self.said = Instant::now();
-            let percent = 100.0 * place.offset as f64 / self.bytes.max(1) as f64;
+    pub(super) fn show(&mut self, position: LinePosition, counts: EventCounts) {
+        let rate = (counts.total() - self.earlier) as f64
+            / self.started.elapsed().as_secs_f64().max(0.001);
+        let message = format!("{} events, {rate:.0}/s", counts.total());
+        if self.bar.is_hidden() && self.printed.elapsed() >= PRINT_INTERVAL {
+            self.printed = Instant::now();
+            let percent = 100.0 * position.offset as f64 / self.bytes.max(1) as f64;
             anstream::eprintln!("{percent:.0} %: {message}");
         }
-        self.bar.set_position(place.offset);
+        self.bar.set_position(position.offset);
         self.bar.set_message(message);
     }
 
-    /// Says why it has to wait.
-    pub(super) fn say(&self, what: &str) {
-        self.bar
-            .suspend(|| anstream::eprintln!("{what}; trying again"));
+    /// Prints a line above the bar.
+    pub(super) fn print(&self, text: &str) {
+        self.bar.suspend(|| anstream::eprintln!("{text}"));
     }
 
-    pub(super) fn save_sometimes(&mut self, place: Place, counts: Imported) {
-        if self.saved.elapsed() >= SAVE_EVERY {
-            self.save(place, counts);
+    pub(super) fn save_periodically(&mut self, position: LinePosition, counts: EventCounts) {
+        if self.saved.elapsed() >= SAVE_INTERVAL {
+            self.save(position, counts);
         }
     }
 
-    pub(super) fn save(&mut self, place: Place, counts: Imported) {
-        if place == Place::default() {
+    pub(super) fn save(&mut self, position: LinePosition, counts: EventCounts) {
+        if position == LinePosition::default() {
             return;
         }
         self.saved = Instant::now();
-        let saved = Saved {
+        let saved = SavedProgress {
             bytes: self.bytes,
             modified_ms: self.modified_ms,
             to: self.to.clone(),
             key_id: self.key_id.clone(),
-            offset: place.offset,
-            lines: place.lines,
+            offset: position.offset,
+            lines: position.lines,
             counts,
         };
-        let mut beside = OsString::from(&self.path);
-        beside.push(".new");
+        let mut new = OsString::from(&self.path);
+        new.push(".new");
         let written = serde_json::to_vec(&saved)
             .map_err(io::Error::other)
-            .and_then(|text| fs::write(&beside, text))
-            .and_then(|()| fs::rename(&beside, &self.path));
+            .and_then(|text| fs::write(&new, text))
+            .and_then(|()| fs::rename(&new, &self.path));
         if let Err(error) = written
             && !std::mem::replace(&mut self.cannot_save, true)
         {
             let path = self.path.display();
             self.bar.suspend(|| {
                 anstream::eprintln!(
-                    "{path} cannot be written ({error}): if this is broken off, it begins anew"
+                    "{path} cannot be written ({error}): an interrupted import cannot be resumed"
                 );
             });
         }
     }
 
-    /// All is done: there is nothing to go on with.
-    pub(super) fn forget(&self) {
+    /// Removes the progress file: the import is complete.
+    pub(super) fn remove(&self) {
         let _ = fs::remove_file(&self.path);
     }
 
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
-}
-
-fn done(counts: &Imported) -> u64 {
-    counts.accepted + counts.duplicate + counts.outside_window + counts.refused
 }

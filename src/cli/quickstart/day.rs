@@ -1,40 +1,42 @@
-//! A believable visitor's day, on whatever the catalogue holds.
+//! A plausible day of a visitor, made of the catalogue's items.
 
 use std::{collections::HashSet, time::Duration};
 
 use prost_types::{Struct, Timestamp, Value, value::Kind};
 
+use super::names::quoted;
 use crate::{
     domain::event::event_types,
     proto::{EndReason, InteractionEvent, Item, RecommendResponse, RecommendedItem, Tag},
 };
 
-const MINUTE: u64 = 60;
-/// Words a second that the visitor reads.
-const READING_SPEED: f64 = 4.2;
-/// The longest that this visitor looks at anything.
-const PATIENCE_SECONDS: f64 = 400.0;
+/// The visitor's user id.
+pub(super) const VISITOR: &str = "visitor-1";
 
-/// What the visitor does at one time.
+const MINUTE: u64 = 60;
+/// Words per second.
+const READING_SPEED: f64 = 4.2;
+/// Longest time that the visitor spends on an item.
+const MAX_DWELL_SECONDS: f64 = 400.0;
+
+/// One action of the visitor.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
-    /// How long before the end of the day.
+pub(super) struct DayStep {
+    /// Time from the action to the end of the day.
     ago: Duration,
-    pub(super) told: String,
+    pub(super) text: String,
     events: Vec<InteractionEvent>,
 }
 
 /// A day, step by step.
 #[derive(Clone, Debug)]
 pub(super) struct Day {
-    visitor: String,
     request_id: String,
     ended: Timestamp,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<DayStep>,
 }
 
-/// What the visitor will like: the heaviest tag of the first item that has
-/// one.
+/// The tag that the visitor likes: the heaviest one of the first item that has tags.
 pub(super) fn theme(items: &[RecommendedItem]) -> Option<Tag> {
     let tags = |item: &RecommendedItem| item.content.clone().unwrap_or_default().tags;
     items.iter().map(tags).find_map(|tags| {
@@ -70,62 +72,60 @@ fn contents(items: &[RecommendedItem]) -> Vec<Item> {
 }
 
 impl Day {
-    /// Plans the day of a visitor who is shown `first`, has a liking for
-    /// `theme`, and finds `on_theme` when searching for it. It ends at `now`.
+    /// The day, ending at `now`, of a visitor who is shown `first`, likes `theme`, and
+    /// finds `on_theme` when searching for it.
     pub(super) fn plan(
-        visitor: &str,
         first: &RecommendResponse,
         theme: Option<Tag>,
         on_theme: &[RecommendedItem],
         now: Timestamp,
     ) -> Self {
         let mut day = Self {
-            visitor: visitor.to_owned(),
             request_id: first.request_id.clone(),
             ended: now,
             steps: Vec::new(),
         };
         let shown = contents(&first.items);
         let fits = |item: &Item| theme.as_ref().is_some_and(|theme| carries(item, theme));
-        let Some(favourite) = shown.iter().find(|item| fits(item)).or(shown.first()) else {
+        let Some(first_liked) = shown.iter().find(|item| fits(item)).or(shown.first()) else {
             return day;
         };
         let others: Vec<&Item> = shown
             .iter()
-            .filter(|item| item.content_id != favourite.content_id)
+            .filter(|item| item.content_id != first_liked.content_id)
             .collect();
-        let mut opened = HashSet::from([favourite.content_id.as_str()]);
+        let mut opened = HashSet::from([first_liked.content_id.as_str()]);
         let found = contents(on_theme);
         let found: Vec<&Item> = found
             .iter()
             .filter(|item| opened.insert(&item.content_id))
             .take(3)
             .collect();
-        // What the visitor turns away from has nothing of what they like.
+        // The abandoned item shares as few tags as possible with the liked ones.
         let liked: HashSet<&str> = found
             .iter()
             .copied()
-            .chain([favourite])
+            .chain([first_liked])
             .flat_map(labels)
             .collect();
-        let strangest = |item: &&&Item| {
+        let shared_tags = |item: &&&Item| {
             let shared = labels(item).filter(|label| liked.contains(label)).count();
             (item.tags.is_empty(), shared)
         };
-        let tired_of = others
+        let abandoned = others
             .iter()
             .filter(|item| !fits(item) && !opened.contains(item.content_id.as_str()))
-            .min_by_key(strangest)
+            .min_by_key(shared_tags)
             .copied();
-        opened.extend(tired_of.map(|item| item.content_id.as_str()));
+        opened.extend(abandoned.map(|item| item.content_id.as_str()));
         let ignored: Vec<&Item> = others
             .into_iter()
             .filter(|item| !fits(item) && !opened.contains(item.content_id.as_str()))
             .take(4)
             .collect();
 
-        day.read(500, favourite, &ignored, 1.1, EndReason::NextButton);
-        if let Some(item) = tired_of {
+        day.read(500, first_liked, &ignored, 1.1, EndReason::NextButton);
+        if let Some(item) = abandoned {
             day.abandon(488, item);
         }
         if let (Some(theme), Some(hit)) = (&theme, found.first()) {
@@ -138,9 +138,9 @@ impl Day {
         ]) {
             day.read(minutes, item, &[], share, end);
         }
-        let beloved = found.first().copied().unwrap_or(favourite);
-        day.revisit(42, beloved);
-        day.rate(30, beloved);
+        let revisited = found.first().copied().unwrap_or(first_liked);
+        day.revisit(42, revisited);
+        day.rate(30, revisited);
         day
     }
 
@@ -152,14 +152,14 @@ impl Day {
             .flat_map(|step| step.events.iter().cloned())
             .collect();
         for (number, event) in events.iter_mut().enumerate() {
-            // With an id of its own, an event can be sent again without harm.
+            // An event with an id can be sent again without being counted twice.
             event.event_id = format!("{}-{number}", self.request_id);
         }
         events
     }
 
     /// The time of a step as hours and minutes, UTC.
-    pub(super) fn clock(&self, step: &Step) -> String {
+    pub(super) fn time_of(&self, step: &DayStep) -> String {
         let seconds = self.before(step.ago).seconds.rem_euclid(86_400);
         format!("{:02}:{:02}", seconds / 3_600, seconds % 3_600 / 60)
     }
@@ -173,7 +173,7 @@ impl Day {
 
     fn event(&self, event_type: &str, ago: Duration, item: &Item) -> InteractionEvent {
         InteractionEvent {
-            user_id: self.visitor.clone(),
+            user_id: VISITOR.to_owned(),
             event_type: event_type.to_owned(),
             event_time: Some(self.before(ago)),
             session_id: "day-1".to_owned(),
@@ -183,10 +183,10 @@ impl Day {
         }
     }
 
-    fn step(&mut self, minutes: u64, told: String, events: Vec<InteractionEvent>) {
-        self.steps.push(Step {
+    fn step(&mut self, minutes: u64, text: String, events: Vec<InteractionEvent>) {
+        self.steps.push(DayStep {
             ago: Duration::from_secs(minutes * MINUTE),
-            told,
+            text,
             events,
         });
     }
@@ -212,7 +212,7 @@ impl Day {
 
     fn read(&mut self, minutes: u64, item: &Item, ignored: &[&Item], share: f64, end: EndReason) {
         let reading = f64::from(item.word_count.max(20)) / READING_SPEED;
-        let seconds = (reading * share).round().min(PATIENCE_SECONDS);
+        let seconds = (reading * share).round().min(MAX_DWELL_SECONDS);
         let [mut started, ended] = self.viewed(minutes, item, seconds, end);
         started.impressions = ignored.iter().map(|item| item.content_id.clone()).collect();
         let how = if end == EndReason::Link {
@@ -220,45 +220,42 @@ impl Day {
         } else {
             "reads it and goes on"
         };
-        let mut told = format!("opens {}, {how} ({seconds} s)", super::print::quoted(item));
+        let mut text = format!("opens {}, {how} ({seconds} s)", quoted(item));
         if !ignored.is_empty() {
-            told.push_str(&format!(
+            text.push_str(&format!(
                 "\n       {} other items are on display and stay unopened",
                 ignored.len()
             ));
         }
-        self.step(minutes, told, vec![started, ended]);
+        self.step(minutes, text, vec![started, ended]);
     }
 
     fn abandon(&mut self, minutes: u64, item: &Item) {
-        let told = format!(
-            "opens {} and walks away after 2 s",
-            super::print::quoted(item)
-        );
+        let text = format!("opens {} and walks away after 2 s", quoted(item));
         let events = self.viewed(minutes, item, 2.0, EndReason::Abandon);
-        self.step(minutes, told, events.to_vec());
+        self.step(minutes, text, events.to_vec());
     }
 
-    fn search(&mut self, minutes: u64, text: &str, hit: &Item) {
-        let told = format!("searches for “{text}”");
+    fn search(&mut self, minutes: u64, query: &str, hit: &Item) {
+        let text = format!("searches for “{query}”");
         let start = Duration::from_secs(minutes * MINUTE);
         let event = InteractionEvent {
             content_id: String::new(),
-            query_text: text.to_owned(),
+            query_text: query.to_owned(),
             clicked_id: hit.content_id.clone(),
             ..self.event("CONTENT_LOOKUP", start, hit)
         };
-        self.step(minutes, told, vec![event]);
+        self.step(minutes, text, vec![event]);
     }
 
     fn revisit(&mut self, minutes: u64, item: &Item) {
-        let told = format!("comes back to {}", super::print::quoted(item));
+        let text = format!("comes back to {}", quoted(item));
         let events = self.viewed(minutes, item, 40.0, EndReason::NextButton);
-        self.step(minutes, told, events.to_vec());
+        self.step(minutes, text, events.to_vec());
     }
 
     fn rate(&mut self, minutes: u64, item: &Item) {
-        let told = format!("gives {} 5 stars", super::print::quoted(item));
+        let text = format!("gives {} 5 stars", quoted(item));
         let rating = Value {
             kind: Some(Kind::NumberValue(5.0)),
         };
@@ -269,6 +266,6 @@ impl Day {
             }),
             ..self.event("CONTENT_RATED", start, item)
         };
-        self.step(minutes, told, vec![event]);
+        self.step(minutes, text, vec![event]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the tour prints. Colour goes only to a terminal (anstream sees to it).
+//! The output of the tour. anstream removes colours unless it is a terminal.
 
 use std::{collections::HashMap, path::Path};
 
@@ -6,10 +6,13 @@ use anstream::println;
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::{VISITOR, day::Day};
+use super::{
+    day::{Day, VISITOR},
+    names::title,
+};
 use crate::proto::{
-    IngestOutcome, Item, ItemRole, RecommendResponse, RecommendStrategy, RecommendedItem,
-    SignalsSource, UserSignals,
+    IngestOutcome, ItemRole, RecommendResponse, RecommendStrategy, RecommendedItem, SignalsSource,
+    UserSignals,
 };
 
 const BOLD: Style = Style::new().bold();
@@ -28,21 +31,6 @@ fn heading(text: &str) {
     println!("\n{BOLD}{text}{BOLD:#}");
 }
 
-/// An item's title, or its id if it has none.
-pub(super) fn title(item: &Item) -> String {
-    let name = if item.title.is_empty() {
-        &item.content_id
-    } else {
-        &item.title
-    };
-    // A catalogue may hold anything, a terminal takes some of it as commands.
-    name.replace(char::is_control, " ")
-}
-
-pub(super) fn quoted(item: &Item) -> String {
-    format!("“{}”", title(item))
-}
-
 pub(super) fn welcome(catalogue: Option<&Path>) {
     println!("{BOLD}recsys quickstart{BOLD:#}");
     match catalogue {
@@ -50,22 +38,20 @@ pub(super) fn welcome(catalogue: Option<&Path>) {
         Some(path) => println!("The catalogue of {}.", path.display()),
     }
     println!(
-        "{DIM}Everything is in memory and goes with this process; all that follows comes\n\
-         through the gRPC API, as your own backend would use it.{DIM:#}"
+        "{DIM}Everything is in memory and ends with this process; everything that follows\n\
+         comes through the gRPC API, as your own backend would use it.{DIM:#}"
     );
 }
 
 pub(super) fn story(day: &Day) {
-    heading(&format!(
-        "1. A day of {VISITOR}, whom nobody knows yet (times in UTC)"
-    ));
+    heading(&format!("1. A day of {VISITOR}, a new user (times in UTC)"));
     for step in &day.steps {
-        println!("{DIM}{}{DIM:#}  {}", day.clock(step), step.told);
+        println!("{DIM}{}{DIM:#}  {}", day.time_of(step), step.text);
     }
 }
 
 pub(super) fn sent(sent: usize, accepted: usize, last: &[(IngestOutcome, u32)]) {
-    heading("2. The backend reports it");
+    heading("2. The backend sends the events");
     println!("BatchIngestEvents  {sent} events, {accepted} accepted");
     for (delivery, (outcome, buffered)) in ["the last event", "the same, sent again"]
         .into_iter()
@@ -147,7 +133,7 @@ pub(super) fn list(list: &RecommendResponse, titles: &HashMap<String, String>) {
 
 fn why(item: &RecommendedItem, titles: &HashMap<String, String>) -> String {
     if item.role() == ItemRole::Exploration {
-        return "* exploration: something else, to find out more".to_owned();
+        return "* exploration: deliberately off-profile".to_owned();
     }
     let mut reasons = Vec::new();
     let labels: Vec<&str> = item
@@ -170,12 +156,12 @@ fn why(item: &RecommendedItem, titles: &HashMap<String, String>) -> String {
 }
 
 pub(super) fn next_steps(address: &str, example: &str, exit: bool) {
-    heading("5. Go on with grpcurl");
+    heading("5. Continue with grpcurl");
     let call = |data: &str, method: &str| {
         println!("grpcurl -plaintext -d '{data}' \\\n  {address} recsys.v1.{method}");
     };
     println!("grpcurl -plaintext {address} list");
-    // An id is any text: JSON and the shell each want their own quotes.
+    // An id is any text: it is quoted for JSON and for the shell.
     let id = serde_json::Value::from(example)
         .to_string()
         .replace('\'', r"'\''");
@@ -197,14 +183,14 @@ pub(super) fn next_steps(address: &str, example: &str, exit: bool) {
     }
 }
 
-/// Cut or filled to exactly `width` columns.
+/// Cut or padded to exactly `width` columns.
 fn fitted(text: &str, width: usize) -> String {
     let text = shortened(text, width);
     let missing = width.saturating_sub(text.width());
     text + &" ".repeat(missing)
 }
 
-/// Cut to at most `width` columns, with an ellipsis where it was cut.
+/// Cut to at most `width` columns, with an ellipsis at the cut.
 fn shortened(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! The tenants file: TOML, unknown keys refused.
+//! The format of the tenants file: TOML; unknown keys are refused.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,88 +16,88 @@ use crate::{
     },
 };
 
-/// Bytes from which on a word may be a secret. No key of the file is as long.
-const SECRET_LENGTH: usize = 32;
+/// Words of at least this length may be secrets and are hidden in messages. No keyword
+/// of the format is as long.
+const MIN_SECRET_BYTES: usize = 32;
 
-/// Why a tenants file is refused. Never holds a key or a hash.
+/// Why a tenants file is refused. Never contains a key or a hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TenantsFileError {
-    /// It is no TOML of this form.
+    /// Not TOML of this format.
     #[error("{0}")]
     Form(String),
-    /// A tenant's name cannot be one.
+    /// A tenant's name is invalid.
     #[error("tenant {tenant:?}: {rule}")]
     Name {
         /// The name.
         tenant: String,
-        /// What is wrong with it.
+        /// The rule it breaks.
         rule: InvalidTenantId,
     },
-    /// Something of a tenant breaks a rule.
+    /// An entry of a tenant is invalid.
     #[error("tenant {tenant}: {rule}")]
     Tenant {
-        /// Whose.
+        /// The tenant.
         tenant: TenantId,
-        /// What is wrong.
+        /// The rule it breaks.
         rule: String,
     },
-    /// A key of a tenant breaks a rule.
+    /// A key of a tenant is invalid.
     #[error("tenant {tenant}, key {number}: {rule}")]
     Key {
-        /// Whose.
+        /// The tenant.
         tenant: TenantId,
-        /// Which, from 1.
+        /// The key's position in the file, from 1.
         number: usize,
-        /// What is wrong.
+        /// The rule it breaks.
         rule: String,
     },
-    /// Nobody could ever call.
+    /// No tenants: no call could be authorized.
     #[error("there is no tenant in it")]
     Empty,
 }
 
-/// All tenants, checked.
+/// A validated tenants file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantsFile {
     /// By name.
     pub tenants: BTreeMap<TenantId, TenantEntry>,
 }
 
-/// A tenant: where its data is, and who may come to it.
+/// A tenant: where its data is stored, and its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantEntry {
-    /// What its Redis keys begin with, after `REDIS_KEY_PREFIX`.
+    /// The prefix of its Redis keys, after `REDIS_KEY_PREFIX`.
     pub key_prefix: String,
-    /// The Qdrant collection of its items: no other tenant's.
+    /// The Qdrant collection of its items; unique per tenant.
     pub collection: String,
-    /// Its ranking file, from the tenants file's folder; `None` takes the
-    /// service's.
+    /// Its ranking file, relative to the tenants file; `None`: the service's.
     pub ranking: Option<PathBuf>,
     /// Its keys.
     pub keys: Vec<KeyEntry>,
 }
 
-/// A key: who it is and what it may do.
+/// A key with its permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEntry {
-    /// What it is known by.
+    /// Its public id.
     pub id: KeyId,
-    /// What is kept of it.
+    /// Its hash.
     pub hash: KeyHash,
-    /// What it may do.
+    /// Its roles.
     pub roles: Roles,
-    /// How many calls it may make.
+    /// Limit on calls; `None`: no limit.
     pub calls: Option<Quota>,
-    /// How many events it may send.
+    /// Limit on events; `None`: no limit.
     pub events: Option<Quota>,
 }
 
-/// So many a second, and so many at once after a pause.
+/// A rate limit: a token bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// A second.
+    /// Sustained rate.
     pub per_second: NonZeroU32,
-    /// At once; `None` is as many as a second's.
+    /// Size of the bucket; `None`: one second's worth.
     pub burst: Option<NonZeroU32>,
 }
 
@@ -131,17 +131,17 @@ struct RawKey {
 }
 
 impl TenantsFile {
-    /// Reads and checks the file's text.
+    /// Parses and validates the text of a file.
     ///
     /// # Errors
-    /// [`TenantsFileError`], the first thing that is wrong.
+    /// [`TenantsFileError`], the first that is found.
     pub fn parse(text: &str) -> Result<Self, TenantsFileError> {
         let raw: RawFile = toml::from_str(text).map_err(|error| {
-            // Not the excerpt that the error's text shows: it may hold a hash.
+            // Without the excerpt that the error shows: it may contain a hash.
             let line = error.span().map_or(0, |span| {
                 1 + text[..span.start].bytes().filter(|b| *b == b'\n').count()
             });
-            TenantsFileError::Form(format!("line {line}: {}", veiled(error.message())))
+            TenantsFileError::Form(format!("line {line}: {}", hide_secrets(error.message())))
         })?;
         if raw.tenants.is_empty() {
             return Err(TenantsFileError::Empty);
@@ -172,7 +172,7 @@ impl TenantsFile {
         Ok(Self { tenants })
     }
 
-    /// How many keys there are in all.
+    /// The number of keys of all tenants.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.tenants.values().map(|tenant| tenant.keys.len()).sum()
@@ -192,8 +192,8 @@ fn entry(
         return Err(broken("collection must not be empty"));
     }
     let key_prefix = raw.key_prefix.unwrap_or_else(|| format!("{tenant}:"));
-    // Either none, or one that no other prefix can begin with or end in: no
-    // two tenants' keys ever meet.
+    // Either empty, or a name with a colon: then no prefix is a prefix or suffix of
+    // another one, and keys of two tenants never collide.
     let is_name = |prefix: &str| TenantId::parse(prefix.strip_suffix(':').unwrap_or("")).is_ok();
     if !key_prefix.is_empty() && !is_name(&key_prefix) {
         return Err(broken(
@@ -229,7 +229,7 @@ fn key(raw: RawKey, ids: &mut BTreeSet<KeyId>) -> Result<KeyEntry, String> {
     let roles = raw
         .roles
         .iter()
-        .map(|role| role.parse::<Role>().map_err(|rule| veiled(&rule)))
+        .map(|role| role.parse::<Role>().map_err(|rule| hide_secrets(&rule)))
         .collect::<Result<Roles, _>>()?;
     if !ids.insert(id.clone()) {
         return Err(format!("id {id} is another key's, too"));
@@ -248,15 +248,15 @@ fn key(raw: RawKey, ids: &mut BTreeSet<KeyId>) -> Result<KeyEntry, String> {
     })
 }
 
-/// A text without the words in it that are as long as a secret: a key or a hash
-/// may stand where something else should.
-fn veiled(text: &str) -> String {
+/// Replaces words that are as long as a secret: a key or a hash may be in the wrong
+/// place of the file.
+fn hide_secrets(text: &str) -> String {
     let ends = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     text.split_inclusive(ends)
         .map(|piece| {
             let word = piece.trim_end_matches(ends);
             match word.len() {
-                0..SECRET_LENGTH => piece.to_owned(),
+                0..MIN_SECRET_BYTES => piece.to_owned(),
                 _ => format!("(hidden){}", &piece[word.len()..]),
             }
         })
@@ -291,7 +291,7 @@ hash = "sha256:HASH"
 roles = ["admin"]
 "#;
 
-    /// The good file with one thing replaced, wherever it stands.
+    /// Parses the good file with one text replaced wherever it occurs.
     fn parse(good: &str, bad: &str) -> Result<TenantsFile, String> {
         let text = GOOD.replace(good, bad);
         let text = text.replace("HASH", &"0".repeat(64));
@@ -299,7 +299,7 @@ roles = ["admin"]
     }
 
     #[test]
-    fn a_good_file_says_where_data_is_and_who_may_come() {
+    fn a_valid_file_is_parsed() {
         let file = parse("shop.toml", "shop.toml").unwrap();
         let names: Vec<String> = file.tenants.keys().map(ToString::to_string).collect();
         assert_eq!(names, ["museum", "shop"]);
@@ -317,8 +317,8 @@ roles = ["admin"]
     }
 
     #[test]
-    fn each_thing_that_would_let_someone_in_by_mistake_is_refused() {
-        for (good, bad, told) in [
+    fn a_file_that_would_grant_access_by_mistake_is_refused() {
+        for (good, bad, rule) in [
             ("tenants.shop", "tenants.Shop", "a-z"),
             ("tenants.shop", "tenants.evt", "evt"),
             ("\"ingest\", \"serve\"", "", "roles must not be empty"),
@@ -349,8 +349,8 @@ roles = ["admin"]
             ("ranking", "rank", "unknown field"),
         ] {
             let error = parse(good, bad).unwrap_err();
-            assert!(error.contains(told), "{bad:?}: {error}");
-            assert!(!error.contains("0000"), "a hash is told: {error}");
+            assert!(error.contains(rule), "{bad:?}: {error}");
+            assert!(!error.contains("0000"), "a hash is shown: {error}");
         }
         assert!(TenantsFile::parse("").is_err());
         assert!(TenantsFile::parse("[tenants]").is_err());

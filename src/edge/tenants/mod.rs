@@ -1,5 +1,5 @@
-//! Who may call, as whom, and what: the tenants file, its keys and roles. Reads
-//! texts, not files; what a tenant's data is kept in is made elsewhere.
+//! The tenants file: tenants, their keys, roles and quotas. This module parses text;
+//! `app` reads the file and creates the tenants' engines.
 
 mod file;
 mod key;

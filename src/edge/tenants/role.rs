@@ -1,21 +1,21 @@
-//! What a key may do.
+//! The roles of keys.
 
 use std::{fmt, str::FromStr};
 
-/// One thing that a key may do.
+/// A permission of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Send events.
     Ingest,
-    /// Ask for lists, and read items.
+    /// Request lists, and read items.
     Serve,
-    /// Read what is known of a user: personal data.
+    /// Read a user's model and events: personal data.
     ReadProfile,
-    /// Keep the catalogue.
+    /// Write the catalogue.
     Catalog,
     /// Erase users.
     Erase,
-    /// All of it, for any tenant.
+    /// Everything, for any tenant.
     Admin,
 }
 
@@ -30,7 +30,7 @@ impl Role {
         Self::Admin,
     ];
 
-    /// Its name in files, on the command line and in errors.
+    /// The role's name in files, on the command line and in errors.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl FromStr for Role {
 pub struct Roles(u8);
 
 impl Roles {
-    /// Whether a key with these may do what `role` names; an admin may do all.
+    /// Whether a key with these roles has `role`. An admin has every role.
     #[must_use]
     pub fn allow(self, role: Role) -> bool {
         self.0 & (role.bit() | Role::Admin.bit()) != 0
@@ -89,19 +89,19 @@ mod tests {
     use super::{Role, Roles};
 
     #[test]
-    fn a_set_allows_what_it_holds_and_an_admin_all() {
+    fn a_set_allows_its_roles_and_admin_allows_all() {
         for held in Role::ALL {
             let roles: Roles = [held].into_iter().collect();
-            for asked in Role::ALL {
-                let allowed = asked == held || held == Role::Admin;
-                assert_eq!(roles.allow(asked), allowed, "{held} for {asked}");
+            for required in Role::ALL {
+                let allowed = required == held || held == Role::Admin;
+                assert_eq!(roles.allow(required), allowed, "{held} for {required}");
             }
         }
         assert!(Role::ALL.iter().all(|role| !Roles::default().allow(*role)));
     }
 
     #[test]
-    fn names_lead_back_to_roles() {
+    fn every_name_is_parsed_as_its_role() {
         for role in Role::ALL {
             assert_eq!(role.name().parse(), Ok(role));
         }

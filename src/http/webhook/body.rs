@@ -1,4 +1,5 @@
-//! The body of a delivery, compressed or not.
+//! The body of a delivery, compressed or not. Decompression is bounded and its bytes
+//! are counted while they are produced, which no layer of tower-http does.
 
 use std::io::Read as _;
 
@@ -6,87 +7,82 @@ use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
 use http::{HeaderMap, header::CONTENT_ENCODING};
 use http_body_util::BodyExt as _;
-use tonic::{Status, body::Body};
+use tonic::body::Body;
 
-use crate::{edge::load::Account, http::webhook::reply::Refusal};
+use crate::{edge::load::Account, http::webhook::error::WebhookError};
 
-/// Bytes that are unpacked before it is asked whether there is room for more.
-const PIECE: usize = 64 << 10;
+/// Bytes that are decompressed at a time, each time within the limits.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// How a body is packed.
+/// The content encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Packing {
-    Plain,
+pub(crate) enum Encoding {
+    Identity,
     Gzip,
 }
 
-impl Packing {
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+impl Encoding {
+    /// The encoding that the headers state; identity if they state none.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, WebhookError> {
         let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
         let Some(encoding) = encodings.next() else {
-            return Ok(Self::Plain);
+            return Ok(Self::Identity);
         };
         let text = encoding.to_str().unwrap_or_default().trim();
         match text.to_ascii_lowercase().as_str() {
-            _ if encodings.next().is_some() => Err(Refusal::Encoding),
-            "" | "identity" => Ok(Self::Plain),
+            _ if encodings.next().is_some() => Err(WebhookError::UnknownEncoding),
+            "" | "identity" => Ok(Self::Identity),
             "gzip" | "x-gzip" => Ok(Self::Gzip),
-            _ => Err(Refusal::Encoding),
+            _ => Err(WebhookError::UnknownEncoding),
         }
     }
 }
 
-/// Takes in a body of at most so many bytes.
-pub(crate) async fn read(mut body: Body, most: usize) -> Result<Bytes, Refusal> {
+/// Reads a body of at most `max` bytes.
+pub(crate) async fn read(mut body: Body, max: usize) -> Result<Bytes, WebhookError> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Refusal::Status)?.into_data() else {
+        let Ok(data) = frame?.into_data() else {
             continue;
         };
-        if data.len() > most - whole.len() {
-            return Err(Refusal::TooLarge { most });
+        if data.len() > max - whole.len() {
+            return Err(WebhookError::TooLarge { max });
         }
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
 }
 
-/// Unpacks a body to at most so many bytes, all of which are on the account of
-/// its call.
-pub(crate) fn unpack(
+/// Decompresses a body to at most `max` bytes, which are counted on the account of its
+/// call.
+pub(crate) fn decompress(
     body: Bytes,
-    packing: Packing,
-    most: usize,
+    encoding: Encoding,
+    max: usize,
     account: Option<&Account>,
-) -> Result<Bytes, Refusal> {
-    if packing == Packing::Plain {
+) -> Result<Bytes, WebhookError> {
+    if encoding == Encoding::Identity {
         return Ok(body);
     }
-    let mut unpacked = Vec::new();
-    let mut packed = MultiGzDecoder::new(&*body);
+    let mut decompressed = Vec::new();
+    let mut decoder = MultiGzDecoder::new(&*body);
     loop {
-        let before = unpacked.len();
-        let read = packed
+        let before = decompressed.len();
+        let read = decoder
             .by_ref()
-            .take(PIECE as u64)
-            .read_to_end(&mut unpacked);
-        read.map_err(|_| Refusal::NotGzip)?;
-        let piece = unpacked.len() - before;
-        if piece == 0 {
-            return Ok(unpacked.into());
+            .take(CHUNK_BYTES as u64)
+            .read_to_end(&mut decompressed);
+        read.map_err(|_| WebhookError::NotGzip)?;
+        let chunk = decompressed.len() - before;
+        if chunk == 0 {
+            return Ok(decompressed.into());
         }
-        if unpacked.len() > most {
-            return Err(Refusal::TooLarge { most });
+        if decompressed.len() > max {
+            return Err(WebhookError::TooLarge { max });
         }
         if let Some(account) = account {
-            account.hold(piece).map_err(Refusal::Status)?;
+            account.hold(chunk)?;
         }
-    }
-}
-
-impl From<Status> for Refusal {
-    fn from(status: Status) -> Self {
-        Self::Status(status)
     }
 }
 
@@ -97,26 +93,26 @@ mod tests {
     use flate2::{Compression, write::GzEncoder};
     use http::{HeaderMap, header::CONTENT_ENCODING};
 
-    use super::{Packing, Refusal, unpack};
+    use super::{Encoding, WebhookError, decompress};
 
-    fn packed(text: &[u8]) -> Vec<u8> {
-        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
-        packer.write_all(text).unwrap();
-        packer.finish().unwrap()
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
     }
 
     #[test]
-    fn only_gzip_is_unpacked() {
+    fn only_gzip_is_supported() {
         let of = |encodings: &[&str]| {
             let mut headers = HeaderMap::new();
             for encoding in encodings {
                 headers.append(CONTENT_ENCODING, encoding.parse().unwrap());
             }
-            Packing::of(&headers).ok()
+            Encoding::of(&headers).ok()
         };
-        assert_eq!(of(&[]), Some(Packing::Plain));
-        assert_eq!(of(&["identity"]), Some(Packing::Plain));
-        assert_eq!(of(&["GZIP"]), Some(Packing::Gzip));
+        assert_eq!(of(&[]), Some(Encoding::Identity));
+        assert_eq!(of(&["identity"]), Some(Encoding::Identity));
+        assert_eq!(of(&["GZIP"]), Some(Encoding::Gzip));
         for other in [
             &["br"][..],
             &["gzip, gzip"],
@@ -128,21 +124,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unpacked_has_a_bound() {
-        let unpack = |body: Vec<u8>, most| unpack(body.into(), Packing::Gzip, most, None);
-        assert_eq!(unpack(packed(b"[]"), 2).unwrap(), "[]");
-        let bomb = packed(&vec![b' '; 8 << 20]);
+    fn decompression_is_bounded() {
+        let decompress = |body: Vec<u8>, max| decompress(body.into(), Encoding::Gzip, max, None);
+        assert_eq!(decompress(gzip(b"[]"), 2).unwrap(), "[]");
+        let bomb = gzip(&vec![b' '; 8 << 20]);
         assert!(bomb.len() < 16 << 10);
         assert!(matches!(
-            unpack(bomb, 1 << 20),
-            Err(Refusal::TooLarge { .. })
+            decompress(bomb, 1 << 20),
+            Err(WebhookError::TooLarge { .. })
         ));
-        let mut cut = packed(b"[1, 2, 3]");
+        let mut cut = gzip(b"[1, 2, 3]");
         cut.truncate(cut.len() - 3);
         for broken in [cut, b"[]".to_vec(), vec![0x1f, 0x8b]] {
-            assert!(matches!(unpack(broken, 100), Err(Refusal::NotGzip)));
+            assert!(matches!(
+                decompress(broken, 100),
+                Err(WebhookError::NotGzip)
+            ));
         }
-        let twice = [packed(b"[1,"), packed(b"2]")].concat();
-        assert_eq!(unpack(twice, 100).unwrap(), "[1,2]");
+        let twice = [gzip(b"[1,"), gzip(b"2]")].concat();
+        assert_eq!(decompress(twice, 100).unwrap(), "[1,2]");
     }
 }

@@ -1,26 +1,26 @@
-//! What a delivery shows to be let in.
+//! The key or secret of a delivery.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 use crate::edge::{
-    access::{presented, single},
+    access::{presented_key, single},
     tenants::SharedSecret,
 };
 
-/// The header of a secret.
+/// The header of the secret.
 const SECRET: &str = "x-webhook-secret";
 const BASIC: &str = "Basic ";
 
-/// Spells basic authentication as the key in it: the password or, if that is
-/// empty, the user name. Then there is one way to look for a key.
-pub(crate) fn spell_basic_as_bearer(headers: &mut HeaderMap) {
+/// Rewrites basic authentication as a bearer key, which is the password or, if that is
+/// empty, the user name. The edge then reads keys in one way only.
+pub(crate) fn basic_to_bearer(headers: &mut HeaderMap) {
     let given = headers.get_all(AUTHORIZATION).iter();
-    let spelled: Vec<HeaderValue> = given
+    let rewritten: Vec<HeaderValue> = given
         .map(|value| bearer(value).unwrap_or_else(|| value.clone()))
         .collect();
     headers.remove(AUTHORIZATION);
-    for value in spelled {
+    for value in rewritten {
         headers.append(AUTHORIZATION, value);
     }
 }
@@ -36,16 +36,16 @@ fn bearer(value: &HeaderValue) -> Option<HeaderValue> {
     format!("Bearer {key}").try_into().ok()
 }
 
-/// Whether the headers carry the secret, in a header of its own or wherever a
-/// key may stand. Of two that differ neither counts.
-pub(crate) fn carries(headers: &HeaderMap, secret: &SharedSecret) -> bool {
+/// Whether the headers have the secret, in its own header or where a key may be. Two
+/// different ones count as none.
+pub(crate) fn has_secret(headers: &HeaderMap, secret: &SharedSecret) -> bool {
     let own = match single(headers, SECRET) {
         None => return false,
         Some(own) => own.map(|value| value.to_str().unwrap_or_default()),
     };
-    match (own, presented(headers)) {
+    match (own, presented_key(headers)) {
         (Some(own), Some(key)) if own != key => false,
-        (Some(text), _) | (None, Some(text)) => secret.is(text),
+        (Some(text), _) | (None, Some(text)) => secret.matches(text),
         (None, None) => false,
     }
 }
@@ -55,15 +55,15 @@ mod tests {
     use base64::{Engine as _, prelude::BASE64_STANDARD};
     use http::{HeaderMap, HeaderName};
 
-    use super::{carries, spell_basic_as_bearer};
-    use crate::edge::{access::presented, tenants::SharedSecret};
+    use super::{basic_to_bearer, has_secret};
+    use crate::edge::{access::presented_key, tenants::SharedSecret};
 
     fn headers(given: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers: HeaderMap = given
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
             .collect();
-        spell_basic_as_bearer(&mut headers);
+        basic_to_bearer(&mut headers);
         headers
     }
 
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_basic_authentication_is_the_password_or_else_the_user_name() {
+    fn the_key_of_basic_authentication_is_the_password_or_the_user_name() {
         for (pair, key) in [
             ("shop:rsk_1", Some("rsk_1")),
             ("rsk_1:", Some("rsk_1")),
@@ -82,16 +82,16 @@ mod tests {
             (":", Some("")),
         ] {
             let headers = headers(&[("authorization", &basic(pair))]);
-            assert_eq!(presented(&headers), key, "{pair}");
+            assert_eq!(presented_key(&headers), key, "{pair}");
         }
-        for rubbish in ["Basic", "Basic ", "Basic !", "Basic AA==", "Digest x"] {
-            let headers = headers(&[("authorization", rubbish)]);
-            assert_eq!(presented(&headers), None, "{rubbish}");
+        for malformed in ["Basic", "Basic ", "Basic !", "Basic AA==", "Digest x"] {
+            let headers = headers(&[("authorization", malformed)]);
+            assert_eq!(presented_key(&headers), None, "{malformed}");
         }
     }
 
     #[test]
-    fn the_secret_counts_in_its_header_and_wherever_a_key_may_stand() {
+    fn the_secret_is_read_from_its_header_or_from_where_a_key_may_be() {
         let secret = SharedSecret::new("s");
         for good in [
             &[("x-webhook-secret", "s")][..],
@@ -102,7 +102,7 @@ mod tests {
             &[("x-webhook-secret", "s"), ("x-webhook-secret", "s")],
             &[("x-webhook-secret", "s"), ("x-api-key", "s")],
         ] {
-            assert!(carries(&headers(good), &secret), "{good:?}");
+            assert!(has_secret(&headers(good), &secret), "{good:?}");
         }
         for bad in [
             &[][..],
@@ -114,7 +114,7 @@ mod tests {
             &[("x-webhook-secret", "s"), ("x-api-key", "x")],
             &[("authorization", "Bearer s"), ("authorization", "Bearer x")],
         ] {
-            assert!(!carries(&headers(bad), &secret), "{bad:?}");
+            assert!(!has_secret(&headers(bad), &secret), "{bad:?}");
         }
     }
 }

@@ -1,102 +1,96 @@
-//! The webhook's port: deliveries of RudderStack and Segment over HTTP. They go
-//! through the same doors as calls of the API: keys, tenants, quotas, load,
-//! deadlines; what these say is translated on the way out.
+//! The webhook's port: deliveries of RudderStack and Segment over HTTP. They pass the
+//! same guard as calls of the API; refusals are written as JSON.
 
 mod body;
 mod credentials;
 mod delivery;
 pub mod elements;
+mod error;
 pub mod mapping;
 mod reply;
+mod report;
 mod settings;
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tonic::{Status, body::Body};
-use tower::{Layer as _, Service, service_fn};
-use uuid::Uuid;
+use tonic::body::Body;
+use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
 use crate::{
     api::limits::Limits,
     edge::{
-        access::{Access, AccessLayer, WEBHOOKS},
+        access::Access,
+        call::{REQUEST_ID_HEADER, RequestId},
         connections::{Connections, Policy},
-        deadline::DeadlineLayer,
-        load::{Load, LoadLayer},
-        panics::CatchPanicLayer,
+        guard::Guard,
+        load::Load,
+        methods::{self, Methods},
         settings::ServerSettings,
-        tenants::SharedSecret,
+        tenants::{Role, SharedSecret},
         tls::Tls,
     },
     telemetry::meters::{self, HttpRequest, Refused},
 };
-use reply::Refusal;
+use error::WebhookError;
 
 pub use settings::WebhookSettings;
 
-/// Connections at once: those who deliver are few.
+/// Most connections: there are few senders.
 pub const MAX_CONNECTIONS: usize = 1_024;
-/// Who delivers what: all send the same.
-const SENDERS: [&str; 2] = ["rudderstack", "segment"];
-const REQUEST_ID: &str = "x-request-id";
-/// Longest name of a request that is sent back as it came.
-const MAX_REQUEST_ID_BYTES: usize = 128;
-/// What may be done at a sender's path.
-const METHODS: &str = "GET, HEAD, POST";
+/// The paths of the senders. All have the same format.
+const METHODS: Methods = Methods(&[
+    methods::Method::unary("/v1/webhooks/rudderstack", &[Role::Ingest]),
+    methods::Method::unary("/v1/webhooks/segment", &[Role::Ingest]),
+]);
+/// The HTTP methods of a sender's path.
+const ALLOWED: &str = "GET, HEAD, POST";
 
-/// Where deliveries come in.
+/// The webhook, before it is served.
 pub struct Webhook {
-    /// The port, listened on.
+    /// Its port.
     pub listener: TcpListener,
-    /// How its connections are secured; `None`: not at all.
+    /// TLS of its connections; `None`: plaintext.
     pub tls: Option<Arc<Tls>>,
-    /// What a delivery must carry where there are no keys.
+    /// The secret that deliveries must have if there are no keys.
     pub secret: Option<SharedSecret>,
 }
 
-/// A webhook that takes deliveries.
-pub(crate) struct Open {
-    /// Its connections.
+/// A webhook that is being served.
+pub(crate) struct OpenWebhook {
     pub(crate) connections: Arc<Connections>,
-    /// Ends when they are closed.
+    /// Ends when the connections are closed.
     pub(crate) accepting: JoinHandle<()>,
 }
 
 impl Webhook {
-    /// Takes deliveries until its connections are closed. They count as calls of
-    /// the API do.
+    /// Serves deliveries until the connections are closed. They share the limits on
+    /// load with the API.
     pub(crate) fn open(
         self,
         access: Arc<Access>,
         load: Arc<Load>,
         limits: Arc<Limits>,
         settings: &ServerSettings,
-    ) -> Open {
-        let service = service_fn(move |request| answer(request, Arc::clone(&limits)));
-        let service = CatchPanicLayer.layer(service);
-        let service = DeadlineLayer {
-            longest: settings.request_timeout,
-        }
-        .layer(service);
-        let service = LoadLayer(load).layer(service);
-        let service = Doors {
-            inner: AccessLayer(access).layer(service),
-            secret: self.secret,
+    ) -> OpenWebhook {
+        let guard = Guard {
+            methods: METHODS,
+            access: Some(access),
+            load,
+            timeout: settings.request_timeout,
+            protocol: &reply::JsonHttp,
         };
+        let handler = service_fn(move |request| handle(request, Arc::clone(&limits)));
+        let guarded = guard.layer(handler);
+        let secret = self.secret;
+        let service = service_fn(move |request| answer(request, guarded.clone(), secret.clone()));
         let connections = Connections::new(
             Policy {
                 port: "webhook",
-                most: MAX_CONNECTIONS.min(settings.max_connections),
-                age: settings.max_connection_age,
+                max_connections: MAX_CONNECTIONS.min(settings.max_connections),
+                max_age: settings.max_connection_age,
                 grace: settings.request_timeout + settings.slow_client_timeout,
                 slow_client_timeout: settings.slow_client_timeout,
                 http1: true,
@@ -104,97 +98,61 @@ impl Webhook {
             self.tls,
         );
         let accepting = Arc::clone(&connections).accept(self.listener, service);
-        Open {
+        OpenWebhook {
             connections,
             accepting: tokio::spawn(accepting),
         }
     }
 }
 
-async fn answer(request: Request<Body>, limits: Arc<Limits>) -> Result<Response<Body>, Infallible> {
-    let answered = match *request.method() {
-        Method::POST => delivery::take(request, limits).await,
-        _ => Ok(reply::welcome()),
-    };
-    Ok(answered.unwrap_or_else(|refusal| refusal.reply()))
-}
-
-/// Who comes here, for what, and how it is told.
-#[derive(Clone)]
-struct Doors<S> {
-    inner: S,
+/// Answers a request: checks path, method and secret, then passes it to the guard.
+/// Adds the request id and records the metric.
+async fn answer<S>(
+    mut request: Request<Incoming>,
+    guarded: S,
     secret: Option<SharedSecret>,
-}
-
-impl<S> Doors<S> {
-    fn judge(&self, request: &mut Request<Incoming>) -> Result<(), Refusal> {
-        let sender = request.uri().path().strip_prefix(WEBHOOKS);
-        if !sender.is_some_and(|sender| SENDERS.contains(&sender)) {
-            return Err(Refusal::Path);
-        }
-        if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
-            return Err(Refusal::Method(METHODS));
-        }
-        credentials::spell_basic_as_bearer(request.headers_mut());
-        if let Some(secret) = &self.secret
-            && !credentials::carries(request.headers(), secret)
-        {
-            meters::refused(Refused::Key);
-            return Err(Refusal::Secret);
-        }
-        Ok(())
-    }
-}
-
-impl<S> Service<Request<Incoming>> for Doors<S>
+) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
-        let mut noted = HttpRequest::begin();
-        let id = request_id(&request);
-        let answer = match self.judge(&mut request) {
-            Ok(()) => Ok(self.inner.call(request)),
-            Err(refusal) => Err(refusal),
-        };
-        Box::pin(async move {
-            let mut reply = match answer {
-                Ok(answer) => over_http(answer.await?),
-                Err(refusal) => refusal.reply(),
-            };
-            reply.headers_mut().insert(REQUEST_ID, id);
-            noted.answered(reply.status().as_u16());
-            Ok(reply)
-        })
-    }
-}
-
-/// What the doors of the API say, they say as gRPC does.
-fn over_http(reply: Response<Body>) -> Response<Body> {
-    match Status::from_header_map(reply.headers()) {
-        Some(status) => reply::of_status(&status),
-        None => reply,
-    }
-}
-
-/// The sender's name for the request, or one of our own.
-fn request_id(request: &Request<Incoming>) -> HeaderValue {
-    let given = request.headers().get(REQUEST_ID);
-    let plain = |id: &&HeaderValue| {
-        let bytes = id.as_bytes();
-        (1..=MAX_REQUEST_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    let mut metric = HttpRequest::begin();
+    let id = RequestId::of(request.headers());
+    let mut reply = match check(&mut request, secret.as_ref()) {
+        Ok(()) => guarded.oneshot(request).await?,
+        Err(error) => reply::of_error(&error),
     };
-    given.filter(plain).cloned().unwrap_or_else(|| {
-        let id = Uuid::new_v4().to_string();
-        HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    reply.headers_mut().insert(REQUEST_ID_HEADER, id.header());
+    metric.answered(reply.status().as_u16());
+    Ok(reply)
+}
+
+fn check(
+    request: &mut Request<Incoming>,
+    secret: Option<&SharedSecret>,
+) -> Result<(), WebhookError> {
+    let path = request.uri().path();
+    if !METHODS.0.iter().any(|method| method.path == path) {
+        return Err(WebhookError::NotFound);
+    }
+    if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
+        return Err(WebhookError::MethodNotAllowed(ALLOWED));
+    }
+    credentials::basic_to_bearer(request.headers_mut());
+    if let Some(secret) = secret
+        && !credentials::has_secret(request.headers(), secret)
+    {
+        meters::refused(Refused::Key);
+        return Err(WebhookError::UnknownSecret);
+    }
+    Ok(())
+}
+
+async fn handle(request: Request<Body>, limits: Arc<Limits>) -> Result<Response<Body>, Infallible> {
+    if *request.method() != Method::POST {
+        return Ok(reply::ok());
+    }
+    Ok(match delivery::ingest(request, limits).await {
+        Ok(report) => reply::of_report(&report),
+        Err(error) => reply::of_error(&error),
     })
 }

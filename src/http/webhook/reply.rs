@@ -1,4 +1,4 @@
-//! What senders are told, over HTTP.
+//! Replies to senders: JSON over HTTP.
 
 use std::time::Duration;
 
@@ -7,38 +7,24 @@ use http::{
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
-use tonic::{Code, Status, body::Body};
-use tonic_types::StatusExt as _;
+use tonic::{Code, body::Body};
 
-use crate::http::webhook::{delivery::Told, elements::NoDelivery};
+use crate::{
+    api::error::ApiError,
+    edge::refusal::{Protocol, Refusal},
+    http::webhook::{elements::DeliveryError, error::WebhookError, report::DeliveryReport},
+};
 
-/// Seconds after which to try again, where nothing else is known.
-const SOON: Duration = Duration::from_secs(1);
+/// The retry delay where no other is known.
+const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
-/// Why a request is not answered as it wishes.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// As a call of the API would be told.
-    Status(Status),
-    /// It does not carry the secret.
-    Secret,
-    /// There is nothing at its path.
-    Path,
-    /// Its method is another than these.
-    Method(&'static str),
-    /// Its body is of another type than JSON.
-    Type,
-    /// Its body is packed in a way that is not known.
-    Encoding,
-    /// Its body is not what it is said to be packed in.
-    NotGzip,
-    /// Its body is too large, unpacked.
-    TooLarge {
-        /// So many bytes there may be.
-        most: usize,
-    },
-    /// Its body is no delivery.
-    Delivery(NoDelivery),
+/// Writes refusals as JSON over HTTP.
+pub(crate) struct JsonHttp;
+
+impl Protocol for JsonHttp {
+    fn reply(&self, refusal: Refusal) -> Response<Body> {
+        of_api_error(&refusal.into())
+    }
 }
 
 #[derive(Serialize)]
@@ -52,84 +38,85 @@ struct FailureText<'a> {
     message: &'a str,
 }
 
-impl Refusal {
-    pub(crate) fn reply(&self) -> Response<Body> {
-        let (code, reason, message) = match self {
-            Self::Status(status) => return of_status(status),
-            Self::Secret => (
-                StatusCode::UNAUTHORIZED,
-                "SECRET_UNKNOWN",
-                "give the secret in x-webhook-secret, or as the password of basic authentication"
-                    .to_owned(),
-            ),
-            Self::Path => (
-                StatusCode::NOT_FOUND,
-                "NOT_FOUND",
-                "deliveries go to /v1/webhooks/rudderstack".to_owned(),
-            ),
-            Self::Method(allowed) => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                format!("deliveries come by POST; allowed here: {allowed}"),
-            ),
-            Self::Type => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "NOT_JSON",
-                "content-type must be application/json".to_owned(),
-            ),
-            Self::Encoding => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "ENCODING_UNKNOWN",
-                "content-encoding must be gzip, or none".to_owned(),
-            ),
-            Self::NotGzip => (
-                StatusCode::BAD_REQUEST,
-                "NOT_GZIP",
-                "the body cannot be unpacked".to_owned(),
-            ),
-            Self::TooLarge { most } => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "TOO_LARGE",
-                format!("the body has more than {most} bytes, unpacked"),
-            ),
-            Self::Delivery(why) => {
-                let code = match why {
-                    NoDelivery::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                    NoDelivery::Encoding
-                    | NoDelivery::Form
-                    | NoDelivery::Object(_)
-                    | NoDelivery::List => StatusCode::BAD_REQUEST,
-                };
-                (code, "NO_DELIVERY", why.to_string())
-            }
-        };
-        let mut reply = failure(code, reason, &message);
-        if let Self::Method(allowed) = self {
-            reply
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static(allowed));
+/// The reply to a request that failed.
+pub(crate) fn of_error(error: &WebhookError) -> Response<Body> {
+    let (code, reason, message) = match error {
+        WebhookError::Api(error) => return of_api_error(error),
+        WebhookError::UnknownSecret => (
+            StatusCode::UNAUTHORIZED,
+            "SECRET_UNKNOWN",
+            "give the secret in x-webhook-secret, or as the password of basic authentication"
+                .to_owned(),
+        ),
+        WebhookError::NotFound => (
+            StatusCode::NOT_FOUND,
+            "NOT_FOUND",
+            "deliveries go to /v1/webhooks/rudderstack".to_owned(),
+        ),
+        WebhookError::MethodNotAllowed(allowed) => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "METHOD_NOT_ALLOWED",
+            format!("deliveries come by POST; allowed here: {allowed}"),
+        ),
+        WebhookError::NotJson => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "NOT_JSON",
+            "content-type must be application/json".to_owned(),
+        ),
+        WebhookError::UnknownEncoding => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "ENCODING_UNKNOWN",
+            "content-encoding must be gzip, or none".to_owned(),
+        ),
+        WebhookError::NotGzip => (
+            StatusCode::BAD_REQUEST,
+            "NOT_GZIP",
+            "the body cannot be unpacked".to_owned(),
+        ),
+        WebhookError::TooLarge { max } => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "TOO_LARGE",
+            format!("the body has more than {max} bytes, unpacked"),
+        ),
+        WebhookError::Unreadable(status) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "BODY_UNREADABLE",
+            status.message().to_owned(),
+        ),
+        WebhookError::Delivery(error) => {
+            let code = match error {
+                DeliveryError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                DeliveryError::Encoding
+                | DeliveryError::Form
+                | DeliveryError::Object(_)
+                | DeliveryError::List => StatusCode::BAD_REQUEST,
+            };
+            (code, "NO_DELIVERY", error.to_string())
         }
+    };
+    let mut reply = failure(code, reason, &message);
+    if let WebhookError::MethodNotAllowed(allowed) = error {
         reply
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allowed));
     }
+    reply
 }
 
-/// What a call of the API would be told, over HTTP.
-pub(crate) fn of_status(status: &Status) -> Response<Body> {
-    let details = status.get_error_details();
-    let reason = details.error_info().map(|info| info.reason.as_str());
-    let reason = reason.unwrap_or_default();
-    let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-    let (code, retry_after) = match status.code() {
+/// An error of the API, over HTTP.
+fn of_api_error(error: &ApiError) -> Response<Body> {
+    let (code, retry_after) = match error.code {
         Code::Unauthenticated => (StatusCode::UNAUTHORIZED, None),
         Code::PermissionDenied => (StatusCode::FORBIDDEN, None),
         Code::InvalidArgument => (StatusCode::BAD_REQUEST, None),
-        Code::ResourceExhausted if reason == "QUOTA_EXCEEDED" => match retry_after {
-            Some(_) => (StatusCode::TOO_MANY_REQUESTS, retry_after),
-            // It will never do.
+        Code::ResourceExhausted if error.reason == "QUOTA_EXCEEDED" => match error.retry_after {
+            Some(_) => (StatusCode::TOO_MANY_REQUESTS, error.retry_after),
+            // No delay helps.
             None => (StatusCode::PAYLOAD_TOO_LARGE, None),
         },
         Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => {
-            (StatusCode::SERVICE_UNAVAILABLE, retry_after.or(Some(SOON)))
+            let after = error.retry_after.or(Some(DEFAULT_RETRY));
+            (StatusCode::SERVICE_UNAVAILABLE, after)
         }
         Code::Ok
         | Code::Cancelled
@@ -143,40 +130,40 @@ pub(crate) fn of_status(status: &Status) -> Response<Body> {
         | Code::Internal
         | Code::DataLoss => (StatusCode::INTERNAL_SERVER_ERROR, None),
     };
-    let mut reply = failure(code, reason, status.message());
+    let mut reply = failure(code, error.reason, &error.message);
     if let Some(after) = retry_after {
-        retry(&mut reply, after);
+        set_retry_after(&mut reply, after);
     }
     reply
 }
 
-/// What became of a delivery. One with elements that were not stored for want
-/// of a store is to be sent again.
-pub(crate) fn told(told: &Told) -> Response<Body> {
-    let code = if told.again {
+/// The reply to a delivery. The sender should retry it if a store was unavailable for
+/// some elements.
+pub(crate) fn of_report(report: &DeliveryReport) -> Response<Body> {
+    let code = if report.retry {
         StatusCode::SERVICE_UNAVAILABLE
-    } else if told.counts.failed > 0 {
+    } else if report.counts.failed > 0 {
         StatusCode::INTERNAL_SERVER_ERROR
     } else {
         StatusCode::OK
     };
-    let mut reply = json(code, told);
-    if told.again {
-        retry(&mut reply, SOON);
+    let mut reply = json(code, report);
+    if report.retry {
+        set_retry_after(&mut reply, DEFAULT_RETRY);
     }
     reply
 }
 
-/// For those who ask whether they would be let in.
-pub(crate) fn welcome() -> Response<Body> {
+/// The reply to GET and HEAD: a check of the credentials.
+pub(crate) fn ok() -> Response<Body> {
     #[derive(Serialize)]
-    struct Welcome {
+    struct Status {
         status: &'static str,
     }
-    json(StatusCode::OK, &Welcome { status: "ok" })
+    json(StatusCode::OK, &Status { status: "ok" })
 }
 
-fn retry(reply: &mut Response<Body>, after: Duration) {
+fn set_retry_after(reply: &mut Response<Body>, after: Duration) {
     let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
     reply
         .headers_mut()
@@ -194,7 +181,7 @@ fn failure(code: StatusCode, reason: &str, message: &str) -> Response<Body> {
 }
 
 fn json(code: StatusCode, value: &impl Serialize) -> Response<Body> {
-    // Only texts and numbers: that cannot fail.
+    // Texts and numbers always serialize.
     let text = serde_json::to_string(value).unwrap_or_default();
     let mut reply = Response::new(Body::new(http_body_util::Full::from(text)));
     *reply.status_mut() = code;
@@ -208,34 +195,39 @@ mod tests {
     use std::time::Duration;
 
     use http::header::RETRY_AFTER;
-    use tonic::Status;
 
-    use super::of_status;
-    use crate::api::error::ApiError;
+    use super::JsonHttp;
+    use crate::{
+        edge::{
+            refusal::{Protocol as _, Refusal},
+            tenants::Role,
+        },
+        telemetry::meters::Shed,
+    };
 
     #[test]
-    fn a_refusal_says_over_http_whether_to_come_again() {
-        for (error, code, after) in [
-            (ApiError::unauthenticated(), 401, None),
-            (ApiError::permission_denied("ROLE_MISSING", "x"), 403, None),
-            (ApiError::overloaded(), 503, Some("1")),
+    fn refusals_have_a_status_and_a_retry_delay_if_waiting_helps() {
+        let over_quota = |wait| Refusal::OverQuota { wait };
+        let budget = Duration::from_secs(1);
+        for (refusal, code, after) in [
+            (Refusal::Unauthenticated, 401, None),
+            (Refusal::RoleMissing(&[Role::Ingest]), 403, None),
+            (Refusal::NoTenants, 403, None),
+            (Refusal::TenantMismatch, 403, None),
+            (Refusal::Overloaded(Shed::Calls), 503, Some("1")),
             (
-                ApiError::over_quota(Some(Duration::from_millis(2_001))),
+                over_quota(Some(Duration::from_millis(2_001))),
                 429,
                 Some("3"),
             ),
-            (ApiError::over_quota(None), 413, None),
-            (
-                ApiError::deadline_exceeded(Duration::from_secs(1)),
-                503,
-                Some("1"),
-            ),
-            (ApiError::bug(), 500, None),
+            (over_quota(None), 413, None),
+            (Refusal::DeadlineExceeded { budget }, 503, Some("1")),
+            (Refusal::Internal, 500, None),
         ] {
-            let reply = of_status(&Status::from(error));
+            let reply = JsonHttp.reply(refusal);
             assert_eq!(reply.status().as_u16(), code);
-            let told = reply.headers().get(RETRY_AFTER);
-            assert_eq!(told.map(|value| value.to_str().unwrap()), after, "{code}");
+            let header = reply.headers().get(RETRY_AFTER);
+            assert_eq!(header.map(|value| value.to_str().unwrap()), after, "{code}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where series are counted: each is looked up once.
+//! Handles of series, each looked up in the recorder once.
 
 use std::{
     collections::BTreeMap,
@@ -11,15 +11,15 @@ use std::{
 
 use metrics::{Counter, Histogram, Label, counter, histogram};
 
-use crate::telemetry::meters::labels::{Labels, MOST_VALUES};
+use super::labels::{Labels, MOST_VALUES};
 
-/// Whether there is a recorder. What is looked up without one counts nothing,
-/// for ever.
-static RECORDED: AtomicBool = AtomicBool::new(false);
+/// Whether there is a recorder. A handle that is looked up without one has no effect
+/// forever.
+static ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// There is a recorder from now on.
-pub(super) fn recorded() {
-    RECORDED.store(true, Ordering::Release);
+/// Looks handles up from now on: there is a recorder.
+pub(super) fn enable() {
+    ENABLED.store(true, Ordering::Release);
 }
 
 /// The series of one metric, by their labels.
@@ -41,10 +41,10 @@ impl<L: Labels, H> Series<L, H> {
         }
     }
 
-    /// `None` if nobody records.
+    /// `None` if there is no recorder.
     fn handle(&self, labels: L, look_up: impl Fn(&'static str, Vec<Label>) -> H) -> Option<&H> {
         let handle = self.handles.get(labels.index())?;
-        if !RECORDED.load(Ordering::Acquire) {
+        if !ENABLED.load(Ordering::Acquire) {
             return None;
         }
         Some(handle.get_or_init(|| {
@@ -61,8 +61,8 @@ impl<L: Labels> Counters<L> {
         }
     }
 
-    /// Begins all series at 0, so that their first increase is one.
-    pub(super) fn begin(&self) {
+    /// Registers all series with 0.
+    pub(super) fn init(&self) {
         for labels in L::all() {
             self.add(labels, 0);
         }
@@ -70,28 +70,31 @@ impl<L: Labels> Counters<L> {
 }
 
 impl<L: Labels> Histograms<L> {
-    pub(super) fn note(&self, labels: L, value: f64, count: usize) {
-        if let Some(noted) = self.handle(labels, |name, labels| histogram!(name, labels)) {
-            noted.record_many(value, count);
+    pub(super) fn record(&self, labels: L, value: f64, count: usize) {
+        if let Some(series) = self.handle(labels, |name, labels| histogram!(name, labels)) {
+            series.record_many(value, count);
         }
     }
 
-    /// Begins all series without a value.
-    pub(super) fn begin(&self) {
+    /// Registers all series without a value.
+    pub(super) fn init(&self) {
         for labels in L::all() {
-            self.note(labels, 0.0, 0);
+            self.record(labels, 0.0, 0);
         }
     }
 }
 
-/// The histograms of one metric whose labels have too many values to number.
-pub(super) struct Named<const N: usize> {
+/// The series of one metric whose label values other rooms define.
+pub(super) struct Named<const N: usize, H> {
     name: &'static str,
     labels: [&'static str; N],
-    handles: RwLock<BTreeMap<[&'static str; N], Histogram>>,
+    handles: RwLock<BTreeMap<[&'static str; N], H>>,
 }
 
-impl<const N: usize> Named<N> {
+pub(super) type NamedCounters<const N: usize> = Named<N, Counter>;
+pub(super) type NamedHistograms<const N: usize> = Named<N, Histogram>;
+
+impl<const N: usize, H> Named<N, H> {
     pub(super) const fn new(name: &'static str, labels: [&'static str; N]) -> Self {
         Self {
             name,
@@ -100,13 +103,19 @@ impl<const N: usize> Named<N> {
         }
     }
 
-    pub(super) fn note(&self, values: [&'static str; N], value: f64) {
-        if !RECORDED.load(Ordering::Acquire) {
+    /// Runs `record` on the series of these label values, if there is a recorder.
+    fn with(
+        &self,
+        values: [&'static str; N],
+        look_up: impl Fn(&'static str, Vec<Label>) -> H,
+        record: impl Fn(&H),
+    ) {
+        if !ENABLED.load(Ordering::Acquire) {
             return;
         }
         let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(noted) = handles.get(&values) {
-            noted.record(value);
+        if let Some(handle) = handles.get(&values) {
+            record(handle);
             return;
         }
         drop(handles);
@@ -114,9 +123,26 @@ impl<const N: usize> Named<N> {
         let labels: Vec<Label> = labels
             .map(|(name, value)| Label::from_static_parts(name, value))
             .collect();
-        let noted = histogram!(self.name, labels);
-        noted.record(value);
+        let handle = look_up(self.name, labels);
+        record(&handle);
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
-        handles.insert(values, noted);
+        handles.insert(values, handle);
+    }
+}
+
+impl<const N: usize> NamedCounters<N> {
+    pub(super) fn add(&self, values: [&'static str; N], count: usize) {
+        let look_up = |name, labels| counter!(name, labels);
+        self.with(values, look_up, |counter| counter.increment(count as u64));
+    }
+}
+
+impl<const N: usize> NamedHistograms<N> {
+    /// Records a value `count` times; with 0, only starts the series.
+    pub(super) fn record(&self, values: [&'static str; N], value: f64, count: usize) {
+        let look_up = |name, labels| histogram!(name, labels);
+        self.with(values, look_up, |histogram| {
+            histogram.record_many(value, count)
+        });
     }
 }

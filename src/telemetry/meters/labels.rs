@@ -1,19 +1,19 @@
-//! The values of labels: few, and all known beforehand.
+//! The values of labels.
 
-/// Most values of one metric's labels together.
+/// Largest number of series of one metric.
 pub(super) const MOST_VALUES: usize = 8;
 
-/// What tells the series of one metric apart.
+/// The labels of one metric.
 pub(super) trait Labels: Copy + 'static {
-    /// All there are.
+    /// All combinations of values.
     fn all() -> Vec<Self>;
-    /// A number of its own, below [`MOST_VALUES`].
+    /// A unique number below [`MOST_VALUES`].
     fn index(self) -> usize;
-    /// Names of labels with their values.
+    /// The names of the labels with their values.
     fn pairs(self) -> Vec<(&'static str, &'static str)>;
 }
 
-/// A metric of one series.
+/// A metric without labels.
 impl Labels for () {
     fn all() -> Vec<Self> {
         vec![()]
@@ -71,13 +71,13 @@ macro_rules! label {
 }
 
 label! {
-    /// What became of an event.
+    /// The outcome of an event.
     EventOutcome "outcome" {
         /// Stored.
         Accepted "accepted"
-        /// Known already.
+        /// Stored before.
         Duplicate "duplicate"
-        /// Too old.
+        /// Older than the window.
         OutsideWindow "outside_window"
         /// Refused: it breaks a rule.
         Invalid "invalid"
@@ -87,7 +87,7 @@ label! {
 }
 
 label! {
-    /// What could not be read.
+    /// A stored value that cannot be decoded.
     Unreadable "kind" {
         /// A member of an event buffer.
         Event "event"
@@ -97,135 +97,74 @@ label! {
 }
 
 label! {
-    /// Where a model came from.
-    ModelRead "source" {
-        /// It was stored and current.
-        Materialized "materialized"
-        /// It was missing, stale or unreadable, and built anew.
-        Rebuilt "rebuilt"
-        /// Nothing is known of the user.
-        Empty "empty"
-    }
-}
-
-label! {
-    /// Why a read found no model that it could use.
+    /// Why a read found no usable model.
     Rebuild "reason" {
-        /// There was none.
+        /// There is none.
         Missing "missing"
-        /// Events came after it, the buffer was lost, or it lacked what its
-        /// items tell.
+        /// There are newer events, the buffer was lost, or it was built without its
+        /// items.
         Behind "behind"
-        /// It was built too long ago, or under another ranking file or vector
-        /// size.
+        /// It is too old, or was built with another ranking file or vector size.
         Old "old"
-        /// What was there is no model.
+        /// It cannot be decoded.
         Unreadable "unreadable"
     }
 }
 
 label! {
-    /// What became of a model that was built.
+    /// The outcome of building a model.
     ModelBuild "outcome" {
         /// It is stored.
         Saved "saved"
-        /// A newer one was there, or the user was erased.
+        /// A newer one is stored, or the user was erased.
         Superseded "superseded"
         /// The store failed; the next read builds it again.
         NotSaved "not_saved"
-        /// It could not be built: the events or items were not to be had.
+        /// It could not be built: events or items could not be read.
         Failed "failed"
     }
 }
 
 label! {
-    /// How an append came to its refresh.
+    /// How an append was refreshed.
     Refresh "how" {
-        /// It began one.
+        /// It started a refresh.
         Own "own"
-        /// It joined one that others of its user had asked for.
+        /// It joined a refresh of the same user.
         Shared "shared"
     }
 }
 
 label! {
-    /// Who proposed candidates.
-    Generator "generator" {
-        /// Nearest to the taste.
-        Taste "taste"
-        /// Most overlap with the liked tags.
-        Tags "tags"
-        /// Closest to where the user is.
-        Distance "distance"
-        /// A random sample.
-        Sample "sample"
-    }
-}
-
-label! {
-    /// How a list was made.
+    /// The strategy of a list.
     List "strategy" {
-        /// By what the user liked.
+        /// Ranked by the user's model.
         Warm "warm"
-        /// The user has liked nothing, or the list is a random sample.
+        /// The model is cold, or the list is a random sample.
         Cold "cold"
-        /// Of seen items, as nothing unseen matches the request.
+        /// Seen items: no unseen item matches the request.
         SeenFallback "seen_fallback"
     }
 }
 
 label! {
-    /// Why a list is empty.
-    EmptyList "reason" {
-        /// There are no items.
-        CatalogEmpty "catalog_empty"
-        /// No item meets the restrictions.
-        NoItemMatches "no_item_matches"
-        /// All items that would do are seen or excluded.
-        AllSeenOrExcluded "all_seen_or_excluded"
-    }
-}
-
-label! {
-    /// What a list had to do without.
-    Degraded "cause" {
-        /// The user's model, or what its items would have told.
-        UserModel "user_model"
-        /// The liked items.
-        LikedItems "liked_items"
-        /// Items that this process does not remember.
-        Catalogue "catalogue"
-        /// A generator whose index is missing.
-        Taste "generator_taste"
-        /// Likewise.
-        Tags "generator_tags"
-        /// Likewise.
-        Distance "generator_distance"
-        /// Likewise.
-        Sample "generator_sample"
-        /// Likewise.
-        Exploration "generator_exploration"
-    }
-}
-
-label! {
-    /// What became of a list's exploration item.
+    /// The outcome of a list's exploration.
     Exploration "outcome" {
-        /// It is in the list.
+        /// The list has an exploration item.
         Placed "placed"
-        /// There was no candidate for it.
+        /// There was no candidate.
         NoneLeft "none_left"
-        /// This list was to have none.
+        /// The draw was for no exploration.
         NotDrawn "not_drawn"
-        /// Lists have none, or this one was too short.
+        /// Exploration is disabled, or the list is too short.
         Off "off"
     }
 }
 
 label! {
-    /// What there was too much of when a call was refused.
+    /// The exhausted resource of an overload.
     Shed "reason" {
-        /// Calls that are worked on.
+        /// Calls in flight.
         Calls "calls"
         /// Bytes of messages.
         Bytes "bytes"
@@ -233,38 +172,37 @@ label! {
 }
 
 label! {
-    /// Why a caller was not let in.
+    /// Why a caller was refused.
     Refused "reason" {
-        /// No key, or none that is known.
+        /// No key, or an unknown one.
         Key "key"
         /// Its key lacks the role.
         Role "role"
-        /// It named another tenant.
+        /// The key belongs to another tenant.
         Tenant "tenant"
-        /// Its key's quota was used up.
+        /// The key's quota is exhausted.
         Quota "quota"
     }
 }
 
 label! {
-    /// Why this process ended or refused a connection.
+    /// Why this process closed or refused a connection.
     ConnectionEnd "reason" {
-        /// It was old enough.
+        /// It reached its maximum age.
         Age "age"
-        /// There were too many.
+        /// There were too many connections.
         Full "full"
-        /// Its client never spoke.
+        /// Its client sent nothing.
         Silent "silent"
-        /// Its client did not take in a reply.
+        /// Its client did not read a reply.
         Slow "slow"
-        /// Its client and this server found no TLS to speak: a wrong
-        /// certificate, or none.
+        /// The TLS handshake failed: a wrong certificate, or none.
         Tls "tls"
     }
 }
 
 label! {
-    /// What this process keeps copies of.
+    /// A cache of this process.
     Cache "cache" {
         /// Items of Qdrant.
         Items "items"
@@ -276,11 +214,11 @@ label! {
 }
 
 label! {
-    /// Whether a copy was there.
+    /// The outcome of a lookup.
     Lookup "outcome" {
-        /// It was.
+        /// A usable entry.
         Hit "hit"
-        /// It was not, or was of no use.
+        /// No entry, or an unusable one.
         Miss "miss"
     }
 }
@@ -301,7 +239,7 @@ impl Labels for (Cache, Lookup) {
 }
 
 label! {
-    /// What an element of a delivery was.
+    /// The outcome of an element of a delivery.
     WebhookOutcome "outcome" {
         /// An event, which counts in [`EVENTS`](crate::telemetry::meters::EVENTS), too.
         Mapped "mapped"
@@ -309,7 +247,7 @@ label! {
         NoUser "no_user"
         /// It is another call than track or identify.
         OtherType "other_type"
-        /// It is of no known shape.
+        /// Its shape is unknown.
         Unreadable "unreadable"
     }
 }

@@ -199,7 +199,7 @@ async fn a_moved_or_removed_key_cannot_reach_its_former_tenant() {
         entry.replace("tenants.shop", "tenants.museum")
     );
     tenants.write();
-    served.logged("tenants file exchanged");
+    served.logged("tenants file reloaded");
     let export = || proto::ExportUserRequest {
         user_id: "u".into(),
     };

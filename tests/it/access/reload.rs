@@ -64,7 +64,7 @@ async fn the_tenants_file_is_reloaded_under_load_without_a_failed_call() {
     tenants.text = original;
     let added = tenants.key("shop", &["ingest"]);
     tenants.write();
-    served.logged("tenants file exchanged");
+    served.logged("tenants file reloaded");
     let status = ingest(revoked, 0).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     let reply = ingest(added, 0).await.unwrap();
@@ -99,7 +99,7 @@ async fn users_in_memory_survive_a_reload_of_the_ranking_file() {
         .unwrap();
 
     std::fs::write(&ranking, "default_limit = 4").unwrap();
-    served.logged("tenants file exchanged");
+    served.logged("tenants file reloaded");
     let request = proto::RecommendRequest {
         user_id: "u".into(),
         ..Default::default()

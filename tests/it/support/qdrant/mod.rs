@@ -27,10 +27,9 @@ use std::{
 use qdrant_client::{
     Payload,
     qdrant::{
-        CollectionStatus, DenseVector, Distance, FieldType, PointId, StrictModeConfig,
-        VectorParams, VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
-        points_server::PointsServer, qdrant_server::QdrantServer as HealthServer, vector,
-        vectors_config,
+        DenseVector, Distance, FieldType, PointId, StrictModeConfig, VectorParams, VectorParamsMap,
+        VectorsConfig, collections_server::CollectionsServer, points_server::PointsServer,
+        qdrant_server::QdrantServer as HealthServer, vector, vectors_config,
     },
 };
 use serde_json::Value as Json;
@@ -228,6 +227,7 @@ impl QdrantServer {
         assert!(dropped.is_some(), "there is no collection {name}");
     }
 
+    #[allow(dead_code, reason = "only the soak test uses it")]
     pub fn rename_collection(&self, from: &str, to: &str) {
         let mut store = self.state.store();
         let moved = store.collections.remove(from).expect("a collection");
@@ -305,10 +305,6 @@ impl QdrantServer {
     /// Reports this version.
     pub fn answer_version(&self, version: &str) {
         self.state.store().version = Some(version.to_owned());
-    }
-
-    pub fn set_status(&self, collection: &str, status: CollectionStatus) {
-        self.with(collection, |collection| collection.status = status);
     }
 
     pub fn require_api_key(&self, key: &str) {

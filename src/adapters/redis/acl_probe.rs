@@ -1,0 +1,110 @@
+//! Whether the ACL allows what the service does: its commands are run on a probe key,
+//! with arguments that change nothing. Redis checks permissions before arguments.
+
+use deadpool_redis::redis::{Cmd, RedisResult, Value, cmd};
+
+use super::{connection::RedisConnection, keys::Keys, redacted_error::RedactedError};
+
+/// Something that Redis refuses to this user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AclDenial {
+    /// The ACL denies the command, or its subcommand: `command|subcommand`.
+    Command(String),
+    /// The ACL denies the keys with this prefix.
+    Keys(String),
+    /// Writes are refused: memory is at its limit, or they cannot be persisted or
+    /// replicated. The error.
+    Writes(String),
+}
+
+/// The commands to try, each with its name and key.
+pub(super) struct AclProbe(Vec<(&'static str, Cmd, String)>);
+
+impl AclProbe {
+    /// All commands of the service on the keys of the first prefix, and one read and
+    /// one write of each kind of key for the other prefixes.
+    pub(super) fn new(prefixes: &[Keys], replicas: bool, cluster: bool) -> Self {
+        let mut probe = Self(Vec::new());
+        for keys in prefixes {
+            for key in [&keys.events_probe(), &keys.model_probe()] {
+                probe.add("UNLINK", key, &[]);
+            }
+            probe.add("ZCARD", &keys.events_probe(), &[]);
+            probe.add("GET", &keys.model_probe(), &[]);
+        }
+        let Some(keys) = prefixes.first() else {
+            return probe;
+        };
+        let (events, model) = (keys.events_probe(), keys.model_probe());
+        for (name, script) in [
+            ("EVALSHA", "0000000000000000000000000000000000000000"),
+            ("EVAL", "return 1"),
+        ] {
+            let mut command = cmd(name);
+            command.arg(script).arg(1).arg(&events);
+            probe.0.push((name, command, events.clone()));
+        }
+        for (name, arguments) in [
+            ("PEXPIRETIME", &[][..]),
+            ("ZRANGE", &["0", "-1"]),
+            ("ZRANGEBYSCORE", &["1", "0"]),
+            ("ZCOUNT", &["1", "0"]),
+            ("ZSCORE", &["none"]),
+            // Not a score: the command fails after the permission check.
+            ("ZADD", &["none", "none"]),
+            ("ZREMRANGEBYSCORE", &["1", "0"]),
+            ("ZREMRANGEBYRANK", &["0", "0"]),
+            ("PEXPIREAT", &["1"]),
+        ] {
+            probe.add(name, &events, arguments);
+        }
+        probe.add("GETRANGE", &model, &["0", "0"]);
+        // An invalid expiry: the command fails after the permission check.
+        probe.add("SET", &model, &["none", "PX", "0"]);
+        probe.0.push(("TIME", cmd("TIME"), String::new()));
+        if replicas {
+            let mut wait = cmd("WAIT");
+            wait.arg(0).arg(1);
+            probe.0.push(("WAIT", wait, String::new()));
+        }
+        if cluster {
+            let mut slots = cmd("CLUSTER");
+            slots.arg("SLOTS");
+            probe.0.push(("CLUSTER|SLOTS", slots, String::new()));
+        }
+        probe
+    }
+
+    fn add(&mut self, name: &'static str, key: &str, arguments: &[&str]) {
+        let mut command = cmd(name);
+        command.arg(key).arg(arguments);
+        self.0.push((name, command, key.to_owned()));
+    }
+
+    /// Runs the commands.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub(super) async fn run(self, connection: &mut RedisConnection) -> RedisResult<Vec<AclDenial>> {
+        let mut denials = Vec::new();
+        for (name, command, key) in self.0 {
+            let Err(error) = command.query_async::<Value>(connection).await else {
+                continue;
+            };
+            if error.is_io_error() || error.is_timeout() {
+                return Err(error);
+            }
+            let on_key = || error.detail().is_some_and(|detail| detail.contains(" key"));
+            denials.extend(match error.code() {
+                Some("NOPERM") if on_key() => Some(AclDenial::Keys(key)),
+                Some("NOPERM") => Some(AclDenial::Command(name.to_ascii_lowercase())),
+                Some("OOM" | "MISCONF" | "NOREPLICAS") => {
+                    Some(AclDenial::Writes(RedactedError::from(&error).to_string()))
+                }
+                // About the arguments.
+                _ => None,
+            });
+        }
+        Ok(denials)
+    }
+}

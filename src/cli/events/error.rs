@@ -1,0 +1,126 @@
+//! Errors of an import, and which of them are final.
+
+use std::{io, path::PathBuf};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// The reason of an error that a quota causes.
+const OVER_QUOTA: &str = "QUOTA_EXCEEDED";
+
+/// The import failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EventsImportError {
+    #[error("cannot read {path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    /// A resumed import reads the file again, which a pipe does not allow.
+    #[error("{path} is not a file: give a file, not a pipe")]
+    NotAFile { path: PathBuf },
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The server refuses the events, and would refuse them again.
+    #[error("the server refuses: {}: {}{}", .0.code(), .0.message(), advice(.0))]
+    Refused(Box<Status>),
+    #[error("interrupted: run the same command again to resume")]
+    Interrupted,
+    /// The server or its stores do not answer.
+    #[error("{cause}; gave up at line {line} (run the same command again to resume)")]
+    GaveUp {
+        /// The first line that is not known to have arrived.
+        line: usize,
+        cause: String,
+    },
+}
+
+impl EventsImportError {
+    /// Whether a setting or the file must be fixed before the next try.
+    pub(super) fn is_bad_input(&self) -> bool {
+        !matches!(self, Self::GaveUp { .. } | Self::Interrupted)
+    }
+}
+
+fn advice(status: &Status) -> &'static str {
+    let code = status.code();
+    if code == Code::Unauthenticated {
+        " (RECSYS_KEY)"
+    } else if code == Code::PermissionDenied {
+        " (the key needs the role ingest)"
+    } else if code == Code::Unimplemented {
+        " (is it a recsys server, and of this version?)"
+    } else if [
+        Code::ResourceExhausted,
+        Code::OutOfRange,
+        Code::InvalidArgument,
+    ]
+    .contains(&code)
+    {
+        " (--batch N sends less at once)"
+    } else {
+        ""
+    }
+}
+
+/// The server's URL, key or CA bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TargetError {
+    #[error("--to is not understood; give http://host:port or https://host:port")]
+    Url,
+    #[error("RECSYS_KEY holds characters that cannot be sent")]
+    Key,
+    #[error("RECSYS_SERVER_CA_FILE is set, but --to does not begin with https://")]
+    CaWithoutTls,
+    #[error("RECSYS_SERVER_CA_FILE: cannot read {path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("RECSYS_SERVER_CA_FILE cannot be used: {0}")]
+    Ca(#[source] tonic::transport::Error),
+}
+
+/// Why a stream ended before all events were answered.
+pub(super) enum StreamFailure {
+    /// The file cannot be read.
+    File(EventsImportError),
+    /// The server ended the stream.
+    Status(Box<Status>),
+    /// The connection failed.
+    Unreachable(String),
+    /// Some events must be sent again.
+    Retry(String),
+    /// Some events must be sent again, after the key's quota has refilled.
+    OverQuota,
+}
+
+impl From<Status> for StreamFailure {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+impl StreamFailure {
+    /// Some events must be sent again for this reason.
+    pub(super) fn retry(reason: String) -> Self {
+        if reason.starts_with(OVER_QUOTA) {
+            Self::OverQuota
+        } else {
+            Self::Retry(reason)
+        }
+    }
+}
+
+/// Whether a retry would fail in the same way.
+pub(super) fn is_final(status: &Status) -> bool {
+    let codes = [
+        Code::Unauthenticated,
+        Code::PermissionDenied,
+        Code::Unimplemented,
+        Code::InvalidArgument,
+        Code::OutOfRange,
+    ];
+    // A batch larger than the key's whole quota is never accepted.
+    let too_large = is_over_quota(status) && status.get_details_retry_info().is_none();
+    codes.contains(&status.code()) || too_large
+}
+
+pub(super) fn is_over_quota(status: &Status) -> bool {
+    let details = status.get_details_error_info();
+    details.is_some_and(|info| info.reason == OVER_QUOTA)
+}

@@ -1,0 +1,125 @@
+//! The server that events are sent to.
+
+use std::time::Duration;
+
+use tokio_stream::Stream;
+use tonic::{
+    Request, Streaming,
+    metadata::{Ascii, MetadataValue},
+    transport::{Certificate, ClientTlsConfig, Endpoint},
+};
+
+use super::error::{StreamFailure, TargetError};
+use crate::{
+    app::is_public_plaintext,
+    cli::healthcheck::reachable,
+    config::{EventsImportFlags, Settings},
+    proto::{
+        StreamIngestEventsRequest, StreamIngestEventsResponse,
+        recommender_service_client::RecommenderServiceClient,
+    },
+    telemetry::error_chain::causes,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest reply: a batch in which every event breaks many rules.
+const MAX_REPLY_BYTES: usize = 64 << 20;
+
+/// A server; each stream opens its own connection.
+pub(super) struct ImportTarget {
+    url: String,
+    endpoint: Endpoint,
+    key: Option<MetadataValue<Ascii>>,
+    key_id: Option<String>,
+}
+
+impl ImportTarget {
+    pub(super) fn new(settings: &Settings, flags: &EventsImportFlags) -> Result<Self, TargetError> {
+        let scheme = match &settings.tls.tls_cert_file {
+            Some(_) => "https",
+            None => "http",
+        };
+        let local = || format!("{scheme}://{}", reachable(settings.listen_addr));
+        let url = flags.to.clone().unwrap_or_else(local);
+        let tls = url.starts_with("https://");
+        if !tls && !url.starts_with("http://") {
+            return Err(TargetError::Url);
+        }
+        if is_public_plaintext(&url) {
+            anstream::eprintln!(
+                "{url} is outside private networks and has no TLS: the key and the events are sent in \
+                 plaintext"
+            );
+        }
+        let mut endpoint = Endpoint::from_shared(url.clone())
+            .map_err(|_| TargetError::Url)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
+        if tls {
+            // Fails if the process has its provider already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let config = match &flags.ca_file {
+                None => ClientTlsConfig::new().with_native_roots(),
+                Some(path) => {
+                    let pem = std::fs::read(path).map_err(|source| TargetError::File {
+                        path: path.clone(),
+                        source,
+                    })?;
+                    ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+                }
+            };
+            endpoint = endpoint.tls_config(config).map_err(TargetError::Ca)?;
+        } else if flags.ca_file.is_some() {
+            return Err(TargetError::CaWithoutTls);
+        }
+        let key = flags.key.as_ref().map(|key| {
+            let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose())
+                .parse()
+                .map_err(|_| TargetError::Key)?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        Ok(Self {
+            url,
+            endpoint,
+            key: key.transpose()?,
+            key_id: flags.key.as_ref().and_then(|key| id_of(key.expose())),
+        })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The id of the key.
+    pub(super) fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// Opens a stream on a new connection.
+    pub(super) async fn stream(
+        &self,
+        batches: impl Stream<Item = StreamIngestEventsRequest> + Send + 'static,
+    ) -> Result<Streaming<StreamIngestEventsResponse>, StreamFailure> {
+        let channel = self.endpoint.connect().await.map_err(|error| {
+            let causes = causes(&error);
+            StreamFailure::Unreachable(format!("no recsys server answers on {}{causes}", self.url))
+        })?;
+        let mut request = Request::new(batches);
+        if let Some(key) = &self.key {
+            request.metadata_mut().insert("authorization", key.clone());
+        }
+        let mut client =
+            RecommenderServiceClient::new(channel).max_decoding_message_size(MAX_REPLY_BYTES);
+        Ok(client.stream_ingest_events(request).await?.into_inner())
+    }
+}
+
+/// The part of a key that is not secret: `rsk_ID_SECRET`.
+fn id_of(key: &str) -> Option<String> {
+    let (id, _) = key.strip_prefix("rsk_")?.split_once('_')?;
+    Some(id.to_owned())
+}

@@ -1,0 +1,155 @@
+//! The commands and their flags.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand, builder::RangedU64ValueParser};
+
+use crate::{
+    api::health::READINESS,
+    domain::ids::TenantId,
+    edge::tenants::Role,
+    parsers::{Secret, parse_duration},
+};
+
+/// A command.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serve the gRPC API (the default)
+    Serve,
+    /// Play a visitor's day on in-memory stores, print what was learned and a ranked,
+    /// explained list; then keep serving
+    Quickstart {
+        /// Exit after the tour
+        #[arg(long)]
+        exit: bool,
+    },
+    /// Manage the catalogue in Qdrant
+    Catalog {
+        /// What to do with the catalogue.
+        #[command(subcommand)]
+        command: CatalogCommand,
+    },
+    /// Send events from a file
+    Events {
+        /// What to do with events.
+        #[command(subcommand)]
+        command: EventsCommand,
+    },
+    /// Make keys for callers
+    Keys {
+        /// What to do with keys.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Check settings, stores, files and addresses, and print how to fix each problem;
+    /// changes nothing. Exit code 0 = no failures, 1 = failures, 2 = `serve` would
+    /// refuse to start
+    Doctor(DoctorFlags),
+    /// Check the health of a running server; exit code 0 if it is SERVING
+    Healthcheck(HealthcheckFlags),
+    /// List all settings, with their flags, variables and defaults
+    Settings,
+}
+
+/// Commands of the catalogue.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Write the items of a file (JSON Lines, one item per line) to Qdrant; creates
+    /// the collection and its indexes, and skips unchanged items. Exit code 3 if lines
+    /// were refused
+    Import(CatalogImportFlags),
+}
+
+/// Flags of `catalog import`.
+#[derive(Clone, Debug, Args)]
+pub struct CatalogImportFlags {
+    /// The file
+    pub file: PathBuf,
+    /// Only check the file
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Commands of events.
+#[derive(Clone, Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Send the events of a file (JSON Lines, one event with its time per line) to a
+    /// running server. If interrupted, run the same command again to resume. Exit code
+    /// 3 if lines were refused
+    Import(EventsImportFlags),
+}
+
+/// Flags of `events import`.
+#[derive(Clone, Debug, Args)]
+pub struct EventsImportFlags {
+    /// The file
+    pub file: PathBuf,
+    /// The server, such as https://recsys.example:50051; unset = RECSYS_LISTEN_ADDR on
+    /// this machine
+    #[arg(long, env = "RECSYS_SERVER_URL", value_name = "URL")]
+    pub to: Option<String>,
+    /// A key with the role ingest, if the server requires keys
+    #[arg(long, env = "RECSYS_KEY", value_name = "KEY", hide_env_values = true)]
+    pub key: Option<Secret>,
+    /// CA bundle (PEM) that verifies the server; unset = the system's
+    #[arg(long, env = "RECSYS_SERVER_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Events per batch
+    #[arg(long, value_name = "N", default_value_t = 500,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000))]
+    pub batch: usize,
+    /// Start from the first line, even if an earlier run was interrupted
+    #[arg(long)]
+    pub restart: bool,
+    /// Only check the lines
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Commands of keys.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key; prints it once, and its entry for the tenants file
+    New(NewKeyFlags),
+}
+
+/// Flags of `keys new`.
+#[derive(Clone, Debug, Args)]
+pub struct NewKeyFlags {
+    /// The key's tenant
+    #[arg(value_parser = parse_tenant)]
+    pub tenant: TenantId,
+    /// What the key may do: ingest, serve, read-profile, catalog, erase, admin; may be
+    /// repeated
+    #[arg(long = "role", value_name = "ROLE", required = true)]
+    pub roles: Vec<Role>,
+}
+
+/// Flags of `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorFlags {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Treat warnings as failures
+    #[arg(long)]
+    pub strict: bool,
+    /// Timeout for the checks of one store
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "6s")]
+    pub timeout: Duration,
+}
+
+/// Flags of `healthcheck`.
+#[derive(Clone, Debug, Args)]
+pub struct HealthcheckFlags {
+    /// Health name: readiness, liveness, or a service's full name
+    #[arg(long, default_value = READINESS)]
+    pub service: String,
+    /// Timeout for the reply
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s")]
+    pub timeout: Duration,
+}
+
+fn parse_tenant(text: &str) -> Result<TenantId, String> {
+    TenantId::parse(text).map_err(|error| error.to_string())
+}

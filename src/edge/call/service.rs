@@ -1,0 +1,129 @@
+//! Records every call: how long it took and how it ended, also if the client
+//! cancelled it. Returns the call's id to the client.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::body::Body;
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::edge::{
+    call::{
+        log::CallLog,
+        record::{CallRecord, MethodMetrics},
+        request_id::HEADER,
+    },
+    methods::{MethodKind, Methods},
+};
+
+/// The label of all methods that are not served: a client may call any path.
+const OTHER: &str = "_OTHER";
+
+/// Puts [`RecordedCalls`] around a service.
+#[derive(Clone)]
+pub(crate) struct CallLayer {
+    by_path: Arc<HashMap<&'static str, Arc<MethodMetrics>>>,
+    other: Arc<MethodMetrics>,
+    log: Arc<CallLog>,
+}
+
+impl CallLayer {
+    pub(crate) fn new(methods: Methods, log: CallLog) -> Self {
+        let metrics = methods.0.iter().map(|method| {
+            let name = method.path.trim_start_matches('/');
+            let is_free = method.kind == MethodKind::Free;
+            (method.path, MethodMetrics::new(name, is_free))
+        });
+        Self {
+            by_path: Arc::new(metrics.collect()),
+            other: MethodMetrics::new(OTHER, false),
+            log: Arc::new(log),
+        }
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = RecordedCalls<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RecordedCalls {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// A service whose calls are recorded.
+#[derive(Clone)]
+pub(crate) struct RecordedCalls<S> {
+    inner: S,
+    layer: CallLayer,
+}
+
+impl<S, B> Service<Request<B>> for RecordedCalls<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let method = self.layer.by_path.get(request.uri().path());
+        let method = method.unwrap_or(&self.layer.other);
+        let mut record = CallRecord::start(method, &self.layer.log, &mut request);
+        let span = record.span.clone();
+        let reply = span.in_scope(|| self.inner.call(request)).instrument(span);
+        Box::pin(async move {
+            let mut reply = reply.await?;
+            record.read_status(reply.headers());
+            reply.headers_mut().insert(HEADER, record.id.header());
+            Ok(reply.map(|body| Body::new(RecordedBody { body, record })))
+        })
+    }
+}
+
+/// The body of a reply; its end is the end of the call.
+struct RecordedBody {
+    body: Body,
+    record: CallRecord,
+}
+
+impl HttpBody for RecordedBody {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            self.record.read_status(trailers);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,142 @@
+//! The names of all metrics, and the buckets of the histograms.
+
+/// Duration of calls by method and code: a histogram of seconds.
+pub const RPC_DURATION: &str = "rpc_server_call_duration_seconds";
+/// Duration of operations of Redis and Qdrant by type of error: a histogram of seconds.
+pub const STORE_DURATION: &str = "db_client_operation_duration_seconds";
+/// Connections of the pool to Redis, by state.
+pub const DB_CONNECTIONS: &str = "db_client_connection_count";
+/// Largest number of connections of that pool.
+pub const DB_MAX_CONNECTIONS: &str = "db_client_connection_max";
+/// Operations waiting for a connection of that pool.
+pub const DB_PENDING_REQUESTS: &str = "db_client_connection_pending_requests";
+/// Events received, by outcome.
+pub const EVENTS: &str = "recsys_events_total";
+/// Stored values that cannot be decoded, by kind.
+pub const UNREADABLE: &str = "recsys_unreadable_total";
+/// Reads of models, by source.
+pub const MODEL_READS: &str = "recsys_model_reads_total";
+/// Reads without a usable model, by reason.
+pub const MODEL_REBUILDS: &str = "recsys_model_rebuilds_total";
+/// Models built, by outcome.
+pub const MODEL_BUILDS: &str = "recsys_model_builds_total";
+/// Appends, by whether they started or joined a refresh.
+pub const MODEL_REFRESHES: &str = "recsys_model_refreshes_total";
+/// Time from receiving an event to saving a model that contains it: a histogram of
+/// seconds.
+pub const MODEL_LAG: &str = "recsys_model_lag_seconds";
+/// Size of stored models: a histogram of bytes.
+pub const MODEL_BYTES: &str = "recsys_model_bytes";
+/// Candidates of a list, by generator: a histogram of counts.
+pub const CANDIDATES: &str = "recsys_candidates";
+/// Lists, by strategy.
+pub const LISTS: &str = "recsys_lists_total";
+/// Empty lists, by reason.
+pub const EMPTY_LISTS: &str = "recsys_empty_lists_total";
+/// Lists made without one of their inputs, by cause.
+pub const DEGRADED: &str = "recsys_degraded_total";
+/// Lists, by the outcome of their exploration.
+pub const EXPLORATION: &str = "recsys_exploration_total";
+/// Lookups in the caches of this process.
+pub const CACHE_LOOKUPS: &str = "recsys_cache_lookups_total";
+/// Memory of the caches.
+pub const CACHE_BYTES: &str = "recsys_cache_bytes";
+/// Entries of the caches.
+pub const CACHE_ENTRIES: &str = "recsys_cache_entries";
+/// Memory of the embedded stores.
+pub const EMBEDDED_BYTES: &str = "recsys_embedded_bytes";
+/// Memory limit of the embedded stores.
+pub const EMBEDDED_MAX_BYTES: &str = "recsys_embedded_max_bytes";
+/// Calls in flight.
+pub const CALLS_IN_FLIGHT: &str = "recsys_calls_in_flight";
+/// Calls refused because of overload, by exhausted resource.
+pub const SHED: &str = "recsys_calls_shed_total";
+/// Calls refused for their credentials or quota, by reason.
+pub const REFUSED: &str = "recsys_calls_refused_total";
+/// Bytes of requests and replies in flight.
+pub const BUFFERED_BYTES: &str = "recsys_buffered_bytes";
+/// Open connections, by port.
+pub const CONNECTIONS: &str = "recsys_connections";
+/// Connections closed or refused by this process, by reason.
+pub const CONNECTIONS_ENDED: &str = "recsys_connections_ended_total";
+/// Panics of calls and tasks.
+pub const PANICS: &str = "recsys_panics_total";
+/// Seconds since the runtime last ran a task.
+pub const RUNTIME_SILENCE: &str = "recsys_runtime_silence_seconds";
+/// Whether a dependency answers.
+pub const DEPENDENCY_UP: &str = "recsys_dependency_up";
+/// The running version.
+pub const BUILD_INFO: &str = "recsys_build_info";
+/// Elements of webhook deliveries, by outcome.
+pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
+/// Duration of webhook requests by status: a histogram of seconds.
+pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
+
+/// All names except those of the process.
+pub const ALL: [&str; 35] = [
+    RPC_DURATION,
+    STORE_DURATION,
+    DB_CONNECTIONS,
+    DB_MAX_CONNECTIONS,
+    DB_PENDING_REQUESTS,
+    EVENTS,
+    UNREADABLE,
+    MODEL_READS,
+    MODEL_REBUILDS,
+    MODEL_BUILDS,
+    MODEL_REFRESHES,
+    MODEL_LAG,
+    MODEL_BYTES,
+    CANDIDATES,
+    LISTS,
+    EMPTY_LISTS,
+    DEGRADED,
+    EXPLORATION,
+    CACHE_LOOKUPS,
+    CACHE_BYTES,
+    CACHE_ENTRIES,
+    EMBEDDED_BYTES,
+    EMBEDDED_MAX_BYTES,
+    CALLS_IN_FLIGHT,
+    SHED,
+    REFUSED,
+    BUFFERED_BYTES,
+    CONNECTIONS,
+    CONNECTIONS_ENDED,
+    PANICS,
+    RUNTIME_SILENCE,
+    DEPENDENCY_UP,
+    BUILD_INFO,
+    WEBHOOK_ELEMENTS,
+    HTTP_DURATION,
+];
+
+/// The metrics of the process, by Prometheus' usual names. Some systems lack a few.
+pub const OF_THE_PROCESS: [&str; 8] = [
+    "process_cpu_seconds_total",
+    "process_open_fds",
+    "process_max_fds",
+    "process_virtual_memory_bytes",
+    "process_virtual_memory_max_bytes",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_threads",
+];
+
+/// Upper bounds of the histograms' buckets, in seconds.
+pub const BUCKETS_SECONDS: [f64; 12] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+/// Upper bounds of the buckets of [`MODEL_BYTES`]: powers of 4 from 1 KiB to 16 MiB.
+pub const BUCKETS_MODEL_BYTES: [f64; 8] = [
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+];
+/// Upper bounds of the buckets of [`CANDIDATES`].
+pub const BUCKETS_CANDIDATES: [f64; 9] = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 200.0, 400.0, 1_000.0];

@@ -1,0 +1,37 @@
+//! The series of the metrics with labels of few values.
+
+use super::{
+    handles::{Counters, Histograms, NamedCounters, NamedHistograms},
+    labels::{
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, Rebuild,
+        Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+    },
+    names::{
+        CACHE_LOOKUPS, CANDIDATES, CONNECTIONS_ENDED, DEGRADED, EMPTY_LISTS, EVENTS, EXPLORATION,
+        LISTS, MODEL_BUILDS, MODEL_BYTES, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES,
+        REFUSED, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
+    },
+};
+
+pub(super) static BY_OUTCOME: Counters<EventOutcome> = Counters::new(EVENTS);
+pub(super) static BY_KIND: Counters<Unreadable> = Counters::new(UNREADABLE);
+pub(super) static READS: NamedCounters<1> = NamedCounters::new(MODEL_READS, ["source"]);
+pub(super) static REBUILDS: Counters<Rebuild> = Counters::new(MODEL_REBUILDS);
+pub(super) static BUILDS: Counters<ModelBuild> = Counters::new(MODEL_BUILDS);
+pub(super) static REFRESHES: Counters<Refresh> = Counters::new(MODEL_REFRESHES);
+pub(super) static LAG: Histograms<()> = Histograms::new(MODEL_LAG);
+pub(super) static BYTES: Histograms<()> = Histograms::new(MODEL_BYTES);
+pub(super) static PROPOSED: NamedHistograms<1> = NamedHistograms::new(CANDIDATES, ["generator"]);
+pub(super) static MADE: Counters<List> = Counters::new(LISTS);
+pub(super) static EMPTY: NamedCounters<1> = NamedCounters::new(EMPTY_LISTS, ["reason"]);
+pub(super) static WITHOUT: NamedCounters<1> = NamedCounters::new(DEGRADED, ["cause"]);
+pub(super) static EXPLORED: Counters<Exploration> = Counters::new(EXPLORATION);
+pub(super) static LOOKUPS: Counters<(Cache, Lookup)> = Counters::new(CACHE_LOOKUPS);
+pub(super) static SHED_CALLS: Counters<Shed> = Counters::new(SHED);
+pub(super) static REFUSED_CALLS: Counters<Refused> = Counters::new(REFUSED);
+pub(super) static DELIVERED: Counters<WebhookOutcome> = Counters::new(WEBHOOK_ELEMENTS);
+pub(super) static ENDED: Counters<ConnectionEnd> = Counters::new(CONNECTIONS_ENDED);
+pub(super) static STORE_OPERATIONS: NamedHistograms<3> = NamedHistograms::new(
+    STORE_DURATION,
+    ["db_system_name", "db_operation_name", "error_type"],
+);
