@@ -1,8 +1,8 @@
-// Drives the page in a headless Chromium, against a recsys of its own. One line
-// a case; exit code 1 if any ends otherwise than it must.
+// Tests the page in a headless Chromium, with its own recsys servers. Prints one line
+// per case; exits with 1 if any fails.
 //
 // Usage: node drive.js RECSYS CHROMIUM FOLDER
-// RECSYS and CHROMIUM are programs, FOLDER has room for files.
+// RECSYS and CHROMIUM are programs; FOLDER is for temporary files.
 
 import { spawn } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
@@ -12,11 +12,11 @@ import path from "node:path";
 import puppeteer from "puppeteer-core";
 
 const [recsys, chromium, folder] = process.argv.slice(2);
-// Longest that anything may take: only to end what hangs.
-const PATIENCE_MS = 120_000;
+// Limit for each step, to end a run that hangs.
+const TIMEOUT_MS = 120_000;
 const TYPES = { ".html": "text/html", ".js": "text/javascript" };
 
-// Serves the page, from an origin that is not recsys's.
+// Serves the page from another origin than recsys.
 function pageServer() {
   const server = createServer(async (request, reply) => {
     const name = new URL(request.url, "http://x").pathname.slice(1) || "index.html";
@@ -35,15 +35,15 @@ function pageServer() {
   });
 }
 
-// Makes a key as operators do, and adds it to the tenants file.
+// Creates a key with "recsys keys new", and a tenants file with it.
 async function tenants(...roles) {
   const given = roles.flatMap((role) => ["--role", role]);
   const child = spawn(recsys, ["keys", "new", "shop", ...given], { env: {} });
-  let [key, told] = ["", ""];
+  let [key, log] = ["", ""];
   child.stdout.on("data", (data) => (key += data));
-  child.stderr.on("data", (data) => (told += data));
+  child.stderr.on("data", (data) => (log += data));
   await new Promise((resolve) => child.on("close", resolve));
-  const entry = told.split("Add to the tenants file:")[1];
+  const entry = log.split("Add to the tenants file:")[1];
   const file = path.join(folder, "tenants.toml");
   await writeFile(file, `[tenants.shop]\ncollection = "shop"\n${entry}`);
   return { key: key.trim(), file };
@@ -56,20 +56,20 @@ function serve(settings) {
     stdio: ["ignore", "ignore", "pipe"],
   });
   return new Promise((resolve, reject) => {
-    let told = "";
+    let log = "";
     child.stderr.on("data", (data) => {
-      told += data;
-      const at = /serving gRPC address=(\S+)/.exec(told);
+      log += data;
+      const at = /serving gRPC address=(\S+)/.exec(log);
       if (at) resolve({ api: `http://${at[1]}`, child });
     });
-    child.on("close", () => reject(new Error(`recsys ended:\n${told}`)));
+    child.on("close", () => reject(new Error(`recsys exited:\n${log}`)));
   });
 }
 
 // Fills in the form and reads what the page shows.
 async function ask(browser, origin, fields) {
   const page = await browser.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
+  page.setDefaultTimeout(TIMEOUT_MS);
   try {
     await page.goto(`${origin}/?${new URLSearchParams(fields)}`);
     await page.click("button");
@@ -85,20 +85,20 @@ async function ask(browser, origin, fields) {
   }
 }
 
-let wrong = 0;
+let failures = 0;
 function must(what, holds, shown) {
-  console.log(`${holds ? "ok    " : "WRONG "} ${what}`);
+  console.log(`${holds ? "ok    " : "FAILED"} ${what}`);
   if (holds) return;
-  wrong += 1;
+  failures += 1;
   console.log(JSON.stringify(shown, null, 2));
 }
 
 const started = [];
 const watchdog = setTimeout(() => {
-  console.log("WRONG  it takes too long");
+  console.log("FAILED timed out");
   for (const child of started) child.kill("SIGKILL");
   process.exit(1);
-}, 3 * PATIENCE_MS);
+}, 3 * TIMEOUT_MS);
 
 const ours = await pageServer();
 const strangers = await pageServer();
@@ -115,15 +115,15 @@ started.push(shut.child);
 const browser = await puppeteer.launch({
   executablePath: chromium,
   args: ["--no-sandbox", "--disable-dev-shm-usage"],
-  protocolTimeout: PATIENCE_MS,
-  timeout: PATIENCE_MS,
+  protocolTimeout: TIMEOUT_MS,
+  timeout: TIMEOUT_MS,
 });
 try {
   const { api } = open;
   const good = { api, key, user: "ada" };
   let shown = await ask(browser, ours.origin, good);
-  must("a page of a listed origin gets its list", shown.state === "done" && shown.list.length === 5, shown);
-  must("and why each item is in it", shown.list.every((line) => /^.+ \(-?\d\.\d{3}/.test(line)), shown);
+  must("a page of a listed origin gets a list", shown.state === "done" && shown.list.length === 5, shown);
+  must("each item has a score and its parts", shown.list.every((line) => /^.+ \(-?\d\.\d{3}/.test(line)), shown);
 
   shown = await ask(browser, ours.origin, { ...good, user: "" });
   must(
@@ -133,14 +133,14 @@ try {
     shown,
   );
   shown = await ask(browser, ours.origin, { ...good, key: "rsk_1_2" });
-  must("a wrong key lets nobody in", shown.status.startsWith("Unauthenticated KEY_UNKNOWN"), shown);
+  must("a wrong key is rejected", shown.status.startsWith("Unauthenticated KEY_UNKNOWN"), shown);
 
   shown = await ask(browser, strangers.origin, good);
-  must("a page of another origin gets nothing", shown.state === "failed" && shown.list.length === 0, shown);
-  must("and is not told why", !/INVALID|KEY_|user_id/.test(shown.status), shown);
+  must("a page of another origin gets no list", shown.state === "failed" && shown.list.length === 0, shown);
+  must("a page of another origin sees no error details", !/INVALID|KEY_|user_id/.test(shown.status), shown);
 
   shown = await ask(browser, ours.origin, { ...good, api: shut.api });
-  must("switched off no page is answered", shown.state === "failed" && shown.list.length === 0, shown);
+  must("with gRPC-Web off, no page gets a list", shown.state === "failed" && shown.list.length === 0, shown);
 } finally {
   await browser.close();
   for (const child of started) {
@@ -151,4 +151,4 @@ try {
   strangers.server.close();
   clearTimeout(watchdog);
 }
-process.exit(wrong === 0 ? 0 : 1);
+process.exit(failures === 0 ? 0 : 1);

@@ -21,7 +21,7 @@ const (
 	largestReplyBytes = 64 << 20
 )
 
-// connect makes the one channel of the process: it holds a connection to each
+// connect opens the one channel of the process. It holds a connection to each
 // address.
 func connect(addresses, caFile, serverName, key string) (*grpc.ClientConn, error) {
 	serviceConfig, err := os.ReadFile(serviceConfigFile)
@@ -51,7 +51,7 @@ func connect(addresses, caFile, serverName, key string) (*grpc.ClientConn, error
 		options = append(options, grpc.WithTransportCredentials(authority))
 	}
 
-	// A name may lead to many addresses: all of them are used.
+	// A name may resolve to several addresses: all of them are used.
 	if !strings.Contains(addresses, ",") {
 		return grpc.NewClient("dns:///"+addresses, options...)
 	}

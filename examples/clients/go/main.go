@@ -1,7 +1,7 @@
-// A client of recsys: sends what a user did, reads what was learned, gets a list
-// with the reasons, and shows what a bad request is told.
+// A client of recsys: sends a user's events, reads the user's model, gets a
+// list with reasons, and shows the error of an invalid request.
 //
-// README.md says how to run it; docs/clients.md why it connects as it does.
+// README.md describes how to run it; docs/clients.md explains the connection settings.
 package main
 
 import (
@@ -37,12 +37,12 @@ func setting(name, preset, meaning string) *string {
 
 func main() {
 	log.SetFlags(0)
-	addresses := setting("addresses", "127.0.0.1:50051", "host:port, or several IPv4 addresses with commas")
-	caFile := setting("ca-file", "", "certificates (PEM) of who vouches for the server: TLS")
-	serverName := setting("server-name", "", "name that the server's certificate is for, if not the host's")
-	user := setting("user", "ada", "whose day it is")
-	timeout := flag.Duration("timeout", 10*time.Second, "longest that a call may take, retries included")
-	lists := flag.Int("lists", 5, "how often to ask for the same list")
+	addresses := setting("addresses", "127.0.0.1:50051", "host:port, or several IPv4 addresses separated by commas")
+	caFile := setting("ca-file", "", "CA bundle for the server's certificate (PEM); enables TLS")
+	serverName := setting("server-name", "", "name in the server's certificate, if not the host name")
+	user := setting("user", "ada", "id of the user to send events for")
+	timeout := flag.Duration("timeout", 10*time.Second, "deadline of each call, including retries")
+	lists := flag.Int("lists", 5, "how often to repeat the request for a list")
 	flag.Parse()
 
 	channel, err := connect(*addresses, *caFile, *serverName, os.Getenv("RECSYS_KEY"))
@@ -56,7 +56,7 @@ func main() {
 	}
 }
 
-// client makes the calls of one user, each with its deadline.
+// client makes calls for one user, each with a deadline.
 type client struct {
 	stub    pb.RecommenderServiceClient
 	user    string
@@ -88,7 +88,7 @@ func minutesAgo(minutes int) *timestamppb.Timestamp {
 	return timestamppb.New(time.Now().Add(-time.Duration(minutes) * time.Minute))
 }
 
-// view is a finished view. Its id makes it safe to send twice.
+// view returns a finished view. Its event id makes it safe to send twice.
 func (c client) view(name, item string, minutes int, dwellSeconds float64, end pb.EndReason) *pb.InteractionEvent {
 	return &pb.InteractionEvent{
 		UserId:       c.user,
@@ -173,22 +173,22 @@ func (c client) getLists(howMany int) (*pb.RecommendResponse, error) {
 		fmt.Printf("  %d. %s %.2f %s%s\n", item.Rank, item.ContentId, item.Score, role, like)
 	}
 
-	told := "the same"
+	result := "the same"
 	for range howMany {
 		again, err := c.recommend(request)
 		if err != nil {
 			return nil, err
 		}
 		if !slices.Equal(ids(again), ids(reply)) {
-			told = "DIFFERENT"
+			result = "DIFFERENT"
 		}
 	}
-	fmt.Printf("%d more with the same seed: %s\n", howMany, told)
+	fmt.Printf("%d more with the same seed: %s\n", howMany, result)
 	return reply, nil
 }
 
-// openTheFirst sends what the list led to, with the list's name and all that was
-// on display.
+// openTheFirst sends an event that follows from the list, with the list's id and all
+// displayed items.
 func (c client) openTheFirst(list *pb.RecommendResponse) error {
 	ctx, cancel := c.deadline()
 	defer cancel()
@@ -242,7 +242,7 @@ func ids(list *pb.RecommendResponse) []string {
 	return ids
 }
 
-// short is a value's name without that of its type.
+// short returns an enum value's name without the prefix.
 func short(value fmt.Stringer, prefix string) string {
 	return strings.TrimPrefix(value.String(), prefix)
 }

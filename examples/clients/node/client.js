@@ -1,7 +1,7 @@
-// A client of recsys: sends what a user did, reads what was learned, gets a list
-// with the reasons, and shows what a bad request is told.
+// A client of recsys: sends a user's events, reads the user's model, gets a
+// list with reasons, and shows the error of an invalid request.
 //
-// README.md says how to run it; docs/clients.md why it connects as it does.
+// README.md describes how to run it; docs/clients.md explains the connection settings.
 
 import { parseArgs } from 'node:util';
 
@@ -15,17 +15,17 @@ function settings() {
   const from = process.env;
   const { values } = parseArgs({
     options: {
-      // host:port, or several IPv4 addresses with commas
+      // host:port, or several IPv4 addresses separated by commas
       addresses: { type: 'string', default: from.RECSYS_ADDRESSES || '127.0.0.1:50051' },
-      // certificates (PEM) of who vouches for the server: TLS
+      // CA bundle for the server's certificate (PEM); enables TLS
       'ca-file': { type: 'string', default: from.RECSYS_CA_FILE || '' },
-      // name that the server's certificate is for, if not the host's
+      // name in the server's certificate, if not the host name
       'server-name': { type: 'string', default: from.RECSYS_SERVER_NAME || '' },
-      // whose day it is
+      // id of the user to send events for
       user: { type: 'string', default: from.RECSYS_USER || 'ada' },
-      // longest that a call may take, retries included, in seconds
+      // deadline of each call, including retries, in seconds
       timeout: { type: 'string', default: '10' },
-      // how often to ask for the same list
+      // how often to repeat the request for a list
       lists: { type: 'string', default: '5' },
     },
   });
@@ -40,7 +40,7 @@ function settings() {
   };
 }
 
-// Makes calls, each with its deadline and the key.
+// Returns a function that makes calls, each with a deadline and the key.
 function caller(stub, { timeoutMs, key }) {
   return (method, request, { waitForReady = false } = {}) =>
     new Promise((resolve, reject) => {
@@ -53,14 +53,14 @@ function caller(stub, { timeoutMs, key }) {
     });
 }
 
-// grpc-js does not take this from the service config.
-const PATIENT = { waitForReady: true };
+// grpc-js does not read this option from the service config.
+const WAIT_FOR_READY = { waitForReady: true };
 
 function minutesAgo(minutes) {
   return { seconds: Math.floor(Date.now() / 1000) - 60 * minutes };
 }
 
-// A finished view. Its id makes it safe to send twice.
+// Returns a finished view. Its event id makes it safe to send twice.
 function view(user, name, item, minutes, dwellSeconds, endReason) {
   return {
     user_id: user,
@@ -82,7 +82,7 @@ async function ingestABatch(call, user) {
     first,
     view(user, 'view-4', '2099', 20, -1, 'END_REASON_LINK'),
   ];
-  const { results } = await call('BatchIngestEvents', { events }, PATIENT);
+  const { results } = await call('BatchIngestEvents', { events }, WAIT_FOR_READY);
   console.log('events sent in a batch');
   results.forEach(({ outcome, error }, index) => {
     console.log(`  ${events[index].event_id} ${short(outcome, 'INGEST_OUTCOME_')}`);
@@ -117,16 +117,16 @@ async function getLists(call, user, howMany) {
     console.log(`  ${item.rank}. ${item.content_id} ${item.score.toFixed(2)} ${role}${like}`);
   }
 
-  let told = 'the same';
+  let result = 'the same';
   for (let left = howMany; left > 0; left -= 1) {
     const again = await call('Recommend', request);
-    if (ids(again).join() !== ids(reply).join()) told = 'DIFFERENT';
+    if (ids(again).join() !== ids(reply).join()) result = 'DIFFERENT';
   }
-  console.log(`${howMany} more with the same seed: ${told}`);
+  console.log(`${howMany} more with the same seed: ${result}`);
   return reply;
 }
 
-// What the list led to names the list, and all that was on display.
+// Sends an event that follows from the list, with the list's id and all displayed items.
 async function openTheFirst(call, user, list) {
   const event = {
     user_id: user,
@@ -137,7 +137,7 @@ async function openTheFirst(call, user, list) {
     content_id: list.items[0].content_id,
     impressions: ids(list),
   };
-  const { outcome, buffered_events: kept } = await call('IngestEvent', { event }, PATIENT);
+  const { outcome, buffered_events: kept } = await call('IngestEvent', { event }, WAIT_FOR_READY);
   console.log(`opened the first: ${short(outcome, 'INGEST_OUTCOME_')}, ${kept} events kept`);
 }
 
@@ -151,7 +151,7 @@ async function askBadly(call, user) {
   }
 }
 
-// One of the details that came with an error.
+// Prints one detail of an error.
 function show(detail) {
   if (detail.type === 'ErrorInfo') console.log(`  ${detail.reason} of ${detail.domain}`);
   if (detail.type !== 'BadRequest') return;
@@ -164,7 +164,7 @@ function ids(list) {
   return list.items.map((item) => item.content_id);
 }
 
-// A value's name without that of its type.
+// Returns an enum value's name without the prefix.
 function short(name, prefix) {
   return name.startsWith(prefix) ? name.slice(prefix.length) : name;
 }

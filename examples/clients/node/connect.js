@@ -1,4 +1,4 @@
-// The channel, and what comes with errors.
+// Opens the channel and decodes error details.
 
 import fs from 'node:fs';
 
@@ -20,16 +20,17 @@ const api = grpc.loadPackageDefinition(
   }),
 );
 
-// google.rpc, to read what comes with errors.
+// The google.rpc types of error details.
 const details = protoLoader.loadSync(['google/rpc/status.proto', 'google/rpc/error_details.proto'], {
   includeDirs: [getProtoPath('..')],
   keepCase: true,
   defaults: true,
 });
 
-// A stub on the one channel of the process: it holds a connection to each address.
+// Returns a stub on the one channel of the process, which holds a connection to each
+// address.
 export function connect({ addresses, caFile, serverName }) {
-  // A name may lead to many addresses: all of them are used.
+  // A name may resolve to several addresses: all of them are used.
   const several = addresses.includes(',');
   const target = several ? `ipv4:${addresses}` : `dns:///${addresses}`;
   const options = {
@@ -49,7 +50,7 @@ export function connect({ addresses, caFile, serverName }) {
   return new api.recsys.v1.RecommenderService(target, credentials, options);
 }
 
-// The details of a failed call by their type's name, such as "BadRequest".
+// Returns the details of an error, each with its type's name, such as "BadRequest".
 export function errorDetails(error) {
   const [bytes] = error.metadata.get('grpc-status-details-bin');
   if (!bytes) return [];

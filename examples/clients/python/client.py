@@ -1,7 +1,7 @@
-"""A client of recsys: sends what a user did, reads what was learned, gets a list
-with the reasons, and shows what a bad request is told.
+"""A client of recsys: sends a user's events, reads the user's model, gets a
+list with reasons, and shows the error of an invalid request.
 
-README.md says how to run it; docs/clients.md why it connects as it does.
+README.md describes how to run it; docs/clients.md explains the connection settings.
 """
 
 import argparse
@@ -29,18 +29,18 @@ def settings():
         parser.add_argument("--" + flag, type=kind, default=os.environ.get(variable) or default,
                             help=f"{meaning} (default {default!r}, or {variable})")
 
-    setting("addresses", "127.0.0.1:50051", "host:port, or several IPv4 addresses with commas")
-    setting("ca-file", "", "certificates (PEM) of who vouches for the server: TLS")
-    setting("server-name", "", "name that the server's certificate is for, if not the host's")
-    setting("user", "ada", "whose day it is")
-    setting("timeout", 10.0, "longest that a call may take, retries included, in seconds", float)
-    setting("lists", 5, "how often to ask for the same list", int)
+    setting("addresses", "127.0.0.1:50051", "host:port, or several IPv4 addresses separated by commas")
+    setting("ca-file", "", "CA bundle for the server's certificate (PEM); enables TLS")
+    setting("server-name", "", "name in the server's certificate, if not the host name")
+    setting("user", "ada", "id of the user to send events for")
+    setting("timeout", 10.0, "deadline of each call, including retries, in seconds", float)
+    setting("lists", 5, "how often to repeat the request for a list", int)
     return parser.parse_args()
 
 
 def connect(given):
-    """One channel for the whole process: it holds a connection to each address."""
-    # A name may lead to many addresses: all of them are used.
+    """Opens the one channel of the process. It holds a connection to each address."""
+    # A name may resolve to several addresses: all of them are used.
     several = "," in given.addresses
     target = f"ipv4:{given.addresses}" if several else f"dns:///{given.addresses}"
     options = [
@@ -48,12 +48,12 @@ def connect(given):
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # gRPC's own limit of two pings without data is for idle connections that
-        # a server does not want; recsys does not count them.
+        # By default gRPC sends at most two pings without data, because some servers
+        # reject more; recsys does not limit them.
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", LARGEST_REPLY_BYTES),
     ]
-    # Without it a list of addresses would be its own authority, which no server takes.
+    # Otherwise a list of addresses would be sent as the authority, which servers reject.
     authority = given.server_name or given.addresses.split(",")[0]
     options.append(("grpc.default_authority", authority))
     if not given.ca_file:
@@ -63,7 +63,7 @@ def connect(given):
 
 
 class Recsys:
-    """The calls that this program makes, each with its deadline and the key."""
+    """The calls that this program makes, each with a deadline and the key."""
 
     def __init__(self, channel, timeout_s):
         self.stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
@@ -91,7 +91,7 @@ def minutes_ago(minutes):
 
 
 def view(user, name, item, minutes, dwell_seconds, end_reason):
-    """A finished view. Its id makes it safe to send twice."""
+    """Returns a finished view. Its event id makes it safe to send twice."""
     return types_pb2.InteractionEvent(
         user_id=user,
         event_type="CONTENT_VIEW_ENDED",
@@ -151,7 +151,7 @@ def get_lists(recsys, user, how_many):
 
 
 def open_the_first(recsys, user, reply):
-    """What the list led to names the list, and all that was on display."""
+    """Sends an event that follows from the list, with the list's id and all displayed items."""
     event = types_pb2.InteractionEvent(
         user_id=user,
         event_type="CONTENT_VIEW_STARTED",
@@ -178,7 +178,7 @@ def ask_badly(recsys, user):
 
 
 def show(detail):
-    """One of the details that came with an error."""
+    """Prints one detail of an error."""
     info = error_details_pb2.ErrorInfo()
     if detail.Unpack(info):
         print(f"  {info.reason} of {info.domain}")

@@ -1,4 +1,4 @@
-// A page that asks recsys what its visitor should see next, and why.
+// A page that shows recommendations for a user, with their reasons.
 
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
@@ -6,12 +6,12 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { BadRequestSchema, ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { RecommenderService } from "../gen/recsys/v1/recommender_pb.js";
 
-const PATIENCE_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 
 const form = document.querySelector("#ask");
 const status = document.querySelector("#status");
 
-// The fields may be given in the page's address, as in ?user=ada.
+// Query parameters set the form's fields, as in ?user=ada.
 for (const [name, value] of new URLSearchParams(location.search)) {
   if (form.elements[name]) form.elements[name].value = value;
 }
@@ -29,7 +29,7 @@ async function ask() {
   const headers = key ? { authorization: `Bearer ${key}` } : {};
   const request = { userId: user, limit: 5, includeContent: true };
   try {
-    const list = await client.recommend(request, { headers, timeoutMs: PATIENCE_MS });
+    const list = await client.recommend(request, { headers, timeoutMs: TIMEOUT_MS });
     show("done", `${list.items.length} items for ${user}`, list.items.map(line), []);
   } catch (failed) {
     const error = ConnectError.from(failed);
@@ -42,7 +42,7 @@ async function ask() {
   }
 }
 
-// An item, and what it comes from.
+// An item with its score and the parts of the score.
 function line(item) {
   const parts = Object.entries(item.breakdown)
     .filter(([, part]) => part !== 0)
@@ -54,7 +54,7 @@ function show(state, text, items, faults) {
   status.textContent = text;
   fill("#list", items);
   fill("#faults", faults);
-  // For who drives the page.
+  // Read by drive.js.
   status.dataset.state = state;
 }
 

@@ -4,8 +4,8 @@
 {{- end -}}
 
 {{/*
-The release's full name. 46 characters leave room for "-redis" within the 52 that
-a StatefulSet's name may have (its pods' labels append a hash of 11).
+The release's full name. 46 characters leave room for "-redis" within the limit of
+52 for a StatefulSet's name (a label of its pods appends a hash of 11).
 */}}
 {{- define "recsys.fullname" -}}
 {{- if .Values.fullnameOverride -}}
@@ -21,7 +21,7 @@ a StatefulSet's name may have (its pods' labels append a hash of 11).
 {{- include "recsys.fullname" . }}-redis
 {{- end -}}
 
-{{/* What selects pods: never changes, since selectors cannot be changed. */}}
+{{/* Selector of the pods. It must never change, because selectors are immutable. */}}
 {{- define "recsys.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "recsys.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -34,14 +34,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: redis
 {{- end -}}
 
-{{/* What selects the pod of "helm test". */}}
+{{/* Selector of the pod of "helm test". */}}
 {{- define "recsys.test.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "recsys.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: test
 {{- end -}}
 
-{{/* What selects the Service for metrics, and no other one. */}}
+{{/* Selector of the Service for metrics only. */}}
 {{- define "recsys.metrics.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "recsys.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -65,7 +65,7 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{ include "recsys.redis.selectorLabels" . }}
 {{- end -}}
 
-{{/* An image by tag, and by digest if there is one. Takes repository, tag, digest. */}}
+{{/* An image with its tag, and its digest if set. Parameters: repository, tag, digest. */}}
 {{- define "recsys.image" -}}
 {{- .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end -}}
 {{- end -}}
@@ -75,13 +75,13 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{- include "recsys.image" (dict "repository" .Values.image.repository "tag" (.Values.image.tag | default .Chart.AppVersion) "digest" .Values.image.digest) -}}
 {{- end -}}
 
-{{/* The port that a URL names. Takes url and otherwise, for a URL that names none. */}}
+{{/* The port of a URL. Parameters: url; otherwise, the default port. */}}
 {{- define "recsys.port" -}}
 {{- $host := index (splitList "/" (regexReplaceAll "^[a-z]+://" .url "")) 0 -}}
 {{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default .otherwise -}}
 {{- end -}}
 
-{{/* The port on which recsys speaks gRPC to Qdrant, by its own rule. */}}
+{{/* Qdrant's gRPC port, derived in the same way as recsys does. */}}
 {{- define "recsys.qdrant.port" -}}
 {{- $port := include "recsys.port" (dict "url" .Values.qdrant.url "otherwise" "6334") -}}
 {{- if eq $port "6333" }}{{ $port = "6334" }}{{ end -}}
@@ -91,27 +91,27 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{- $port -}}
 {{- end -}}
 
-{{/* Further variables, each once: a list with a name twice is not applied as written. */}}
+{{/* Further variables. Duplicate names fail: Kubernetes does not apply them as written. */}}
 {{- define "recsys.extraEnv" -}}
 {{- $names := list -}}
 {{- range .Values.extraEnv -}}
 {{- if has .name $names -}}
-{{- fail (printf "extraEnv has %s twice: leave one of them" .name) -}}
+{{- fail (printf "extraEnv has %s twice: remove one of them" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- with .Values.extraEnv }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{/* The URL of the runbook, which alerts lead to. */}}
+{{/* The URL of the runbook, which alerts link to. */}}
 {{- define "recsys.runbookUrl" -}}
 {{- if not .Values.prometheusRule.runbookUrl -}}
-{{- fail "alerts lead to the runbook: put docs/runbook.md where those who are called read it, and set prometheusRule.runbookUrl to its URL" -}}
+{{- fail "alerts link to the runbook: publish docs/runbook.md where on-call staff can read it, and set prometheusRule.runbookUrl to its URL" -}}
 {{- end -}}
 {{- .Values.prometheusRule.runbookUrl -}}
 {{- end -}}
 
-{{/* Who may call: generated, existingSecret or none. */}}
+{{/* Authentication: generated, existingSecret or none. */}}
 {{- define "recsys.auth" -}}
 {{- if and (eq .Values.auth.mode "existingSecret") (not .Values.auth.existingSecret) -}}
 {{- fail "auth.mode=existingSecret needs a Secret: name it in auth.existingSecret" -}}
@@ -127,13 +127,13 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{- end -}}
 
 {{/*
-The tenants file of one tenant with one key. Takes Values, key. JSON's way of
-quoting is also TOML's.
+The tenants file of one tenant with one key. Parameters: Values, key. Strings quoted
+as JSON are valid TOML.
 */}}
 {{- define "recsys.auth.tenants" -}}
 [tenants.{{ .Values.auth.tenant }}]
 collection = {{ .Values.qdrant.collectionName | toJson }}
-# None: data that was stored before there were tenants is this one's.
+# Empty: the tenant uses the data that was stored without tenants.
 key_prefix = ""
 
 [[tenants.{{ .Values.auth.tenant }}.keys]]
@@ -142,44 +142,44 @@ hash = "sha256:{{ sha256sum .key }}"
 roles = ["ingest", "serve", "read-profile", "catalog", "erase"]
 {{ end -}}
 
-{{/* Whether the API's port has TLS: true, or nothing. */}}
+{{/* Whether the API's port has TLS: true, or empty. */}}
 {{- define "recsys.tls" -}}
 {{- if and .Values.tls.clientCaSecret (not .Values.tls.existingSecret) -}}
-{{- fail "tls.clientCaSecret is of no use without TLS: name a certificate's Secret in tls.existingSecret" -}}
+{{- fail "tls.clientCaSecret requires TLS: name the certificate's Secret in tls.existingSecret" -}}
 {{- else if and .Values.tls.clientNames (not .Values.tls.clientCaSecret) -}}
-{{- fail "tls.clientNames are looked for in clients' certificates: name the Secret of their authority in tls.clientCaSecret" -}}
+{{- fail "tls.clientNames requires client certificates: name the Secret of their CA in tls.clientCaSecret" -}}
 {{- else if and .Values.tls.existingSecret (not .Values.admin.enabled) -}}
-{{- fail "with tls.existingSecret the probes need the admin port, since they know no TLS: set admin.enabled=true" -}}
+{{- fail "with tls.existingSecret the probes need the admin port, because they do not support TLS: set admin.enabled=true" -}}
 {{- else if .Values.tls.existingSecret -}}
 true
 {{- end -}}
 {{- end -}}
 
-{{/* Whether there is a webhook: true, or nothing. */}}
+{{/* Whether the webhook is enabled: true, or empty. */}}
 {{- define "recsys.webhook" -}}
 {{- $webhook := .Values.webhook -}}
 {{- $keyed := ne (include "recsys.auth" .) "none" -}}
 {{- if and $webhook.existingSecret (not $webhook.enabled) -}}
-{{- fail "webhook.existingSecret is of no use without a webhook: set webhook.enabled=true" -}}
+{{- fail "webhook.existingSecret has no effect without the webhook: set webhook.enabled=true" -}}
 {{- else if and $webhook.ingress.enabled (not $webhook.enabled) -}}
-{{- fail "webhook.ingress leads to nothing: set webhook.enabled=true" -}}
+{{- fail "webhook.ingress has no backend: set webhook.enabled=true" -}}
 {{- else if and $webhook.ingress.enabled (not $webhook.ingress.host) -}}
-{{- fail "webhook.ingress needs a name that the world knows: set webhook.ingress.host" -}}
+{{- fail "webhook.ingress needs a public host name: set webhook.ingress.host" -}}
 {{- else if and $webhook.existingSecret $keyed -}}
-{{- fail "with keys a delivery carries one of them, and recsys refuses a secret beside them: leave webhook.existingSecret empty, or set auth.mode=none" -}}
+{{- fail "with keys, deliveries use one of them, and recsys does not accept a secret as well: leave webhook.existingSecret empty, or set auth.mode=none" -}}
 {{- else if and $webhook.enabled (not $webhook.existingSecret) (not $keyed) -}}
-{{- fail "with auth.mode=none everyone who reaches the webhook could deliver events: name a Secret in webhook.existingSecret, or set auth.mode=generated or existingSecret" -}}
+{{- fail "with auth.mode=none anyone who can reach the webhook could deliver events: name a Secret in webhook.existingSecret, or set auth.mode=generated or existingSecret" -}}
 {{- else if $webhook.enabled -}}
 true
 {{- end -}}
 {{- end -}}
 
-{{/* Whether browser pages may call: true, or nothing. */}}
+{{/* Whether browser pages may call: true, or empty. */}}
 {{- define "recsys.grpcWeb" -}}
 {{- if .Values.grpcWeb.enabled -}}
 true
 {{- else if .Values.grpcWeb.allowOrigins -}}
-{{- fail "grpcWeb.allowOrigins has no effect while pages cannot call: set grpcWeb.enabled=true" -}}
+{{- fail "grpcWeb.allowOrigins has no effect without gRPC-Web: set grpcWeb.enabled=true" -}}
 {{- end -}}
 {{- end -}}
 
@@ -193,21 +193,21 @@ true
 {{- .Values.redis.auth.existingSecret | default (include "recsys.redis.fullname" .) -}}
 {{- end -}}
 
-{{/* Where items are kept: qdrant or memory. */}}
+{{/* Storage of items: qdrant or memory. */}}
 {{- define "recsys.items" -}}
 {{- if .Values.qdrant.url -}}
 {{- if and (not (hasPrefix "https://" .Values.qdrant.url)) .Values.qdrant.tls.existingSecret -}}
-{{- fail "qdrant.tls is of no use without TLS: begin qdrant.url with https://" -}}
+{{- fail "qdrant.tls requires TLS: begin qdrant.url with https://" -}}
 {{- end -}}
 qdrant
 {{- else if or .Values.qdrant.existingSecret .Values.qdrant.tls.existingSecret -}}
-{{- fail "qdrant.existingSecret and qdrant.tls are of no use without a Qdrant: set qdrant.url" -}}
+{{- fail "qdrant.existingSecret and qdrant.tls have no effect without Qdrant: set qdrant.url" -}}
 {{- else -}}
 memory
 {{- end -}}
 {{- end -}}
 
-{{/* Where users' state is kept: bundled, external or memory. */}}
+{{/* Storage of users' state: bundled, external or memory. */}}
 {{- define "recsys.state" -}}
 {{- $external := or .Values.externalRedis.url .Values.externalRedis.existingSecret -}}
 {{- if and .Values.redis.enabled $external -}}
@@ -215,19 +215,19 @@ memory
 {{- else if and .Values.externalRedis.url .Values.externalRedis.existingSecret -}}
 {{- fail "externalRedis.url and externalRedis.existingSecret are both given: leave one empty" -}}
 {{- else if and (hasPrefix "redis://" .Values.externalRedis.url) .Values.externalRedis.tls.existingSecret -}}
-{{- fail "externalRedis.tls is of no use without TLS: begin externalRedis.url with rediss://" -}}
+{{- fail "externalRedis.tls requires TLS: begin externalRedis.url with rediss://" -}}
 {{- else if and .Values.externalRedis.tls.clientCertificate (not .Values.externalRedis.tls.existingSecret) -}}
-{{- fail "externalRedis.tls.clientCertificate is in a Secret: name it in externalRedis.tls.existingSecret" -}}
+{{- fail "externalRedis.tls.clientCertificate needs a Secret with the certificate: name it in externalRedis.tls.existingSecret" -}}
 {{- else if and .Values.externalRedis.sentinelAuth.username (not .Values.externalRedis.sentinelAuth.existingSecret) -}}
-{{- fail "externalRedis.sentinelAuth.username has a password: name its Secret in externalRedis.sentinelAuth.existingSecret" -}}
+{{- fail "externalRedis.sentinelAuth.username needs a password: name its Secret in externalRedis.sentinelAuth.existingSecret" -}}
 {{- else if .Values.redis.enabled -}}
 bundled
 {{- else if $external -}}
 external
 {{- else if not .Values.allowInMemory -}}
-{{- fail "no Redis: set redis.enabled=true, externalRedis.existingSecret or externalRedis.url; or allowInMemory=true to lose users' state whenever the pod ends" -}}
+{{- fail "no Redis: set redis.enabled=true, externalRedis.existingSecret or externalRedis.url; or allowInMemory=true to accept that users' state is lost when the pod stops" -}}
 {{- else if gt (int .Values.replicaCount) 1 -}}
-{{- fail "replicaCount must be 1 without Redis: replicas would not know of each other's users" -}}
+{{- fail "replicaCount must be 1 without Redis: replicas would not share users' state" -}}
 {{- else -}}
 memory
 {{- end -}}

@@ -32,10 +32,10 @@ import recsys.v1.RecommenderServiceGrpc.RecommenderServiceBlockingStub;
 import recsys.v1.UserSignals;
 
 /**
- * A client of recsys: sends what a user did, reads what was learned, gets a list with the reasons,
- * and shows what a bad request is told.
+ * A client of recsys: sends a user's events, reads the user's model, gets a list with reasons, and
+ * shows the error of an invalid request.
  *
- * <p>README.md says how to run it; docs/clients.md why it connects as it does.
+ * <p>README.md describes how to run it; docs/clients.md explains the connection settings.
  */
 final class Client {
   private static final int SEED = 7;
@@ -65,7 +65,7 @@ final class Client {
     }
   }
 
-  /** The stub for one call: its deadline begins now. */
+  /** Returns the stub for one call, with the deadline counted from now. */
   private RecommenderServiceBlockingStub call() {
     return stub.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
   }
@@ -75,7 +75,7 @@ final class Client {
     return Timestamp.newBuilder().setSeconds(seconds).build();
   }
 
-  /** A finished view. Its id makes it safe to send twice. */
+  /** Returns a finished view. Its event id makes it safe to send twice. */
   private InteractionEvent view(
       String name, String item, int minutes, double dwellSeconds, EndReason endReason) {
     return InteractionEvent.newBuilder()
@@ -146,17 +146,17 @@ final class Client {
               + " " + role + like);
     }
 
-    String told = "the same";
+    String result = "the same";
     for (int i = 0; i < howMany; i++) {
       if (!ids(call().recommend(request)).equals(ids(reply))) {
-        told = "DIFFERENT";
+        result = "DIFFERENT";
       }
     }
-    System.out.println(howMany + " more with the same seed: " + told);
+    System.out.println(howMany + " more with the same seed: " + result);
     return reply;
   }
 
-  /** What the list led to names the list, and all that was on display. */
+  /** Sends an event that follows from the list, with the list's id and all displayed items. */
   private void openTheFirst(RecommendResponse list) {
     InteractionEvent event =
         InteractionEvent.newBuilder()
@@ -192,7 +192,7 @@ final class Client {
     }
   }
 
-  /** One of the details that came with an error. */
+  /** Prints one detail of an error. */
   private static void show(Any detail) throws InvalidProtocolBufferException {
     if (detail.is(ErrorInfo.class)) {
       ErrorInfo info = detail.unpack(ErrorInfo.class);
@@ -218,7 +218,7 @@ final class Client {
     return String.format(Locale.ROOT, "%.2f", number);
   }
 
-  /** A value's name without that of its type. */
+  /** Returns an enum value's name without the prefix. */
   private static String without(String prefix, Enum<?> value) {
     return value.name().startsWith(prefix) ? value.name().substring(prefix.length()) : value.name();
   }

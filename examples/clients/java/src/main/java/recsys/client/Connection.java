@@ -18,7 +18,7 @@ import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
-/** How to connect. */
+/** Opens the channel. */
 final class Connection {
   private static final Path SERVICE_CONFIG = Path.of("../service_config.json");
   private static final int LARGEST_REPLY_BYTES = 64 << 20;
@@ -27,7 +27,7 @@ final class Connection {
 
   private Connection() {}
 
-  /** The one channel of the process: it holds a connection to each address. */
+  /** Opens the one channel of the process. It holds a connection to each address. */
   static ManagedChannel open(Settings given) throws IOException {
     ChannelCredentials credentials = InsecureChannelCredentials.create();
     if (!given.caFile().isEmpty()) {
@@ -35,7 +35,7 @@ final class Connection {
           TlsChannelCredentials.newBuilder().trustManager(new File(given.caFile())).build();
     }
     NameResolverRegistry.getDefaultRegistry().register(new Addresses());
-    // A name may lead to many addresses: all of them are used.
+    // A name may resolve to several addresses: all of them are used.
     boolean several = given.addresses().contains(",");
     String scheme = several ? Addresses.SCHEME : "dns";
     ManagedChannelBuilder<?> channel =

@@ -28,17 +28,17 @@ record Settings(
       given.put(arguments[i], arguments[i + 1]);
     }
     return new Settings(
-        // host:port, or several IPv4 addresses with commas
+        // host:port, or several IPv4 addresses separated by commas
         of(given, "--addresses", "127.0.0.1:50051"),
-        // certificates (PEM) of who vouches for the server: TLS
+        // CA bundle for the server's certificate (PEM); enables TLS
         of(given, "--ca-file", ""),
-        // name that the server's certificate is for, if not the host's
+        // name in the server's certificate, if not the host name
         of(given, "--server-name", ""),
-        // whose day it is
+        // id of the user to send events for
         of(given, "--user", "ada"),
-        // longest that a call may take, retries included, in seconds
+        // deadline of each call, including retries, in seconds
         Duration.ofMillis((long) (Double.parseDouble(of(given, "--timeout", "10")) * 1000)),
-        // how often to ask for the same list
+        // how often to repeat the request for a list
         Integer.parseInt(of(given, "--lists", "5")),
         environment("RECSYS_KEY"));
   }
