@@ -36,15 +36,12 @@ pub enum Rpc {
     DeleteUser,
     ExportUser,
     UpsertItems,
-    GetItems,
     DeleteItems,
-    /// Uses no store.
-    Health,
 }
 
 use Rpc::*;
 
-pub const RPCS: [Rpc; 10] = [
+pub const RPCS: [Rpc; 8] = [
     IngestEvent,
     BatchIngestEvents,
     GetUserSignals,
@@ -52,9 +49,7 @@ pub const RPCS: [Rpc; 10] = [
     DeleteUser,
     ExportUser,
     UpsertItems,
-    GetItems,
     DeleteItems,
-    Health,
 ];
 /// Calls that append events.
 pub const APPENDS: &[Rpc] = &[IngestEvent, BatchIngestEvents];
@@ -67,7 +62,7 @@ pub const USER_STATE: &[Rpc] = &[
     ExportUser,
 ];
 /// Calls that fail without the catalogue.
-pub const CATALOGUE: &[Rpc] = &[Recommend, UpsertItems, GetItems, DeleteItems];
+pub const CATALOGUE: &[Rpc] = &[Recommend, UpsertItems, DeleteItems];
 
 #[derive(Clone, Copy, Debug)]
 pub enum CallStyle {

@@ -8,17 +8,16 @@ use std::{
 
 use recsys::proto::{
     BatchIngestEventsRequest, DeleteItemsRequest, DeleteUserRequest, ErrorDetail,
-    ExportUserRequest, GeoPoint, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
-    IngestOutcome, InteractionEvent, ItemOutcome, RecommendRequest, TagFilter, UpsertItemsRequest,
+    ExportUserRequest, GeoPoint, GetUserSignalsRequest, IngestEventRequest, IngestOutcome,
+    InteractionEvent, ItemOutcome, RecommendRequest, TagFilter, UpsertItemsRequest,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Response, Status};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use super::{
     calls::{CallStyle, Rpc},
     events,
-    items::{self, ITEMS, ItemState, STEADY, TYPES},
+    items::{self, ITEMS, ItemState, TYPES},
     random::Random,
     users::Visit,
     world::{Retry, World},
@@ -33,7 +32,7 @@ const SENDS_AGAIN: f64 = 0.1;
 const DELETE_TIMEOUT: Duration = Duration::from_secs(60);
 const EXCLUSIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-const MIX: [(u32, Rpc); 10] = [
+const MIX: [(u32, Rpc); 8] = [
     (480, Rpc::IngestEvent),
     (40, Rpc::BatchIngestEvents),
     (120, Rpc::Recommend),
@@ -41,9 +40,7 @@ const MIX: [(u32, Rpc); 10] = [
     (15, Rpc::ExportUser),
     (6, Rpc::DeleteUser),
     (20, Rpc::UpsertItems),
-    (50, Rpc::GetItems),
     (7, Rpc::DeleteItems),
-    (50, Rpc::Health),
 ];
 
 /// Makes calls at an even rate until `stop`, and waits for their ends.
@@ -101,9 +98,7 @@ impl LoadCaller {
             Rpc::ExportUser => self.export().await,
             Rpc::DeleteUser => self.delete_user().await,
             Rpc::UpsertItems => self.upsert_items().await,
-            Rpc::GetItems => self.get_items().await,
             Rpc::DeleteItems => self.delete_items().await,
-            Rpc::Health => self.health().await,
         }
     }
 
@@ -454,45 +449,5 @@ impl LoadCaller {
         let code = Code::from(error.code);
         let (recorder, timeline) = (&self.world.recorder, &self.world.timeline);
         recorder.failed(timeline, rpc, started, code, &error.reason, &error.message);
-    }
-
-    async fn get_items(&mut self) -> Option<()> {
-        let random = &mut self.random;
-        let indexes: HashSet<usize> = (0..1 + random.below(20))
-            .map(|_| random.below(ITEMS))
-            .collect();
-        let style = self.style();
-        let request = style.request(GetItemsRequest {
-            content_ids: indexes.iter().map(|index| items::id(*index)).collect(),
-        });
-        let mut client = self.world.catalog();
-        let call = client.get_items(request);
-        let reply = self.record(Rpc::GetItems, style, call).await?;
-        if reply.items.len() + reply.missing_ids.len() != indexes.len() {
-            self.wrong("GetItems leaves ids out".to_owned());
-        }
-        for id in indexes
-            .into_iter()
-            .filter(|index| *index < STEADY)
-            .map(items::id)
-        {
-            if reply.missing_ids.contains(&id) {
-                self.wrong(format!("GetItems lacks {id}"));
-            }
-        }
-        Some(())
-    }
-
-    async fn health(&mut self) -> Option<()> {
-        let request = CallStyle::Patient.request(HealthCheckRequest {
-            service: "liveness".to_owned(),
-        });
-        let mut client = self.world.health();
-        let call = client.check(request);
-        let reply = self.record(Rpc::Health, CallStyle::Patient, call).await?;
-        if reply.status() != ServingStatus::Serving {
-            self.wrong("the process is not alive".to_owned());
-        }
-        Some(())
     }
 }
