@@ -69,13 +69,17 @@ impl<'a> Place<'a> {
 impl Stores {
     /// Opens the stores of the settings. Called within a tokio runtime.
     pub(super) fn open(settings: &Settings) -> Result<Self, StartError> {
-        let redis = redis(settings)?;
-        match &redis {
-            Some(pool) => drop(tokio::spawn(advise(pool.clone()))),
+        let redis = match &settings.redis_url {
+            Some(url) => {
+                let pool = redis(url.expose(), settings)?;
+                tokio::spawn(advise(pool.clone()));
+                Some(pool)
+            }
             None => {
                 warn!("REDIS_URL is not set: users' state is in memory and ends with this process");
+                None
             }
-        }
+        };
         Ok(Self {
             redis,
             qdrant: qdrant(settings)?,
@@ -135,19 +139,16 @@ impl Stores {
     }
 }
 
-/// Connections to Redis, if the settings name one.
-fn redis(settings: &Settings) -> Result<Option<RedisPool>, StartError> {
-    let Some(url) = &settings.redis_url else {
-        return Ok(None);
-    };
-    let pool = RedisPool::new(url.expose(), &settings.redis)?;
-    if is_public_plaintext(url.expose()) {
+/// Connections to Redis.
+fn redis(url: &str, settings: &Settings) -> Result<RedisPool, StartError> {
+    let pool = RedisPool::new(url, &settings.redis)?;
+    if is_public_plaintext(url) {
         warn!(
             "REDIS_URL leads out of private networks without TLS: users' events and models, and \
              the password, are sent in clear; begin it with rediss://"
         );
     }
-    Ok(Some(pool))
+    Ok(pool)
 }
 
 fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> UserState {
