@@ -27,7 +27,7 @@ use std::{
 use qdrant_client::{
     Payload,
     qdrant::{
-        CollectionStatus, DenseVector, Distance, FieldType, PointId, StrictModeConfig,
+        DenseVector, Distance, FieldType, PointId, StrictModeConfig,
         VectorParams, VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
         points_server::PointsServer, qdrant_server::QdrantServer as HealthServer, vector,
         vectors_config,
