@@ -14,7 +14,6 @@ kubernetes_versions=(1.27 1.37)
 newest=${kubernetes_versions[-1]}.0
 helm_version=v3.22.0
 unittest_version=v1.1.2
-validate_version=1.37.0
 chart=helm/recsys
 tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/tools")
 work=$(mktemp -d)
@@ -59,19 +58,10 @@ install_promtool() {
   }
 }
 
-# kubernetes-validate has the schemas of all Kubernetes versions in it.
-install_validate() {
-  need python3 "Install Python 3.11 or newer, with venv: 'apt-get install python3 python3-venv'."
-  validate=$tools/kubernetes-validate-$validate_version/bin/kubernetes-validate
-  [[ -x $validate ]] || {
-    python3 -m venv "$tools/kubernetes-validate-$validate_version"
-    "${validate%/*}/pip" install --quiet --disable-pip-version-check "kubernetes-validate==$validate_version"
-  }
-}
-
 install_helm
 install_promtool
-install_validate
+# It has the schemas of all Kubernetes versions in it.
+need_pip_tool validate kubernetes-validate kubernetes-validate 1.37.0
 
 echo "== unit tests"
 "$unittest" --strict "$chart"

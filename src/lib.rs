@@ -31,10 +31,10 @@
 //!
 //! Two rooms serve the others:
 //!
-//! * [`parsers`]: values of settings, such as durations; apart from the config, because
-//!   the rooms that declare settings use them and must not import it.
-//! * [`blocking`]: long computations that must not block the runtime; apart, because the
-//!   engine, the adapters and the webhook have some.
+//! * [`parsers`]: values of settings, such as durations. Rooms that declare settings use
+//!   it, and they must not import the config.
+//! * [`blocking`]: long computations that must not block the runtime. The engine, the
+//!   adapters and the webhook have some.
 //!
 //! Rooms import each other in the direction of the arrows only. Any room but domain and
 //! ports may import telemetry, parsers and blocking. The files of a room import each

@@ -11,16 +11,12 @@ use recsys::{
     adapters::redis::model_json,
     domain::{
         event::{EndReason, EventLog, InteractionEvent, StoredEvent, event_types},
+        event_member,
         ids::{ContentId, UserId},
-        item::{CatalogueItem, Item, Tag},
-        member,
-        ranking::{
-            exploration::Skipped,
-            profile::{Profile, strongest_positives},
-            rank,
-        },
+        item::{CatalogueItem, Item, Items, Tag},
+        ranking::{exploration::ExplorationSkip, interest::Interest, rank},
         ranking_config::RankingConfig,
-        signals::{self, Items},
+        signals,
         tags::Canonicalizer,
         time::Timestamp,
         user_signals::UserSignals,
@@ -119,7 +115,7 @@ fn read_and_build(events: usize) -> Work {
         .collect();
     Box::new(move || {
         let read = |(score, member): &(Timestamp, Box<str>)| {
-            Arc::new(member::decode(&user, member, *score).unwrap())
+            Arc::new(event_member::decode(&user, member, *score).unwrap())
         };
         let log = EventLog::new(stored.iter().map(read).collect());
         black_box(signals::build(&user, &log, &items, now(), &config));
@@ -129,18 +125,14 @@ fn read_and_build(events: usize) -> Work {
 /// Scored and re-ranked, without an exploration item.
 fn ranked(candidates: usize) -> Work {
     let config = RankingConfig::default();
-    // A profile borrows its model and its items; all last as long as the process.
-    let model: &'static UserSignals = Box::leak(Box::new(model(500)));
-    let items: &'static Items = Box::leak(Box::new(items()));
-    let mut liked = strongest_positives(model);
-    liked.truncate(LIKED);
-    let mut profile = Profile::new(model, None, config.geo_scale_m, &Canonicalizer::default());
-    profile.set_liked(&liked, items);
-    assert_eq!(profile.liked.len(), LIKED);
+    let mut interest = Interest::of_user(&model(500), &Canonicalizer::default());
+    interest.positives.truncate(LIKED);
+    interest.load_liked(&items());
+    assert_eq!(interest.liked.len(), LIKED);
     let pool: Vec<Arc<CatalogueItem>> = (ITEMS..ITEMS + candidates).map(item).collect();
     Box::new(move || {
-        let skipped = Err(Skipped::NotDrawn);
-        black_box(rank(pool.clone(), &profile, skipped, LIST, &config));
+        let skipped = Err(ExplorationSkip::NotDrawn);
+        black_box(rank(pool.clone(), &interest, skipped, LIST, &config));
     })
 }
 
@@ -162,14 +154,14 @@ fn model_read() -> Work {
 fn event_written() -> Work {
     let event = event(1);
     Box::new(move || {
-        black_box(member::encode(event.clone()).unwrap());
+        black_box(event_member::encode(event.clone()).unwrap());
     })
 }
 
 fn event_read() -> Work {
     let (user, stored) = (user(), stored(1));
     Box::new(move || {
-        black_box(member::decode(&user, &stored.member, stored.event.time).unwrap());
+        black_box(event_member::decode(&user, &stored.member, stored.event.time).unwrap());
     })
 }
 
@@ -233,7 +225,7 @@ fn event(number: usize) -> InteractionEvent {
 }
 
 fn stored(number: usize) -> StoredEvent {
-    member::encode(event(number)).unwrap()
+    event_member::encode(event(number)).unwrap()
 }
 
 fn log(events: usize) -> EventLog {

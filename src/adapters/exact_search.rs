@@ -1,5 +1,4 @@
-//! Exact search over items in memory: what every store's answers are measured
-//! by.
+//! Exact search over items in memory: the reference for every store's results.
 
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
@@ -14,23 +13,23 @@ use crate::{
     ports::{Search, SearchOrder},
 };
 
-/// Items looked at in one call from which on it takes milliseconds.
+/// Visited items above which a search takes milliseconds.
 const LONG_SCAN: usize = 10_000;
 
-/// Runs work that looks at so many items. A long scan leaves this thread's
-/// other tasks to another one.
-pub(super) fn scan<T>(looks: usize, work: impl FnOnce() -> T) -> T {
-    if looks > LONG_SCAN {
+/// Runs work that visits this many items. During a long scan another thread takes
+/// over this thread's other tasks.
+pub(super) fn scan<T>(visits: usize, work: impl FnOnce() -> T) -> T {
+    if visits > LONG_SCAN {
         blocking::in_place(work)
     } else {
         work()
     }
 }
 
-/// A place in a search's order: smaller comes first.
-type Place<'a> = (f64, &'a Arc<CatalogueItem>);
+/// An item with its sort key: smaller comes first.
+type Keyed<'a> = (f64, &'a Arc<CatalogueItem>);
 
-/// Looks at every item: the first of those that the search allows, in its order.
+/// The first items that a search allows, in its order. Visits every item.
 pub(super) fn run<'a>(
     items: impl Iterator<Item = &'a Arc<CatalogueItem>>,
     search: &Search<'_>,
@@ -42,23 +41,23 @@ pub(super) fn run<'a>(
     });
     let cosine = |item: &CatalogueItem, to: &UnitVector| item.vector()?.cosine(to);
 
-    let places: Vec<Place<'_>> = match &search.order {
-        SearchOrder::NearestTo(vector) => placed(candidates, |item| Some(-cosine(item, vector)?)),
-        SearchOrder::FarthestFrom(vector) => placed(candidates, |item| cosine(item, vector)),
+    let mut keyed: Vec<Keyed<'_>> = match &search.order {
+        SearchOrder::NearestTo(vector) => keyed_by(candidates, |item| Some(-cosine(item, vector)?)),
+        SearchOrder::FarthestFrom(vector) => keyed_by(candidates, |item| cosine(item, vector)),
         SearchOrder::TagOverlap(weights) => {
             let weights: HashMap<_, _> =
                 weights.iter().map(|(tag, weight)| (tag, *weight)).collect();
-            placed(candidates, |item| {
+            keyed_by(candidates, |item| {
                 let sum = overlap(item, |tag| weights.get(tag).copied().unwrap_or(0.0));
                 (sum > 0.0).then_some(-sum)
             })
         }
         SearchOrder::ClosestTo(point) => {
-            placed(candidates, |item| nearest_m(*point, &item.item().locations))
+            keyed_by(candidates, |item| nearest_m(*point, &item.item().locations))
         }
         SearchOrder::Sample { seed, .. } => {
-            // Each seed shuffles the ids in its own way: the first ones of
-            // that order are a uniform sample.
+            // Each seed orders the ids by another hash: the first ones are a
+            // uniform sample.
             let mut keyed: Vec<(u64, &Arc<CatalogueItem>)> = candidates
                 .map(|item| (sample_key(item.id(), *seed), item))
                 .collect();
@@ -67,22 +66,21 @@ pub(super) fn run<'a>(
             });
         }
     };
-    let mut places = places;
-    first(&mut places, search.limit, |a, b| {
+    first(&mut keyed, search.limit, |a, b| {
         a.0.total_cmp(&b.0).then_with(|| a.1.id().cmp(b.1.id()))
     })
 }
 
-fn placed<'a>(
+fn keyed_by<'a>(
     candidates: impl Iterator<Item = &'a Arc<CatalogueItem>>,
-    place: impl Fn(&CatalogueItem) -> Option<f64>,
-) -> Vec<Place<'a>> {
+    key: impl Fn(&CatalogueItem) -> Option<f64>,
+) -> Vec<Keyed<'a>> {
     candidates
-        .filter_map(|item| Some((place(item)?, item)))
+        .filter_map(|item| Some((key(item)?, item)))
         .collect()
 }
 
-/// The first ones in an order, without sorting what is behind them.
+/// The first items in an order, without sorting the others.
 fn first<K>(
     keyed: &mut Vec<(K, &Arc<CatalogueItem>)>,
     limit: usize,
@@ -100,7 +98,7 @@ fn first<K>(
         .collect()
 }
 
-/// Where a seed puts an item among the others of a sample: smaller comes first.
+/// The sort key of an item in the sample that a seed chooses.
 pub(super) fn sample_key(id: &ContentId, seed: u64) -> u64 {
     xxh3_64_with_seed(id.as_str().as_bytes(), seed)
 }

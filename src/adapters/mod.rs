@@ -1,10 +1,11 @@
-//! Implementations of the ports. They never import the engine or gRPC.
+//! Implementations of the ports: in memory, in Redis, in Qdrant. They never
+//! import the engine or the API.
 
-mod event_ids;
+mod event_list;
 mod exact_search;
-mod footprint;
+mod instrument;
 pub mod memory;
-mod observed;
+mod memory_size;
 pub mod qdrant;
 pub mod redis;
 pub mod system;

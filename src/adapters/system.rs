@@ -26,8 +26,9 @@ pub struct SystemRandomness;
 
 impl Randomness for SystemRandomness {
     fn next_u64(&self) -> u64 {
-        // A v4 UUID is random but for six bits, which lie in different places
-        // of its two halves: crossed, each bit has a random partner.
+        // All but six bits of a v4 UUID are random. The fixed bits of the two
+        // halves are at different positions, so each bit is XORed with a random
+        // one.
         uuid::Uuid::new_v4().as_u64_pair().0 ^ uuid::Uuid::new_v4().as_u64_pair().1
     }
 }

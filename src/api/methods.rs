@@ -1,7 +1,7 @@
 //! The methods of the API's port: path, kind and roles of each, in this one table.
 
 use crate::edge::{
-    methods::{Method, MethodKind, Methods},
+    methods::{Method, Methods},
     tenants::Role,
 };
 
@@ -9,50 +9,33 @@ use crate::edge::{
 pub(crate) const STREAM_INGEST: &str = "/recsys.v1.RecommenderService/StreamIngestEvents";
 
 pub(crate) const METHODS: Methods = Methods(&[
-    unary("/recsys.v1.RecommenderService/IngestEvent", &[Role::Ingest]),
-    unary(
+    Method::unary("/recsys.v1.RecommenderService/IngestEvent", &[Role::Ingest]),
+    Method::unary(
         "/recsys.v1.RecommenderService/BatchIngestEvents",
         &[Role::Ingest],
     ),
-    Method {
-        path: STREAM_INGEST,
-        kind: MethodKind::Stream(&[Role::Ingest]),
-    },
-    unary(
+    Method::stream(STREAM_INGEST, &[Role::Ingest]),
+    Method::unary(
         "/recsys.v1.RecommenderService/GetUserSignals",
         &[Role::ReadProfile],
     ),
-    unary("/recsys.v1.RecommenderService/Recommend", &[Role::Serve]),
-    unary("/recsys.v1.RecommenderService/DeleteUser", &[Role::Erase]),
-    unary(
+    Method::unary("/recsys.v1.RecommenderService/Recommend", &[Role::Serve]),
+    Method::unary("/recsys.v1.RecommenderService/DeleteUser", &[Role::Erase]),
+    Method::unary(
         "/recsys.v1.RecommenderService/ExportUser",
         &[Role::ReadProfile],
     ),
-    unary("/recsys.v1.CatalogService/UpsertItems", &[Role::Catalog]),
-    unary(
+    Method::unary("/recsys.v1.CatalogService/UpsertItems", &[Role::Catalog]),
+    Method::unary(
         "/recsys.v1.CatalogService/GetItems",
         &[Role::Serve, Role::Catalog],
     ),
-    unary("/recsys.v1.CatalogService/DeleteItems", &[Role::Catalog]),
-    free("/grpc.health.v1.Health/Check"),
-    free("/grpc.health.v1.Health/Watch"),
-    free("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
-    free("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+    Method::unary("/recsys.v1.CatalogService/DeleteItems", &[Role::Catalog]),
+    Method::free("/grpc.health.v1.Health/Check"),
+    Method::free("/grpc.health.v1.Health/Watch"),
+    Method::free("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+    Method::free("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
 ]);
-
-const fn unary(path: &'static str, roles: &'static [Role]) -> Method {
-    Method {
-        path,
-        kind: MethodKind::Unary(roles),
-    }
-}
-
-const fn free(path: &'static str) -> Method {
-    Method {
-        path,
-        kind: MethodKind::Free,
-    }
-}
 
 #[cfg(test)]
 mod tests {

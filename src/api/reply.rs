@@ -12,12 +12,12 @@ use crate::{
         geo::GeoPoint,
         ids::ContentId,
         item::Item,
-        ranking::{Explored, RankedItem, Role, exploration::Skipped},
+        ranking::{ExplorationItem, ItemRole, RankedItem, exploration::ExplorationSkip},
         tags::TagKey,
         user_signals::UserSignals,
         vector::UnitVector,
     },
-    engine::{EmptyReason, Ingested, Recommendation, Source, Strategy},
+    engine::{EmptyReason, Ingested, Recommendation, SignalsSource, Strategy},
     ports::AppendOutcome,
     proto,
 };
@@ -45,11 +45,11 @@ pub(crate) fn ingested(ingested: Ingested) -> proto::IngestEventResponse {
     }
 }
 
-pub(crate) fn source(source: Source) -> proto::SignalsSource {
+pub(crate) fn source(source: SignalsSource) -> proto::SignalsSource {
     match source {
-        Source::Materialized => proto::SignalsSource::Materialized,
-        Source::Rebuilt => proto::SignalsSource::Rebuilt,
-        Source::Empty => proto::SignalsSource::Empty,
+        SignalsSource::Materialized => proto::SignalsSource::Materialized,
+        SignalsSource::Rebuilt => proto::SignalsSource::Rebuilt,
+        SignalsSource::Empty => proto::SignalsSource::Empty,
     }
 }
 
@@ -187,7 +187,7 @@ pub(crate) fn recommendation(
         generators: given
             .generators
             .iter()
-            .map(|(name, candidates)| ((*name).to_owned(), count(*candidates)))
+            .map(|(generator, candidates)| (generator.name().to_owned(), count(*candidates)))
             .collect(),
         cold_start_fallback: given.cold_start_fallback,
         seen_fallback: given.seen_fallback,
@@ -199,7 +199,7 @@ pub(crate) fn recommendation(
         }
         .into(),
         exploration: Some(exploration(given.exploration)),
-        degraded: given.degraded,
+        degraded: given.degraded.iter().map(ToString::to_string).collect(),
         signals_source: source(given.signals_source).into(),
     };
     proto::RecommendResponse {
@@ -219,21 +219,21 @@ pub(crate) fn recommendation(
     }
 }
 
-fn exploration(explored: Result<Explored, Skipped>) -> proto::ExplorationDiagnostics {
-    match explored {
-        Ok(explored) => proto::ExplorationDiagnostics {
-            content_id: explored.id.to_string(),
-            slot: count(explored.slot),
+fn exploration(item: Result<ExplorationItem, ExplorationSkip>) -> proto::ExplorationDiagnostics {
+    match item {
+        Ok(item) => proto::ExplorationDiagnostics {
+            content_id: item.id.to_string(),
+            slot: count(item.slot),
             skipped: proto::ExplorationSkip::Unspecified.into(),
         },
         Err(skipped) => proto::ExplorationDiagnostics {
             content_id: String::new(),
             slot: 0,
             skipped: match skipped {
-                Skipped::Disabled => proto::ExplorationSkip::Disabled,
-                Skipped::LimitTooSmall => proto::ExplorationSkip::LimitTooSmall,
-                Skipped::NotDrawn => proto::ExplorationSkip::NotDrawn,
-                Skipped::NoCandidate => proto::ExplorationSkip::NoCandidate,
+                ExplorationSkip::Disabled => proto::ExplorationSkip::Disabled,
+                ExplorationSkip::LimitTooSmall => proto::ExplorationSkip::LimitTooSmall,
+                ExplorationSkip::NotDrawn => proto::ExplorationSkip::NotDrawn,
+                ExplorationSkip::NoCandidate => proto::ExplorationSkip::NoCandidate,
             }
             .into(),
         },
@@ -247,14 +247,14 @@ fn recommended(ranked: &RankedItem, rank: u32, include_content: bool) -> proto::
         rank,
         score: scored.score,
         role: match ranked.role {
-            Role::Target => proto::ItemRole::Target,
-            Role::Exploration => proto::ItemRole::Exploration,
+            ItemRole::Target => proto::ItemRole::Target,
+            ItemRole::Exploration => proto::ItemRole::Exploration,
         }
         .into(),
         breakdown: scored
             .breakdown
             .parts()
-            .map(|(name, part)| (name.to_owned(), part))
+            .map(|(scorer, part)| (scorer.name().to_owned(), part))
             .collect(),
         matched_tags: ranked
             .matched_tags

@@ -5,7 +5,7 @@ use prost_types::{
 };
 use serde_json::{Map, Number, Value};
 
-use crate::domain::{nesting::MAX_NESTING, time::Timestamp};
+use crate::domain::{json::MAX_NESTING, time::Timestamp};
 
 /// States the number of [`MAX_NESTING`].
 const TOO_DEEP: &str = "must nest at most 30 deep";
@@ -169,7 +169,7 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::{json_object, like_struct, proto_fields, proto_struct};
-    use crate::{domain::nesting::MAX_NESTING, proto};
+    use crate::{domain::json::MAX_NESTING, proto};
 
     fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![

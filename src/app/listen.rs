@@ -9,6 +9,7 @@ use super::{error::StartError, server::Port};
 use crate::{
     config::Settings,
     edge::{tenants::SharedSecret, tls::Tls},
+    engine::start_metrics,
     http::{admin::Admin, webhook::Webhook},
     telemetry::{LogFilter, PrometheusExporter},
 };
@@ -118,6 +119,7 @@ pub(super) async fn admin(
     };
     let listener = bind(address, "RECSYS_ADMIN_ADDR").await?;
     let exporter = PrometheusExporter::start()?;
+    start_metrics();
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving metrics and health");
     }

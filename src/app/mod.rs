@@ -15,7 +15,6 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use crate::{
-    adapters::qdrant::QdrantItemStore,
     config::{Settings, is_set_variable, retired_variables},
     edge::access::Access,
     engine::Engine,
@@ -31,7 +30,7 @@ pub use {
     listen::{check_webhook, listen, requires_key_or_loopback},
     plaintext::is_public_plaintext,
     shutdown::stop_on_signal,
-    stores::{catalogue_in_memory, ranking},
+    stores::{catalogue_in_memory, qdrant_items, ranking},
     tenants::{ranking_path, tenants_file},
 };
 
@@ -122,13 +121,4 @@ pub fn access(settings: &Settings) -> Result<Arc<Access>, StartError> {
         None => Ok(Access::open(engine(settings)?)),
         Some(path) => tenants::access(settings, path),
     }
-}
-
-/// The catalogue in Qdrant, if the settings name a Qdrant.
-///
-/// # Errors
-/// [`StartError`] if a file is refused or Qdrant cannot be used.
-pub fn qdrant_items(settings: &Settings) -> Result<Option<QdrantItemStore>, StartError> {
-    let config = ranking(settings, settings.ranking_path.as_deref())?;
-    stores::qdrant(settings, config.canonicalizer())
 }

@@ -93,7 +93,7 @@ pub async fn serve(
         methods: METHODS,
         access: Some(Arc::clone(&access)),
         load: Arc::clone(&load),
-        longest: settings.request_timeout,
+        timeout: settings.request_timeout,
         protocol: &Grpc,
     };
     let service = guard.layer(services(&limits, health, settings.reflection)?);

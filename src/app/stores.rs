@@ -1,4 +1,5 @@
-//! The stores that the settings name, and engines over places in them.
+//! The stores that the settings name: memory, Redis or Qdrant, and engines over
+//! them.
 
 use std::{
     collections::HashMap,
@@ -15,61 +16,69 @@ use crate::{
             Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore, parse_catalogue,
             sample_catalogue,
         },
-        qdrant::QdrantItemStore,
-        redis::{RedisEventBuffer, RedisModelStore, RedisPool, advise},
+        qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
+        redis::{
+            EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
+            advise,
+        },
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
-    domain::{item::Item, ranking_config::RankingConfig, tags::Canonicalizer},
+    domain::{item::Item, ranking_config::RankingConfig},
     engine::{Engine, EngineSettings, Ports},
     ports::{EventBuffer, ItemStore, ModelStore},
 };
 
-/// The stores, connected to once however many engines work on them.
+type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
+
+/// The stores. All engines share their connections.
 pub(super) struct Stores {
     settings: Settings,
+    /// `None` keeps users' state in memory.
     redis: Option<RedisPool>,
-    qdrant: Option<QdrantItemStore>,
-    /// Of all users' state in memory.
+    /// `None` keeps the catalogue in memory.
+    qdrant: Option<QdrantPool>,
+    /// For all users' state in memory.
     budget: Arc<Budget>,
-    /// Users' state in memory, by what its keys would begin with: it outlives
-    /// the engines that work on it.
+    /// Users' state in memory by key prefix. It outlives the engines that use
+    /// it.
     in_memory: Mutex<HashMap<String, UserState>>,
 }
 
 /// Where in the stores the data of one engine is.
 pub(super) struct Place<'a> {
-    /// What keys begin with, after the settings' prefix.
+    /// The start of its keys, after the settings' prefix.
     pub(super) key_prefix: &'a str,
-    /// The collection of items.
+    /// The collection of its items.
     pub(super) collection: &'a str,
-    /// How many engines share the memory that is for caches.
+    /// How many engines share the memory for caches.
     pub(super) share_of: u64,
 }
 
+impl<'a> Place<'a> {
+    /// The place of the only engine, without tenants.
+    pub(super) fn of_all(settings: &'a Settings) -> Self {
+        Self {
+            key_prefix: "",
+            collection: &settings.qdrant.collection_name,
+            share_of: 1,
+        }
+    }
+}
+
 impl Stores {
-    /// The stores of the settings; in memory if they name none.
+    /// Opens the stores of the settings. Called within a tokio runtime.
     pub(super) fn open(settings: &Settings) -> Result<Self, StartError> {
-        let redis = match &settings.redis_url {
-            Some(url) => {
-                let pool = RedisPool::new(url.expose(), &settings.redis)?;
-                if is_public_plaintext(url.expose()) {
-                    warn!(
-                        "REDIS_URL leads out of private networks without TLS: users' events and \
-                         models, and the password, are sent in clear; begin it with rediss://"
-                    );
-                }
-                tokio::spawn(advise(pool.clone()));
-                Some(pool)
-            }
+        let redis = redis(settings)?;
+        match &redis {
+            Some(pool) => drop(tokio::spawn(advise(pool.clone()))),
             None => {
                 warn!("REDIS_URL is not set: users' state is in memory and ends with this process");
-                None
             }
-        };
+        }
         Ok(Self {
             redis,
-            qdrant: qdrant(settings, Canonicalizer::default())?,
+            qdrant: qdrant(settings)?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
             in_memory: Mutex::default(),
             settings: settings.clone(),
@@ -84,16 +93,11 @@ impl Stores {
     ) -> Result<Engine, StartError> {
         let settings = &self.settings;
         let (events, models) = match &self.redis {
-            Some(pool) => self.redis_state(pool, place),
+            Some(pool) => redis_state(pool, settings, place),
             None => self.memory_state(place),
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
-            Some(qdrant) => Arc::new(qdrant.beside(
-                place.collection,
-                settings.qdrant.item_cache_max_bytes / place.share_of,
-                settings.qdrant.item_cache_ttl,
-                config.canonicalizer(),
-            )),
+            Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
             None => Arc::new(memory_catalogue(settings, &config)?),
         };
         let ports = Ports {
@@ -107,21 +111,6 @@ impl Stores {
             ..EngineSettings::default()
         };
         Ok(Engine::new(ports, config, engine_settings))
-    }
-
-    fn redis_state(&self, pool: &RedisPool, place: &Place<'_>) -> UserState {
-        let settings = &self.settings;
-        let prefix = format!("{}{}", settings.redis.redis_key_prefix, place.key_prefix);
-        let events = RedisEventBuffer::new(
-            pool.clone(),
-            &prefix,
-            settings.event_window,
-            settings.max_events_per_user,
-        )
-        .knowing(settings.redis.buffer_cache_max_bytes / place.share_of);
-        let models = RedisModelStore::new(pool.clone(), &prefix, settings.model_ttl)
-            .knowing(settings.redis.model_cache_max_bytes / place.share_of);
-        (Arc::new(events), Arc::new(models))
     }
 
     fn memory_state(&self, place: &Place<'_>) -> UserState {
@@ -146,10 +135,73 @@ impl Stores {
     }
 }
 
-type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
+/// Connections to Redis, if the settings name one.
+fn redis(settings: &Settings) -> Result<Option<RedisPool>, StartError> {
+    let Some(url) = &settings.redis_url else {
+        return Ok(None);
+    };
+    let pool = RedisPool::new(url.expose(), &settings.redis)?;
+    if is_public_plaintext(url.expose()) {
+        warn!(
+            "REDIS_URL leads out of private networks without TLS: users' events and models, and \
+             the password, are sent in clear; begin it with rediss://"
+        );
+    }
+    Ok(Some(pool))
+}
 
-/// The ranking of a file, checked against the settings; without one, the
-/// default.
+fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> UserState {
+    let redis = &settings.redis;
+    let key_prefix = format!("{}{}", redis.redis_key_prefix, place.key_prefix);
+    let events = EventBufferOptions {
+        key_prefix: key_prefix.clone(),
+        window: settings.event_window,
+        max_events: settings.max_events_per_user,
+        cache_max_bytes: redis.buffer_cache_max_bytes / place.share_of,
+    };
+    let models = ModelStoreOptions {
+        key_prefix,
+        ttl: settings.model_ttl,
+        cache_max_bytes: redis.model_cache_max_bytes / place.share_of,
+    };
+    (
+        Arc::new(RedisEventBuffer::new(pool.clone(), events)),
+        Arc::new(RedisModelStore::new(pool.clone(), models)),
+    )
+}
+
+/// Connections to Qdrant, if the settings name one.
+fn qdrant(settings: &Settings) -> Result<Option<QdrantPool>, StartError> {
+    let Some(url) = &settings.qdrant_api_url else {
+        return Ok(None);
+    };
+    let pool = QdrantPool::new(url.expose(), &settings.qdrant)?;
+    if is_public_plaintext(url.expose()) {
+        warn!(
+            "QDRANT_API_URL leads out of private networks without TLS: items, what users like and \
+             have seen (in searches), and QDRANT_API_KEY, are sent in clear; begin it with https://"
+        );
+    }
+    Ok(Some(pool))
+}
+
+fn qdrant_catalogue(
+    pool: &QdrantPool,
+    settings: &Settings,
+    place: &Place<'_>,
+    config: &RankingConfig,
+) -> QdrantItemStore {
+    let options = QdrantItemOptions {
+        collection: place.collection.to_owned(),
+        cache_max_bytes: settings.qdrant.item_cache_max_bytes / place.share_of,
+        cache_ttl: settings.qdrant.item_cache_ttl,
+        canonicalizer: config.canonicalizer(),
+    };
+    QdrantItemStore::new(pool.clone(), options)
+}
+
+/// The ranking of a file, checked against the settings; the default without a
+/// file.
 ///
 /// # Errors
 /// [`StartError`] if the file is refused.
@@ -174,27 +226,20 @@ pub fn ranking(settings: &Settings, path: Option<&Path>) -> Result<RankingConfig
 }
 
 /// The catalogue in Qdrant, if the settings name one.
-pub(super) fn qdrant(
-    settings: &Settings,
-    canonical: Canonicalizer,
-) -> Result<Option<QdrantItemStore>, StartError> {
-    let Some(url) = &settings.qdrant_api_url else {
-        return Ok(None);
-    };
-    let store = QdrantItemStore::new(url.expose(), &settings.qdrant, canonical)?;
-    if is_public_plaintext(url.expose()) {
-        warn!(
-            "QDRANT_API_URL leads out of private networks without TLS: items, what users like and \
-             have seen (in searches), and QDRANT_API_KEY, are sent in clear; begin it with https://"
-        );
-    }
-    Ok(Some(store))
-}
-
-/// How many items the memory takes of the catalogue that the settings name.
 ///
 /// # Errors
-/// [`StartError`] if it is refused, or does not fit.
+/// [`StartError`] if a file is refused or Qdrant cannot be used.
+pub fn qdrant_items(settings: &Settings) -> Result<Option<QdrantItemStore>, StartError> {
+    let config = ranking(settings, settings.ranking_path.as_deref())?;
+    let place = Place::of_all(settings);
+    let pool = qdrant(settings)?;
+    Ok(pool.map(|pool| qdrant_catalogue(&pool, settings, &place, &config)))
+}
+
+/// Loads the settings' catalogue into memory, and returns its number of items.
+///
+/// # Errors
+/// [`StartError`] if it is refused or does not fit.
 pub fn catalogue_in_memory(
     settings: &Settings,
     config: &RankingConfig,

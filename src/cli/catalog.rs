@@ -18,7 +18,7 @@ use super::{
     lines::{LineReader, RefusedLines},
 };
 use crate::{
-    adapters::qdrant::{Put, QdrantItemStore},
+    adapters::qdrant::{PutOutcome, QdrantItemStore},
     app::{self, StartError},
     config::{CatalogCommand, CatalogImportFlags, Settings},
     domain::{catalogue_line, ids::ContentId, item::Item},
@@ -283,8 +283,8 @@ async fn write(
         let put = with_retries(|| store.put(batch.clone())).await?;
         for (line, put) in lines.into_iter().zip(put) {
             match put {
-                Ok(Put::Written) => counts.written += 1,
-                Ok(Put::Unchanged) => counts.unchanged += 1,
+                Ok(PutOutcome::Written) => counts.written += 1,
+                Ok(PutOutcome::Unchanged) => counts.unchanged += 1,
                 Err(refusal) => refused.add(line, refusal.to_string()),
             }
         }

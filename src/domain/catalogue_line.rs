@@ -6,34 +6,34 @@ use super::{
     geo::GeoPoint,
     ids::ContentId,
     item::{Item, Tag},
-    nesting::{MAX_NESTING, nests_deeper},
+    json::{MAX_NESTING, nests_deeper},
     vector::UnitVector,
 };
 
-/// Longest id of an item, in bytes.
+/// Maximum length of an item's id in bytes.
 pub const MAX_CONTENT_ID_BYTES: usize = 512;
 
-/// Why a line is no item: every field that is wrong.
+/// A line is not an item: lists every invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 pub struct InvalidLine(Vec<String>);
 
-/// Reads `{"id", "title", "text", "content_type", "tags": [{facet, label,
+/// Parses `{"id", "title", "text", "content_type", "tags": [{facet, label,
 /// weight}], "vector": [...], "word_count", "has_image", "lat", "lon",
-/// "image_url", "public_url", "years"}`. All but `id` may be missing or null;
-/// other keys become the item's attributes.
+/// "image_url", "public_url", "years"}`. All keys except `id` can be missing or
+/// null; other keys become the item's attributes.
 ///
 /// # Errors
-/// [`InvalidLine`] names every field that is wrong.
+/// [`InvalidLine`] lists every invalid field.
 pub fn parse(line: &str) -> Result<Item, InvalidLine> {
     let value: Value =
         serde_json::from_str(line).map_err(|error| InvalidLine(vec![not_json(&error)]))?;
     let Value::Object(object) = value else {
         return Err(InvalidLine(vec!["not a JSON object".to_owned()]));
     };
-    let mut fields = Fields {
+    let mut fields = LineFields {
         object,
-        wrong: Vec::new(),
+        errors: Vec::new(),
     };
 
     let mut item = Item::new(fields.id());
@@ -50,43 +50,43 @@ pub fn parse(line: &str) -> Result<Item, InvalidLine> {
     item.years = fields.years();
     item.attributes = fields.attributes();
 
-    if fields.wrong.is_empty() {
+    if fields.errors.is_empty() {
         Ok(item)
     } else {
-        Err(InvalidLine(fields.wrong))
+        Err(InvalidLine(fields.errors))
     }
 }
 
-/// serde_json counts lines, too, but here there is one.
+/// Removes the line number, which is always 1, from serde_json's message.
 fn not_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
     format!("not JSON: {what} (column {})", error.column())
 }
 
-struct Fields {
+struct LineFields {
     object: Map<String, Value>,
-    wrong: Vec<String>,
+    errors: Vec<String>,
 }
 
-impl Fields {
-    /// Takes a field out, so that the rest are the attributes.
+impl LineFields {
+    /// Removes a field, so that the remaining ones are the attributes.
     fn take(&mut self, name: &str) -> Option<Value> {
         self.object.remove(name).filter(|value| !value.is_null())
     }
 
-    fn need<T>(&mut self, name: &str, rule: &str, value: Option<T>) -> Option<T> {
+    fn require<T>(&mut self, name: &str, rule: &str, value: Option<T>) -> Option<T> {
         if value.is_none() {
-            self.wrong.push(format!("{name}: {rule}"));
+            self.errors.push(format!("{name}: {rule}"));
         }
         value
     }
 
-    /// What is left when all fields are taken out.
+    /// The remaining fields, when all others are removed.
     fn attributes(&mut self) -> Map<String, Value> {
         for (name, value) in &self.object {
             if nests_deeper(value, MAX_NESTING) {
-                self.wrong
+                self.errors
                     .push(format!("{name}: must nest at most {MAX_NESTING} deep"));
             }
         }
@@ -102,7 +102,7 @@ impl Fields {
             _ => None,
         }
         .filter(|id| (1..=MAX_CONTENT_ID_BYTES).contains(&id.len()));
-        self.need(
+        self.require(
             "id",
             "must be a text of 1 to 512 bytes or a whole number",
             id,
@@ -116,7 +116,7 @@ impl Fields {
             None => String::new(),
             Some(Value::String(text)) => text,
             Some(_) => {
-                self.wrong.push(format!("{name}: must be a text"));
+                self.errors.push(format!("{name}: must be a text"));
                 String::new()
             }
         }
@@ -126,7 +126,7 @@ impl Fields {
         match self.take(name) {
             None => false,
             Some(value) => self
-                .need(name, "must be true or false", value.as_bool())
+                .require(name, "must be true or false", value.as_bool())
                 .unwrap_or_default(),
         }
     }
@@ -139,7 +139,7 @@ impl Fields {
             .as_f64()
             .filter(|count| (0.0..=f64::from(u32::MAX)).contains(count) && count.fract() == 0.0)
             .map(|count| count as u32);
-        self.need("word_count", "must be a whole number, at least 0", count)
+        self.require("word_count", "must be a whole number, at least 0", count)
             .unwrap_or_default()
     }
 
@@ -153,7 +153,7 @@ impl Fields {
                 .map(|year| year.as_i64().and_then(|year| i32::try_from(year).ok()))
                 .collect()
         });
-        self.need("years", "must be a list of whole numbers", years)
+        self.require("years", "must be a list of whole numbers", years)
             .unwrap_or_default()
     }
 
@@ -162,21 +162,21 @@ impl Fields {
             return Vec::new();
         };
         let Some(entries) = value.as_array() else {
-            self.wrong.push("tags: must be a list".to_owned());
+            self.errors.push("tags: must be a list".to_owned());
             return Vec::new();
         };
         let mut tags = Vec::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             let field = format!("tags[{index}]");
             let rule = "must be {\"facet\": text, \"label\": text, \"weight\": number}";
-            let Some(tag) = self.need(&field, rule, tag(entry)) else {
+            let Some(tag) = self.require(&field, rule, tag(entry)) else {
                 continue;
             };
             for (name, rule) in tag.broken_rules() {
-                self.wrong.push(format!("{field}.{name}: {rule}"));
+                self.errors.push(format!("{field}.{name}: {rule}"));
             }
             if tag.facet.len().max(tag.label.len()) > MAX_CONTENT_ID_BYTES {
-                self.wrong
+                self.errors
                     .push(format!("{field}: must be at most 512 bytes"));
             }
             tags.push(tag);
@@ -192,11 +192,11 @@ impl Fields {
                 .map(|number| number.as_f64().map(|number| number as f32))
                 .collect()
         });
-        let numbers = self.need("vector", "must be a list of numbers", numbers)?;
+        let numbers = self.require("vector", "must be a list of numbers", numbers)?;
         if numbers.is_empty() {
             return None;
         }
-        self.need(
+        self.require(
             "vector",
             "must hold finite numbers that are not all 0",
             UnitVector::new(&numbers),
@@ -212,7 +212,7 @@ impl Fields {
             .and_then(|lat| lat.as_f64())
             .zip(lon.and_then(|lon| lon.as_f64()))
             .and_then(|(lat, lon)| GeoPoint::new(lat, lon));
-        self.need(
+        self.require(
             "lat, lon",
             "must be both numbers, within 90 and 180 degrees",
             point,
@@ -241,7 +241,7 @@ mod tests {
     use super::{MAX_NESTING, parse};
 
     #[test]
-    fn a_bare_id_is_an_item() {
+    fn an_id_alone_is_an_item() {
         let item = parse(r#"{"id": "x"}"#).unwrap();
         assert_eq!(item.id.as_str(), "x");
         assert!(item.vector.is_none() && item.tags.is_empty() && item.locations.is_empty());
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_nests_no_deeper_than_qdrant_and_clients_can_decode() {
+    fn attributes_nested_deeper_than_clients_can_decode_are_rejected() {
         let line = |depth: usize| {
             let (open, close) = ("{\"a\":".repeat(depth), "}".repeat(depth));
             format!(r#"{{"id":"x","shelf":{open}1{close}}}"#)
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_of_a_line_is_named() {
+    fn every_invalid_field_of_a_line_is_listed() {
         let wrong = parse(
             r#"{"id":"","title":1,"tags":[{"facet":"a:b","label":"c"},{"label":" "}],"vector":[0,0],"word_count":-1,"has_image":"yes","lat":91,"lon":0,"years":["1900"]}"#,
         )

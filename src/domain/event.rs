@@ -9,15 +9,15 @@ use super::{
     time::Timestamp,
 };
 
-/// Event types that the user model gives a meaning of their own.
+/// Event types that the user model treats specially.
 pub mod event_types {
-    /// A view of an item began.
+    /// A view of an item started.
     pub const VIEW_STARTED: &str = "CONTENT_VIEW_STARTED";
     /// A view of an item ended.
     pub const VIEW_ENDED: &str = "CONTENT_VIEW_ENDED";
-    /// A user was told apart from others, with traits for answers.
+    /// A user was identified; the traits are answers.
     pub const IDENTIFY: &str = "IDENTIFY";
-    /// The types whose answers can seed the profile.
+    /// Types whose answers can seed the profile.
     pub const PROFILE: [&str; 3] = ["SURVEY_SUBMITTED", "SURVEY_ANSWERED", IDENTIFY];
 }
 
@@ -30,12 +30,12 @@ pub enum EndReason {
     Link,
     /// The user closed the item.
     CloseButton,
-    /// The user walked away.
+    /// The user abandoned the item.
     Abandon,
 }
 
 impl EndReason {
-    /// Its stored spelling.
+    /// Its stored form.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl EndReason {
         }
     }
 
-    /// Reads the stored spelling.
+    /// Parses the stored form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [
@@ -60,39 +60,39 @@ impl EndReason {
     }
 }
 
-/// One thing that a user did.
+/// One action of a user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InteractionEvent {
-    /// Who did it.
+    /// The user.
     pub user_id: UserId,
-    /// What was done.
+    /// The kind of action.
     pub event_type: String,
-    /// When.
+    /// When it happened.
     pub time: Timestamp,
-    /// The sender's name for the event.
+    /// The sender's id of the event.
     pub event_id: Option<String>,
-    /// The visit it belongs to.
+    /// The session it belongs to.
     pub session_id: Option<String>,
-    /// The list that led to it.
+    /// The id of the list that led to it.
     pub request_id: Option<String>,
     /// The item it is about.
     pub content_id: Option<ContentId>,
-    /// How long the user looked, in seconds.
+    /// Time that the user spent on the item, in seconds.
     pub dwell_seconds: Option<f64>,
     /// Why the view ended.
     pub end_reason: Option<EndReason>,
-    /// What the user searched for.
+    /// The search query.
     pub query_text: Option<String>,
-    /// The search hit that was opened.
+    /// The search result that was opened.
     pub clicked_id: Option<String>,
-    /// The items that were on display.
+    /// The displayed items.
     pub impressions: Vec<ContentId>,
     /// Answers by question.
     pub survey_answers: Map<String, Value>,
 }
 
 impl InteractionEvent {
-    /// An event of which only the most needful is known.
+    /// An event with the required fields only.
     #[must_use]
     pub fn new(user_id: UserId, event_type: impl Into<String>, time: Timestamp) -> Self {
         Self {
@@ -112,8 +112,8 @@ impl InteractionEvent {
         }
     }
 
-    /// The rating of its item, 1 to 5. Anything else under that name, as other
-    /// writers may have left it, is no rating.
+    /// The rating of its item, 1 to 5. Other values, which other programs may
+    /// have stored under this key, are ignored.
     #[must_use]
     pub fn rating(&self) -> Option<f64> {
         self.survey_answers
@@ -123,13 +123,14 @@ impl InteractionEvent {
     }
 }
 
-/// An event together with the bytes it is stored as. Two events are the same
-/// event if and only if these bytes are the same.
+/// An event with its stored form. Two events are the same if and only if their
+/// stored forms are equal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredEvent {
-    /// What it says.
+    /// The event.
     pub event: InteractionEvent,
-    /// The member of the sorted set `evt:<user_id>` (see [`super::member`]).
+    /// The member of the sorted set `evt:<user_id>` (see
+    /// [`event_member`](super::event_member)).
     pub member: Box<str>,
 }
 
@@ -144,13 +145,13 @@ impl StoredEvent {
     }
 }
 
-/// A user's events in buffer order, each once: the same whatever the order,
-/// repetition and batching of their deliveries.
+/// A user's events in buffer order, each once. It does not depend on the order,
+/// repetition or batching of deliveries.
 #[derive(Clone, Debug, Default)]
 pub struct EventLog(Vec<Arc<StoredEvent>>);
 
 impl EventLog {
-    /// Sorts the events and drops byte-equal repeats.
+    /// Sorts the events and drops duplicates.
     #[must_use]
     pub fn new(mut events: Vec<Arc<StoredEvent>>) -> Self {
         if !events.is_sorted_by(|a, b| a.buffer_order(b) == Ordering::Less) {
@@ -177,7 +178,7 @@ impl EventLog {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

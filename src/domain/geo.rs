@@ -1,4 +1,4 @@
-//! Places and distances.
+//! Points on the Earth and distances.
 
 const EARTH_RADIUS_M: f64 = 6_371_000.0;
 
@@ -48,7 +48,7 @@ impl GeoPoint {
 /// A circle on the Earth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Circle {
-    /// Its middle.
+    /// Its center.
     pub center: GeoPoint,
     /// Its radius in metres, above 0.
     pub radius_m: f64,
@@ -75,28 +75,28 @@ mod tests {
     }
 
     #[test]
-    fn the_far_side_of_the_earth_is_half_its_girth_away() {
+    fn antipodal_points_are_half_the_circumference_apart() {
         let here = GeoPoint::new(0.0, 0.0).unwrap();
         let there = GeoPoint::new(0.0, 180.0).unwrap();
         assert!((here.distance_m(there) - std::f64::consts::PI * 6_371_000.0).abs() < 1e-6);
     }
 
     #[test]
-    fn distance_crosses_the_date_line_the_short_way() {
+    fn distance_across_the_date_line_is_the_short_one() {
         let west = GeoPoint::new(0.0, 179.999).unwrap();
         let east = GeoPoint::new(0.0, -179.999).unwrap();
         assert!(west.distance_m(east) < 300.0);
     }
 
     #[test]
-    fn coordinates_out_of_range_are_no_place() {
+    fn coordinates_out_of_range_are_rejected() {
         assert_eq!(GeoPoint::new(90.1, 0.0), None);
         assert_eq!(GeoPoint::new(0.0, -180.1), None);
         assert_eq!(GeoPoint::new(f64::NAN, 0.0), None);
     }
 
     #[test]
-    fn the_nearest_place_counts() {
+    fn the_nearest_place_is_used() {
         let here = GeoPoint::new(0.0, 0.0).unwrap();
         let near = GeoPoint::new(0.0, 0.001).unwrap();
         let far = GeoPoint::new(0.0, 1.0).unwrap();

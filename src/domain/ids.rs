@@ -2,27 +2,27 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-/// A user's id: at least one byte of UTF-8 without control characters. What
-/// else it holds (`:`, `*`, `{`, spaces, any script) has no meaning.
+/// A user's id: at least one byte of UTF-8 without control characters. Other
+/// characters (`:`, `*`, `{`, spaces, any script) have no special meaning.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Arc<str>);
 
-/// Why a text cannot be a user id.
+/// A text is not a valid user id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUserId {
     /// It is empty.
     #[error("must not be empty")]
     Empty,
-    /// It holds a control character.
+    /// It contains a control character.
     #[error("must not hold control characters")]
     ControlCharacter,
 }
 
 impl UserId {
-    /// Takes a text as a user id.
+    /// Parses a user id.
     ///
     /// # Errors
-    /// [`InvalidUserId`] if it is empty or holds a control character.
+    /// [`InvalidUserId`] if it is empty or contains a control character.
     pub fn parse(text: &str) -> Result<Self, InvalidUserId> {
         if text.is_empty() {
             return Err(InvalidUserId::Empty);
@@ -46,15 +46,15 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// A tenant's name: 1 to 63 of a-z, 0-9 and `-`, and not the beginning of a key
-/// of Redis.
+/// A tenant's name: 1 to 63 of a-z, 0-9 and `-`, and not a reserved prefix of
+/// Redis keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Arc<str>);
 
-/// Why a text cannot name a tenant.
+/// A text is not a valid tenant name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTenantId {
-    /// It is too short, too long, or holds something else.
+    /// It has the wrong length or other characters.
     #[error("must be 1 to 63 of a-z, 0-9 and -")]
     Form,
     /// It is `evt` or `umodel`.
@@ -66,13 +66,14 @@ impl TenantId {
     const LONGEST: usize = 63;
     const RESERVED: [&str; 2] = ["evt", "umodel"];
 
-    /// Takes a text as a tenant's name.
+    /// Parses a tenant's name.
     ///
     /// # Errors
-    /// [`InvalidTenantId`] if it cannot be one.
+    /// [`InvalidTenantId`] if it is not valid.
     pub fn parse(text: &str) -> Result<Self, InvalidTenantId> {
-        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if text.is_empty() || text.len() > Self::LONGEST || !text.bytes().all(good) {
+        let is_allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if text.is_empty() || text.len() > Self::LONGEST || !text.bytes().all(is_allowed) {
             return Err(InvalidTenantId::Form);
         }
         if Self::RESERVED.contains(&text) {
@@ -94,7 +95,7 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// An item's id, any text. Orders bytewise, which breaks every tie.
+/// An item's id: any text. Ordered bytewise; this order breaks ties.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentId(Arc<str>);
 
@@ -141,7 +142,7 @@ mod tests {
     use super::TenantId;
 
     #[test]
-    fn a_tenants_name_is_short_and_plain_and_begins_no_key() {
+    fn a_tenant_name_is_short_lower_case_and_not_reserved() {
         for good in ["a", "shop-2", "-", "evt2", &"x".repeat(63)] {
             assert_eq!(TenantId::parse(good).unwrap().as_str(), good);
         }

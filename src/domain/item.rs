@@ -1,13 +1,16 @@
 //! What can be recommended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
+use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
 
 use super::{
     geo::GeoPoint,
     ids::ContentId,
-    shared_text::SharedText,
     tags::{Canonicalizer, TagKey, folded_key},
     vector::UnitVector,
 };
@@ -15,21 +18,20 @@ use super::{
 /// A weighted property of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tag {
-    /// What kind of property.
+    /// The kind of property.
     pub facet: String,
     /// The property.
     pub label: String,
-    /// How much of it, 0 to [`MAX_TAG_WEIGHT`].
+    /// Its weight, 0 to [`MAX_TAG_WEIGHT`].
     pub weight: f64,
 }
 
-/// Largest weight of a tag: sums over thousands of events stay finite.
+/// Largest weight of a tag. Sums over thousands of events stay finite.
 pub const MAX_TAG_WEIGHT: f64 = 1e6;
 
 impl Tag {
-    /// The rules that this tag breaks, by field. A facet without colon keeps
-    /// `facet:label` readable; a label that has no canonical form can never be
-    /// matched.
+    /// The rules that this tag breaks, by field. A colon in the facet would make
+    /// `facet:label` ambiguous; a label without canonical form never matches.
     #[must_use]
     pub fn broken_rules(&self) -> Vec<(&'static str, &'static str)> {
         let mut broken = Vec::new();
@@ -46,39 +48,39 @@ impl Tag {
     }
 }
 
-/// A thing that can be recommended, as its catalogue describes it.
+/// An item as the catalogue describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// Its id.
     pub id: ContentId,
-    /// What kind of thing it is.
+    /// Its type.
     pub content_type: String,
     /// Its title.
     pub title: String,
     /// Its text.
     pub text: String,
-    /// What it is about.
+    /// Its tags.
     pub tags: Vec<Tag>,
-    /// Length of what there is to read, in words.
+    /// Length of its text in words.
     pub word_count: u32,
-    /// Whether it shows a picture.
+    /// Whether it has a picture.
     pub has_image: bool,
-    /// Where it is; several places are possible.
+    /// Its places; there can be several.
     pub locations: Vec<GeoPoint>,
-    /// Address of its picture; empty if there is none.
+    /// URL of its picture; empty if it has none.
     pub image_url: String,
-    /// Address of its page; empty if there is none.
+    /// URL of its page; empty if it has none.
     pub public_url: String,
-    /// Years it dates from.
+    /// Years of its creation.
     pub years: Vec<i32>,
-    /// Its embedding.
+    /// Its vector (embedding).
     pub vector: Option<UnitVector>,
-    /// What else is stored with it.
+    /// All other stored fields.
     pub attributes: Map<String, Value>,
 }
 
 impl Item {
-    /// An item of which only the id is known.
+    /// An item with an id and nothing else.
     #[must_use]
     pub fn new(id: impl Into<ContentId>) -> Self {
         Self {
@@ -103,25 +105,27 @@ impl Item {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CatalogueItem {
     item: Item,
-    /// Of each of the item's tags, as it enters a user model.
-    model_keys: Vec<SharedText>,
+    /// The key of each of `item.tags` in user models.
+    model_keys: Vec<Arc<str>>,
+    /// Canonical tags with their weights, sorted, each once.
     tags: Vec<(TagKey, f64)>,
+    /// Canonical labels of all facets.
     labels: BTreeSet<String>,
 }
 
 impl CatalogueItem {
-    /// Prepares an item. Of a canonical tag that it carries twice, the last
-    /// weight counts. An image address means that it has an image.
+    /// Prepares an item. If it has a canonical tag twice, the last weight counts.
+    /// If it has an image URL, it has an image.
     #[must_use]
     pub fn new(mut item: Item, canonical: &Canonicalizer) -> Self {
         item.has_image |= !item.image_url.is_empty();
-        let model_key = |tag: &Tag| SharedText::of(folded_key(&tag.facet, &tag.label));
-        let model_keys = item.tags.iter().map(model_key).collect();
+        let mut model_keys = Vec::with_capacity(item.tags.len());
         let mut weights = BTreeMap::new();
         for tag in &item.tags {
-            // By the written key, as it enters a user model: both sides then
-            // split at the same colon, even if a facet holds one.
+            // From the joined key, as in user models: both sides split at the
+            // same colon, even if the facet contains one.
             let key = canonical.key(&format!("{}:{}", tag.facet, tag.label));
+            model_keys.push(key.share_text(folded_key(&tag.facet, &tag.label)));
             weights.insert(key, tag.weight);
         }
         let tags: Vec<(TagKey, f64)> = weights.into_iter().collect();
@@ -146,14 +150,14 @@ impl CatalogueItem {
         &self.item.id
     }
 
-    /// Its embedding.
+    /// Its vector.
     #[must_use]
     pub fn vector(&self) -> Option<&UnitVector> {
         self.item.vector.as_ref()
     }
 
-    /// Its tags as they are written, each with its key in user models.
-    pub fn model_tags(&self) -> impl Iterator<Item = (&SharedText, &Tag)> {
+    /// Its tags as written, each with its key in user models.
+    pub fn model_tags(&self) -> impl Iterator<Item = (&Arc<str>, &Tag)> {
         self.model_keys.iter().zip(&self.item.tags)
     }
 
@@ -163,7 +167,7 @@ impl CatalogueItem {
         &self.tags
     }
 
-    /// Whether it carries a tag.
+    /// Whether it has a tag.
     #[must_use]
     pub fn has_tag(&self, key: &TagKey) -> bool {
         self.tags
@@ -171,10 +175,39 @@ impl CatalogueItem {
             .is_ok()
     }
 
-    /// Whether it carries a canonical label in any facet.
+    /// Whether it has a canonical label in any facet.
     #[must_use]
     pub fn has_label(&self, label: &str) -> bool {
         self.labels.contains(label)
+    }
+}
+
+/// Items by id. Ids that the catalogue does not have are missing.
+#[derive(Clone, Debug, Default)]
+pub struct Items(HashMap<ContentId, Arc<CatalogueItem>, RandomState>);
+
+impl Items {
+    /// No items.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The item of an id.
+    #[must_use]
+    pub fn get(&self, id: &ContentId) -> Option<&Arc<CatalogueItem>> {
+        self.0.get(id)
+    }
+
+    /// All items, in any order.
+    pub fn values(&self) -> impl Iterator<Item = &Arc<CatalogueItem>> {
+        self.0.values()
+    }
+}
+
+impl FromIterator<(ContentId, Arc<CatalogueItem>)> for Items {
+    fn from_iter<I: IntoIterator<Item = (ContentId, Arc<CatalogueItem>)>>(items: I) -> Self {
+        Self(items.into_iter().collect())
     }
 }
 
@@ -192,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_tag_carried_twice_the_last_weight_counts() {
+    fn the_last_weight_of_a_repeated_tag_counts() {
         let canonical = Canonicalizer::default();
         let mut item = Item::new("1");
         item.tags = vec![
@@ -210,9 +243,9 @@ mod tests {
         assert!(item.has_label("cafe") && item.has_tag(&canonical.key("THEME:Other")));
     }
 
-    /// Takes minutes if each tag is compared with all before it.
+    /// Takes minutes if each tag is compared with all earlier ones.
     #[test]
-    fn any_number_of_tags_is_prepared() {
+    fn many_tags_are_prepared_quickly() {
         let mut item = Item::new("1");
         item.tags = (0..100_000)
             .map(|index| tag("theme", &index.to_string(), 1.0))
@@ -222,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_address_is_an_image() {
+    fn an_image_url_implies_an_image() {
         let mut item = Item::new("1");
         item.image_url = "https://a.example/1.jpg".into();
         assert!(

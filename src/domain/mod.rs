@@ -1,20 +1,19 @@
-//! The pure core: what the words mean and how a list is made.
+//! The pure core: events, items, user models, and how lists are ranked.
 //!
-//! Nothing here reads a clock, an environment, a file or a socket. Same input,
-//! same output, whatever the order of deliveries.
+//! Nothing here reads a clock, the environment, a file or a socket, or holds
+//! global state. The same input gives the same output, in whatever order events
+//! were delivered.
 
-pub mod braced;
 pub mod catalogue_line;
 pub mod event;
+pub mod event_member;
 pub mod geo;
 pub mod ids;
 pub mod item;
-pub mod member;
-pub mod nesting;
+pub mod json;
 pub mod ranking;
 pub mod ranking_config;
 pub mod restriction;
-pub mod shared_text;
 pub mod signals;
 pub mod tags;
 pub mod time;

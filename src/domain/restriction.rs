@@ -1,4 +1,4 @@
-//! What a request allows in its list.
+//! Conditions on the items of a list.
 
 use super::{
     geo::{Circle, nearest_m},
@@ -6,23 +6,23 @@ use super::{
     tags::TagKey,
 };
 
-/// Conditions that every recommended item must meet, all of them.
+/// Conditions that every recommended item must meet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Restriction {
-    /// A canonical label that the item carries in any facet.
+    /// A canonical label that the item has in any facet.
     pub label: Option<String>,
-    /// Tags that the item carries, all.
+    /// Tags that the item has, all of them.
     pub must: Vec<TagKey>,
-    /// Tags that the item does not carry, none.
+    /// Tags that the item has none of.
     pub must_not: Vec<TagKey>,
-    /// The item is of one of these types; empty = any.
+    /// The item has one of these types; empty means any.
     pub content_types: Vec<String>,
-    /// One of the item's places is in this circle.
+    /// At least one of the item's places is in this circle.
     pub within: Option<Circle>,
 }
 
 impl Restriction {
-    /// Whether it allows everything: the request is an open one.
+    /// Whether there are no conditions: the request is unrestricted.
     #[must_use]
     pub fn is_open(&self) -> bool {
         *self == Self::default()

@@ -1,17 +1,17 @@
-//! Tags and the form in which they are compared.
+//! Tags and their canonical form.
 //!
-//! A tag is written `facet:label`; it splits at its first colon. Two tags are
-//! the same if their canonical forms are: the facet trimmed and case-folded;
-//! the label with straight quotes, without accents, case-folded, trimmed, and
-//! with each run of space, `_` and `-` as one space. The ranking file can add
-//! spellings (replaced anywhere in a label) and aliases (whole labels).
+//! A tag is written `facet:label` and splits at its first colon. Two tags are
+//! equal if their canonical forms are: the facet is trimmed and case-folded; the
+//! label gets straight quotes, loses its accents, is case-folded and trimmed, and
+//! each run of spaces, `_` and `-` becomes one space. The ranking file can add
+//! spellings (replaced anywhere in a label) and aliases (replace whole labels).
 
 use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc};
 
 use unicode_normalization::{UnicodeNormalization as _, char::canonical_combining_class};
 
-/// Length in bytes from which on no spelling is replaced in a label: a table
-/// whose spellings make each other longer must come to an end.
+/// Labels longer than this number of bytes get no more spellings replaced, so
+/// that replacements which make each other longer terminate.
 const MAX_SPELLED_BYTES: usize = 4 << 10;
 
 /// A tag in canonical form, `facet:label`.
@@ -30,6 +30,15 @@ impl TagKey {
     pub fn label(&self) -> &str {
         split(&self.0).1
     }
+
+    /// `text`, in the memory of this key if both are equal.
+    pub(super) fn share_text(&self, text: String) -> Arc<str> {
+        if *self.0 == *text {
+            Arc::clone(&self.0)
+        } else {
+            text.into()
+        }
+    }
 }
 
 impl Borrow<str> for TagKey {
@@ -44,7 +53,7 @@ impl fmt::Debug for TagKey {
     }
 }
 
-/// Brings tags into canonical form.
+/// Converts tags to canonical form.
 #[derive(Clone, Debug, Default)]
 pub struct Canonicalizer {
     spellings: Vec<(String, String)>,
@@ -52,9 +61,9 @@ pub struct Canonicalizer {
 }
 
 impl Canonicalizer {
-    /// With tables of their own: `spellings` are replaced anywhere in a label,
+    /// A canonicalizer with tables: `spellings` are replaced anywhere in a label,
     /// the longest first; then `aliases` replace whole labels. Keys and values
-    /// may be given in any form.
+    /// need not be canonical.
     #[must_use]
     pub fn new(spellings: &BTreeMap<String, String>, aliases: &BTreeMap<String, String>) -> Self {
         let mut spellings: Vec<_> = spellings
@@ -83,7 +92,7 @@ impl Canonicalizer {
                 break;
             }
             if label.contains(from.as_str()) {
-                // A spelling replaced by nothing may leave a gap.
+                // An empty replacement can leave two spaces.
                 label = joined(label.replace(from.as_str(), to).chars());
             }
         }
@@ -93,7 +102,7 @@ impl Canonicalizer {
         }
     }
 
-    /// A `facet:label` key in canonical form; without a colon, all is label.
+    /// The canonical form of a `facet:label` key. A key without colon is a label.
     #[must_use]
     pub fn key(&self, key: &str) -> TagKey {
         if self.is_canonical(key) {
@@ -103,7 +112,8 @@ impl Canonicalizer {
         self.tag(facet, label)
     }
 
-    /// Whether a key is surely in canonical form: most are, and need no rewriting.
+    /// A fast check that a key is canonical already, which most are. May return
+    /// false for a canonical key.
     fn is_canonical(&self, key: &str) -> bool {
         let Some((facet, label)) = key.split_once(':') else {
             return false;
@@ -143,14 +153,14 @@ fn split(key: &str) -> (&str, &str) {
     key.split_once(':').unwrap_or(("", key))
 }
 
-/// Whether a text is of visible ASCII without capitals, with single spaces
-/// between words, and holds `_` and `-` only where `may_hold` says so.
-fn is_plain(text: &str, may_hold: impl Fn(u8) -> bool) -> bool {
+/// Whether a text consists of visible lower-case ASCII with single spaces between
+/// words. `_` and `-` are accepted if `accepts` returns true.
+fn is_plain(text: &str, accepts: impl Fn(u8) -> bool) -> bool {
     let mut before = b' ';
     for byte in text.bytes() {
         let fits = match byte {
             b' ' => before != b' ',
-            b'_' | b'-' => may_hold(byte),
+            b'_' | b'-' => accepts(byte),
             _ => byte.is_ascii_graphic() && !byte.is_ascii_uppercase(),
         };
         if !fits {
@@ -182,7 +192,7 @@ fn straight_quote(c: char) -> char {
     }
 }
 
-/// Trims, and makes each run of separators one space.
+/// Trims, and replaces each run of separators by one space.
 fn joined(chars: impl Iterator<Item = char>) -> String {
     let mut out = String::new();
     let mut gap = false;
@@ -247,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_that_make_each_other_longer_come_to_an_end() {
+    fn spellings_that_make_each_other_longer_terminate() {
         let doubling: BTreeMap<String, String> = ('a'..='y')
             .zip('b'..='z')
             .map(|(from, to)| (from.to_string(), [to; 50].iter().collect()))
@@ -266,7 +276,7 @@ mod tests {
         }
 
         #[test]
-        fn a_key_in_canonical_form_is_taken_as_it_is(key in "[a-b _A:-]{0,12}|[ -~é\\t]{0,12}") {
+        fn a_canonical_key_is_unchanged(key in "[a-b _A:-]{0,12}|[ -~é\\t]{0,12}") {
             for tables in [
                 Canonicalizer::default(),
                 Canonicalizer::new(&table([("ab", "b a")]), &table([("a", "b"), ("", "a")])),
@@ -277,7 +287,7 @@ mod tests {
         }
 
         #[test]
-        fn ascii_takes_the_same_road_as_any_other_text(label in "[ -~\\t]{0,40}") {
+        fn the_fast_path_for_ascii_gives_the_same_result(label in "[ -~\\t]{0,40}") {
             let plain = Canonicalizer::default();
             let long_way = plain.label(&format!("{label}\u{301}"));
             prop_assert_eq!(plain.label(&label), long_way);

@@ -1,4 +1,4 @@
-//! A point in time, to the microsecond.
+//! A point in time with microsecond precision.
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
@@ -6,9 +6,9 @@ use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: f64 = 86_400.0;
-/// Microseconds of the times that can be written as text and in protobuf: from
-/// the year 1 to the end of the year 9999, but for its last 26 hours.
-const TELLABLE: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_207_199_999_999;
+/// Microseconds of the times that ISO 8601 text and protobuf can represent: from
+/// the year 1 to the end of the year 9999, without its last 26 hours.
+const REPRESENTABLE: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_207_199_999_999;
 
 /// Microseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,8 +21,9 @@ impl Timestamp {
         Self(micros)
     }
 
-    /// The time of a protobuf timestamp, cut to microseconds. `None` if it is
-    /// not [tellable](Self::is_tellable) or its nanoseconds are out of range.
+    /// The time of a protobuf timestamp, truncated to microseconds. `None` if it
+    /// is not [representable](Self::is_representable) or its nanoseconds are out
+    /// of range.
     #[must_use]
     pub fn from_proto_parts(seconds: i64, nanos: i32) -> Option<Self> {
         if !(0..1_000_000_000).contains(&nanos) {
@@ -30,15 +31,15 @@ impl Timestamp {
         }
         let whole = Self(seconds.checked_mul(MICROS_PER_SECOND)?);
         whole
-            .is_tellable()
+            .is_representable()
             .then(|| Self(whole.0 + i64::from(nanos / 1_000)))
     }
 
-    /// Whether it can be written as text and in protobuf: it is between the
+    /// Whether ISO 8601 text and protobuf can represent it: it is between the
     /// years 1 and 9999.
     #[must_use]
-    pub fn is_tellable(self) -> bool {
-        TELLABLE.contains(&self.0)
+    pub fn is_representable(self) -> bool {
+        REPRESENTABLE.contains(&self.0)
     }
 
     /// Microseconds since the Unix epoch.
@@ -75,21 +76,21 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0) as f64 / MICROS_PER_SECOND as f64
     }
 
-    /// This time plus a span.
+    /// This time plus a duration.
     #[must_use]
-    pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(micros(span)))
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(micros(duration)))
     }
 
-    /// This time minus a span.
+    /// This time minus a duration.
     #[must_use]
-    pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(micros(span)))
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(duration)))
     }
 
-    /// Reads ISO 8601 as stored by any writer: with an offset, or without one
-    /// (then it is UTC), with `T` or a space. Finer fractions are cut. `None`
-    /// for what is no time, or not [tellable](Self::is_tellable).
+    /// Parses ISO 8601 as written by any program: with an offset, or without one
+    /// (then it is UTC), with `T` or a space. Finer fractions are truncated.
+    /// `None` if it is not a time, or not [representable](Self::is_representable).
     #[must_use]
     pub fn parse_iso8601(text: &str) -> Option<Self> {
         const PARSER: DateTimeParser = DateTimeParser::new();
@@ -104,15 +105,15 @@ impl Timestamp {
         };
         let micros = instant.as_nanosecond().div_euclid(1_000);
         let time = i64::try_from(micros).ok().map(Self);
-        time.filter(|time| time.is_tellable())
+        time.filter(|time| time.is_representable())
     }
 }
 
-fn micros(span: Duration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// ISO 8601 in UTC with six fraction digits or none: `2026-06-10T11:00:00Z`.
+/// ISO 8601 in UTC with six fraction digits or none, such as `2026-06-10T11:00:00Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const WHOLE: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
@@ -139,32 +140,32 @@ impl fmt::Debug for Timestamp {
 mod tests {
     use super::Timestamp;
 
-    fn reprinted(text: &str) -> String {
+    fn round_trip(text: &str) -> String {
         Timestamp::parse_iso8601(text).unwrap().to_string()
     }
 
     #[test]
     fn prints_six_fraction_digits_or_none() {
-        assert_eq!(reprinted("2026-06-10T11:00:00Z"), "2026-06-10T11:00:00Z");
+        assert_eq!(round_trip("2026-06-10T11:00:00Z"), "2026-06-10T11:00:00Z");
         assert_eq!(
-            reprinted("2026-06-10T11:00:00.25Z"),
+            round_trip("2026-06-10T11:00:00.25Z"),
             "2026-06-10T11:00:00.250000Z"
         );
         assert_eq!(
-            reprinted("2026-06-10T11:00:00.1234567Z"),
+            round_trip("2026-06-10T11:00:00.1234567Z"),
             "2026-06-10T11:00:00.123456Z"
         );
     }
 
     #[test]
-    fn reads_offsets_and_takes_naive_times_as_utc() {
+    fn parses_offsets_and_treats_times_without_one_as_utc() {
         assert_eq!(
-            reprinted("2026-06-10T13:00:00+02:00"),
+            round_trip("2026-06-10T13:00:00+02:00"),
             "2026-06-10T11:00:00Z"
         );
-        assert_eq!(reprinted("2026-06-10T11:00:00"), "2026-06-10T11:00:00Z");
+        assert_eq!(round_trip("2026-06-10T11:00:00"), "2026-06-10T11:00:00Z");
         assert_eq!(
-            reprinted("2026-06-10 11:00:00.5"),
+            round_trip("2026-06-10 11:00:00.5"),
             "2026-06-10T11:00:00.500000Z"
         );
         assert_eq!(Timestamp::parse_iso8601("yesterday"), None);
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_read_can_be_written() {
+    fn every_parsed_time_can_be_written() {
         for text in ["0001-01-01T00:00:00Z", "9999-12-30T21:59:59.999999Z"] {
             let time = Timestamp::parse_iso8601(text).unwrap();
             assert_eq!(time.to_string(), text);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_times_before_the_epoch_downwards() {
+    fn truncates_times_before_the_epoch_downwards() {
         let time = Timestamp::from_proto_parts(-1, 999_999_999).unwrap();
         assert_eq!(time.as_micros(), -1);
         assert_eq!(time.to_proto_parts(), (-1, 999_999_000));

@@ -1,4 +1,4 @@
-//! What is known of a user.
+//! The user model.
 
 use std::collections::BTreeMap;
 
@@ -10,58 +10,59 @@ use super::{
     vector::UnitVector,
 };
 
-/// How a user behaves. Shares and means are rounded to 4 places, 0 to 1.
+/// Behavior of a user. Shares and means are between 0 and 1, rounded to 4
+/// places.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Behavior {
-    /// Items seen.
+    /// Number of viewed items.
     pub n_views: usize,
-    /// Items liked.
+    /// Number of liked items.
     pub n_positive: usize,
-    /// Items disliked, soft negatives included.
+    /// Number of disliked items, including soft negatives.
     pub n_negative: usize,
-    /// Mean dwell ratio over the items seen.
+    /// Mean dwell ratio of the viewed items.
     pub avg_dwell_ratio: f64,
-    /// Share of the items seen that were completed.
+    /// Share of the viewed items that were completed.
     pub completion_rate: f64,
-    /// Share of the items seen that were visited more than once.
+    /// Share of the viewed items that were visited more than once.
     pub revisit_rate: f64,
-    /// Share of the items seen that were liked.
+    /// Share of the viewed items that were liked.
     pub depth: f64,
 }
 
-/// The user model: all that ranking needs to know of a user.
+/// The user model: all that ranking needs to know about a user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserSignals {
-    /// Whose model this is.
+    /// The user.
     pub user_id: UserId,
     /// Liked items with their decayed strength, above 0.
     pub positives: BTreeMap<ContentId, f64>,
     /// Disliked items and soft negatives with their decayed strength.
     pub negatives: BTreeMap<ContentId, f64>,
-    /// Items engaged with, sorted bytewise.
+    /// Items with an engagement, sorted bytewise.
     pub viewed: Vec<ContentId>,
-    /// The same, the latest first.
+    /// The same items, the latest first.
     pub recent_views: Vec<ContentId>,
-    /// Tags of liked items as lower-case `facet:label`; the top one is 1.
+    /// Tags of liked items as lower-case `facet:label`; the largest weight is 1.
     pub tag_affinity: BTreeMap<String, f64>,
-    /// Tags of disliked items, likewise.
+    /// Tags of disliked items, in the same form.
     pub tag_aversion: BTreeMap<String, f64>,
-    /// Where the liked items point to.
+    /// Weighted mean direction of the liked items.
     pub taste_vector: Option<UnitVector>,
     /// The vector of the latest item.
     pub recency_vector: Option<UnitVector>,
-    /// How the user behaves.
+    /// Behavior of the user.
     pub behavior: Behavior,
     /// Profile answers by field.
     pub demographics: Map<String, Value>,
-    /// The time that the model was built for; `None` for the empty model.
+    /// The time as of which the model was built; `None` for the empty model.
     pub built_at: Option<Timestamp>,
-    /// How many events it was built from.
+    /// Number of events that it was built from.
     pub event_count: usize,
 }
 
 impl UserSignals {
-    /// The model of a user of whom nothing is known.
+    /// The model of an unknown user.
     #[must_use]
     pub fn empty(user_id: UserId) -> Self {
         Self {
@@ -87,8 +88,15 @@ impl UserSignals {
         self.positives.is_empty()
     }
 
-    /// Whether it says nothing at all: no event went into it, and nothing
-    /// came from elsewhere.
+    /// The vectors of the model.
+    pub fn vectors(&self) -> impl Iterator<Item = &UnitVector> {
+        [&self.taste_vector, &self.recency_vector]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Whether it is empty: built from no event, and without data from other
+    /// programs.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.event_count == 0
@@ -99,7 +107,7 @@ impl UserSignals {
             && self.demographics.is_empty()
     }
 
-    /// Whether the user has met an item: liked, disliked, ignored or viewed.
+    /// Whether the user has seen an item: liked, disliked, ignored or viewed it.
     #[must_use]
     pub fn has_seen(&self, id: &ContentId) -> bool {
         self.positives.contains_key(id)
@@ -107,9 +115,9 @@ impl UserSignals {
             || self.viewed.binary_search(id).is_ok()
     }
 
-    /// The items that the user has met, each once: the viewed ones with the
-    /// latest first, then those shown and ignored, the latest first (their
-    /// weights only fade), ties by id.
+    /// The items that the user has seen, each once: viewed items, the latest
+    /// first; then displayed and ignored ones by weight, which decays, so the
+    /// latest first, ties by id.
     pub fn seen(&self) -> impl Iterator<Item = &ContentId> {
         let liked = self.positives.iter();
         let mut others: Vec<(&ContentId, f64)> = self
@@ -132,7 +140,7 @@ mod tests {
     use crate::domain::ids::{ContentId, UserId};
 
     #[test]
-    fn an_item_that_is_both_liked_and_disliked_is_seen_once() {
+    fn an_item_that_is_liked_and_disliked_is_listed_once_as_seen() {
         let mut model = UserSignals::empty(UserId::parse("u").unwrap());
         for (id, liked, disliked) in [
             ("a", Some(0.9), Some(0.1)),

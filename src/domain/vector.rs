@@ -1,11 +1,11 @@
-//! Embeddings. Held L2-normalised, so that a cosine is a dot product.
+//! Embeddings, L2-normalized, so that a cosine is a dot product.
 
 use std::sync::Arc;
 
 use fearless_simd::{Level, Simd as _, dispatch};
 
-/// By how much the length of a vector may miss 1 once its components are
-/// rounded to single precision: half a unit in the last place, and a little.
+/// Tolerance of the length of a unit vector after its components are rounded to
+/// single precision: slightly more than half a unit in the last place.
 const ROUNDING: f64 = 1e-7;
 
 /// A vector of length 1.
@@ -13,9 +13,9 @@ const ROUNDING: f64 = 1e-7;
 pub struct UnitVector(Arc<[f32]>);
 
 impl UnitVector {
-    /// Scales `values` to length 1; those that are of length 1 stay as they are,
-    /// to the last bit. `None` if they are empty, all zero, or not all finite:
-    /// such a vector points nowhere.
+    /// Scales `values` to length 1. Values of length 1 are kept to the last bit.
+    /// `None` if they are empty, all zero, or not all finite: such a vector has no
+    /// direction.
     #[must_use]
     pub fn new(values: &[f32]) -> Option<Self> {
         let norm = values
@@ -29,7 +29,7 @@ impl UnitVector {
         Self::scaled(values.iter().map(|value| f64::from(*value)), norm)
     }
 
-    /// Like [`UnitVector::new`], for a sum kept in double precision.
+    /// Like [`UnitVector::new`], from values in double precision.
     #[must_use]
     pub fn from_f64(values: &[f64]) -> Option<Self> {
         let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt();
@@ -47,7 +47,7 @@ impl UnitVector {
         &self.0
     }
 
-    /// How many components it has.
+    /// Number of components.
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.len()
@@ -73,8 +73,8 @@ pub fn cos01(a: Option<&UnitVector>, b: Option<&UnitVector>) -> f64 {
 
 /// Dot product of two slices of the same length.
 ///
-/// Sixteen running sums, so that the compiler can keep them in vector
-/// registers; one sum would force the additions into sequence.
+/// It keeps sixteen running sums, which the compiler can hold in vector registers.
+/// A single sum would make the additions sequential.
 #[inline(always)]
 #[must_use]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -91,9 +91,9 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// Runs loops over numbers with the widest registers that this machine has. The
-/// results are the same on all machines, to the last bit: registers of any width
-/// hold the same running sums. Only what is inlined into `work` gains by it.
+/// Runs numeric loops with the widest vector registers of this machine. Results
+/// are identical on all machines, to the last bit: registers of any width hold the
+/// same running sums. Only code that is inlined into `work` becomes faster.
 #[inline(always)]
 pub fn wide<R>(work: impl FnOnce() -> R) -> R {
     dispatch!(Level::new(), simd => simd.vectorize(work))
@@ -104,7 +104,7 @@ mod tests {
     use super::{UnitVector, cos01, dot};
 
     #[test]
-    fn a_vector_that_points_nowhere_is_none() {
+    fn a_vector_without_direction_is_rejected() {
         assert_eq!(UnitVector::new(&[]), None);
         assert_eq!(UnitVector::new(&[0.0, 0.0]), None);
         assert_eq!(UnitVector::new(&[f32::NAN, 1.0]), None);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_that_is_stored_and_read_keeps_every_bit() {
+    fn normalizing_a_unit_vector_keeps_every_bit() {
         for seed in 1..2_000_u32 {
             let values: Vec<f32> = (1..=16)
                 .map(|place| (seed * place % 1_009) as f32 - 500.0)
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn cos01_is_zero_for_missing_or_unlike_vectors() {
+    fn cos01_is_zero_for_missing_vectors_and_for_different_sizes() {
         let flat = UnitVector::new(&[1.0, 0.0]).unwrap();
         let opposite = UnitVector::new(&[-1.0, 0.0]).unwrap();
         let long = UnitVector::new(&[1.0, 0.0, 0.0]).unwrap();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn dot_takes_every_component_of_any_length() {
+    fn dot_includes_every_component_for_any_length() {
         for length in [0, 1, 15, 16, 17, 384, 385] {
             let ones = vec![1.0_f32; length];
             assert_eq!(dot(&ones, &ones), length as f32);

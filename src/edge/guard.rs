@@ -1,6 +1,5 @@
-//! What every call passes before its handler, on every port: authorization, load
-//! shedding, the deadline, and a net for panics, in this order. A call that is
-//! refused early costs little.
+//! The layer in front of the handlers of every port: authorization, load shedding, the
+//! deadline, and recovery from panics, in this order. Refusing a call early is cheap.
 
 use std::{
     convert::Infallible,
@@ -35,12 +34,12 @@ pub(crate) struct Guard {
     pub(crate) access: Option<Arc<Access>>,
     pub(crate) load: Arc<Load>,
     /// Longest that a call may take.
-    pub(crate) longest: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) protocol: &'static dyn Protocol,
 }
 
 impl Guard {
-    /// Lets a call in and adds to its request what its handler needs: the
+    /// Admits a call and adds extensions to its request for the handler: the
     /// [`Caller`](super::access::Caller), the account of bytes, the [`CallTime`].
     fn admit<B>(&self, request: &mut Request<B>) -> Result<(Admission, CallTime), Refusal> {
         let kind = self.methods.kind(request.uri().path());
@@ -52,7 +51,7 @@ impl Guard {
             request.extensions_mut().insert(caller);
         }
         let admission = Admission::of(&self.load, kind, request.extensions_mut(), self.protocol)?;
-        let time = CallTime::start(request.headers(), self.longest);
+        let time = CallTime::start(request.headers(), self.timeout);
         request.extensions_mut().insert(time);
         Ok((admission, time))
     }

@@ -1,4 +1,4 @@
-//! What the edge needs to know of a method. The tables are those of the ports:
+//! The methods of a port, as far as the edge needs them. The tables are those of the ports:
 //! `api/methods.rs`, `http/webhook/mod.rs`.
 
 use crate::edge::tenants::Role;
@@ -11,12 +11,35 @@ pub(crate) struct Method {
     pub(crate) kind: MethodKind,
 }
 
+impl Method {
+    pub(crate) const fn unary(path: &'static str, roles: &'static [Role]) -> Self {
+        Self {
+            path,
+            kind: MethodKind::Unary(roles),
+        }
+    }
+
+    pub(crate) const fn stream(path: &'static str, roles: &'static [Role]) -> Self {
+        Self {
+            path,
+            kind: MethodKind::Stream(roles),
+        }
+    }
+
+    pub(crate) const fn free(path: &'static str) -> Self {
+        Self {
+            path,
+            kind: MethodKind::Free,
+        }
+    }
+}
+
 /// How the edge treats the calls of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MethodKind {
     /// One request, one reply. The key needs one of the roles.
     Unary(&'static [Role]),
-    /// Requests and replies in turn, for as long as the client sends. The key needs
+    /// Requests and replies alternate for as long as the client sends. The key needs
     /// one of the roles.
     Stream(&'static [Role]),
     /// Health and reflection: no key, no limit on load, no trace.

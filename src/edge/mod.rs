@@ -7,7 +7,7 @@
 //! 2. `call`: id, span, metric and log line (API only; the webhook records HTTP
 //!    requests instead);
 //! 3. `guard`: authorization (`access`), load shedding (`load`), the deadline
-//!    (`deadline`), a net for panics (`panics`).
+//!    (`deadline`), recovery from panics (`panics`).
 //!
 //! The edge knows neither services nor protocols. A port gives it a table of its
 //! methods (`methods`) and a way to write refusals (`refusal`).
@@ -15,8 +15,8 @@
 //! Why this is not tonic's server with layers of tower and tower-http: tonic's
 //! server neither evicts idle connections, nor ends those that are silent or do not
 //! read replies, nor limits their age with a spread, nor reloads certificates; no
-//! layer counts bytes of bodies against a limit of the process, or tells an idle
-//! stream from a busy one. The layers of tower-http that could be used behave
+//! layer counts bytes of bodies against a limit of the process, or distinguishes an
+//! idle stream from a busy one. The layers of tower-http that could be used behave
 //! differently where clients notice: its CORS headers go to origins that are not
 //! allowed, its request id takes any client's id, its panic handler does not know
 //! the method, and its decompression neither counts bytes nor reports errors as this

@@ -1,5 +1,5 @@
-//! A panic in a call is a bug of that call alone: it is answered as an internal
-//! error, and connection and process go on.
+//! Recovery from panics. A panic is a bug; it fails its own call with an internal error
+//! and affects no other call.
 
 use std::{
     any::Any,

@@ -1,8 +1,8 @@
-//! Keeping the catalogue.
+//! Writing and reading the catalogue.
 
 use std::sync::Arc;
 
-use super::{Engine, EngineError};
+use super::{error::EngineError, handle::Engine};
 use crate::{
     domain::{
         ids::ContentId,
@@ -20,18 +20,18 @@ impl Engine {
         &self,
         items: Vec<Item>,
     ) -> Result<Vec<Result<(), ItemRefusal>>, EngineError> {
-        let engine = self.clone();
-        self.to_the_end("upsert items", async move {
-            engine.inner.ports.items.upsert(items).await
-        })
-        .await?
-        .map_err(EngineError::catalogue)
+        let store = Arc::clone(&self.inner.ports.items);
+        let tasks = &self.inner.tasks;
+        tasks
+            .spawn_to_completion("upsert items", async move { store.upsert(items).await })
+            .await?
+            .map_err(EngineError::catalogue)
     }
 
-    /// Reads items by id; `None` where there is no such item.
+    /// Reads items by id; `None` for an id without item.
     ///
     /// # Errors
-    /// [`EngineError`] if the catalogue cannot be read, or not in time.
+    /// [`EngineError`] if the catalogue cannot be read before the deadline.
     pub async fn get_items(
         &self,
         ids: &[ContentId],
@@ -42,19 +42,19 @@ impl Engine {
             .items
             .get(ids, deadline)
             .await
-            .map_err(EngineError::catalogue_before(deadline))
+            .map_err(EngineError::catalogue_within(deadline))
     }
 
-    /// Removes items; for each, whether there was one.
+    /// Removes items; for each, whether it existed.
     ///
     /// # Errors
-    /// [`EngineError`]; then any of them may be gone.
+    /// [`EngineError`]; then any of them may have been removed.
     pub async fn delete_items(&self, ids: Vec<ContentId>) -> Result<Vec<bool>, EngineError> {
-        let engine = self.clone();
-        self.to_the_end("delete items", async move {
-            engine.inner.ports.items.delete(&ids).await
-        })
-        .await?
-        .map_err(EngineError::catalogue)
+        let store = Arc::clone(&self.inner.ports.items);
+        let tasks = &self.inner.tasks;
+        tasks
+            .spawn_to_completion("delete items", async move { store.delete(&ids).await })
+            .await?
+            .map_err(EngineError::catalogue)
     }
 }

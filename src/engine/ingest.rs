@@ -1,4 +1,4 @@
-//! Taking in what users do.
+//! Ingesting events.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -6,144 +6,138 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
+use super::{error::EngineError, handle::Engine};
 use crate::{
     domain::{event::StoredEvent, ids::UserId},
-    engine::{Engine, EngineError, models::refresh::Wanted},
     ports::{AppendOutcome, Appended, Deadline},
     telemetry::{
         meters::{self, EventOutcome},
-        spans,
+        spans::{self, Cause},
     },
 };
 
-/// How many users of one batch are written at the same time.
-const USERS_AT_ONCE: usize = 32;
+/// Number of users of one batch that are written concurrently.
+const CONCURRENT_USERS: usize = 32;
 
-/// What became of an event.
+/// The result of ingesting an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ingested {
-    /// What became of it.
+    /// What the append did.
     pub outcome: AppendOutcome,
-    /// How many events the user's buffer holds now.
+    /// Number of events in the user's buffer.
     pub buffered_events: usize,
 }
 
 impl Engine {
-    /// Stores an event and refreshes its user's model. Once begun, it runs to
-    /// its end even if the caller goes away. A refresh that is not done by
-    /// `deadline` goes on by itself, and the event is acknowledged.
+    /// Appends an event and refreshes its user's model. Both run to completion,
+    /// even if the caller goes away. At `deadline` an appended event is
+    /// acknowledged, and the refresh continues in the background.
     ///
     /// # Errors
-    /// [`EngineError`] if the event may not have been stored. A refresh that
-    /// fails is no error: the next read rebuilds.
+    /// [`EngineError`] if the event may not have been stored. A failed refresh is
+    /// not an error: the next read rebuilds the model.
     pub async fn ingest(
         &self,
         event: StoredEvent,
         deadline: Deadline,
     ) -> Result<Ingested, EngineError> {
-        let (engine, arrived) = (self.clone(), Instant::now());
-        let (tell, stored) = oneshot::channel();
-        let mut done = self.to_the_end("ingest", async move {
+        let (engine, received) = (self.clone(), Instant::now());
+        let (report, appended) = oneshot::channel();
+        let completion = self.inner.tasks.spawn_to_completion("ingest", async move {
             let user = event.event.user_id.clone();
-            let appended = engine.append(&user, &[event]).await?;
-            // One event in, one outcome out: that is the port's contract.
-            let ingested = ingested(&appended).next().ok_or(EngineError::Panicked)?;
-            let _ = tell.send(ingested);
-            engine.refresh_after(&user, appended, arrived).await;
-            Ok(ingested)
-        });
-        let in_time = tokio::time::timeout(deadline.remaining(), &mut done).await;
-        if let Ok(done) = in_time {
-            return done?;
-        }
-        match stored.await {
-            Ok(ingested) => {
-                debug!("event stored, model not refreshed in time: that goes on");
-                Ok(ingested)
+            match engine.append(&user, &[event]).await {
+                Ok(appended) => {
+                    // One event in, one outcome out: the port's contract.
+                    let first = ingested(&appended).next();
+                    let _ = report.send(first.ok_or(EngineError::Panicked));
+                    engine.refresh(&user, appended, received).await;
+                }
+                Err(error) => _ = report.send(Err(error)),
             }
-            // It has ended without.
-            Err(_) => done.await?,
+        });
+        match tokio::time::timeout(deadline.remaining(), completion).await {
+            Ok(completed) => completed?,
+            Err(_) => debug!("deadline passed before the model was refreshed"),
         }
+        appended.await.unwrap_or(Err(EngineError::Panicked))
     }
 
-    /// Stores events of any users, with one append and one refresh for each
-    /// distinct user; one result each, in order. A store that fails midway is
-    /// the error of the events it failed on. By `deadline` every event that
-    /// was stored is answered as such, and any other is
-    /// [`EngineError::TimedOut`]. Then, or if the caller goes away, what was
-    /// begun is finished and nothing more is begun.
+    /// Appends events of any users, with one append and one refresh per user; one
+    /// result each, in order. If the store fails midway, the affected events have
+    /// its error. At `deadline`, stored events are acknowledged, and the others
+    /// have [`EngineError::TimedOut`]. From then on, or when the caller goes away,
+    /// no append is started; those in progress run to completion.
     ///
     /// # Errors
-    /// [`EngineError`] only for a bug; a failing store is an event's error.
+    /// [`EngineError`] only for a bug. A failing store is an error of its events.
     pub async fn ingest_batch(
         &self,
         events: Vec<StoredEvent>,
         deadline: Deadline,
     ) -> Result<Vec<Result<Ingested, EngineError>>, EngineError> {
         let engine = self.clone();
-        let gone = CancellationToken::new();
-        let _tells = gone.clone().drop_guard();
-        self.to_the_end("ingest batch", async move {
-            engine.ingest_groups(events, deadline, &gone).await
-        })
-        .await
+        let cancelled = CancellationToken::new();
+        let _cancel_on_drop = cancelled.clone().drop_guard();
+        let batch = async move { engine.ingest_groups(events, deadline, &cancelled).await };
+        let tasks = &self.inner.tasks;
+        tasks.spawn_to_completion("ingest batch", batch).await
     }
 
     async fn ingest_groups(
         &self,
         events: Vec<StoredEvent>,
         deadline: Deadline,
-        gone: &CancellationToken,
+        cancelled: &CancellationToken,
     ) -> Vec<Result<Ingested, EngineError>> {
-        let (arrived, cause) = (Instant::now(), spans::Cause::current());
-        let mut results: Vec<Outcome> = vec![None; events.len()];
-        let places = Arc::new(Semaphore::new(USERS_AT_ONCE));
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (received, cause) = (Instant::now(), Cause::current());
+        let mut results: Vec<EventResult> = vec![None; events.len()];
+        let permits = Arc::new(Semaphore::new(CONCURRENT_USERS));
+        let (report, mut reports) = mpsc::unbounded_channel();
         for (user, (positions, events)) in by_user(events) {
-            let place = Arc::clone(&places).acquire_owned();
-            let place = tokio::time::timeout(deadline.remaining(), place).await;
-            if deadline.remaining().is_zero() || gone.is_cancelled() {
+            let permit = Arc::clone(&permits).acquire_owned();
+            let permit = tokio::time::timeout(deadline.remaining(), permit).await;
+            if deadline.remaining().is_zero() || cancelled.is_cancelled() {
                 meters::events(EventOutcome::Failed, events.len());
-                settle(&mut results, (positions, Err(EngineError::TimedOut)));
+                record(&mut results, (positions, Err(EngineError::TimedOut)));
                 continue;
             }
-            let (engine, tell) = (self.clone(), tell.clone());
-            let of_user = async move {
-                let _place = place;
+            let (engine, report) = (self.clone(), report.clone());
+            let group = async move {
+                let _permit = permit;
                 let appended = engine.append(&user, &events).await;
                 let outcome = match &appended {
                     Ok(appended) => Ok(ingested(appended).collect()),
                     Err(error) => Err(error.clone()),
                 };
-                // Nobody hears it once the time is up.
-                let _ = tell.send((positions, outcome));
+                // After the deadline nobody receives it.
+                let _ = report.send((positions, outcome));
                 if let Ok(appended) = appended {
-                    engine.refresh_after(&user, appended, arrived).await;
+                    engine.refresh(&user, appended, received).await;
                 }
-                // All are done when nobody can tell anything more.
-                drop(tell);
+                // The channel closes when every group is refreshed.
+                drop(report);
             };
             let span = spans::apart("ingest of a user", &cause);
-            self.inner.tasks.spawn(of_user.instrument(span));
+            self.inner.tasks.spawn(group.instrument(span));
         }
-        drop(tell);
-        let all_told = async {
-            while let Some(settled) = told.recv().await {
-                settle(&mut results, settled);
+        drop(report);
+        let all_groups = async {
+            while let Some(group) = reports.recv().await {
+                record(&mut results, group);
             }
         };
-        let in_time = tokio::time::timeout(deadline.remaining(), all_told).await;
-        while let Ok(settled) = told.try_recv() {
-            settle(&mut results, settled);
+        let completed = tokio::time::timeout(deadline.remaining(), all_groups).await;
+        while let Ok(group) = reports.try_recv() {
+            record(&mut results, group);
         }
-        let untold = match in_time {
-            // A group that panicked says nothing.
+        let missing = match completed {
+            // Only a group that panicked sends no report.
             Ok(()) => EngineError::Panicked,
             Err(_) => EngineError::TimedOut,
         };
         results
             .into_iter()
-            .map(|result| result.unwrap_or_else(|| Err(untold.clone())))
+            .map(|result| result.unwrap_or_else(|| Err(missing.clone())))
             .collect()
     }
 
@@ -154,30 +148,15 @@ impl Engine {
             EngineError::user_state(error)
         })?;
         for outcome in &appended.outcomes {
-            meters::events(metered(*outcome), 1);
+            meters::events(event_outcome(*outcome), 1);
         }
         Ok(appended)
     }
 
-    /// Brings the user's model up to what was appended. To be run to its end.
-    async fn refresh_after(&self, user: &UserId, appended: Appended, arrived: Instant) {
-        let is_accepted = |outcome: &&AppendOutcome| **outcome == AppendOutcome::Accepted;
-        let accepted = appended.outcomes.iter().filter(is_accepted).count();
-        let refreshed = if let Some(version) = appended.version.filter(|_| accepted > 0) {
-            let wanted = Wanted {
-                known: appended.contents,
-                arrived: vec![(arrived, accepted)],
-                ..Wanted::at(version)
-            };
-            self.refresh_here(user, wanted).await.map(|_| ())
-        } else if appended.outcomes.contains(&AppendOutcome::Duplicate) {
-            // The first delivery may have died before its refresh.
-            self.signals(user).await.map(|_| ())
-        } else {
-            Ok(())
-        };
-        if refreshed.is_err() {
-            debug!("event stored, model not refreshed: the next read does it");
+    async fn refresh(&self, user: &UserId, appended: Appended, received: Instant) {
+        let models = &self.inner.models;
+        if models.after_append(user, appended, received).await.is_err() {
+            debug!("event stored, model not refreshed: the next read rebuilds it");
         }
     }
 }
@@ -189,7 +168,7 @@ fn ingested(appended: &Appended) -> impl Iterator<Item = Ingested> {
     })
 }
 
-fn metered(outcome: AppendOutcome) -> EventOutcome {
+fn event_outcome(outcome: AppendOutcome) -> EventOutcome {
     match outcome {
         AppendOutcome::Accepted => EventOutcome::Accepted,
         AppendOutcome::Duplicate => EventOutcome::Duplicate,
@@ -198,14 +177,14 @@ fn metered(outcome: AppendOutcome) -> EventOutcome {
 }
 
 /// Events of one user with their positions in the batch.
-type Group = (Vec<usize>, Vec<StoredEvent>);
-/// What became of a group, with those positions.
-type Settled = (Vec<usize>, Result<Vec<Ingested>, EngineError>);
-/// What became of an event, once that is known.
-type Outcome = Option<Result<Ingested, EngineError>>;
+type EventGroup = (Vec<usize>, Vec<StoredEvent>);
+/// The result of a group, with the positions of its events.
+type GroupResult = (Vec<usize>, Result<Vec<Ingested>, EngineError>);
+/// The result of an event, once it is known.
+type EventResult = Option<Result<Ingested, EngineError>>;
 
-fn by_user(events: Vec<StoredEvent>) -> HashMap<UserId, Group> {
-    let mut groups: HashMap<UserId, Group> = HashMap::new();
+fn by_user(events: Vec<StoredEvent>) -> HashMap<UserId, EventGroup> {
+    let mut groups: HashMap<UserId, EventGroup> = HashMap::new();
     for (position, event) in events.into_iter().enumerate() {
         let group = groups.entry(event.event.user_id.clone()).or_default();
         group.0.push(position);
@@ -214,9 +193,9 @@ fn by_user(events: Vec<StoredEvent>) -> HashMap<UserId, Group> {
     groups
 }
 
-fn settle(results: &mut [Outcome], (positions, outcome): Settled) {
+fn record(results: &mut [EventResult], (positions, result): GroupResult) {
     for (index, position) in positions.into_iter().enumerate() {
-        results[position] = Some(match &outcome {
+        results[position] = Some(match &result {
             Ok(ingested) => ingested.get(index).copied().ok_or(EngineError::Panicked),
             Err(error) => Err(error.clone()),
         });

@@ -49,7 +49,7 @@ const POLICY: Policy = Policy {
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the main runtime's watchdog is checked.
 const WATCHDOG_INTERVAL: Duration = Duration::from_millis(500);
-/// A runtime that has run no task for so long is stuck.
+/// A runtime that has run no task for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// The admin port cannot be served.
@@ -103,7 +103,7 @@ impl Admin {
                 access: None,
                 // Bounded by its few connections: a probe is never refused.
                 load: Arc::new(Load::unmetered(usize::MAX, usize::MAX)),
-                longest: REQUEST_TIMEOUT,
+                timeout: REQUEST_TIMEOUT,
                 protocol: &PlainHttp,
             };
             let service = guard.layer(routes);

@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 use crate::domain::time::Timestamp;
 
-/// By when an answer is of use to whoever waits for it.
+/// The moment after which nobody waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// However long the store's own time-outs allow.
+    /// No deadline: only the store's own time-outs.
     pub const NONE: Self = Self(None);
 
-    /// By this moment.
+    /// At this moment.
     #[must_use]
     pub fn at(moment: Instant) -> Self {
         Self(Some(moment))
     }
 
-    /// How much time is left: 0 once the moment has passed.
+    /// The remaining time, 0 after the deadline.
     #[must_use]
     pub fn remaining(self) -> Duration {
         self.0.map_or(Duration::MAX, |moment| {
@@ -27,13 +27,13 @@ impl Deadline {
     }
 }
 
-/// The time, and only the time.
+/// A clock.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// Random numbers.
+/// A source of random numbers.
 pub trait Randomness: Send + Sync {
     /// 64 uniform random bits.
     fn next_u64(&self) -> u64;

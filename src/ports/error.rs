@@ -2,25 +2,25 @@
 
 use std::{error::Error, fmt};
 
-/// What kind of failure a store reports.
+/// The kind of a store's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// It cannot be reached, or does not answer in time. Trying again helps.
+    /// It cannot be reached, or does not answer in time. Retrying helps.
     Unavailable,
-    /// The settings that lead to it are wrong, such as its key or port. Trying
-    /// again does not help until they are mended.
+    /// Its connection settings are wrong, such as its key or port. Retrying does
+    /// not help until they are fixed.
     Misconfigured,
-    /// It is full. Trying again helps once there is room.
+    /// It is full. Retrying helps once there is room.
     Full,
-    /// It holds something that it should not, or answered nonsense.
+    /// It contains invalid data, or gave an invalid answer.
     Corrupt,
-    /// It is not set up as it must be: the error's text says what to mend, and
-    /// may be told to clients.
+    /// It is not set up. The error's text says what to do, and may be shown to
+    /// clients.
     Unprepared,
 }
 
 impl StoreErrorKind {
-    /// How many there are.
+    /// Number of kinds.
     pub const COUNT: usize = Self::Unprepared as usize + 1;
 
     /// Its name in metrics.
@@ -36,7 +36,7 @@ impl StoreErrorKind {
     }
 }
 
-/// A store could not do what it was asked.
+/// An operation of a store failed.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -45,7 +45,7 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// An error of a kind, with what was being done.
+    /// An error of a kind, with a description of the operation.
     #[must_use]
     pub fn new(kind: StoreErrorKind, context: impl Into<String>) -> Self {
         Self {
@@ -55,14 +55,14 @@ impl StoreError {
         }
     }
 
-    /// With the error that caused it.
+    /// Adds the error that caused it.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What kind of failure it is.
+    /// Its kind.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

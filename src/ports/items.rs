@@ -14,13 +14,14 @@ use crate::domain::{
     vector::UnitVector,
 };
 
-/// In which order a search proposes items. Ties go to the bytewise smaller id.
+/// The order in which a search finds items. Ties go to the bytewise smaller id.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SearchOrder {
     /// By cosine to a vector, largest first. Items without a vector of this
     /// size are left out.
     NearestTo(UnitVector),
-    /// By cosine to a vector, smallest first; likewise.
+    /// By cosine to a vector, smallest first. Items without a vector of this size
+    /// are left out.
     FarthestFrom(UnitVector),
     /// By `Σ weight · item weight` over these tags, largest first. Items whose
     /// sum is 0 are left out.
@@ -30,11 +31,11 @@ pub enum SearchOrder {
     ClosestTo(GeoPoint),
     /// A uniform random sample.
     Sample {
-        /// Chooses the sample.
+        /// Seed of the sample.
         seed: u64,
-        /// Whether the same seed on the same items must give the same sample
-        /// in the same order. Otherwise any sample will do, which some stores
-        /// draw more cheaply.
+        /// Whether the same seed and items must give the same sample in the same
+        /// order. Otherwise any sample is valid, which some stores draw at a lower
+        /// cost.
         pinned: bool,
     },
 }
@@ -42,42 +43,42 @@ pub enum SearchOrder {
 /// One search for candidates.
 #[derive(Clone, Debug)]
 pub struct Search<'a> {
-    /// What comes first.
+    /// The order of its results.
     pub order: SearchOrder,
-    /// What may come at all.
+    /// Conditions on its results.
     pub restriction: &'a Restriction,
-    /// Items that must not come.
+    /// Items that must not be found.
     pub exclude: &'a HashSet<ContentId>,
-    /// Further ones, too many to be told in a query: a store takes them out of
-    /// what it found, before it reads any contents.
+    /// More such items, too many for a query: a store removes them from its results
+    /// before it reads their contents.
     pub exclude_afterwards: &'a HashSet<ContentId>,
-    /// How many at the most.
+    /// Maximum number of results.
     pub limit: usize,
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     /// The items, in the search's order, each once.
     Items(Vec<Arc<CatalogueItem>>),
     /// The store lacks the index that this search needs.
     NoIndex,
-    /// The store does not answer, or not in time; these are what this process
-    /// still has of it, in the search's order.
+    /// The store does not answer in time: items that are cached in this process,
+    /// in the search's order.
     Cached(Vec<Arc<CatalogueItem>>),
 }
 
 /// Why an item was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ItemRefusal {
-    /// Its vector is not as long as the catalogue's others.
+    /// Its vector does not have the size of the catalogue's vectors.
     #[error("vector has {given} numbers, those of {catalogue} have {expected}")]
     VectorSize {
-        /// Which catalogue, for people.
+        /// Description of the catalogue.
         catalogue: String,
-        /// Numbers in the catalogue's vectors.
+        /// Size of the catalogue's vectors.
         expected: usize,
-        /// Numbers in the item's.
+        /// Size of the item's vector.
         given: usize,
     },
     /// The catalogue is full.
@@ -87,57 +88,66 @@ pub enum ItemRefusal {
 
 /// The catalogue.
 ///
-/// A write is seen by every later call to the same store. Vectors are kept
-/// L2-normalised and are all of one size: the store's own, or that of the first.
+/// Every later call to the same store sees a write. Vectors are L2-normalized and
+/// have one size: the store's own, or that of the first vector.
 ///
-/// Reads end by the time that they are given: a store that asks another
-/// process waits no longer than that, nor than its own time-outs allow.
+/// A read ends at its deadline, or earlier by the store's own time-outs.
 #[async_trait]
 pub trait ItemStore: Send + Sync {
     /// Runs searches as one batch; one result each, in order.
     ///
     /// # Errors
-    /// [`StoreError`] if items cannot be read at all, or not in time.
+    /// [`StoreError`] if items cannot be read before the deadline.
     async fn search(
         &self,
         searches: &[Search<'_>],
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError>;
 
-    /// Reads items by id; one result each, in order, `None` where there is
-    /// no such item.
+    /// Reads items by id; one result each, in order, `None` for an id without
+    /// item.
     ///
     /// # Errors
-    /// [`StoreError`] if any of them cannot be read, or not in time.
+    /// [`StoreError`] if any of them cannot be read before the deadline.
     async fn get(
         &self,
         ids: &[ContentId],
         deadline: Deadline,
     ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError>;
 
-    /// What this process has of items without asking anyone, however old; one
-    /// for each id, in order. For when [`ItemStore::get`] fails.
+    /// Items that are cached in this process, of any age; one for each id, in
+    /// order. For use when [`ItemStore::get`] fails.
     fn cached(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>>;
 
-    /// Adds or replaces items, in order; one result each. Attributes that an
-    /// item does not name are kept.
+    /// Adds or replaces items, in order; one result each. Stored attributes that
+    /// an item does not have are kept.
     ///
     /// # Errors
     /// [`StoreError`]; then any of them may have been stored.
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError>;
 
-    /// Removes items; for each, whether there was one.
+    /// Removes items; for each, whether it existed.
     ///
     /// # Errors
-    /// [`StoreError`]; then any of them may be gone.
+    /// [`StoreError`]; then any of them may have been removed.
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError>;
 
-    /// Asks whether the store answers.
+    /// Checks that the store answers.
     ///
     /// # Errors
     /// [`StoreError`] if it does not.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// How many numbers the vectors have; `None` while that is not known.
+    /// Size of the vectors; `None` while it is unknown or there are no vectors.
     fn vector_size(&self) -> Option<usize>;
+
+    /// Makes [`ItemStore::vector_size`] known. If it is already known, nothing is
+    /// read. If this fails, searches fail as well.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the size cannot be read before the deadline.
+    async fn learn_vector_size(&self, deadline: Deadline) -> Result<(), StoreError> {
+        let _ = deadline;
+        Ok(())
+    }
 }

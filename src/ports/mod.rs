@@ -1,6 +1,6 @@
-//! What the engine needs from the outside: the traits with their contracts, and
-//! the one error type of this layer. The contract suites in `tests/it` check
-//! every implementation against the text here.
+//! The traits of the stores with their contracts, and the error of this layer. The
+//! contract suites in `tests/it` check every implementation against these
+//! contracts.
 
 mod clock;
 mod error;

@@ -7,91 +7,91 @@ use async_trait::async_trait;
 use super::{error::StoreError, events::Version};
 use crate::domain::{ids::UserId, time::Timestamp, user_signals::UserSignals};
 
-/// A user model with what is needed to tell whether it is current.
+/// A user model, with what is needed to decide whether it is current.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredModel {
-    /// The version of the buffer that it was built from.
+    /// Version of the buffer that it was built from.
     pub version: Version,
-    /// Fingerprint of the ranking file that it was built under; `None` if
-    /// another program built it.
+    /// Fingerprint of the ranking file that it was built with; `None` if another
+    /// program built it.
     pub ranking: Option<u64>,
-    /// Whether it lacks what its items would have told, as they could not be
-    /// read: then it is built again by the next reading.
+    /// Whether its items could not be read when it was built. The next read
+    /// rebuilds such a model.
     pub incomplete: bool,
     /// The model.
     pub signals: Arc<UserSignals>,
 }
 
-/// What orders the models of a user: version, then time of building.
+/// The order of a user's models: version, then build time.
 pub type Rank = (Version, Option<Timestamp>);
 
 impl StoredModel {
-    /// Its place among the user's models.
+    /// Its position in the order of the user's models.
     #[must_use]
     pub fn rank(&self) -> Rank {
         (self.version, self.signals.built_at)
     }
 }
 
-/// What is at a user's place in the model store.
+/// The content of a user's slot in the model store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelSlot {
     /// Nothing.
     Missing,
-    /// Something that is no model: as good as nothing.
+    /// Data that is not a model. Treated as missing.
     Unreadable,
-    /// The user was erased a moment ago.
+    /// The user was erased less than [`ERASED_FOR`](super::ERASED_FOR) ago.
     Erased,
     /// A model.
     Present(StoredModel),
 }
 
-/// Whether a save took.
+/// The result of a save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaveOutcome {
     /// The model is stored.
     Saved,
-    /// What is there is as new or newer, or the user was erased; it stays.
+    /// The stored model is not older, or the user was erased. It is kept.
     Superseded,
 }
 
-/// The user models, one a user, each with a time to live.
+/// The user models, one per user, each with a time to live.
 #[async_trait]
 pub trait ModelStore: Send + Sync {
-    /// Reads what is there.
+    /// Reads a user's slot.
     ///
     /// # Errors
     /// [`StoreError`]. An unreadable model is `Unreadable`, not an error.
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError>;
 
-    /// Reads a model as the text that is stored, readable or not; bytes that
-    /// are not UTF-8 are replaced by U+FFFD. `None` if there is none, if the
-    /// user was erased, or if the store keeps models in no written form: then
-    /// [`ModelStore::load`] tells all that it holds.
+    /// Reads the stored text of a model, even if it is unreadable as a model. Bytes
+    /// that are not UTF-8 are replaced by U+FFFD. `None` if there is no model, if
+    /// the user was erased, or if the store does not keep models as text: then
+    /// [`ModelStore::load`] returns all that it stores.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError>;
 
-    /// Saves a model if its (version, built_at) is higher than that of what is
-    /// there, or if what is there is still exactly `instead_of`; and starts its
-    /// time to live anew.
+    /// Saves a model and restarts its time to live, if its (version, built_at) is
+    /// higher than that of the stored one, or if the stored one still has exactly
+    /// the rank `replaces`.
     ///
     /// # Errors
-    /// [`StoreError`]; then it may or may not have been saved.
+    /// [`StoreError`]; then it may have been saved.
     async fn save(
         &self,
         user: &UserId,
         model: &StoredModel,
-        instead_of: Option<Rank>,
+        replaces: Option<Rank>,
     ) -> Result<SaveOutcome, StoreError>;
 
-    /// Removes a model and leaves, for [`ERASED_FOR`], a marker without data
-    /// whose version is above that of the model and above `floor`, so that no
-    /// save under way can bring the user back. Returns whether there was a
-    /// model.
+    /// Removes a model and leaves, for [`ERASED_FOR`](super::ERASED_FOR), a marker
+    /// without data. Its version is above that of the model and above `floor`, so
+    /// that a save in progress cannot restore the user. Returns whether there was
+    /// a model.
     ///
     /// # Errors
-    /// [`StoreError`]; then the model may or may not be gone.
+    /// [`StoreError`]; then the model may have been removed.
     async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError>;
 }

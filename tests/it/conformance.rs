@@ -9,9 +9,9 @@ use std::{
 use async_trait::async_trait;
 use prost_types::value::Kind;
 use recsys::{
-    adapters::redis::{RedisEventBuffer, RedisModelStore},
+    adapters::redis::RedisEventBuffer,
     domain::{
-        catalogue_line, event::StoredEvent, ids::UserId, item::Item, member,
+        catalogue_line, event::StoredEvent, event_member, ids::UserId, item::Item,
         ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
     },
     edge::settings::ServerSettings,
@@ -229,13 +229,13 @@ async fn every_case_of_the_reference_engine_is_reproduced_with_redis_and_qdrant(
             // The cases are dated: the window must reach back to them from any day, and
             // models are built as of their date.
             let prefix = own_prefix();
-            let buffer = RedisEventBuffer::new(pool.clone(), &prefix, 36_500 * DAY, 5_000);
+            let buffer = redis::event_buffer(&pool, &prefix, 36_500 * DAY, 5_000);
             Ports {
                 events: Arc::new(AsOf {
                     inner: buffer,
                     now: world.clock.now(),
                 }),
-                models: Arc::new(RedisModelStore::new(pool.clone(), &prefix, 7 * DAY)),
+                models: Arc::new(redis::model_store(&pool, &prefix)),
                 items: stores[name].shared(),
                 ..world.ports.clone()
             }
@@ -312,7 +312,7 @@ async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> P
             .unwrap()
             .iter()
             .map(|event| {
-                member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
+                event_member::decode(&user, &event.to_string(), Timestamp::from_micros(0)).unwrap()
             })
             .collect();
         for result in engine.ingest_batch(events, Deadline::NONE).await.unwrap() {

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use recsys::{
     adapters::{
         memory::{Budget, MemoryEventBuffer},
-        redis::{RedisEventBuffer, RedisPool},
+        redis::RedisPool,
     },
     domain::{
         event::{EventLog, InteractionEvent, StoredEvent},
+        event_member,
         ids::UserId,
-        member,
         time::Timestamp,
     },
     ports::{AppendOutcome, BufferSnapshot, Clock, EventBuffer, StoreErrorKind, Version},
@@ -25,11 +25,11 @@ use crate::support::{DAY, TestClock, WINDOW, redis};
 
 use AppendOutcome::{Accepted, Duplicate, OutsideWindow};
 
-/// A buffer of at most 10 events a user, with a way to move its time on.
+/// A buffer of at most 10 events per user, whose clock the test may move.
 struct UnderTest {
     name: &'static str,
     buffer: Arc<dyn EventBuffer>,
-    /// Another process's way to the same buffers.
+    /// The same buffers as another process has them.
     other: Arc<dyn EventBuffer>,
     clock: Arc<TestClock>,
 }
@@ -53,7 +53,7 @@ fn in_memory(clock: Arc<TestClock>, budget: Arc<Budget>) -> UnderTest {
 
 fn redis(name: &'static str, pool: RedisPool) -> UnderTest {
     let prefix = redis::own_prefix();
-    let buffer = || Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, CAP));
+    let buffer = || Arc::new(redis::event_buffer(&pool, &prefix, WINDOW, CAP));
     UnderTest {
         name,
         buffer: buffer(),
@@ -70,8 +70,8 @@ fn all() -> Vec<UnderTest> {
     ]
 }
 
-/// Those whose time the test can move; what only they can show is shown for
-/// Redis in `redis_state.rs`.
+/// The implementations whose clock the test can move. For Redis,
+/// `redis_state.rs` tests the same.
 fn with_movable_time() -> Vec<UnderTest> {
     vec![memory(1 << 20)]
 }
@@ -89,7 +89,7 @@ impl UnderTest {
         event_id: Option<&str>,
     ) -> StoredEvent {
         let time = self.clock.now().minus(ago);
-        member::encode(InteractionEvent {
+        event_member::encode(InteractionEvent {
             content_id: Some(content_id.into()),
             event_id: event_id.map(str::to_owned),
             ..InteractionEvent::new(id(user), "T", time)
@@ -131,7 +131,7 @@ fn id(user: &str) -> UserId {
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn what_is_appended_is_read_once_whatever_the_order_and_repetition() {
+async fn appended_events_are_read_once_whatever_their_order_and_repetition() {
     for test in all() {
         let (old, new) = (
             test.event("u", 2 * MINUTE, "old"),
@@ -150,10 +150,10 @@ async fn what_is_appended_is_read_once_whatever_the_order_and_repetition() {
 }
 
 #[tokio::test]
-async fn all_that_is_stored_comes_as_text_oldest_first() {
+async fn all_stored_events_are_returned_as_text_oldest_first() {
     for test in all() {
         assert!(test.buffer.stored(&id("u")).await.unwrap().is_empty());
-        // The last two are of one time: their bytes decide.
+        // The first and last have the same time: their bytes decide.
         let events = [("b", 1), ("c", 2), ("a", 1)]
             .map(|(content, minutes)| test.event("u", minutes * MINUTE, content));
         test.append("u", &events).await;
@@ -167,7 +167,7 @@ async fn all_that_is_stored_comes_as_text_oldest_first() {
 }
 
 #[tokio::test]
-async fn what_is_older_than_the_window_is_told_for_as_long_as_it_is_stored() {
+async fn events_older_than_the_window_are_returned_as_text_while_they_are_stored() {
     for test in with_movable_time() {
         let (edge, new) = (
             test.event("u", WINDOW, "edge"),
@@ -225,13 +225,13 @@ async fn the_window_is_30_days_to_the_microsecond() {
         test.clock.advance(Duration::from_micros(1));
         assert!(
             test.contents("u").await.is_empty(),
-            "reads ignore what is older"
+            "reads ignore older events"
         );
     }
 }
 
 #[tokio::test]
-async fn the_cap_keeps_the_newest_and_refuses_what_it_would_drop_at_once() {
+async fn the_cap_keeps_the_newest_and_refuses_events_that_it_would_drop_at_once() {
     for test in all() {
         let minutes = |count: usize| MINUTE * u32::try_from(count).unwrap();
         let events: Vec<StoredEvent> = (0..CAP)
@@ -293,7 +293,7 @@ async fn a_version_is_the_expiry_and_rises_with_each_append_that_stores() {
 }
 
 #[tokio::test]
-async fn an_idle_buffer_goes_away_by_itself() {
+async fn an_idle_buffer_expires() {
     for test in with_movable_time() {
         test.append("u", &[test.event("u", Duration::ZERO, "a")])
             .await;
@@ -306,14 +306,14 @@ async fn an_idle_buffer_goes_away_by_itself() {
 }
 
 #[tokio::test]
-async fn deleting_gives_a_floor_under_all_versions_and_leaves_other_users_alone() {
+async fn deleting_returns_a_floor_for_all_versions_and_affects_no_other_user() {
     for test in all() {
         test.append("u", &[test.event("u", MINUTE, "a")]).await;
         test.append("v", &[test.event("v", MINUTE, "b")]).await;
         let version = test.version("u").await.unwrap();
         let first = test.buffer.delete(&id("u")).await.unwrap();
         assert!(first.existed && first.floor >= version, "{}", test.name);
-        // Again, as after an answer that was lost: the floor holds.
+        // Again, as after a lost reply: the floor holds.
         let again = test.buffer.delete(&id("u")).await.unwrap();
         assert!(!again.existed && again.floor >= version, "{}", test.name);
         assert!(test.contents("u").await.is_empty());
@@ -322,7 +322,7 @@ async fn deleting_gives_a_floor_under_all_versions_and_leaves_other_users_alone(
 }
 
 #[tokio::test]
-async fn what_an_append_says_that_a_buffer_holds_is_what_a_read_finds() {
+async fn the_contents_that_an_append_returns_are_those_of_a_read() {
     for test in all() {
         let members = |snapshot: &BufferSnapshot| -> Vec<String> {
             let events = EventLog::new(snapshot.events.clone()).into_events();
@@ -333,9 +333,9 @@ async fn what_an_append_says_that_a_buffer_holds_is_what_a_read_finds() {
         };
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let mut draw = |below: u32| random.next_u32() % below;
-        let mut told = 0;
+        let mut returned = 0;
         for step in 0..400 {
-            // Runs of one writer, so that it may know what it wrote.
+            // Runs of one writer, so that its cache has what it wrote.
             let buffer = [&test.buffer, &test.other][usize::from(step / 5 % 3 == 0)];
             let events: Vec<StoredEvent> = (0..=draw(3))
                 .map(|_| {
@@ -356,15 +356,15 @@ async fn what_an_append_says_that_a_buffer_holds_is_what_a_read_finds() {
             if let Some(contents) = appended.contents {
                 assert_eq!(contents.version, read.version);
                 assert_eq!(members(&contents), members(&read), "{}, {step}", test.name);
-                told += 1;
+                returned += 1;
             }
         }
-        assert!(test.name == "memory" || told > 100, "told {told} times");
+        assert!(test.name == "memory" || returned > 100, "{returned} times");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn appends_from_many_sides_all_arrive() {
+async fn concurrent_appends_are_all_stored() {
     for test in all() {
         let mut writers = Vec::new();
         for writer in 0..CAP {
@@ -382,7 +382,7 @@ async fn appends_from_many_sides_all_arrive() {
 }
 
 #[tokio::test]
-async fn a_full_store_says_so_and_has_room_again_when_users_expire() {
+async fn a_full_store_reports_it_and_has_room_again_when_users_expire() {
     let test = memory(20_000);
     let mut stored = 0;
     let error = loop {
@@ -398,7 +398,7 @@ async fn a_full_store_says_so_and_has_room_again_when_users_expire() {
     };
     assert_eq!(error.kind(), StoreErrorKind::Full);
     assert!(stored > 5, "{stored} users fitted");
-    assert_eq!(test.contents("u0").await, ["a"], "nobody was pushed out");
+    assert_eq!(test.contents("u0").await, ["a"], "no user was evicted");
     let refused = format!("u{stored}");
     assert!(test.contents(&refused).await.is_empty());
 
@@ -413,7 +413,7 @@ async fn a_full_store_says_so_and_has_room_again_when_users_expire() {
 }
 
 #[tokio::test]
-async fn room_is_given_back_by_everything_that_drops_events() {
+async fn everything_that_drops_events_releases_their_memory() {
     let clock = TestClock::at("2026-06-10T12:00:00Z");
     let budget = Arc::new(Budget::new(1 << 20));
     let test = in_memory(clock, budget.clone());
@@ -429,7 +429,7 @@ async fn room_is_given_back_by_everything_that_drops_events() {
     assert!(full > 0);
     test.append("u", &[test.event("u", Duration::ZERO, "50")])
         .await;
-    assert!(budget.used() <= full + 10, "the cap keeps the use level");
+    assert!(budget.used() <= full + 10, "the cap bounds the use");
     test.buffer.delete(&id("u")).await.unwrap();
     assert_eq!(budget.used(), 0);
     test.append("v", &[test.event("v", MINUTE, "a")]).await;
@@ -439,14 +439,14 @@ async fn room_is_given_back_by_everything_that_drops_events() {
 }
 
 #[tokio::test]
-async fn room_is_charged_for_what_an_event_takes_and_not_for_its_text_alone() {
+async fn the_budget_counts_the_memory_of_an_event_and_not_only_its_text() {
     let clock = TestClock::at("2026-06-10T12:00:00Z");
     let budget = Arc::new(Budget::new(64 << 20));
     let buffer = MemoryEventBuffer::new(clock.clone(), WINDOW, CAP, budget.clone());
     let mut nested = InteractionEvent::new(id("u"), "T", clock.now());
     let answers: Vec<serde_json::Value> = (0..5_000).map(|_| serde_json::json!({"a": 1})).collect();
     nested.survey_answers.insert("deep".into(), answers.into());
-    let nested = member::encode(nested).unwrap();
+    let nested = event_member::encode(nested).unwrap();
     assert!(nested.member.len() < 64 << 10);
     buffer.append(&id("u"), &[nested]).await.unwrap();
     assert!(budget.used() > 3 << 20, "{} bytes charged", budget.used());

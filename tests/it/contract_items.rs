@@ -36,7 +36,7 @@ async fn filled(store: &dyn ItemStore, items: Vec<Item>) {
     }
 }
 
-struct Ask {
+struct OwnedSearch {
     order: SearchOrder,
     restriction: Restriction,
     exclude: HashSet<ContentId>,
@@ -44,7 +44,7 @@ struct Ask {
     limit: usize,
 }
 
-impl Ask {
+impl OwnedSearch {
     fn new(order: SearchOrder, limit: usize) -> Self {
         Self {
             order,
@@ -67,7 +67,9 @@ impl Ask {
         assert_eq!(found.len(), 1, "one result for each search");
         match found.remove(0) {
             Found::Items(items) => items.iter().map(|item| item.id().to_string()).collect(),
-            Found::NoIndex | Found::Cached(_) => panic!("neither index nor store is missing"),
+            Found::NoIndex | Found::Cached(_) => {
+                panic!("no index is missing and the store answers")
+            }
         }
     }
 }
@@ -81,15 +83,15 @@ async fn nearest_and_farthest_are_exact_and_leave_out_items_without_vector() {
     for store in all().await {
         filled(&*store, half_circle(100)).await;
         filled(&*store, vec![item("bare").build()]).await;
-        let nearest = Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 3);
+        let nearest = OwnedSearch::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 3);
         assert_eq!(nearest.of(&*store).await, ["i000", "i001", "i002"]);
-        let farthest = Ask::new(SearchOrder::FarthestFrom(direction(1.0, 0.0)), 3);
+        let farthest = OwnedSearch::new(SearchOrder::FarthestFrom(direction(1.0, 0.0)), 3);
         assert_eq!(farthest.of(&*store).await, ["i099", "i098", "i097"]);
-        let every = Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 1_000);
+        let every = OwnedSearch::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 1_000);
         assert_eq!(every.of(&*store).await.len(), 100);
         let other_size = UnitVector::new(&[1.0, 0.0, 0.0]).unwrap();
         assert!(
-            Ask::new(SearchOrder::NearestTo(other_size), 5)
+            OwnedSearch::new(SearchOrder::NearestTo(other_size), 5)
                 .of(&*store)
                 .await
                 .is_empty()
@@ -98,19 +100,19 @@ async fn nearest_and_farthest_are_exact_and_leave_out_items_without_vector() {
 }
 
 #[tokio::test]
-async fn equals_come_by_id_however_many_are_asked_for() {
+async fn ties_are_ordered_by_id_whatever_the_limit() {
     for store in all().await {
         let same = |id: &str| item(id).vector(&[0.0, 1.0]).build();
         filled(&*store, ["b", "a", "10", "9", "é", "B"].map(same).into()).await;
-        let mut ask = Ask::new(SearchOrder::NearestTo(direction(0.0, 1.0)), 10);
-        let order = ask.of(&*store).await;
+        let mut query = OwnedSearch::new(SearchOrder::NearestTo(direction(0.0, 1.0)), 10);
+        let order = query.of(&*store).await;
         assert_eq!(order, ["10", "9", "B", "a", "b", "é"]);
         for limit in 1..6 {
-            ask.limit = limit;
-            assert_eq!(ask.of(&*store).await, order[..limit]);
+            query.limit = limit;
+            assert_eq!(query.of(&*store).await, order[..limit]);
         }
-        ask.limit = 0;
-        assert!(ask.of(&*store).await.is_empty());
+        query.limit = 0;
+        assert!(query.of(&*store).await.is_empty());
     }
 }
 
@@ -136,7 +138,7 @@ async fn tag_overlap_weighs_affinity_with_item_weight_in_canonical_form() {
             (canonical.key("theme:jazz"), 1.0),
             (canonical.key("mood:tres_calme"), 0.6),
         ];
-        let found = Ask::new(SearchOrder::TagOverlap(weights), 10)
+        let found = OwnedSearch::new(SearchOrder::TagOverlap(weights), 10)
             .of(&*store)
             .await;
         assert_eq!(found, ["both", "full", "half"]);
@@ -144,7 +146,7 @@ async fn tag_overlap_weighs_affinity_with_item_weight_in_canonical_form() {
 }
 
 #[tokio::test]
-async fn who_shares_most_is_found_behind_many_who_share_something() {
+async fn the_item_that_shares_most_is_found_among_many_that_share_something() {
     const MANY: usize = 1_200;
     let tags: Vec<String> = (0..20).map(|number| format!("tag {number}")).collect();
     let weights: Vec<(TagKey, f64)> = (tags.iter().zip(0..))
@@ -170,7 +172,7 @@ async fn who_shares_most_is_found_behind_many_who_share_something() {
         items.push(several("9001", [1, 2, 3, 4]));
         items.push(several("9002", [0, 5, 6, 7]));
         filled(&*store, items).await;
-        let found = Ask::new(SearchOrder::TagOverlap(weights.clone()), 2)
+        let found = OwnedSearch::new(SearchOrder::TagOverlap(weights.clone()), 2)
             .of(&*store)
             .await;
         assert_eq!(found, ["9002", "9001"]);
@@ -178,7 +180,7 @@ async fn who_shares_most_is_found_behind_many_who_share_something() {
 }
 
 #[tokio::test]
-async fn the_closest_comes_first_and_the_nearest_of_several_places_counts() {
+async fn the_closest_comes_first_and_the_nearest_of_several_locations_counts() {
     for store in all().await {
         filled(
             &*store,
@@ -191,7 +193,9 @@ async fn the_closest_comes_first_and_the_nearest_of_several_places_counts() {
         )
         .await;
         let here = GeoPoint::new(50.0, 5.0).unwrap();
-        let found = Ask::new(SearchOrder::ClosestTo(here), 10).of(&*store).await;
+        let found = OwnedSearch::new(SearchOrder::ClosestTo(here), 10)
+            .of(&*store)
+            .await;
         assert_eq!(found, ["two", "mid", "far"]);
     }
 }
@@ -200,7 +204,7 @@ async fn the_closest_comes_first_and_the_nearest_of_several_places_counts() {
 async fn a_sample_is_reproducible_uniform_and_without_repeats() {
     for store in all().await {
         filled(&*store, half_circle(50)).await;
-        let sample = |seed| Ask::new(SearchOrder::Sample { seed, pinned: true }, 10);
+        let sample = |seed| OwnedSearch::new(SearchOrder::Sample { seed, pinned: true }, 10);
         let mut drawn = vec![0_u32; 50];
         for seed in 0..1_000 {
             let found = sample(seed).of(&*store).await;
@@ -217,7 +221,7 @@ async fn a_sample_is_reproducible_uniform_and_without_repeats() {
         );
         assert_eq!(sample(3).of(&*store).await, sample(3).of(&*store).await);
         assert_ne!(sample(3).of(&*store).await, sample(4).of(&*store).await);
-        let whole = Ask::new(
+        let whole = OwnedSearch::new(
             SearchOrder::Sample {
                 seed: 3,
                 pinned: true,
@@ -229,7 +233,7 @@ async fn a_sample_is_reproducible_uniform_and_without_repeats() {
         assert_eq!(
             whole[..10],
             sample(3).of(&*store).await,
-            "a longer sample begins the same"
+            "a longer sample begins with the same items"
         );
     }
 }
@@ -266,16 +270,16 @@ async fn exclusions_and_restrictions_hold_in_every_order() {
             },
         ];
         for order in orders {
-            let mut ask = Ask::new(order, 10);
-            assert_eq!(ask.of(&*store).await.len(), 3);
-            ask.exclude_afterwards = HashSet::from(["b".into()]);
-            assert_eq!(ask.of(&*store).await.len(), 2, "{:?}", ask.order);
-            ask.exclude = HashSet::from(["a".into()]);
-            assert_eq!(ask.of(&*store).await, ["c"], "{:?}", ask.order);
-            ask.exclude_afterwards.clear();
-            ask.restriction.label = Some("x".into());
-            assert_eq!(ask.of(&*store).await, ["b"], "{:?}", ask.order);
-            ask.restriction = Restriction {
+            let mut query = OwnedSearch::new(order, 10);
+            assert_eq!(query.of(&*store).await.len(), 3);
+            query.exclude_afterwards = HashSet::from(["b".into()]);
+            assert_eq!(query.of(&*store).await.len(), 2, "{:?}", query.order);
+            query.exclude = HashSet::from(["a".into()]);
+            assert_eq!(query.of(&*store).await, ["c"], "{:?}", query.order);
+            query.exclude_afterwards.clear();
+            query.restriction.label = Some("x".into());
+            assert_eq!(query.of(&*store).await, ["b"], "{:?}", query.order);
+            query.restriction = Restriction {
                 must: vec![canonical.key("t:x")],
                 content_types: vec!["film".into()],
                 within: Some(Circle {
@@ -284,12 +288,12 @@ async fn exclusions_and_restrictions_hold_in_every_order() {
                 }),
                 ..Restriction::default()
             };
-            assert_eq!(ask.of(&*store).await, ["b"]);
-            ask.restriction = Restriction {
+            assert_eq!(query.of(&*store).await, ["b"]);
+            query.restriction = Restriction {
                 must_not: vec![canonical.key("t:x")],
                 ..Restriction::default()
             };
-            assert_eq!(ask.of(&*store).await, ["c"]);
+            assert_eq!(query.of(&*store).await, ["c"]);
         }
     }
 }
@@ -313,20 +317,20 @@ async fn a_circle_ends_where_its_radius_does_in_every_order() {
             sample(true),
             sample(false),
         ] {
-            let mut ask = Ask::new(order, 10);
+            let mut query = OwnedSearch::new(order, 10);
             for (radius_m, within) in [(111_195.0, 1), (112_000.0, 2)] {
-                ask.restriction.within = Some(Circle { center, radius_m });
-                let found = ask.of(&*store).await;
-                assert_eq!(found.len(), within, "{found:?}, {:?}", ask.order);
-                assert!(found.contains(&"in".to_owned()), "{:?}", ask.order);
+                query.restriction.within = Some(Circle { center, radius_m });
+                let found = query.of(&*store).await;
+                assert_eq!(found.len(), within, "{found:?}, {:?}", query.order);
+                assert!(found.contains(&"in".to_owned()), "{:?}", query.order);
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_sample_that_can_be_repeated_is_of_all_items_however_many() {
-    // More than Qdrant is asked for at once.
+async fn a_pinned_sample_is_of_all_items_however_many() {
+    // More than one page of a scroll.
     const ITEMS: usize = 10_001;
     for store in all().await {
         let items = (0..ITEMS).map(|index| item(&index.to_string()).build());
@@ -335,8 +339,8 @@ async fn a_sample_that_can_be_repeated_is_of_all_items_however_many() {
             seed: 1,
             pinned: true,
         };
-        let every = Ask::new(pinned, 2 * ITEMS);
-        // Whoever never reaches the end must not hold up the other tests.
+        let every = OwnedSearch::new(pinned, 2 * ITEMS);
+        // A loop without end must not block the other tests.
         let found = tokio::time::timeout(Duration::from_secs(120), every.of(&*store)).await;
         let found: HashSet<String> = found.unwrap().into_iter().collect();
         assert_eq!(found.len(), ITEMS);
@@ -344,7 +348,7 @@ async fn a_sample_that_can_be_repeated_is_of_all_items_however_many() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_afterwards_is_made_up_for() {
+async fn items_excluded_afterwards_are_replaced() {
     for store in all().await {
         filled(&*store, half_circle(300)).await;
         let sixths =
@@ -363,19 +367,19 @@ async fn what_is_left_out_afterwards_is_made_up_for() {
             },
         ];
         for order in orders {
-            let mut ask = Ask::new(order, 10);
-            ask.exclude_afterwards = (0..285)
+            let mut query = OwnedSearch::new(order, 10);
+            query.exclude_afterwards = (0..285)
                 .map(|index| ContentId::from(format!("i{index:03}").as_str()))
                 .collect();
-            let found = ask.of(&*store).await;
-            assert_eq!(found.len(), 10, "{:?}", ask.order);
+            let found = query.of(&*store).await;
+            assert_eq!(found.len(), 10, "{:?}", query.order);
             assert!(found.iter().all(|id| **id >= *"i285"), "{found:?}");
-            if !matches!(ask.order, SearchOrder::Sample { .. }) {
+            if !matches!(query.order, SearchOrder::Sample { .. }) {
                 assert_eq!(
                     (&*found[0], &*found[9]),
                     ("i285", "i294"),
                     "{:?}",
-                    ask.order
+                    query.order
                 );
             }
         }
@@ -383,7 +387,7 @@ async fn what_is_left_out_afterwards_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
+async fn an_upsert_replaces_the_fields_of_an_item_and_keeps_other_attributes() {
     for store in all().await {
         let mut first = item("a")
             .tag("t", "x", 1.0)
@@ -417,7 +421,7 @@ async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
         assert_eq!(json!(stored.attributes), json!({"old": true, "shelf": 2}));
         assert!(found[1].is_none());
         assert!(
-            Ask::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 9)
+            OwnedSearch::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 9)
                 .of(&*store)
                 .await
                 .is_empty()
@@ -428,7 +432,7 @@ async fn an_upsert_replaces_what_an_item_names_and_keeps_other_attributes() {
 #[tokio::test]
 async fn vectors_are_all_of_one_size() {
     for store in all().await {
-        // Memory takes the first one's; a collection has its own.
+        // In memory the first vector sets the size; a collection has its own.
         assert!([None, Some(2)].contains(&store.vector_size()));
         filled(&*store, vec![item("a").vector(&[3.0, 4.0]).build()]).await;
         assert_eq!(store.vector_size(), Some(2));
@@ -452,11 +456,7 @@ async fn vectors_are_all_of_one_size() {
         let a = store.get(&["a".into()], Deadline::NONE).await.unwrap()[0]
             .clone()
             .unwrap();
-        assert_eq!(
-            a.vector().unwrap().as_slice(),
-            [0.6, 0.8],
-            "held at length 1"
-        );
+        assert_eq!(a.vector().unwrap().as_slice(), [0.6, 0.8], "normalized");
     }
 }
 
@@ -469,7 +469,7 @@ async fn a_deleted_item_is_gone_from_every_search() {
             .await
             .unwrap();
         assert_eq!(deleted, [true, false, false]);
-        let left = Ask::new(
+        let left = OwnedSearch::new(
             SearchOrder::Sample {
                 seed: 1,
                 pinned: true,
@@ -510,7 +510,7 @@ async fn a_batch_of_searches_is_answered_in_order() {
             .map(|found| match found {
                 Found::Items(items) => items[0].id().to_string(),
                 Found::NoIndex | Found::Cached(_) => {
-                    panic!("neither index nor store is missing")
+                    panic!("no index is missing and the store answers")
                 }
             })
             .collect();
@@ -535,7 +535,7 @@ async fn a_full_catalogue_refuses_and_stays_as_it_is() {
     assert_eq!(store.put(grown), Err(ItemRefusal::Full));
     assert!(
         store.get(&["0".into()], Deadline::NONE).await.unwrap()[0].is_some(),
-        "the old one stays"
+        "the old version stays"
     );
     store.delete(&["0".into()]).await.unwrap();
     store.put(item("new").build()).unwrap();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use recsys::{
     adapters::{
         memory::{Budget, MemoryModelStore},
-        redis::{RedisModelStore, RedisPool},
+        redis::RedisPool,
     },
     domain::{ids::UserId, time::Timestamp, user_signals::UserSignals},
     ports::{Clock, ModelSlot, ModelStore, Rank, SaveOutcome, StoredModel, Version},
@@ -31,7 +31,7 @@ fn memory() -> UnderTest {
 
 fn redis(pool: RedisPool) -> UnderTest {
     UnderTest {
-        store: Arc::new(RedisModelStore::new(pool, &redis::own_prefix(), TTL)),
+        store: Arc::new(redis::model_store(&pool, &redis::own_prefix())),
         clock: TestClock::real(),
     }
 }
@@ -44,8 +44,8 @@ fn all() -> Vec<UnderTest> {
     ]
 }
 
-/// Those whose time the test can move; what only they can show is shown for
-/// Redis in `redis_state.rs`.
+/// The implementations whose clock the test can move. For Redis,
+/// `redis_state.rs` tests the same.
 fn with_movable_time() -> Vec<UnderTest> {
     vec![memory()]
 }
@@ -88,7 +88,7 @@ async fn a_saved_model_is_loaded_as_it_was() {
 }
 
 #[tokio::test]
-async fn the_text_of_a_model_is_told_where_one_is_kept() {
+async fn the_text_of_a_model_is_returned_if_the_store_has_one() {
     for test in all() {
         let stored = async || test.store.stored(&id("u")).await.unwrap();
         assert_eq!(stored().await, None);
@@ -131,7 +131,7 @@ async fn a_model_lives_for_its_time_after_each_save() {
 }
 
 #[tokio::test]
-async fn an_erased_user_cannot_be_brought_back_by_a_save_under_way() {
+async fn a_save_in_flight_cannot_restore_an_erased_user() {
     for test in all() {
         test.save(&model(5, 10)).await;
         assert!(test.store.erase(&id("u"), Version(8)).await.unwrap());
@@ -150,9 +150,9 @@ async fn an_erased_user_cannot_be_brought_back_by_a_save_under_way() {
 }
 
 #[tokio::test]
-async fn an_erasure_leaves_its_marker_even_where_nothing_was() {
+async fn an_erasure_leaves_its_marker_even_without_a_model() {
     for test in all() {
-        // A refresh under way may have read a buffer that is gone by now.
+        // A refresh in flight may have read a buffer that no longer exists.
         assert!(!test.store.erase(&id("u"), Version(0)).await.unwrap());
         assert_eq!(test.save(&model(0, 99)).await, SaveOutcome::Superseded);
         assert_eq!(test.load().await, ModelSlot::Erased);
@@ -194,7 +194,7 @@ async fn an_erasure_without_buffer_rises_above_the_model() {
 }
 
 #[tokio::test]
-async fn the_marker_of_an_erasure_goes_after_a_minute() {
+async fn the_marker_of_an_erasure_expires_after_a_minute() {
     for test in with_movable_time() {
         assert!(!test.store.erase(&id("u"), Version(8)).await.unwrap());
         test.clock.advance(Duration::from_secs(59));

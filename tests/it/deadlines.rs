@@ -20,7 +20,10 @@ use recsys::{
         time::Timestamp,
     },
     edge::settings::ServerSettings,
-    engine::{Deadlines, Engine, EngineError, EngineSettings, Ports, RecommendRequest, Source},
+    engine::{
+        Deadlines, Degradation, Engine, EngineError, EngineSettings, Ports, RecommendRequest,
+        SignalsSource,
+    },
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found,
         ItemRefusal, ItemStore, ModelSlot, Search, StoreError, StoreErrorKind, Version,
@@ -183,7 +186,10 @@ async fn an_event_is_acknowledged_while_its_refresh_hangs_and_the_refresh_comple
     let model = stores.world.ports.models.load(&user("u")).await.unwrap();
     assert!(matches!(model, ModelSlot::Present(_)), "{model:?}");
     let (signals, source) = engine.signals(&user("u")).await.unwrap();
-    assert_eq!((signals.event_count, source), (1, Source::Materialized));
+    assert_eq!(
+        (signals.event_count, source),
+        (1, SignalsSource::Materialized)
+    );
 }
 
 #[tokio::test]
@@ -259,7 +265,7 @@ async fn a_list_waits_for_items_no_longer_than_its_deadline() {
         .unwrap();
     assert_eq!(
         (list.items.len(), list.degraded),
-        (10, vec!["user_model".to_owned()])
+        (10, vec![Degradation::UserModel])
     );
 }
 

@@ -1,8 +1,8 @@
 //! What happens when a store, the network or a caller fails.
 //! `docs/reliability.md` has a row for each test here.
 //!
-//! In every case: the caller is told what to do, nothing that was acknowledged
-//! is lost or counted twice, and all heals without a restart of recsys.
+//! In every case the caller gets an error that says what to do, no acknowledged
+//! event is lost or counted twice, and the service recovers without a restart.
 
 mod callers;
 mod cluster;
@@ -33,38 +33,38 @@ use crate::support::{
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A caller is told to try again.
-fn told_to_retry(status: &Status, code: Code, wanted: &str) {
+/// Asserts that the error tells the caller to retry.
+fn assert_retryable(status: &Status, code: Code, expected: &str) {
     assert_eq!(
         (status.code(), reason(status).as_str()),
-        (code, wanted),
+        (code, expected),
         "{status}"
     );
     let retry = status.get_details_retry_info();
     assert!(retry.is_some_and(|info| info.retry_delay.is_some()));
 }
 
-fn state_unavailable(status: &Status) {
-    told_to_retry(status, Code::Unavailable, "USER_STATE_UNAVAILABLE");
+fn assert_state_unavailable(status: &Status) {
+    assert_retryable(status, Code::Unavailable, "USER_STATE_UNAVAILABLE");
 }
 
-fn catalogue_unavailable(status: &Status) {
-    told_to_retry(status, Code::Unavailable, "CATALOG_UNAVAILABLE");
+fn assert_catalogue_unavailable(status: &Status) {
+    assert_retryable(status, Code::Unavailable, "CATALOG_UNAVAILABLE");
 }
 
-fn worth_a_retry(status: &Status) {
+fn assert_worth_retrying(status: &Status) {
     let retryable = [Code::Unavailable, Code::DeadlineExceeded];
     assert!(retryable.contains(&status.code()), "{status}");
 }
 
-fn wanted(user: &str) -> proto::RecommendRequest {
+fn recommend_request(user: &str) -> proto::RecommendRequest {
     proto::RecommendRequest {
         user_id: user.to_owned(),
         ..Default::default()
     }
 }
 
-fn model_of(user: &str) -> proto::GetUserSignalsRequest {
+fn signals_request(user: &str) -> proto::GetUserSignalsRequest {
     proto::GetUserSignalsRequest {
         user_id: user.to_owned(),
         include_vectors: false,
@@ -76,30 +76,33 @@ fn event(user: &str, id: &str) -> InteractionEvent {
     named(id, liked(user, "i001"))
 }
 
-/// Sends an event until it is taken, as clients do that retry.
+/// Sends an event until it is acknowledged, as clients with retries do.
 async fn deliver(server: &TestServer, event: &InteractionEvent) -> proto::IngestEventResponse {
     loop {
         match server.ingest(event.clone()).await {
             Ok(reply) => return reply,
-            Err(status) => worth_a_retry(&status),
+            Err(status) => assert_worth_retrying(&status),
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// What every call says while the users' state cannot be reached.
-async fn without_state(server: &TestServer, user: &str, event_id: &str) {
+/// Asserts what every call returns while the users' state cannot be reached.
+async fn assert_calls_without_state(server: &TestServer, user: &str, event_id: &str) {
     let event = event(user, event_id);
-    state_unavailable(&server.ingest(event.clone()).await.unwrap_err());
+    assert_state_unavailable(&server.ingest(event.clone()).await.unwrap_err());
     let error = server.batch(vec![event]).await.unwrap().results.remove(0);
     let error = error.error.unwrap();
     assert_eq!(
         (error.code, error.reason.as_str()),
         (Code::Unavailable as i32, "USER_STATE_UNAVAILABLE")
     );
-    let read = server.recommender().get_user_signals(model_of(user)).await;
-    state_unavailable(&read.unwrap_err());
-    let list = server.recommend(wanted(user)).await.unwrap();
+    let read = server
+        .recommender()
+        .get_user_signals(signals_request(user))
+        .await;
+    assert_state_unavailable(&read.unwrap_err());
+    let list = server.recommend(recommend_request(user)).await.unwrap();
     assert_eq!(list.strategy(), RecommendStrategy::Cold);
     assert!(!list.items.is_empty());
     assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
@@ -108,27 +111,38 @@ async fn without_state(server: &TestServer, user: &str, event_id: &str) {
 /// Events that were acknowledged, by user.
 type Acknowledged = BTreeMap<String, BTreeSet<String>>;
 
-/// Everything that was acknowledged, and nothing else, is stored once and is in
+/// Asserts that exactly the acknowledged events are stored, each once, and are in
 /// the next model.
-async fn kept(server: &TestServer, redis: &RedisServer, prefix: &str, sent: &Acknowledged) {
+async fn assert_stored(
+    server: &TestServer,
+    redis: &RedisServer,
+    prefix: &str,
+    sent: &Acknowledged,
+) {
     for (user, ids) in sent {
         let mut stored = redis.event_ids(&format!("{prefix}evt:{user}"));
         stored.sort();
-        let wanted: Vec<&String> = ids.iter().collect();
-        assert_eq!(stored.iter().collect::<Vec<_>>(), wanted, "{user}");
+        let expected: Vec<&String> = ids.iter().collect();
+        assert_eq!(stored.iter().collect::<Vec<_>>(), expected, "{user}");
         let (model, _) = server.signals(user).await;
         assert_eq!(model.event_count as usize, ids.len(), "{user}");
     }
 }
 
-/// The same for one user.
-async fn kept_of(server: &TestServer, redis: &RedisServer, prefix: &str, user: &str, ids: &[&str]) {
+/// Asserts the same for one user.
+async fn assert_stored_for(
+    server: &TestServer,
+    redis: &RedisServer,
+    prefix: &str,
+    user: &str,
+    ids: &[&str],
+) {
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-    kept(server, redis, prefix, &[(user.to_owned(), ids)].into()).await;
+    assert_stored(server, redis, prefix, &[(user.to_owned(), ids)].into()).await;
 }
 
-/// Eight clients that send events of some users until they are told to stop,
-/// each event until it is taken, and read each one's model then.
+/// Eight clients that send events of some users until they are stopped, each event
+/// until it is acknowledged, and then read the user's model.
 struct Load {
     stop: Arc<AtomicBool>,
     counts: Arc<Counts>,
@@ -137,7 +151,7 @@ struct Load {
 
 #[derive(Default)]
 struct Counts {
-    taken: AtomicUsize,
+    acknowledged: AtomicUsize,
     failed: AtomicUsize,
 }
 
@@ -165,14 +179,14 @@ impl Load {
         self.counts.failed.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many more events were acknowledged.
-    async fn goes_on(&self, more: usize) {
-        let enough = self.counts.taken.load(Ordering::SeqCst) + more;
-        let taken = async || self.counts.taken.load(Ordering::SeqCst) >= enough;
-        until("writers go on", taken).await;
+    /// Waits until as many more events were acknowledged.
+    async fn wait_for(&self, more: usize) {
+        let enough = self.counts.acknowledged.load(Ordering::SeqCst) + more;
+        let reached = async || self.counts.acknowledged.load(Ordering::SeqCst) >= enough;
+        until("more events are acknowledged", reached).await;
     }
 
-    /// Lets the writers finish what they began; returns all that they sent.
+    /// Lets the writers finish their events; returns all events.
     async fn end(self) -> Acknowledged {
         self.stop.store(true, Ordering::SeqCst);
         let mut sent = Acknowledged::new();
@@ -201,16 +215,19 @@ impl Writer {
             let user = &users[(self.name + number) % users.len()];
             let id = format!("{}-{number}", self.name);
             let buffered = self.deliver(event(user, &id)).await;
-            self.counts.taken.fetch_add(1, Ordering::SeqCst);
-            let known = self.known(user).await;
-            assert!(known >= buffered, "{user}: {known} of {buffered} events");
+            self.counts.acknowledged.fetch_add(1, Ordering::SeqCst);
+            let modelled = self.event_count(user).await;
+            assert!(
+                modelled >= buffered,
+                "{user}: {modelled} of {buffered} events"
+            );
             sent.push((user.clone(), id));
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         sent
     }
 
-    /// How many events the user has once this one is taken.
+    /// Sends an event until it is acknowledged; returns how many events the user has.
     async fn deliver(&mut self, event: InteractionEvent) -> u32 {
         let request = proto::IngestEventRequest { event: Some(event) };
         loop {
@@ -221,10 +238,10 @@ impl Writer {
         }
     }
 
-    /// How many events the user's model was built from.
-    async fn known(&mut self, user: &str) -> u32 {
+    /// Returns how many events the user's model was built from.
+    async fn event_count(&mut self, user: &str) -> u32 {
         loop {
-            match self.client.get_user_signals(model_of(user)).await {
+            match self.client.get_user_signals(signals_request(user)).await {
                 Ok(reply) => return reply.into_inner().signals.unwrap().event_count,
                 Err(status) => self.wait_after(&status).await,
             }
@@ -232,7 +249,7 @@ impl Writer {
     }
 
     async fn wait_after(&self, status: &Status) {
-        worth_a_retry(status);
+        assert_worth_retrying(status);
         self.counts.failed.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(PAUSE).await;
     }

@@ -209,7 +209,7 @@ fn ports() -> BTreeSet<String> {
     let api = address.get_default_values()[0].to_str().unwrap();
     let image = read(&here().join("Dockerfile"));
     let (_, admin) = image.split_once("RECSYS_ADMIN_ADDR=0.0.0.0:").unwrap();
-    let qdrant = read(&here().join("src/adapters/qdrant/channel.rs"));
+    let qdrant = read(&here().join("src/adapters/qdrant/pool.rs"));
     let constant = |name: &str| {
         let (_, rest) = qdrant.split_once(&format!("const {name}: u16 = ")).unwrap();
         rest.split(';').next().unwrap().to_owned()

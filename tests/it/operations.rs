@@ -546,7 +546,7 @@ async fn a_model_of_another_ranking_file_counts_as_missing() {
     let engine = Engine::new(stores.world.ports.clone(), other, EngineSettings::default());
     let user = UserId::parse("u").unwrap();
     let (_, source) = engine.signals(&user).await.unwrap();
-    assert_eq!(source, recsys::engine::Source::Rebuilt);
+    assert_eq!(source, recsys::engine::SignalsSource::Rebuilt);
 }
 
 #[tokio::test]

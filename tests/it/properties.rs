@@ -10,14 +10,14 @@ use proptest::prelude::*;
 use recsys::{
     domain::{
         event::{EndReason, EventLog, InteractionEvent, StoredEvent},
+        event_member,
         geo::{Circle, GeoPoint},
         ids::{ContentId, UserId},
-        item::{CatalogueItem, Item},
-        member,
-        ranking::Role,
+        item::{CatalogueItem, Item, Items},
+        ranking::{ItemRole, scorers::Scorer},
         ranking_config::{ExplorationStrategy, RankingConfig},
         restriction::Restriction,
-        signals::{self, Items},
+        signals,
         tags::Canonicalizer,
         time::Timestamp,
     },
@@ -100,7 +100,7 @@ fn any_event() -> impl Strategy<Value = StoredEvent> {
     ]);
     (
         kind,
-        // Few distinct times, so that many events meet at one.
+        // Few distinct times, so that many events have the same.
         (0_u64..40).prop_map(|hours| Duration::from_secs(3_600 * 17 * hours)),
         prop::option::of(any_item_id()),
         prop::option::of(0.0..200.0_f64),
@@ -122,7 +122,7 @@ fn any_event() -> impl Strategy<Value = StoredEvent> {
                         .survey_answers
                         .insert("rating".into(), json!(f64::from(stars)));
                 }
-                member::encode(event).unwrap()
+                event_member::encode(event).unwrap()
             },
         )
 }
@@ -131,7 +131,7 @@ fn any_events(most: usize) -> impl Strategy<Value = Vec<StoredEvent>> {
     prop::collection::vec(any_event(), 0..most)
 }
 
-/// The model with every bit of its numbers.
+/// The model with the exact bits of its numbers.
 fn bits(events: Vec<StoredEvent>) -> String {
     let log = EventLog::new(events.into_iter().map(Arc::new).collect());
     let model = signals::build(&user(), &log, &prepared(), now(), &RankingConfig::default());
@@ -351,22 +351,22 @@ proptest! {
         prop_assert_eq!(list.items.is_empty(), list.empty.is_some());
 
         let weights = &config.fusion;
-        let most = weights.tag + weights.semantic + weights.affinity + weights.recency + weights.geo;
-        let explored = list.items.iter().filter(|item| item.role == Role::Exploration).count();
+        let most: f64 = Scorer::all().map(|scorer| weights[scorer].max(0.0)).sum();
+        let explored = list.items.iter().filter(|item| item.role == ItemRole::Exploration).count();
         prop_assert_eq!(explored, usize::from(list.exploration.is_ok()));
         for item in &list.items {
             let (scored, id) = (&item.scored, item.scored.item.id());
             prop_assert!(!request.exclude.contains(id), "{id:?} is excluded");
             prop_assert!(request.restriction.admits(&scored.item), "{id:?} is outside");
             prop_assert!(list.seen_fallback || !model.has_seen(id), "{id:?} was seen");
-            prop_assert!((weights.aversion..=most).contains(&scored.score), "{}", scored.score);
-            for (name, part) in scored.breakdown.parts() {
+            prop_assert!((weights[Scorer::Aversion]..=most).contains(&scored.score), "{}", scored.score);
+            for (scorer, part) in scored.breakdown.parts() {
                 prop_assert!(part.is_finite());
-                prop_assert!(name == "aversion" || (0.0..=1.0).contains(&part), "{name} {part}");
+                prop_assert!(scorer == Scorer::Aversion || (0.0..=1.0).contains(&part), "{scorer:?} {part}");
             }
         }
 
-        // Nothing that would do is withheld.
+        // No eligible item is withheld.
         let unseen = catalogue()
             .into_iter()
             .map(|item| CatalogueItem::new(item, &Canonicalizer::default()))
@@ -389,11 +389,11 @@ proptest! {
 fn shown(ago: Duration, ids: impl Iterator<Item = String>) -> Arc<StoredEvent> {
     let mut event = InteractionEvent::new(user(), "LIST_SHOWN", now().minus(ago));
     event.impressions = ids.map(ContentId::from).collect();
-    Arc::new(member::encode(event).unwrap())
+    Arc::new(event_member::encode(event).unwrap())
 }
 
 #[test]
-fn of_ignored_items_the_newest_5000_count() {
+fn only_the_newest_5000_ignored_items_count() {
     const HOUR: Duration = Duration::from_secs(3_600);
     // Ten showings of 1,000 items each, the newest first, and one item shown
     // both long ago and just now.

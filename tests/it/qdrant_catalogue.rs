@@ -1,5 +1,5 @@
-//! The catalogue in Qdrant: what a request costs, what a heavy reader gets,
-//! what others' writes do, and what happens when Qdrant is not as it should be.
+//! The catalogue in Qdrant: the calls of a request, lists of heavy readers, writes
+//! by other processes, outages and wrong settings.
 
 mod deadlines;
 mod sizes;
@@ -43,7 +43,7 @@ use crate::support::{
     server::{NOW, TestServer, ids, liked, reason},
 };
 
-/// A server of Qdrant's protocol with a catalogue in it, and a way to both.
+/// A server of Qdrant's protocol with a catalogue, and a recommender over it.
 struct Shop {
     qdrant: QdrantServer,
     settings: QdrantSettings,
@@ -74,7 +74,7 @@ impl Shop {
         serving(self.store()).await
     }
 
-    /// The catalogue as yet another process has it.
+    /// The catalogue as a third process has it.
     fn store(&self) -> QdrantItemStore {
         catalogue::store(&self.qdrant.url(), &self.settings)
     }
@@ -84,7 +84,7 @@ impl Shop {
     }
 
     async fn list(&self, user: &str) -> Result<proto::RecommendResponse, Status> {
-        self.server.recommend(wanted(user)).await
+        self.server.recommend(recommend_request(user)).await
     }
 }
 
@@ -99,7 +99,7 @@ async fn serving(store: QdrantItemStore) -> TestServer {
     TestServer::serving(world, engine, ServerSettings::default()).await
 }
 
-fn wanted(user: &str) -> proto::RecommendRequest {
+fn recommend_request(user: &str) -> proto::RecommendRequest {
     proto::RecommendRequest {
         user_id: user.to_owned(),
         ..Default::default()
@@ -107,7 +107,7 @@ fn wanted(user: &str) -> proto::RecommendRequest {
 }
 
 #[tokio::test]
-async fn a_list_takes_one_batch_and_what_the_cache_lacks_one_more() {
+async fn a_list_takes_one_batch_and_one_more_call_for_uncached_items() {
     let shop = Shop::with(half_circle(100)).await;
     shop.server.ingest(liked("u", "i001")).await.unwrap();
     shop.qdrant.reset_calls();
@@ -116,18 +116,18 @@ async fn a_list_takes_one_batch_and_what_the_cache_lacks_one_more() {
         RecommendStrategy::Warm
     );
     let calls = || ["QueryBatch", "Get", "Scroll"].map(|rpc| shop.qdrant.calls(rpc));
-    assert_eq!(calls(), [1, 1, 0], "contents are not known yet");
+    assert_eq!(calls(), [1, 1, 0], "contents are not cached yet");
     shop.qdrant.reset_calls();
     for _ in 0..5 {
         shop.list("u").await.unwrap();
     }
-    assert_eq!(calls(), [5, 0, 0], "contents are known");
+    assert_eq!(calls(), [5, 0, 0], "contents are cached");
     let batch: QueryBatchPoints = shop.qdrant.requests("QueryBatch").pop().unwrap();
     assert_eq!(batch.query_points.len(), 3, "taste, tags, exploration");
     let all = format!("{batch:?}");
     assert!(
         !all.contains("Enable(true)"),
-        "queries ask for ids alone: {all}"
+        "queries return ids alone: {all}"
     );
 
     shop.qdrant.reset_calls();
@@ -135,10 +135,10 @@ async fn a_list_takes_one_batch_and_what_the_cache_lacks_one_more() {
         shop.server.ingest(liked("u", item)).await.unwrap();
     }
     shop.server.signals("u").await;
-    assert_eq!(calls(), [0, 0, 0], "events of known items ask nothing");
+    assert_eq!(calls(), [0, 0, 0], "events of cached items take no calls");
     shop.server.ingest(liked("u", "unheard-of")).await.unwrap();
     shop.server.ingest(liked("u", "unheard-of")).await.unwrap();
-    assert_eq!(calls(), [0, 0, 1], "that there is no item is known, too");
+    assert_eq!(calls(), [0, 0, 1], "missing items are cached, too");
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_seed_gives_the_same_list_as_memory_does() {
         for seed in 0..5 {
             let request = proto::RecommendRequest {
                 seed: Some(seed),
-                ..wanted(user)
+                ..recommend_request(user)
             };
             let ours = shop.server.recommend(request.clone()).await.unwrap();
             let other = memory.recommend(request).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_seed_gives_the_same_list_as_memory_does() {
                 seed: Some(seed),
                 filter: label.to_owned(),
                 near: Some(proto::GeoPoint::default()),
-                ..wanted("warm")
+                ..recommend_request("warm")
             };
             let ours = shop.server.recommend(request.clone()).await.unwrap();
             let other = memory.recommend(request).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_seeded_restricted_list_draws_its_sample_only_if_there_is_room() {
         let request = proto::RecommendRequest {
             seed: Some(7),
             filter: label.to_owned(),
-            ..wanted("u")
+            ..recommend_request("u")
         };
         shop.server.recommend(request.clone()).await.unwrap();
         shop.qdrant.reset_calls();
@@ -205,17 +205,17 @@ async fn a_seeded_restricted_list_draws_its_sample_only_if_there_is_room() {
     assert_eq!(
         calls("rare").await,
         ([1, 0, 1], 12),
-        "nothing else finds them"
+        "no other generator finds them"
     );
 }
 
 #[tokio::test]
 async fn a_heavy_reader_still_gets_new_items_near_their_taste() {
     let mut shop = Shop::with(half_circle(7_000)).await;
-    // Nothing is kept in memory: what is needed has to be read.
+    // Without a cache: every item has to be read.
     shop.settings.item_cache_max_bytes = 1;
     shop.server = shop.another().await;
-    // 5,000 seen, among them the 1,000 nearest to what they like most.
+    // 5,000 items were seen, among them the 1,000 nearest to the liked one.
     let seen: Vec<String> = (0..5_000).map(|index| format!("i{index:03}")).collect();
     for batch in seen.chunks(1_000) {
         let events = batch
@@ -246,7 +246,7 @@ async fn a_heavy_reader_still_gets_new_items_near_their_taste() {
             .iter()
             .all(|id| !seen.contains(&(*id).to_owned()))
     );
-    // The unseen ones nearest to it are those that follow the last one seen.
+    // The nearest unseen items follow the last seen one.
     let near = list.items.iter().filter(|item| {
         let number: usize = item.content_id[1..].parse().unwrap();
         (5_000..5_100).contains(&number)
@@ -255,13 +255,13 @@ async fn a_heavy_reader_still_gets_new_items_near_their_taste() {
 }
 
 #[tokio::test]
-async fn writes_are_seen_at_once_here_and_elsewhere_in_time() {
+async fn writes_are_seen_at_once_by_this_process_and_later_by_others() {
     let mut shop = Shop::with(half_circle(30)).await;
     shop.settings.item_cache_ttl = Duration::from_millis(50);
     let other = shop.another().await;
     for server in [&shop.server, &other] {
         server.ingest(liked("u", "i010")).await.unwrap();
-        server.recommend(wanted("u")).await.unwrap();
+        server.recommend(recommend_request("u")).await.unwrap();
     }
     let first = ids(&shop.list("u").await.unwrap())[0].to_owned();
     let mut catalog = shop.server.catalog();
@@ -270,7 +270,7 @@ async fn writes_are_seen_at_once_here_and_elsewhere_in_time() {
     };
     catalog.delete_items(request).await.unwrap();
     for server in [&shop.server, &other] {
-        let list = server.recommend(wanted("u")).await.unwrap();
+        let list = server.recommend(recommend_request("u")).await.unwrap();
         assert!(!ids(&list).contains(&first.as_str()), "{:?}", ids(&list));
     }
 
@@ -301,21 +301,24 @@ async fn writes_are_seen_at_once_here_and_elsewhere_in_time() {
 async fn a_missing_collection_is_a_failed_precondition_that_names_it() {
     let shop = Shop::with(half_circle(30)).await;
     shop.qdrant.drop_collection(shop.collection());
-    let fresh = shop.another().await;
+    let uncached = shop.another().await;
     let request = proto::GetItemsRequest {
         content_ids: vec!["i001".into()],
     };
-    let status = fresh.catalog().get_items(request).await.unwrap_err();
+    let status = uncached.catalog().get_items(request).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
-    let told = status.message();
-    assert!(told.contains(shop.collection()), "{told}");
-    assert!(told.contains("recsys catalog import"), "{told}");
-    let status = fresh.recommend(wanted("u")).await.unwrap_err();
+    let message = status.message();
+    assert!(message.contains(shop.collection()), "{message}");
+    assert!(message.contains("recsys catalog import"), "{message}");
+    let status = uncached
+        .recommend(recommend_request("u"))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
 }
 
 #[tokio::test]
-async fn a_missing_index_costs_its_generator_and_no_more() {
+async fn a_missing_index_disables_only_its_generator() {
     for strict in [false, true] {
         let shop = Shop::with(half_circle(60)).await;
         if strict {
@@ -330,11 +333,11 @@ async fn a_missing_index_costs_its_generator_and_no_more() {
         let list = shop.list("u").await.unwrap();
         assert!(list.diagnostics.unwrap().degraded.is_empty());
         shop.qdrant.drop_index(shop.collection(), "tag_labels");
-        // A new process knows; this one learns it with the health check, or
-        // when it is refused.
-        let fresh = shop.another().await;
-        fresh.ingest(liked("u", "i001")).await.unwrap();
-        let list = fresh.recommend(wanted("u")).await.unwrap();
+        // A new process notices at once; this one with the health check, or when
+        // a query is refused.
+        let uncached = shop.another().await;
+        uncached.ingest(liked("u", "i001")).await.unwrap();
+        let list = uncached.recommend(recommend_request("u")).await.unwrap();
         assert_eq!(list.diagnostics.unwrap().degraded, ["generator:tags"]);
         assert_eq!(list.items.len(), 10);
         if strict {
@@ -345,40 +348,40 @@ async fn a_missing_index_costs_its_generator_and_no_more() {
             .create_index(shop.collection(), "tag_labels", FieldType::Keyword);
         let again = shop.another().await;
         again.ingest(liked("u", "i001")).await.unwrap();
-        let list = again.recommend(wanted("u")).await.unwrap();
+        let list = again.recommend(recommend_request("u")).await.unwrap();
         assert!(list.diagnostics.unwrap().degraded.is_empty());
     }
 }
 
 #[tokio::test]
-async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
+async fn without_qdrant_lists_come_from_the_cache_and_events_are_accepted() {
     let shop = Shop::with(half_circle(100)).await;
     shop.server.ingest(liked("u", "i001")).await.unwrap();
     let all = (0..100).map(|index| format!("i{index:03}")).collect();
     let request = proto::GetItemsRequest { content_ids: all };
     shop.server.catalog().get_items(request).await.unwrap();
-    // One process that remembers nothing, and one that remembers too few.
-    let (fresh, forgetful) = (shop.another().await, shop.another().await);
+    // A process with an empty cache, and one with too few items in it.
+    let (uncached, sparse) = (shop.another().await, shop.another().await);
     let request = proto::GetItemsRequest {
         content_ids: ["i001", "i002", "i003"].map(str::to_owned).to_vec(),
     };
-    forgetful.catalog().get_items(request).await.unwrap();
+    sparse.catalog().get_items(request).await.unwrap();
 
     shop.qdrant.stop();
     let list = shop.list("u").await.unwrap();
     assert_eq!(list.items.len(), 10);
     assert_eq!(list.diagnostics.unwrap().degraded, ["catalogue"]);
-    // An item that nothing is known of: the event counts all the same.
+    // An item that is not cached: the event counts nevertheless.
     let reply = shop.server.ingest(liked("u", "new-item")).await.unwrap();
     assert_eq!(reply.outcome(), IngestOutcome::Accepted);
     let (model, source) = shop.server.signals("u").await;
     assert!(model.viewed.contains(&"new-item".to_owned()));
-    assert_eq!(source, SignalsSource::Rebuilt, "it is not complete");
-    assert!(model.tag_affinity.len() == 1, "but has what is remembered");
+    assert_eq!(source, SignalsSource::Rebuilt, "the model is incomplete");
+    assert!(model.tag_affinity.len() == 1, "but has the cached items");
     let degraded = shop.list("u").await.unwrap().diagnostics.unwrap().degraded;
     assert!(degraded.contains(&"user_model".to_owned()), "{degraded:?}");
-    for process in [&fresh, &forgetful] {
-        let status = process.recommend(wanted("u")).await.unwrap_err();
+    for process in [&uncached, &sparse] {
+        let status = process.recommend(recommend_request("u")).await.unwrap_err();
         assert_eq!(
             (status.code(), reason(&status).as_str()),
             (Code::Unavailable, "CATALOG_UNAVAILABLE")
@@ -396,7 +399,7 @@ async fn without_qdrant_lists_come_from_memory_and_events_are_taken() {
 }
 
 #[tokio::test]
-async fn health_tells_that_qdrant_does_not_answer_and_that_it_does_again() {
+async fn health_reports_when_qdrant_stops_and_resumes_answering() {
     let shop = Shop::with(half_circle(10)).await;
     let serving = async |service: &str| {
         let request = HealthCheckRequest {
@@ -419,12 +422,12 @@ async fn health_tells_that_qdrant_does_not_answer_and_that_it_does_again() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        assert!(serving("readiness").await, "it stays on");
+        assert!(serving("readiness").await, "ready for degraded answers");
     }
 }
 
 #[tokio::test]
-async fn liked_items_too_old_to_trust_are_better_than_none_during_an_outage() {
+async fn expired_liked_items_are_used_during_an_outage() {
     let mut shop = Shop::with(half_circle(100)).await;
     shop.settings.item_cache_ttl = Duration::from_nanos(1);
     let server = shop.another().await;
@@ -433,16 +436,16 @@ async fn liked_items_too_old_to_trust_are_better_than_none_during_an_outage() {
     let request = proto::GetItemsRequest { content_ids: all };
     server.catalog().get_items(request).await.unwrap();
     shop.qdrant.stop();
-    let list = server.recommend(wanted("u")).await.unwrap();
+    let list = server.recommend(recommend_request("u")).await.unwrap();
     assert!(list.items.iter().any(|item| item.similar_to == "i001"));
     let degraded = list.diagnostics.unwrap().degraded;
     assert_eq!(degraded, ["liked_items", "catalogue"]);
 }
 
-/// On the only thread of a runtime: another task goes on in the midst of one
-/// step of the search.
+/// On a runtime with a single worker: another task runs during a poll of the
+/// search.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_long_look_through_the_memory_holds_up_nobody_else() {
+async fn a_long_search_of_the_cache_does_not_delay_other_tasks() {
     let shop = Shop::with(half_circle(5_000)).await;
     let store = shop.store();
     let ids: Vec<ContentId> = (0..5_000)
@@ -451,15 +454,15 @@ async fn a_long_look_through_the_memory_holds_up_nobody_else() {
     store.get(&ids, Deadline::NONE).await.unwrap();
     shop.qdrant.stop();
 
-    let turns = Arc::new(AtomicUsize::new(0));
-    let counted = turns.clone();
+    let yields = Arc::new(AtomicUsize::new(0));
+    let counted = yields.clone();
     let other = tokio::spawn(async move {
         loop {
             counted.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
         }
     });
-    let looked = tokio::spawn(async move {
+    let searcher = tokio::spawn(async move {
         let (open, nothing) = (Restriction::default(), HashSet::new());
         let search = || Search {
             order: SearchOrder::NearestTo(UnitVector::new(&[1.0, 0.0]).unwrap()),
@@ -474,9 +477,9 @@ async fn a_long_look_through_the_memory_holds_up_nobody_else() {
             let mut found = store.search(&searches, Deadline::NONE);
             let mut most = 0;
             let found = std::future::poll_fn(|context| {
-                let before = turns.load(Ordering::SeqCst);
+                let before = yields.load(Ordering::SeqCst);
                 let polled = found.as_mut().poll(context);
-                most = most.max(turns.load(Ordering::SeqCst) - before);
+                most = most.max(yields.load(Ordering::SeqCst) - before);
                 polled
             });
             let found = found.await.unwrap();
@@ -488,33 +491,33 @@ async fn a_long_look_through_the_memory_holds_up_nobody_else() {
         false
     });
     assert!(
-        looked.await.unwrap(),
-        "the other task had to wait each time"
+        searcher.await.unwrap(),
+        "the other task never ran during a search"
     );
     other.abort();
 }
 
 #[tokio::test]
-async fn a_qdrant_that_hangs_is_not_waited_for() {
+async fn a_hanging_qdrant_times_out() {
     let mut shop = Shop::with(half_circle(100)).await;
     shop.settings.qdrant_timeout = Duration::from_millis(200);
     let server = shop.another().await;
     shop.qdrant.hang();
-    let status = server.recommend(wanted("u")).await.unwrap_err();
+    let status = server.recommend(recommend_request("u")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     shop.qdrant.heal();
-    while server.recommend(wanted("u")).await.is_err() {
+    while server.recommend(recommend_request("u")).await.is_err() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test]
-async fn a_key_is_sent_and_a_wrong_port_is_told_with_the_right_one() {
+async fn an_api_key_is_sent_and_a_wrong_port_is_reported_with_the_right_one() {
     let mut shop = Shop::with(half_circle(10)).await;
     shop.qdrant.require_api_key("open sesame");
     let without = catalogue::store(&shop.qdrant.url(), &shop.settings);
-    let told = catalogue::chain(&without.check().await.unwrap_err());
-    assert!(told.contains("QDRANT_API_KEY"), "{told}");
+    let text = catalogue::chain(&without.check().await.unwrap_err());
+    assert!(text.contains("QDRANT_API_KEY"), "{text}");
     shop.settings.qdrant_api_key = Some("open sesame".to_owned().into());
     let with = catalogue::store(&shop.qdrant.url(), &shop.settings);
     with.check().await.unwrap();
@@ -522,15 +525,15 @@ async fn a_key_is_sent_and_a_wrong_port_is_told_with_the_right_one() {
 
     let rest = HttpOnly::start().await;
     let wrong = catalogue::store(&rest.url(), &shop.settings);
-    let told = catalogue::chain(&wrong.check().await.unwrap_err());
+    let text = catalogue::chain(&wrong.check().await.unwrap_err());
     assert!(
-        told.contains("6334") && told.contains("QDRANT_GRPC_PORT"),
-        "{told}"
+        text.contains("6334") && text.contains("QDRANT_GRPC_PORT"),
+        "{text}"
     );
 }
 
 #[tokio::test]
-async fn wrong_settings_are_for_operators_to_know_and_lists_come_from_memory() {
+async fn wrong_settings_are_not_reported_to_clients_and_lists_come_from_the_cache() {
     let shop = Shop::with(half_circle(100)).await;
     let all = (0..100).map(|index| format!("i{index:03}")).collect();
     let request = proto::GetItemsRequest { content_ids: all };
@@ -542,8 +545,11 @@ async fn wrong_settings_are_for_operators_to_know_and_lists_come_from_memory() {
     let list = shop.list("u").await.unwrap();
     assert_eq!(list.items.len(), 10);
     assert_eq!(list.diagnostics.unwrap().degraded, ["catalogue"]);
-    let fresh = shop.another().await;
-    let status = fresh.recommend(wanted("u")).await.unwrap_err();
+    let uncached = shop.another().await;
+    let status = uncached
+        .recommend(recommend_request("u"))
+        .await
+        .unwrap_err();
     assert_eq!(
         (status.code(), reason(&status).as_str()),
         (Code::Unavailable, "CATALOG_UNAVAILABLE")
@@ -554,7 +560,7 @@ async fn wrong_settings_are_for_operators_to_know_and_lists_come_from_memory() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_and_tls_that_is_not_there_are_told() {
+async fn an_untrusted_certificate_and_missing_tls_are_reported() {
     let shop = Shop::with(Vec::new()).await;
     let certificates = Certificates::new();
     let url = behind_tls(&certificates, &shop.qdrant.url()).await;
@@ -565,29 +571,14 @@ async fn a_certificate_that_nobody_vouches_for_and_tls_that_is_not_there_are_tol
     ] {
         let store = catalogue::store(&url, &shop.settings);
         let error = store.check().await.unwrap_err();
-        assert_eq!(
-            error.kind(),
-            StoreErrorKind::Misconfigured,
-            "{}",
-            chain(&error)
-        );
-        assert!(chain(&error).contains(advice), "{}", chain(&error));
+        let text = catalogue::chain(&error);
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{text}");
+        assert!(text.contains(advice), "{text}");
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        told.push_str(": ");
-        told.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    told
 }
 
 #[tokio::test]
-async fn points_that_other_writers_left_are_recommended() {
+async fn points_of_other_programs_are_recommended() {
     let shop = Shop::with(Vec::new()).await;
     let vector = |turn: f32| Some(vec![turn.cos(), turn.sin()]);
     for number in 0..20_u64 {
@@ -612,7 +603,7 @@ async fn points_that_other_writers_left_are_recommended() {
             facet: "theme".into(),
             label: "SEA".into(),
         }],
-        ..wanted("u")
+        ..recommend_request("u")
     };
     let list = shop.server.recommend(request).await.unwrap();
     assert_eq!(list.items.len(), 10);
@@ -643,7 +634,7 @@ async fn named_vectors_and_items_without_any_are_kept() {
     assert!(read[1].as_ref().unwrap().vector().is_none());
 }
 
-/// Ends TLS in front of a server, as a proxy does.
+/// Terminates TLS in front of a server, as a proxy does.
 async fn behind_tls(certificates: &Certificates, url: &str) -> String {
     let to = url.trim_start_matches("http://").to_owned();
     let pem = |name: &str| std::fs::read(certificates.path(name)).unwrap();
@@ -677,12 +668,15 @@ async fn behind_tls(certificates: &Certificates, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn tls_takes_an_authority_of_ones_own() {
+async fn tls_works_with_a_private_ca() {
     let mut shop = Shop::with(half_circle(10)).await;
     let certificates = Certificates::new();
     let url = behind_tls(&certificates, &shop.qdrant.url()).await;
-    let stranger = catalogue::store(&url, &shop.settings);
-    assert!(stranger.check().await.is_err(), "nobody vouches for it");
+    let untrusting = catalogue::store(&url, &shop.settings);
+    assert!(
+        untrusting.check().await.is_err(),
+        "the certificate is not trusted"
+    );
     shop.settings.qdrant_tls_ca_file = Some(certificates.path("ca.pem").into());
     let store = catalogue::store(&url, &shop.settings);
     store.check().await.unwrap();

@@ -1,5 +1,4 @@
-//! The kinds of Redis: a cluster, a master that sentinels name, TLS. All real,
-//! started here.
+//! Redis Cluster, Sentinel and TLS, on real servers.
 
 use std::time::Duration;
 
@@ -16,8 +15,12 @@ use crate::support::{
     server::{TestServer, liked, named, reason},
 };
 
-/// Sends an event until it is taken, as a client that retries would.
-async fn ingest_until_taken(server: &TestServer, user: &str, event_id: &str) -> IngestOutcome {
+/// Sends an event until it is acknowledged, as a client with retries does.
+async fn ingest_until_acknowledged(
+    server: &TestServer,
+    user: &str,
+    event_id: &str,
+) -> IngestOutcome {
     loop {
         match server.ingest(named(event_id, liked(user, "i001"))).await {
             Ok(reply) => return reply.outcome(),
@@ -30,8 +33,8 @@ async fn ingest_until_taken(server: &TestServer, user: &str, event_id: &str) -> 
     }
 }
 
-/// Writes, reads, recommends for and forgets users.
-async fn works(server: &TestServer) {
+/// Ingests, reads and deletes users.
+async fn check_user_calls(server: &TestServer) {
     for number in 0..40 {
         let user = format!("u{number}");
         server.ingest(liked(&user, "i001")).await.unwrap();
@@ -49,16 +52,17 @@ async fn works(server: &TestServer) {
 #[tokio::test]
 async fn a_cluster_holds_users_on_all_its_nodes() {
     let (cluster, prefix) = (shared_cluster(), own_prefix());
-    let found_out = instance(&cluster.pool(), &prefix).await;
-    works(&found_out).await;
-    // Told, and given only one of the nodes.
+    let detected = instance(&cluster.pool(), &prefix).await;
+    check_user_calls(&detected).await;
+    // With the mode configured, and only one of the nodes.
     let settings = RedisSettings {
         redis_mode: RedisMode::Cluster,
         ..RedisSettings::default()
     };
-    let told = instance(&pool(&cluster.nodes[1].url(), settings), &prefix).await;
+    let configured = instance(&pool(&cluster.nodes[1].url(), settings), &prefix).await;
     for number in 0..60 {
-        told.ingest(liked(&format!("v{number}"), "i001"))
+        configured
+            .ingest(liked(&format!("v{number}"), "i001"))
             .await
             .unwrap();
     }
@@ -67,7 +71,7 @@ async fn a_cluster_holds_users_on_all_its_nodes() {
         assert!(keys.lines().count() > 5, "users on each node: {keys}");
     }
     for number in 0..60 {
-        let (model, source) = found_out.signals(&format!("v{number}")).await;
+        let (model, source) = detected.signals(&format!("v{number}")).await;
         assert_eq!(
             (model.viewed.len(), source),
             (1, SignalsSource::Materialized)
@@ -76,7 +80,7 @@ async fn a_cluster_holds_users_on_all_its_nodes() {
 }
 
 #[tokio::test]
-async fn in_a_cluster_too_replicas_are_waited_for() {
+async fn a_write_to_a_cluster_waits_for_replicas() {
     let settings = RedisSettings {
         redis_wait_replicas: 1,
         redis_command_timeout: Duration::from_secs(2),
@@ -85,7 +89,7 @@ async fn in_a_cluster_too_replicas_are_waited_for() {
     let pool = RedisPool::new(&shared_cluster().url(), &settings).unwrap();
     let server = instance(&pool, &own_prefix()).await;
     for user in ["a", "b", "c", "d"] {
-        // Its masters have none.
+        // Its masters have no replicas.
         let status = server.ingest(liked(user, "i001")).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(server.signals(user).await.0.event_count, 1);
@@ -105,7 +109,7 @@ fn the_log_says_what_kind_of_redis_was_found() {
 }
 
 #[tokio::test]
-async fn scripts_that_a_server_forgot_are_sent_again() {
+async fn scripts_that_a_server_flushed_are_sent_again() {
     let prefix = own_prefix();
     for (name, redis) in [
         ("single", vec![shared()]),
@@ -130,13 +134,13 @@ async fn scripts_that_a_server_forgot_are_sent_again() {
     }
 }
 
-struct Watched {
+struct SentinelSetup {
     master: RedisServer,
     replica: RedisServer,
     sentinels: Vec<RedisServer>,
 }
 
-impl Watched {
+impl SentinelSetup {
     fn start() -> Self {
         let master = RedisServer::start();
         let of = format!("127.0.0.1 {}", master.port());
@@ -148,8 +152,8 @@ impl Watched {
             .map(|_| RedisServer::sentinel(&master, "events"))
             .collect();
         for sentinel in &sentinels {
-            sentinel.until(&["SENTINEL", "MASTER", "events"], |told| {
-                let fact = |name: &str| told.lines().skip_while(|line| *line != name).nth(1);
+            sentinel.until(&["SENTINEL", "MASTER", "events"], |state| {
+                let fact = |name: &str| state.lines().skip_while(|line| *line != name).nth(1);
                 (fact("num-slaves"), fact("num-other-sentinels")) == (Some("1"), Some("2"))
             });
         }
@@ -166,38 +170,37 @@ impl Watched {
     }
 
     fn until_master_is(&self, port: u16) {
-        let asked = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "events"];
+        let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "events"];
         for sentinel in &self.sentinels {
-            sentinel.until(&asked, |told| told.ends_with(&format!("\n{port}")));
+            sentinel.until(&command, |reply| reply.ends_with(&format!("\n{port}")));
         }
     }
 }
 
 #[tokio::test]
 async fn a_failover_is_survived_without_a_restart() {
-    let mut redis = Watched::start();
+    let mut redis = SentinelSetup::start();
     let settings = |mode| RedisSettings {
         redis_mode: mode,
         redis_sentinel_master: "events".to_owned(),
         ..RedisSettings::default()
     };
-    let told = pool(&redis.url(), settings(RedisMode::Sentinel));
-    let told = instance(&told, "").await;
-    let found_out = pool(&redis.url(), settings(RedisMode::Auto));
-    let found_out = instance(&found_out, "").await;
-    works(&told).await;
+    let configured = pool(&redis.url(), settings(RedisMode::Sentinel));
+    let configured = instance(&configured, "").await;
+    let detected = pool(&redis.url(), settings(RedisMode::Auto));
+    let detected = instance(&detected, "").await;
+    check_user_calls(&configured).await;
     assert_eq!(
-        ingest_until_taken(&told, "u", "1").await,
+        ingest_until_acknowledged(&configured, "u", "1").await,
         IngestOutcome::Accepted
     );
-    assert_eq!(found_out.signals("u").await.0.event_count, 1);
+    assert_eq!(detected.signals("u").await.0.event_count, 1);
 
-    // What was not replicated yet, a failover would lose.
+    // A failover loses what is not replicated yet.
     redis
         .replica
         .until(&["ZCARD", "evt:u"], |count| count == "1");
-    // The master is demoted and lives on as a replica; Sentinel cuts its
-    // connections.
+    // The master becomes a replica; Sentinel closes its connections.
     let (old, new) = (redis.master.port(), redis.replica.port());
     assert_eq!(
         redis.sentinels[0].cli(&["SENTINEL", "FAILOVER", "events"]),
@@ -210,18 +213,18 @@ async fn a_failover_is_survived_without_a_restart() {
     redis.master.until(&["INFO", "replication"], |info| {
         info.contains("master_link_status:up")
     });
-    for server in [&told, &found_out] {
-        ingest_until_taken(server, "u", "2").await;
+    for server in [&configured, &detected] {
+        ingest_until_acknowledged(server, "u", "2").await;
     }
-    assert_eq!(told.signals("u").await.0.event_count, 2);
+    assert_eq!(configured.signals("u").await.0.event_count, 2);
 
     // The new master dies.
     redis
         .master
         .until(&["ZCARD", "evt:u"], |count| count == "2");
     redis.replica.kill();
-    for server in [&told, &found_out] {
-        ingest_until_taken(server, "u", "3").await;
+    for server in [&configured, &detected] {
+        ingest_until_acknowledged(server, "u", "3").await;
         assert_eq!(server.signals("u").await.0.event_count, 3);
     }
     redis.until_master_is(old);
@@ -251,7 +254,7 @@ fn trusting(certificates: &Certificates) -> RedisSettings {
 }
 
 #[tokio::test]
-async fn tls_takes_an_authority_of_ones_own_and_user_and_password() {
+async fn tls_works_with_a_private_ca_and_user_and_password() {
     let certificates = Certificates::new();
     for protocol in ["TLSv1.2", "TLSv1.3"] {
         let redis = redis_over_tls(
@@ -268,7 +271,7 @@ async fn tls_takes_an_authority_of_ones_own_and_user_and_password() {
                 "app",
                 "on",
                 ">p,s/w@d",
-                // As README.md advises.
+                // As README.md recommends.
                 "~evt:*",
                 "~umodel:*",
                 "+@read",
@@ -283,9 +286,9 @@ async fn tls_takes_an_authority_of_ones_own_and_user_and_password() {
             ],
         );
         let url = format!("rediss://app:p%2Cs%2Fw%40d@localhost:{}", redis.port());
-        works(&instance(&pool(&url, trusting(&certificates)), "").await).await;
+        check_user_calls(&instance(&pool(&url, trusting(&certificates)), "").await).await;
 
-        // Nothing but this authority, and nobody but this user.
+        // No other CA, and no other user.
         let wrong_user = format!("rediss://app:guess@localhost:{}", redis.port());
         let no_user = format!("rediss://localhost:{}", redis.port());
         for (url, settings) in [
@@ -304,7 +307,7 @@ async fn tls_takes_an_authority_of_ones_own_and_user_and_password() {
 }
 
 #[tokio::test]
-async fn tls_shows_a_certificate_where_one_is_asked_for() {
+async fn tls_presents_a_client_certificate_if_required() {
     let certificates = Certificates::new();
     let redis = redis_over_tls(&certificates, &["--tls-auth-clients", "yes"]);
     let url = format!("rediss://localhost:{}", redis.port());
@@ -316,11 +319,11 @@ async fn tls_shows_a_certificate_where_one_is_asked_for() {
         redis_tls_key_file: Some(certificates.path("client.key").into()),
         ..trusting(&certificates)
     };
-    works(&instance(&pool(&url, settings), "").await).await;
+    check_user_calls(&instance(&pool(&url, settings), "").await).await;
 }
 
 #[tokio::test]
-async fn an_event_waits_for_the_replicas_that_were_asked_for() {
+async fn an_event_waits_for_the_configured_number_of_replicas() {
     let master = RedisServer::start();
     let of = format!("127.0.0.1 {}", master.port());
     let replica = RedisServer::with(&["--replicaof", &of]);
@@ -335,37 +338,33 @@ async fn an_event_waits_for_the_replicas_that_were_asked_for() {
     let pool = RedisPool::new(&master.url(), &settings).unwrap();
     let server = instance(&pool, "").await;
     assert_eq!(
-        ingest_until_taken(&server, "u", "1").await,
+        ingest_until_acknowledged(&server, "u", "1").await,
         IngestOutcome::Accepted
     );
     assert_eq!(replica.cli(&["ZCARD", "evt:u"]), "1");
 
-    // It stays connected: some versions tell who wrote nothing at once that the
-    // replica has that.
+    // It stays connected: some versions of Redis answer WAIT at once on a
+    // connection without writes.
     replica.freeze();
-    let unheard = || server.ingest(named("2", liked("u", "i002")));
-    let status = unheard().await.unwrap_err();
+    let redeliver = || server.ingest(named("2", liked("u", "i002")));
+    let status = redeliver().await.unwrap_err();
     assert_eq!(
         (status.code(), reason(&status).as_str()),
         (Code::Unavailable, "USER_STATE_UNAVAILABLE")
     );
-    // The master has it, but that is not enough for a redelivery either.
+    // The master has it; a redelivery needs the replica, too.
     assert_eq!(master.cli(&["ZCARD", "evt:u"]), "2");
-    assert_eq!(unheard().await.unwrap_err().code(), Code::Unavailable);
-    // Nor for one that reaches another process, whose connections wrote nothing yet.
+    assert_eq!(redeliver().await.unwrap_err().code(), Code::Unavailable);
+    // So does a redelivery to another process, whose connections wrote nothing yet.
     let pool = RedisPool::new(&master.url(), &settings).unwrap();
     let other = instance(&pool, "").await;
     master.cli(&["CONFIG", "RESETSTAT"]);
     let status = other.ingest(named("2", liked("u", "i002"))).await;
     assert_eq!(status.unwrap_err().code(), Code::Unavailable);
-    assert_eq!(
-        master.calls("pexpireat"),
-        1,
-        "there is something to wait for"
-    );
+    assert_eq!(master.calls("pexpireat"), 1, "a write for WAIT to wait for");
     replica.thaw();
     assert_eq!(
-        ingest_until_taken(&server, "u", "2").await,
+        ingest_until_acknowledged(&server, "u", "2").await,
         IngestOutcome::Duplicate
     );
     assert_eq!(replica.cli(&["ZCARD", "evt:u"]), "2");
@@ -373,7 +372,7 @@ async fn an_event_waits_for_the_replicas_that_were_asked_for() {
 }
 
 #[test]
-fn a_redis_that_would_lose_events_is_warned_of_at_the_start() {
+fn a_redis_that_may_lose_events_is_warned_about_at_start() {
     let redis = RedisServer::with(&[
         "--appendonly",
         "no",

@@ -1,4 +1,4 @@
-//! A real Redis that dies, freezes, fills up, or holds nonsense.
+//! A real Redis that dies, freezes, fills up, or holds values of the wrong type.
 
 use std::{
     sync::{
@@ -49,7 +49,7 @@ async fn a_killed_redis_keeps_every_acknowledged_event_once() {
             .map(|number| tokio::spawn(send(*number, server.recommender())))
             .collect();
         if batch[0] == 5_000 {
-            // In the middle of the batch: some are answered, some under way.
+            // In the middle of the batch: some calls are answered, some in flight.
             while !calls.iter().any(|call| call.is_finished()) {
                 tokio::task::yield_now().await;
             }
@@ -68,8 +68,8 @@ async fn a_killed_redis_keeps_every_acknowledged_event_once() {
             killed = false;
         }
     }
-    assert!(failed.len() >= 200, "the kill was felt");
-    // Retry what failed until it is taken: it may still be loading.
+    assert!(failed.len() >= 200, "calls failed while redis was down");
+    // Retry the failed ones until they are acknowledged: Redis may still be loading.
     while let Some(number) = failed.pop() {
         if send(number, server.recommender()).await.is_err() {
             failed.insert(0, number);
@@ -84,7 +84,7 @@ async fn a_killed_redis_keeps_every_acknowledged_event_once() {
 }
 
 #[tokio::test]
-async fn without_redis_the_service_is_up_says_so_and_heals() {
+async fn without_redis_the_service_stays_up_reports_it_and_recovers() {
     let mut redis = RedisServer::start();
     redis.kill();
     let server = instance(&redis.pool(), &own_prefix()).await;
@@ -107,11 +107,11 @@ async fn without_redis_the_service_is_up_says_so_and_heals() {
         (status.code(), reason(&status).as_str()),
         (Code::Unavailable, "USER_STATE_UNAVAILABLE")
     );
-    let wanted = proto::RecommendRequest {
+    let request = proto::RecommendRequest {
         user_id: "u".into(),
         ..Default::default()
     };
-    let list = server.recommend(wanted).await.unwrap();
+    let list = server.recommend(request).await.unwrap();
     assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
 
     redis.restart();
@@ -128,7 +128,7 @@ async fn without_redis_the_service_is_up_says_so_and_heals() {
     assert_eq!(
         health("readiness").await,
         ServingStatus::Serving,
-        "degraded answers, not an empty Service"
+        "ready for degraded answers"
     );
 }
 
@@ -177,7 +177,7 @@ async fn a_full_redis_is_resource_exhausted_and_a_wrong_type_internal() {
 }
 
 #[tokio::test]
-async fn a_frozen_redis_is_answered_for_before_the_caller_gives_up() {
+async fn a_frozen_redis_is_reported_before_the_caller_times_out() {
     let redis = RedisServer::start();
     let settings = RedisSettings::default();
     let pool = RedisPool::new(&redis.url(), &settings).unwrap();
@@ -185,7 +185,7 @@ async fn a_frozen_redis_is_answered_for_before_the_caller_gives_up() {
     while server.ingest(liked("u", "i001")).await.is_err() {}
 
     redis.freeze();
-    // Twice: on connections that were open, and on ones to be made.
+    // Twice: on open connections, and on new ones.
     for _ in 0..2 {
         let mut request = tonic::Request::new(proto::IngestEventRequest {
             event: Some(liked("u", "i002")),
@@ -200,13 +200,13 @@ async fn a_frozen_redis_is_answered_for_before_the_caller_gives_up() {
             (status.code(), reason(&status).as_str()),
             (Code::Unavailable, "USER_STATE_UNAVAILABLE")
         );
-        let wanted = proto::RecommendRequest {
+        let request = proto::RecommendRequest {
             user_id: "u".into(),
             ..Default::default()
         };
-        let mut wanted = tonic::Request::new(wanted);
-        wanted.set_timeout(Duration::from_secs(60));
-        let list = server.recommender().recommend(wanted).await.unwrap();
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(Duration::from_secs(60));
+        let list = server.recommender().recommend(request).await.unwrap();
         let list = list.into_inner();
         assert_eq!(list.strategy(), proto::RecommendStrategy::Cold);
         assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
@@ -222,23 +222,23 @@ async fn a_frozen_redis_is_answered_for_before_the_caller_gives_up() {
 }
 
 #[tokio::test]
-async fn a_list_without_the_model_comes_within_a_short_deadline() {
+async fn a_list_without_the_model_meets_a_short_deadline() {
     let redis = RedisServer::start();
-    // Longer than the caller waits.
+    // With timeouts longer than the caller's deadline.
     let server = instance(&redis.pool(), "").await;
     redis.freeze();
-    let mut wanted = tonic::Request::new(proto::RecommendRequest {
+    let mut request = tonic::Request::new(proto::RecommendRequest {
         user_id: "u".into(),
         ..Default::default()
     });
-    wanted.set_timeout(Duration::from_secs(6));
-    let list = server.recommender().recommend(wanted).await.unwrap();
+    request.set_timeout(Duration::from_secs(6));
+    let list = server.recommender().recommend(request).await.unwrap();
     let diagnostics = list.into_inner().diagnostics.unwrap();
     assert_eq!(diagnostics.degraded, ["user_model"]);
 }
 
 #[tokio::test]
-async fn a_batch_on_a_frozen_redis_is_answered_event_by_event_and_stored_later() {
+async fn a_batch_to_a_frozen_redis_fails_event_by_event_and_is_stored_later() {
     let redis = RedisServer::start();
     let server = instance(&redis.pool(), "").await;
     server.ingest(liked("u", "i001")).await.unwrap();
@@ -257,9 +257,9 @@ async fn a_batch_on_a_frozen_redis_is_answered_event_by_event_and_stored_later()
     }
 }
 
-/// Leads each new connection to whichever server it points to then, as a name
-/// does that a failover moves.
-async fn movable(target: Arc<AtomicU16>) -> u16 {
+/// Forwards each new connection to the current target, as a DNS name that a
+/// failover repoints does.
+async fn repointable(target: Arc<AtomicU16>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -276,10 +276,10 @@ async fn movable(target: Arc<AtomicU16>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_connection_that_leads_to_a_replica_is_given_up_at_once() {
+async fn a_connection_to_a_replica_is_closed_at_once() {
     let (old, new) = (RedisServer::start(), RedisServer::start());
     let target = Arc::new(AtomicU16::new(old.port()));
-    let port = movable(target.clone()).await;
+    let port = repointable(target.clone()).await;
     let pool = pool(
         &format!("redis://127.0.0.1:{port}"),
         RedisSettings::default(),
@@ -294,9 +294,9 @@ async fn a_connection_that_leads_to_a_replica_is_given_up_at_once() {
     assert_eq!(new.cli(&["ZCARD", "evt:u"]), "1");
 }
 
-/// A failover may leave a buffer of the version that is known, with other events.
+/// After a failover a buffer may have the cached version, but other events.
 #[tokio::test]
-async fn what_was_known_over_connections_that_were_lost_is_read_again() {
+async fn a_buffer_cached_over_lost_connections_is_read_again() {
     let redis = RedisServer::start();
     let server = instance(&redis.pool(), "").await;
     for user in ["u", "v"] {
@@ -311,7 +311,7 @@ async fn what_was_known_over_connections_that_were_lost_is_read_again() {
         assert_eq!(redis.cli(&["PEXPIREAT", &evt, &version]), "1");
     }
     redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-    // The first finds the connection lost, the second comes after that.
+    // The first call finds the connection lost, the second comes after it.
     for user in ["u", "v"] {
         server.ingest(liked(user, "i003")).await.unwrap();
         let (model, _) = server.signals(user).await;
@@ -319,8 +319,8 @@ async fn what_was_known_over_connections_that_were_lost_is_read_again() {
     }
 }
 
-/// Redis answers nobody while it is frozen: calls that had a connection each
-/// would wait for one in vain.
+/// While Redis is frozen, calls with a connection each would time out waiting for
+/// one.
 #[tokio::test]
 async fn many_events_share_one_connection() {
     let redis = RedisServer::start();
@@ -348,14 +348,14 @@ async fn many_events_share_one_connection() {
     tokio::time::sleep(settings.redis_wait_timeout.mul_f64(1.5)).await;
     let given_up = calls.iter().filter(|call| call.is_finished()).count();
     redis.thaw();
-    assert_eq!(given_up, 0, "without a connection");
+    assert_eq!(given_up, 0, "timed out waiting for a connection");
     for call in calls {
         call.await.unwrap().unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_redis_that_takes_no_writes_is_not_healthy() {
+async fn a_redis_that_takes_no_writes_is_unhealthy() {
     let redis = RedisServer::start();
     let server = instance(&redis.pool(), "").await;
     redis.cli(&["REPLICAOF", "127.0.0.1", "1"]);
@@ -378,11 +378,11 @@ async fn a_redis_that_takes_no_writes_is_not_healthy() {
 }
 
 #[tokio::test]
-async fn without_the_time_of_redis_no_event_is_judged() {
+async fn no_event_is_judged_before_the_time_of_redis_is_known() {
     let mut redis = RedisServer::start();
     redis.kill();
     let server = instance(&redis.pool(), "").await;
-    // Ahead of any clock: but nobody can tell while Redis is away.
+    // Ahead of every clock, which is unknown while Redis is down.
     let ahead = proto::InteractionEvent {
         event_time: Some((SystemTime::now() + Duration::from_secs(7_200)).into()),
         ..liked("u", "i001")

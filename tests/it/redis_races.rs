@@ -1,5 +1,4 @@
-//! What must hold when much happens at once to one user in a real Redis, and
-//! when clocks are wrong.
+//! Concurrent calls about one user in a real Redis, and wrong clocks.
 
 use std::{
     sync::{
@@ -11,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use recsys::{
-    adapters::{redis::RedisEventBuffer, system::SystemClock},
+    adapters::system::SystemClock,
     domain::{
         event::{EventLog, StoredEvent},
         ids::UserId,
@@ -19,7 +18,7 @@ use recsys::{
         signals,
     },
     edge::settings::ServerSettings,
-    engine::{Ports, Source},
+    engine::{Ports, SignalsSource as EngineSource},
     ports::{
         Clock, Deadline, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError,
         StoredModel, Version,
@@ -32,7 +31,7 @@ use tokio::sync::Semaphore;
 use crate::support::{
     DAY, MemoryWorld, WINDOW,
     items::half_circle,
-    redis::{RedisServer, engine, instance, own_prefix, ports, shared},
+    redis::{RedisServer, engine, event_buffer, instance, own_prefix, ports, shared},
     server::{NOW, TestServer, liked, named},
 };
 
@@ -41,7 +40,7 @@ fn id(user: &str) -> UserId {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_clients_on_one_user_through_two_instances_agree() {
+async fn many_clients_of_one_user_on_two_instances_agree() {
     let (redis, prefix) = (shared(), own_prefix());
     let instances = [
         instance(&redis.pool(), &prefix).await,
@@ -89,7 +88,7 @@ async fn many_clients_on_one_user_through_two_instances_agree() {
     let world = &instances[0].world;
     let ports = ports(&redis.pool(), &prefix, world);
     let (stored, source) = engine(ports.clone()).signals(&id("u")).await.unwrap();
-    assert_eq!(source, Source::Materialized, "it is the stored one");
+    assert_eq!(source, EngineSource::Materialized, "the stored model");
     let snapshot = ports.events.read(&id("u")).await.unwrap();
     let log = EventLog::new(snapshot.events);
     let items = ports
@@ -119,18 +118,18 @@ async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     server.ingest(liked("u", "i001")).await.unwrap();
-    // The append of another instance, which then dies before its refresh.
-    let buffer = RedisEventBuffer::new(redis.pool(), &prefix, WINDOW, 5_000);
+    // The append of another instance that dies before its refresh.
+    let buffer = event_buffer(&redis.pool(), &prefix, WINDOW, 5_000);
     let mut event = recsys::domain::event::InteractionEvent::new(id("u"), "T", SystemClock.now());
     event.content_id = Some("i002".into());
-    let event: StoredEvent = recsys::domain::member::encode(event).unwrap();
+    let event: StoredEvent = recsys::domain::event_member::encode(event).unwrap();
     buffer.append(&id("u"), &[event]).await.unwrap();
     let (model, source) = server.signals("u").await;
     assert_eq!((model.viewed.len(), source), (2, SignalsSource::Rebuilt));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn erasing_with_refreshes_under_way_brings_nobody_back() {
+async fn erasing_during_refreshes_restores_no_user() {
     let (redis, prefix) = (shared(), own_prefix());
     let instances = [
         instance(&redis.pool(), &prefix).await,
@@ -227,7 +226,7 @@ async fn processes_with_wrong_clocks_agree_with_redis() {
     let clocks = [real.plus(40 * DAY), real.minus(Duration::from_secs(7_200))];
     let mut instances = vec![instance(&redis.pool(), &prefix).await];
     for clock in clocks {
-        // The process's own clock: nothing that concerns users may go by it.
+        // The process's own clock: no user state may depend on it.
         let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
         world.clock.set(clock);
         let engine = engine(ports(&redis.pool(), &prefix, &world));
@@ -257,7 +256,7 @@ async fn processes_with_wrong_clocks_agree_with_redis() {
                 assert_eq!(
                     (model.event_count, source),
                     (sent, SignalsSource::Materialized),
-                    "every save takes"
+                    "every save succeeds"
                 );
                 let built_at = model.built_at.unwrap().seconds;
                 let now = SystemClock.now().as_millis() / 1_000;
@@ -283,7 +282,7 @@ async fn a_clock_of_redis_that_ran_back_loses_nothing() {
     let server = instance(&redis.pool(), &prefix).await;
     let evt = format!("{prefix}evt:u");
     server.ingest(liked("u", "i001")).await.unwrap();
-    // As if the last append had been made 40 days from now.
+    // As if the last append were made 40 days from now.
     let expiry: u64 = redis.cli(&["PEXPIRETIME", &evt]).parse().unwrap();
     let ahead = expiry + 40 * 86_400_000;
     redis.cli(&["PEXPIREAT", &evt, &ahead.to_string()]);
@@ -291,7 +290,7 @@ async fn a_clock_of_redis_that_ran_back_loses_nothing() {
     assert_eq!(
         redis.cli(&["PEXPIRETIME", &evt]),
         (ahead + 1).to_string(),
-        "the version rises all the same"
+        "the version still rises"
     );
     assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
 
@@ -305,14 +304,14 @@ async fn a_clock_of_redis_that_ran_back_loses_nothing() {
         server.ingest(liked("u", item)).await.unwrap();
         let (model, source) = server.signals("u").await;
         assert!(model.viewed.contains(&item.to_owned()), "{item} is lost");
-        // A model that belongs to no buffer any more is replaced, for good.
+        // A model without a buffer is replaced permanently.
         assert_eq!(source, expected, "{item}");
         assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
     }
 }
 
 #[tokio::test]
-async fn an_event_too_old_to_be_taken_does_not_make_a_buffer_forget_its_version() {
+async fn an_event_outside_the_window_does_not_make_a_buffer_lose_its_version() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     let evt = format!("{prefix}evt:u");
@@ -332,10 +331,14 @@ async fn an_event_too_old_to_be_taken_does_not_make_a_buffer_forget_its_version(
     );
     assert_eq!(redis.cli(&["PEXPIRETIME", &evt]), version);
     server.ingest(liked("u", "i003")).await.unwrap();
-    assert_eq!(redis.cli(&["ZCARD", &evt]), "1", "pruned by what is taken");
+    assert_eq!(
+        redis.cli(&["ZCARD", &evt]),
+        "1",
+        "pruned by the accepted event"
+    );
 }
 #[tokio::test]
-async fn what_others_write_without_a_word_is_seen_by_the_next_ingest() {
+async fn the_next_ingest_sees_what_other_programs_wrote_without_a_new_version() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     server.ingest(liked("u", "i001")).await.unwrap();
@@ -353,11 +356,11 @@ async fn what_others_write_without_a_word_is_seen_by_the_next_ingest() {
     );
 }
 
-/// A model store whose saves wait until they are let go.
+/// A model store whose saves wait until they are released.
 struct HeldSaves {
     inner: Arc<dyn ModelStore>,
     waiting: Semaphore,
-    let_go: Semaphore,
+    released: Semaphore,
 }
 
 #[async_trait]
@@ -375,7 +378,7 @@ impl ModelStore for HeldSaves {
         instead_of: Option<Rank>,
     ) -> Result<SaveOutcome, StoreError> {
         self.waiting.add_permits(1);
-        self.let_go.acquire().await.unwrap().forget();
+        self.released.acquire().await.unwrap().forget();
         self.inner.save(user, model, instead_of).await
     }
     async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
@@ -384,10 +387,10 @@ impl ModelStore for HeldSaves {
 }
 
 #[tokio::test]
-async fn a_save_under_way_brings_no_erased_user_back() {
+async fn a_save_in_flight_does_not_restore_an_erased_user() {
     let (redis, prefix) = (shared(), own_prefix());
     let other = instance(&redis.pool(), &prefix).await;
-    for kind in ["ours", "ours, erased twice", "without expiry"] {
+    for kind in ["with expiry", "erased twice", "without expiry"] {
         let user = format!("erased {kind}");
         let evt = format!("{prefix}evt:{user}");
         other.ingest(liked(&user, "i001")).await.unwrap();
@@ -401,7 +404,7 @@ async fn a_save_under_way_brings_no_erased_user_back() {
         let held = Arc::new(HeldSaves {
             inner: ports.models.clone(),
             waiting: Semaphore::new(0),
-            let_go: Semaphore::new(0),
+            released: Semaphore::new(0),
         });
         let engine = engine(Ports {
             models: held.clone(),
@@ -409,7 +412,7 @@ async fn a_save_under_way_brings_no_erased_user_back() {
         });
         let server = TestServer::serving(world, engine, ServerSettings::default()).await;
         let mut client = server.recommender();
-        let under_way = if kind == "without expiry" {
+        let in_flight = if kind == "without expiry" {
             let request = proto::GetUserSignalsRequest {
                 user_id: user.clone(),
                 include_vectors: false,
@@ -422,11 +425,11 @@ async fn a_save_under_way_brings_no_erased_user_back() {
         };
         held.waiting.acquire().await.unwrap().forget();
         assert!(other.delete(&user).await);
-        if kind == "ours, erased twice" {
+        if kind == "erased twice" {
             other.delete(&user).await;
         }
-        held.let_go.add_permits(1);
-        under_way.await.unwrap().unwrap();
+        held.released.add_permits(1);
+        in_flight.await.unwrap().unwrap();
         assert_eq!(other.signals(&user).await.1, SignalsSource::Empty, "{kind}");
         let left = redis.cli(&["GET", &format!("{prefix}umodel:{user}")]);
         assert!(left.ends_with(r#""erased":true}"#), "{kind}: {left}");
@@ -449,7 +452,7 @@ async fn an_erasure_leaves_a_marker_without_data_for_a_minute_and_nothing_else()
         let held = Arc::new(HeldSaves {
             inner: ports.models.clone(),
             waiting: Semaphore::new(0),
-            let_go: Semaphore::new(1),
+            released: Semaphore::new(1),
         });
         let engine = engine(Ports {
             models: held.clone(),
@@ -463,14 +466,14 @@ async fn an_erasure_leaves_a_marker_without_data_for_a_minute_and_nothing_else()
         let mut client = server.recommender();
         let event = Some(liked("zaphod42", "i002"));
         let request = proto::IngestEventRequest { event };
-        let under_way = tokio::spawn(async move { client.ingest_event(request).await.map(|_| ()) });
+        let in_flight = tokio::spawn(async move { client.ingest_event(request).await.map(|_| ()) });
         held.waiting.acquire().await.unwrap().forget();
         assert!(server.delete("zaphod42").await);
-        held.let_go.add_permits(1);
-        under_way.await.unwrap().unwrap();
+        held.released.add_permits(1);
+        in_flight.await.unwrap().unwrap();
 
         let marker = format!("{prefix}umodel:zaphod42");
-        assert_eq!(redis.cli(&["KEYS", "*"]), marker, "all that is left");
+        assert_eq!(redis.cli(&["KEYS", "*"]), marker, "the only key");
         let left = redis.cli(&["GET", &marker]);
         let version = left
             .strip_prefix(r#"{"version":""#)
@@ -480,8 +483,8 @@ async fn an_erasure_leaves_a_marker_without_data_for_a_minute_and_nothing_else()
         let lives_ms: u64 = redis.cli(&["PTTL", &marker]).parse().unwrap();
         assert!((1..=60_000).contains(&lives_ms), "{lives_ms}");
 
-        // What comes later is of what comes later alone.
-        held.let_go.add_permits(2);
+        // Later models are built from later events only.
+        held.released.add_permits(2);
         server.ingest(liked("zaphod42", "i003")).await.unwrap();
         assert_eq!(server.signals("zaphod42").await.0.viewed, ["i003"]);
         redis.cli(&["FLUSHALL"]);
@@ -489,12 +492,12 @@ async fn an_erasure_leaves_a_marker_without_data_for_a_minute_and_nothing_else()
 }
 
 #[tokio::test]
-async fn at_the_cap_too_what_others_write_is_seen() {
+async fn at_the_cap_an_ingest_sees_what_other_programs_wrote() {
     let (redis, prefix) = (shared(), own_prefix());
     let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
     let pool = redis.pool();
     let ports = Ports {
-        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, 3)),
+        events: Arc::new(event_buffer(&pool, &prefix, WINDOW, 3)),
         ..ports(&pool, &prefix, &world)
     };
     let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;

@@ -1,12 +1,9 @@
-//! Users' state in a real Redis: what is stored and read, and what it costs.
+//! Users' state in a real Redis: what is stored and read, and at what cost.
 
 use std::{sync::Arc, time::Duration};
 
 use recsys::{
-    adapters::{
-        redis::{RedisEventBuffer, RedisSettings},
-        system::SystemClock,
-    },
+    adapters::{redis::RedisSettings, system::SystemClock},
     domain::ranking_config::RankingConfig,
     edge::settings::ServerSettings,
     engine::Ports,
@@ -18,7 +15,7 @@ use serde_json::Value;
 use crate::support::{
     DAY, MemoryWorld, WINDOW,
     items::{half_circle, item},
-    redis::{RedisServer, engine, instance, own_prefix, pool, ports, shared},
+    redis::{RedisServer, engine, event_buffer, instance, own_prefix, pool, ports, shared},
     server::{NOW, TestServer, liked, named},
 };
 
@@ -65,13 +62,13 @@ async fn keys_have_the_shared_names_shapes_and_lifetimes() {
 #[tokio::test]
 async fn what_the_reference_engine_wrote_is_read() {
     let (redis, prefix) = (shared(), own_prefix());
-    // Their events have dates, so the window must reach back to them from any
-    // day; and their vectors are of another size than those of other tests.
+    // The events have fixed dates: the window must reach back to them from any
+    // day. Their vectors have another size than those of other tests.
     let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
     let pool = redis.pool();
     let window = 3_650 * DAY;
     let ports = Ports {
-        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, window, 5_000)),
+        events: Arc::new(event_buffer(&pool, &prefix, window, 5_000)),
         ..ports(&pool, &prefix, &world)
     };
     let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;
@@ -139,8 +136,7 @@ async fn an_export_gives_all_that_any_writer_has_stored() {
     assert!(theirs[0].contains(r#""raw":{"type":"track""#));
     let model = text(&case["umodel"]);
     redis.cli(&["SET", &umodel, &model]);
-    // Of some past time, but within the window; before that one too old to be
-    // an event at all.
+    // The first is older than the window, the others are within it.
     let score = |seconds: i64| (SystemClock.now().as_millis() / 1_000 - seconds).to_string();
     let old = r#"{"event":"OLD"}"#;
     let broken = "{\"broken\": true, \"e-mail\": \"ada@";
@@ -161,17 +157,17 @@ async fn an_export_gives_all_that_any_writer_has_stored() {
     let held = export().await;
     let expected = [old, &theirs[0], &theirs[1], broken, "\u{fffd}{"];
     assert_eq!(held.stored_events, expected);
-    assert_eq!(held.stored_model, model, "as it was before this reading");
+    assert_eq!(held.stored_model, model, "as before this read");
     assert_eq!(export().await.stored_model, redis.cli(&["GET", &umodel]));
 
     server.delete(user).await;
     let held = export().await;
     assert!(held.stored_events.is_empty() && held.events.is_empty());
-    assert_eq!(held.stored_model, "", "the marker holds nothing");
+    assert_eq!(held.stored_model, "", "the marker has no data");
 }
 
 #[tokio::test]
-async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_passed_over() {
+async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_skipped() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     let now = SystemClock.now();
@@ -187,10 +183,10 @@ async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_passed_o
     ] {
         redis.cli(&["ZADD", &evt, &score, &member]);
     }
-    // Not even text.
+    // Not UTF-8.
     let script = "return redis.call('ZADD', KEYS[1], ARGV[1], '\\255\\254{')";
     assert_eq!(redis.cli(&["EVAL", script, "1", &evt, &score]), "1");
-    // Older than the window: it is there until an append prunes it.
+    // Older than the window: stored until an append prunes it.
     redis.cli(&["ZADD", &evt, "1000000000", r#"{"content_id":"i009"}"#]);
     let (model, source) = server.signals("u").await;
     assert_eq!(
@@ -200,19 +196,19 @@ async fn naive_times_missing_and_extra_keys_are_read_and_broken_members_passed_o
 }
 
 #[tokio::test]
-async fn an_event_under_another_time_than_its_own_makes_room_when_its_score_says() {
+async fn an_event_whose_score_is_not_its_time_is_pruned_by_its_score() {
     const MOST: usize = 2;
     let (redis, prefix) = (shared(), own_prefix());
     let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
     let pool = redis.pool();
     let ports = Ports {
-        events: Arc::new(RedisEventBuffer::new(pool.clone(), &prefix, WINDOW, MOST)),
+        events: Arc::new(event_buffer(&pool, &prefix, WINDOW, MOST)),
         ..ports(&pool, &prefix, &world)
     };
     let server = TestServer::serving(world, engine(ports), ServerSettings::default()).await;
     let evt = format!("{prefix}evt:u");
     let now = SystemClock.now();
-    // The first is the later one of the two, if its own time counts.
+    // By their own times the first is the later one.
     for (content_id, own, scored) in [("i001", 60, 7_200), ("i002", 3_600, 3_600)] {
         let ago = |seconds| now.minus(Duration::from_secs(seconds));
         let ts = ago(own);
@@ -221,25 +217,21 @@ async fn an_event_under_another_time_than_its_own_makes_room_when_its_score_says
         let score = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
         assert_eq!(redis.cli(&["ZADD", &evt, &score, &member]), "1");
     }
-    // With a version, so that the buffer could be known by it.
+    // With a version, so that the buffer could be cached.
     assert_eq!(redis.cli(&["EXPIRE", &evt, "86400"]), "1");
     let (model, _) = server.signals("u").await;
     assert_eq!(model.viewed, ["i001", "i002"]);
     server.ingest(liked("u", "i003")).await.unwrap();
     let (model, source) = server.signals("u").await;
     assert_eq!(source, SignalsSource::Materialized);
-    assert_eq!(
-        model.viewed,
-        ["i002", "i003"],
-        "the store dropped the first"
-    );
+    assert_eq!(model.viewed, ["i002", "i003"], "Redis pruned the first");
 }
 
 #[tokio::test]
-async fn a_model_that_says_nothing_is_empty_wherever_it_came_from() {
+async fn a_model_without_content_is_empty_whatever_its_source() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
-    // Older than the window: it is there until an append prunes it.
+    // Older than the window: stored until an append prunes it.
     let evt = format!("{prefix}evt:u");
     redis.cli(&["ZADD", &evt, "1000000000", r#"{"content_id":"i001"}"#]);
     assert_eq!(redis.cli(&["EXPIRE", &evt, "86400"]), "1");
@@ -275,11 +267,11 @@ async fn a_model_that_is_missing_unreadable_or_of_another_ranking_is_rebuilt() {
         assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
     }
     redis.cli(&["DEL", &umodel]);
-    let wanted = proto::RecommendRequest {
+    let request = proto::RecommendRequest {
         user_id: "u".into(),
         ..Default::default()
     };
-    let list = server.recommend(wanted).await.unwrap();
+    let list = server.recommend(request).await.unwrap();
     assert_eq!(list.strategy(), proto::RecommendStrategy::Warm);
     assert_eq!(
         list.diagnostics.unwrap().signals_source(),
@@ -288,16 +280,16 @@ async fn a_model_that_is_missing_unreadable_or_of_another_ranking_is_rebuilt() {
 }
 
 #[tokio::test]
-async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs() {
+async fn a_read_takes_one_command_per_key_and_an_ingest_no_more_than_it_needs() {
     let redis = RedisServer::start();
     let server = instance(&redis.pool(), "").await;
     let other = instance(&redis.pool(), "").await;
     server.ingest(liked("u", "i001")).await.unwrap();
-    let wanted = || proto::RecommendRequest {
+    let request = || proto::RecommendRequest {
         user_id: "u".into(),
         ..Default::default()
     };
-    // [version of the buffer, whole model, its beginning, scripts, buffer]
+    // [version of the buffer, whole model, its first bytes, scripts, buffer]
     let count = || {
         ["pexpiretime", "get", "getrange", "evalsha", "zrange"].map(|command| redis.calls(command))
     };
@@ -305,19 +297,19 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
     redis.cli(&["CONFIG", "RESETSTAT"]);
     for _ in 0..10 {
         assert_eq!(server.signals("u").await.1, SignalsSource::Materialized);
-        server.recommend(wanted()).await.unwrap();
+        server.recommend(request()).await.unwrap();
     }
     assert_eq!(
         count(),
         [20, 0, 20, 0, 0],
-        "one round trip for each reading; the model that was saved is known"
+        "one round trip for each read; the saved model is cached"
     );
 
     redis.cli(&["CONFIG", "RESETSTAT"]);
     for _ in 0..10 {
         assert_eq!(other.signals("u").await.1, SignalsSource::Materialized);
     }
-    assert_eq!(count(), [10, 1, 9, 0, 0], "known once it was read");
+    assert_eq!(count(), [10, 1, 9, 0, 0], "cached after the first read");
 
     // The scripts themselves call PEXPIRETIME.
     let ingest = async |server: &TestServer, user: &str, number: usize| {
@@ -326,22 +318,30 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
             .ingest(named(&number.to_string(), liked(user, "i002")))
             .await
             .unwrap();
-        assert_eq!(redis.calls("get"), 0, "the model is not asked for");
+        assert_eq!(redis.calls("get"), 0, "the model is not read");
         [redis.calls("evalsha"), redis.calls("zrange")]
     };
     for number in 0..10 {
         let [scripts, reads] = ingest(&server, "u", number).await;
-        assert_eq!((scripts, reads), (2, 0), "append and save; it is known");
+        assert_eq!(
+            (scripts, reads),
+            (2, 0),
+            "append and save; the buffer is cached"
+        );
         let [scripts, reads] = ingest(&server, &format!("new{number}"), 0).await;
-        assert_eq!((scripts, reads), (2, 0), "there was nothing to know");
+        assert_eq!((scripts, reads), (2, 0), "there was no buffer");
     }
     assert_eq!(
         ingest(&other, "u", 10).await,
         [2, 1],
         "another process wrote"
     );
-    assert_eq!(ingest(&other, "u", 11).await, [2, 0], "known from here on");
-    assert_eq!(ingest(&server, "u", 12).await, [2, 1], "known no longer");
+    assert_eq!(ingest(&other, "u", 11).await, [2, 0], "cached from here on");
+    assert_eq!(
+        ingest(&server, "u", 12).await,
+        [2, 1],
+        "the cached copy is outdated"
+    );
     for server in [&server, &other] {
         let (model, source) = server.signals("u").await;
         assert_eq!(
@@ -352,7 +352,7 @@ async fn a_reading_takes_one_command_a_key_and_an_ingest_no_more_than_it_needs()
 }
 
 #[tokio::test]
-async fn a_known_model_is_of_no_use_once_another_is_stored() {
+async fn a_cached_model_is_not_used_once_another_is_stored() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     let other = instance(&redis.pool(), &prefix).await;
@@ -373,7 +373,7 @@ async fn a_known_model_is_of_no_use_once_another_is_stored() {
         (2, SignalsSource::Materialized)
     );
 
-    // A program that knows no versions, and has lost the buffer.
+    // A program without versions, and no buffer.
     let theirs = r#"{"user_id":"written","positives":{"i009":0.5},"viewed":["i009"]}"#;
     redis.cli(&["DEL", &format!("{prefix}evt:written")]);
     redis.cli(&["SET", &umodel("written"), theirs]);
@@ -391,7 +391,7 @@ async fn a_known_model_is_of_no_use_once_another_is_stored() {
 }
 
 #[tokio::test]
-async fn an_event_id_that_another_process_appended_is_found_in_a_buffer_that_was_known() {
+async fn an_event_id_appended_by_another_process_is_found_despite_a_cached_buffer() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     let other = instance(&redis.pool(), &prefix).await;
@@ -399,7 +399,7 @@ async fn an_event_id_that_another_process_appended_is_found_in_a_buffer_that_was
         let reply = server.ingest(named(id, liked("u", content))).await;
         reply.unwrap().outcome()
     };
-    // Known from here on, and searched by this process alone.
+    // Cached from here on, and searched by this process alone.
     assert_eq!(outcome(&server, "a", "i001").await, IngestOutcome::Accepted);
     assert_eq!(
         outcome(&server, "a", "i002").await,
@@ -412,7 +412,7 @@ async fn an_event_id_that_another_process_appended_is_found_in_a_buffer_that_was
         IngestOutcome::Duplicate
     );
 
-    // A program that leaves the version as it is.
+    // A program that does not change the version.
     let evt = format!("{prefix}evt:u");
     let member = r#"{"user_id":"u","event":"CONTENT_VIEW_ENDED","event_id":"d"}"#;
     let score = redis.cli(&["ZRANGE", &evt, "-1", "-1", "WITHSCORES"]);
@@ -426,7 +426,7 @@ async fn an_event_id_that_another_process_appended_is_found_in_a_buffer_that_was
 }
 
 #[tokio::test]
-async fn a_connection_is_given_up_when_it_is_too_old() {
+async fn a_connection_is_closed_when_it_is_too_old() {
     let redis = RedisServer::start();
     let settings = RedisSettings {
         redis_max_connection_age: Duration::from_millis(1),
@@ -445,7 +445,7 @@ async fn a_connection_is_given_up_when_it_is_too_old() {
         server.signals("u").await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // One more is that of the question.
+    // One more is that of redis-cli.
     let made = connections() - before;
     assert!(made > 5, "{made} connections were made");
 }

@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use recsys::{
     adapters::qdrant::{QdrantItemStore, QdrantSettings},
-    domain::tags::Canonicalizer,
     proto::{GeoPoint, Item, ItemOutcome, Tag, UpsertItemsRequest},
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{random::Random, world::World};
+use super::{random::Random, support::catalogue, world::World};
 
 pub const COLLECTION: &str = "items";
 pub const ITEMS: usize = 2_000;
@@ -156,5 +155,5 @@ pub fn store(url: &str) -> QdrantItemStore {
         qdrant_connect_timeout: Duration::from_secs(20),
         ..QdrantSettings::default()
     };
-    QdrantItemStore::new(url, &settings, Canonicalizer::default()).expect("a valid URL")
+    catalogue::store(url, &settings)
 }

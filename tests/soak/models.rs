@@ -10,8 +10,9 @@ use recsys::{
     domain::{
         event::EventLog,
         ids::{ContentId, UserId},
+        item::Items,
         ranking_config::RankingConfig,
-        signals::{self, Items},
+        signals,
         time::Timestamp,
         user_signals::UserSignals,
         vector::UnitVector,
@@ -23,7 +24,10 @@ use recsys::{
 use super::{
     checks::SoakCheck,
     items,
-    support::{WINDOW, redis::pool},
+    support::{
+        WINDOW,
+        redis::{event_buffer, pool},
+    },
     users::User,
     world::World,
 };
@@ -59,7 +63,7 @@ pub async fn check(world: &World, redis: &mut MultiplexedConnection) -> SoakChec
     let mut check = SoakCheck::new("every model equals its rebuild");
     let pool = pool(&world.redis_url, RedisSettings::default());
     let stores = SoakStores {
-        events: RedisEventBuffer::new(pool, "", WINDOW, MAX_EVENTS),
+        events: event_buffer(&pool, "", WINDOW, MAX_EVENTS),
         items: items::store(&world.qdrant.url()),
     };
     let mut counts = ModelCounts::default();

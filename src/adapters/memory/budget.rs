@@ -1,4 +1,4 @@
-//! A bound on memory, shared by stores.
+//! A memory limit shared by stores.
 
 use std::sync::{
     Arc,
@@ -10,8 +10,8 @@ use crate::{
     telemetry::meters::{self, Level},
 };
 
-/// Counts bytes against a limit. The counts are estimates of what entries
-/// take, made the same way when they come and when they go.
+/// Counts bytes against a limit. The counts are estimates, equal when an entry is
+/// added and when it is removed.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
@@ -19,7 +19,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// With a limit in bytes.
+    /// A budget with a limit in bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let used = Arc::new(AtomicUsize::new(0));
@@ -36,14 +36,20 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes`, unless that would pass the limit.
-    pub(super) fn take(&self, bytes: usize) -> Result<(), StoreError> {
-        self.exchange(0, bytes)
+    /// Reserves `bytes`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Full`] if that would exceed the limit.
+    pub(super) fn reserve(&self, bytes: usize) -> Result<(), StoreError> {
+        self.replace(0, bytes)
     }
 
-    /// Gives `old` bytes back and takes `new` ones, unless that would pass the
-    /// limit; then nothing has changed.
-    pub(super) fn exchange(&self, old: usize, new: usize) -> Result<(), StoreError> {
+    /// Releases `old` bytes and reserves `new` ones.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Full`] if that would exceed the limit; then nothing has
+    /// changed.
+    pub(super) fn replace(&self, old: usize, new: usize) -> Result<(), StoreError> {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 let sum = used.saturating_sub(old).checked_add(new)?;
@@ -61,8 +67,8 @@ impl Budget {
             })
     }
 
-    /// Gives `bytes` back.
-    pub(super) fn give_back(&self, bytes: usize) {
+    /// Releases `bytes`.
+    pub(super) fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

@@ -1,20 +1,20 @@
-//! Catalogues as JSON Lines.
+//! Catalogues in memory as JSON Lines.
 
 use std::collections::HashMap;
 
 use crate::domain::{catalogue_line, item::Item};
 
-/// How many bad lines an error lists.
+/// Bad lines that an error lists.
 const MAX_LISTED: usize = 20;
 
-/// The catalogue inside the binary: a museum of an invented town.
+/// The built-in catalogue: the museum of an invented town.
 const SAMPLE: &str = include_str!("../../../assets/sample-catalogue.jsonl");
 
-/// Why a catalogue file is refused: its bad lines with number and reason.
+/// The bad lines of a catalogue file, with number and reason.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.listing())]
 pub struct CatalogueFileError {
-    /// Line numbers, from 1, with what is wrong.
+    /// Line numbers from 1, and what is wrong.
     pub lines: Vec<(usize, String)>,
 }
 
@@ -33,15 +33,15 @@ impl CatalogueFileError {
     }
 }
 
-/// Reads a catalogue, one item a line; empty lines are passed over.
+/// Reads a catalogue, one item per line. Empty lines are skipped.
 ///
 /// # Errors
-/// [`CatalogueFileError`] lists every line that is no item, that repeats an
-/// id, or whose vector is not as long as the first one.
+/// [`CatalogueFileError`] lists every line that is not an item, repeats an id, or
+/// has a vector of another length than the first one.
 pub fn parse_catalogue(text: &str) -> Result<Vec<Item>, CatalogueFileError> {
     let mut items: Vec<Item> = Vec::new();
     let mut bad = Vec::new();
-    let mut known = HashMap::new();
+    let mut line_of_id = HashMap::new();
     let mut vector_size = None;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
@@ -56,7 +56,7 @@ pub fn parse_catalogue(text: &str) -> Result<Vec<Item>, CatalogueFileError> {
                 continue;
             }
         };
-        if let Some(first) = known.insert(item.id.clone(), number) {
+        if let Some(first) = line_of_id.insert(item.id.clone(), number) {
             bad.push((number, format!("id: the same as in line {first}")));
             continue;
         }
@@ -82,10 +82,10 @@ pub fn parse_catalogue(text: &str) -> Result<Vec<Item>, CatalogueFileError> {
     }
 }
 
-/// The sample catalogue inside the binary.
+/// The built-in sample catalogue.
 ///
 /// # Errors
-/// Never; a test reads it.
+/// Never; a test parses it.
 pub fn sample_catalogue() -> Result<Vec<Item>, CatalogueFileError> {
     parse_catalogue(SAMPLE)
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::{parse_catalogue, sample_catalogue};
 
     #[test]
-    fn the_sample_catalogue_is_whole() {
+    fn the_sample_catalogue_has_items_of_every_kind() {
         let items = sample_catalogue().unwrap();
         assert!(items.len() >= 100);
         assert!(items.iter().any(|item| item.vector.is_none()));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_line_is_named() {
+    fn every_bad_line_is_listed() {
         let text = "{\"id\":\"a\",\"vector\":[1,0]}\n\n{oops\n{\"id\":\"a\"}\n{\"id\":\"b\",\"vector\":[1]}\n";
         let error = parse_catalogue(text).unwrap_err();
         let numbers: Vec<usize> = error.lines.iter().map(|(number, _)| *number).collect();
@@ -121,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over_and_columns_are_told() {
+    fn a_byte_order_mark_is_skipped_and_columns_are_reported() {
         assert_eq!(parse_catalogue("\u{feff}{\"id\":\"a\"}").unwrap().len(), 1);
-        let told = parse_catalogue("{oops").unwrap_err().to_string();
-        assert_eq!(told, "line 1: not JSON: key must be a string (column 2)");
+        let error = parse_catalogue("{oops").unwrap_err().to_string();
+        assert_eq!(error, "line 1: not JSON: key must be a string (column 2)");
     }
 
     #[test]
-    fn a_long_list_of_bad_lines_is_cut() {
+    fn a_long_list_of_bad_lines_is_truncated() {
         let error = parse_catalogue(&"{\n".repeat(50)).unwrap_err();
         assert!(error.to_string().ends_with("and 30 more lines"));
     }

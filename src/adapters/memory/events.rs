@@ -1,15 +1,18 @@
 //! Event buffers in memory.
 
-use std::{cmp::Ordering, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, MutexGuard},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
 use super::{
     budget::Budget,
-    shards::{Expires, Shards},
+    shards::{Expires, Shard, Shards},
 };
 use crate::{
-    adapters::{event_ids, footprint::event_bytes},
+    adapters::{event_list, memory_size::event_bytes},
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Clock, Deleted, EventBuffer, StoreError, Version,
@@ -44,8 +47,8 @@ impl Buffer {
 }
 
 impl MemoryEventBuffer {
-    /// Empty buffers that keep at most `max_events` events a user, not older
-    /// than `window`, all within `budget`.
+    /// Empty buffers. Each keeps the newest `max_events` events that are not
+    /// older than `window`.
     #[must_use]
     pub fn new(
         clock: Arc<dyn Clock>,
@@ -62,11 +65,7 @@ impl MemoryEventBuffer {
         }
     }
 
-    fn drop_buffer(&self, buffer: &Buffer) {
-        self.budget.give_back(buffer.bytes());
-    }
-
-    /// Appends, if there is room. The store is not changed otherwise.
+    /// Appends, if there is room. Changes nothing otherwise.
     fn try_append(
         &self,
         user: &UserId,
@@ -74,21 +73,19 @@ impl MemoryEventBuffer {
         now: Timestamp,
     ) -> Result<Appended, StoreError> {
         let oldest = now.minus(self.window);
-        let mut shard = self
-            .buffers
-            .lock(user, now, |buffer| self.drop_buffer(&buffer));
-        let known = shard
+        let mut shard = self.lock(user, now);
+        let stored = shard
             .entries
             .get(user)
             .map_or(&[][..], |buffer| &buffer.events);
-        // Room for all that is new is taken before the buffer is touched; what
-        // turns out not to be needed is given back.
+        // Room for all that is new is reserved before the buffer changes; what
+        // is not needed is released.
         let mut spare = events
             .iter()
-            .filter(|event| is_new(known, event, oldest))
+            .filter(|event| is_new(stored, event, oldest))
             .map(event_bytes)
             .sum();
-        self.budget.take(spare)?;
+        self.budget.reserve(spare)?;
 
         let mut buffer = shard.entries.remove(user).unwrap_or(Buffer {
             version: Version(0),
@@ -103,20 +100,16 @@ impl MemoryEventBuffer {
                 spare -= event_bytes(event);
             }
         }
-        // A buffer that takes nothing stays as it is, and so does its version:
-        // one pruned to nothing would forget it.
-        let expired = buffer
-            .events
-            .partition_point(|event| event.event.time < oldest);
-        let surplus = buffer.events.len().saturating_sub(self.max_events);
+        // Pruned only by an append that stores something: a buffer pruned to
+        // nothing would lose its version.
         let pruned = if outcomes.contains(&AppendOutcome::Accepted) {
-            expired.max(surplus)
+            event_list::prunable(&buffer.events, oldest, self.max_events)
         } else {
             0
         };
         for dropped in buffer.events.drain(..pruned) {
             spare += event_bytes(&dropped);
-            // An event that the cap drops at once was never taken.
+            // An event that the cap drops at once was not accepted.
             if let Some(index) = events
                 .iter()
                 .position(|event| event.member == dropped.member)
@@ -125,21 +118,17 @@ impl MemoryEventBuffer {
                 outcomes[index] = AppendOutcome::OutsideWindow;
             }
         }
-        self.budget.give_back(spare);
+        self.budget.release(spare);
 
         if outcomes.contains(&AppendOutcome::Accepted) {
             let expiry = now.plus(self.window).as_millis();
             let expiry = u64::try_from(expiry).unwrap_or_default();
             buffer.version = Version(expiry.max(buffer.version.0 + 1));
         }
-        let in_window = |event: &Arc<StoredEvent>| event.event.time >= oldest;
+        let expired = event_list::before(&buffer.events, oldest);
         let appended = Appended {
             outcomes,
-            buffered_events: buffer
-                .events
-                .iter()
-                .filter(|event| in_window(event))
-                .count(),
+            buffered_events: buffer.events.len() - expired,
             version: (!buffer.events.is_empty()).then_some(buffer.version),
             contents: None,
         };
@@ -148,15 +137,38 @@ impl MemoryEventBuffer {
         }
         Ok(appended)
     }
+
+    fn lock(&self, user: &UserId, now: Timestamp) -> MutexGuard<'_, Shard<Buffer>> {
+        self.buffers.lock(user, now, |buffer| self.release(&buffer))
+    }
+
+    fn release(&self, buffer: &Buffer) {
+        self.budget.release(buffer.bytes());
+    }
 }
 
-/// Whether an event may turn out to be stored.
-fn is_new(known: &[Arc<StoredEvent>], event: &StoredEvent, oldest: Timestamp) -> bool {
+/// Whether an event is in the window and not stored yet.
+fn is_new(stored: &[Arc<StoredEvent>], event: &StoredEvent, oldest: Timestamp) -> bool {
     event.event.time >= oldest
-        && known
-            .binary_search_by(|known| known.buffer_order(event))
+        && stored
+            .binary_search_by(|other| other.buffer_order(event))
             .is_err()
-        && !event_ids::hold(known, &event.event)
+        && !event_list::contains_id_of(stored, &event.event)
+}
+
+fn insert(
+    stored: &mut Vec<Arc<StoredEvent>>,
+    event: &StoredEvent,
+    oldest: Timestamp,
+) -> AppendOutcome {
+    if event.event.time < oldest {
+        return AppendOutcome::OutsideWindow;
+    }
+    if !is_new(stored, event, oldest) {
+        return AppendOutcome::Duplicate;
+    }
+    event_list::insert(stored, Arc::new(event.clone()));
+    AppendOutcome::Accepted
 }
 
 #[async_trait]
@@ -164,8 +176,7 @@ impl EventBuffer for MemoryEventBuffer {
     async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
         let now = self.clock.now();
         self.try_append(user, events, now).or_else(|_| {
-            self.buffers
-                .sweep_all(now, |buffer| self.drop_buffer(&buffer));
+            self.buffers.sweep_all(now, |buffer| self.release(&buffer));
             self.try_append(user, events, now)
         })
     }
@@ -173,26 +184,19 @@ impl EventBuffer for MemoryEventBuffer {
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         let now = self.clock.now();
         let oldest = now.minus(self.window);
-        let shard = self
-            .buffers
-            .lock(user, now, |buffer| self.drop_buffer(&buffer));
+        let shard = self.lock(user, now);
         let buffer = shard.entries.get(user);
         Ok(BufferSnapshot {
             version: buffer.map(|buffer| buffer.version),
             now,
             events: buffer.map_or_else(Vec::new, |buffer| {
-                let expired = buffer
-                    .events
-                    .partition_point(|event| event.event.time < oldest);
-                buffer.events[expired..].to_vec()
+                buffer.events[event_list::before(&buffer.events, oldest)..].to_vec()
             }),
         })
     }
 
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
-        let shard = self
-            .buffers
-            .lock(user, self.clock.now(), |buffer| self.drop_buffer(&buffer));
+        let shard = self.lock(user, self.clock.now());
         let events = shard
             .entries
             .get(user)
@@ -204,24 +208,20 @@ impl EventBuffer for MemoryEventBuffer {
     }
 
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
-        let shard = self
-            .buffers
-            .lock(user, self.clock.now(), |buffer| self.drop_buffer(&buffer));
+        let shard = self.lock(user, self.clock.now());
         Ok(shard.entries.get(user).map(|buffer| buffer.version))
     }
 
     async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
         let now = self.clock.now();
-        let mut shard = self
-            .buffers
-            .lock(user, now, |buffer| self.drop_buffer(&buffer));
-        let removed = shard.entries.remove(user);
-        removed.iter().for_each(|buffer| self.drop_buffer(buffer));
-        let version = removed.as_ref().map(|buffer| buffer.version);
+        let mut shard = self.lock(user, now);
+        let deleted = shard.entries.remove(user);
+        deleted.iter().for_each(|buffer| self.release(buffer));
         let next = u64::try_from(now.plus(self.window).as_millis()).unwrap_or_default();
+        let version = deleted.as_ref().map_or(0, |buffer| buffer.version.0);
         Ok(Deleted {
-            existed: removed.is_some(),
-            floor: version.max(Some(Version(next))).unwrap_or(Version(next)),
+            existed: deleted.is_some(),
+            floor: Version(version.max(next)),
         })
     }
 
@@ -232,20 +232,4 @@ impl EventBuffer for MemoryEventBuffer {
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
     }
-}
-
-fn insert(
-    events: &mut Vec<Arc<StoredEvent>>,
-    event: &StoredEvent,
-    oldest: Timestamp,
-) -> AppendOutcome {
-    if event.event.time < oldest {
-        return AppendOutcome::OutsideWindow;
-    }
-    if !is_new(events, event, oldest) {
-        return AppendOutcome::Duplicate;
-    }
-    let place = events.partition_point(|known| known.buffer_order(event) == Ordering::Less);
-    events.insert(place, Arc::new(event.clone()));
-    AppendOutcome::Accepted
 }

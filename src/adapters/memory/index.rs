@@ -1,15 +1,13 @@
-//! A catalogue laid out for search: what `exact_search::run` finds, sooner.
+//! A search index of a catalogue. Finds what `exact_search::run` finds, faster.
 //!
-//! Items have slots. Vectors are scanned as bytes, with exact cosines for those
-//! alone that can be among the first; tags know their items; and what the
-//! searches of a call must leave out is looked up once for all of them.
+//! Items have slots. Vectors are scanned as bytes, with exact cosines only for
+//! those that may be among the results; an inverted index has the items of each
+//! tag; and the exclusions of a call's searches are evaluated once.
 
-#[cfg(test)]
-mod against_a_scan;
-mod draw;
-mod first;
-mod nearest;
+mod candidates;
+mod sample;
 mod tags;
+mod top_k;
 mod vectors;
 
 use std::{cmp::Ordering, collections::HashSet, sync::Arc};
@@ -25,49 +23,48 @@ use crate::{
     },
     ports::{Search, SearchOrder},
 };
-use draw::draw;
-use first::First;
-use nearest::{End, Possible};
-use tags::Tags;
-use vectors::Vectors;
+use candidates::{CandidateRows, CosineOrder};
+use sample::sample;
+use tags::TagIndex;
+use top_k::TopK;
+use vectors::VectorIndex;
 
-/// Of how many items a search may give no more than one, so that looking at
-/// those alone is quicker than a scan of all.
+/// If a search allows fewer than one in this many items, their exact cosines are
+/// faster than a scan of all.
 const SPARSE: usize = 8;
-/// How many sums are passed at once if none of them is among the first.
-const AT_ONCE: usize = 16;
-/// How many items a scan or a walk passes in the time that it takes to look at
-/// one.
-const PASSED_PER_LOOK: usize = 16;
-/// What an item takes here besides its tags and vector.
+/// Sums that are skipped at once if none of them is among the results.
+const CHUNK_SUMS: usize = 16;
+/// Items that a scan passes in the time of visiting one.
+const SCANNED_PER_VISIT: usize = 16;
+/// Memory of an item in the index besides its tags and vector.
 const SLOT_BYTES: usize = 48;
 
-/// What an item takes in the index.
+/// Memory of an item in the index.
 pub(super) fn index_bytes(item: &Item) -> usize {
     let vector = item.vector.as_ref();
     SLOT_BYTES
-        + vector.map_or(0, |vector| Vectors::bytes(vector.size()))
-        + Tags::BYTES_EACH * item.tags.len()
+        + vector.map_or(0, |vector| VectorIndex::bytes(vector.size()))
+        + TagIndex::BYTES_EACH * item.tags.len()
 }
 
-/// The items of a catalogue, by id and by what they are searched for.
+/// The items of a catalogue, by id, vector and tag.
 #[derive(Default)]
 pub(super) struct Index {
     slots: Vec<Option<Arc<CatalogueItem>>>,
     free: Vec<u32>,
     slot_of_id: foldhash::HashMap<ContentId, u32>,
-    vectors: Vectors,
-    tags: Tags,
+    vectors: VectorIndex,
+    tags: TagIndex,
 }
 
-/// The slots that a search may give.
-struct Allowed {
+/// The slots that a search may return.
+struct AllowedSlots {
     slots: Vec<bool>,
     count: usize,
 }
 
-impl Allowed {
-    fn holds(&self, slot: u32) -> bool {
+impl AllowedSlots {
+    fn contains(&self, slot: u32) -> bool {
         self.slots[slot as usize]
     }
 
@@ -77,25 +74,26 @@ impl Allowed {
     }
 }
 
-/// One of the searches of a call that go by cosine to the same vector.
-struct Asked {
-    at: usize,
-    end: End,
+/// One of a call's searches by cosine to the same vector.
+struct CosineSearch {
+    /// Its index in the call.
+    index: usize,
+    order: CosineOrder,
     limit: usize,
 }
 
 impl Index {
-    /// How many items there are.
+    /// The number of items.
     pub(super) fn len(&self) -> usize {
         self.slot_of_id.len()
     }
 
-    /// How many items have a vector.
+    /// The number of items with a vector.
     pub(super) fn vectors(&self) -> usize {
         self.vectors.len()
     }
 
-    /// How many numbers each vector has; `None` if there are none.
+    /// Length of the vectors; `None` if there are none.
     pub(super) fn vector_size(&self) -> Option<usize> {
         self.vectors.size()
     }
@@ -104,8 +102,8 @@ impl Index {
         self.slots[*self.slot_of_id.get(id)? as usize].as_ref()
     }
 
-    /// Takes an item in whose id is not here, and whose vector, if any, is of
-    /// the size of the others.
+    /// Adds an item. Its id must not be in the index, and its vector, if any, must
+    /// have the size of the others.
     pub(super) fn insert(&mut self, item: Arc<CatalogueItem>) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -119,7 +117,7 @@ impl Index {
         self.slots[slot as usize] = Some(item);
     }
 
-    /// Takes an item out.
+    /// Removes an item.
     pub(super) fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
         let slot = self.slot_of_id.remove(id)?;
         let item = self.slots[slot as usize].take()?;
@@ -129,48 +127,48 @@ impl Index {
         Some(item)
     }
 
-    /// As how many items the searches of a call are to look at, one by one: what
-    /// they take.
-    pub(super) fn looks(&self, searches: &[Search<'_>]) -> usize {
+    /// Cost of a call's searches, in visits of single items.
+    pub(super) fn visits(&self, searches: &[Search<'_>]) -> usize {
         let all = self.len();
         let restricted = searches.iter().any(|search| !search.restriction.is_open());
-        let looks = searches.iter().map(|search| match &search.order {
+        let visits = searches.iter().map(|search| match &search.order {
             SearchOrder::ClosestTo(_) | SearchOrder::Sample { pinned: true, .. } => all,
             SearchOrder::Sample { pinned: false, .. }
             | SearchOrder::NearestTo(_)
             | SearchOrder::FarthestFrom(_)
-            | SearchOrder::TagOverlap(_) => all / PASSED_PER_LOOK,
+            | SearchOrder::TagOverlap(_) => all / SCANNED_PER_VISIT,
         });
-        looks.sum::<usize>() + if restricted { all } else { 0 }
+        visits.sum::<usize>() + if restricted { all } else { 0 }
     }
 
-    /// Runs the searches of a call; one result each, in order.
+    /// Runs a call's searches; one result each, in order.
     pub(super) fn search(&self, searches: &[Search<'_>]) -> Vec<Vec<Arc<CatalogueItem>>> {
         let mut found: Vec<Option<Vec<_>>> = vec![None; searches.len()];
-        let mut last: Option<(&Search<'_>, Allowed)> = None;
-        for (at, search) in searches.iter().enumerate() {
-            if found[at].is_some() {
+        let mut last: Option<(&Search<'_>, AllowedSlots)> = None;
+        for (index, search) in searches.iter().enumerate() {
+            if found[index].is_some() {
                 continue;
             }
             let allowed = match last.take() {
-                Some((before, allowed)) if leave_out_the_same(before, search) => allowed,
+                Some((before, allowed)) if allow_the_same(before, search) => allowed,
                 Some(_) | None => self.allowed(search),
             };
-            if let Some((query, _)) = query(&search.order) {
-                let alike = alike(searches, at, query);
-                for (asked, slots) in alike.iter().zip(self.by_cosine(query, &alike, &allowed)) {
-                    found[asked.at] = Some(self.items(slots));
+            if let Some((vector, _)) = cosine_order(&search.order) {
+                let together = cosine_searches(searches, index, vector);
+                let results = self.by_cosine(vector, &together, &allowed);
+                for (search, slots) in together.iter().zip(results) {
+                    found[search.index] = Some(self.items(slots));
                 }
             } else {
-                found[at] = Some(self.items(self.first(search, &allowed)));
+                found[index] = Some(self.items(self.first(search, &allowed)));
             }
             last = Some((search, allowed));
         }
         found.into_iter().map(Option::unwrap_or_default).collect()
     }
 
-    /// The first ones of a search that does not go by cosine.
-    fn first(&self, search: &Search<'_>, allowed: &Allowed) -> Vec<u32> {
+    /// The first slots of a search that is not by cosine.
+    fn first(&self, search: &Search<'_>, allowed: &AllowedSlots) -> Vec<u32> {
         let limit = search.limit;
         match &search.order {
             SearchOrder::NearestTo(_) | SearchOrder::FarthestFrom(_) => Vec::new(),
@@ -180,101 +178,107 @@ impl Index {
                     .with_overlaps(weights, slots, |sums| self.by_sum(sums, limit, allowed))
             }
             SearchOrder::ClosestTo(point) => {
-                let mut first = First::new(limit, self.by_place());
+                let mut top = TopK::new(limit, self.by_key());
                 for slot in allowed.iter() {
-                    let places = self.item(slot).map(|item| &item.item().locations);
-                    if let Some(distance) = places.and_then(|places| nearest_m(*point, places)) {
-                        first.offer((distance, slot));
+                    let locations = self.item(slot).map(|item| &item.item().locations);
+                    if let Some(distance) = locations.and_then(|all| nearest_m(*point, all)) {
+                        top.offer((distance, slot));
                     }
                 }
-                slots(first.sorted())
+                slots(top.sorted())
             }
             SearchOrder::Sample {
                 seed,
                 pinned: false,
-            } => draw(allowed.iter().collect(), limit, *seed),
+            } => sample(allowed.iter().collect(), limit, *seed),
             SearchOrder::Sample { seed, pinned: true } => {
-                let mut first = First::new(limit, |a: &(u64, u32), b: &(u64, u32)| {
+                let mut top = TopK::new(limit, |a: &(u64, u32), b: &(u64, u32)| {
                     a.0.cmp(&b.0).then_with(|| self.by_id(a.1, b.1))
                 });
                 for slot in allowed.iter() {
                     if let Some(item) = self.item(slot) {
-                        first.offer((sample_key(item.id(), *seed), slot));
+                        top.offer((sample_key(item.id(), *seed), slot));
                     }
                 }
-                slots(first.sorted())
+                slots(top.sorted())
             }
         }
     }
 
     /// The slots with the largest sums above 0.
-    fn by_sum(&self, sums: &[f64], limit: usize, allowed: &Allowed) -> Vec<u32> {
-        let mut first = First::new(limit, self.by_place());
+    fn by_sum(&self, sums: &[f64], limit: usize, allowed: &AllowedSlots) -> Vec<u32> {
+        let mut top = TopK::new(limit, self.by_key());
         let mut least = 0.0_f64;
-        for (chunk, begin) in sums.chunks(AT_ONCE).zip((0..).step_by(AT_ONCE)) {
-            let may_come = |sum: f64, least| (sum > 0.0) & (sum >= least);
+        for (chunk, begin) in sums.chunks(CHUNK_SUMS).zip((0..).step_by(CHUNK_SUMS)) {
+            let is_candidate = |sum: f64, least| (sum > 0.0) & (sum >= least);
             if !chunk
                 .iter()
-                .fold(false, |any, sum| any | may_come(*sum, least))
+                .fold(false, |any, sum| any | is_candidate(*sum, least))
             {
                 continue;
             }
             for (sum, slot) in chunk.iter().zip(begin..) {
-                if may_come(*sum, least) && allowed.holds(slot) {
-                    first.offer((-sum, slot));
+                if is_candidate(*sum, least) && allowed.contains(slot) {
+                    top.offer((-sum, slot));
                 }
             }
-            least = first.bound().map_or(least, |(place, _)| -place);
+            least = top.bound().map_or(least, |(key, _)| -key);
         }
-        slots(first.sorted())
+        slots(top.sorted())
     }
 
     /// The first slots of each of the searches by cosine to a vector.
-    fn by_cosine(&self, query: &UnitVector, asked: &[Asked], allowed: &Allowed) -> Vec<Vec<u32>> {
-        if self.vectors.size() != Some(query.size()) {
-            return asked.iter().map(|_| Vec::new()).collect();
+    fn by_cosine(
+        &self,
+        vector: &UnitVector,
+        searches: &[CosineSearch],
+        allowed: &AllowedSlots,
+    ) -> Vec<Vec<u32>> {
+        if self.vectors.size() != Some(vector.size()) {
+            return searches.iter().map(|_| Vec::new()).collect();
         }
-        let most = asked.iter().map(|asked| asked.limit).max().unwrap_or(0);
-        let few = (self.vectors.len() / SPARSE).max(most.saturating_mul(2));
+        let limits = searches.iter().map(|search| search.limit);
+        let max_limit = limits.max().unwrap_or(0);
+        let few = (self.vectors.len() / SPARSE).max(max_limit.saturating_mul(2));
         if allowed.count <= few {
             let rows: Vec<u32> = allowed
                 .iter()
                 .filter_map(|slot| self.vectors.row(slot))
                 .collect();
-            let cosines = self.vectors.cosines(&rows, query);
-            return asked
+            let cosines = self.vectors.cosines(&rows, vector);
+            return searches
                 .iter()
-                .map(|asked| self.first_by_cosine(&cosines, asked))
+                .map(|search| self.first_by_cosine(&cosines, search))
                 .collect();
         }
-        let mut possible: Vec<Possible> = asked
+        let mut candidates: Vec<CandidateRows> = searches
             .iter()
-            .map(|asked| Possible::new(asked.end, asked.limit))
+            .map(|search| CandidateRows::new(search.order, search.limit))
             .collect();
-        self.vectors.scan(query, |bounds| {
-            for possible in &mut possible {
-                possible.take(&bounds, |slot| allowed.holds(slot));
+        self.vectors.scan(vector, |bounds| {
+            for candidates in &mut candidates {
+                candidates.add(&bounds, |slot| allowed.contains(slot));
             }
         });
-        let possible = possible.into_iter().zip(asked);
-        possible
-            .map(|(possible, asked)| {
-                let cosines = self.vectors.cosines(&possible.rows(), query);
-                self.first_by_cosine(&cosines, asked)
+        let candidates = candidates.into_iter().zip(searches);
+        candidates
+            .map(|(candidates, search)| {
+                let cosines = self.vectors.cosines(&candidates.rows(), vector);
+                self.first_by_cosine(&cosines, search)
             })
             .collect()
     }
 
-    fn first_by_cosine(&self, cosines: &[(f64, u32)], asked: &Asked) -> Vec<u32> {
-        let mut first = First::new(asked.limit, self.by_place());
+    fn first_by_cosine(&self, cosines: &[(f64, u32)], search: &CosineSearch) -> Vec<u32> {
+        let mut top = TopK::new(search.limit, self.by_key());
         for (cosine, slot) in cosines {
-            first.offer((asked.end.place(*cosine), *slot));
+            top.offer((search.order.sort_key(*cosine), *slot));
         }
-        slots(first.sorted())
+        slots(top.sorted())
     }
 
-    /// The order of slots by place, of which smaller comes first, and by id.
-    fn by_place(&self) -> impl Fn(&(f64, u32), &(f64, u32)) -> Ordering {
+    /// The order of slots by sort key, ties by id.
+    fn by_key(&self) -> impl Fn(&(f64, u32), &(f64, u32)) -> Ordering {
         |a, b| a.0.total_cmp(&b.0).then_with(|| self.by_id(a.1, b.1))
     }
 
@@ -283,14 +287,14 @@ impl Index {
         id(a).cmp(&id(b))
     }
 
-    fn allowed(&self, search: &Search<'_>) -> Allowed {
+    fn allowed(&self, search: &Search<'_>) -> AllowedSlots {
         let mut slots = self.matching(search.restriction);
         for id in search.exclude.iter().chain(search.exclude_afterwards) {
             if let Some(slot) = self.slot_of_id.get(id) {
                 slots[*slot as usize] = false;
             }
         }
-        Allowed {
+        AllowedSlots {
             count: slots.iter().filter(|allowed| **allowed).count(),
             slots,
         }
@@ -303,12 +307,11 @@ impl Index {
         let matches = |item: &Option<Arc<CatalogueItem>>| {
             item.as_ref().is_some_and(|item| restriction.admits(item))
         };
-        let carriers = self.tags.carriers_of_all(restriction, self.len());
-        let Some(carriers) = carriers else {
+        let Some(superset) = self.tags.superset(restriction, self.len()) else {
             return self.slots.iter().map(matches).collect();
         };
         let mut matching = vec![false; self.slots.len()];
-        for slot in carriers.into_iter().flatten() {
+        for slot in superset.into_iter().flatten() {
             matching[*slot as usize] = matches(&self.slots[*slot as usize]);
         }
         matching
@@ -324,40 +327,43 @@ impl Index {
     }
 }
 
-fn slots<K>(placed: Vec<(K, u32)>) -> Vec<u32> {
-    placed.into_iter().map(|(_, slot)| slot).collect()
+fn slots<K>(keyed: Vec<(K, u32)>) -> Vec<u32> {
+    keyed.into_iter().map(|(_, slot)| slot).collect()
 }
 
-/// The vector whose cosine an order goes by, if it does.
-fn query(order: &SearchOrder) -> Option<(&UnitVector, End)> {
+/// Vector and order of a search by cosine; `None` for other orders.
+fn cosine_order(order: &SearchOrder) -> Option<(&UnitVector, CosineOrder)> {
     match order {
-        SearchOrder::NearestTo(vector) => Some((vector, End::Nearest)),
-        SearchOrder::FarthestFrom(vector) => Some((vector, End::Farthest)),
+        SearchOrder::NearestTo(vector) => Some((vector, CosineOrder::Nearest)),
+        SearchOrder::FarthestFrom(vector) => Some((vector, CosineOrder::Farthest)),
         SearchOrder::TagOverlap(_) | SearchOrder::ClosestTo(_) | SearchOrder::Sample { .. } => None,
     }
 }
 
-/// The searches from one on that go by cosine to a vector, and may give the
-/// same items: one scan does for them.
-fn alike(searches: &[Search<'_>], from: usize, vector: &UnitVector) -> Vec<Asked> {
+/// The searches, starting at `from`, by cosine to a vector that allow the same
+/// items: one scan answers all of them.
+fn cosine_searches(searches: &[Search<'_>], from: usize, vector: &UnitVector) -> Vec<CosineSearch> {
     let others = searches.iter().enumerate().skip(from);
     others
-        .filter(|(_, other)| other.limit > 0 && leave_out_the_same(&searches[from], other))
-        .filter_map(|(at, other)| {
-            let (other_vector, end) = query(&other.order)?;
-            (other_vector == vector).then_some(Asked {
-                at,
-                end,
+        .filter(|(_, other)| other.limit > 0 && allow_the_same(&searches[from], other))
+        .filter_map(|(index, other)| {
+            let (other_vector, order) = cosine_order(&other.order)?;
+            (other_vector == vector).then_some(CosineSearch {
+                index,
+                order,
                 limit: other.limit,
             })
         })
         .collect()
 }
 
-/// Whether two searches of a call may give the same items.
-fn leave_out_the_same(a: &Search<'_>, b: &Search<'_>) -> bool {
+/// Whether two searches of a call allow the same items.
+fn allow_the_same(a: &Search<'_>, b: &Search<'_>) -> bool {
     let same_ids = |a: &HashSet<ContentId>, b: &HashSet<ContentId>| std::ptr::eq(a, b);
     std::ptr::eq(a.restriction, b.restriction)
         && same_ids(a.exclude, b.exclude)
         && same_ids(a.exclude_afterwards, b.exclude_afterwards)
 }
+
+#[cfg(test)]
+mod scan_equivalence;

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use crate::{
     adapters::{
         exact_search,
-        footprint::item_bytes,
         memory::index::{Index, index_bytes},
+        memory_size::item_bytes,
     },
     domain::{
         ids::ContentId,
@@ -19,10 +19,10 @@ use crate::{
     telemetry::meters::{self, Level},
 };
 
-/// A catalogue in this process's memory. A search passes every item: exact, and
-/// quick enough for some 100,000 of them.
+/// A catalogue in this process's memory. Searches are exact, and fast enough for
+/// some 100,000 items.
 pub struct MemoryItemStore {
-    canonical: Canonicalizer,
+    canonicalizer: Canonicalizer,
     max_bytes: usize,
     catalogue: Arc<RwLock<Catalogue>>,
 }
@@ -46,15 +46,15 @@ impl Catalogue {
     }
 }
 
-/// What an item takes, here and in the index.
+/// Memory of an item, in the catalogue and in the index.
 fn bytes(item: &Item) -> usize {
     item_bytes(item) + index_bytes(item)
 }
 
 impl MemoryItemStore {
-    /// An empty catalogue of at most `max_bytes`, estimated.
+    /// An empty catalogue of at most `max_bytes` of estimated memory.
     #[must_use]
-    pub fn new(canonical: Canonicalizer, max_bytes: usize) -> Self {
+    pub fn new(canonicalizer: Canonicalizer, max_bytes: usize) -> Self {
         let catalogue = Arc::new(RwLock::<Catalogue>::default());
         meters::watch(&catalogue, move |catalogue, levels| {
             let catalogue = catalogue.read().unwrap_or_else(PoisonError::into_inner);
@@ -62,34 +62,34 @@ impl MemoryItemStore {
             levels.add(Level::CatalogueMaxBytes, max_bytes as u64);
         });
         Self {
-            canonical,
+            canonicalizer,
             max_bytes,
             catalogue,
         }
     }
 
-    /// How many items there are.
+    /// The number of items.
     #[must_use]
     pub fn len(&self) -> usize {
         self.read().index.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no items.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Adds or replaces one item; attributes that it does not name are kept.
+    /// Adds or replaces an item. Attributes that it does not name are kept.
     ///
     /// # Errors
     /// [`ItemRefusal`]; then nothing has changed.
     pub fn put(&self, mut item: Item) -> Result<(), ItemRefusal> {
         let mut catalogue = self.write();
-        let known = catalogue.index.get(&item.id).cloned();
+        let stored = catalogue.index.get(&item.id).cloned();
         if let (Some(vector), Some(expected)) = (&item.vector, catalogue.index.vector_size()) {
             let others = catalogue.index.vectors()
-                - usize::from(known.as_ref().is_some_and(|known| known.vector().is_some()));
+                - usize::from(stored.as_ref().is_some_and(|item| item.vector().is_some()));
             if others > 0 && vector.size() != expected {
                 return Err(ItemRefusal::VectorSize {
                     catalogue: "the catalogue".to_owned(),
@@ -98,19 +98,19 @@ impl MemoryItemStore {
                 });
             }
         }
-        if let Some(known) = &known {
-            for (name, value) in &known.item().attributes {
+        if let Some(stored) = &stored {
+            for (name, value) in &stored.item().attributes {
                 item.attributes
                     .entry(name.clone())
                     .or_insert_with(|| value.clone());
             }
         }
-        let freed = known.as_ref().map_or(0, |known| bytes(known.item()));
+        let freed = stored.as_ref().map_or(0, |item| bytes(item.item()));
         if catalogue.bytes - freed + bytes(&item) > self.max_bytes {
             return Err(ItemRefusal::Full);
         }
         catalogue.remove(&item.id);
-        catalogue.insert(CatalogueItem::new(item, &self.canonical));
+        catalogue.insert(CatalogueItem::new(item, &self.canonicalizer));
         Ok(())
     }
 
@@ -130,8 +130,8 @@ impl MemoryItemStore {
 #[async_trait]
 impl ItemStore for MemoryItemStore {
     async fn search(&self, searches: &[Search<'_>], _: Deadline) -> Result<Vec<Found>, StoreError> {
-        let looks = self.read().index.looks(searches);
-        let found = exact_search::scan(looks, || self.read().index.search(searches));
+        let visits = self.read().index.visits(searches);
+        let found = exact_search::scan(visits, || self.read().index.search(searches));
         Ok(found.into_iter().map(Found::Items).collect())
     }
 

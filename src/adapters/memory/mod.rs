@@ -1,5 +1,6 @@
-//! Everything in this process's memory: for a laptop, a demonstration, a test.
-//! Same semantics as the real stores, bounded, and gone when the process ends.
+//! Stores in this process's memory, for development, demonstrations and tests.
+//! Same semantics as the real stores, bounded in memory, and lost when the process
+//! ends.
 
 mod budget;
 mod catalogue_file;

@@ -1,15 +1,18 @@
 //! User models in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, MutexGuard},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
 use super::{
     budget::Budget,
-    shards::{Expires, Shards},
+    shards::{Expires, Shard, Shards},
 };
 use crate::{
-    adapters::footprint::model_bytes,
+    adapters::memory_size::model_bytes,
     domain::{ids::UserId, time::Timestamp},
     ports::{
         Clock, ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoredModel,
@@ -23,28 +26,28 @@ pub struct MemoryModelStore {
     clock: Arc<dyn Clock>,
     ttl: Duration,
     budget: Arc<Budget>,
-    models: Shards<Entry>,
+    models: Shards<ModelEntry>,
 }
 
-struct Entry {
-    slot: Slot,
+struct ModelEntry {
+    state: ModelState,
     expires_at: Timestamp,
     bytes: usize,
 }
 
-enum Slot {
+enum ModelState {
     Erased(Version),
     Present(StoredModel),
 }
 
-impl Expires for Entry {
+impl Expires for ModelEntry {
     fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 }
 
-impl Slot {
-    /// What a model must exceed to take this place.
+impl ModelState {
+    /// The rank that a model must exceed to replace it.
     fn rank(&self) -> Rank {
         match self {
             Self::Erased(version) => (*version, None),
@@ -54,8 +57,7 @@ impl Slot {
 }
 
 impl MemoryModelStore {
-    /// An empty store whose models live for `ttl` after a save, all within
-    /// `budget`.
+    /// An empty store. Models expire `ttl` after their last save.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, ttl: Duration, budget: Arc<Budget>) -> Self {
         Self {
@@ -66,21 +68,20 @@ impl MemoryModelStore {
         }
     }
 
-    fn give_back(&self, entry: &Entry) {
-        self.budget.give_back(entry.bytes);
+    fn lock(&self, user: &UserId, now: Timestamp) -> MutexGuard<'_, Shard<ModelEntry>> {
+        let release = |entry: ModelEntry| self.budget.release(entry.bytes);
+        self.models.lock(user, now, release)
     }
 }
 
 #[async_trait]
 impl ModelStore for MemoryModelStore {
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
-        let shard = self
-            .models
-            .lock(user, self.clock.now(), |entry| self.give_back(&entry));
-        Ok(match shard.entries.get(user).map(|entry| &entry.slot) {
+        let shard = self.lock(user, self.clock.now());
+        Ok(match shard.entries.get(user).map(|entry| &entry.state) {
             None => ModelSlot::Missing,
-            Some(Slot::Erased(_)) => ModelSlot::Erased,
-            Some(Slot::Present(model)) => ModelSlot::Present(model.clone()),
+            Some(ModelState::Erased(_)) => ModelSlot::Erased,
+            Some(ModelState::Present(model)) => ModelSlot::Present(model.clone()),
         })
     }
 
@@ -95,23 +96,23 @@ impl ModelStore for MemoryModelStore {
         instead_of: Option<Rank>,
     ) -> Result<SaveOutcome, StoreError> {
         let now = self.clock.now();
-        let mut shard = self.models.lock(user, now, |entry| self.give_back(&entry));
-        let known = shard.entries.get(user);
-        let stays = |entry: &Entry| {
-            let replaced = matches!(entry.slot, Slot::Present(_))
-                && instead_of.is_some_and(|rank| rank == entry.slot.rank());
-            model.rank() <= entry.slot.rank() && !replaced
+        let mut shard = self.lock(user, now);
+        let stored = shard.entries.get(user);
+        let stays = |entry: &ModelEntry| {
+            let is_replaced = matches!(entry.state, ModelState::Present(_))
+                && instead_of.is_some_and(|rank| rank == entry.state.rank());
+            model.rank() <= entry.state.rank() && !is_replaced
         };
-        if known.is_some_and(stays) {
+        if stored.is_some_and(stays) {
             return Ok(SaveOutcome::Superseded);
         }
         let bytes = model_bytes(&model.signals);
         self.budget
-            .exchange(known.map_or(0, |entry| entry.bytes), bytes)?;
+            .replace(stored.map_or(0, |entry| entry.bytes), bytes)?;
         shard.entries.insert(
             user.clone(),
-            Entry {
-                slot: Slot::Present(model.clone()),
+            ModelEntry {
+                state: ModelState::Present(model.clone()),
                 expires_at: now.plus(self.ttl),
                 bytes,
             },
@@ -122,22 +123,24 @@ impl ModelStore for MemoryModelStore {
 
     async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let mut shard = self.models.lock(user, now, |entry| self.give_back(&entry));
-        let known = shard.entries.remove(user);
-        known.iter().for_each(|entry| self.give_back(entry));
-        let model = known.as_ref().map(|entry| entry.slot.rank().0);
-        let above = model.map_or(floor, |model| model.max(floor));
+        let mut shard = self.lock(user, now);
+        let stored = shard.entries.remove(user);
+        if let Some(entry) = &stored {
+            self.budget.release(entry.bytes);
+        }
+        let version = stored.as_ref().map(|entry| entry.state.rank().0);
+        let highest = version.map_or(floor, |version| version.max(floor));
         shard.entries.insert(
             user.clone(),
-            Entry {
-                slot: Slot::Erased(Version(above.0 + 1)),
+            ModelEntry {
+                state: ModelState::Erased(Version(highest.0 + 1)),
                 expires_at: now.plus(ERASED_FOR),
                 bytes: 0,
             },
         );
         Ok(matches!(
-            known.map(|entry| entry.slot),
-            Some(Slot::Present(_))
+            stored.map(|entry| entry.state),
+            Some(ModelState::Present(_))
         ))
     }
 }

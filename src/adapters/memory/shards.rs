@@ -1,5 +1,5 @@
-//! A map by user id, in shards that lock on their own and sweep out what has
-//! expired as they are used.
+//! A map by user id, in shards with a lock each. Expired entries are removed as
+//! their shards are used.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -13,7 +13,7 @@ use crate::domain::{ids::UserId, time::Timestamp};
 const SHARDS: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// What can expire, and takes memory until it does.
+/// An entry with an expiry. It takes memory until it is swept.
 pub(super) trait Expires {
     fn expires_at(&self) -> Timestamp;
 }
@@ -43,8 +43,8 @@ impl<V: Expires> Shards<V> {
         }
     }
 
-    /// Locks a user's shard. What has expired by `now` is passed to `dropped`:
-    /// the user's own entry always, the others' about once a minute.
+    /// Locks a user's shard. Entries that expired by `now` are removed and passed
+    /// to `dropped`: the user's own always, the others about once a minute.
     pub(super) fn lock(
         &self,
         user: &UserId,
@@ -66,7 +66,7 @@ impl<V: Expires> Shards<V> {
         shard
     }
 
-    /// Drops all that has expired by `now`.
+    /// Removes all entries that expired by `now`.
     pub(super) fn sweep_all(&self, now: Timestamp, mut dropped: impl FnMut(V)) {
         for shard in &self.shards {
             sweep(&mut locked(shard), now, &mut dropped);
@@ -82,7 +82,7 @@ fn sweep<V: Expires>(shard: &mut Shard<V>, now: Timestamp, mut dropped: impl FnM
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Entries are changed in single steps, so they are whole even if a holder
-    // of the lock panicked.
+    // Entries change in single steps: they are consistent even if a holder of
+    // the lock panicked.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

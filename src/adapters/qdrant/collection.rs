@@ -1,4 +1,4 @@
-//! What the collection is like.
+//! The collection's schema: its vectors and payload indexes.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use qdrant_client::qdrant::{
 
 use super::payload::{CONTENT_ID, CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES};
 
-/// The indexes that searches need, and lookups of points that others wrote.
+/// The indexes that searches need, and lookups of points of other programs.
 const INDEXES: [(&str, FieldType); 5] = [
     (TAG_LABELS, FieldType::Keyword),
     (TAG_VALUES, FieldType::Keyword),
@@ -18,12 +18,12 @@ const INDEXES: [(&str, FieldType); 5] = [
     (CONTENT_ID, FieldType::Keyword),
 ];
 
-/// What searches need to know of a collection.
+/// What searches need to know about a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Collection {
-    /// The name of its vectors, if they have one: the first of several.
+    /// The name of the items' vectors, if they have one: the first of several.
     pub(super) vector_name: Option<String>,
-    /// How many numbers a vector has; `None` if there are no vectors.
+    /// Length of a vector; `None` if there are no vectors.
     pub(super) vector_size: Option<usize>,
     indexed: HashSet<String>,
 }
@@ -37,13 +37,11 @@ impl Collection {
             .and_then(|vectors| vectors.config);
         let (vector_name, params) = match config {
             None => (None, None),
-            Some(vectors_config::Config::Params(params)) => {
-                (None, Some(params).filter(is_of_items))
-            }
+            Some(vectors_config::Config::Params(params)) => (None, Some(params).filter(is_single)),
             Some(vectors_config::Config::ParamsMap(named)) => named
                 .map
                 .into_iter()
-                .filter(|(_, params)| is_of_items(params))
+                .filter(|(_, params)| is_single(params))
                 .min_by(|a, b| a.0.cmp(&b.0))
                 .map_or((None, None), |(name, params)| (Some(name), Some(params))),
         };
@@ -60,7 +58,7 @@ impl Collection {
         }
     }
 
-    /// Whether the vectors of both are alike.
+    /// Whether name and length of the vectors are equal.
     pub(super) fn has_vectors_of(&self, other: &Self) -> bool {
         (&self.vector_name, self.vector_size) == (&other.vector_name, other.vector_size)
     }
@@ -83,13 +81,13 @@ pub(super) fn wanted_schema(field: &str) -> PayloadSchemaType {
     }
 }
 
-/// Items have one vector each, and not a list of them.
-fn is_of_items(params: &VectorParams) -> bool {
+/// Whether each point has one such vector, not a list of them.
+fn is_single(params: &VectorParams) -> bool {
     params.multivector_config.is_none()
 }
 
-/// A new collection for vectors of this size; without one, for items without
-/// vectors.
+/// The request that creates a collection for vectors of this length, or for items
+/// without vectors.
 pub(super) fn creation(name: &str, vector_size: Option<usize>) -> CreateCollection {
     let params = vector_size.map(|size| VectorParams {
         size: size as u64,
@@ -105,7 +103,7 @@ pub(super) fn creation(name: &str, vector_size: Option<usize>) -> CreateCollecti
     }
 }
 
-/// The request that makes one of the indexes.
+/// The request that creates the index of a field; `None` if it needs none.
 pub(super) fn index(collection: &str, field: &str) -> Option<CreateFieldIndexCollection> {
     let (field, kind) = INDEXES.iter().find(|(name, _)| *name == field)?;
     Some(CreateFieldIndexCollection {

@@ -3,8 +3,8 @@
 use qdrant_client::qdrant::{GetCollectionInfoRequest, HealthCheckRequest};
 
 use super::{
-    channel::{Qdrant, QdrantSetupError},
     collection::Collection,
+    pool::{QdrantPool, QdrantSetupError},
     settings::QdrantSettings,
 };
 use crate::ports::{Deadline, StoreError};
@@ -40,8 +40,8 @@ pub async fn examine(
     collections: &[String],
     deadline: Deadline,
 ) -> Result<Result<QdrantExamination, StoreError>, QdrantSetupError> {
-    let qdrant = Qdrant::new(url, settings)?;
-    let mut service = qdrant.service();
+    let qdrant = QdrantPool::new(url, settings)?;
+    let mut service = qdrant.server();
     let health = service.health_check(HealthCheckRequest {});
     let version = match qdrant.call("ping", deadline, health).await {
         Ok(reply) => reply.version,

@@ -1,12 +1,12 @@
-//! Item ids and point ids: each item id has exactly one point id.
+//! Point ids of item ids. Different items have different points.
 
 use qdrant_client::qdrant::{PointId, point_id::PointIdOptions};
 use uuid::Uuid;
 
 use crate::domain::ids::ContentId;
 
-/// The namespace of point ids that stand for ids that are neither a number nor
-/// a UUID. Never to be changed: points would no longer be found.
+/// The namespace of the UUIDs of item ids that are neither a number nor a UUID.
+/// Must never change: points would no longer be found.
 const NAMESPACE: Uuid = Uuid::from_u128(0x9c6e_6a0f_31d7_5b43_8c5e_7a5d_0b1f_26e4);
 
 /// A point's id.
@@ -24,8 +24,9 @@ impl PointKey {
             .unwrap_or_else(|| Self::Uuid(Uuid::new_v5(&NAMESPACE, id.as_str().as_bytes())))
     }
 
-    /// Whether a point of this key needs to carry its item's id.
-    pub(super) fn hides(id: &ContentId) -> bool {
+    /// Whether the key of an item's point is a hash of the item's id: then the
+    /// payload has to contain the id.
+    pub(super) fn is_hash_of(id: &ContentId) -> bool {
         Self::canonical(id.as_str()).is_none()
     }
 
@@ -40,7 +41,8 @@ impl PointKey {
         (canonical == text).then_some(Self::Uuid(uuid))
     }
 
-    /// `None` for a text that is no UUID, which no Qdrant answers.
+    /// The key of a point; `None` if it is neither a number nor a UUID, which
+    /// Qdrant never returns.
     pub(crate) fn read(id: Option<&PointId>) -> Option<Self> {
         match id?.point_id_options.as_ref()? {
             PointIdOptions::Num(number) => Some(Self::Number(*number)),
@@ -48,7 +50,7 @@ impl PointKey {
         }
     }
 
-    /// The item's id, if its payload does not say otherwise.
+    /// The item's id, unless the payload contains another.
     pub(super) fn content_id(self) -> ContentId {
         match self {
             Self::Number(number) => number.to_string().into(),
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_canonical_spellings_are_taken_as_they_are() {
+    fn only_canonical_spellings_are_used_directly() {
         assert_eq!(key("0"), PointKey::Number(0));
         assert_eq!(key("18446744073709551615"), PointKey::Number(u64::MAX));
         let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
@@ -106,12 +108,12 @@ mod tests {
                 panic!("{other} is a number");
             };
             assert_eq!(made.get_version_num(), 5, "{other}");
-            assert!(PointKey::hides(&other.into()), "{other}");
+            assert!(PointKey::is_hash_of(&other.into()), "{other}");
         }
     }
 
     #[test]
-    fn a_made_point_id_never_changes() {
+    fn the_hash_of_an_id_never_changes() {
         let PointKey::Uuid(made) = key("SKU-1") else {
             panic!("a number");
         };
@@ -134,11 +136,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_point_id_leads_back_to_its_item_or_has_to_carry_its_id(text in id()) {
+        fn a_point_id_is_its_items_id_or_a_hash_of_it(text in id()) {
             let id = ContentId::from(text.as_str());
             let key = PointKey::of(&id);
             prop_assert_eq!(PointKey::read(Some(&key.into())), Some(key));
-            prop_assert_eq!(key.content_id() == id, !PointKey::hides(&id));
+            prop_assert_eq!(key.content_id() == id, !PointKey::is_hash_of(&id));
         }
 
         #[test]

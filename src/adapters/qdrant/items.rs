@@ -1,176 +1,26 @@
-//! The item store over one collection.
+//! The port of the catalogue, implemented over a collection.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use qdrant_client::qdrant::{
-    DeletePoints, GetCollectionInfoRequest, HealthCheckRequest, PointId, PointsIdsList,
-    PointsSelector, points_selector::PointsSelectorOneOf,
+    DeletePoints, HealthCheckRequest, PointId, PointsIdsList, PointsSelector,
+    points_selector::PointsSelectorOneOf,
 };
-use tracing::warn;
 
 use super::{
-    cache::ItemCache,
-    channel::{Qdrant, QdrantSetupError},
-    collection::Collection,
     ids::PointKey,
+    lookup::{FoundPoints, PointRef},
     query,
-    reads::{Places, Wanted},
-    settings::QdrantSettings,
+    store::QdrantItemStore,
 };
 use crate::{
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
-        tags::Canonicalizer,
     },
     ports::{Deadline, Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
-    telemetry::throttle::Throttle,
 };
-
-/// The catalogue in a collection of Qdrant. Contents and vectors that were
-/// read lately are kept in this process.
-pub struct QdrantItemStore {
-    pub(super) qdrant: Qdrant,
-    pub(super) name: String,
-    pub(super) canonical: Canonicalizer,
-    pub(super) cache: ItemCache,
-    collection: RwLock<Option<Arc<Collection>>>,
-    /// Of lists that came from memory, which an outage makes of every one.
-    pub(super) outage: Throttle,
-}
-
-impl QdrantItemStore {
-    /// A store over the Qdrant at a URL. Connects when first used, so it can
-    /// be made while Qdrant is down.
-    ///
-    /// # Errors
-    /// [`QdrantSetupError`] if the URL, a file or the settings cannot be used.
-    pub fn new(
-        url: &str,
-        settings: &QdrantSettings,
-        canonical: Canonicalizer,
-    ) -> Result<Self, QdrantSetupError> {
-        Ok(Self {
-            qdrant: Qdrant::new(url, settings)?,
-            name: settings.collection_name.clone(),
-            canonical,
-            cache: ItemCache::new(settings.item_cache_max_bytes, settings.item_cache_ttl),
-            collection: RwLock::default(),
-            outage: Throttle::new(),
-        })
-    }
-
-    /// A store over another collection, on the same connections.
-    #[must_use]
-    pub fn beside(
-        &self,
-        collection: &str,
-        cache_max_bytes: u64,
-        cache_ttl: Duration,
-        canonical: Canonicalizer,
-    ) -> Self {
-        Self {
-            qdrant: self.qdrant.clone(),
-            name: collection.to_owned(),
-            canonical,
-            cache: ItemCache::new(cache_max_bytes, cache_ttl),
-            collection: RwLock::default(),
-            outage: Throttle::new(),
-        }
-    }
-
-    /// Asks what the collection is like.
-    pub(super) async fn describe(&self, deadline: Deadline) -> Result<Arc<Collection>, StoreError> {
-        let request = GetCollectionInfoRequest {
-            collection_name: self.name.clone(),
-        };
-        let mut collections = self.qdrant.collections();
-        let told = self
-            .qdrant
-            .call("describe", deadline, collections.get(request))
-            .await;
-        let told = told.map_err(|error| self.explained(error))?;
-        let collection = Arc::new(Collection::read(told.result.unwrap_or_default()));
-        let mut known = self
-            .collection
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if known.as_deref() != Some(&*collection) {
-            let missing = collection.missing_indexes();
-            if !missing.is_empty() {
-                warn!(
-                    collection = self.name,
-                    ?missing,
-                    "collection lacks payload indexes: what needs them finds nothing"
-                );
-            }
-            let was = known.replace(Arc::clone(&collection));
-            if was.is_some_and(|was| !was.has_vectors_of(&collection)) {
-                warn!(
-                    collection = self.name,
-                    vector_size = collection.vector_size,
-                    "collection was made anew with other vectors"
-                );
-                self.cache.forget_all();
-            }
-        }
-        Ok(collection)
-    }
-
-    /// The collection as it is now, if it is another than it was when it was
-    /// described: made anew, or without an index. Otherwise the error that may
-    /// have come of that.
-    async fn changed(
-        &self,
-        was: &Collection,
-        error: StoreError,
-        deadline: Deadline,
-    ) -> Result<Arc<Collection>, StoreError> {
-        if !matches!(
-            error.kind(),
-            StoreErrorKind::Unprepared | StoreErrorKind::Corrupt
-        ) {
-            return Err(error);
-        }
-        let now = self.describe(deadline).await?;
-        if *now == *was {
-            return Err(error);
-        }
-        Ok(now)
-    }
-
-    fn described(&self) -> Option<Arc<Collection>> {
-        let known = self
-            .collection
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        known.clone()
-    }
-
-    async fn collection(&self, deadline: Deadline) -> Result<Arc<Collection>, StoreError> {
-        match self.described() {
-            Some(known) => Ok(known),
-            None => self.describe(deadline).await,
-        }
-    }
-
-    /// Says of a collection that is not there how to make it.
-    pub(super) fn explained(&self, error: StoreError) -> StoreError {
-        if error.kind() != StoreErrorKind::Unprepared {
-            return error;
-        }
-        let text = format!(
-            "collection {:?} does not exist in Qdrant; create it with: recsys catalog import FILE",
-            self.name
-        );
-        StoreError::new(StoreErrorKind::Unprepared, text).caused_by(error)
-    }
-}
 
 #[async_trait]
 impl ItemStore for QdrantItemStore {
@@ -179,26 +29,26 @@ impl ItemStore for QdrantItemStore {
         searches: &[Search<'_>],
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
-        let asked = async {
+        let result = async {
             let collection = self.collection(deadline).await?;
-            match self.ask(&collection, searches, deadline).await {
+            match self.query(&collection, searches, deadline).await {
                 Err(error) => {
                     let now = self.changed(&collection, error, deadline).await?;
-                    self.ask(&now, searches, deadline).await
+                    self.query(&now, searches, deadline).await
                 }
-                asked => asked,
+                found => found,
             }
         };
-        match asked.await {
+        match result.await {
             Err(error)
                 if matches!(
                     error.kind(),
                     StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured
                 ) =>
             {
-                self.answer_from_memory(searches, error, deadline)
+                self.search_cache(searches, error, deadline)
             }
-            asked => asked,
+            found => found,
         }
     }
 
@@ -223,77 +73,79 @@ impl ItemStore for QdrantItemStore {
 
     fn cached(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
         let item = |id: &ContentId| {
-            let places = [Some(PointKey::of(id)), self.cache.home(id)];
-            let mut items = places
+            let keys = [Some(PointKey::of(id)), self.cache.foreign_key(id)];
+            let mut items = keys
                 .into_iter()
                 .flatten()
-                .filter_map(|key| self.cache.cached(key));
+                .filter_map(|key| self.cache.get_stale(key));
             items.find(|item| item.id() == id)
         };
         ids.iter().map(item).collect()
     }
 
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
-        let put = self.put(items).await?;
-        Ok(put.into_iter().map(|put| put.map(|_| ())).collect())
+        let outcomes = self.put(items).await?;
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.map(|_| ()));
+        Ok(outcomes.collect())
     }
 
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
         let collection = self.collection(Deadline::NONE).await?;
-        let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| self.wanted(id, &collection)).collect();
-        let points = self
-            .retrieve(&wanted, query::without_vectors(), Deadline::NONE)
-            .await?;
-        let places = Places::of(&points);
-        let of_each: Vec<Vec<PointKey>> = wanted
+        let refs: Vec<PointRef<'_>> = ids
             .iter()
-            .map(|wanted| places.of_item(wanted).collect())
+            .map(|id| self.point_ref(id, &collection))
             .collect();
-        let mut there: HashSet<PointKey> = of_each.iter().flatten().copied().collect();
+        let points = self
+            .retrieve(&refs, query::without_vectors(), Deadline::NONE)
+            .await?;
+        let found = FoundPoints::new(&points);
+        let of_each: Vec<Vec<PointKey>> = refs
+            .iter()
+            .map(|point| found.keys_of(point).collect())
+            .collect();
+        let mut existing: HashSet<PointKey> = of_each.iter().flatten().copied().collect();
         let request = DeletePoints {
             collection_name: self.name.clone(),
             wait: Some(true),
             points: Some(PointsSelector {
                 points_selector_one_of: Some(PointsSelectorOneOf::Points(PointsIdsList {
-                    ids: there.iter().map(|key| PointId::from(*key)).collect(),
+                    ids: existing.iter().map(|key| PointId::from(*key)).collect(),
                 })),
             }),
             ..DeletePoints::default()
         };
-        let done = if there.is_empty() {
+        let done = if existing.is_empty() {
             Ok(())
         } else {
-            let mut points = self.qdrant.points();
-            let done = self
-                .qdrant
-                .call("delete", Deadline::NONE, points.delete(request))
-                .await;
+            let mut points = self.pool.points();
+            let call = points.delete(request);
+            let done = self.call("delete", Deadline::NONE, call).await;
             done.map(|_| ())
         };
+        // Also after an error, as points may be gone.
         let own = ids.iter().map(PointKey::of);
-        let forgotten: Vec<PointKey> = there.iter().copied().chain(own).collect();
-        self.cache.forget(&forgotten);
+        let stale: Vec<PointKey> = existing.iter().copied().chain(own).collect();
+        self.cache.invalidate(&stale);
         done?;
-        // All of them are taken, so that an id that comes twice was there once.
-        let was_there =
-            |keys: Vec<PointKey>| keys.iter().filter(|key| there.remove(key)).count() > 0;
-        Ok(of_each.into_iter().map(was_there).collect())
+        // Each key counts once: an id that is given twice existed once.
+        let existed =
+            |keys: Vec<PointKey>| keys.iter().filter(|key| existing.remove(key)).count() > 0;
+        Ok(of_each.into_iter().map(existed).collect())
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let mut service = self.qdrant.service();
-        self.qdrant
-            .call(
-                "ping",
-                Deadline::NONE,
-                service.health_check(HealthCheckRequest {}),
-            )
-            .await?;
-        // What changed of the collection is noticed here, within seconds.
+        let mut server = self.pool.server();
+        let call = server.health_check(HealthCheckRequest {});
+        self.pool.call("ping", Deadline::NONE, call).await?;
+        // Notices changes of the collection within seconds.
         self.describe(Deadline::NONE).await.map(|_| ())
     }
 
     fn vector_size(&self) -> Option<usize> {
         self.described()?.vector_size
+    }
+
+    async fn learn_vector_size(&self, deadline: Deadline) -> Result<(), StoreError> {
+        self.collection(deadline).await.map(|_| ())
     }
 }

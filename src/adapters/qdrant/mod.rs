@@ -1,23 +1,25 @@
-//! The catalogue in Qdrant: one collection, a point an item. Spoken to through
-//! the client's generated code, on connections of our own: its wrapper retries
-//! and reconnects in ways that no deadline bounds.
+//! The catalogue in Qdrant: one collection, a point for each item. Uses the
+//! client's generated code on connections of our own: the client's wrapper
+//! retries and reconnects in ways that no deadline bounds.
 
-mod cache;
-mod channel;
 mod collection;
+mod error;
 mod examine;
 pub(crate) mod ids;
+mod item_cache;
 mod items;
+mod lookup;
 pub(crate) mod payload;
+mod pool;
 mod query;
-mod reads;
-mod resend;
-mod searches;
+mod retry;
+mod search;
 mod settings;
-mod writes;
+mod store;
+mod write;
 
-pub use channel::QdrantSetupError;
 pub use examine::{CollectionReport, QdrantExamination, examine};
-pub use items::QdrantItemStore;
+pub use pool::{QdrantPool, QdrantSetupError};
 pub use settings::QdrantSettings;
-pub use writes::Put;
+pub use store::{QdrantItemOptions, QdrantItemStore};
+pub use write::PutOutcome;

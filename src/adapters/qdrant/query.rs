@@ -1,6 +1,5 @@
-//! Searches as Qdrant's queries. They ask for ids alone, a few more than
-//! wanted: what Qdrant proposes is brought into exact order here, from the
-//! items' contents.
+//! Searches as Qdrant queries. They return ids alone, a few more than needed: the
+//! exact order comes from the items' contents afterwards.
 
 use qdrant_client::qdrant::{
     Condition, DenseVector, Expression, Filter, Formula, GeoPoint as QdrantPoint, GeoRadius,
@@ -19,39 +18,38 @@ use crate::{
     ports::{Search, SearchOrder},
 };
 
-/// More than wanted from a search by cosine, so that equals at the end of the
+/// Extra results of a search by cosine, so that equal cosines at the end of the
 /// page are ordered among each other.
-const MORE_BY_COSINE: usize = 8;
-/// How many times as many as wanted from a search that Qdrant orders only
-/// roughly, and how many at least.
-const TIMES_BY_FORMULA: usize = 4;
-const LEAST_BY_FORMULA: usize = 200;
-/// By tags Qdrant scores what a few short looks find, each the first so many in the
-/// order of ids: items with any of the tags, with each of the weightiest, and with so
-/// many of so many weightiest. What has most in common with the user carries the
-/// weightiest tag or several weighty ones, so a look finds it, unless more items than the
-/// look takes share as much; then those found are nearly as good. In made-up catalogues
-/// of 10,000 to 100,000 items the thirty best found had 92 to 99 % of the weight of the
-/// thirty best there were; of a million with a few tags that many carry, 83 %. An item
-/// may be missed if all that it shares is light.
+const EXTRA_BY_COSINE: usize = 8;
+/// Results of a search that Qdrant orders only roughly: this multiple of those
+/// needed, and at least this minimum.
+const FORMULA_FACTOR: usize = 4;
+const MIN_BY_FORMULA: usize = 200;
+/// By tags, Qdrant scores the results of a few prefetches, each limited to the first
+/// in the order of ids: items with any of the tags, items with each of the weightiest
+/// tags, and items with several of the weightiest. An item with much in common with the
+/// user carries the weightiest tag or several weighty ones, so a prefetch finds it,
+/// unless more items than its limit share as much; then those found are nearly as good.
+/// In generated catalogues of 10,000 to 100,000 items the best 30 found had 92 to 99 % of
+/// the weight of the best 30 of all; in one of a million items with a few frequent tags,
+/// 83 %. An item that shares only light tags may be missed.
 ///
-/// Scoring costs Qdrant most, so looks are short. It estimates the result of a look for
-/// so many of so many by each combination: of all twenty tags there are too many.
+/// Scoring costs Qdrant most, so limits are low. It estimates the result size of a
+/// `min_should` by each combination: all twenty tags have too many.
 const BY_ANY_TAG: u64 = 200;
 const BY_ONE_TAG: u64 = 300;
 const WEIGHTIEST_TAGS: usize = 3;
-/// How many of how many tags, and how many items.
+/// `min_should` prefetches: how many of how many weightiest tags, and the limit.
 const BY_SHARED_TAGS: [(u64, usize, u64); 3] = [(2, 5, 400), (3, 8, 400), (4, 8, 300)];
-/// Radii of the rings by which places are ordered, in metres: each so many
-/// times the one before, up to halfway round the Earth.
-const FIRST_RING_M: f64 = 100.0;
-const RING_GROWTH: f64 = 2.0;
-const LAST_RING_M: f64 = 20_100_000.0;
-/// No circle is asked for that is smaller: single precision would make it a
-/// point.
-const LEAST_RADIUS_M: f64 = 1.0;
-/// Qdrant's Earth may be a little larger or smaller than ours: what is within
-/// is checked again here.
+/// Radii of the circles by which distances are ordered, in metres: each a multiple of
+/// the one before, up to half the Earth's circumference.
+const FIRST_RADIUS_M: f64 = 100.0;
+const RADIUS_GROWTH: f64 = 2.0;
+const LAST_RADIUS_M: f64 = 20_100_000.0;
+/// Smallest radius: in single precision a smaller one may become 0.
+const MIN_RADIUS_M: f64 = 1.0;
+/// Qdrant may take the Earth to be a little larger or smaller. Results are checked
+/// exactly afterwards.
 const RADIUS_ALLOWANCE: f64 = 1.005;
 
 /// The payload fields that a search filters or ranks by, which need an index.
@@ -71,38 +69,38 @@ pub(super) fn fields(search: &Search<'_>) -> Vec<&'static str> {
     .collect()
 }
 
-/// How many ids a search needs so that its first `wanted` can be told: at
-/// least, and better.
-pub(super) fn needed(search: &Search<'_>, wanted: usize) -> (usize, usize) {
+/// How many ids must be known to determine the first `limit` results of a search,
+/// and how many to request.
+pub(super) fn page_size(search: &Search<'_>, limit: usize) -> (usize, usize) {
     match &search.order {
         SearchOrder::NearestTo(_) | SearchOrder::FarthestFrom(_) => {
-            (wanted, wanted + MORE_BY_COSINE)
+            (limit, limit + EXTRA_BY_COSINE)
         }
         SearchOrder::TagOverlap(_) | SearchOrder::ClosestTo(_) => {
-            let times = wanted * TIMES_BY_FORMULA;
-            (times, times.max(LEAST_BY_FORMULA))
+            let needed = limit * FORMULA_FACTOR;
+            (needed, needed.max(MIN_BY_FORMULA))
         }
-        SearchOrder::Sample { .. } => (wanted, wanted),
+        SearchOrder::Sample { .. } => (limit, limit),
     }
 }
 
-/// The query for the first `wanted` of a search; `None` if nothing can be
-/// found, as no vector of the collection has the size of the one asked for.
+/// The query for the first `limit` results of a search; `None` if it has none, as
+/// the collection's vectors have another length than the search's.
 pub(super) fn query(
     collection_name: &str,
     collection: &Collection,
     search: &Search<'_>,
-    wanted: usize,
+    limit: usize,
 ) -> Option<QueryPoints> {
-    let (_, limit) = needed(search, wanted);
-    let limit = limit as u64;
-    // Of a query with prefetches, the filter holds for these.
+    let (_, page) = page_size(search, limit);
+    let page = page as u64;
+    // Qdrant applies the filter to the prefetches, too.
     let base = QueryPoints {
         collection_name: collection_name.to_owned(),
         filter: Some(filter(search, collection)),
         with_payload: Some(without_payload()),
         with_vectors: Some(without_vectors()),
-        limit: Some(limit),
+        limit: Some(page),
         ..QueryPoints::default()
     };
     let by_vector = |base: QueryPoints, values: Vec<f32>| {
@@ -116,7 +114,7 @@ pub(super) fn query(
         SearchOrder::NearestTo(vector) => by_vector(base, vector.as_slice().to_vec()),
         SearchOrder::FarthestFrom(vector) => by_vector(base, opposite(vector)),
         SearchOrder::TagOverlap(weights) => Some(QueryPoints {
-            prefetch: by_tags(weights, limit),
+            prefetch: by_tags(weights, page),
             query: Some(formula(weights.iter().map(|(tag, weight)| {
                 let carries = is(TAG_LABELS, tag.as_str());
                 (*weight, carries)
@@ -124,10 +122,10 @@ pub(super) fn query(
             ..base
         }),
         SearchOrder::ClosestTo(point) => Some(QueryPoints {
-            prefetch: rings(*point)
-                .map(|ring| look(Filter::must([ring]), limit))
+            prefetch: circles(*point)
+                .map(|circle| prefetch(Filter::must([circle]), page))
                 .collect(),
-            query: Some(formula(rings(*point).map(|ring| (1.0, ring)))),
+            query: Some(formula(circles(*point).map(|circle| (1.0, circle)))),
             ..base
         }),
         SearchOrder::Sample { .. } => Some(QueryPoints {
@@ -139,7 +137,7 @@ pub(super) fn query(
     }
 }
 
-/// What may be found at all.
+/// The filter of a search: its restriction and excluded ids.
 pub(super) fn filter(search: &Search<'_>, collection: &Collection) -> Filter {
     let Restriction {
         label,
@@ -151,41 +149,43 @@ pub(super) fn filter(search: &Search<'_>, collection: &Collection) -> Filter {
     let keys = |tags: &[TagKey]| -> Vec<String> {
         tags.iter().map(|tag| tag.as_str().to_owned()).collect()
     };
-    let mut wanted: Vec<Condition> = keys(must)
+    let mut required: Vec<Condition> = keys(must)
         .into_iter()
         .map(|key| is(TAG_LABELS, &key))
         .collect();
-    wanted.extend(label.iter().map(|label| is(TAG_VALUES, label)));
+    required.extend(label.iter().map(|label| is(TAG_VALUES, label)));
     if !content_types.is_empty() {
-        wanted.push(is_any(CONTENT_TYPE, content_types.clone()));
+        required.push(is_any(CONTENT_TYPE, content_types.clone()));
     }
-    wanted.extend(within.map(|circle| ring(circle.center, circle.radius_m * RADIUS_ALLOWANCE)));
-    let mut unwanted = Vec::new();
+    required.extend(
+        within.map(|circle| within_radius(circle.center, circle.radius_m * RADIUS_ALLOWANCE)),
+    );
+    let mut excluded = Vec::new();
     if !must_not.is_empty() {
-        unwanted.push(is_any(TAG_LABELS, keys(must_not)));
+        excluded.push(is_any(TAG_LABELS, keys(must_not)));
     }
     if !search.exclude.is_empty() {
         let ids = search
             .exclude
             .iter()
             .map(|id| PointId::from(PointKey::of(id)));
-        unwanted.push(Condition::has_id(ids));
+        excluded.push(Condition::has_id(ids));
     }
-    let hidden = search.exclude.iter().filter(|id| PointKey::hides(id));
-    let hidden: Vec<String> = hidden.map(ToString::to_string).collect();
-    if !hidden.is_empty() && collection.has_index(CONTENT_ID) {
-        // Other programs may have put them under keys of their own.
-        unwanted.push(is_any(CONTENT_ID, hidden));
+    let hashed = search.exclude.iter().filter(|id| PointKey::is_hash_of(id));
+    let hashed: Vec<String> = hashed.map(ToString::to_string).collect();
+    if !hashed.is_empty() && collection.has_index(CONTENT_ID) {
+        // Other programs may have chosen other keys for these items.
+        excluded.push(is_any(CONTENT_ID, hashed));
     }
     Filter {
-        must: wanted,
-        must_not: unwanted,
+        must: required,
+        must_not: excluded,
         ..Filter::default()
     }
 }
 
-/// The text as a whole: the client's own conversion would search a text that
-/// holds a space for its words.
+/// Matches the whole text. The client's own conversion would match any word of a
+/// text with spaces.
 fn is(field: &str, text: &str) -> Condition {
     Condition::matches(field, MatchValue::Keyword(text.to_owned()))
 }
@@ -194,8 +194,8 @@ pub(super) fn is_any(field: &str, strings: Vec<String>) -> Condition {
     Condition::matches(field, MatchValue::Keywords(RepeatedStrings { strings }))
 }
 
-/// The first items of a filter, in the order of ids.
-fn look(filter: Filter, limit: u64) -> PrefetchQuery {
+/// The first items that a filter matches, in the order of ids.
+fn prefetch(filter: Filter, limit: u64) -> PrefetchQuery {
     PrefetchQuery {
         filter: Some(filter),
         limit: Some(limit),
@@ -203,7 +203,8 @@ fn look(filter: Filter, limit: u64) -> PrefetchQuery {
     }
 }
 
-/// `weights` come with the weightiest first. One look at least is as long as the page.
+/// The prefetches of a search by tags. `weights` are in descending order; at least
+/// one prefetch is as long as the page.
 fn by_tags(weights: &[(TagKey, f64)], page: u64) -> Vec<PrefetchQuery> {
     let keys: Vec<String> = weights
         .iter()
@@ -211,32 +212,33 @@ fn by_tags(weights: &[(TagKey, f64)], page: u64) -> Vec<PrefetchQuery> {
         .collect();
     let carries = |key: &String| is(TAG_LABELS, key);
     let one = keys.iter().take(WEIGHTIEST_TAGS);
-    let one = one.map(|key| look(Filter::must([carries(key)]), BY_ONE_TAG));
+    let one = one.map(|key| prefetch(Filter::must([carries(key)]), BY_ONE_TAG));
     let several = BY_SHARED_TAGS
         .into_iter()
         .filter(|(least, ..)| *least <= keys.len() as u64)
         .map(|(least, of, limit)| {
             let tags = keys.iter().take(of).map(carries);
-            look(Filter::min_should(least, tags), limit)
+            prefetch(Filter::min_should(least, tags), limit)
         });
-    let mut looks: Vec<PrefetchQuery> = one.chain(several).collect();
-    looks.push(look(
+    let mut prefetches: Vec<PrefetchQuery> = one.chain(several).collect();
+    prefetches.push(prefetch(
         Filter::must([is_any(TAG_LABELS, keys.clone())]),
         BY_ANY_TAG.max(page),
     ));
-    looks
+    prefetches
 }
 
-/// How many of the rings a place is in tells about how close it is: unlike the
-/// distance of a formula, that holds for several places and for none.
-fn rings(around: GeoPoint) -> impl Iterator<Item = Condition> {
-    std::iter::successors(Some(FIRST_RING_M), |radius| Some(radius * RING_GROWTH))
-        .map(move |radius| (radius.min(LAST_RING_M), radius < LAST_RING_M * RING_GROWTH))
-        .take_while(|(_, more)| *more)
-        .map(move |(radius, _)| ring(around, radius))
+/// Circles of growing radius. The number of circles around an item approximates its
+/// distance; unlike a formula's distance, it is defined for several locations and for
+/// none.
+fn circles(around: GeoPoint) -> impl Iterator<Item = Condition> {
+    std::iter::successors(Some(FIRST_RADIUS_M), |radius| Some(radius * RADIUS_GROWTH))
+        .take_while(|radius| *radius < LAST_RADIUS_M * RADIUS_GROWTH)
+        .map(move |radius| within_radius(around, radius))
 }
 
-fn ring(around: GeoPoint, radius_m: f64) -> Condition {
+/// Matches items within a radius, which is clamped to what Qdrant takes.
+fn within_radius(around: GeoPoint, radius_m: f64) -> Condition {
     Condition::geo_radius(
         LOCATIONS,
         GeoRadius {
@@ -244,12 +246,12 @@ fn ring(around: GeoPoint, radius_m: f64) -> Condition {
                 lat: around.latitude(),
                 lon: around.longitude(),
             }),
-            radius: radius_m.clamp(LEAST_RADIUS_M, LAST_RING_M) as f32,
+            radius: radius_m.clamp(MIN_RADIUS_M, LAST_RADIUS_M) as f32,
         },
     )
 }
 
-/// The sum of the weights of those conditions that hold.
+/// Scores items by the sum of the weights of the conditions that they meet.
 fn formula(terms: impl Iterator<Item = (f64, Condition)>) -> Query {
     let term = |(weight, condition): (f64, Condition)| {
         let weight = of(expression::Variant::Constant(weight as f32));
@@ -299,19 +301,19 @@ pub(super) fn without_vectors() -> WithVectorsSelector {
 mod tests {
     use qdrant_client::qdrant::condition::ConditionOneOf;
 
-    use super::{GeoPoint, LAST_RING_M, RADIUS_ALLOWANCE, ring};
+    use super::{GeoPoint, LAST_RADIUS_M, RADIUS_ALLOWANCE, within_radius};
 
     #[test]
-    fn a_circle_of_any_radius_is_one_in_single_precision() {
+    fn a_circle_of_any_radius_has_a_valid_radius_in_single_precision() {
         let here = GeoPoint::new(1.5, 2.5).unwrap();
         for radius_m in [f64::MIN_POSITIVE, 1e-60, 150.0, 1e39, f64::MAX] {
-            let condition = ring(here, radius_m * RADIUS_ALLOWANCE);
+            let condition = within_radius(here, radius_m * RADIUS_ALLOWANCE);
             let Some(ConditionOneOf::Field(field)) = condition.condition_one_of else {
                 panic!("a condition on a field");
             };
             let radius = f64::from(field.geo_radius.unwrap().radius);
-            assert!(radius > 0.0 && radius <= LAST_RING_M, "{radius} m");
-            assert!(radius >= radius_m.min(LAST_RING_M), "{radius} m");
+            assert!(radius > 0.0 && radius <= LAST_RADIUS_M, "{radius} m");
+            assert!(radius >= radius_m.min(LAST_RADIUS_M), "{radius} m");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use deadpool_redis::redis::{Cmd, RedisResult, Value, cmd};
 
-use super::{dial::Connection, keys::Keys, told::Told};
+use super::{connection::RedisConnection, keys::Keys, redacted_error::RedactedError};
 
 /// Something that Redis refuses to this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,16 +26,16 @@ impl AclProbe {
     pub(super) fn new(prefixes: &[Keys], replicas: bool, cluster: bool) -> Self {
         let mut probe = Self(Vec::new());
         for keys in prefixes {
-            for key in [&keys.nobody(), &keys.nobodys_model()] {
+            for key in [&keys.events_probe(), &keys.model_probe()] {
                 probe.add("UNLINK", key, &[]);
             }
-            probe.add("ZCARD", &keys.nobody(), &[]);
-            probe.add("GET", &keys.nobodys_model(), &[]);
+            probe.add("ZCARD", &keys.events_probe(), &[]);
+            probe.add("GET", &keys.model_probe(), &[]);
         }
         let Some(keys) = prefixes.first() else {
             return probe;
         };
-        let (events, model) = (keys.nobody(), keys.nobodys_model());
+        let (events, model) = (keys.events_probe(), keys.model_probe());
         for (name, script) in [
             ("EVALSHA", "0000000000000000000000000000000000000000"),
             ("EVAL", "return 1"),
@@ -85,7 +85,7 @@ impl AclProbe {
     ///
     /// # Errors
     /// The connection's.
-    pub(super) async fn run(self, connection: &mut Connection) -> RedisResult<Vec<AclDenial>> {
+    pub(super) async fn run(self, connection: &mut RedisConnection) -> RedisResult<Vec<AclDenial>> {
         let mut denials = Vec::new();
         for (name, command, key) in self.0 {
             let Err(error) = command.query_async::<Value>(connection).await else {
@@ -99,7 +99,7 @@ impl AclProbe {
                 Some("NOPERM") if on_key() => Some(AclDenial::Keys(key)),
                 Some("NOPERM") => Some(AclDenial::Command(name.to_ascii_lowercase())),
                 Some("OOM" | "MISCONF" | "NOREPLICAS") => {
-                    Some(AclDenial::Writes(Told::from(&error).to_string()))
+                    Some(AclDenial::Writes(RedactedError::from(&error).to_string()))
                 }
                 // About the arguments.
                 _ => None,

@@ -1,4 +1,4 @@
-//! Where Redis is: what `REDIS_URL` and the settings beside it say.
+//! The nodes, credentials and certificates of `REDIS_URL` and its settings.
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use deadpool_redis::redis::{
     ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates,
     io::tcp::TcpSettings,
 };
-
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-use super::{connection::RedisSetupError, settings::RedisSettings};
+use super::{settings::RedisSettings, setup_error::RedisSetupError};
 
-/// The nodes that the URL names, with everything needed to connect to them.
+/// What is needed to connect to the nodes of a URL.
 pub(super) struct Address {
     /// At least one. All have the same credentials, database and TLS.
     pub(super) nodes: Vec<ConnectionInfo>,
-    /// Certificates of our own; `None` takes the system's.
+    /// CA bundle and client certificate from the settings; `None` takes the
+    /// system's CA bundle.
     pub(super) certificates: Option<TlsCertificates>,
 }
 
@@ -25,7 +25,7 @@ impl Address {
         settings: &RedisSettings,
         tcp: &TcpSettings,
     ) -> Result<Self, RedisSetupError> {
-        // A fragment could only switch the check of certificates off.
+        // The only fragment that the library knows disables certificate checks.
         if url.contains('#') {
             return Err(RedisSetupError::Url);
         }
@@ -58,9 +58,9 @@ fn uses_tls(node: &ConnectionInfo) -> bool {
     matches!(node.addr(), ConnectionAddr::TcpTls { .. })
 }
 
-/// One URL for each of the comma-separated nodes. Those that are a bare
-/// `host:port` take scheme and credentials of the first, and the database of
-/// whoever names one.
+/// One URL for each of the comma-separated nodes. A bare `host:port` takes the
+/// scheme and credentials of the first node, and the database of the last node
+/// that names one. `None` if a node has no host.
 fn node_urls(url: &str) -> Option<Vec<String>> {
     let (scheme, rest) = url.split_once("://")?;
     if !rest.contains(',') {
@@ -111,7 +111,7 @@ fn certificates(settings: &RedisSettings) -> Result<Option<TlsCertificates>, Red
     let root_cert = match &settings.redis_tls_ca_file {
         Some(path) => {
             let pem = read("REDIS_TLS_CA_FILE", path)?;
-            // Without one, no connection would ever be trusted.
+            // With an empty bundle no certificate is ever trusted.
             if !CertificateDer::pem_slice_iter(&pem).any(|found| found.is_ok()) {
                 return Err(RedisSetupError::NoCertificate);
             }

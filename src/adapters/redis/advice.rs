@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tracing::{info, warn};
 
-use super::connection::RedisPool;
+use super::pool::RedisPool;
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);

@@ -1,17 +1,15 @@
-//! How connections are made: to one Redis, to the master that sentinels name,
-//! or to a cluster.
+//! Makes connections: to one Redis server, to the master that sentinels name, or
+//! to a cluster.
 
 use std::{collections::HashMap, time::Duration};
 
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisConnectionInfo,
-    RedisError, RedisFuture, RedisResult, TlsMode, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisConnectionInfo, RedisError,
+    RedisResult, TlsMode, Value,
+    aio::MultiplexedConnection,
     cluster::ClusterClient,
-    cluster_async::ClusterConnection,
-    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
-    cmd, from_redis_value,
-    io::tcp::TcpSettings,
+    cmd,
+    io::tcp::{TcpSettings, socket2},
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 use tokio::sync::{Mutex, OnceCell};
@@ -19,165 +17,107 @@ use tracing::info;
 
 use super::{
     address::Address,
-    connection::RedisSetupError,
+    connection::RedisConnection,
     settings::{RedisMode, RedisSettings},
+    setup_error::RedisSetupError,
 };
 
-/// How often a cluster's client tries a command anew, after a redirection or
-/// on a new connection.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// Commands that may wait in a shared connection.
+const PIPELINE_BUFFER: usize = 512;
+/// How often a cluster client retries a command, after a redirection or on a new
+/// connection.
 const CLUSTER_RETRIES: u32 = 3;
 const CLUSTER_RETRY_WAIT_MS: (u64, u64) = (20, 200);
 
-/// A connection that many calls share by clones.
-#[derive(Clone)]
-pub(super) enum Connection {
-    /// To one server.
-    Node(MultiplexedConnection),
-    /// To all nodes of a cluster.
-    Cluster(ClusterConnection),
-}
-
-impl Connection {
-    /// Waits until so many replicas have what this connection wrote to the
-    /// master of a key. Returns how many have it.
-    pub(super) async fn wait_for_replicas(
-        &mut self,
-        key: &str,
-        replicas: usize,
-        at_most: Duration,
-    ) -> RedisResult<usize> {
-        let mut wait = cmd("WAIT");
-        wait.arg(replicas)
-            .arg(u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX));
-        match self {
-            Self::Node(node) => wait.query_async(node).await,
-            Self::Cluster(cluster) => {
-                let master = Route::with_key(key, SlotAddr::Master);
-                let routing = SingleNodeRoutingInfo::SpecificNode(master);
-                let told = cluster.route_command(wait, RoutingInfo::SingleNode(routing));
-                Ok(from_redis_value(told.await?)?)
-            }
-        }
-    }
-
-    /// What a server tells of itself; in a cluster, one of them.
-    pub(super) async fn info(&mut self) -> RedisResult<String> {
-        let info = cmd("INFO");
-        match self {
-            Self::Node(node) => info.query_async(node).await,
-            Self::Cluster(cluster) => {
-                let routing = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-                Ok(from_redis_value(
-                    cluster.route_command(info, routing).await?,
-                )?)
-            }
-        }
-    }
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Node(node) => node.req_packed_command(command),
-            Self::Cluster(cluster) => cluster.req_packed_command(command),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Node(node) => node.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(cluster) => cluster.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Node(node) => node.get_db(),
-            Self::Cluster(cluster) => cluster.get_db(),
-        }
-    }
-}
-
-/// Makes connections. What kind of Redis it is may be found out only when one
-/// answers.
+/// Makes connections to the nodes of a URL. In [`RedisMode::Auto`] the mode is
+/// detected when the first node answers.
 pub(super) struct Dialer {
     address: Address,
     settings: RedisSettings,
     tcp: TcpSettings,
     config: AsyncConnectionConfig,
-    /// Known from the start unless the mode is to be found out.
-    line: OnceCell<Line>,
+    topology: OnceCell<Topology>,
 }
 
-enum Line {
+enum Topology {
     Single(Client),
-    /// Behind a lock: it keeps connections to the sentinels.
+    /// Behind a lock: the client keeps connections to the sentinels.
     Sentinel(Mutex<SentinelClient>),
     Cluster(ClusterClient),
 }
 
 impl Dialer {
-    pub(super) fn new(
-        address: Address,
-        settings: &RedisSettings,
-        tcp: TcpSettings,
-        config: AsyncConnectionConfig,
-    ) -> Result<Self, RedisSetupError> {
+    /// A dialer for a URL. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`RedisSetupError`] if the URL, a file or the settings cannot be used.
+    pub(super) fn new(url: &str, settings: &RedisSettings) -> Result<Self, RedisSetupError> {
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(
+            socket2::TcpKeepalive::new()
+                .with_time(KEEPALIVE_AFTER)
+                .with_interval(KEEPALIVE_EVERY),
+        );
+        let address = Address::parse(url, settings, &tcp)?;
+        if address.uses_tls() {
+            // An error means that the process has a provider already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         if settings.redis_mode == RedisMode::Single && address.nodes.len() > 1 {
             return Err(RedisSetupError::SeveralNodes);
         }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(settings.redis_connect_timeout))
+            .set_response_timeout(Some(settings.redis_command_timeout))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER);
         let mut dialer = Self {
             address,
             settings: settings.clone(),
             tcp,
             config,
-            line: OnceCell::new(),
+            topology: OnceCell::new(),
         };
-        // What cannot work is said at the start, not when first used.
+        // Report what cannot work at start-up, not at first use.
         for node in &dialer.address.nodes {
             dialer
                 .client(node.clone())
                 .map_err(RedisSetupError::Client)?;
         }
         if settings.redis_mode != RedisMode::Auto {
-            let line = dialer.line(settings.redis_mode);
-            dialer.line = OnceCell::new_with(Some(line.map_err(RedisSetupError::Client)?));
+            let topology = dialer.topology(settings.redis_mode);
+            let topology = topology.map_err(RedisSetupError::Client)?;
+            dialer.topology = OnceCell::new_with(Some(topology));
         }
         Ok(dialer)
     }
 
     /// Makes a connection.
-    pub(super) async fn dial(&self) -> RedisResult<Connection> {
-        let line = self
-            .line
-            .get_or_try_init(|| async { self.line(self.find_mode().await?) })
+    pub(super) async fn dial(&self) -> RedisResult<RedisConnection> {
+        let topology = self
+            .topology
+            .get_or_try_init(|| async { self.topology(self.detect_mode().await?) })
             .await?;
-        match line {
-            Line::Single(client) => self.to_node(client).await,
-            Line::Sentinel(sentinels) => {
+        match topology {
+            Topology::Single(client) => Ok(RedisConnection::Node(self.open(client).await?)),
+            Topology::Sentinel(sentinels) => {
                 let master = sentinels.lock().await.async_get_client().await?;
-                self.to_node(&master).await
+                Ok(RedisConnection::Node(self.open(&master).await?))
             }
-            Line::Cluster(cluster) => {
-                Ok(Connection::Cluster(cluster.get_async_connection().await?))
-            }
+            Topology::Cluster(cluster) => Ok(RedisConnection::Cluster(
+                cluster.get_async_connection().await?,
+            )),
         }
     }
 
-    async fn to_node(&self, client: &Client) -> RedisResult<Connection> {
-        let connection = client
+    async fn open(&self, client: &Client) -> RedisResult<MultiplexedConnection> {
+        client
             .get_multiplexed_async_connection_with_config(&self.config)
-            .await?;
-        Ok(Connection::Node(connection))
+            .await
     }
 
-    /// What the first node that answers says it is.
-    async fn find_mode(&self) -> RedisResult<RedisMode> {
+    /// The mode of the first node that answers.
+    async fn detect_mode(&self) -> RedisResult<RedisMode> {
         let mut last = None;
         for node in &self.address.nodes {
             match self.mode_of(node).await {
@@ -191,46 +131,42 @@ impl Dialer {
         Err(last.unwrap_or_else(no_nodes))
     }
 
-    /// Asks a node what it is. Sentinels have credentials of their own, or
-    /// none, and know no databases: so it is first asked without any.
+    /// Asks a node for its mode: first without credentials and database, which
+    /// are the master's. Sentinels have credentials of their own, or none, and
+    /// no databases.
     pub(super) async fn mode_of(&self, node: &ConnectionInfo) -> RedisResult<RedisMode> {
         let anonymous = RedisConnectionInfo::default();
-        let mut tries = vec![anonymous.clone(), node.redis_settings().clone().set_db(0)];
+        let mut attempts = vec![anonymous.clone(), node.redis_settings().clone().set_db(0)];
         if let Some(password) = &self.settings.redis_sentinel_password {
             let as_sentinel = anonymous.set_password(password.expose());
-            tries.push(match &self.settings.redis_sentinel_username {
+            attempts.push(match &self.settings.redis_sentinel_username {
                 Some(username) => as_sentinel.set_username(username),
                 None => as_sentinel,
             });
         }
         let mut last = None;
-        for settings in tries {
-            let client = self.client(node.clone().set_redis_settings(settings))?;
-            let answer = match client
-                .get_multiplexed_async_connection_with_config(&self.config)
+        for credentials in attempts {
+            match self
+                .hello(node.clone().set_redis_settings(credentials))
                 .await
             {
-                Ok(mut connection) => {
-                    cmd("HELLO")
-                        .query_async::<HashMap<String, Value>>(&mut connection)
-                        .await
-                }
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(told) => {
-                    return Ok(match told.get("mode") {
-                        Some(Value::BulkString(mode)) if mode == b"sentinel" => RedisMode::Sentinel,
-                        Some(Value::BulkString(mode)) if mode == b"cluster" => RedisMode::Cluster,
-                        _ => RedisMode::Single,
-                    });
-                }
-                // Nobody there: other credentials would not help.
+                Ok(mode) => return Ok(mode),
+                // Not reachable: other credentials would not help.
                 Err(error) if error.is_io_error() => return Err(error),
                 Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(no_nodes))
+    }
+
+    async fn hello(&self, node: ConnectionInfo) -> RedisResult<RedisMode> {
+        let mut connection = self.open(&self.client(node)?).await?;
+        let reply: HashMap<String, Value> = cmd("HELLO").query_async(&mut connection).await?;
+        Ok(match reply.get("mode") {
+            Some(Value::BulkString(mode)) if mode == b"sentinel" => RedisMode::Sentinel,
+            Some(Value::BulkString(mode)) if mode == b"cluster" => RedisMode::Cluster,
+            _ => RedisMode::Single,
+        })
     }
 
     fn client(&self, node: ConnectionInfo) -> RedisResult<Client> {
@@ -240,17 +176,18 @@ impl Dialer {
         }
     }
 
-    fn line(&self, mode: RedisMode) -> RedisResult<Line> {
+    fn topology(&self, mode: RedisMode) -> RedisResult<Topology> {
         let nodes = &self.address.nodes;
-        let first = nodes.first().ok_or_else(no_nodes)?;
         match mode {
             RedisMode::Auto | RedisMode::Single if nodes.len() > 1 => Err((
                 ErrorKind::InvalidClientConfig,
                 "REDIS_URL names several nodes, and they are neither sentinels nor a cluster",
             )
                 .into()),
-            RedisMode::Auto | RedisMode::Single => Ok(Line::Single(self.client(first.clone())?)),
-            RedisMode::Sentinel => Ok(Line::Sentinel(Mutex::new(self.sentinels(first)?))),
+            RedisMode::Auto | RedisMode::Single => {
+                Ok(Topology::Single(self.client(self.first()?.clone())?))
+            }
+            RedisMode::Sentinel => Ok(Topology::Sentinel(Mutex::new(self.sentinels()?))),
             RedisMode::Cluster => {
                 let mut builder = ClusterClient::builder(nodes.clone())
                     .connection_timeout(self.settings.redis_connect_timeout)
@@ -262,14 +199,19 @@ impl Dialer {
                 if let Some(certificates) = &self.address.certificates {
                     builder = builder.certs(certificates.clone());
                 }
-                Ok(Line::Cluster(builder.build()?))
+                Ok(Topology::Cluster(builder.build()?))
             }
         }
     }
 
-    /// The URL's credentials and database are the master's; the sentinels
-    /// have settings of their own.
-    fn sentinels(&self, first: &ConnectionInfo) -> RedisResult<SentinelClient> {
+    fn first(&self) -> RedisResult<&ConnectionInfo> {
+        self.address.nodes.first().ok_or_else(no_nodes)
+    }
+
+    /// A client of the sentinels. The URL's credentials and database are the
+    /// master's; the sentinels have settings of their own.
+    fn sentinels(&self) -> RedisResult<SentinelClient> {
+        let master = self.first()?.redis_settings();
         let addresses = self.address.nodes.iter().map(|node| node.addr().clone());
         let mut builder = SentinelClientBuilder::new(
             addresses,
@@ -278,11 +220,11 @@ impl Dialer {
         )?
         .set_client_to_redis_tcp_settings(self.tcp.clone())
         .set_client_to_sentinel_tcp_settings(self.tcp.clone())
-        .set_client_to_redis_db(first.redis_settings().db());
-        if let Some(username) = first.redis_settings().username() {
+        .set_client_to_redis_db(master.db());
+        if let Some(username) = master.username() {
             builder = builder.set_client_to_redis_username(username);
         }
-        if let Some(password) = first.redis_settings().password() {
+        if let Some(password) = master.password() {
             builder = builder.set_client_to_redis_password(password);
         }
         if let Some(username) = &self.settings.redis_sentinel_username {

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Puts a marker without data at KEYS[1] for ARGV[1] ms. ARGV[2] is what ours
--- begin with, ARGV[3] the lowest that its version must exceed, ARGV[4] the
--- digits of a version, ARGV[5] what follows the version in the marker. The
--- marker's version is above the model's, too. Returns 1 if there was a model.
+-- Replaces the model KEYS[1] by a marker without data, for ARGV[1] ms. ARGV[2] is
+-- the start of recsys's values, ARGV[3] a version, ARGV[4] the number of digits of
+-- a version, ARGV[5] the end of a marker after its version. The marker's version is
+-- above ARGV[3] and above the model's. Returns 1 if there was a model.
 -- Erasing must be possible in a full Redis.
 local key, start, digits = KEYS[1], ARGV[2], tonumber(ARGV[4])
 local value = redis.call('GET', key)

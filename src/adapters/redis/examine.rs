@@ -15,10 +15,11 @@ use deadpool_redis::redis::{
 use super::{
     acl_probe::{AclDenial, AclProbe},
     advice::{Concern, concerns, parse_info},
-    connection::{RedisPool, RedisSetupError},
-    dial::Connection,
+    connection::RedisConnection,
     keys::Keys,
+    pool::RedisPool,
     settings::RedisSettings,
+    setup_error::RedisSetupError,
 };
 use crate::ports::StoreError;
 
@@ -61,7 +62,7 @@ pub async fn examine(
     let keys = keys.as_slice();
     let replicas = settings.redis_wait_replicas;
     let examined = pool.run("examine", |mut connection| async move {
-        let cluster = matches!(connection, Connection::Cluster(_));
+        let cluster = matches!(connection, RedisConnection::Cluster(_));
         Ok(RedisExamination {
             masters: masters(&mut connection, replicas).await?,
             clock_ahead_us: clock_ahead_us(&mut connection).await?,
@@ -81,21 +82,24 @@ pub async fn examine(
             .iter()
             .any(|master| !master.concerns.is_empty());
     if let (false, Some(keys)) = (explained, keys.first())
-        && let Err(error) = pool.check(&keys.nobody()).await
+        && let Err(error) = pool.check(&keys.events_probe()).await
     {
         return Ok(Err(error));
     }
     Ok(Ok(examination))
 }
 
-async fn masters(connection: &mut Connection, replicas: usize) -> RedisResult<Vec<RedisMaster>> {
+async fn masters(
+    connection: &mut RedisConnection,
+    replicas: usize,
+) -> RedisResult<Vec<RedisMaster>> {
     let info = cmd("INFO");
     let texts = match connection {
-        Connection::Node(node) => {
+        RedisConnection::Node(node) => {
             let text = info.query_async::<String>(node).await;
             unless_denied(text)?.map(|text| vec![(String::new(), text)])
         }
-        Connection::Cluster(cluster) => {
+        RedisConnection::Cluster(cluster) => {
             let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
             match unless_denied(cluster.route_command(info, masters).await)? {
                 Some(texts) => Some(from_redis_value::<Vec<(String, String)>>(texts)?),
@@ -116,7 +120,7 @@ async fn masters(connection: &mut Connection, replicas: usize) -> RedisResult<Ve
     Ok(masters.collect())
 }
 
-async fn clock_ahead_us(connection: &mut Connection) -> RedisResult<Option<i64>> {
+async fn clock_ahead_us(connection: &mut RedisConnection) -> RedisResult<Option<i64>> {
     let sent = Instant::now();
     let time = cmd("TIME").query_async::<(i64, i64)>(connection).await;
     let Some((seconds, microseconds)) = unless_denied(time)? else {

@@ -1,4 +1,4 @@
-//! The names of keys: spelled here and nowhere else.
+//! The names of keys, in one place.
 
 use crate::domain::ids::UserId;
 
@@ -15,23 +15,28 @@ impl Keys {
         }
     }
 
-    /// The user's events.
+    /// A user's events.
     pub(super) fn events(&self, user: &UserId) -> String {
-        format!("{}evt:{}", self.prefix, user.as_str())
+        self.key("evt", user.as_str())
     }
 
-    /// The buffer of no user, as no id is empty: never there.
-    pub(super) fn nobody(&self) -> String {
-        format!("{}evt:", self.prefix)
-    }
-
-    /// The model of no user: never there.
-    pub(super) fn nobodys_model(&self) -> String {
-        format!("{}umodel:", self.prefix)
-    }
-
-    /// The user's model.
+    /// A user's model.
     pub(super) fn model(&self, user: &UserId) -> String {
-        format!("{}umodel:{}", self.prefix, user.as_str())
+        self.key("umodel", user.as_str())
+    }
+
+    /// A key of an event buffer for checks. No user id is empty: it never
+    /// exists.
+    pub(super) fn events_probe(&self) -> String {
+        self.key("evt", "")
+    }
+
+    /// A key of a model for checks, which never exists either.
+    pub(super) fn model_probe(&self) -> String {
+        self.key("umodel", "")
+    }
+
+    fn key(&self, kind: &str, id: &str) -> String {
+        format!("{}{kind}:{id}", self.prefix)
     }
 }

@@ -1,31 +1,37 @@
 //! Users' state in Redis 7, shared with the reference engine: `evt:<user_id>`
 //! (a sorted set of events) and `umodel:<user_id>` (the model in JSON).
 //!
-//! Every script touches one key, so that the two keys of a user may live in
-//! different slots of a cluster.
+//! Every script touches one key, so that the keys of a user may live in different
+//! slots of a cluster.
 
 mod acl_probe;
 mod address;
 mod advice;
+mod append;
+mod buffer_cache;
 mod connection;
 mod dial;
+mod error;
 pub(crate) mod events;
 mod examine;
-mod kept;
+mod expiry;
 mod keys;
-mod known;
-mod known_models;
+mod model_cache;
 pub mod model_json;
 mod models;
+mod pool;
+mod redacted_error;
 mod script;
 mod server_clock;
 mod settings;
-mod told;
+mod setup_error;
+mod user_cache;
 
 pub use acl_probe::AclDenial;
 pub use advice::{Concern, advise};
-pub use connection::{RedisPool, RedisSetupError};
-pub use events::RedisEventBuffer;
+pub use events::{EventBufferOptions, RedisEventBuffer};
 pub use examine::{RedisExamination, RedisMaster, examine};
-pub use models::RedisModelStore;
+pub use models::{ModelStoreOptions, RedisModelStore};
+pub use pool::RedisPool;
 pub use settings::{RedisMode, RedisSettings};
+pub use setup_error::RedisSetupError;

@@ -1,9 +1,9 @@
-//! The stored form of a user model: the reference engine's keys, with ours
-//! around them.
+//! The stored form of a user model: the reference engine's keys, between keys of
+//! recsys.
 //!
-//! Ours begins with its rank, the (version, built_at) that orders models, as
-//! text of fixed width: the save script compares it without decoding JSON,
-//! whose numbers would lose digits in Lua.
+//! The first key is the model's rank, the (version, built_at) that orders models,
+//! as text of fixed width. The save script compares it without decoding JSON,
+//! whose numbers lose digits in Lua.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     domain::{
-        braced::Braced,
         ids::{ContentId, UserId},
+        json::JsonObject,
         time::Timestamp,
         user_signals::{Behavior, UserSignals},
         vector::UnitVector,
@@ -24,23 +24,23 @@ use crate::{
     ports::{ModelSlot, StoredModel, Version},
 };
 
-/// What every model of ours begins with; the rank follows.
+/// The start of every model that recsys writes; its rank follows.
 pub(crate) const START: &str = r#"{"version":""#;
 /// Digits of each half of a rank.
 pub(super) const VERSION_DIGITS: usize = 17;
 /// Bytes of a rank: version, hyphen, microseconds of `built_at`.
 pub(crate) const RANK_LENGTH: usize = 2 * VERSION_DIGITS + 1;
-/// Bytes at the beginning of a model of ours that tell it from any other of its
-/// user: a save never replaces one by another of the same rank.
+/// The first bytes of a model, which identify it among those of its user: a save
+/// never replaces a model by another of the same rank.
 pub(super) const HEAD_BYTES: usize = START.len() + RANK_LENGTH + 1;
-/// Largest weight of an item or a tag, either way: sums of them stay finite. No
-/// program's models come near it.
+/// Largest absolute weight of an item or a tag: sums of weights stay finite.
+/// Actual weights are far smaller.
 const MAX_WEIGHT: f64 = 1e9;
 /// What follows the version in the marker of an erased user.
 pub(super) const ERASED_END: &str = r#"-00000000000000000","erased":true}"#;
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct ModelRef<'a> {
     version: String,
     user_id: &'a str,
     #[serde(serialize_with = "weights")]
@@ -79,7 +79,7 @@ struct BehaviorJson {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Read {
+struct ModelJson {
     version: Option<String>,
     erased: bool,
     positives: BTreeMap<String, f64>,
@@ -97,7 +97,7 @@ struct Read {
     incomplete: bool,
 }
 
-/// Whether a value is the marker of an erased user: a version and no data.
+/// Whether a value is the marker of an erased user.
 pub(super) fn is_marker(value: &[u8]) -> bool {
     value
         .strip_prefix(START.as_bytes())
@@ -107,6 +107,7 @@ pub(super) fn is_marker(value: &[u8]) -> bool {
         })
 }
 
+/// A rank as text.
 pub(super) fn rank(version: Version, built_at: Option<Timestamp>) -> String {
     let micros = built_at.map_or(0, |time| time.as_micros().max(0));
     format!(
@@ -124,16 +125,16 @@ fn ids<S: Serializer>(ids: &[ContentId], out: S) -> Result<S::Ok, S::Error> {
     out.collect_seq(ids.iter().map(ContentId::as_str))
 }
 
-/// Writes a model.
+/// Encodes a model.
 ///
 /// # Errors
-/// Only if the profile answers nest deeper than JSON can be written.
+/// If the profile answers nest too deeply for JSON.
 pub fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
     let signals = &*model.signals;
     let mut text = Vec::with_capacity(expected_bytes(signals));
     serde_json::to_writer(
         &mut text,
-        &Written {
+        &ModelRef {
             version: rank(model.version, signals.built_at),
             user_id: signals.user_id.as_str(),
             positives: &signals.positives,
@@ -160,11 +161,11 @@ pub fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
             incomplete: model.incomplete,
         },
     )?;
-    // It always is UTF-8.
+    // JSON is always UTF-8.
     String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
-/// What a model's text takes, roughly, so that it need not be moved as it grows.
+/// A rough size of a model's text, so that its buffer is allocated once.
 fn expected_bytes(signals: &UserSignals) -> usize {
     const BASE_BYTES: usize = 1_024;
     const NUMBER_BYTES: usize = 12;
@@ -180,21 +181,21 @@ fn expected_bytes(signals: &UserSignals) -> usize {
     BASE_BYTES + numbers * NUMBER_BYTES + weights * WEIGHT_BYTES + ids * ID_BYTES
 }
 
-/// Reads what any program left at a user's model key. A model of the reference
-/// engine has no rank: it counts as older than any of ours.
+/// Decodes the value of a user's model key, whichever program wrote it. A model of
+/// the reference engine has no rank: it counts as older than any other.
 ///
 /// # Errors
-/// If it is not JSON of the shared shape, or a weight is beyond all measure.
+/// If it is not JSON of the shared shape, or a weight is too large.
 pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
-    let Braced(read): Braced<Read> = serde_json::from_slice(value)?;
-    if read.erased {
+    let JsonObject(model): JsonObject<ModelJson> = serde_json::from_slice(value)?;
+    if model.erased {
         return Ok(ModelSlot::Erased);
     }
     let maps = [
-        &read.positives,
-        &read.negatives,
-        &read.tag_affinity,
-        &read.tag_aversion,
+        &model.positives,
+        &model.negatives,
+        &model.tag_affinity,
+        &model.tag_aversion,
     ];
     if maps
         .into_iter()
@@ -203,13 +204,13 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
     {
         return Err(serde_json::Error::custom("a weight is too large"));
     }
-    let (version, built_at) = read
+    let (version, built_at) = model
         .version
         .as_deref()
         .and_then(parse_rank)
         .unwrap_or((Version(0), None));
     let vector = |values: Option<Vec<f32>>| values.and_then(|values| UnitVector::new(&values));
-    let (viewed, recent_views) = views(read.viewed, read.recent_views);
+    let (viewed, recent_views) = views(model.viewed, model.recent_views);
     let by_id = |map: BTreeMap<String, f64>| -> BTreeMap<ContentId, f64> {
         map.into_iter()
             .map(|(id, weight)| (ContentId::from(id), weight))
@@ -217,59 +218,59 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
     };
     let signals = UserSignals {
         user_id: user.clone(),
-        positives: by_id(read.positives),
-        negatives: by_id(read.negatives),
+        positives: by_id(model.positives),
+        negatives: by_id(model.negatives),
         viewed,
         recent_views,
-        tag_affinity: read.tag_affinity,
-        tag_aversion: read.tag_aversion,
-        taste_vector: vector(read.taste_vector),
-        recency_vector: vector(read.recency_vector),
+        tag_affinity: model.tag_affinity,
+        tag_aversion: model.tag_aversion,
+        taste_vector: vector(model.taste_vector),
+        recency_vector: vector(model.recency_vector),
         behavior: Behavior {
-            n_views: read.behavior.n_views,
-            n_positive: read.behavior.n_positive,
-            n_negative: read.behavior.n_negative,
-            avg_dwell_ratio: read.behavior.avg_dwell_ratio,
-            completion_rate: read.behavior.completion_rate,
-            revisit_rate: read.behavior.revisit_rate,
-            depth: read.behavior.depth,
+            n_views: model.behavior.n_views,
+            n_positive: model.behavior.n_positive,
+            n_negative: model.behavior.n_negative,
+            avg_dwell_ratio: model.behavior.avg_dwell_ratio,
+            completion_rate: model.behavior.completion_rate,
+            revisit_rate: model.behavior.revisit_rate,
+            depth: model.behavior.depth,
         },
-        demographics: read.demographics,
+        demographics: model.demographics,
         built_at,
-        event_count: read.event_count,
+        event_count: model.event_count,
     };
     Ok(ModelSlot::Present(StoredModel {
         version,
-        incomplete: read.incomplete,
-        ranking: read
+        incomplete: model.incomplete,
+        ranking: model
             .ranking
             .and_then(|text| u64::from_str_radix(&text, 16).ok()),
         signals: Arc::new(signals),
     }))
 }
 
-/// The items viewed, sorted, and the same with the latest first: each once, and
-/// those that only one of the lists has in both.
+/// The viewed items, sorted, and the same items with the latest first. Each list
+/// has each item once, also those that only the other one had.
 fn views(viewed: Vec<String>, recent: Vec<String>) -> (Vec<ContentId>, Vec<ContentId>) {
     let mut viewed: Vec<ContentId> = viewed.into_iter().map(ContentId::from).collect();
     viewed.sort_unstable();
     let mut recent: Vec<ContentId> = recent.into_iter().map(ContentId::from).collect();
-    let mut known: HashSet<&ContentId> = HashSet::with_capacity(recent.len());
+    let mut seen: HashSet<&ContentId> = HashSet::with_capacity(recent.len());
     let agree = viewed.len() == recent.len()
         && viewed.is_sorted_by(|a, b| a < b)
-        && recent.iter().all(|id| known.insert(id))
-        && viewed.iter().all(|id| known.contains(id));
+        && recent.iter().all(|id| seen.insert(id))
+        && viewed.iter().all(|id| seen.contains(id));
     if !agree {
-        let mut known: HashSet<ContentId> = HashSet::new();
+        let mut seen: HashSet<ContentId> = HashSet::new();
         recent.extend(viewed);
-        recent.retain(|id| known.insert(id.clone()));
+        recent.retain(|id| seen.insert(id.clone()));
         viewed = recent.clone();
         viewed.sort_unstable();
     }
     (viewed, recent)
 }
 
-/// `None` for what the save script would not take for a rank, either.
+/// `None` for text that the save script does not take for a rank either.
 fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
     let (version, built_at) = text.split_once('-')?;
     let is_half =
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_survives_and_begins_with_its_rank() {
+    fn a_model_is_decoded_as_encoded_and_begins_with_its_rank() {
         let text = encode(&model()).unwrap();
         let rank = &text[START.len()..START.len() + RANK_LENGTH];
         assert!(text.starts_with(START));
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_model_says_so() {
+    fn an_incomplete_model_is_marked() {
         let incomplete = StoredModel {
             incomplete: true,
             ..model()
@@ -347,11 +348,11 @@ mod tests {
     }
 
     #[test]
-    fn the_shared_keys_come_in_the_shared_order_after_our_version() {
+    fn the_shared_keys_are_in_the_shared_order_after_the_version() {
         let text = encode(&model()).unwrap();
         let object: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(object["user_id"], "u");
-        let places: Vec<usize> = [
+        let positions: Vec<usize> = [
             "version",
             "user_id",
             "positives",
@@ -371,18 +372,18 @@ mod tests {
         .iter()
         .map(|key| text.find(&format!("\"{key}\":")).unwrap())
         .collect();
-        assert!(places.is_sorted());
+        assert!(positions.is_sorted());
     }
 
     #[test]
-    fn a_marker_is_an_erased_user() {
+    fn a_marker_is_decoded_as_an_erased_user() {
         let marker = format!("{START}{:017}{ERASED_END}", 5);
         let slot = decode(&UserId::parse("u").unwrap(), marker.as_bytes()).unwrap();
         assert_eq!(slot, ModelSlot::Erased);
     }
 
     #[test]
-    fn a_rank_of_another_width_is_none_of_ours() {
+    fn a_rank_of_another_width_is_ignored() {
         let user = UserId::parse("u").unwrap();
         for version in [
             "18446744073709551615-1",
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn items_viewed_are_the_same_in_both_lists_whoever_wrote_them() {
+    fn both_lists_of_viewed_items_have_the_same_items() {
         let user = UserId::parse("u").unwrap();
         let value = json!({"viewed": ["c", "a", "c", "b"], "recent_views": ["b", "d", "b"]});
         let slot = decode(&user, value.to_string().as_bytes()).unwrap();
@@ -420,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_with_weights_beyond_all_measure_is_unreadable() {
+    fn a_model_with_too_large_weights_is_unreadable() {
         let user = UserId::parse("u").unwrap();
         for map in ["positives", "negatives", "tag_affinity", "tag_aversion"] {
             for weight in [1e308, -1e308] {
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_an_error_and_missing_keys_take_their_defaults() {
+    fn malformed_values_are_errors_and_missing_keys_take_their_defaults() {
         let user = UserId::parse("u").unwrap();
         for value in ["", "{", "[]", "7", r#"{"positives":3}"#] {
             assert!(decode(&user, value.as_bytes()).is_err(), "{value}");

@@ -10,20 +10,32 @@ use deadpool_redis::redis::cmd;
 use tracing::warn;
 
 use super::{
-    connection::RedisPool,
+    expiry::milliseconds,
     keys::Keys,
-    known_models::KnownModels,
+    model_cache::ModelCache,
     model_json::{self, ERASED_END, HEAD_BYTES, RANK_LENGTH, START, VERSION_DIGITS},
+    pool::RedisPool,
     script::Script,
 };
 use crate::{
-    domain::{ids::UserId, member::json_fault},
+    domain::{ids::UserId, json::json_fault},
     ports::{
         ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
         StoredModel, Version,
     },
     telemetry::meters::{self, Unreadable},
 };
+
+/// How user models in Redis are kept.
+#[derive(Clone, Debug)]
+pub struct ModelStoreOptions {
+    /// The text that all keys begin with.
+    pub key_prefix: String,
+    /// Time to live of a model after a save.
+    pub ttl: Duration,
+    /// Memory for copies of models in this process, in bytes.
+    pub cache_max_bytes: u64,
+}
 
 /// User models in Redis.
 pub struct RedisModelStore {
@@ -32,91 +44,76 @@ pub struct RedisModelStore {
     ttl: Duration,
     save: Script,
     erase: Script,
-    known: KnownModels,
-    told_unreadable: AtomicBool,
+    cache: ModelCache,
+    unreadable_logged: AtomicBool,
 }
 
 impl RedisModelStore {
-    /// A store whose models live for `ttl` after a save, under keys that begin
-    /// with `prefix`.
+    /// Models in the Redis of a pool.
     #[must_use]
-    pub fn new(pool: RedisPool, prefix: &str, ttl: Duration) -> Self {
-        let cache_bytes = pool.settings().model_cache_max_bytes;
+    pub fn new(pool: RedisPool, options: ModelStoreOptions) -> Self {
         Self {
             pool,
-            keys: Keys::new(prefix),
-            known: KnownModels::new(cache_bytes),
-            ttl,
+            keys: Keys::new(&options.key_prefix),
+            ttl: options.ttl,
             save: Script::new(include_str!("save.lua")),
             erase: Script::new(include_str!("erase.lua")),
-            told_unreadable: AtomicBool::new(false),
+            cache: ModelCache::of_models(options.cache_max_bytes),
+            unreadable_logged: AtomicBool::new(false),
         }
     }
 
-    /// With so much memory for the models that it knows.
-    #[must_use]
-    pub fn knowing(mut self, max_bytes: u64) -> Self {
-        self.known = KnownModels::new(max_bytes);
-        self
-    }
-
-    /// The model that is known, if it still is what is stored.
-    async fn load_known(&self, user: &UserId) -> Result<Option<StoredModel>, StoreError> {
-        let Some(known) = self.known.get(user) else {
-            KnownModels::note(false);
+    /// The cached model, if it is still the stored one.
+    async fn load_cached(&self, user: &UserId) -> Result<Option<StoredModel>, StoreError> {
+        let Some(cached) = self.cache.get(user) else {
+            ModelCache::count_lookup(false);
             return Ok(None);
         };
         let key = self.keys.model(user);
-        let head: Vec<u8> = self
-            .pool
-            .run("load", |mut connection| {
-                let mut command = cmd("GETRANGE");
-                command.arg(&key).arg(0).arg(HEAD_BYTES - 1);
-                async move { command.query_async(&mut connection).await }
-            })
-            .await?;
-        let is_current = known.begins(&head);
-        KnownModels::note(is_current);
-        Ok(is_current.then(|| known.model.clone()))
+        let mut command = cmd("GETRANGE");
+        command.arg(key).arg(0).arg(HEAD_BYTES - 1);
+        let head: Vec<u8> = self.pool.query("load", &command).await?;
+        let is_current = cached.has_head(&head);
+        ModelCache::count_lookup(is_current);
+        Ok(is_current.then(|| cached.model.clone()))
     }
 
-    async fn get(&self, what: &'static str, user: &UserId) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn get(
+        &self,
+        operation: &'static str,
+        user: &UserId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let key = self.keys.model(user);
-        self.pool
-            .run(what, |mut connection| {
-                let key = &key;
-                async move { cmd("GET").arg(key).query_async(&mut connection).await }
-            })
-            .await
+        self.pool.query(operation, cmd("GET").arg(key)).await
     }
 }
 
 #[async_trait]
 impl ModelStore for RedisModelStore {
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
-        let removals = self.known.removals();
-        if let Some(model) = self.load_known(user).await? {
+        let erasures = self.cache.erasures();
+        if let Some(model) = self.load_cached(user).await? {
             return Ok(ModelSlot::Present(model));
         }
         let Some(value) = self.get("load", user).await? else {
-            self.known.forget(user);
+            self.cache.remove(user);
             return Ok(ModelSlot::Missing);
         };
         let slot = model_json::decode(user, &value).unwrap_or_else(|error| {
             meters::unreadable(Unreadable::Model);
-            if !self.told_unreadable.swap(true, Ordering::Relaxed) {
+            if !self.unreadable_logged.swap(true, Ordering::Relaxed) {
                 let error = json_fault(&error);
                 warn!(
                     error,
-                    "a model in redis cannot be read and is rebuilt; further ones are not logged"
+                    "rebuilding an unreadable model in redis; further ones are not logged"
                 );
             }
             ModelSlot::Unreadable
         });
         match &slot {
-            ModelSlot::Present(model) => self.known.keep(user, &value, model, removals),
+            ModelSlot::Present(model) => self.cache.insert_text(user, &value, model, erasures),
             ModelSlot::Missing | ModelSlot::Unreadable | ModelSlot::Erased => {
-                self.known.forget(user);
+                self.cache.remove(user);
             }
         }
         Ok(slot)
@@ -135,19 +132,18 @@ impl ModelStore for RedisModelStore {
         model: &StoredModel,
         instead_of: Option<Rank>,
     ) -> Result<SaveOutcome, StoreError> {
-        let value = model_json::encode(model).map_err(|error| {
+        let text = model_json::encode(model).map_err(|error| {
             StoreError::new(StoreErrorKind::Corrupt, "model cannot be written").caused_by(error)
         })?;
-        let bytes = value.len();
         let key = self.keys.model(user);
-        let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         // A rank without a time is that of an erased user's marker.
         let replaced = match instead_of {
             Some((version, Some(built_at))) => model_json::rank(version, Some(built_at)),
             Some((_, None)) | None => String::new(),
         };
-        let arguments = (value, ttl_ms, START, RANK_LENGTH, replaced);
-        let removals = self.known.removals();
+        let arguments = (&text, milliseconds(self.ttl), START, RANK_LENGTH, replaced);
+        let erasures = self.cache.erasures();
+        // Does not wait for replicas: a lost model is rebuilt.
         let saved: bool = self
             .pool
             .run("save", |mut connection| {
@@ -155,26 +151,25 @@ impl ModelStore for RedisModelStore {
                 async move { save.run(&mut connection, key, arguments).await }
             })
             .await?;
-        Ok(if saved {
-            meters::model_bytes(bytes);
-            self.known
-                .keep(user, arguments.0.as_bytes(), model, removals);
-            SaveOutcome::Saved
-        } else {
-            SaveOutcome::Superseded
-        })
+        if !saved {
+            return Ok(SaveOutcome::Superseded);
+        }
+        meters::model_bytes(text.len());
+        self.cache
+            .insert_text(user, text.as_bytes(), model, erasures);
+        Ok(SaveOutcome::Saved)
     }
 
     async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
         let key = self.keys.model(user);
-        let erased_for_ms = u64::try_from(ERASED_FOR.as_millis()).unwrap_or(u64::MAX);
-        let arguments = (erased_for_ms, START, floor.0, VERSION_DIGITS, ERASED_END);
+        let lifetime = milliseconds(ERASED_FOR);
+        let arguments = (lifetime, START, floor.0, VERSION_DIGITS, ERASED_END);
         let had_model = self
             .pool
             .write("erase", &key, &self.erase, &arguments)
             .await;
-        // Whatever the answer was, it may be gone.
-        self.known.removed(user);
+        // Also after an error, as the model may be gone.
+        self.cache.erase(user);
         had_model
     }
 }

@@ -1,7 +1,7 @@
--- Saves the model ARGV[1] at KEYS[1] for ARGV[2] ms, unless what is there is
--- as new or newer. A model of ours begins with ARGV[3], then its rank as text
--- of ARGV[4] bytes; ranks compare as text. One without a rank is older than any,
--- and one of the rank ARGV[5] is replaced in any case ('' = none is).
+-- Saves the model ARGV[1] at KEYS[1] for ARGV[2] ms, unless the stored model is as
+-- new or newer. A model of recsys begins with ARGV[3], then its rank as text of
+-- ARGV[4] bytes; ranks compare as text. A model without a rank is older than any
+-- other, and one of the rank ARGV[5] is always replaced ('' = none).
 local key, value, start, length = KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[4])
 local head = redis.call('GETRANGE', key, 0, #start + length - 1)
 local rank = string.sub(head, #start + 1)

@@ -4,9 +4,9 @@ use deadpool_redis::redis::{
     self, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, ToRedisArgs, cmd,
 };
 
-use super::dial::Connection;
+use super::connection::RedisConnection;
 
-/// A script and the name under which a server remembers it.
+/// A script with the hash by which servers cache it.
 pub(super) struct Script {
     code: &'static str,
     hash: String,
@@ -20,23 +20,23 @@ impl Script {
         }
     }
 
-    /// Runs the script. A server that does not know it gets it whole with the
-    /// call: `SCRIPT LOAD` would ask every node of a cluster, and fail if one
-    /// of them is away.
+    /// Runs the script. A server that has not cached it gets its code with the
+    /// call. `SCRIPT LOAD` would go to every node of a cluster, and fail if one
+    /// is down.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         key: &str,
         arguments: &impl ToRedisArgs,
     ) -> RedisResult<T> {
-        let by_name = cmd("EVALSHA")
+        let cached = cmd("EVALSHA")
             .arg(&self.hash)
             .arg(1)
             .arg(key)
             .arg(arguments)
             .query_async(connection)
             .await;
-        match by_name {
+        match cached {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 cmd("EVAL")
                     .arg(self.code)
@@ -46,7 +46,7 @@ impl Script {
                     .query_async(connection)
                     .await
             }
-            done => done,
+            reply => reply,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The Redis server's time, as well as this process can tell: never its own
-//! wall clock, which may be hours off.
+//! The Redis server's time, as last reported. This process's wall clock is never
+//! used: it may be hours off.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,23 +8,22 @@ use std::{
 
 use crate::domain::time::Timestamp;
 
-/// Told the server's time with every append and every second by the health
-/// check; counts on from there without looking at the wall clock, which may be
-/// set meanwhile.
+/// Set with every append, every new connection and every health check, which
+/// runs once a second. Advances by the monotonic clock in between.
 #[derive(Clone, Default)]
 pub(super) struct ServerClock {
-    told: Arc<Mutex<Option<(Timestamp, Instant)>>>,
+    last: Arc<Mutex<Option<(Timestamp, Instant)>>>,
 }
 
 impl ServerClock {
-    pub(super) fn tell(&self, now: Timestamp) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        *told = Some((now, Instant::now()));
+    pub(super) fn set(&self, now: Timestamp) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((now, Instant::now()));
     }
 
-    /// `None` until the server has been heard of.
+    /// `None` until the server has answered once.
     pub(super) fn now(&self) -> Option<Timestamp> {
-        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.map(|(then, at)| then.plus(at.elapsed()))
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|(time, received)| time.plus(received.elapsed()))
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     domain::{
         event::{EndReason, InteractionEvent, StoredEvent},
-        member,
+        event_member,
         time::Timestamp,
     },
     proto,
@@ -151,7 +151,7 @@ pub(crate) fn validate(
         survey_answers,
         ..InteractionEvent::new(user_id, event.event_type, time)
     }))?;
-    let stored = member::encode(checked).map_err(|error| ApiError::internal(&error))?;
+    let stored = event_member::encode(checked).map_err(|error| ApiError::internal(&error))?;
 
     let mut checks = Checks::new(limits);
     let (size, max) = (stored.member.len(), limits.max_event_bytes);

@@ -5,11 +5,11 @@ use crate::domain::vector::{UnitVector, wide};
 
 /// Picks up to `count` candidates by maximal marginal relevance (J. Carbonell
 /// and J. Goldstein, "The Use of MMR", SIGIR 1998): first the best score, then
-/// repeatedly the largest `λ·score − (1−λ)·max cosine to those picked`. The
-/// cosine is raw and may be negative; it is 0 where a vector is missing. Ties
-/// go to the bytewise smaller id.
+/// repeatedly the largest `λ·score − (1−λ)·max cosine to the picked ones`. The
+/// cosine is raw and can be negative; it is 0 if a vector is missing. Ties go to
+/// the bytewise smaller id.
 ///
-/// Returns the picked ones in order, and the rest in id order. Takes
+/// Returns the picked candidates in order, and the others in id order. Computes
 /// `count · candidates` cosines.
 #[must_use]
 pub fn rerank(
@@ -17,26 +17,26 @@ pub fn rerank(
     count: usize,
     lambda: f64,
 ) -> (Vec<Scored>, Vec<Scored>) {
-    // In id order the first of equals is the one with the smaller id.
+    // In id order, the first of several equal scores has the smallest id.
     candidates.sort_unstable_by(Scored::by_id);
     let mut closest: Vec<f64> = vec![f64::NEG_INFINITY; candidates.len()];
-    let mut place: Vec<Option<usize>> = vec![None; candidates.len()];
+    let mut position: Vec<Option<usize>> = vec![None; candidates.len()];
 
-    let mut best = first_max(&place, |index| candidates[index].score);
+    let mut best = first_max(&position, |index| candidates[index].score);
     wide(
         #[inline(always)]
         || {
             for rank in 0..count {
                 let Some(picked) = best else { break };
-                place[picked] = Some(rank);
+                position[picked] = Some(rank);
                 let vector = candidates[picked].item.vector();
                 for (index, candidate) in candidates.iter().enumerate() {
-                    if place[index].is_none() {
+                    if position[index].is_none() {
                         let similarity = raw_cosine(vector, candidate.item.vector());
                         closest[index] = closest[index].max(similarity);
                     }
                 }
-                best = first_max(&place, |index| {
+                best = first_max(&position, |index| {
                     lambda * candidates[index].score - (1.0 - lambda) * closest[index]
                 });
             }
@@ -44,20 +44,24 @@ pub fn rerank(
     );
 
     let mut picked: Vec<(usize, Scored)> = Vec::new();
-    let mut left = Vec::new();
-    for (place, candidate) in place.into_iter().zip(candidates) {
-        match place {
+    let mut others = Vec::new();
+    for (position, candidate) in position.into_iter().zip(candidates) {
+        match position {
             Some(rank) => picked.push((rank, candidate)),
-            None => left.push(candidate),
+            None => others.push(candidate),
         }
     }
     picked.sort_unstable_by_key(|(rank, _)| *rank);
-    (picked.into_iter().map(|(_, scored)| scored).collect(), left)
+    (
+        picked.into_iter().map(|(_, scored)| scored).collect(),
+        others,
+    )
 }
 
-fn first_max(place: &[Option<usize>], value: impl Fn(usize) -> f64) -> Option<usize> {
+/// The first of the unpicked candidates with the largest value.
+fn first_max(position: &[Option<usize>], value: impl Fn(usize) -> f64) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
-    for index in (0..place.len()).filter(|index| place[*index].is_none()) {
+    for index in (0..position.len()).filter(|index| position[*index].is_none()) {
         let value = value(index);
         if best.is_none_or(|(_, top)| value > top) {
             best = Some((index, value));
@@ -104,19 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn a_near_copy_of_a_pick_gives_way_to_something_else() {
+    fn a_near_duplicate_of_a_picked_item_ranks_below_a_different_item() {
         let pool = vec![
             scored("best", 0.9, Some([1.0, 0.0])),
             scored("copy", 0.89, Some([1.0, 0.001])),
             scored("other", 0.5, Some([0.0, 1.0])),
         ];
-        let (picked, left) = rerank(pool, 2, 0.7);
+        let (picked, others) = rerank(pool, 2, 0.7);
         assert_eq!(ids(&picked), ["best", "other"]);
-        assert_eq!(ids(&left), ["copy"]);
+        assert_eq!(ids(&others), ["copy"]);
     }
 
     #[test]
-    fn an_opposite_vector_is_a_bonus_and_a_missing_one_neutral() {
+    fn an_opposite_vector_adds_to_the_value_and_a_missing_one_is_neutral() {
         let pool = vec![
             scored("a", 0.9, Some([1.0, 0.0])),
             scored("opposite", 0.2, Some([-1.0, 0.0])),
@@ -134,13 +138,13 @@ mod tests {
             scored("10", 0.5, None),
             scored("9", 0.5, None),
         ];
-        let (picked, left) = rerank(pool, 3, 0.7);
+        let (picked, others) = rerank(pool, 3, 0.7);
         assert_eq!(ids(&picked), ["10", "9", "a"]);
-        assert_eq!(ids(&left), ["b"]);
+        assert_eq!(ids(&others), ["b"]);
     }
 
     #[test]
-    fn asks_for_none_or_more_than_there_are() {
+    fn count_can_be_zero_or_larger_than_the_number_of_candidates() {
         assert!(rerank(Vec::new(), 5, 0.7).0.is_empty());
         assert_eq!(rerank(vec![scored("a", 0.1, None)], 5, 0.7).0.len(), 1);
         assert!(rerank(vec![scored("a", 0.1, None)], 0, 0.7).0.is_empty());

@@ -7,23 +7,23 @@ use rand_chacha::{
 
 use crate::domain::ranking_config::ExplorationConfig;
 
-/// All random numbers that one request uses, drawn at once and in a fixed
-/// order, so that the same seed gives the same list whatever path is taken.
+/// All random numbers of one request. They are drawn together in a fixed order,
+/// so that the same seed gives the same list on every code path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Draws {
-    /// Seeds the sample of candidates.
+    /// Seed of the sample of candidates.
     pub sample_seed: u64,
-    /// Seeds the sample of exploration items.
+    /// Seed of the sample of exploration items.
     pub exploration_seed: u64,
-    /// Uniform in \[0, 1): explores if below the probability.
+    /// Uniform in \[0, 1): the request explores if it is below the probability.
     chance: f64,
-    /// Uniform: chooses the slot.
+    /// Uniform: selects the slot.
     slot: u64,
 }
 
 impl Draws {
-    /// The draws of a seed. ChaCha with 8 rounds: the same on every platform
-    /// and version.
+    /// The draws of a seed, from ChaCha with 8 rounds: the same on every
+    /// platform and in every version.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut stream = ChaCha8Rng::seed_from_u64(seed);
@@ -41,7 +41,7 @@ impl Draws {
         self.chance < config.probability
     }
 
-    /// The slot for the exploration item, evenly out of those configured.
+    /// The slot of the exploration item, uniformly from the configured ones.
     #[must_use]
     pub fn slot(&self, config: &ExplorationConfig) -> usize {
         let slots = &config.slots;
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_and_chances_are_drawn_evenly() {
+    fn slots_and_chances_are_uniform() {
         let config = ExplorationConfig {
             probability: 0.25,
             ..ExplorationConfig::default()

@@ -1,16 +1,16 @@
-//! One deliberately off-profile item, so that a list can surprise and the
-//! model can learn what it does not know yet.
+//! One deliberately off-profile item, so that a list can surprise and the model
+//! can learn something new.
 
 use std::sync::Arc;
 
 use super::{
     draws::Draws,
     fusion::{self, Scored},
-    profile::Profile,
+    interest::Interest,
 };
 use crate::domain::{
     item::CatalogueItem,
-    ranking_config::{ExplorationConfig, ExplorationStrategy, RankingConfig},
+    ranking_config::{ExplorationConfig, ExplorationStrategy, FusionWeights},
 };
 
 /// Size of the sample that `unexplored_theme` chooses from.
@@ -20,116 +20,127 @@ pub const MIN_LIMIT: usize = 3;
 
 /// Why a list has no exploration item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skipped {
-    /// It is switched off.
+pub enum ExplorationSkip {
+    /// Exploration is disabled.
     Disabled,
     /// The limit is below [`MIN_LIMIT`].
     LimitTooSmall,
-    /// The draw went against it.
+    /// The random draw was negative.
     NotDrawn,
-    /// No item was left over.
+    /// No item is available.
     NoCandidate,
 }
 
-/// Where the exploration item comes from.
+/// Items that the exploration item is chosen from.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// Restricted request: the lowest-scored candidate left over.
-    Leftover,
-    /// Open request: the first of these unseen items that is not listed.
+pub enum ExplorationPool {
+    /// Restricted request: the lowest-scored candidate that is not listed.
+    Candidates,
+    /// Unrestricted request: the first of these unseen items that is not listed.
     FirstOf(Vec<Arc<CatalogueItem>>),
-    /// Open request: of the first [`THEME_SAMPLE`] that are not listed, the
-    /// one that shares the fewest tags with the user's affinity.
+    /// Unrestricted request: of the first [`THEME_SAMPLE`] that are not listed,
+    /// the one that shares the fewest tags with the affinity.
     FewestSharedTags(Vec<Arc<CatalogueItem>>),
 }
 
-/// An exploration item to be chosen.
+/// An exploration item to choose.
 #[derive(Clone, Debug)]
-pub struct Explorer {
-    /// Its place in the list, from 1.
+pub struct ExplorationRequest {
+    /// Its position in the list, from 1.
     pub slot: usize,
-    /// Where it comes from.
-    pub source: Source,
+    /// The items to choose from.
+    pub pool: ExplorationPool,
 }
 
-/// Decides whether a request explores, and at which slot.
+/// Decides whether a request explores, and at which position.
 ///
 /// # Errors
-/// [`Skipped`] says why it does not.
-pub fn decide(config: &ExplorationConfig, limit: usize, draws: &Draws) -> Result<usize, Skipped> {
+/// [`ExplorationSkip`] if it does not.
+pub fn decide(
+    config: &ExplorationConfig,
+    limit: usize,
+    draws: &Draws,
+) -> Result<usize, ExplorationSkip> {
     if !config.enabled {
-        return Err(Skipped::Disabled);
+        return Err(ExplorationSkip::Disabled);
     }
     if limit < MIN_LIMIT {
-        return Err(Skipped::LimitTooSmall);
+        return Err(ExplorationSkip::LimitTooSmall);
     }
     if !draws.explores(config) {
-        return Err(Skipped::NotDrawn);
+        return Err(ExplorationSkip::NotDrawn);
     }
     Ok(draws.slot(config))
 }
 
-/// Which unseen items an open request explores among.
+/// Which unseen items to fetch for the exploration pool of an unrestricted
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// The ones farthest from the taste vector.
+pub enum PoolOrder {
+    /// The items farthest from the taste vector.
     Farthest,
     /// A random sample.
     Sample,
 }
 
-/// What to fetch for an open request, and how many, so that enough are left
-/// when the listed ones are taken out.
+/// What to fetch for the pool of an unrestricted request and how many items, so
+/// that enough remain without the listed ones.
 #[must_use]
-pub fn wanted(strategy: ExplorationStrategy, has_taste: bool, limit: usize) -> (Wanted, usize) {
+pub fn pool_query(
+    strategy: ExplorationStrategy,
+    has_taste: bool,
+    limit: usize,
+) -> (PoolOrder, usize) {
     match strategy {
-        ExplorationStrategy::MaxDissimilar if has_taste => (Wanted::Farthest, limit),
-        ExplorationStrategy::MaxDissimilar | ExplorationStrategy::Random => (Wanted::Sample, limit),
-        ExplorationStrategy::UnexploredTheme => (Wanted::Sample, limit + THEME_SAMPLE),
+        ExplorationStrategy::MaxDissimilar if has_taste => (PoolOrder::Farthest, limit),
+        ExplorationStrategy::MaxDissimilar | ExplorationStrategy::Random => {
+            (PoolOrder::Sample, limit)
+        }
+        ExplorationStrategy::UnexploredTheme => (PoolOrder::Sample, limit + THEME_SAMPLE),
     }
 }
 
-impl Source {
-    /// The source for an open request among what was fetched for it.
+impl ExplorationPool {
+    /// The pool of an unrestricted request with the items fetched for it.
     #[must_use]
-    pub fn among(strategy: ExplorationStrategy, found: Vec<Arc<CatalogueItem>>) -> Self {
+    pub fn of_fetched(strategy: ExplorationStrategy, items: Vec<Arc<CatalogueItem>>) -> Self {
         match strategy {
             ExplorationStrategy::MaxDissimilar | ExplorationStrategy::Random => {
-                Self::FirstOf(found)
+                Self::FirstOf(items)
             }
-            ExplorationStrategy::UnexploredTheme => Self::FewestSharedTags(found),
+            ExplorationStrategy::UnexploredTheme => Self::FewestSharedTags(items),
         }
     }
 }
 
-impl Explorer {
-    /// Chooses the item: none that is in `listed`. `left` and `reserve` are
-    /// the candidates that did not make the list.
+impl ExplorationRequest {
+    /// Chooses an item that is not in `listed`. `unlisted` and `reserve` are the
+    /// candidates that are not in the list.
     pub(super) fn choose(
         self,
         listed: &[Scored],
-        left: &[Scored],
+        unlisted: &[Scored],
         reserve: Option<&Scored>,
-        profile: &Profile<'_>,
-        config: &RankingConfig,
+        interest: &Interest,
+        weights: &FusionWeights,
     ) -> Option<Scored> {
-        let unlisted =
+        let is_unlisted =
             |item: &Arc<CatalogueItem>| !listed.iter().any(|scored| scored.item.id() == item.id());
-        let chosen = match self.source {
-            Source::Leftover => {
-                return left
+        let chosen = match self.pool {
+            ExplorationPool::Candidates => {
+                return unlisted
                     .iter()
                     .chain(reserve)
                     .min_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.by_id(b)))
                     .cloned();
             }
-            Source::FirstOf(items) => items.into_iter().find(unlisted),
-            Source::FewestSharedTags(items) => items
+            ExplorationPool::FirstOf(items) => items.into_iter().find(is_unlisted),
+            ExplorationPool::FewestSharedTags(items) => items
                 .into_iter()
-                .filter(unlisted)
+                .filter(is_unlisted)
                 .take(THEME_SAMPLE)
-                .min_by_key(|item| (profile.affinity.shared_tags(item), item.id().clone())),
+                .min_by_key(|item| (interest.affinity.shared_tags(item), item.id().clone())),
         };
-        chosen.map(|item| fusion::score_exploration(item, profile, &config.fusion))
+        chosen.map(|item| fusion::score_exploration(item, interest, weights))
     }
 }

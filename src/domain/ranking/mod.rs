@@ -1,14 +1,14 @@
-//! Candidates + user model -> ranked list.
+//! Candidates + [`Interest`] -> ranked list.
 //!
-//! [`scorers`] give a candidate numbers in \[0, 1\], [`fusion`] weighs them
-//! into a score with its breakdown, [`diversity`] re-ranks by maximal marginal
-//! relevance, and [`exploration`] puts one deliberately off-profile item in.
+//! [`scorers`] give a candidate numbers in \[0, 1\], [`fusion`] adds them up by
+//! weight, [`diversity`] re-ranks by maximal marginal relevance, and
+//! [`exploration`] inserts one deliberately off-profile item.
 
 pub mod diversity;
 pub mod draws;
 pub mod exploration;
 pub mod fusion;
-pub mod profile;
+pub mod interest;
 pub mod scorers;
 
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use std::sync::Arc;
 use super::{
     ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, tags::TagKey, vector::wide,
 };
-use exploration::{Explorer, Skipped};
+use exploration::{ExplorationRequest, ExplorationSkip};
 use fusion::Scored;
-use profile::Profile;
+use interest::Interest;
 
 /// Why an item is in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Ranked for the user.
+pub enum ItemRole {
+    /// It was ranked.
     Target,
-    /// Deliberately off the user's profile.
+    /// It is the exploration item.
     Exploration,
 }
 
@@ -34,15 +34,15 @@ pub enum Role {
 pub struct RankedItem {
     /// The item with its score.
     pub scored: Scored,
-    /// Why it is here.
-    pub role: Role,
-    /// Its tags that the user likes, the most telling first.
+    /// Why it is in the list.
+    pub role: ItemRole,
+    /// Its liked tags, by their part of the tag score, largest first.
     pub matched_tags: Vec<TagKey>,
 }
 
 impl RankedItem {
-    fn new(scored: Scored, role: Role, profile: &Profile<'_>) -> Self {
-        let matched_tags = scorers::matched_tags(&scored.item, profile)
+    fn new(scored: Scored, role: ItemRole, interest: &Interest) -> Self {
+        let matched_tags = scorers::matched_tags(&scored.item, interest)
             .into_iter()
             .cloned()
             .collect();
@@ -56,70 +56,74 @@ impl RankedItem {
 
 /// The exploration item of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explored {
-    /// Which item.
+pub struct ExplorationItem {
+    /// Its id.
     pub id: ContentId,
-    /// Its place, from 1.
+    /// Its position in the list, from 1.
     pub slot: usize,
 }
 
-/// A finished list.
+/// A ranked list.
 #[derive(Clone, Debug)]
 pub struct RankedList {
-    /// The items, best place first.
+    /// The items, first position first.
     pub items: Vec<RankedItem>,
     /// How many candidates were scored.
     pub scored: usize,
     /// The exploration item, or why there is none.
-    pub exploration: Result<Explored, Skipped>,
+    pub exploration: Result<ExplorationItem, ExplorationSkip>,
 }
 
-/// Scores and re-ranks a pool of candidates (each once) and takes the best
-/// `limit`, one of them an exploration item if `explorer` says so.
+/// Scores and re-ranks candidates (each once) and takes the best `limit`,
+/// including an exploration item if `exploration` requests one.
 #[must_use]
 pub fn rank(
-    pool: Vec<Arc<CatalogueItem>>,
-    profile: &Profile<'_>,
-    explorer: Result<Explorer, Skipped>,
+    candidates: Vec<Arc<CatalogueItem>>,
+    interest: &Interest,
+    exploration: Result<ExplorationRequest, ExplorationSkip>,
     limit: usize,
     config: &RankingConfig,
 ) -> RankedList {
-    let count = pool.len();
+    let count = candidates.len();
     let mut scored = Vec::with_capacity(count);
     wide(
         #[inline(always)]
         || {
-            for item in pool {
-                scored.push(fusion::score(item, profile, &config.fusion));
+            for item in candidates {
+                scored.push(fusion::score(item, interest, &config.fusion));
             }
         },
     );
-    let (mut picked, left) = diversity::rerank(scored, limit, config.mmr_lambda);
+    let (mut picked, unlisted) = diversity::rerank(scored, limit, config.mmr_lambda);
 
-    let explored = explorer.and_then(|explorer| {
-        // One place is kept for the exploration item, if there is one.
+    let chosen = exploration.and_then(|request| {
+        // The exploration item takes one position of a full list.
         let reserve = (picked.len() == limit).then(|| picked.pop()).flatten();
-        let slot = explorer.slot;
-        match explorer.choose(&picked, &left, reserve.as_ref(), profile, config) {
+        let slot = request.slot;
+        let weights = &config.fusion;
+        match request.choose(&picked, &unlisted, reserve.as_ref(), interest, weights) {
             Some(item) => Ok((item, slot)),
             None => {
                 picked.extend(reserve);
-                Err(Skipped::NoCandidate)
+                Err(ExplorationSkip::NoCandidate)
             }
         }
     });
 
     let mut items: Vec<RankedItem> = picked
         .into_iter()
-        .map(|scored| RankedItem::new(scored, Role::Target, profile))
+        .map(|scored| RankedItem::new(scored, ItemRole::Target, interest))
         .collect();
-    let exploration = explored.map(|(scored, slot)| {
-        let place = (slot - 1).min(items.len());
+    let exploration = chosen.map(|(scored, slot)| {
+        let index = (slot - 1).min(items.len());
         let id = scored.item.id().clone();
-        items.insert(place, RankedItem::new(scored, Role::Exploration, profile));
-        Explored {
+        items.insert(
+            index,
+            RankedItem::new(scored, ItemRole::Exploration, interest),
+        );
+        ExplorationItem {
             id,
-            slot: place + 1,
+            slot: index + 1,
         }
     });
     RankedList {

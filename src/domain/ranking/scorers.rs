@@ -1,22 +1,159 @@
-//! The scorers: pure functions from a candidate and a user's profile to a
-//! number in \[0, 1\].
+//! The scorers: pure functions from a candidate and an interest to a number in
+//! \[0, 1\], all listed in [`SCORERS`].
+//!
+//! To add a scorer, add a variant to [`Scorer`], a row to [`SCORERS`] and its
+//! function. The weight in the ranking file, the part in the breakdown and the
+//! key in replies follow from the row.
 
-use super::profile::{Liked, Profile, TagMap};
+use super::interest::{Interest, TagMap};
 use crate::domain::{
-    geo::{GeoPoint, nearest_m},
-    item::CatalogueItem,
-    tags::TagKey,
-    vector::{UnitVector, cos01},
+    geo::nearest_m, ids::ContentId, item::CatalogueItem, tags::TagKey, vector::cos01,
 };
 
-/// `Σ weight[t] · item_weight[t] / Σ weight` over the item's tags `t`, clamped
-/// to \[0, 1\]; 0 for an empty map.
-#[must_use]
-pub fn tag(item: &CatalogueItem, map: &TagMap) -> f64 {
-    if map.total() <= 0.0 {
-        return 0.0;
+/// A scorer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scorer {
+    /// Liked tags.
+    Tag,
+    /// Closeness to the taste vector.
+    Semantic,
+    /// Closeness to a liked item.
+    Affinity,
+    /// Closeness to the latest item.
+    Recency,
+    /// Disliked tags.
+    Aversion,
+    /// Nearness to the user's position.
+    Geo,
+}
+
+/// What a scorer gives a candidate.
+#[derive(Clone, Copy, Debug)]
+pub struct ScorerValue<'a> {
+    /// The score, 0 to 1.
+    pub score: f64,
+    /// The liked item that the score comes from, if it comes from one.
+    pub similar_to: Option<&'a ContentId>,
+}
+
+impl From<f64> for ScorerValue<'_> {
+    fn from(score: f64) -> Self {
+        Self {
+            score,
+            similar_to: None,
+        }
     }
-    (overlap(item, |tag| map.weight(tag)) / map.total()).clamp(0.0, 1.0)
+}
+
+/// One row of [`SCORERS`].
+pub struct ScorerDefinition {
+    /// The scorer.
+    pub scorer: Scorer,
+    /// Its name in the ranking file and in breakdowns.
+    pub name: &'static str,
+    /// What it measures.
+    pub description: &'static str,
+    /// Its weight if the ranking file has none.
+    pub default_weight: f64,
+    /// Whether it scores the exploration item of an unrestricted request.
+    pub scores_exploration: bool,
+    /// Whether it applies to lists of this interest. If not, breakdowns lack it.
+    pub applies: fn(&Interest) -> bool,
+    /// The function itself.
+    pub value: for<'a> fn(&CatalogueItem, &'a Interest) -> ScorerValue<'a>,
+}
+
+/// Every scorer, in the order of [`Scorer`]. Scores are added in this order.
+pub const SCORERS: [ScorerDefinition; 6] = [
+    ScorerDefinition {
+        scorer: Scorer::Tag,
+        name: "tag",
+        description: "liked tags that the item has",
+        default_weight: 0.45,
+        scores_exploration: true,
+        applies: always,
+        value: tag,
+    },
+    ScorerDefinition {
+        scorer: Scorer::Semantic,
+        name: "semantic",
+        description: "closeness to the taste vector",
+        default_weight: 0.20,
+        scores_exploration: true,
+        applies: always,
+        value: semantic,
+    },
+    ScorerDefinition {
+        scorer: Scorer::Affinity,
+        name: "affinity",
+        description: "closeness to the most similar liked item",
+        default_weight: 0.10,
+        scores_exploration: false,
+        applies: always,
+        value: affinity,
+    },
+    ScorerDefinition {
+        scorer: Scorer::Recency,
+        name: "recency",
+        description: "closeness to the latest item",
+        default_weight: 0.05,
+        scores_exploration: false,
+        applies: always,
+        value: recency,
+    },
+    ScorerDefinition {
+        scorer: Scorer::Aversion,
+        name: "aversion",
+        description: "disliked tags that the item has",
+        default_weight: -0.30,
+        scores_exploration: false,
+        applies: always,
+        value: aversion,
+    },
+    ScorerDefinition {
+        scorer: Scorer::Geo,
+        name: "geo",
+        description: "nearness to the user's position",
+        default_weight: 0.20,
+        scores_exploration: false,
+        applies: |interest| interest.near.is_some(),
+        value: geo,
+    },
+];
+
+/// Rows are found by the scorer's number.
+const _: () = {
+    let mut row = 0;
+    while row < SCORERS.len() {
+        assert!(SCORERS[row].scorer as usize == row);
+        row += 1;
+    }
+};
+
+impl Scorer {
+    /// How many scorers there are.
+    pub const COUNT: usize = SCORERS.len();
+
+    /// Every scorer, in order.
+    pub fn all() -> impl ExactSizeIterator<Item = Self> {
+        SCORERS.iter().map(|row| row.scorer)
+    }
+
+    /// Its name in the ranking file and in breakdowns.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        SCORERS[self as usize].name
+    }
+
+    /// The scorer of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|scorer| scorer.name() == name)
+    }
+}
+
+fn always(_: &Interest) -> bool {
+    true
 }
 
 /// `Σ weight(t) · item_weight[t]` over the item's tags `t`.
@@ -28,46 +165,70 @@ pub fn overlap(item: &CatalogueItem, weight: impl Fn(&TagKey) -> f64) -> f64 {
         .sum()
 }
 
-/// Closeness to a vector of the user: `(cosine + 1) / 2`.
+/// `Σ weight[t] · item_weight[t] / Σ weight` over the item's tags `t`, clamped
+/// to \[0, 1\]; 0 for an empty map.
+fn tag_share(item: &CatalogueItem, map: &TagMap) -> f64 {
+    if map.total() <= 0.0 {
+        return 0.0;
+    }
+    (overlap(item, |tag| map.weight(tag)) / map.total()).clamp(0.0, 1.0)
+}
+
+fn tag<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    tag_share(item, &interest.affinity).into()
+}
+
 #[inline(always)]
-#[must_use]
-pub fn closeness(item: &CatalogueItem, vector: Option<&UnitVector>) -> f64 {
-    cos01(vector, item.vector())
+fn semantic<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    cos01(interest.taste.as_ref(), item.vector()).into()
 }
 
 /// The largest `cos01(item, liked) · share(liked)`, with the liked item that
-/// gives it; the bytewise smaller id wins a tie. `liked` is sorted by id.
+/// gives it. Liked items are sorted by id, so a tie goes to the bytewise smaller
+/// id.
 #[inline(always)]
-#[must_use]
-pub fn affinity<'l, 'a>(
-    item: &CatalogueItem,
-    liked: &'l [Liked<'a>],
-) -> (f64, Option<&'l Liked<'a>>) {
-    let mut best = (0.0, None);
-    for candidate in liked {
-        let score = cos01(Some(candidate.vector), item.vector()) * candidate.share;
-        if score > best.0 {
-            best = (score, Some(candidate));
+fn affinity<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    let mut best = ScorerValue::from(0.0);
+    for liked in &interest.liked {
+        let score = cos01(Some(&liked.vector), item.vector()) * liked.share;
+        if score > best.score {
+            best = ScorerValue {
+                score,
+                similar_to: Some(&liked.id),
+            };
         }
     }
     best
 }
 
-/// `exp(−distance / scale)` to the nearest of the item's places; 0 without one.
-#[must_use]
-pub fn geo(item: &CatalogueItem, near: GeoPoint, scale_m: f64) -> f64 {
-    nearest_m(near, &item.item().locations).map_or(0.0, |distance| (-distance / scale_m).exp())
+#[inline(always)]
+fn recency<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    cos01(interest.recency.as_ref(), item.vector()).into()
 }
 
-/// The item's liked tags, the most telling first: by affinity times item
-/// weight, ties by key.
+fn aversion<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    tag_share(item, &interest.aversion).into()
+}
+
+/// `exp(−distance / scale)` to the nearest of the item's places; 0 without one.
+fn geo<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    let Some(near) = interest.near else {
+        return 0.0.into();
+    };
+    nearest_m(near.point, &item.item().locations)
+        .map_or(0.0, |distance| (-distance / near.scale_m).exp())
+        .into()
+}
+
+/// The item's liked tags: by affinity times item weight, largest first, ties by
+/// key.
 #[must_use]
-pub fn matched_tags<'a>(item: &'a CatalogueItem, profile: &Profile<'_>) -> Vec<&'a TagKey> {
+pub fn matched_tags<'a>(item: &'a CatalogueItem, interest: &Interest) -> Vec<&'a TagKey> {
     let mut matched: Vec<(&TagKey, f64)> = item
         .canonical_tags()
         .iter()
-        .map(|(key, weight)| (key, profile.affinity.weight(key) * weight))
-        .filter(|(_, telling)| *telling > 0.0)
+        .map(|(key, weight)| (key, interest.affinity.weight(key) * weight))
+        .filter(|(_, product)| *product > 0.0)
         .collect();
     matched.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
     matched.into_iter().map(|(key, _)| key).collect()

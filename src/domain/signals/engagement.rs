@@ -1,11 +1,11 @@
-//! How strongly a user engaged with an item.
+//! Strength of a user's engagement with an item.
 
-use super::views::View;
+use super::item_history::ItemHistory;
 use crate::domain::{item::CatalogueItem, ranking_config::RankingConfig};
 
-/// What one item's events say.
+/// The engagement with one item.
 pub(super) struct Engagement {
-    /// Dwell against reading time, 0 to 1.
+    /// Dwell time relative to reading time, 0 to 1.
     pub(super) dwell_ratio: f64,
     /// `w_dwell·dwell_ratio + w_completion·completion + w_revisit·revisit +
     /// w_survey·survey`.
@@ -14,18 +14,18 @@ pub(super) struct Engagement {
 
 impl Engagement {
     pub(super) fn of(
-        view: &View<'_>,
+        history: &ItemHistory<'_>,
         item: Option<&CatalogueItem>,
         config: &RankingConfig,
     ) -> Self {
         let dwell_ratio = dwell_ratio(
-            view.dwell_seconds(),
+            history.dwell_seconds(),
             reading_seconds(item, config),
             config.dwell_cap_ratio,
         );
-        let completion = config.completion.of(view.end_reason);
-        let revisit = 1.0 - (-(view.visits as f64) / 2.0).exp();
-        let survey = view.rating.map_or(0.0, |rating| (rating - 3.0) / 2.0);
+        let completion = config.completion.of(history.end_reason);
+        let revisit = 1.0 - (-(history.visits as f64) / 2.0).exp();
+        let survey = history.rating.map_or(0.0, |rating| (rating - 3.0) / 2.0);
         let weights = &config.engagement;
         Self {
             dwell_ratio,
@@ -37,7 +37,7 @@ impl Engagement {
     }
 }
 
-/// Seconds that it takes to read an item; 0 if it is unknown.
+/// Reading time of an item in seconds; 0 if it is unknown.
 fn reading_seconds(item: Option<&CatalogueItem>, config: &RankingConfig) -> f64 {
     item.map_or(0.0, |item| {
         let item = item.item();
@@ -63,7 +63,7 @@ mod tests {
     use super::dwell_ratio;
 
     #[test]
-    fn dwell_ratio_is_capped_and_full_for_an_item_without_reading_time() {
+    fn dwell_ratio_is_capped_and_is_1_for_an_item_without_reading_time() {
         assert_eq!(dwell_ratio(None, 10.0, 2.0), 0.0);
         assert_eq!(dwell_ratio(Some(0.0), 10.0, 2.0), 0.0);
         assert_eq!(dwell_ratio(Some(-5.0), 10.0, 2.0), 0.0);

@@ -1,25 +1,23 @@
 //! Events + items + now -> user model.
 //!
-//! Pure: the log's order is fixed by [`EventLog`], and every sum runs over
-//! sorted keys, so the model is the same, bit by bit, however the events came.
+//! [`EventLog`] fixes the order of events, and sums are added in the order of
+//! sorted keys, so the model is identical to the last bit for every order of
+//! delivery.
 
 mod decay;
 mod engagement;
+mod item_history;
 mod profile;
 mod tag_weights;
-mod views;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use foldhash::fast::RandomState;
 
 use super::{
     event::{EndReason, EventLog},
     ids::{ContentId, UserId},
-    item::CatalogueItem,
+    item::{CatalogueItem, Items},
     ranking_config::RankingConfig,
     time::Timestamp,
     user_signals::{Behavior, UserSignals},
@@ -27,56 +25,27 @@ use super::{
 };
 use decay::decay;
 use engagement::Engagement;
+use item_history::{ItemHistories, ItemHistory};
 use tag_weights::TagWeights;
-use views::{View, Views};
 
-/// How many soft negatives a model keeps at the most, the newest ones.
+/// Maximum number of soft negatives in a model: the newest ones.
 pub const MAX_SOFT_NEGATIVES: usize = 5_000;
 
-/// Items by id, as far as the catalogue has them.
-#[derive(Clone, Debug, Default)]
-pub struct Items(HashMap<ContentId, Arc<CatalogueItem>, RandomState>);
-
-impl Items {
-    /// None.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The item of an id.
-    #[must_use]
-    pub fn get(&self, id: &ContentId) -> Option<&Arc<CatalogueItem>> {
-        self.0.get(id)
-    }
-
-    /// All of them, in any order.
-    pub fn values(&self) -> impl Iterator<Item = &Arc<CatalogueItem>> {
-        self.0.values()
-    }
-}
-
-impl FromIterator<(ContentId, Arc<CatalogueItem>)> for Items {
-    fn from_iter<I: IntoIterator<Item = (ContentId, Arc<CatalogueItem>)>>(items: I) -> Self {
-        Self(items.into_iter().collect())
-    }
-}
-
-/// The items that a model of these events depends on: those engaged with, each
-/// once, in the order of the first event of each.
+/// The items that a model of these events depends on: those with an engagement,
+/// each once, in the order of their first events.
 #[must_use]
 pub fn items_needed(log: &EventLog) -> Vec<ContentId> {
-    let mut met: HashSet<&ContentId, RandomState> =
+    let mut seen: HashSet<&ContentId, RandomState> =
         HashSet::with_capacity_and_hasher(log.len(), RandomState::default());
     log.iter()
         .filter_map(|event| event.content_id.as_ref())
-        .filter(|id| met.insert(*id))
+        .filter(|id| seen.insert(*id))
         .cloned()
         .collect()
 }
 
-/// Builds the model of `user_id` as of `now`. An item that `items` lacks has a
-/// reading time of 0, no tags and no vector.
+/// Builds the model of `user_id` as of `now`. An item that is missing in `items`
+/// has a reading time of 0, no tags and no vector.
 #[must_use]
 pub fn build(
     user_id: &UserId,
@@ -85,38 +54,38 @@ pub fn build(
     now: Timestamp,
     config: &RankingConfig,
 ) -> UserSignals {
-    let mut views = Views::of(log, MAX_SOFT_NEGATIVES);
-    views.sort_by_id();
+    let mut histories = ItemHistories::of(log, MAX_SOFT_NEGATIVES);
+    histories.sort_by_id();
 
     let mut affinity = TagWeights::new(&config.untasted_facets);
     let mut aversion = TagWeights::new(&config.untasted_facets);
-    // Maps are made of whole lists: one entry after the other would cost more than
-    // all else.
+    // Collected as lists: inserting into the maps one by one would dominate the
+    // cost of a build.
     let mut positives = Vec::new();
     let mut negatives = Vec::new();
     let mut liked: Vec<(&UnitVector, f64)> = Vec::new();
     let mut dwell_ratios = 0.0;
 
-    for view in &views.items {
-        let item = items.get(view.content_id).map(Arc::as_ref);
-        let engagement = Engagement::of(view, item, config);
+    for history in &histories.items {
+        let item = items.get(history.content_id).map(Arc::as_ref);
+        let engagement = Engagement::of(history, item, config);
         dwell_ratios += engagement.dwell_ratio;
-        let faded = decay(view.last, now, config.half_life_days);
+        let age_decay = decay(history.last, now, config.half_life_days);
         if engagement.strength >= config.positive_threshold {
-            let weight = engagement.strength * faded;
-            positives.push((view.content_id.clone(), weight));
+            let weight = engagement.strength * age_decay;
+            positives.push((history.content_id.clone(), weight));
             affinity.add_item(item, weight);
             liked.extend(
                 item.and_then(CatalogueItem::vector)
                     .map(|vector| (vector, weight)),
             );
         } else if engagement.strength <= config.negative_threshold {
-            let weight = engagement.strength.abs() * faded;
-            negatives.push((view.content_id.clone(), weight));
+            let weight = engagement.strength.abs() * age_decay;
+            negatives.push((history.content_id.clone(), weight));
             aversion.add_item(item, weight);
         }
     }
-    for (id, time) in views.ignored() {
+    for (id, time) in histories.ignored() {
         let weight = config.soft_negative_weight * decay(*time, now, config.half_life_days);
         negatives.push(((*id).clone(), weight));
     }
@@ -126,8 +95,13 @@ pub fn build(
         affinity.add(seed.facet, &seed.label, seed.weight);
     }
 
-    let recent = views.latest_first();
-    let behavior = behavior(&views.items, positives.len(), negatives.len(), dwell_ratios);
+    let recent = histories.latest_first();
+    let behavior = behavior(
+        &histories.items,
+        positives.len(),
+        negatives.len(),
+        dwell_ratios,
+    );
     UserSignals {
         user_id: user_id.clone(),
         recency_vector: recent
@@ -135,10 +109,10 @@ pub fn build(
             .and_then(|id| items.get(id))
             .and_then(|item| item.vector().cloned()),
         recent_views: recent.into_iter().cloned().collect(),
-        viewed: views
+        viewed: histories
             .items
             .iter()
-            .map(|view| view.content_id.clone())
+            .map(|history| history.content_id.clone())
             .collect(),
         positives: positives.into_iter().collect(),
         negatives: negatives.into_iter().collect(),
@@ -152,8 +126,8 @@ pub fn build(
     }
 }
 
-/// The sum of vectors by their weights. The size is that of the first; those of
-/// another are left out.
+/// The weighted sum of vectors. It has the size of the first one; vectors of
+/// other sizes are left out.
 #[inline(always)]
 fn weighted_sum(vectors: &[(&UnitVector, f64)]) -> Vec<f64> {
     let mut sum = vec![0.0; vectors.first().map_or(0, |(vector, _)| vector.size())];
@@ -168,12 +142,12 @@ fn weighted_sum(vectors: &[(&UnitVector, f64)]) -> Vec<f64> {
 }
 
 fn behavior(
-    views: &[View<'_>],
+    histories: &[ItemHistory<'_>],
     n_positive: usize,
     n_negative: usize,
     dwell_ratios: f64,
 ) -> Behavior {
-    let n_views = views.len();
+    let n_views = histories.len();
     let share = |count: usize| rounded(ratio(count as f64, n_views));
     Behavior {
         n_views,
@@ -181,12 +155,17 @@ fn behavior(
         n_negative,
         avg_dwell_ratio: rounded(ratio(dwell_ratios, n_views)),
         completion_rate: share(
-            views
+            histories
                 .iter()
-                .filter(|view| view.end_reason == Some(EndReason::NextButton))
+                .filter(|history| history.end_reason == Some(EndReason::NextButton))
                 .count(),
         ),
-        revisit_rate: share(views.iter().filter(|view| view.visits > 1).count()),
+        revisit_rate: share(
+            histories
+                .iter()
+                .filter(|history| history.visits > 1)
+                .count(),
+        ),
         depth: share(n_positive),
     }
 }
@@ -195,8 +174,8 @@ fn ratio(sum: f64, count: usize) -> f64 {
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
-/// To 4 places, exact halves to even. By way of text, which rounds the number
-/// itself; multiplying first would round twice.
+/// Rounds to 4 places, exact halves to even. Formatting rounds the exact value;
+/// multiplying first would round twice.
 fn rounded(value: f64) -> f64 {
     format!("{value:.4}").parse().unwrap_or(value)
 }
@@ -206,7 +185,7 @@ mod tests {
     use super::rounded;
 
     #[test]
-    fn rounds_to_four_places_with_exact_halves_to_even() {
+    fn rounds_to_four_places_and_exact_halves_to_even() {
         assert_eq!(rounded(0.03125), 0.0312);
         assert_eq!(rounded(0.09375), 0.0938);
         assert_eq!(rounded(2.0 / 3.0), 0.6667);

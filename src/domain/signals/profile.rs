@@ -1,4 +1,4 @@
-//! Survey answers that seed the model, as the ranking file maps them.
+//! Survey answers that seed the model, mapped by the ranking file.
 
 use std::collections::HashMap;
 
@@ -9,45 +9,45 @@ use crate::domain::{
     ranking_config::ProfileRule,
 };
 
-/// A tag that an answer adds to the affinity, undecayed.
+/// A tag that an answer adds to the affinity, without decay.
 pub(super) struct Seed<'a> {
     pub(super) facet: &'a str,
     pub(super) label: String,
     pub(super) weight: f64,
 }
 
-/// What the answers say.
-pub(super) struct Answers<'a> {
+/// The mapped answers.
+pub(super) struct ProfileAnswers<'a> {
     pub(super) demographics: Map<String, Value>,
     pub(super) seeds: Vec<Seed<'a>>,
 }
 
-/// Applies each rule to the latest answer of the first of its questions that
-/// is answered. A list of answers seeds a tag for each.
-pub(super) fn answers<'a>(log: &EventLog, rules: &'a [ProfileRule]) -> Answers<'a> {
-    let mut found = Answers {
+/// Applies each rule to the latest answer of the first of its questions that has
+/// one. A list of answers seeds one tag per answer.
+pub(super) fn answers<'a>(log: &EventLog, rules: &'a [ProfileRule]) -> ProfileAnswers<'a> {
+    let mut mapped = ProfileAnswers {
         demographics: Map::new(),
         seeds: Vec::new(),
     };
     if rules.is_empty() {
-        return found;
+        return mapped;
     }
-    let given = latest_answers(log);
+    let latest = latest_answers(log);
     for rule in rules {
         let Some(answer) = rule
             .questions
             .iter()
-            .find_map(|question| given.get(question.as_str()))
+            .find_map(|question| latest.get(question.as_str()))
         else {
             continue;
         };
         if let Some(field) = &rule.field {
-            found.demographics.insert(field.clone(), (*answer).clone());
+            mapped.demographics.insert(field.clone(), (*answer).clone());
         }
         let Some(facet) = &rule.facet else { continue };
         for text in texts(answer) {
             if let Some(label) = label(rule, text) {
-                found.seeds.push(Seed {
+                mapped.seeds.push(Seed {
                     facet,
                     label,
                     weight: rule.weight,
@@ -55,25 +55,25 @@ pub(super) fn answers<'a>(log: &EventLog, rules: &'a [ProfileRule]) -> Answers<'
             }
         }
     }
-    found
+    mapped
 }
 
 fn latest_answers(log: &EventLog) -> HashMap<&str, &Value> {
-    let mut given = HashMap::new();
+    let mut latest = HashMap::new();
     for event in log.iter() {
         if event_types::PROFILE.contains(&event.event_type.as_str()) {
             for (question, answer) in &event.survey_answers {
                 if !texts(answer).is_empty() {
-                    given.insert(question.as_str(), answer);
+                    latest.insert(question.as_str(), answer);
                 }
             }
         }
     }
-    given
+    latest
 }
 
-/// The answer as texts; empty if nothing was answered. Whole numbers are
-/// written without a fraction.
+/// The answer as texts; empty for an empty answer. Whole numbers have no
+/// fraction.
 fn texts(answer: &Value) -> Vec<String> {
     match answer {
         Value::String(text) => Some(text.trim().to_owned())
@@ -98,7 +98,7 @@ fn label(rule: &ProfileRule, answer: String) -> Option<String> {
         let folded = answer.to_lowercase();
         rule.values
             .iter()
-            .find(|(known, _)| known.trim().to_lowercase() == folded)
+            .find(|(value, _)| value.trim().to_lowercase() == folded)
             .map(|(_, label)| label.clone())
     })
 }

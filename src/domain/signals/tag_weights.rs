@@ -1,19 +1,21 @@
 //! Weighted tags of liked or disliked items.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use foldhash::fast::RandomState;
 
 use crate::domain::{
     item::CatalogueItem,
-    shared_text::SharedText,
     tags::{canonical_facet, folded_key},
 };
 
 /// Sums tag weights under lower-case `facet:label` keys.
 pub(super) struct TagWeights {
     untasted: Vec<String>,
-    sums: HashMap<SharedText, f64, RandomState>,
+    sums: HashMap<Arc<str>, f64, RandomState>,
 }
 
 impl TagWeights {
@@ -43,7 +45,7 @@ impl TagWeights {
 
     pub(super) fn add(&mut self, facet: &str, label: &str, weight: f64) {
         if self.is_tasted(facet) {
-            let key = SharedText::of(folded_key(facet, label));
+            let key = folded_key(facet, label).into();
             *self.sums.entry(key).or_default() += weight;
         }
     }
@@ -52,18 +54,18 @@ impl TagWeights {
         self.untasted.is_empty() || !self.untasted.contains(&canonical_facet(facet))
     }
 
-    /// Divided by the largest, so that the top is 1. Empty if all are 0.
+    /// The sums divided by the largest one. Empty if all are 0.
     pub(super) fn normalised(mut self) -> BTreeMap<String, f64> {
         self.sums.retain(|_, sum| sum.is_finite());
         let top = self.sums.values().copied().fold(0.0, f64::max);
         if top <= 0.0 {
             return BTreeMap::new();
         }
-        let mut sums: Vec<(SharedText, f64)> = self.sums.into_iter().collect();
-        sums.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+        let mut sums: Vec<(Arc<str>, f64)> = self.sums.into_iter().collect();
+        sums.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let shares = sums.into_iter();
         shares
-            .map(|(key, sum)| (key.as_str().to_owned(), sum / top))
+            .map(|(key, sum)| (key.as_ref().to_owned(), sum / top))
             .collect()
     }
 }

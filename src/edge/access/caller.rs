@@ -54,7 +54,7 @@ impl Caller {
     /// events.
     ///
     /// # Errors
-    /// [`Refusal::OverQuota`] if the quota never allows so many at once.
+    /// [`Refusal::OverQuota`] if the quota never allows that number at once.
     pub(crate) async fn wait_for_events(
         &self,
         events: usize,

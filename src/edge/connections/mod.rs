@@ -57,10 +57,10 @@ const MAX_SEND_BUFFER: usize = 64 << 10;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, which is usually a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// At the limit, one of so many idle connections is closed at once.
-const EVICTED_SHARE: usize = 64;
-/// While closing connections drain, a port may exceed its limit by one of so many.
-const DRAINING_SHARE: usize = 16;
+/// At the limit, 1 of this number of idle connections is evicted at a time.
+const EVICTION_DIVISOR: usize = 64;
+/// While evicted connections drain, a port may exceed its limit by 1 of this number.
+const DRAINING_DIVISOR: usize = 16;
 /// The golden ratio: the fractional parts of its multiples are evenly distributed
 /// over [0, 1).
 const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
@@ -295,7 +295,7 @@ impl Connections {
     /// first; at once if too many that were closed gracefully are still there.
     fn evict_idle(&self) -> bool {
         let max = self.policy.max_connections;
-        let overcrowded = self.open().len() >= max + max / DRAINING_SHARE;
+        let overcrowded = self.open().len() >= max + max / DRAINING_DIVISOR;
         let mut idle: Vec<(Instant, Arc<Connection>)> = self
             .open()
             .values()
@@ -307,7 +307,7 @@ impl Connections {
             return false;
         }
         idle.sort_unstable_by_key(|(since, _)| *since);
-        for (_, connection) in idle.iter().take((idle.len() / EVICTED_SHARE).max(1)) {
+        for (_, connection) in idle.iter().take((idle.len() / EVICTION_DIVISOR).max(1)) {
             meters::connection_ended(ConnectionEnd::Full);
             connection.closing.cancel();
             if overcrowded {

@@ -15,7 +15,7 @@ use crate::{
     edge::{
         connections::{Connection, OpenStream, PendingReply},
         load::budget::{Load, overloaded},
-        refusal::{Protocol, Refusal},
+        refusal::{BoxError, Protocol, Refusal},
     },
     telemetry::meters::Shed,
 };
@@ -138,7 +138,7 @@ impl OpenCall {
     }
 
     /// The error that a request's body ends with if there is no room for the rest.
-    pub(crate) fn body_error(&self, limit: Shed) -> crate::edge::refusal::BoxError {
+    pub(crate) fn body_error(&self, limit: Shed) -> BoxError {
         self.protocol.body_error(overloaded(limit))
     }
 }

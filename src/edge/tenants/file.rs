@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Words of at least so many bytes may be secrets and are hidden in messages. No key
+/// Words of at least this length may be secrets and are hidden in messages. No keyword
 /// of the format is as long.
 const MIN_SECRET_BYTES: usize = 32;
 

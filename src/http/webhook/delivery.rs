@@ -31,9 +31,9 @@ use crate::{
     telemetry::meters::{self, EventOutcome, WebhookOutcome},
 };
 
-/// A delivery may have the elements of so many batches.
+/// Largest delivery, in batches of the API.
 const MAX_BATCHES: usize = 10;
-/// Bodies of at least so many bytes take long to parse.
+/// Bodies of at least this size are parsed outside of the runtime's own threads.
 const LONG_BYTES: usize = 64 << 10;
 
 /// Ingests a delivery and reports on every element that was not stored.

@@ -3,7 +3,7 @@
 
 use serde::de::IgnoredAny;
 
-use crate::domain::member::json_fault;
+use crate::domain::json::json_fault;
 
 /// White space of JSON.
 const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];

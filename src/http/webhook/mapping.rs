@@ -8,7 +8,7 @@ use crate::{
     api::{parse::UncheckedEvent, wkt},
     domain::{
         event::{EndReason, event_types},
-        member::json_fault,
+        json::json_fault,
         time::Timestamp,
     },
 };

@@ -27,7 +27,7 @@ use crate::{
         connections::{Connections, Policy},
         guard::Guard,
         load::Load,
-        methods::{MethodKind, Methods},
+        methods::{self, Methods},
         settings::ServerSettings,
         tenants::{Role, SharedSecret},
         tls::Tls,
@@ -42,18 +42,11 @@ pub use settings::WebhookSettings;
 pub const MAX_CONNECTIONS: usize = 1_024;
 /// The paths of the senders. All have the same format.
 const METHODS: Methods = Methods(&[
-    method("/v1/webhooks/rudderstack"),
-    method("/v1/webhooks/segment"),
+    methods::Method::unary("/v1/webhooks/rudderstack", &[Role::Ingest]),
+    methods::Method::unary("/v1/webhooks/segment", &[Role::Ingest]),
 ]);
 /// The HTTP methods of a sender's path.
 const ALLOWED: &str = "GET, HEAD, POST";
-
-const fn method(path: &'static str) -> crate::edge::methods::Method {
-    crate::edge::methods::Method {
-        path,
-        kind: MethodKind::Unary(&[Role::Ingest]),
-    }
-}
 
 /// The webhook, before it is served.
 pub struct Webhook {
@@ -86,7 +79,7 @@ impl Webhook {
             methods: METHODS,
             access: Some(access),
             load,
-            longest: settings.request_timeout,
+            timeout: settings.request_timeout,
             protocol: &reply::JsonHttp,
         };
         let handler = service_fn(move |request| handle(request, Arc::clone(&limits)));

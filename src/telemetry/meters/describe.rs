@@ -14,8 +14,8 @@ use super::{
     },
     record::{buffered_bytes, calls_in_flight, http_duration},
     series::{
-        BUILDS, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, EMPTY, ENDED, EXPLORED, LAG, LOOKUPS, MADE,
-        PROPOSED, READS, REBUILDS, REFRESHES, REFUSED_CALLS, SHED_CALLS, WITHOUT,
+        BUILDS, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG, LOOKUPS, MADE,
+        REBUILDS, REFRESHES, REFUSED_CALLS, SHED_CALLS,
     },
 };
 
@@ -135,16 +135,12 @@ fn init() {
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     BY_OUTCOME.init();
     BY_KIND.init();
-    READS.init();
     REBUILDS.init();
     BUILDS.init();
     REFRESHES.init();
     LAG.init();
     BYTES.init();
-    PROPOSED.init();
     MADE.init();
-    EMPTY.init();
-    WITHOUT.init();
     EXPLORED.init();
     LOOKUPS.init();
     SHED_CALLS.init();

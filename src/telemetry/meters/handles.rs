@@ -84,14 +84,17 @@ impl<L: Labels> Histograms<L> {
     }
 }
 
-/// The histograms of one metric whose label values are not known beforehand.
-pub(super) struct NamedHistograms<const N: usize> {
+/// The series of one metric whose label values other rooms define.
+pub(super) struct Named<const N: usize, H> {
     name: &'static str,
     labels: [&'static str; N],
-    handles: RwLock<BTreeMap<[&'static str; N], Histogram>>,
+    handles: RwLock<BTreeMap<[&'static str; N], H>>,
 }
 
-impl<const N: usize> NamedHistograms<N> {
+pub(super) type NamedCounters<const N: usize> = Named<N, Counter>;
+pub(super) type NamedHistograms<const N: usize> = Named<N, Histogram>;
+
+impl<const N: usize, H> Named<N, H> {
     pub(super) const fn new(name: &'static str, labels: [&'static str; N]) -> Self {
         Self {
             name,
@@ -100,13 +103,19 @@ impl<const N: usize> NamedHistograms<N> {
         }
     }
 
-    pub(super) fn record(&self, values: [&'static str; N], value: f64) {
+    /// Runs `record` on the series of these label values, if there is a recorder.
+    fn with(
+        &self,
+        values: [&'static str; N],
+        look_up: impl Fn(&'static str, Vec<Label>) -> H,
+        record: impl Fn(&H),
+    ) {
         if !ENABLED.load(Ordering::Acquire) {
             return;
         }
         let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = handles.get(&values) {
-            series.record(value);
+        if let Some(handle) = handles.get(&values) {
+            record(handle);
             return;
         }
         drop(handles);
@@ -114,9 +123,26 @@ impl<const N: usize> NamedHistograms<N> {
         let labels: Vec<Label> = labels
             .map(|(name, value)| Label::from_static_parts(name, value))
             .collect();
-        let series = histogram!(self.name, labels);
-        series.record(value);
+        let handle = look_up(self.name, labels);
+        record(&handle);
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
-        handles.insert(values, series);
+        handles.insert(values, handle);
+    }
+}
+
+impl<const N: usize> NamedCounters<N> {
+    pub(super) fn add(&self, values: [&'static str; N], count: usize) {
+        let look_up = |name, labels| counter!(name, labels);
+        self.with(values, look_up, |counter| counter.increment(count as u64));
+    }
+}
+
+impl<const N: usize> NamedHistograms<N> {
+    /// Records a value `count` times; with 0, only starts the series.
+    pub(super) fn record(&self, values: [&'static str; N], value: f64, count: usize) {
+        let look_up = |name, labels| histogram!(name, labels);
+        self.with(values, look_up, |histogram| {
+            histogram.record_many(value, count)
+        });
     }
 }

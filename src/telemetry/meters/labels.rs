@@ -97,18 +97,6 @@ label! {
 }
 
 label! {
-    /// Where a model came from.
-    ModelRead "source" {
-        /// It was stored and current.
-        Materialized "materialized"
-        /// It was missing, stale or unreadable, and built anew.
-        Rebuilt "rebuilt"
-        /// Nothing is known of the user.
-        Empty "empty"
-    }
-}
-
-label! {
     /// Why a read found no usable model.
     Rebuild "reason" {
         /// There is none.
@@ -148,20 +136,6 @@ label! {
 }
 
 label! {
-    /// Who proposed candidates.
-    Generator "generator" {
-        /// Nearest to the taste.
-        Taste "taste"
-        /// Most overlap with the liked tags.
-        Tags "tags"
-        /// Closest to where the user is.
-        Distance "distance"
-        /// A random sample.
-        Sample "sample"
-    }
-}
-
-label! {
     /// The strategy of a list.
     List "strategy" {
         /// Ranked by the user's model.
@@ -170,40 +144,6 @@ label! {
         Cold "cold"
         /// Seen items: no unseen item matches the request.
         SeenFallback "seen_fallback"
-    }
-}
-
-label! {
-    /// Why a list is empty.
-    EmptyList "reason" {
-        /// There are no items.
-        CatalogEmpty "catalog_empty"
-        /// No item meets the restrictions.
-        NoItemMatches "no_item_matches"
-        /// All items that would do are seen or excluded.
-        AllSeenOrExcluded "all_seen_or_excluded"
-    }
-}
-
-label! {
-    /// What a list had to do without.
-    Degraded "cause" {
-        /// The user's model, or what its items would have told.
-        UserModel "user_model"
-        /// The liked items.
-        LikedItems "liked_items"
-        /// Items that this process does not remember.
-        Catalogue "catalogue"
-        /// A generator whose index is missing.
-        Taste "generator_taste"
-        /// Likewise.
-        Tags "generator_tags"
-        /// Likewise.
-        Distance "generator_distance"
-        /// Likewise.
-        Sample "generator_sample"
-        /// Likewise.
-        Exploration "generator_exploration"
     }
 }
 

@@ -6,8 +6,8 @@ use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
     labels::{
-        Cache, ConnectionEnd, Degraded, EmptyList, EventOutcome, Exploration, Generator, List,
-        Lookup, ModelBuild, ModelRead, Rebuild, Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, Rebuild,
+        Refresh, Refused, Shed, Unreadable, WebhookOutcome,
     },
     names::{
         BUFFERED_BYTES, CALLS_IN_FLIGHT, CONNECTIONS, DEPENDENCY_UP, HTTP_DURATION, PANICS,
@@ -69,9 +69,9 @@ pub fn unreadable(kind: Unreadable) {
     BY_KIND.add(kind, 1);
 }
 
-/// Counts a read of a model.
-pub fn model_read(source: ModelRead) {
-    READS.add(source, 1);
+/// Counts reads of models from one source.
+pub fn model_reads(source: &'static str, count: usize) {
+    READS.add([source], count);
 }
 
 /// Counts a read without a usable model.
@@ -99,9 +99,9 @@ pub fn model_bytes(bytes: usize) {
     BYTES.record((), bytes as f64, 1);
 }
 
-/// Records the number of candidates of a generator for a list.
-pub fn candidates(generator: Generator, count: usize) {
-    PROPOSED.record(generator, count as f64, 1);
+/// Records the number of candidates that a generator added to each of some lists.
+pub fn candidates(generator: &'static str, count: usize, lists: usize) {
+    PROPOSED.record([generator], count as f64, lists);
 }
 
 /// Counts a list.
@@ -109,14 +109,14 @@ pub fn list(how: List) {
     MADE.add(how, 1);
 }
 
-/// Counts an empty list.
-pub fn empty_list(why: EmptyList) {
-    EMPTY.add(why, 1);
+/// Counts empty lists with one reason.
+pub fn empty_lists(reason: &'static str, count: usize) {
+    EMPTY.add([reason], count);
 }
 
-/// Counts a list that was made without one of its inputs.
-pub fn degraded(cause: Degraded) {
-    WITHOUT.add(cause, 1);
+/// Counts degraded lists with one cause.
+pub fn degraded_lists(cause: &'static str, count: usize) {
+    WITHOUT.add([cause], count);
 }
 
 /// Counts a list by the outcome of its exploration.
@@ -165,7 +165,7 @@ impl StoreOperation {
 impl Drop for StoreOperation {
     fn drop(&mut self) {
         let labels = [self.system, self.operation, self.error_type];
-        STORE_OPERATIONS.record(labels, self.started.elapsed().as_secs_f64());
+        STORE_OPERATIONS.record(labels, self.started.elapsed().as_secs_f64(), 1);
     }
 }
 

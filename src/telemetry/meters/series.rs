@@ -1,10 +1,10 @@
-//! The series of the metrics whose labels are known beforehand.
+//! The series of the metrics with labels of few values.
 
 use super::{
-    handles::{Counters, Histograms, NamedHistograms},
+    handles::{Counters, Histograms, NamedCounters, NamedHistograms},
     labels::{
-        Cache, ConnectionEnd, Degraded, EmptyList, EventOutcome, Exploration, Generator, List,
-        Lookup, ModelBuild, ModelRead, Rebuild, Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, Rebuild,
+        Refresh, Refused, Shed, Unreadable, WebhookOutcome,
     },
     names::{
         CACHE_LOOKUPS, CANDIDATES, CONNECTIONS_ENDED, DEGRADED, EMPTY_LISTS, EVENTS, EXPLORATION,
@@ -15,16 +15,16 @@ use super::{
 
 pub(super) static BY_OUTCOME: Counters<EventOutcome> = Counters::new(EVENTS);
 pub(super) static BY_KIND: Counters<Unreadable> = Counters::new(UNREADABLE);
-pub(super) static READS: Counters<ModelRead> = Counters::new(MODEL_READS);
+pub(super) static READS: NamedCounters<1> = NamedCounters::new(MODEL_READS, ["source"]);
 pub(super) static REBUILDS: Counters<Rebuild> = Counters::new(MODEL_REBUILDS);
 pub(super) static BUILDS: Counters<ModelBuild> = Counters::new(MODEL_BUILDS);
 pub(super) static REFRESHES: Counters<Refresh> = Counters::new(MODEL_REFRESHES);
 pub(super) static LAG: Histograms<()> = Histograms::new(MODEL_LAG);
 pub(super) static BYTES: Histograms<()> = Histograms::new(MODEL_BYTES);
-pub(super) static PROPOSED: Histograms<Generator> = Histograms::new(CANDIDATES);
+pub(super) static PROPOSED: NamedHistograms<1> = NamedHistograms::new(CANDIDATES, ["generator"]);
 pub(super) static MADE: Counters<List> = Counters::new(LISTS);
-pub(super) static EMPTY: Counters<EmptyList> = Counters::new(EMPTY_LISTS);
-pub(super) static WITHOUT: Counters<Degraded> = Counters::new(DEGRADED);
+pub(super) static EMPTY: NamedCounters<1> = NamedCounters::new(EMPTY_LISTS, ["reason"]);
+pub(super) static WITHOUT: NamedCounters<1> = NamedCounters::new(DEGRADED, ["cause"]);
 pub(super) static EXPLORED: Counters<Exploration> = Counters::new(EXPLORATION);
 pub(super) static LOOKUPS: Counters<(Cache, Lookup)> = Counters::new(CACHE_LOOKUPS);
 pub(super) static SHED_CALLS: Counters<Shed> = Counters::new(SHED);

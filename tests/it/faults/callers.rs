@@ -1,4 +1,4 @@
-//! Callers that go away, say the same at once, or speak nonsense.
+//! Callers that disconnect, send the same event at once, or send malformed input.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::{
 };
 use tonic::{Status, transport::Channel};
 
-use super::{deliver, event, kept_of, wanted};
+use super::{assert_stored_for, deliver, event, recommend_request};
 use crate::support::{
     items::half_circle,
     proxy::{End, Proxy, Way},
@@ -24,13 +24,13 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_cancelled_event_is_stored_whole_or_not_and_a_retry_makes_it_one() {
+async fn a_cancelled_event_is_stored_at_most_once_and_a_retry_completes_it() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     deliver(&server, &event("u", "0")).await;
     let ids: Vec<String> = (0..400).map(|number| number.to_string()).collect();
     for (number, id) in ids.iter().enumerate().skip(1) {
-        // Dropped at any moment between before it is sent and after its answer.
+        // Dropped at any moment from before it is sent to after its reply.
         let timeout = Duration::from_micros(20 * number as u64);
         let _ = tokio::time::timeout(timeout, server.ingest(event("u", id))).await;
     }
@@ -44,11 +44,11 @@ async fn a_cancelled_event_is_stored_whole_or_not_and_a_retry_makes_it_one() {
         deliver(&server, &event("u", id)).await;
     }
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    kept_of(&server, redis, &prefix, "u", &ids).await;
+    assert_stored_for(&server, redis, &prefix, "u", &ids).await;
 }
 
 #[tokio::test]
-async fn an_event_whose_caller_went_away_is_in_the_model_without_a_retry() {
+async fn an_event_whose_caller_disconnected_is_in_the_model_without_a_retry() {
     let (redis, prefix) = (shared(), own_prefix());
     let proxy = Proxy::to(redis.port()).await;
     let url = format!("redis://{}", proxy.address());
@@ -76,11 +76,11 @@ async fn an_event_whose_caller_went_away_is_in_the_model_without_a_retry() {
         until("the model has it", saved).await;
     }
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
-    kept_of(&server, redis, &prefix, "u", &sent).await;
+    assert_stored_for(&server, redis, &prefix, "u", &sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_event_sent_by_eight_at_once_is_accepted_from_one() {
+async fn an_event_sent_by_eight_callers_at_once_is_accepted_once() {
     let (redis, prefix) = (shared(), own_prefix());
     let servers = [
         instance(&redis.pool(), &prefix).await,
@@ -109,7 +109,7 @@ async fn one_event_sent_by_eight_at_once_is_accepted_from_one() {
             }
         }
         assert_eq!(accepted, 1);
-        kept_of(&servers[round % 2], redis, &prefix, &user, &["same"]).await;
+        assert_stored_for(&servers[round % 2], redis, &prefix, &user, &["same"]).await;
     }
 }
 
@@ -131,24 +131,24 @@ impl Calls {
         }
     }
 
-    fn begin(&self) -> JoinHandle<Result<(), Status>> {
+    fn start_call(&self) -> JoinHandle<Result<(), Status>> {
         let mut client = self.client.clone();
         tokio::spawn(async move {
-            let list = client.recommend(wanted("u")).await?.into_inner();
+            let list = client.recommend(recommend_request("u")).await?.into_inner();
             assert_eq!(list.items.len(), 10);
             Ok(())
         })
     }
 
-    /// Begins calls, gives them so many turns, and cancels them.
-    async fn cancelled(&self, calls: usize, turns: usize) {
-        let calls: Vec<_> = (0..calls).map(|_| self.begin()).collect();
-        for _ in 0..turns {
+    /// Starts calls, yields to them, and cancels them.
+    async fn cancelled(&self, calls: usize, yields: usize) {
+        let calls: Vec<_> = (0..calls).map(|_| self.start_call()).collect();
+        for _ in 0..yields {
             tokio::task::yield_now().await;
         }
         for call in calls {
             call.abort();
-            // One that was not cancelled in time has its answer.
+            // A call that completed before it was cancelled succeeds.
             if let Ok(answered) = call.await {
                 answered.unwrap();
             }
@@ -157,42 +157,42 @@ impl Calls {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_thousand_cancelled_calls_leave_the_connection_to_others() {
+async fn a_thousand_cancelled_calls_do_not_close_the_connection() {
     let calls = Calls::start().await;
     for round in 0..20 {
-        let other = calls.begin();
+        let other = calls.start_call();
         calls.cancelled(50, round).await;
         other.await.unwrap().unwrap();
     }
     assert_eq!(
         calls.proxy.accepted(),
         1,
-        "it is still the first connection"
+        "the first connection is still in use"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_thousand_calls_cancelled_while_the_network_stood_still_end_no_connection() {
+async fn a_thousand_calls_cancelled_on_a_stalled_network_do_not_close_the_connection() {
     let calls = Calls::start().await;
-    calls.begin().await.unwrap().unwrap();
+    calls.start_call().await.unwrap().unwrap();
     calls.proxy.hold_one(Way::Requests);
-    let other = calls.begin();
-    // No more than the connection takes at once; they arrive in one go.
+    let other = calls.start_call();
+    // No more than fit into the connection's window; they arrive together.
     for _ in 0..4 {
         calls.cancelled(250, 1_000).await;
     }
     calls.proxy.heal().await;
     other.await.unwrap().unwrap();
-    calls.begin().await.unwrap().unwrap();
+    calls.start_call().await.unwrap().unwrap();
     assert_eq!(
         calls.proxy.accepted(),
         1,
-        "it is still the first connection"
+        "the first connection is still in use"
     );
 }
 
 #[tokio::test]
-async fn rubbish_on_the_port_ends_its_own_connection_alone() {
+async fn malformed_input_closes_only_its_own_connection() {
     let server = TestServer::with_items(half_circle(30)).await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let huge_frame = [&preface[..], &[0xff; 64]].concat();
@@ -200,29 +200,29 @@ async fn rubbish_on_the_port_ends_its_own_connection_alone() {
     let noise: Vec<u8> = (0..4_096_u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
-    for rubbish in [
+    for input in [
         &b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..],
         b"*1\r\n$4\r\nPING\r\n",
-        // The beginning of TLS.
+        // The start of a TLS handshake.
         &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3],
         &huge_frame,
         &not_settings,
         &noise,
     ] {
         let mut other = TcpStream::connect(server.address).await.unwrap();
-        // It may be ended while this is being sent.
-        let _ = other.write_all(rubbish).await;
+        // The connection may be closed while this is being sent.
+        let _ = other.write_all(input).await;
         let _ = other.shutdown().await;
-        let mut told = Vec::new();
-        let ended = tokio::time::timeout(Duration::from_secs(60), other.read_to_end(&mut told));
-        assert!(ended.await.is_ok(), "{:?}", &rubbish[..10]);
+        let mut reply = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(60), other.read_to_end(&mut reply));
+        assert!(ended.await.is_ok(), "{:?}", &input[..10]);
         deliver(&server, &event("u", "1")).await;
     }
-    // Who says nothing, or half of a greeting, is in nobody's way.
+    // A client that sends nothing, or half of a preface, blocks no other.
     let mut silent = Vec::new();
-    for said in [&b""[..], &preface[..10], &preface[..]] {
+    for sent in [&b""[..], &preface[..10], &preface[..]] {
         let mut other = TcpStream::connect(server.address).await.unwrap();
-        other.write_all(said).await.unwrap();
+        other.write_all(sent).await.unwrap();
         silent.push(other);
         deliver(&server, &event("u", "1")).await;
     }
@@ -230,7 +230,7 @@ async fn rubbish_on_the_port_ends_its_own_connection_alone() {
 }
 
 #[tokio::test]
-async fn a_request_cut_in_the_middle_changes_nothing() {
+async fn a_truncated_request_changes_nothing() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     let proxy = Proxy::to(server.address.port()).await;
@@ -240,7 +240,7 @@ async fn a_request_cut_in_the_middle_changes_nothing() {
     };
     let request = proto::IngestEventRequest { event: Some(large) };
     for end in [End::Reset, End::Close] {
-        // Of the greeting, of the headers, and of the message.
+        // Of the preface, of the headers, and of the message.
         for bytes in [3, 40, 100, 400, 2_000, 30_000, 49_000] {
             proxy.cut_after(bytes, Way::Requests, end);
             let endpoint = format!("http://{}", proxy.address());
@@ -254,5 +254,5 @@ async fn a_request_cut_in_the_middle_changes_nothing() {
     }
     assert_eq!(redis.cli(&["EXISTS", &format!("{prefix}evt:u")]), "0");
     deliver(&server, &event("u", "1")).await;
-    kept_of(&server, redis, &prefix, "u", &["1"]).await;
+    assert_stored_for(&server, redis, &prefix, "u", &["1"]).await;
 }

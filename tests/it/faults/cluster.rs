@@ -2,7 +2,10 @@
 
 use recsys::adapters::redis::RedisSettings;
 
-use super::{Acknowledged, Load, deliver, event, kept, state_unavailable, users, wanted};
+use super::{
+    Acknowledged, Load, assert_state_unavailable, assert_stored, deliver, event, recommend_request,
+    users,
+};
 use crate::support::{
     redis::{RedisCluster, RedisServer, instance, pool},
     server::TestServer,
@@ -29,76 +32,84 @@ async fn over(cluster: &RedisCluster) -> TestServer {
 }
 
 /// Users by whether their keys are on the first node.
-struct Fates {
+struct UsersByNode {
     /// Their buffer is.
-    unlucky: Vec<String>,
-    /// Neither their buffer is, nor their model.
-    lucky: Vec<String>,
+    affected: Vec<String>,
+    /// Neither buffer nor model is.
+    unaffected: Vec<String>,
 }
 
-impl Fates {
-    /// Of 60 users with an event each.
+impl UsersByNode {
+    /// 60 users with an event each.
     async fn of(cluster: &RedisCluster, server: &TestServer) -> Self {
         let all = users(60);
         for user in &all {
             deliver(server, &event(user, "before")).await;
         }
         let first = cluster.nodes[0].port();
-        let there = |user: &String| keys(user).map(|key| owner(cluster, &key).port() == first);
-        let (unlucky, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|user| there(user)[0]);
-        let lucky: Vec<_> = rest.into_iter().filter(|user| !there(user)[1]).collect();
-        assert!(unlucky.len() > 5 && lucky.len() > 5);
-        Self { unlucky, lucky }
+        let is_on_first =
+            |user: &String| keys(user).map(|key| owner(cluster, &key).port() == first);
+        let (affected, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|user| is_on_first(user)[0]);
+        let unaffected: Vec<_> = rest
+            .into_iter()
+            .filter(|user| !is_on_first(user)[1])
+            .collect();
+        assert!(affected.len() > 5 && unaffected.len() > 5);
+        Self {
+            affected,
+            unaffected,
+        }
     }
 
-    /// All that was sent: what the lucky ones had from a load, one event each of
-    /// before, and one more of each unlucky one.
+    /// All events that were sent: those of a load of the unaffected users, and one
+    /// before it; one before and one during the outage of each affected user.
     fn sent(self, mut load: Acknowledged) -> Acknowledged {
-        for user in &self.lucky {
+        for user in &self.unaffected {
             load.get_mut(user).unwrap().insert("before".to_owned());
         }
-        load.extend(twice(self.unlucky));
+        load.extend(twice(self.affected));
         load
     }
 }
 
-/// An event each of before and of meanwhile.
+/// An event each from before and during the outage.
 fn twice(users: Vec<String>) -> Acknowledged {
     let both = || ["before", "meanwhile"].map(str::to_owned).into();
     users.into_iter().map(|user| (user, both())).collect()
 }
 
-async fn lost(server: &TestServer, user: &str) {
+async fn assert_unavailable(server: &TestServer, user: &str) {
     let refused = server.ingest(event(user, "meanwhile")).await.unwrap_err();
-    state_unavailable(&refused);
-    let list = server.recommend(wanted(user)).await.unwrap();
+    assert_state_unavailable(&refused);
+    let list = server.recommend(recommend_request(user)).await.unwrap();
     assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_lost_node_costs_its_users_and_no_others() {
+async fn a_lost_node_affects_only_its_own_users() {
     let mut cluster = RedisCluster::with(&["--cluster-require-full-coverage", "no"]);
     let server = over(&cluster).await;
-    let fates = Fates::of(&cluster, &server).await;
-    let load = Load::start(&server, &fates.lucky);
-    load.goes_on(50).await;
+    let by_node = UsersByNode::of(&cluster, &server).await;
+    let load = Load::start(&server, &by_node.unaffected);
+    load.wait_for(50).await;
     cluster.nodes[0].kill();
-    for user in &fates.unlucky[..3] {
-        lost(&server, user).await;
+    for user in &by_node.affected[..3] {
+        assert_unavailable(&server, user).await;
     }
-    load.goes_on(200).await;
-    // The cluster knows by now, too.
+    load.wait_for(200).await;
+    // The cluster has noticed the failure.
     cluster.nodes[1].until(&["CLUSTER", "NODES"], |nodes| nodes.contains("fail "));
-    load.goes_on(200).await;
-    lost(&server, &fates.unlucky[0]).await;
+    load.wait_for(200).await;
+    assert_unavailable(&server, &by_node.affected[0]).await;
 
     cluster.nodes[0].restart();
-    for user in &fates.unlucky {
+    for user in &by_node.affected {
         deliver(&server, &event(user, "meanwhile")).await;
     }
-    assert_eq!(load.failed(), 0, "users of the other nodes noticed nothing");
-    let sent = fates.sent(load.end().await);
-    kept(&server, &cluster.nodes[1], "", &sent).await;
+    assert_eq!(load.failed(), 0, "users of the other nodes are unaffected");
+    let sent = by_node.sent(load.end().await);
+    assert_stored(&server, &cluster.nodes[1], "", &sent).await;
 }
 
 /// Moves the slot of a key, with all that is in it, to the next node.
@@ -119,11 +130,11 @@ fn move_slot(cluster: &RedisCluster, key: &str) {
     set(to, &["IMPORTING", &from_id]);
     set(from, &["MIGRATING", &to_id]);
     loop {
-        let there = from.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
-        if there.is_empty() {
+        let is_on_first = from.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
+        if is_on_first.is_empty() {
             break;
         }
-        for key in there.lines() {
+        for key in is_on_first.lines() {
             let port = to.port().to_string();
             let moved = from.cli(&["MIGRATE", "127.0.0.1", &port, key, "0", "20000"]);
             assert!(["OK", "NOKEY"].contains(&moved.as_str()), "{moved}");
@@ -135,24 +146,24 @@ fn move_slot(cluster: &RedisCluster, key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn slots_that_move_under_load_lose_nothing() {
+async fn moving_slots_under_load_loses_nothing() {
     let cluster = RedisCluster::start();
     let server = over(&cluster).await;
     let users = users(8);
     let load = Load::start(&server, &users);
-    load.goes_on(50).await;
+    load.wait_for(50).await;
     for _ in 0..2 {
         for key in users.iter().flat_map(|user| keys(user)) {
             move_slot(&cluster, &key);
-            load.goes_on(5).await;
+            load.wait_for(5).await;
         }
     }
-    kept(&server, &cluster.nodes[0], "", &load.end().await).await;
+    assert_stored(&server, &cluster.nodes[0], "", &load.end().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_cluster_that_wants_all_its_slots_is_unavailable_as_a_whole() {
-    // As Redis does unless it is told otherwise.
+async fn a_cluster_that_requires_full_coverage_is_unavailable_as_a_whole() {
+    // Full coverage is required by default.
     let mut cluster = RedisCluster::start();
     let server = over(&cluster).await;
     let users = users(12);
@@ -165,16 +176,16 @@ async fn a_cluster_that_wants_all_its_slots_is_unavailable_as_a_whole() {
         let refused = async || match server.ingest(event(user, "meanwhile")).await {
             Ok(_) => false,
             Err(status) => {
-                state_unavailable(&status);
+                assert_state_unavailable(&status);
                 true
             }
         };
-        // The other node may hear of it a moment later.
+        // The other node may notice a moment later.
         until("the whole cluster is down", refused).await;
     }
     cluster.nodes[0].restart();
     for user in &users {
         deliver(&server, &event(user, "meanwhile")).await;
     }
-    kept(&server, &cluster.nodes[1], "", &twice(users)).await;
+    assert_stored(&server, &cluster.nodes[1], "", &twice(users)).await;
 }

@@ -1,4 +1,4 @@
-//! A real Redis behind a network that fails, or in a state in which it refuses.
+//! A real Redis behind a failing network, or in a state in which it refuses calls.
 
 use std::{slice, time::Duration};
 
@@ -14,8 +14,8 @@ use tokio::{
 use tonic::Code;
 
 use super::{
-    Load, PAUSE, deliver, event, kept, kept_of, state_unavailable, told_to_retry, users, wanted,
-    without_state,
+    Load, PAUSE, assert_calls_without_state, assert_retryable, assert_state_unavailable,
+    assert_stored, assert_stored_for, deliver, event, recommend_request, users,
 };
 use crate::support::{
     MemoryWorld, plain,
@@ -26,21 +26,21 @@ use crate::support::{
 };
 
 /// An instance that reaches Redis through a proxy.
-struct Behind {
+struct ProxiedRedis {
     redis: &'static RedisServer,
     prefix: String,
     proxy: Proxy,
     server: TestServer,
 }
 
-impl Behind {
-    /// With time-outs that are never met.
-    async fn patient() -> Self {
+impl ProxiedRedis {
+    /// With long timeouts.
+    async fn with_long_timeouts() -> Self {
         Self::with(|url| pool(url, RedisSettings::default())).await
     }
 
-    /// With time-outs that are soon met.
-    async fn hasty() -> Self {
+    /// With short timeouts.
+    async fn with_short_timeouts() -> Self {
         let soon = Duration::from_millis(300);
         let settings = RedisSettings {
             redis_connect_timeout: soon,
@@ -67,100 +67,100 @@ impl Behind {
         self.redis.event_ids(&format!("{}evt:{user}", self.prefix))
     }
 
-    async fn kept_of(&self, user: &str, ids: &[&str]) {
-        kept_of(&self.server, self.redis, &self.prefix, user, ids).await;
+    async fn assert_stored_for(&self, user: &str, ids: &[&str]) {
+        assert_stored_for(&self.server, self.redis, &self.prefix, user, ids).await;
     }
 
-    /// What every call says while Redis is out of reach, and that all goes on
-    /// afterwards.
+    /// Checks every call during an outage of Redis, and the recovery after it.
     async fn outage(&self, begin: impl AsyncFnOnce(&Proxy)) {
         deliver(&self.server, &event("u", "before")).await;
         begin(&self.proxy).await;
-        // Twice: on connections that were open, and on ones to be made.
+        // Twice: on open connections, and on new ones.
         for _ in 0..2 {
-            without_state(&self.server, "u", "meanwhile").await;
+            assert_calls_without_state(&self.server, "u", "meanwhile").await;
         }
         self.proxy.heal().await;
-        // It may have come late, but not twice.
+        // It may be stored late, but not twice.
         deliver(&self.server, &event("u", "meanwhile")).await;
         deliver(&self.server, &event("u", "after")).await;
-        self.kept_of("u", &["after", "before", "meanwhile"]).await;
-        let list = self.server.recommend(wanted("u")).await.unwrap();
+        self.assert_stored_for("u", &["after", "before", "meanwhile"])
+            .await;
+        let list = self.server.recommend(recommend_request("u")).await.unwrap();
         assert!(list.diagnostics.unwrap().degraded.is_empty());
     }
 }
 
 #[tokio::test]
 async fn refused_connections_are_unavailable_and_heal() {
-    let behind = Behind::patient().await;
+    let proxied = ProxiedRedis::with_long_timeouts().await;
     let refuse = async |proxy: &Proxy| {
         proxy.refuse().await;
         proxy.reset();
     };
-    behind.outage(refuse).await;
+    proxied.outage(refuse).await;
 }
 
 #[tokio::test]
-async fn connections_reset_as_they_are_made_are_unavailable_and_heal() {
-    let behind = Behind::patient().await;
+async fn connections_reset_at_once_are_unavailable_and_heal() {
+    let proxied = ProxiedRedis::with_long_timeouts().await;
     let turn_away = async |proxy: &Proxy| {
         proxy.turn_away();
         proxy.reset();
     };
-    behind.outage(turn_away).await;
+    proxied.outage(turn_away).await;
 }
 
 #[tokio::test]
 async fn a_silent_partition_is_unavailable_and_heals() {
-    let behind = Behind::hasty().await;
-    behind.outage(async |proxy: &Proxy| proxy.hold()).await;
+    let proxied = ProxiedRedis::with_short_timeouts().await;
+    proxied.outage(async |proxy: &Proxy| proxy.hold()).await;
 }
 
 #[tokio::test]
 async fn a_reply_cut_at_any_byte_leaves_the_event_once() {
-    let behind = Behind::patient().await;
+    let proxied = ProxiedRedis::with_long_timeouts().await;
     let mut sent = Vec::new();
     let mut found_again = 0;
     for end in [End::Reset, End::Close] {
         // The reply of an append has some 80 bytes.
         for bytes in 0..100 {
             let id = format!("{end:?}-{bytes}");
-            behind.proxy.cut_after(bytes, Way::Replies, end);
-            let reply = behind.server.ingest(event("u", &id)).await.unwrap();
+            proxied.proxy.cut_after(bytes, Way::Replies, end);
+            let reply = proxied.server.ingest(event("u", &id)).await.unwrap();
             assert_eq!(reply.buffered_events as usize, sent.len() + 1, "{id}");
             found_again += usize::from(reply.outcome() == IngestOutcome::Duplicate);
             sent.push(id);
         }
     }
-    // The attempt whose reply was cut had stored it.
+    // The attempt whose reply was cut had stored the event.
     assert!(found_again > 0);
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
-    behind.kept_of("u", &sent).await;
+    proxied.assert_stored_for("u", &sent).await;
 }
 
 #[tokio::test]
-async fn an_erasure_cut_at_any_byte_is_whole_after_a_retry() {
-    let behind = Behind::patient().await;
+async fn an_erasure_cut_at_any_byte_is_complete_after_a_retry() {
+    let proxied = ProxiedRedis::with_long_timeouts().await;
     for bytes in 0..40 {
         let user = format!("u{bytes}");
-        deliver(&behind.server, &event(&user, "1")).await;
-        behind.proxy.cut_after(bytes, Way::Replies, End::Reset);
-        assert!(behind.server.delete(&user).await, "{user}");
-        behind.server.delete(&user).await;
-        let (_, source) = behind.server.signals(&user).await;
+        deliver(&proxied.server, &event(&user, "1")).await;
+        proxied.proxy.cut_after(bytes, Way::Replies, End::Reset);
+        assert!(proxied.server.delete(&user).await, "{user}");
+        proxied.server.delete(&user).await;
+        let (_, source) = proxied.server.signals(&user).await;
         assert_eq!(source, SignalsSource::Empty, "{user}");
-        assert!(behind.stored(&user).is_empty(), "{user}");
+        assert!(proxied.stored(&user).is_empty(), "{user}");
     }
 }
 
 #[tokio::test]
-async fn a_connection_cut_while_it_is_made_is_made_again() {
+async fn a_connection_lost_in_its_handshake_is_retried() {
     let (redis, prefix) = (shared(), own_prefix());
     let proxy = Proxy::to(redis.port()).await;
     let event = stored_like("u", "i001");
     let user = UserId::parse("u").unwrap();
     for end in [End::Reset, End::Close] {
-        // What Redis says to a client that introduces itself, and then some.
+        // The replies of a handshake, and more.
         for bytes in 0..200 {
             let url = format!("redis://{}", proxy.address());
             let pool = pool(&url, RedisSettings::default());
@@ -177,20 +177,22 @@ async fn a_connection_cut_while_it_is_made_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_reply_cut_for_good_is_unavailable_and_a_retry_finds_the_event() {
-    let behind = Behind::patient().await;
-    // Another command than the append may be the one that is cut.
+async fn a_lost_reply_is_unavailable_and_a_retry_finds_the_event() {
+    let proxied = ProxiedRedis::with_long_timeouts().await;
+    // The reply that is cut may be that of another command.
     for round in 0..50 {
         let user = format!("u{round}");
-        deliver(&behind.server, &event(&user, "before")).await;
-        behind.proxy.refuse().await;
-        behind.proxy.cut_after(20, Way::Replies, End::Reset);
+        deliver(&proxied.server, &event(&user, "before")).await;
+        proxied.proxy.refuse().await;
+        proxied.proxy.cut_after(20, Way::Replies, End::Reset);
         let meanwhile = event(&user, "meanwhile");
-        state_unavailable(&behind.server.ingest(meanwhile.clone()).await.unwrap_err());
-        let stored = behind.stored(&user).contains(&"meanwhile".to_owned());
-        behind.proxy.heal().await;
-        let outcome = deliver(&behind.server, &meanwhile).await.outcome();
-        behind.kept_of(&user, &["before", "meanwhile"]).await;
+        assert_state_unavailable(&proxied.server.ingest(meanwhile.clone()).await.unwrap_err());
+        let stored = proxied.stored(&user).contains(&"meanwhile".to_owned());
+        proxied.proxy.heal().await;
+        let outcome = deliver(&proxied.server, &meanwhile).await.outcome();
+        proxied
+            .assert_stored_for(&user, &["before", "meanwhile"])
+            .await;
         if stored {
             assert_eq!(outcome, IngestOutcome::Duplicate);
             return;
@@ -200,96 +202,96 @@ async fn a_reply_cut_for_good_is_unavailable_and_a_retry_finds_the_event() {
 }
 
 #[tokio::test]
-async fn an_append_slower_than_its_caller_is_finished_and_counted_once() {
-    let behind = Behind::patient().await;
-    deliver(&behind.server, &event("u", "before")).await;
-    behind.proxy.hold_one(Way::Replies);
+async fn an_append_slower_than_its_deadline_is_completed_and_counted_once() {
+    let proxied = ProxiedRedis::with_long_timeouts().await;
+    deliver(&proxied.server, &event("u", "before")).await;
+    proxied.proxy.hold_one(Way::Replies);
     let late = event("u", "late");
     let request = proto::IngestEventRequest {
         event: Some(late.clone()),
     };
     let call = plain::within("2S", request);
-    let status = plain::client(&behind.server).ingest_event(call).await;
+    let status = plain::client(&proxied.server).ingest_event(call).await;
     let status = status.unwrap_err();
     assert_eq!(
         (status.code(), reason(&status).as_str()),
         (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
     );
-    assert_eq!(behind.stored("u").len(), 2, "Redis has it");
+    assert_eq!(proxied.stored("u").len(), 2, "Redis has it");
 
-    behind.proxy.heal().await;
-    // Nobody asks, and still the model is completed.
-    let umodel = format!("{}umodel:u", behind.prefix);
+    proxied.proxy.heal().await;
+    // The model is completed without a read.
+    let umodel = format!("{}umodel:u", proxied.prefix);
     let complete = async || {
-        behind
+        proxied
             .redis
             .cli(&["GET", &umodel])
             .contains("\"event_count\":2")
     };
     until("the model is saved", complete).await;
-    let (_, source) = behind.server.signals("u").await;
+    let (_, source) = proxied.server.signals("u").await;
     assert_eq!(source, SignalsSource::Materialized);
-    let again = deliver(&behind.server, &late).await;
+    let again = deliver(&proxied.server, &late).await;
     assert_eq!(again.outcome(), IngestOutcome::Duplicate);
-    behind.kept_of("u", &["before", "late"]).await;
+    proxied.assert_stored_for("u", &["before", "late"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_slow_network_slows_calls_and_fails_none() {
-    let behind = Behind::patient().await;
+async fn a_slow_network_slows_calls_but_fails_none() {
+    let proxied = ProxiedRedis::with_long_timeouts().await;
     for way in [Way::Requests, Way::Replies] {
-        behind.proxy.delay(way, Duration::from_millis(20));
+        proxied.proxy.delay(way, Duration::from_millis(20));
     }
-    let load = Load::start(&behind.server, &users(8));
-    load.goes_on(100).await;
+    let load = Load::start(&proxied.server, &users(8));
+    load.wait_for(100).await;
     assert_eq!(load.failed(), 0);
     let sent = load.end().await;
-    kept(&behind.server, behind.redis, &behind.prefix, &sent).await;
+    assert_stored(&proxied.server, proxied.redis, &proxied.prefix, &sent).await;
 }
 
 #[tokio::test]
-async fn a_redis_that_loads_its_data_is_unavailable_with_a_hint() {
+async fn a_loading_redis_is_unavailable_with_retry_info() {
     let mut redis = RedisServer::start();
     let server = instance(&redis.pool(), "").await;
     deliver(&server, &event("u", "before")).await;
-    // Enough to load that it can be held up.
+    // Enough data for a slow load.
     let script = "for i = 1, 10000 do redis.call('SET', ARGV[1] .. '-' .. i, 'x') end";
     for batch in 0..20 {
         redis.cli(&["EVAL", script, "0", &batch.to_string()]);
     }
     redis.kill();
-    // Microseconds for each: about a minute for all, unless it is let go.
+    // Microseconds for each key: about a minute for all, unless reset.
     redis.restart_with(&["--key-load-delay", "200"]);
     assert!(redis.cli(&["PING"]).contains("LOADING"));
-    without_state(&server, "u", "meanwhile").await;
-    assert!(redis.cli(&["PING"]).contains("LOADING"), "it still loads");
+    assert_calls_without_state(&server, "u", "meanwhile").await;
+    assert!(redis.cli(&["PING"]).contains("LOADING"), "still loading");
     redis.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
     deliver(&server, &event("u", "meanwhile")).await;
-    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+    assert_stored_for(&server, &redis, "", "u", &["before", "meanwhile"]).await;
 }
 
 #[tokio::test]
-async fn a_demoted_redis_takes_no_event_is_still_read_and_heals() {
+async fn a_demoted_redis_takes_no_events_is_still_read_and_heals() {
     let redis = RedisServer::start();
     let server = instance(&redis.pool(), "").await;
     deliver(&server, &event("u", "before")).await;
-    // A replica of nobody, and nobody else is there to write to.
+    // A replica of an unreachable master: there is no server to write to.
     redis.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     for _ in 0..2 {
         let refused = server.ingest(event("u", "meanwhile")).await.unwrap_err();
-        state_unavailable(&refused);
+        assert_state_unavailable(&refused);
         assert_eq!(server.signals("u").await.0.event_count, 1);
-        let list = server.recommend(wanted("u")).await.unwrap();
+        let list = server.recommend(recommend_request("u")).await.unwrap();
         assert!(list.diagnostics.unwrap().degraded.is_empty());
     }
     redis.cli(&["REPLICAOF", "NO", "ONE"]);
     let taken = deliver(&server, &event("u", "meanwhile")).await;
     assert_eq!(taken.outcome(), IngestOutcome::Accepted);
-    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+    assert_stored_for(&server, &redis, "", "u", &["before", "meanwhile"]).await;
 }
 
 #[tokio::test]
-async fn a_full_redis_keeps_what_it_has_still_erases_and_heals() {
+async fn a_full_redis_keeps_its_data_still_erases_and_heals() {
     let redis = RedisServer::with(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
     let server = instance(&redis.pool(), "").await;
     deliver(&server, &event("small", "1")).await;
@@ -305,19 +307,19 @@ async fn a_full_redis_keeps_what_it_has_still_erases_and_heals() {
             Err(status) => break status,
         }
     };
-    told_to_retry(&full, Code::ResourceExhausted, "USER_STATE_FULL");
+    assert_retryable(&full, Code::ResourceExhausted, "USER_STATE_FULL");
     let full = server.ingest(large("other", "1")).await.unwrap_err();
-    told_to_retry(&full, Code::ResourceExhausted, "USER_STATE_FULL");
-    kept_of(&server, &redis, "", "small", &["1"]).await;
+    assert_retryable(&full, Code::ResourceExhausted, "USER_STATE_FULL");
+    assert_stored_for(&server, &redis, "", "small", &["1"]).await;
     let ids: Vec<&str> = taken.iter().map(String::as_str).collect();
-    kept_of(&server, &redis, "", "large", &ids).await;
-    assert!(server.delete("large").await, "that makes room");
+    assert_stored_for(&server, &redis, "", "large", &ids).await;
+    assert!(server.delete("large").await, "frees memory");
     deliver(&server, &large("other", "1")).await;
-    kept_of(&server, &redis, "", "other", &["1"]).await;
+    assert_stored_for(&server, &redis, "", "other", &["1"]).await;
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_is_internal_for_its_user_alone() {
+async fn a_key_of_the_wrong_type_is_an_internal_error_for_its_user_only() {
     let (redis, prefix) = (shared(), own_prefix());
     let server = instance(&redis.pool(), &prefix).await;
     let evt = format!("{prefix}evt:odd");
@@ -327,7 +329,7 @@ async fn a_key_of_another_type_is_internal_for_its_user_alone() {
         (broken.code(), broken.message()),
         (Code::Internal, "internal error")
     );
-    // It is read in one go with the model.
+    // It is read together with the model.
     let request = proto::GetUserSignalsRequest {
         user_id: "odd".to_owned(),
         ..Default::default()
@@ -336,23 +338,23 @@ async fn a_key_of_another_type_is_internal_for_its_user_alone() {
     assert_eq!(broken.unwrap_err().code(), Code::Internal);
     let other = deliver(&server, &event("other", "1")).await;
     assert_eq!(other.outcome(), IngestOutcome::Accepted);
-    assert_eq!(redis.cli(&["GET", &evt]), "x", "it is left as it is");
+    assert_eq!(redis.cli(&["GET", &evt]), "x", "it is unchanged");
     redis.cli(&["DEL", &evt]);
     deliver(&server, &event("odd", "1")).await;
-    kept_of(&server, redis, &prefix, "odd", &["1"]).await;
+    assert_stored_for(&server, redis, &prefix, "odd", &["1"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn scripts_forgotten_under_load_fail_no_call() {
+async fn flushing_scripts_under_load_fails_no_call() {
     let redis = RedisServer::start();
     let server = instance(&redis.pool(), "").await;
     let load = Load::start(&server, &users(16));
     for _ in 0..40 {
         assert_eq!(redis.cli(&["SCRIPT", "FLUSH"]), "OK");
-        load.goes_on(4).await;
+        load.wait_for(4).await;
     }
     assert_eq!(load.failed(), 0);
-    kept(&server, &redis, "", &load.end().await).await;
+    assert_stored(&server, &redis, "", &load.end().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -362,9 +364,9 @@ async fn connections_killed_under_load_lose_nothing() {
     let load = Load::start(&server, &users(16));
     for _ in 0..40 {
         redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-        load.goes_on(4).await;
+        load.wait_for(4).await;
     }
-    kept(&server, &redis, "", &load.end().await).await;
+    assert_stored(&server, &redis, "", &load.end().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -375,7 +377,7 @@ async fn with_every_connection_in_use_a_call_is_unavailable_and_stores_nothing()
     replica.until(&["INFO", "replication"], |info| {
         info.contains("master_link_status:up")
     });
-    // Who waits for a replica keeps the connection.
+    // A call that waits for a replica holds its connection.
     let settings = RedisSettings {
         redis_pool_size: 1,
         redis_wait_replicas: 1,
@@ -395,18 +397,18 @@ async fn with_every_connection_in_use_a_call_is_unavailable_and_stores_nothing()
     master.until(&["INFO", "clients"], |info| {
         info.contains("blocked_clients:1")
     });
-    without_state(&server, "second", "1").await;
+    assert_calls_without_state(&server, "second", "1").await;
     assert_eq!(master.cli(&["EXISTS", "evt:second"]), "0");
     replica.thaw();
     assert_eq!(waiting.await.unwrap().unwrap(), IngestOutcome::Accepted);
     let taken = deliver(&server, &event("second", "1")).await;
     assert_eq!(taken.outcome(), IngestOutcome::Accepted);
-    kept_of(&server, &replica, "", "first", &["1", "2"]).await;
-    kept_of(&server, &replica, "", "second", &["1"]).await;
+    assert_stored_for(&server, &replica, "", "first", &["1", "2"]).await;
+    assert_stored_for(&server, &replica, "", "second", &["1"]).await;
 }
 
-/// Asks Redis over a plain connection; `None` if it takes no more of them.
-async fn ask(connection: &mut TcpStream, command: &str) -> Option<String> {
+/// Sends a command over a plain connection; `None` if Redis takes no more clients.
+async fn send_command(connection: &mut TcpStream, command: &str) -> Option<String> {
     let command = format!("{command}\r\n");
     connection.write_all(command.as_bytes()).await.ok()?;
     let mut reply = vec![0; 8 << 10];
@@ -416,24 +418,24 @@ async fn ask(connection: &mut TcpStream, command: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_redis_that_takes_no_more_clients_is_unavailable_and_heals() {
+async fn a_redis_at_its_client_limit_is_unavailable_and_heals() {
     let redis = RedisServer::with(&["--maxclients", "12"]);
     let proxy = Proxy::to(redis.port()).await;
     let url = format!("redis://{}", proxy.address());
     let server = instance(&pool(&url, RedisSettings::default()), "").await;
     deliver(&server, &event("u", "before")).await;
-    // All places are taken while this instance is cut off.
+    // Other clients take all places while this instance is disconnected.
     proxy.refuse().await;
     proxy.reset();
     let mut others = Vec::new();
     loop {
         let mut other = TcpStream::connect(redis.address()).await.unwrap();
-        if ask(&mut other, "PING").await.is_some() {
+        if send_command(&mut other, "PING").await.is_some() {
             others.push(other);
             continue;
         }
-        let told = ask(&mut others[0], "INFO clients").await.unwrap();
-        if told.contains(&format!("connected_clients:{}\r\n", others.len())) {
+        let info = send_command(&mut others[0], "INFO clients").await.unwrap();
+        if info.contains(&format!("connected_clients:{}\r\n", others.len())) {
             break;
         }
         tokio::time::sleep(PAUSE).await;
@@ -441,15 +443,15 @@ async fn a_redis_that_takes_no_more_clients_is_unavailable_and_heals() {
     assert_eq!(others.len(), 12);
     proxy.heal().await;
     for _ in 0..2 {
-        without_state(&server, "u", "meanwhile").await;
+        assert_calls_without_state(&server, "u", "meanwhile").await;
     }
     drop(others);
     deliver(&server, &event("u", "meanwhile")).await;
-    kept_of(&server, &redis, "", "u", &["before", "meanwhile"]).await;
+    assert_stored_for(&server, &redis, "", "u", &["before", "meanwhile"]).await;
 }
 
 #[tokio::test]
-async fn a_name_that_leads_elsewhere_is_followed_once_connections_fail() {
+async fn a_moved_address_is_followed_once_connections_fail() {
     let (old, new) = (RedisServer::start(), RedisServer::start());
     let of = old.port().to_string();
     new.cli(&["REPLICAOF", "127.0.0.1", &of]);
@@ -464,6 +466,6 @@ async fn a_name_that_leads_elsewhere_is_followed_once_connections_fail() {
     let moved = named("after", disliked("u", "i002"));
     deliver(&server, &moved).await;
     deliver(&server, &named("last", liked("u", "i003"))).await;
-    kept_of(&server, &new, "", "u", &["after", "before", "last"]).await;
+    assert_stored_for(&server, &new, "", "u", &["after", "before", "last"]).await;
     assert_eq!(old.event_ids("evt:u"), ["before"]);
 }

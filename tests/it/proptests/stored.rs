@@ -9,11 +9,12 @@ use recsys::{
     domain::{
         catalogue_line,
         event::{EventLog, StoredEvent},
+        event_member,
         ids::UserId,
+        item::Items,
         item::{CatalogueItem, Item, MAX_TAG_WEIGHT},
-        member,
         ranking_config::RankingConfig,
-        signals::{self, Items},
+        signals,
         tags::Canonicalizer,
         time::Timestamp,
         user_signals::UserSignals,
@@ -63,13 +64,13 @@ fn items() -> Items {
 /// Reads a member. A readable one is the same event after it is written, and ends with
 /// its id.
 fn read_member(text: &str) -> Option<StoredEvent> {
-    let stored = member::decode(&user(), text, now()).ok()?;
+    let stored = event_member::decode(&user(), text, now()).ok()?;
     assert_eq!(*stored.member, *text);
-    let written = member::encode(stored.event.clone()).unwrap();
-    let read = member::decode(&user(), &written.member, Timestamp::from_micros(1)).unwrap();
+    let written = event_member::encode(stored.event.clone()).unwrap();
+    let read = event_member::decode(&user(), &written.member, Timestamp::from_micros(1)).unwrap();
     assert_eq!(read, written);
     if let Some(id) = &stored.event.event_id {
-        let suffix = member::event_id_suffix(id).unwrap();
+        let suffix = event_member::event_id_suffix(id).unwrap();
         assert!(written.member.ends_with(&suffix), "{}", written.member);
     }
     Some(stored)

@@ -1,4 +1,4 @@
-//! A Qdrant that hangs for longer than callers wait.
+//! A Qdrant that hangs beyond the callers' deadlines.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use recsys::{
 };
 use tonic::{Code, Request, Status};
 
-use super::{Shop, wanted};
+use super::{Shop, recommend_request};
 use crate::support::{
     MemoryWorld, catalogue,
     items::half_circle,
@@ -19,7 +19,7 @@ use crate::support::{
     server::{NOW, TestServer, liked, reason},
 };
 
-/// Far shorter than the store's own time-out, and long for a busy machine.
+/// Far shorter than the store's own timeout, and long enough for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(6);
 
 fn within<T>(message: T) -> Request<T> {
@@ -29,7 +29,10 @@ fn within<T>(message: T) -> Request<T> {
 }
 
 async fn list(server: &TestServer, user: &str) -> Result<proto::RecommendResponse, Status> {
-    let list = server.recommender().recommend(within(wanted(user))).await?;
+    let list = server
+        .recommender()
+        .recommend(within(recommend_request(user)))
+        .await?;
     Ok(list.into_inner())
 }
 
@@ -71,7 +74,7 @@ async fn calls_end_before_their_deadline_while_qdrant_hangs() {
 }
 
 #[tokio::test]
-async fn a_list_comes_before_its_deadline_while_all_stores_hang() {
+async fn a_list_meets_its_deadline_while_all_stores_hang() {
     let shop = Shop::with(half_circle(100)).await;
     let store = catalogue::store(&shop.qdrant.url(), &shop.settings);
     let ids: Vec<_> = (0..100)

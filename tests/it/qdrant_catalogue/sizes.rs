@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use recsys::{
     domain::{ids::UserId, item::Item, ranking_config::RankingConfig, restriction::Restriction},
-    engine::{Deadlines, Engine, EngineSettings, Ports, RecommendRequest, Recommendation, Source},
+    engine::{
+        Deadlines, Engine, EngineSettings, Generator, Ports, RecommendRequest, Recommendation,
+        SignalsSource,
+    },
     ports::{Deadline, ItemStore},
     proto::{self, ItemOutcome},
 };
@@ -17,7 +20,7 @@ use crate::support::{
     server::{NOW, TestServer, stored_like},
 };
 
-/// The half circle in space: with one number more.
+/// The half circle with vectors of three numbers.
 fn in_space(count: usize) -> Vec<Item> {
     let flat = half_circle(count).into_iter();
     flat.map(|flat| {
@@ -51,7 +54,7 @@ async fn refused(server: &TestServer) -> proto::ErrorDetail {
 }
 
 #[tokio::test]
-async fn an_item_of_another_size_is_refused_with_both_sizes_and_the_collections_name() {
+async fn an_item_of_another_vector_size_is_refused_with_both_sizes_and_the_collection_name() {
     let shop = Shop::with(half_circle(10)).await;
     let memory = TestServer::with_items(half_circle(10)).await;
     let collection = format!("collection {:?}", shop.collection());
@@ -60,8 +63,8 @@ async fn an_item_of_another_size_is_refused_with_both_sizes_and_the_collections_
         assert_eq!(error.code, Code::FailedPrecondition as i32);
         assert_eq!(error.reason, "WRONG_VECTOR_SIZE");
         assert_eq!(error.field, "items[1].vector");
-        let told = format!("items[1].vector has 3 numbers, those of {name} have 2");
-        assert_eq!(error.message, told);
+        let message = format!("items[1].vector has 3 numbers, those of {name} have 2");
+        assert_eq!(error.message, message);
     }
 }
 
@@ -77,12 +80,13 @@ fn request() -> RecommendRequest {
 }
 
 fn by_taste(list: &Recommendation) -> usize {
-    let taste = list.generators.iter().find(|(name, _)| *name == "taste");
+    let mut generators = list.generators.iter();
+    let taste = generators.find(|(generator, _)| *generator == Generator::Taste);
     taste.map_or(0, |(_, found)| *found)
 }
 
 #[tokio::test]
-async fn a_collection_made_anew_with_another_size_is_taken_up_while_running() {
+async fn a_collection_recreated_with_another_vector_size_is_noticed_while_running() {
     let shop = Shop::with(half_circle(60)).await;
     let config = RankingConfig::default();
     let world = MemoryWorld::new(NOW, &config, Vec::new());
@@ -97,7 +101,7 @@ async fn a_collection_made_anew_with_another_size_is_taken_up_while_running() {
         .recommend(&request(), Deadlines::UNLIMITED)
         .await
         .unwrap();
-    assert_eq!(list.signals_source, Source::Materialized);
+    assert_eq!(list.signals_source, SignalsSource::Materialized);
     assert!(by_taste(&list) > 0);
 
     shop.qdrant.drop_collection(shop.collection());
@@ -111,18 +115,18 @@ async fn a_collection_made_anew_with_another_size_is_taken_up_while_running() {
         .await
         .unwrap();
     assert!(list.degraded.is_empty(), "{:?}", list.degraded);
-    assert_eq!(list.signals_source, Source::Rebuilt);
+    assert_eq!(list.signals_source, SignalsSource::Rebuilt);
     assert!(by_taste(&list) > 0);
     let (model, source) = engine.signals(&request().user).await.unwrap();
-    assert_eq!(source, Source::Materialized, "it was stored");
+    assert_eq!(source, SignalsSource::Materialized, "it was stored");
     for vector in [&model.taste_vector, &model.recency_vector] {
         assert_eq!(vector.as_ref().unwrap().size(), 3);
     }
 }
 
-/// The size is known only with the first answer: by then the model is read.
+/// The size is known only with Qdrant's first reply: by then the model is read.
 #[tokio::test]
-async fn a_new_process_rebuilds_a_stored_model_of_another_size_for_its_first_list() {
+async fn a_new_process_rebuilds_a_stored_model_of_another_vector_size_for_its_first_list() {
     let shop = Shop::with(half_circle(60)).await;
     let config = RankingConfig::default();
     let world = MemoryWorld::new(NOW, &config, in_space(60));
@@ -139,6 +143,6 @@ async fn a_new_process_rebuilds_a_stored_model_of_another_size_for_its_first_lis
         .recommend(&request(), Deadlines::UNLIMITED)
         .await
         .unwrap();
-    assert_eq!(list.signals_source, Source::Rebuilt);
+    assert_eq!(list.signals_source, SignalsSource::Rebuilt);
     assert!(by_taste(&list) > 0);
 }

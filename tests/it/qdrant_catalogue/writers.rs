@@ -1,4 +1,4 @@
-//! Points that other programs write, too: what they left is kept.
+//! Points that other programs write, too: their payloads and vectors are kept.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use recsys::{
 use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Shop, wanted};
+use super::{Shop, recommend_request};
 use crate::support::{
     catalogue,
     items::item,
@@ -53,8 +53,8 @@ fn dense(data: &[f32]) -> DenseVector {
     }
 }
 
-/// Makes a collection with the items' vectors under this name, and a point in
-/// it with vectors of every kind besides.
+/// Creates a collection with the items' vectors under this name, and a point
+/// that also has vectors of every other kind.
 async fn with_other_vectors(server: &QdrantServer, collection: &str, name: &str) {
     let sparse = SparseVectorConfig {
         map: HashMap::from([("words".to_owned(), SparseVectorParams::default())]),
@@ -164,7 +164,7 @@ async fn writing_an_item_keeps_the_other_vectors_of_its_point() {
         assert_eq!(stored.item().attributes["shelf"], json!(3));
         assert!(read[1].as_ref().unwrap().vector().is_none());
 
-        // Without its own vector, too, the point keeps the others.
+        // Also without its own vector, the point keeps the others.
         store.upsert(vec![item("7").build()]).await.unwrap();
         let read = store.get(&["7".into()], Deadline::NONE).await.unwrap();
         assert!(read[0].as_ref().unwrap().vector().is_none());
@@ -185,8 +185,8 @@ async fn writing_an_item_keeps_the_other_vectors_of_its_point() {
 }
 
 /// A catalogue with 40 points under numbers, whose items are SKU-0, SKU-1, ...,
-/// and an item of our own.
-async fn with_keys_of_others() -> Shop {
+/// and an item that recsys wrote.
+async fn with_foreign_keys() -> Shop {
     let shop = Shop::with(vec![item("own").vector(&[-1.0, 0.0]).build()]).await;
     for number in 0..40_u64 {
         let turn = number as f32 / 40.0;
@@ -206,12 +206,12 @@ fn sku(number: u64) -> ContentId {
 }
 
 #[tokio::test]
-async fn items_under_keys_of_others_are_found_by_their_ids() {
-    let shop = with_keys_of_others().await;
+async fn items_under_foreign_keys_are_found_by_their_ids() {
+    let shop = with_foreign_keys().await;
     let store = shop.store();
     store.check().await.unwrap();
     shop.qdrant.reset_calls();
-    let asked = [
+    let requested = [
         sku(3),
         "own".into(),
         "1003".into(),
@@ -219,8 +219,8 @@ async fn items_under_keys_of_others_are_found_by_their_ids() {
         sku(7),
     ];
     for _ in 0..2 {
-        let found = store.get(&asked, Deadline::NONE).await.unwrap();
-        let found = found.iter().zip(&asked).map(|(found, id)| {
+        let found = store.get(&requested, Deadline::NONE).await.unwrap();
+        let found = found.iter().zip(&requested).map(|(found, id)| {
             let found = found.as_ref()?;
             assert_eq!(found.id(), id);
             Some(found.item().title.as_str())
@@ -229,27 +229,24 @@ async fn items_under_keys_of_others_are_found_by_their_ids() {
         assert_eq!(found, [Some("T3"), Some(""), None, None, Some("T7")]);
     }
     let calls = ["Scroll", "Get"].map(|rpc| shop.qdrant.calls(rpc));
-    assert_eq!(calls, [1, 0], "one call, and then they are known");
+    assert_eq!(calls, [1, 0], "one call, then they are cached");
 
     shop.server.ingest(liked("u", "SKU-5")).await.unwrap();
     let (model, _) = shop.server.signals("u").await;
-    assert!(
-        !model.taste_vector.is_empty(),
-        "the event says what is liked"
-    );
+    assert!(!model.taste_vector.is_empty(), "the event's item is found");
     let list = shop.list("u").await.unwrap();
     assert_eq!(list.items.len(), 10);
     assert!(!ids(&list).contains(&"SKU-5"), "{:?}", ids(&list));
     assert_eq!(list.items[0].similar_to, "SKU-5");
 
     shop.qdrant.stop();
-    let known = store.cached(&asked);
+    let known = store.cached(&requested);
     assert!(known[0].is_some() && known[1].is_some() && known[3].is_none());
 }
 
 #[tokio::test]
-async fn items_under_keys_of_others_are_left_out_within_the_query() {
-    let shop = with_keys_of_others().await;
+async fn items_under_foreign_keys_are_excluded_by_the_query() {
+    let shop = with_foreign_keys().await;
     let store = shop.store();
     let (open, nothing) = (Restriction::default(), HashSet::new());
     let nearest: HashSet<ContentId> = (0..30).map(sku).collect();
@@ -276,12 +273,12 @@ async fn items_under_keys_of_others_are_left_out_within_the_query() {
     });
     let found: Vec<Vec<ContentId>> = found.collect();
     assert_eq!(found[0], [sku(30), sku(31), sku(32), sku(33), sku(34)]);
-    assert_eq!(found[1].len(), 11, "all that is left");
+    assert_eq!(found[1].len(), 11, "all others");
 }
 
 #[tokio::test]
-async fn items_under_keys_of_others_are_written_and_deleted_where_they_are() {
-    let shop = with_keys_of_others().await;
+async fn items_under_foreign_keys_are_written_and_deleted_under_these_keys() {
+    let shop = with_foreign_keys().await;
     let store = shop.store();
     let mut new = item("SKU-3").build();
     new.title = "new".to_owned();
@@ -291,7 +288,7 @@ async fn items_under_keys_of_others_are_written_and_deleted_where_they_are() {
     assert_eq!(
         shop.qdrant.points_count(shop.collection()),
         41,
-        "no second one"
+        "no second point"
     );
     let payload = shop.qdrant.payload(shop.collection(), 1_003).unwrap();
     assert_eq!(
@@ -301,29 +298,29 @@ async fn items_under_keys_of_others_are_written_and_deleted_where_they_are() {
     let read = store.get(&[sku(3)], Deadline::NONE).await.unwrap();
     assert_eq!(read[0].as_ref().unwrap().item().title, "new");
 
-    let asked = [sku(3), "own".into(), "nowhere".into(), sku(3)];
-    let deleted = store.delete(&asked).await.unwrap();
+    let requested = [sku(3), "own".into(), "nowhere".into(), sku(3)];
+    let deleted = store.delete(&requested).await.unwrap();
     assert_eq!(deleted, [true, true, false, false]);
     assert!(shop.qdrant.payload(shop.collection(), 1_003).is_none());
     assert_eq!(shop.qdrant.points_count(shop.collection()), 39);
-    let read = store.get(&asked, Deadline::NONE).await.unwrap();
+    let read = store.get(&requested, Deadline::NONE).await.unwrap();
     assert!(read.iter().all(Option::is_none), "{read:?}");
-    // Anew, and from now on under the key that the id gives it.
+    // Added again, now under the key of its id.
     store.upsert(vec![item("SKU-3").build()]).await.unwrap();
     let read = store.get(&[sku(3)], Deadline::NONE).await.unwrap();
     assert!(read[0].is_some());
 }
 
 #[tokio::test]
-async fn without_the_index_of_ids_only_keys_of_our_own_are_found() {
-    let shop = with_keys_of_others().await;
+async fn without_the_index_of_ids_foreign_keys_are_not_found() {
+    let shop = with_foreign_keys().await;
     shop.qdrant.drop_index(shop.collection(), "content_id");
     let store = shop.store();
-    let asked = ["own".into(), sku(3)];
-    let read = store.get(&asked, Deadline::NONE).await.unwrap();
+    let requested = ["own".into(), sku(3)];
+    let read = store.get(&requested, Deadline::NONE).await.unwrap();
     assert!(read[0].is_some() && read[1].is_none());
     assert_eq!(store.delete(&[sku(3)]).await.unwrap(), [false]);
     let fresh = shop.another().await;
-    let list = fresh.recommend(wanted("u")).await.unwrap();
-    assert_eq!(list.items.len(), 10, "they are recommended all the same");
+    let list = fresh.recommend(recommend_request("u")).await.unwrap();
+    assert_eq!(list.items.len(), 10, "they are still recommended");
 }

@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc, thread, time::Duration};
 
 use qdrant_client::qdrant::{DeleteCollection, collections_client::CollectionsClient};
 use recsys::{
-    adapters::qdrant::{QdrantItemStore, QdrantSettings},
+    adapters::qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool, QdrantSettings},
     domain::tags::Canonicalizer,
     ports::ItemStore,
 };
@@ -36,7 +36,21 @@ pub fn own_settings() -> QdrantSettings {
 }
 
 pub fn store(url: &str, settings: &QdrantSettings) -> QdrantItemStore {
-    QdrantItemStore::new(url, settings, Canonicalizer::default()).unwrap()
+    store_with(url, settings, Canonicalizer::default())
+}
+
+pub fn store_with(
+    url: &str,
+    settings: &QdrantSettings,
+    canonicalizer: Canonicalizer,
+) -> QdrantItemStore {
+    let options = QdrantItemOptions {
+        collection: settings.collection_name.clone(),
+        cache_max_bytes: settings.item_cache_max_bytes,
+        cache_ttl: settings.item_cache_ttl,
+        canonicalizer,
+    };
+    QdrantItemStore::new(QdrantPool::new(url, settings).unwrap(), options)
 }
 
 /// A store for a suite, with its collection, if it has one.
@@ -60,7 +74,7 @@ impl TestStore {
             url: url.to_owned(),
             name: settings.collection_name.clone(),
         };
-        let store = QdrantItemStore::new(url, &settings, canonical).unwrap();
+        let store = store_with(url, &settings, canonical);
         store.prepare(Some(vector_size)).await.unwrap();
         Self {
             store: Arc::new(store),

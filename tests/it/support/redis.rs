@@ -13,7 +13,10 @@ use std::{
 };
 
 use recsys::{
-    adapters::redis::{RedisEventBuffer, RedisModelStore, RedisPool, RedisSettings},
+    adapters::redis::{
+        EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
+        RedisSettings,
+    },
     domain::ranking_config::RankingConfig,
     edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
@@ -285,11 +288,37 @@ pub fn pool(url: &str, settings: RedisSettings) -> RedisPool {
     RedisPool::new(url, &settings).unwrap()
 }
 
+/// Event buffers of one process.
+pub fn event_buffer(
+    pool: &RedisPool,
+    prefix: &str,
+    window: Duration,
+    max_events: usize,
+) -> RedisEventBuffer {
+    let options = EventBufferOptions {
+        key_prefix: prefix.to_owned(),
+        window,
+        max_events,
+        cache_max_bytes: 64 << 20,
+    };
+    RedisEventBuffer::new(pool.clone(), options)
+}
+
+/// User models of one process, which live for seven days.
+pub fn model_store(pool: &RedisPool, prefix: &str) -> RedisModelStore {
+    let options = ModelStoreOptions {
+        key_prefix: prefix.to_owned(),
+        ttl: 7 * DAY,
+        cache_max_bytes: 64 << 20,
+    };
+    RedisModelStore::new(pool.clone(), options)
+}
+
 /// Ports with the users' state in Redis, and the items and randomness of a world.
 pub fn ports(pool: &RedisPool, prefix: &str, world: &MemoryWorld) -> Ports {
     Ports {
-        events: Arc::new(RedisEventBuffer::new(pool.clone(), prefix, WINDOW, 5_000)),
-        models: Arc::new(RedisModelStore::new(pool.clone(), prefix, 7 * DAY)),
+        events: Arc::new(event_buffer(pool, prefix, WINDOW, 5_000)),
+        models: Arc::new(model_store(pool, prefix)),
         ..world.ports.clone()
     }
 }

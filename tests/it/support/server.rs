@@ -236,7 +236,7 @@ pub fn stored_like(user: &str, content_id: &str) -> StoredEvent {
     event.content_id = Some(content_id.into());
     event.dwell_seconds = Some(60.0);
     event.end_reason = Some(EndReason::NextButton);
-    domain::member::encode(event).unwrap()
+    domain::event_member::encode(event).unwrap()
 }
 
 /// An event of a view that counts as a dislike.

@@ -1,83 +1,81 @@
-//! Vectors laid out for a scan: a byte for each number, in rows without gaps.
+//! Quantized vectors for scans: one byte a number, in contiguous rows.
 //!
-//! A row is `step · codes`, the codes being whole numbers from −127 to 127, and
-//! how far that is from the vector it stands for is kept with it. A scan
-//! reads a quarter of what the vectors take, and gives bounds, not cosines: who
-//! needs the first ones of an order takes the exact cosine of those whose
-//! bounds leave it open, and of no others.
+//! A row is `step · codes`; the codes are integers from −127 to 127. Its distance
+//! from the exact vector is stored with it. A scan reads a quarter of the vectors'
+//! size, and returns bounds of the cosines. Exact cosines are computed only for the
+//! rows whose bounds leave open whether they are among the results.
 //!
 //! # Why the bounds hold
 //! Let `x` be a vector of length 1 and `x'` its row, `y` the query and `y'` its
-//! coded form. By the inequality of Cauchy and Schwarz
+//! quantized form. By the Cauchy-Schwarz inequality
 //! `|x·y − x'·y'| = |(x − x')·y + x'·(y − y')| ≤ |x − x'|·|y| + |x'|·|y − y'|`,
-//! and `|x'| ≤ |x| + |x − x'|`. The distances are those of the codes and steps as
-//! they are kept, so it does not matter how those were rounded. `x'·y'` is exact
-//! but for its steps: it is a sum of whole numbers. The cosine that items are
-//! ordered by is a sum in single precision, in whatever order off by at most
-//! `n·u/(1 − n·u) ≤ 2·n·u` for `n` numbers and `u = 2⁻²⁴` (N. Higham, "Accuracy
-//! and Stability of Numerical Algorithms", 3.1). [`SLACK`] is for what the
-//! arithmetic here rounds away, on values of at most 4.
+//! and `|x'| ≤ |x| + |x − x'|`. The distances are those of the stored codes and
+//! steps, however these were rounded. `x'·y'` is a sum of integers, exact except
+//! for the steps. The cosine that items are ordered by is a sum in single
+//! precision; in any order its error is at most `n·u/(1 − n·u) ≤ 2·n·u` for `n`
+//! numbers and `u = 2⁻²⁴` (N. Higham, "Accuracy and Stability of Numerical
+//! Algorithms", 3.1). [`SLACK`] covers the rounding of the arithmetic here, on
+//! values of at most 4.
 
 use crate::domain::vector::{UnitVector, wide};
 
-/// Rows that are taken from the allocator at once.
+/// Rows per allocation.
 const BLOCK_ROWS: usize = 256;
-/// A row is as long as a multiple of this, with zeros behind the codes.
+/// The length of a row is a multiple of this, padded with zeros.
 const ROW_MULTIPLE: usize = 32;
 /// The largest code of a row.
 const LEVELS: f32 = 127.0;
-/// More than the arithmetic of single precision loses on values up to 4.
+/// An upper bound of the rounding errors of single precision on values up to 4.
 const SLACK: f64 = 4e-6;
-/// More than a vector of length 1 is long, once it is rounded.
+/// An upper bound of the length of a rounded vector of length 1.
 const LENGTH: f64 = 1.000_001;
 const NO_ROW: u32 = u32::MAX;
 
 /// The vectors of items, all of one size, in rows.
 #[derive(Default)]
-pub(super) struct Vectors {
+pub(super) struct VectorIndex {
     size: usize,
     row_bytes: usize,
     blocks: Vec<Vec<i8>>,
-    forms: Vec<Form>,
+    scales: Vec<RowScale>,
     slots: Vec<u32>,
     exact: Vec<UnitVector>,
     row_of_slot: Vec<u32>,
 }
 
-/// How a row's codes are read.
+/// How to decode a row.
 #[derive(Clone, Copy)]
-struct Form {
+struct RowScale {
     step: f32,
-    /// How far the row is from its vector, rounded up.
-    off_by: f32,
+    /// Distance of the row from its vector, rounded up.
+    error: f32,
 }
 
-/// Between which values the cosines of some rows are, from the first of them on.
-pub(super) struct Bounds<'b> {
+/// Lower and upper bounds of the cosines of consecutive rows, with their slots.
+pub(super) struct CosineBounds<'b> {
     pub(super) first_row: u32,
     pub(super) low: &'b [f32],
     pub(super) high: &'b [f32],
     pub(super) slots: &'b [u32],
 }
 
-impl Vectors {
-    /// What a vector of this size takes here.
+impl VectorIndex {
+    /// Memory of a vector of this size.
     pub(super) const fn bytes(size: usize) -> usize {
-        row_bytes(size) + size_of::<Form>() + size_of::<UnitVector>() + 2 * size_of::<u32>()
+        row_bytes(size) + size_of::<RowScale>() + size_of::<UnitVector>() + 2 * size_of::<u32>()
     }
 
-    /// How many there are.
+    /// The number of vectors.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// How many numbers each has; `None` if there are none.
+    /// Length of the vectors; `None` if there are none.
     pub(super) fn size(&self) -> Option<usize> {
         (!self.slots.is_empty()).then_some(self.size)
     }
 
-    /// Takes a slot's vector in. All others are of its size, and the slot has
-    /// none yet.
+    /// Adds the vector of a slot that has none. All vectors must have its size.
     pub(super) fn insert(&mut self, slot: u32, vector: &UnitVector) {
         if self.slots.is_empty() {
             self.size = vector.size();
@@ -89,12 +87,12 @@ impl Vectors {
             self.blocks.push(vec![0; BLOCK_ROWS * self.row_bytes]);
         }
         let codes = &mut self.row_mut(row)[..vector.size()];
-        let (step, off_by) = encode(vector.as_slice(), LEVELS, |place, code| {
+        let (step, error) = quantize(vector.as_slice(), LEVELS, |place, code| {
             codes[place] = code as i8;
         });
-        self.forms.push(Form {
+        self.scales.push(RowScale {
             step,
-            off_by: (off_by * LENGTH) as f32,
+            error: (error * LENGTH) as f32,
         });
         self.slots.push(slot);
         self.exact.push(vector.clone());
@@ -105,7 +103,7 @@ impl Vectors {
         self.row_of_slot[slot] = row as u32;
     }
 
-    /// Takes a slot's vector out, if it has one. The last row takes its place.
+    /// Removes a slot's vector, if it has one. The last row replaces its row.
     pub(super) fn remove(&mut self, slot: u32) {
         let Some(row) = self.row_of_slot.get_mut(slot as usize) else {
             return;
@@ -120,7 +118,7 @@ impl Vectors {
             self.row_mut(row).copy_from_slice(&moved);
             self.row_of_slot[self.slots[last] as usize] = row as u32;
         }
-        self.forms.swap_remove(row);
+        self.scales.swap_remove(row);
         self.slots.swap_remove(row);
         self.exact.swap_remove(row);
         self.blocks.truncate(self.slots.len().div_ceil(BLOCK_ROWS));
@@ -137,8 +135,8 @@ impl Vectors {
         row.filter(|row| *row != NO_ROW)
     }
 
-    /// Gives each of these rows' slots with its exact cosine to a query of the
-    /// same size.
+    /// The exact cosines of some rows to a query of their size, each with its
+    /// slot.
     pub(super) fn cosines(&self, rows: &[u32], query: &UnitVector) -> Vec<(f64, u32)> {
         let mut cosines = Vec::with_capacity(rows.len());
         wide(
@@ -155,46 +153,46 @@ impl Vectors {
         cosines
     }
 
-    /// Scans all rows, and tells bounds of their cosines to a query of the same
-    /// size, some rows at a time.
-    pub(super) fn scan(&self, query: &UnitVector, mut tell: impl FnMut(Bounds<'_>)) {
-        // So large that the sum of the products stays within 32 bits.
+    /// Scans all rows. Passes bounds of their cosines to a query of their size to
+    /// `visit`, some rows at a time.
+    pub(super) fn scan(&self, query: &UnitVector, mut visit: impl FnMut(CosineBounds<'_>)) {
+        // The largest that keeps sums of products within 32 bits.
         let most = i32::MAX as usize / (LEVELS as usize * self.size);
         let levels = most.min(i16::MAX as usize) as f32;
         let mut codes = vec![0_i16; self.row_bytes];
-        let (step, off_by) = encode(query.as_slice(), levels, |place, code| {
+        let (step, error) = quantize(query.as_slice(), levels, |place, code| {
             codes[place] = code as i16;
         });
         let summing = self.size as f64 * f64::from(f32::EPSILON);
-        let by_row = (LENGTH + off_by) as f32;
-        let by_query = (LENGTH * off_by + summing + SLACK) as f32;
+        let by_row = (LENGTH + error) as f32;
+        let by_query = (LENGTH * error + summing + SLACK) as f32;
 
         let mut products = [0_i32; BLOCK_ROWS];
         let (mut low, mut high) = ([0.0_f32; BLOCK_ROWS], [0.0_f32; BLOCK_ROWS]);
         let mut first_row = 0;
-        for ((block, forms), slots) in self
+        for ((block, scales), slots) in self
             .blocks
             .iter()
-            .zip(self.forms.chunks(BLOCK_ROWS))
+            .zip(self.scales.chunks(BLOCK_ROWS))
             .zip(self.slots.chunks(BLOCK_ROWS))
         {
-            let rows = forms.len();
+            let rows = scales.len();
             wide(
                 #[inline(always)]
                 || {
                     let coded = block.chunks_exact(self.row_bytes);
                     for (product, row) in products[..rows].iter_mut().zip(coded) {
-                        *product = whole_product(row, &codes);
+                        *product = integer_dot(row, &codes);
                     }
                     for row in 0..rows {
-                        let cosine = products[row] as f32 * (forms[row].step * step);
-                        let reach = forms[row].off_by * by_row + by_query;
-                        low[row] = cosine - reach;
-                        high[row] = cosine + reach;
+                        let cosine = products[row] as f32 * (scales[row].step * step);
+                        let error = scales[row].error * by_row + by_query;
+                        low[row] = cosine - error;
+                        high[row] = cosine + error;
                     }
                 },
             );
-            tell(Bounds {
+            visit(CosineBounds {
                 first_row,
                 low: &low[..rows],
                 high: &high[..rows],
@@ -210,16 +208,16 @@ const fn row_bytes(size: usize) -> usize {
 }
 
 #[inline(always)]
-fn whole_product(row: &[i8], query: &[i16]) -> i32 {
+fn integer_dot(row: &[i8], query: &[i16]) -> i32 {
     row.iter()
         .zip(query)
         .map(|(x, y)| i32::from(*x) * i32::from(*y))
         .sum()
 }
 
-/// Writes values as multiples of a step, the largest being `levels` of it.
-/// Returns the step, and how far that is from the values.
-fn encode(values: &[f32], levels: f32, mut write: impl FnMut(usize, f32)) -> (f32, f64) {
+/// Quantizes values to multiples of a step, of which the largest is `levels`.
+/// Returns the step, and the distance of the result from the values.
+fn quantize(values: &[f32], levels: f32, mut write: impl FnMut(usize, f32)) -> (f32, f64) {
     let largest = values
         .iter()
         .fold(0.0_f32, |largest, value| largest.max(value.abs()));
@@ -228,19 +226,19 @@ fn encode(values: &[f32], levels: f32, mut write: impl FnMut(usize, f32)) -> (f3
     for (place, value) in values.iter().enumerate() {
         let code = (value / step).round().clamp(-levels, levels);
         write(place, code);
-        let off_by = f64::from(*value) - f64::from(step) * f64::from(code);
-        squares += off_by * off_by;
+        let error = f64::from(*value) - f64::from(step) * f64::from(code);
+        squares += error * error;
     }
     (step, squares.sqrt())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Vectors;
+    use super::VectorIndex;
     use crate::domain::vector::{UnitVector, dot};
 
-    /// Vectors of all shapes: one number, one that outweighs the others, all of
-    /// one absolute value (the largest sum of codes), and a bit of everything.
+    /// Vectors of different shapes: a single number, a dominant number, equal
+    /// absolute values (the largest sum of codes), and a mix.
     fn shapes(size: usize) -> Vec<UnitVector> {
         let shapes: [fn(f32, usize) -> f32; 5] = [
             |place, _| if place == 0.0 { 1.0 } else { 0.0 },
@@ -265,7 +263,7 @@ mod tests {
     fn every_cosine_is_between_its_bounds() {
         for size in [1, 2, 16, 31, 33, 384, 517, 1_536, 20_000] {
             let shapes = shapes(size);
-            let mut vectors = Vectors::default();
+            let mut vectors = VectorIndex::default();
             for (vector, slot) in shapes.iter().zip(0..) {
                 vectors.insert(slot, vector);
             }
@@ -285,18 +283,18 @@ mod tests {
     }
 
     #[test]
-    fn bounds_leave_little_open() {
+    fn bounds_are_tight() {
         let shapes = shapes(384);
-        let mut vectors = Vectors::default();
+        let mut vectors = VectorIndex::default();
         vectors.insert(0, &shapes[8]);
-        let mut open = f32::INFINITY;
-        vectors.scan(&shapes[8], |bounds| open = bounds.high[0] - bounds.low[0]);
-        assert!(open < 0.02, "{open}");
+        let mut width = f32::INFINITY;
+        vectors.scan(&shapes[8], |bounds| width = bounds.high[0] - bounds.low[0]);
+        assert!(width < 0.02, "{width}");
     }
 
     #[test]
-    fn without_vectors_there_is_no_size_and_the_next_one_sets_it() {
-        let mut vectors = Vectors::default();
+    fn an_empty_index_has_no_size_and_the_next_vector_sets_it() {
+        let mut vectors = VectorIndex::default();
         vectors.insert(3, &shapes(2)[0]);
         assert_eq!((vectors.len(), vectors.size()), (1, Some(2)));
         vectors.remove(3);

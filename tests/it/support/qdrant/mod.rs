@@ -27,10 +27,9 @@ use std::{
 use qdrant_client::{
     Payload,
     qdrant::{
-        DenseVector, Distance, FieldType, PointId, StrictModeConfig,
-        VectorParams, VectorParamsMap, VectorsConfig, collections_server::CollectionsServer,
-        points_server::PointsServer, qdrant_server::QdrantServer as HealthServer, vector,
-        vectors_config,
+        DenseVector, Distance, FieldType, PointId, StrictModeConfig, VectorParams, VectorParamsMap,
+        VectorsConfig, collections_server::CollectionsServer, points_server::PointsServer,
+        qdrant_server::QdrantServer as HealthServer, vector, vectors_config,
     },
 };
 use serde_json::Value as Json;
@@ -226,6 +225,13 @@ impl QdrantServer {
     pub fn drop_collection(&self, name: &str) {
         let dropped = self.state.store().collections.remove(name);
         assert!(dropped.is_some(), "there is no collection {name}");
+    }
+
+    #[allow(dead_code, reason = "only the soak test uses it")]
+    pub fn rename_collection(&self, from: &str, to: &str) {
+        let mut store = self.state.store();
+        let moved = store.collections.remove(from).expect("a collection");
+        store.collections.insert(to.to_owned(), moved);
     }
 }
 

@@ -1,0 +1,50 @@
+//! The names of payload fields, in one place.
+
+/// Canonical tags, `facet:label`; KEYWORD index.
+pub(crate) const TAG_LABELS: &str = "tag_labels";
+/// Canonical labels; KEYWORD index.
+pub(crate) const TAG_VALUES: &str = "tag_values";
+/// Locations; GEO index.
+pub(crate) const LOCATIONS: &str = "locations";
+/// KEYWORD index.
+pub(crate) const CONTENT_TYPE: &str = "content_type";
+/// The item's id, if it cannot be read off the point's id; KEYWORD index.
+pub(crate) const CONTENT_ID: &str = "content_id";
+
+pub(super) const TITLE: &str = "title";
+pub(super) const TEXT: &str = "text";
+pub(super) const TAGS: &str = "tags";
+pub(super) const HAS_IMAGE: &str = "has_image";
+pub(super) const WORD_COUNTS: [&str; 2] = ["text_length_words", "word_count"];
+pub(super) const IMAGE_URLS: [&str; 4] = ["image_url", "imageUrl", "thumbnail_url", "files_url"];
+pub(super) const PAGE_URLS: [&str; 2] = ["public_url", "publicUrl"];
+pub(super) const LOCATION: &str = "location";
+pub(super) const LATITUDE: &str = "lat";
+pub(super) const LONGITUDE: &str = "lon";
+pub(super) const YEARS: &str = "years";
+pub(super) const TIMES: &str = "time_metadata";
+pub(super) const DATES: &str = "dates_of_creation";
+
+/// Whether a field belongs to an item itself, in any of its spellings. All others
+/// are attributes.
+pub(crate) fn is_item_field(name: &str) -> bool {
+    const OTHERS: [&str; 13] = [
+        TITLE,
+        TEXT,
+        CONTENT_TYPE,
+        HAS_IMAGE,
+        TAGS,
+        TAG_LABELS,
+        TAG_VALUES,
+        LOCATIONS,
+        LOCATION,
+        LATITUDE,
+        LONGITUDE,
+        YEARS,
+        CONTENT_ID,
+    ];
+    OTHERS.contains(&name)
+        || WORD_COUNTS.contains(&name)
+        || IMAGE_URLS.contains(&name)
+        || PAGE_URLS.contains(&name)
+}

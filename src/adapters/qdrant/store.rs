@@ -1,0 +1,171 @@
+//! The store itself: its collection, its connections and its cache.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use qdrant_client::qdrant::GetCollectionInfoRequest;
+use tonic::{Response, Status};
+use tracing::warn;
+
+use super::{collection::Collection, item_cache::ItemCache, pool::QdrantPool};
+use crate::{
+    domain::tags::Canonicalizer,
+    ports::{Deadline, StoreError, StoreErrorKind},
+    telemetry::throttle::Throttle,
+};
+
+/// How a catalogue in Qdrant is kept.
+#[derive(Clone, Debug)]
+pub struct QdrantItemOptions {
+    /// The collection that holds the items.
+    pub collection: String,
+    /// Memory for contents and vectors of items in this process, in bytes.
+    pub cache_max_bytes: u64,
+    /// How long cached contents are used without reading them again.
+    pub cache_ttl: Duration,
+    /// The canonical form of tags.
+    pub canonicalizer: Canonicalizer,
+}
+
+/// The catalogue in a collection of Qdrant, a point for each item. Contents and
+/// vectors that were read lately are cached in this process.
+pub struct QdrantItemStore {
+    pub(super) pool: QdrantPool,
+    pub(super) name: String,
+    pub(super) canonicalizer: Canonicalizer,
+    pub(super) cache: ItemCache,
+    /// As last described; `None` until then.
+    collection: RwLock<Option<Arc<Collection>>>,
+    /// Throttles the log of lists from the cache: in an outage, of every list.
+    pub(super) outage: Throttle,
+}
+
+impl QdrantItemStore {
+    /// A store over a collection of the Qdrant of a pool.
+    #[must_use]
+    pub fn new(pool: QdrantPool, options: QdrantItemOptions) -> Self {
+        Self {
+            pool,
+            name: options.collection,
+            canonicalizer: options.canonicalizer,
+            cache: ItemCache::new(options.cache_max_bytes, options.cache_ttl),
+            collection: RwLock::default(),
+            outage: Throttle::new(),
+        }
+    }
+
+    /// Reads the collection's vectors and indexes from Qdrant. If the vectors
+    /// changed, the cache is cleared.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unprepared`] if there is no such collection.
+    pub(super) async fn describe(&self, deadline: Deadline) -> Result<Arc<Collection>, StoreError> {
+        let request = GetCollectionInfoRequest {
+            collection_name: self.name.clone(),
+        };
+        let mut collections = self.pool.collections();
+        let info = self
+            .call("describe", deadline, collections.get(request))
+            .await?;
+        let collection = Arc::new(Collection::read(info.result.unwrap_or_default()));
+        let mut last = self
+            .collection
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.as_deref() != Some(&*collection) {
+            let missing = collection.missing_indexes();
+            if !missing.is_empty() {
+                warn!(
+                    collection = self.name,
+                    ?missing,
+                    "collection lacks payload indexes: searches that need them find nothing"
+                );
+            }
+            let before = last.replace(Arc::clone(&collection));
+            if before.is_some_and(|before| !before.has_vectors_of(&collection)) {
+                warn!(
+                    collection = self.name,
+                    vector_size = collection.vector_size,
+                    "collection was recreated with other vectors"
+                );
+                self.cache.clear();
+            }
+        }
+        Ok(collection)
+    }
+
+    /// The collection's new description, if an error may be due to a change of
+    /// it, such as a new size of vectors or a dropped index.
+    ///
+    /// # Errors
+    /// The error itself, if the collection has not changed.
+    pub(super) async fn changed(
+        &self,
+        before: &Collection,
+        error: StoreError,
+        deadline: Deadline,
+    ) -> Result<Arc<Collection>, StoreError> {
+        if !matches!(
+            error.kind(),
+            StoreErrorKind::Unprepared | StoreErrorKind::Corrupt
+        ) {
+            return Err(error);
+        }
+        let now = self.describe(deadline).await?;
+        if *now == *before {
+            return Err(error);
+        }
+        Ok(now)
+    }
+
+    /// The collection as last described.
+    pub(super) fn described(&self) -> Option<Arc<Collection>> {
+        let last = self
+            .collection
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+    }
+
+    /// The collection as last described, or else as Qdrant describes it.
+    pub(super) async fn collection(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Arc<Collection>, StoreError> {
+        match self.described() {
+            Some(collection) => Ok(collection),
+            None => self.describe(deadline).await,
+        }
+    }
+
+    /// Waits for the reply to a call about this collection. If there is no such
+    /// collection, the error says how to create it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) async fn call<T>(
+        &self,
+        operation: &'static str,
+        deadline: Deadline,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, StoreError> {
+        let reply = self.pool.call(operation, deadline, call).await;
+        reply.map_err(|error| match error.kind() {
+            StoreErrorKind::Unprepared => StoreError::new(
+                StoreErrorKind::Unprepared,
+                format!(
+                    "collection {:?} does not exist in Qdrant; create it with: recsys catalog \
+                     import FILE",
+                    self.name
+                ),
+            )
+            .caused_by(error),
+            StoreErrorKind::Unavailable
+            | StoreErrorKind::Misconfigured
+            | StoreErrorKind::Full
+            | StoreErrorKind::Corrupt => error,
+        })
+    }
+}

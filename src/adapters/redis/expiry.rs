@@ -1,0 +1,22 @@
+//! Key expiries: what they mean, and how they are written.
+
+use std::time::Duration;
+
+use crate::ports::Version;
+
+/// The reply of PEXPIRETIME for a key that does not exist.
+const NO_KEY: i64 = -2;
+/// The version of a buffer without expiry, as the reference engine may have left
+/// it.
+pub(super) const NO_VERSION: Version = Version(0);
+
+/// A buffer's version from the reply of PEXPIRETIME; `None` if there is no
+/// buffer.
+pub(super) fn version(expiry: i64) -> Option<Version> {
+    (expiry != NO_KEY).then(|| u64::try_from(expiry).map_or(NO_VERSION, Version))
+}
+
+/// A time span as scripts and commands take it.
+pub(super) fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

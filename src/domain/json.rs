@@ -1,0 +1,80 @@
+//! JSON from outside: what is accepted, and how an error is reported.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::{Value, error::Category};
+
+/// Maximum depth of nested lists and objects in an attribute or an answer.
+///
+/// Protobuf libraries decode at most 100 nested messages. An object takes three
+/// of them, and a list of items takes a few more.
+pub const MAX_NESTING: usize = 30;
+
+/// Whether lists and objects are nested deeper than `max_depth`.
+#[must_use]
+pub fn nests_deeper(value: &Value, max_depth: usize) -> bool {
+    let deeper = |inner: &Value| nests_deeper(inner, max_depth - 1);
+    match value {
+        Value::Array(values) => max_depth == 0 || values.iter().any(deeper),
+        Value::Object(object) => max_depth == 0 || object.values().any(deeper),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// Describes a JSON error by kind and position only. serde's own message quotes
+/// values, which can be personal data.
+#[must_use]
+pub fn json_fault(error: &serde_json::Error) -> String {
+    let fault = match error.classify() {
+        Category::Io => "unreadable",
+        Category::Syntax => "no JSON",
+        Category::Data => "unexpected type",
+        Category::Eof => "truncated",
+    };
+    format!("{fault} at line {} column {}", error.line(), error.column())
+}
+
+/// Deserializes `T` from a JSON object only: serde also accepts a list of values
+/// for a struct.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonObject<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = JsonObject<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<JsonObject<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(JsonObject)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::nests_deeper;
+
+    #[test]
+    fn lists_and_objects_both_count_towards_the_depth() {
+        assert!(!nests_deeper(&json!(1), 0));
+        assert!(nests_deeper(&json!([]), 0));
+        let value = json!([1, {"a": [], "b": 2}]);
+        assert!(nests_deeper(&value, 2));
+        assert!(!nests_deeper(&value, 3));
+    }
+}

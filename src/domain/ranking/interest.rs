@@ -1,0 +1,186 @@
+//! What a list is made for: likes, dislikes, vectors and place in one form,
+//! wherever they come from.
+
+use crate::domain::{
+    geo::GeoPoint,
+    ids::ContentId,
+    item::{CatalogueItem, Items},
+    tags::{Canonicalizer, TagKey},
+    user_signals::UserSignals,
+    vector::UnitVector,
+};
+
+/// Maximum number of liked items that the affinity scorer compares with: the
+/// strongest ones.
+pub const MAX_LIKED_ITEMS: usize = 500;
+
+/// Tag weights by canonical key. Weights of keys with the same canonical form
+/// are added.
+#[derive(Clone, Debug, Default)]
+pub struct TagMap {
+    weights: foldhash::HashMap<TagKey, f64>,
+    total: f64,
+}
+
+impl TagMap {
+    fn new<'a>(
+        folded: impl ExactSizeIterator<Item = (&'a String, &'a f64)>,
+        canonical: &Canonicalizer,
+    ) -> Self {
+        let mut map = Self::default();
+        map.weights.reserve(folded.len());
+        for (key, weight) in folded {
+            *map.weights.entry(canonical.key(key)).or_default() += weight;
+            map.total += weight;
+        }
+        map
+    }
+
+    /// The weight of a tag, 0 if it is not in the map.
+    #[must_use]
+    pub fn weight(&self, tag: &TagKey) -> f64 {
+        self.weights.get(tag).copied().unwrap_or(0.0)
+    }
+
+    /// The sum of all weights.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.total
+    }
+
+    /// The `count` heaviest tags, ties by key.
+    #[must_use]
+    pub fn top(&self, count: usize) -> Vec<(TagKey, f64)> {
+        let mut tags: Vec<(&TagKey, f64)> = self
+            .weights
+            .iter()
+            .filter(|(_, weight)| **weight > 0.0)
+            .map(|(key, weight)| (key, *weight))
+            .collect();
+        let heavier =
+            |a: &(&TagKey, f64), b: &(&TagKey, f64)| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0));
+        if count < tags.len() {
+            tags.select_nth_unstable_by(count, heavier);
+            tags.truncate(count);
+        }
+        tags.sort_unstable_by(heavier);
+        tags.into_iter()
+            .map(|(key, weight)| (key.clone(), weight))
+            .collect()
+    }
+
+    /// How many of an item's tags are in the map.
+    #[must_use]
+    pub fn shared_tags(&self, item: &CatalogueItem) -> usize {
+        item.canonical_tags()
+            .iter()
+            .filter(|(key, _)| self.weight(key) > 0.0)
+            .count()
+    }
+}
+
+/// A liked item that has a vector.
+#[derive(Clone, Debug)]
+pub struct LikedItem {
+    /// Its id.
+    pub id: ContentId,
+    /// Its weight divided by the largest weight of all liked items, 0 to 1.
+    pub share: f64,
+    /// Its vector.
+    pub vector: UnitVector,
+}
+
+/// Where the user is, for the geo scorer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Near {
+    /// The user's position.
+    pub point: GeoPoint,
+    /// Distance in metres over which the geo score falls to 1/e.
+    pub scale_m: f64,
+}
+
+/// All that candidate generators and scorers know of whom or what a list is for.
+#[derive(Clone, Debug, Default)]
+pub struct Interest {
+    /// Liked tags.
+    pub affinity: TagMap,
+    /// Disliked tags.
+    pub aversion: TagMap,
+    /// Weighted mean direction of the liked items.
+    pub taste: Option<UnitVector>,
+    /// Vector of the latest item.
+    pub recency: Option<UnitVector>,
+    /// Liked items with their weights, the strongest first, ties by id; at most
+    /// [`MAX_LIKED_ITEMS`].
+    pub positives: Vec<(ContentId, f64)>,
+    /// Those of `positives` whose vectors are loaded, sorted by id.
+    pub liked: Vec<LikedItem>,
+    /// Items that an unrestricted list must not contain, the latest first.
+    pub seen: Vec<ContentId>,
+    /// Position of the user, if the request has one.
+    pub near: Option<Near>,
+}
+
+impl Interest {
+    /// The interest of a user. The vectors of liked items are added by
+    /// [`Interest::load_liked`].
+    #[must_use]
+    pub fn of_user(signals: &UserSignals, canonical: &Canonicalizer) -> Self {
+        let mut positives: Vec<(&ContentId, f64)> = signals
+            .positives
+            .iter()
+            .map(|(id, weight)| (id, *weight))
+            .collect();
+        positives.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        positives.truncate(MAX_LIKED_ITEMS);
+        Self {
+            affinity: TagMap::new(signals.tag_affinity.iter(), canonical),
+            aversion: TagMap::new(signals.tag_aversion.iter(), canonical),
+            taste: signals.taste_vector.clone(),
+            recency: signals.recency_vector.clone(),
+            positives: positives
+                .into_iter()
+                .map(|(id, weight)| (id.clone(), weight))
+                .collect(),
+            liked: Vec::new(),
+            seen: signals.seen().cloned().collect(),
+            near: None,
+        }
+    }
+
+    /// No interest: nothing is liked, disliked or seen.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing is liked.
+    #[must_use]
+    pub fn is_cold(&self) -> bool {
+        self.positives.is_empty()
+    }
+
+    /// Adds the vectors of the liked items. Items that `items` lacks, or that
+    /// have no vector, add nothing to the affinity score.
+    pub fn load_liked(&mut self, items: &Items) {
+        // Positives are sorted: the first one has the largest weight.
+        let Some(largest) = self.positives.first().map(|(_, weight)| *weight) else {
+            return;
+        };
+        if largest <= 0.0 {
+            return;
+        }
+        self.liked = self
+            .positives
+            .iter()
+            .filter_map(|(id, weight)| {
+                Some(LikedItem {
+                    id: id.clone(),
+                    share: weight / largest,
+                    vector: items.get(id)?.vector()?.clone(),
+                })
+            })
+            .collect();
+        self.liked.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    }
+}

@@ -1,0 +1,143 @@
+//! The engine: what all use cases share.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    error::{Dependency, EngineError},
+    item_reader::ItemReader,
+    models::Models,
+    tasks::Tasks,
+};
+use crate::{
+    domain::{ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp},
+    ports::{EventBuffer, ItemStore, ModelStore, Randomness},
+};
+
+/// The stores that an engine works on.
+#[derive(Clone)]
+pub struct Ports {
+    /// Event buffers.
+    pub events: Arc<dyn EventBuffer>,
+    /// User models.
+    pub models: Arc<dyn ModelStore>,
+    /// The catalogue.
+    pub items: Arc<dyn ItemStore>,
+    /// Random numbers.
+    pub randomness: Arc<dyn Randomness>,
+}
+
+/// Settings of the engine that are not in the ranking file.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Age at which a model is rebuilt even without new events, so that it
+    /// follows changes of the catalogue.
+    pub model_max_age: Duration,
+    /// Maximum number of seen items that a search query excludes. The others are
+    /// removed from its results.
+    pub max_excluded_ids: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            model_max_age: Duration::from_secs(3_600),
+            max_excluded_ids: 2_000,
+        }
+    }
+}
+
+/// The use cases over one set of stores. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) inner: Arc<EngineState>,
+}
+
+pub(super) struct EngineState {
+    pub(super) ports: Ports,
+    pub(super) settings: EngineSettings,
+    pub(super) config: Arc<RankingConfig>,
+    pub(super) canonical: Canonicalizer,
+    pub(super) items: ItemReader,
+    pub(super) models: Models,
+    pub(super) tasks: Tasks,
+}
+
+impl Engine {
+    /// An engine over these stores, with a checked ranking file.
+    #[must_use]
+    pub fn new(ports: Ports, config: RankingConfig, settings: EngineSettings) -> Self {
+        let config = Arc::new(config);
+        let items = ItemReader::new(Arc::clone(&ports.items));
+        let tasks = Tasks::default();
+        let models = Models::new(
+            Arc::clone(&ports.events),
+            Arc::clone(&ports.models),
+            items.clone(),
+            Arc::clone(&config),
+            settings.model_max_age,
+            tasks.clone(),
+        );
+        Self {
+            inner: Arc::new(EngineState {
+                canonical: config.canonicalizer(),
+                ports,
+                settings,
+                config,
+                items,
+                models,
+                tasks,
+            }),
+        }
+    }
+
+    /// Converts tags to canonical form.
+    #[must_use]
+    pub fn canonicalizer(&self) -> &Canonicalizer {
+        &self.inner.canonical
+    }
+
+    /// Number of items in a list if the request has no limit.
+    #[must_use]
+    pub fn default_limit(&self) -> usize {
+        self.inner.config.default_limit
+    }
+
+    /// The current time of the store of users' state.
+    ///
+    /// # Errors
+    /// [`EngineError`] if that time is not known yet and the store does not answer.
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        let now = self.inner.ports.events.now().await;
+        now.map_err(EngineError::user_state)
+    }
+
+    /// Checks that the store of users' state answers. Does not log a failure:
+    /// callers check often and log changes only.
+    ///
+    /// # Errors
+    /// [`EngineError`] if it does not answer.
+    pub async fn check_user_state(&self) -> Result<(), EngineError> {
+        let checked = self.inner.ports.events.check().await;
+        checked.map_err(|source| EngineError::store(Dependency::UserState, source))
+    }
+
+    /// Checks that the catalogue answers. Does not log a failure.
+    ///
+    /// # Errors
+    /// [`EngineError`] if it does not answer.
+    pub async fn check_catalogue(&self) -> Result<(), EngineError> {
+        let checked = self.inner.ports.items.check().await;
+        checked.map_err(|source| EngineError::store(Dependency::Catalogue, source))
+    }
+
+    /// Whether no task is running.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.inner.tasks.is_idle()
+    }
+
+    /// Waits until all running tasks have ended. New ones can still be started.
+    pub async fn finish(&self) {
+        self.inner.tasks.finish().await;
+    }
+}

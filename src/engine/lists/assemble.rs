@@ -1,0 +1,316 @@
+//! Makes a list.
+
+use std::collections::HashSet;
+
+use tracing::{Instrument as _, debug};
+
+use super::{
+    gather::{CandidatePool, Exclusions, gather},
+    metrics,
+    plan::CandidatePlan,
+    recommendation::{Degradation, EmptyReason, Recommendation, Strategy},
+    request::{Deadlines, RecommendRequest},
+};
+use crate::{
+    domain::{
+        geo::GeoPoint,
+        ids::{ContentId, UserId},
+        item::Items,
+        ranking::{
+            self, RankedList,
+            draws::Draws,
+            exploration::{self, ExplorationPool, ExplorationRequest, ExplorationSkip},
+            interest::{Interest, Near},
+        },
+        restriction::Restriction,
+    },
+    engine::{
+        error::EngineError,
+        handle::Engine,
+        models::{CurrentModel, SignalsSource},
+    },
+    ports::{Deadline, Found, Search, SearchOrder},
+    telemetry::spans,
+};
+
+/// Whom a list is for.
+struct Audience {
+    interest: Interest,
+    signals_source: SignalsSource,
+    degraded: Vec<Degradation>,
+}
+
+/// What was fetched for a list.
+struct Fetched {
+    pool: CandidatePool,
+    /// The liked items that could be read.
+    liked: Items,
+    degraded: Vec<Degradation>,
+}
+
+/// The random draws of a list, and whether it gets an exploration item.
+struct Chance {
+    draws: Draws,
+    slot: Result<usize, ExplorationSkip>,
+}
+
+impl Engine {
+    /// Ranks what a user should see next. If the user's model cannot be read
+    /// before its deadline, the list is a cold one, and `degraded` says so.
+    ///
+    /// # Errors
+    /// [`EngineError`] if items cannot be read before their deadline, and too few
+    /// are cached.
+    pub async fn recommend(
+        &self,
+        request: &RecommendRequest,
+        deadlines: Deadlines,
+    ) -> Result<Recommendation, EngineError> {
+        let items = &self.inner.items;
+        // A model with vectors of another size must be rebuilt before it is used.
+        items.learn_vector_size(deadlines.items).await?;
+        let chance = self.chance(request);
+        let mut model = self.model(&request.user, deadlines.model).await;
+        let mut audience = self.audience(model.as_ref(), request.near);
+        let mut fetched = self
+            .fetch(request, &audience.interest, &chance, deadlines.items)
+            .await?;
+        // The search can find that the catalogue was recreated with vectors of
+        // another size.
+        if model.is_some_and(|model| !items.fits(&model.signals)) {
+            model = self.model(&request.user, deadlines.model).await;
+            if model.is_some() {
+                audience = self.audience(model.as_ref(), request.near);
+                fetched = self
+                    .fetch(request, &audience.interest, &chance, deadlines.items)
+                    .await?;
+            }
+        }
+        let list = self
+            .assemble(request, audience, fetched, chance.slot, deadlines.items)
+            .await?;
+        metrics::count(&list);
+        Ok(list)
+    }
+
+    async fn model(&self, user: &UserId, deadline: Deadline) -> Option<CurrentModel> {
+        let model = self.inner.models.current(user);
+        let model = model.instrument(spans::step("user model"));
+        tokio::time::timeout(deadline.remaining(), model)
+            .await
+            .ok()?
+            .ok()
+    }
+
+    /// A user with this model; `None` if it could not be read.
+    fn audience(&self, model: Option<&CurrentModel>, near: Option<GeoPoint>) -> Audience {
+        let mut degraded = Vec::new();
+        if model.is_none_or(|model| model.incomplete) {
+            debug!("recommending without a complete user model");
+            degraded.push(Degradation::UserModel);
+        }
+        let interest = match model {
+            Some(model) => Interest::of_user(&model.signals, &self.inner.canonical),
+            None => Interest::nobody(),
+        };
+        let scale_m = self.inner.config.geo_scale_m;
+        Audience {
+            interest: Interest {
+                near: near.map(|point| Near { point, scale_m }),
+                ..interest
+            },
+            signals_source: model.map_or(SignalsSource::Empty, |model| model.source),
+            degraded,
+        }
+    }
+
+    fn chance(&self, request: &RecommendRequest) -> Chance {
+        let random = || self.inner.ports.randomness.next_u64();
+        let draws = Draws::new(request.seed.map_or_else(random, u64::from));
+        let config = &self.inner.config.exploration;
+        Chance {
+            slot: exploration::decide(config, request.limit, &draws),
+            draws,
+        }
+    }
+
+    /// Reads the candidates and, concurrently, the liked items.
+    async fn fetch(
+        &self,
+        request: &RecommendRequest,
+        interest: &Interest,
+        chance: &Chance,
+        deadline: Deadline,
+    ) -> Result<Fetched, EngineError> {
+        let liked = interest.positives.iter().map(|(id, _)| id.clone());
+        let liked: Vec<ContentId> = liked.collect();
+        let items = &self.inner.items;
+        let candidates = self.candidates(request, interest, chance, deadline);
+        let (pool, liked_items) = tokio::join!(
+            candidates.instrument(spans::step("candidates")),
+            items.read(&liked, deadline),
+        );
+        let pool = pool?;
+        let mut degraded = Vec::new();
+        let liked = liked_items.unwrap_or_else(|_| {
+            degraded.push(Degradation::LikedItems);
+            items.cached(&liked)
+        });
+        Ok(Fetched {
+            pool,
+            liked,
+            degraded,
+        })
+    }
+
+    /// Gathers the candidates: unseen items or, if there are none, seen ones
+    /// (restricted request) or a random sample (unrestricted request).
+    async fn candidates(
+        &self,
+        request: &RecommendRequest,
+        interest: &Interest,
+        chance: &Chance,
+        deadline: Deadline,
+    ) -> Result<CandidatePool, EngineError> {
+        let (config, items) = (&*self.inner.config, &self.inner.items);
+        let (draws, restriction) = (&chance.draws, &request.restriction);
+        let max_in_query = self.inner.settings.max_excluded_ids;
+        let unseen = Exclusions::new(&request.exclude, &interest.seen, max_in_query);
+        if !restriction.is_open() {
+            let plan = CandidatePlan::restricted(request, interest, draws, config);
+            let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
+            if pool.items.is_empty() && config.filter_reshow_when_exhausted {
+                let all = Exclusions::new(&request.exclude, &[], max_in_query);
+                let degraded = std::mem::take(&mut pool.degraded);
+                pool = gather(&plan, restriction, &all, items, deadline).await?;
+                pool.seen_fallback = !pool.items.is_empty();
+                if pool.degraded.is_empty() {
+                    pool.degraded = degraded;
+                }
+            }
+            return Ok(pool);
+        }
+
+        let explores = chance.slot.is_ok();
+        let plan = CandidatePlan::unrestricted(request, interest, draws, config, explores);
+        let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
+        if plan.is_sample() {
+            pool.cold_start_fallback = true;
+            return Ok(pool);
+        }
+        let none_to_explore = pool.exploration.as_ref().is_some_and(Vec::is_empty);
+        if pool.items.len() < request.limit || none_to_explore {
+            let plan = CandidatePlan::sample(request, draws, config);
+            let sample = gather(&plan, restriction, &unseen, items, deadline).await?;
+            pool.cold_start_fallback = pool.items.is_empty();
+            let limit = if pool.cold_start_fallback {
+                usize::MAX
+            } else {
+                request.limit
+            };
+            pool.top_up(sample, limit);
+        }
+        Ok(pool)
+    }
+
+    /// Ranks what was fetched.
+    async fn assemble(
+        &self,
+        request: &RecommendRequest,
+        audience: Audience,
+        fetched: Fetched,
+        slot: Result<usize, ExplorationSkip>,
+        deadline: Deadline,
+    ) -> Result<Recommendation, EngineError> {
+        let config = &self.inner.config;
+        let Audience {
+            mut interest,
+            signals_source,
+            mut degraded,
+        } = audience;
+        let pool = fetched.pool;
+        interest.load_liked(&fetched.liked);
+        degraded.extend(fetched.degraded);
+        degraded.extend(pool.degraded);
+
+        let exploration = slot.map(|slot| ExplorationRequest {
+            slot,
+            pool: match pool.exploration {
+                Some(items) => ExplorationPool::of_fetched(config.exploration.strategy, items),
+                None => ExplorationPool::Candidates,
+            },
+        });
+        let pool_size = pool.items.len();
+        let RankedList {
+            items,
+            scored,
+            exploration,
+        } = spans::step("rank")
+            .in_scope(|| ranking::rank(pool.items, &interest, exploration, request.limit, config));
+        let empty = if items.is_empty() {
+            Some(self.why_empty(&request.restriction, deadline).await?)
+        } else {
+            None
+        };
+        let strategy = if interest.is_cold() || pool.cold_start_fallback {
+            Strategy::Cold
+        } else {
+            Strategy::Warm
+        };
+        Ok(Recommendation {
+            request_id: self.fresh_request_id(),
+            strategy,
+            items,
+            pool_size,
+            scored,
+            generators: pool.generators,
+            cold_start_fallback: pool.cold_start_fallback,
+            seen_fallback: pool.seen_fallback,
+            empty,
+            exploration,
+            degraded,
+            signals_source,
+        })
+    }
+
+    async fn why_empty(
+        &self,
+        restriction: &Restriction,
+        deadline: Deadline,
+    ) -> Result<EmptyReason, EngineError> {
+        let (unrestricted, nothing) = (Restriction::default(), HashSet::new());
+        let probe = |restriction| Search {
+            order: SearchOrder::Sample {
+                seed: 0,
+                pinned: false,
+            },
+            restriction,
+            exclude: &nothing,
+            exclude_afterwards: &nothing,
+            limit: 1,
+        };
+        let searches = [probe(restriction), probe(&unrestricted)];
+        let found = self.inner.items.search(&searches, deadline).await?;
+        let any = |found: Option<&Found>| match found {
+            Some(Found::Items(items) | Found::Cached(items)) => !items.is_empty(),
+            Some(Found::NoIndex) | None => false,
+        };
+        Ok(if any(found.first()) {
+            EmptyReason::AllSeenOrExcluded
+        } else if any(found.get(1)) {
+            EmptyReason::NoItemMatches
+        } else {
+            EmptyReason::CatalogueEmpty
+        })
+    }
+
+    fn fresh_request_id(&self) -> String {
+        let randomness = &self.inner.ports.randomness;
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&randomness.next_u64().to_le_bytes());
+        bytes[8..].copy_from_slice(&randomness.next_u64().to_le_bytes());
+        uuid::Builder::from_random_bytes(bytes)
+            .into_uuid()
+            .to_string()
+    }
+}

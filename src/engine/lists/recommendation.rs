@@ -1,0 +1,161 @@
+//! A list, with how it was made.
+
+use std::fmt;
+
+use crate::{
+    domain::ranking::{ExplorationItem, RankedItem, exploration::ExplorationSkip},
+    engine::models::SignalsSource,
+};
+
+/// A list, with how it was made.
+#[derive(Clone, Debug)]
+pub struct Recommendation {
+    /// A fresh id of the list.
+    pub request_id: String,
+    /// What it is based on.
+    pub strategy: Strategy,
+    /// The items, first position first.
+    pub items: Vec<RankedItem>,
+    /// Number of candidates.
+    pub pool_size: usize,
+    /// Number of candidates that were scored.
+    pub scored: usize,
+    /// Number of candidates of each generator. A candidate of several generators
+    /// counts for the first one.
+    pub generators: Vec<(Generator, usize)>,
+    /// Whether an unrestricted request fell back to a random sample.
+    pub cold_start_fallback: bool,
+    /// Whether a restricted request fell back to seen items.
+    pub seen_fallback: bool,
+    /// Why the list is empty; `None` if it is not.
+    pub empty: Option<EmptyReason>,
+    /// The exploration item, or why there is none.
+    pub exploration: Result<ExplorationItem, ExplorationSkip>,
+    /// What could not be used.
+    pub degraded: Vec<Degradation>,
+    /// Where the user's model comes from.
+    pub signals_source: SignalsSource,
+}
+
+/// What a list is based on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The user's likes.
+    Warm,
+    /// Other signals, because the user likes nothing yet, or a random sample.
+    Cold,
+}
+
+/// Why a list is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyReason {
+    /// The catalogue has no items.
+    CatalogueEmpty,
+    /// No item meets the restrictions.
+    NoItemMatches,
+    /// All matching items are seen or excluded.
+    AllSeenOrExcluded,
+}
+
+impl EmptyReason {
+    pub(super) const ALL: [Self; 3] = [
+        Self::CatalogueEmpty,
+        Self::NoItemMatches,
+        Self::AllSeenOrExcluded,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CatalogueEmpty => "catalog_empty",
+            Self::NoItemMatches => "no_item_matches",
+            Self::AllSeenOrExcluded => "all_seen_or_excluded",
+        }
+    }
+}
+
+/// A generator of candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generator {
+    /// Items nearest to the taste vector.
+    Taste,
+    /// Items with the most overlap with the liked tags.
+    Tags,
+    /// Items closest to the user's position.
+    Distance,
+    /// A random sample.
+    Sample,
+    /// Items for the exploration position of an unrestricted list. They are not
+    /// candidates of the other positions.
+    Exploration,
+}
+
+impl Generator {
+    /// The generators of candidates.
+    pub(super) const OF_CANDIDATES: [Self; 4] =
+        [Self::Taste, Self::Tags, Self::Distance, Self::Sample];
+
+    /// Its name in replies and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Taste => "taste",
+            Self::Tags => "tags",
+            Self::Distance => "distance",
+            Self::Sample => "sample",
+            Self::Exploration => "exploration",
+        }
+    }
+}
+
+/// Something that a list was made without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Degradation {
+    /// The user's model could not be read, or not be built from all its items.
+    UserModel,
+    /// The liked items could not be read.
+    LikedItems,
+    /// The catalogue did not answer: items are those cached in this process.
+    Catalogue,
+    /// A generator lacks its index.
+    Generator(Generator),
+}
+
+impl Degradation {
+    pub(super) const ALL: [Self; 8] = [
+        Self::UserModel,
+        Self::LikedItems,
+        Self::Catalogue,
+        Self::Generator(Generator::Taste),
+        Self::Generator(Generator::Tags),
+        Self::Generator(Generator::Distance),
+        Self::Generator(Generator::Sample),
+        Self::Generator(Generator::Exploration),
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::UserModel => "user_model",
+            Self::LikedItems => "liked_items",
+            Self::Catalogue => "catalogue",
+            Self::Generator(Generator::Taste) => "generator_taste",
+            Self::Generator(Generator::Tags) => "generator_tags",
+            Self::Generator(Generator::Distance) => "generator_distance",
+            Self::Generator(Generator::Sample) => "generator_sample",
+            Self::Generator(Generator::Exploration) => "generator_exploration",
+        }
+    }
+}
+
+/// Its name in replies.
+impl fmt::Display for Degradation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generator(generator) => write!(f, "generator:{}", generator.name()),
+            Self::UserModel | Self::LikedItems | Self::Catalogue => f.write_str(self.label()),
+        }
+    }
+}
