@@ -31,7 +31,7 @@ pub(super) fn count(list: &Recommendation) {
 }
 
 /// Starts all series at 0.
-pub(in crate::engine) fn start() {
+pub(super) fn start() {
     for generator in Generator::OF_CANDIDATES {
         meters::candidates(generator.name(), 0, 0);
     }

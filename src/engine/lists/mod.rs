@@ -14,4 +14,7 @@ mod request;
 pub use recommendation::{Degradation, EmptyReason, Generator, Recommendation, Strategy};
 pub use request::{Deadlines, RecommendRequest};
 
-pub(super) use metrics::start as start_metrics;
+/// Starts the series of lists at 0.
+pub(super) fn start_metrics() {
+    metrics::start();
+}
