@@ -84,7 +84,7 @@ pub enum EventsCommand {
 pub struct EventsImportFlags {
     /// The file
     pub file: PathBuf,
-    /// The server, such as https://recsys.example:50051; unset = RECSYS_LISTEN_ADDR on
+    /// The server, such as `https://recsys.example:50051`; unset = RECSYS_LISTEN_ADDR on
     /// this machine
     #[arg(long, env = "RECSYS_SERVER_URL", value_name = "URL")]
     pub to: Option<String>,

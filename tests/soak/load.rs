@@ -406,9 +406,10 @@ impl LoadCaller {
             .record(Rpc::UpsertItems, CallStyle::Patient, call)
             .await?;
         for ((_, item), result) in locked.iter_mut().zip(reply.results) {
-            match result.outcome() {
-                ItemOutcome::Stored => item.state = ItemState::Revision(item.revision),
-                _ => self.item_failed(Rpc::UpsertItems, started, result.error),
+            if result.outcome() == ItemOutcome::Stored {
+                item.state = ItemState::Revision(item.revision);
+            } else {
+                self.item_failed(Rpc::UpsertItems, started, result.error);
             }
         }
         Some(())

@@ -39,13 +39,14 @@ pub(super) fn open_to_all(section: Section, setting: &str, path: &Path) -> Optio
 /// A file that `serve` would refuse.
 fn refused(section: Section, check: &'static str, error: &StartError, path: &Path) -> Finding {
     let path = quoted(path);
-    section.fail(check, error).refused().fix(match error {
-        StartError::File { .. } => format!("ls -l {path}"),
-        StartError::DefaultLimit { default_limit, .. } => {
-            format!("export RECSYS_LIMITS=limit={default_limit}")
-        }
-        _ => format!("${{EDITOR:-vi}} {path}"),
-    })
+    let fix = if let StartError::File { .. } = error {
+        format!("ls -l {path}")
+    } else if let StartError::DefaultLimit { default_limit, .. } = error {
+        format!("export RECSYS_LIMITS=limit={default_limit}")
+    } else {
+        format!("${{EDITOR:-vi}} {path}")
+    };
+    section.fail(check, error).refused().fix(fix)
 }
 
 pub(super) fn ranking(settings: &Settings) -> Vec<Finding> {

@@ -41,9 +41,10 @@ pub(super) async fn addresses(settings: &Settings, timeout: Duration) -> Vec<Fin
                 SECTION.ok(check, format!("{address} is free"))
             }
             Err(error) => {
-                let running = match error.kind() {
-                    io::ErrorKind::AddrInUse => running_server(settings, timeout).await,
-                    _ => None,
+                let running = if error.kind() == io::ErrorKind::AddrInUse {
+                    running_server(settings, timeout).await
+                } else {
+                    None
                 };
                 unavailable(check, setting, address, running, &error)
             }
