@@ -18,7 +18,11 @@ pub fn causes(error: &dyn Error) -> String {
 fn append_causes(mut text: String, error: &dyn Error) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
-        let of_cause = cause.to_string();
+        // The text of a gRPC status repeats its causes.
+        let of_cause = match cause.downcast_ref::<tonic::Status>() {
+            Some(status) => format!("{:?}: {}", status.code(), status.message()),
+            None => cause.to_string(),
+        };
         if !text.contains(&of_cause) {
             text = format!("{text}: {of_cause}");
         }

@@ -26,6 +26,8 @@ use crate::ports::StoreError;
 /// What the examination of a Redis found.
 #[derive(Debug)]
 pub struct RedisExamination {
+    /// The result of the health check.
+    pub health: Result<(), StoreError>,
     /// The nodes that take writes; empty if the ACL denies INFO.
     pub masters: Vec<RedisMaster>,
     /// What Redis refuses to this user.
@@ -46,12 +48,11 @@ pub struct RedisMaster {
     pub concerns: Vec<Concern>,
 }
 
-/// Examines the Redis of a URL as a service uses it whose keys have these prefixes, and
-/// runs the health check.
+/// Examines the Redis of a URL as a service uses it whose keys have these prefixes.
 ///
 /// # Errors
 /// The outer one if the URL, a file or the settings cannot be used; the inner one if
-/// Redis does not answer or fails the health check.
+/// Redis does not answer.
 pub async fn examine(
     url: &str,
     settings: &RedisSettings,
@@ -59,34 +60,23 @@ pub async fn examine(
 ) -> Result<Result<RedisExamination, StoreError>, RedisSetupError> {
     let pool = RedisPool::new(url, settings)?;
     let keys: Vec<Keys> = prefixes.iter().map(|prefix| Keys::new(prefix)).collect();
-    let keys = keys.as_slice();
-    let replicas = settings.redis_wait_replicas;
+    let probe_key = keys.first().map(Keys::events_probe).unwrap_or_default();
+    let (keys, replicas) = (keys.as_slice(), settings.redis_wait_replicas);
     let examined = pool.run("examine", |mut connection| async move {
         let cluster = matches!(connection, RedisConnection::Cluster(_));
+        let probe = AclProbe::new(keys, replicas > 0, cluster);
         Ok(RedisExamination {
+            health: Ok(()),
             masters: masters(&mut connection, replicas).await?,
             clock_ahead_us: clock_ahead_us(&mut connection).await?,
-            denials: AclProbe::new(keys, replicas > 0, cluster)
-                .run(&mut connection)
-                .await?,
+            denials: probe.run(&mut connection).await?,
         })
     });
-    let examination = match examined.await {
-        Ok(examination) => examination,
-        Err(error) => return Ok(Err(error)),
-    };
-    // A denial or a replica fails the health check, too, and is named already.
-    let explained = !examination.denials.is_empty()
-        || examination
-            .masters
-            .iter()
-            .any(|master| !master.concerns.is_empty());
-    if let (false, Some(keys)) = (explained, keys.first())
-        && let Err(error) = pool.check(&keys.events_probe()).await
-    {
-        return Ok(Err(error));
+    let mut examined = examined.await;
+    if let Ok(examination) = &mut examined {
+        examination.health = pool.check(&probe_key).await;
     }
-    Ok(Ok(examination))
+    Ok(examined)
 }
 
 async fn masters(

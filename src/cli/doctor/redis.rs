@@ -43,7 +43,12 @@ pub(super) async fn check(
             return vec![finding.fix(redis_cli("PING"))];
         }
     };
-    let mut findings = vec![SECTION.ok("reachable", "answers and takes writes")];
+    let mut findings = vec![match &examination.health {
+        Ok(()) => SECTION.ok("reachable", "answers and takes writes"),
+        Err(error) => SECTION
+            .fail("reachable", with_causes(error))
+            .fix(redis_cli("INFO")),
+    }];
     for master in &examination.masters {
         findings.extend(durability(master));
     }
