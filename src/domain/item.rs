@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     geo::GeoPoint,
     ids::ContentId,
-    tags::{Canonicalizer, TagKey, folded_key},
+    tags::{Canonicalizer, ModelKey, TagKey},
     vector::UnitVector,
 };
 
@@ -106,7 +106,7 @@ impl Item {
 pub struct CatalogueItem {
     item: Item,
     /// The key of each of `item.tags` in user models.
-    model_keys: Vec<Arc<str>>,
+    model_keys: Vec<ModelKey>,
     /// Canonical tags with their weights, sorted, each once.
     tags: Vec<(TagKey, f64)>,
     /// Canonical labels of all facets.
@@ -125,7 +125,7 @@ impl CatalogueItem {
             // From the joined key, as in user models: both sides split at the
             // same colon, even if the facet contains one.
             let key = canonical.key(&format!("{}:{}", tag.facet, tag.label));
-            model_keys.push(key.share_text(folded_key(&tag.facet, &tag.label)));
+            model_keys.push(ModelKey::new(&tag.facet, &tag.label).sharing(&key));
             weights.insert(key, tag.weight);
         }
         let tags: Vec<(TagKey, f64)> = weights.into_iter().collect();
@@ -157,7 +157,7 @@ impl CatalogueItem {
     }
 
     /// Its tags as written, each with its key in user models.
-    pub fn model_tags(&self) -> impl Iterator<Item = (&Arc<str>, &Tag)> {
+    pub fn model_tags(&self) -> impl Iterator<Item = (&ModelKey, &Tag)> {
         self.model_keys.iter().zip(&self.item.tags)
     }
 

@@ -6,9 +6,16 @@
 //! each run of spaces, `_` and `-` becomes one space. The ranking file can add
 //! spellings (replaced anywhere in a label) and aliases (replace whole labels).
 
-use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    borrow::Borrow,
+    collections::BTreeMap,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use unicode_normalization::{UnicodeNormalization as _, char::canonical_combining_class};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Labels longer than this number of bytes get no more spellings replaced, so
 /// that replacements which make each other longer terminate.
@@ -30,15 +37,6 @@ impl TagKey {
     pub fn label(&self) -> &str {
         split(&self.0).1
     }
-
-    /// `text`, in the memory of this key if both are equal.
-    pub(super) fn share_text(&self, text: String) -> Arc<str> {
-        if *self.0 == *text {
-            Arc::clone(&self.0)
-        } else {
-            text.into()
-        }
-    }
 }
 
 impl Borrow<str> for TagKey {
@@ -50,6 +48,48 @@ impl Borrow<str> for TagKey {
 impl fmt::Debug for TagKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// The key of a tag in user models: `facet:label` in lower case. Its hash is
+/// computed once, because models add up the same tags of many items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelKey {
+    hash: u64,
+    text: Arc<str>,
+}
+
+impl ModelKey {
+    /// The key of a facet and a label.
+    #[must_use]
+    pub fn new(facet: &str, label: &str) -> Self {
+        let text = format!("{facet}:{label}").to_lowercase();
+        Self {
+            hash: xxh3_64(text.as_bytes()),
+            text: text.into(),
+        }
+    }
+
+    /// Shares the memory of the tag's canonical key if both are the same text,
+    /// which is the usual case.
+    #[must_use]
+    pub fn sharing(mut self, canonical: &TagKey) -> Self {
+        if self.text == canonical.0 {
+            self.text = Arc::clone(&canonical.0);
+        }
+        self
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Hash for ModelKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 
@@ -141,12 +181,6 @@ impl Canonicalizer {
 #[must_use]
 pub fn canonical_facet(facet: &str) -> String {
     caseless::default_case_fold_str(facet.trim())
-}
-
-/// The key of a tag in a user model: `facet:label` in lower case.
-#[must_use]
-pub fn folded_key(facet: &str, label: &str) -> String {
-    format!("{facet}:{label}").to_lowercase()
 }
 
 fn split(key: &str) -> (&str, &str) {

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use recsys::domain::ranking::scorers::SCORERS;
+
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -180,4 +182,15 @@ fn has_heading(page: &str, anchor: &str) -> bool {
     page.lines()
         .filter(|line| line.starts_with('#'))
         .any(|line| spelt(line) == anchor)
+}
+
+#[test]
+fn the_readme_lists_every_scorer_with_its_default_weight() {
+    let readme = read(&here().join("README.md"));
+    for row in &SCORERS {
+        let begin = format!("| `{}` |", row.name);
+        let weight = format!("| {:.2} |", row.default_weight).replace('-', "−");
+        let is_row = |line: &str| line.starts_with(&begin) && line.ends_with(&weight);
+        assert!(readme.lines().any(is_row), "{begin} {weight}");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     draws::Draws,
-    fusion::{self, Scored},
+    fusion::{Fusion, Scored},
     interest::Interest,
 };
 use crate::domain::{
@@ -141,6 +141,6 @@ impl ExplorationRequest {
                 .take(THEME_SAMPLE)
                 .min_by_key(|item| (interest.affinity.shared_tags(item), item.id().clone())),
         };
-        chosen.map(|item| fusion::score_exploration(item, interest, weights))
+        chosen.map(|item| Fusion::for_exploration(interest, weights).score(item))
     }
 }

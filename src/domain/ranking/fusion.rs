@@ -49,49 +49,58 @@ impl Scored {
     }
 }
 
-/// Scores a candidate with all scorers that apply.
-#[inline(always)]
-#[must_use]
-pub fn score(item: Arc<CatalogueItem>, interest: &Interest, weights: &FusionWeights) -> Scored {
-    score_by(item, interest, weights, false)
+/// Scores candidates by the weighted sum of the scorers that apply.
+pub struct Fusion<'a> {
+    interest: &'a Interest,
+    /// The scorers that apply, with their weights.
+    scorers: Vec<(Scorer, f64)>,
 }
 
-/// Scores the exploration item of an unrestricted request with those scorers only
-/// that measure the distance from the interest.
-#[must_use]
-pub fn score_exploration(
-    item: Arc<CatalogueItem>,
-    interest: &Interest,
-    weights: &FusionWeights,
-) -> Scored {
-    score_by(item, interest, weights, true)
-}
-
-#[inline(always)]
-fn score_by(
-    item: Arc<CatalogueItem>,
-    interest: &Interest,
-    weights: &FusionWeights,
-    exploration: bool,
-) -> Scored {
-    let mut breakdown = Breakdown::default();
-    let mut score = 0.0;
-    let mut similar_to = None;
-    for row in &SCORERS {
-        if (exploration && !row.scores_exploration) || !(row.applies)(interest) {
-            continue;
+impl<'a> Fusion<'a> {
+    /// All scorers that apply to the interest.
+    #[must_use]
+    pub fn new(interest: &'a Interest, weights: &FusionWeights) -> Self {
+        let rows = SCORERS.iter();
+        Self {
+            interest,
+            scorers: rows
+                .filter(|row| (row.applies)(interest))
+                .map(|row| (row.scorer, weights[row.scorer]))
+                .collect(),
         }
-        let value = (row.value)(&item, interest);
-        // Adding 0 turns a negative zero into zero.
-        let part = weights[row.scorer] * value.score + 0.0;
-        breakdown.0[row.scorer as usize] = Some(part);
-        score += part;
-        similar_to = value.similar_to.or(similar_to);
     }
-    Scored {
-        similar_to: similar_to.cloned(),
-        item,
-        score,
-        breakdown,
+
+    /// Only the scorers for the exploration item of an unrestricted request: those
+    /// that measure the distance from the interest.
+    #[must_use]
+    pub fn for_exploration(interest: &'a Interest, weights: &FusionWeights) -> Self {
+        let mut fusion = Self::new(interest, weights);
+        fusion
+            .scorers
+            .retain(|(scorer, _)| scorer.definition().scores_exploration);
+        fusion
+    }
+
+    /// Scores a candidate.
+    #[inline(always)]
+    #[must_use]
+    pub fn score(&self, item: Arc<CatalogueItem>) -> Scored {
+        let mut breakdown = Breakdown::default();
+        let mut score = 0.0;
+        let mut similar_to = None;
+        for (scorer, weight) in &self.scorers {
+            let value = scorer.value(&item, self.interest);
+            // Adding 0 turns a negative zero into zero.
+            let part = weight * value.score + 0.0;
+            breakdown.0[*scorer as usize] = Some(part);
+            score += part;
+            similar_to = value.similar_to.or(similar_to);
+        }
+        Scored {
+            similar_to: similar_to.cloned(),
+            item,
+            score,
+            breakdown,
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, tags::TagKey, vector::wide,
 };
 use exploration::{ExplorationRequest, ExplorationSkip};
-use fusion::Scored;
+use fusion::{Fusion, Scored};
 use interest::Interest;
 
 /// Why an item is in a list.
@@ -85,12 +85,13 @@ pub fn rank(
     config: &RankingConfig,
 ) -> RankedList {
     let count = candidates.len();
+    let fusion = Fusion::new(interest, &config.fusion);
     let mut scored = Vec::with_capacity(count);
     wide(
         #[inline(always)]
         || {
             for item in candidates {
-                scored.push(fusion::score(item, interest, &config.fusion));
+                scored.push(fusion.score(item));
             }
         },
     );

@@ -1,51 +1,17 @@
 //! The scorers: pure functions from a candidate and an interest to a number in
-//! \[0, 1\], all listed in [`SCORERS`].
+//! \[0, 1\], listed in one table.
 //!
-//! To add a scorer, add a variant to [`Scorer`], a row to [`SCORERS`] and its
-//! function. The weight in the ranking file, the part in the breakdown and the
-//! key in replies follow from the row.
+//! To add a scorer, add a row to the table and its function. The weight in the
+//! ranking file, the part in the breakdown and the key in replies follow from the
+//! row.
 
 use super::interest::{Interest, TagMap};
 use crate::domain::{
     geo::nearest_m, ids::ContentId, item::CatalogueItem, tags::TagKey, vector::cos01,
 };
 
-/// A scorer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scorer {
-    /// Liked tags.
-    Tag,
-    /// Closeness to the taste vector.
-    Semantic,
-    /// Closeness to a liked item.
-    Affinity,
-    /// Closeness to the latest item.
-    Recency,
-    /// Disliked tags.
-    Aversion,
-    /// Nearness to the user's position.
-    Geo,
-}
-
-/// What a scorer gives a candidate.
-#[derive(Clone, Copy, Debug)]
-pub struct ScorerValue<'a> {
-    /// The score, 0 to 1.
-    pub score: f64,
-    /// The liked item that the score comes from, if it comes from one.
-    pub similar_to: Option<&'a ContentId>,
-}
-
-impl From<f64> for ScorerValue<'_> {
-    fn from(score: f64) -> Self {
-        Self {
-            score,
-            similar_to: None,
-        }
-    }
-}
-
-/// One row of [`SCORERS`].
+/// One row of the table.
+#[derive(Debug)]
 pub struct ScorerDefinition {
     /// The scorer.
     pub scorer: Scorer,
@@ -59,90 +25,143 @@ pub struct ScorerDefinition {
     pub scores_exploration: bool,
     /// Whether it applies to lists of this interest. If not, breakdowns lack it.
     pub applies: fn(&Interest) -> bool,
-    /// The function itself.
-    pub value: for<'a> fn(&CatalogueItem, &'a Interest) -> ScorerValue<'a>,
 }
 
-/// Every scorer, in the order of [`Scorer`]. Scores are added in this order.
-pub const SCORERS: [ScorerDefinition; 6] = [
-    ScorerDefinition {
-        scorer: Scorer::Tag,
+/// What a scorer gives a candidate.
+#[derive(Clone, Copy, Debug)]
+pub struct ScorerValue<'a> {
+    /// The score, 0 to 1.
+    pub score: f64,
+    /// The liked item that the score comes from, if it comes from one.
+    pub similar_to: Option<&'a ContentId>,
+}
+
+impl From<f64> for ScorerValue<'_> {
+    #[inline(always)]
+    fn from(score: f64) -> Self {
+        Self {
+            score,
+            similar_to: None,
+        }
+    }
+}
+
+/// Defines the scorers. A function is not a field of its row: called through a
+/// pointer, it would not be compiled with the vector registers of
+/// [`wide`](crate::domain::vector::wide).
+macro_rules! scorers {
+    ($($scorer:ident {
+        name: $name:literal,
+        description: $description:literal,
+        default_weight: $weight:literal,
+        scores_exploration: $exploration:literal,
+        applies: $applies:expr,
+        value: $value:ident,
+    })*) => {
+        /// A scorer.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Scorer {
+            $(#[doc = $description] $scorer,)*
+        }
+
+        /// Every scorer, in the order of [`Scorer`]. Scores are added in this order.
+        pub const SCORERS: [ScorerDefinition; Scorer::COUNT] = [$(
+            ScorerDefinition {
+                scorer: Scorer::$scorer,
+                name: $name,
+                description: $description,
+                default_weight: $weight,
+                scores_exploration: $exploration,
+                applies: $applies,
+            },
+        )*];
+
+        impl Scorer {
+            /// Number of scorers.
+            pub const COUNT: usize = [$(Self::$scorer),*].len();
+
+            /// Scores a candidate.
+            #[inline(always)]
+            pub(super) fn value<'a>(
+                self,
+                item: &CatalogueItem,
+                interest: &'a Interest,
+            ) -> ScorerValue<'a> {
+                match self {
+                    $(Self::$scorer => $value(item, interest),)*
+                }
+            }
+        }
+    };
+}
+
+scorers! {
+    Tag {
         name: "tag",
-        description: "liked tags that the item has",
+        description: "liked tags that the item carries",
         default_weight: 0.45,
         scores_exploration: true,
-        applies: always,
+        applies: |_| true,
         value: tag,
-    },
-    ScorerDefinition {
-        scorer: Scorer::Semantic,
+    }
+    Semantic {
         name: "semantic",
         description: "closeness to the taste vector",
         default_weight: 0.20,
         scores_exploration: true,
-        applies: always,
+        applies: |_| true,
         value: semantic,
-    },
-    ScorerDefinition {
-        scorer: Scorer::Affinity,
+    }
+    Affinity {
         name: "affinity",
         description: "closeness to the most similar liked item",
         default_weight: 0.10,
         scores_exploration: false,
-        applies: always,
+        applies: |_| true,
         value: affinity,
-    },
-    ScorerDefinition {
-        scorer: Scorer::Recency,
+    }
+    Recency {
         name: "recency",
         description: "closeness to the latest item",
         default_weight: 0.05,
         scores_exploration: false,
-        applies: always,
+        applies: |_| true,
         value: recency,
-    },
-    ScorerDefinition {
-        scorer: Scorer::Aversion,
+    }
+    Aversion {
         name: "aversion",
-        description: "disliked tags that the item has",
+        description: "disliked tags that the item carries",
         default_weight: -0.30,
         scores_exploration: false,
-        applies: always,
+        applies: |_| true,
         value: aversion,
-    },
-    ScorerDefinition {
-        scorer: Scorer::Geo,
+    }
+    Geo {
         name: "geo",
-        description: "nearness to the user's position",
+        description: "nearness to the user's place, if `near` is given",
         default_weight: 0.20,
         scores_exploration: false,
         applies: |interest| interest.near.is_some(),
         value: geo,
-    },
-];
-
-/// Rows are found by the scorer's number.
-const _: () = {
-    let mut row = 0;
-    while row < SCORERS.len() {
-        assert!(SCORERS[row].scorer as usize == row);
-        row += 1;
     }
-};
+}
 
 impl Scorer {
-    /// How many scorers there are.
-    pub const COUNT: usize = SCORERS.len();
-
     /// Every scorer, in order.
     pub fn all() -> impl ExactSizeIterator<Item = Self> {
         SCORERS.iter().map(|row| row.scorer)
     }
 
+    /// Its row in the table.
+    #[must_use]
+    pub fn definition(self) -> &'static ScorerDefinition {
+        &SCORERS[self as usize]
+    }
+
     /// Its name in the ranking file and in breakdowns.
     #[must_use]
     pub fn name(self) -> &'static str {
-        SCORERS[self as usize].name
+        self.definition().name
     }
 
     /// The scorer of a name.
@@ -150,10 +169,6 @@ impl Scorer {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::all().find(|scorer| scorer.name() == name)
     }
-}
-
-fn always(_: &Interest) -> bool {
-    true
 }
 
 /// `Σ weight(t) · item_weight[t]` over the item's tags `t`.

@@ -1,21 +1,18 @@
 //! Weighted tags of liked or disliked items.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
 use crate::domain::{
     item::CatalogueItem,
-    tags::{canonical_facet, folded_key},
+    tags::{ModelKey, canonical_facet},
 };
 
 /// Sums tag weights under lower-case `facet:label` keys.
 pub(super) struct TagWeights {
     untasted: Vec<String>,
-    sums: HashMap<Arc<str>, f64, RandomState>,
+    sums: HashMap<ModelKey, f64, RandomState>,
 }
 
 impl TagWeights {
@@ -45,7 +42,7 @@ impl TagWeights {
 
     pub(super) fn add(&mut self, facet: &str, label: &str, weight: f64) {
         if self.is_tasted(facet) {
-            let key = folded_key(facet, label).into();
+            let key = ModelKey::new(facet, label);
             *self.sums.entry(key).or_default() += weight;
         }
     }
@@ -61,11 +58,11 @@ impl TagWeights {
         if top <= 0.0 {
             return BTreeMap::new();
         }
-        let mut sums: Vec<(Arc<str>, f64)> = self.sums.into_iter().collect();
-        sums.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut sums: Vec<(ModelKey, f64)> = self.sums.into_iter().collect();
+        sums.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         let shares = sums.into_iter();
         shares
-            .map(|(key, sum)| (key.as_ref().to_owned(), sum / top))
+            .map(|(key, sum)| (key.as_str().to_owned(), sum / top))
             .collect()
     }
 }

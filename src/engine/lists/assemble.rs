@@ -40,8 +40,8 @@ struct Audience {
     degraded: Vec<Degradation>,
 }
 
-/// What was fetched for a list.
-struct Fetched {
+/// The items that a list is made from.
+struct ListInputs {
     pool: CandidatePool,
     /// The liked items that could be read.
     liked: Items,
@@ -72,8 +72,8 @@ impl Engine {
         let chance = self.chance(request);
         let mut model = self.model(&request.user, deadlines.model).await;
         let mut audience = self.audience(model.as_ref(), request.near);
-        let mut fetched = self
-            .fetch(request, &audience.interest, &chance, deadlines.items)
+        let mut inputs = self
+            .inputs(request, &audience.interest, &chance, deadlines.items)
             .await?;
         // The search can find that the catalogue was recreated with vectors of
         // another size.
@@ -81,13 +81,13 @@ impl Engine {
             model = self.model(&request.user, deadlines.model).await;
             if model.is_some() {
                 audience = self.audience(model.as_ref(), request.near);
-                fetched = self
-                    .fetch(request, &audience.interest, &chance, deadlines.items)
+                inputs = self
+                    .inputs(request, &audience.interest, &chance, deadlines.items)
                     .await?;
             }
         }
         let list = self
-            .assemble(request, audience, fetched, chance.slot, deadlines.items)
+            .assemble(request, audience, inputs, chance.slot, deadlines.items)
             .await?;
         metrics::count(&list);
         Ok(list)
@@ -135,13 +135,13 @@ impl Engine {
     }
 
     /// Reads the candidates and, concurrently, the liked items.
-    async fn fetch(
+    async fn inputs(
         &self,
         request: &RecommendRequest,
         interest: &Interest,
         chance: &Chance,
         deadline: Deadline,
-    ) -> Result<Fetched, EngineError> {
+    ) -> Result<ListInputs, EngineError> {
         let liked = interest.positives.iter().map(|(id, _)| id.clone());
         let liked: Vec<ContentId> = liked.collect();
         let items = &self.inner.items;
@@ -156,7 +156,7 @@ impl Engine {
             degraded.push(Degradation::LikedItems);
             items.cached(&liked)
         });
-        Ok(Fetched {
+        Ok(ListInputs {
             pool,
             liked,
             degraded,
@@ -213,12 +213,12 @@ impl Engine {
         Ok(pool)
     }
 
-    /// Ranks what was fetched.
+    /// Ranks the candidates.
     async fn assemble(
         &self,
         request: &RecommendRequest,
         audience: Audience,
-        fetched: Fetched,
+        inputs: ListInputs,
         slot: Result<usize, ExplorationSkip>,
         deadline: Deadline,
     ) -> Result<Recommendation, EngineError> {
@@ -228,9 +228,9 @@ impl Engine {
             signals_source,
             mut degraded,
         } = audience;
-        let pool = fetched.pool;
-        interest.load_liked(&fetched.liked);
-        degraded.extend(fetched.degraded);
+        let pool = inputs.pool;
+        interest.load_liked(&inputs.liked);
+        degraded.extend(inputs.degraded);
         degraded.extend(pool.degraded);
 
         let exploration = slot.map(|slot| ExplorationRequest {
