@@ -396,7 +396,7 @@ async fn no_user_data_is_logged_above_debug_whatever_fails() {
     wrong.cli(&["SADD", "umodel:zaphod42", "zaphod@example.com"]);
     for (redis, expected) in [
         (&old, "store failed"),
-        (&odd, "cannot be read"),
+        (&odd, "unreadable event"),
         (&wrong, "store is corrupt"),
     ] {
         let mut program = Recorded::start(
