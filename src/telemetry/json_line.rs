@@ -101,9 +101,9 @@ mod tests {
     use crate::ports::{StoreError, StoreErrorKind};
 
     #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Buffer {
+    impl io::Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    impl MakeWriter<'_> for Buffer {
+    impl MakeWriter<'_> for CapturedLog {
         type Writer = Self;
 
         fn make_writer(&self) -> Self {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_error_has_its_causes_and_each_value_its_type() {
-        let buffer = Buffer::default();
+        let buffer = CapturedLog::default();
         let lines = tracing_subscriber::fmt()
             .with_writer(buffer.clone())
             .event_format(JsonLine)
