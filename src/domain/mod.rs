@@ -11,6 +11,7 @@ pub mod geo;
 pub mod ids;
 pub mod item;
 pub mod json;
+pub mod meaning;
 pub mod ranking;
 pub mod ranking_config;
 pub mod restriction;
