@@ -12,6 +12,7 @@
 
 mod access;
 mod api_docs;
+mod associations_conformance;
 mod call_lines;
 mod catalog_import;
 mod cli;

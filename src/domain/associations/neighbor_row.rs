@@ -1,0 +1,213 @@
+//! The items most associated with an item.
+
+use std::{borrow::Borrow, cmp::Ordering};
+
+use foldhash::{HashMap, HashMapExt as _};
+
+use super::{
+    config::AssociationsConfig,
+    interest_list::InterestEntry,
+    packed::{PackedError, PackedReader, put_length, put_signed},
+};
+use crate::domain::time::Timestamp;
+
+/// An item's neighbours with their weights, 0 to 1, the largest first, ties in the
+/// order of their ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NeighborRow {
+    built_at: Timestamp,
+    /// The ids of all neighbours, one after the other: rows are read often, and one
+    /// text is read faster than a hundred.
+    ids: Box<str>,
+    /// The end of each neighbour's id in `ids`, and its weight.
+    neighbors: Box<[(usize, f64)]>,
+}
+
+impl NeighborRow {
+    const VERSION: u8 = 1;
+
+    /// When the row was built.
+    #[must_use]
+    pub fn built_at(&self) -> Timestamp {
+        self.built_at
+    }
+
+    /// How many neighbours it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.neighbors.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.neighbors.is_empty()
+    }
+
+    /// The neighbours with their weights, the largest first.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        let mut start = 0;
+        self.neighbors.iter().map(move |(end, weight)| {
+            let id = self.ids.get(start..*end).unwrap_or_default();
+            start = *end;
+            (id, *weight)
+        })
+    }
+
+    fn new<'a>(
+        built_at: Timestamp,
+        neighbors: impl ExactSizeIterator<Item = (&'a str, f64)>,
+    ) -> Self {
+        let mut ids = String::new();
+        let mut ends = Vec::with_capacity(neighbors.len());
+        for (id, weight) in neighbors {
+            ids.push_str(id);
+            ends.push((ids.len(), weight));
+        }
+        Self {
+            built_at,
+            ids: ids.into(),
+            neighbors: ends.into(),
+        }
+    }
+
+    /// The packed form: version 1, the microseconds from 1970 to when the row was
+    /// built, the number of neighbours, the bytes of all ids; for each neighbour the
+    /// length of its id and its weight in single precision (little endian); then all
+    /// ids.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "weights are stored in single precision"
+    )]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(24 + self.ids.len() + 6 * self.neighbors.len());
+        bytes.push(Self::VERSION);
+        put_signed(&mut bytes, self.built_at.as_micros());
+        put_length(&mut bytes, self.neighbors.len());
+        put_length(&mut bytes, self.ids.len());
+        for (id, weight) in self.iter() {
+            put_length(&mut bytes, id.len());
+            bytes.extend_from_slice(&(weight as f32).to_le_bytes());
+        }
+        bytes.extend_from_slice(self.ids.as_bytes());
+        bytes
+    }
+
+    /// Reads a packed row.
+    ///
+    /// # Errors
+    /// [`PackedError`] for anything but the result of [`encode`](Self::encode).
+    pub fn decode(bytes: &[u8]) -> Result<Self, PackedError> {
+        let mut reader = PackedReader::new(bytes, Self::VERSION)?;
+        let built_at = Timestamp::from_micros(reader.signed()?);
+        let count = reader.count(5)?;
+        let text_bytes = reader.length()?;
+        let mut neighbors: Vec<(usize, f64)> = Vec::with_capacity(count);
+        let mut end = 0_usize;
+        for _ in 0..count {
+            end = end.checked_add(reader.length()?).ok_or(PackedError::Ids)?;
+            let weight = f32::from_le_bytes(reader.array()?);
+            if !(weight.is_sign_positive() && weight <= 1.0) {
+                return Err(PackedError::Weight);
+            }
+            neighbors.push((end, f64::from(weight)));
+        }
+        let ids = reader.text_to_end(text_bytes)?;
+        if end != ids.len() || !neighbors.iter().all(|(end, _)| ids.is_char_boundary(*end)) {
+            return Err(PackedError::Ids);
+        }
+        if !neighbors.is_sorted_by(|(_, a), (_, b)| a >= b) {
+            return Err(PackedError::Order);
+        }
+        Ok(Self {
+            built_at,
+            ids: ids.into(),
+            neighbors: neighbors.into(),
+        })
+    }
+}
+
+/// What the lists of an audience say of one neighbour.
+#[derive(Default)]
+struct Pairs {
+    sum: f64,
+    users: usize,
+}
+
+/// Builds the row of `item` from the interest lists of its audience, the newest
+/// member's first (those after the first `refresh_users` are ignored; a list that
+/// lacks the item adds nothing). `audience_size` gives the number of members of the
+/// stored audience of any item, `item` included; it is called once for each item.
+///
+/// With `pos` the index in a list:
+///
+/// ```text
+/// acc[j]  = Σ_lists strength(j) / √|pos(j) − pos(item)|      j ≠ item, at most pair_span apart
+/// acc[item] = Σ_lists self_weight · strength(item)
+/// s[j]    = acc[j] / (√(size(item) + 1) · √(size(j) + shrink))   sizes at most count_cap
+/// row     = the row_max largest s, each divided by (the largest + row_offset)
+/// ```
+///
+/// A neighbour in fewer than `min_common_users` of these lists is left out, and so
+/// is one of weight 0.
+#[must_use]
+pub fn neighbor_row<'a, T: Borrow<str> + 'a>(
+    item: &str,
+    lists: impl IntoIterator<Item = &'a [InterestEntry<T>]>,
+    audience_size: impl Fn(&str) -> usize,
+    built_at: Timestamp,
+    config: &AssociationsConfig,
+) -> NeighborRow {
+    let distances: Vec<f64> = (0..=config.pair_span)
+        .map(|distance| (distance as f64).sqrt())
+        .collect();
+    let mut pairs: HashMap<&str, Pairs> = HashMap::with_capacity(1_024);
+    let mut itself = 0.0;
+    for list in lists.into_iter().take(config.refresh_users) {
+        let Some(place) = list.iter().position(|entry| entry.item.borrow() == item) else {
+            continue;
+        };
+        itself += config.self_weight * list[place].strength.value();
+        let first = place.saturating_sub(config.pair_span);
+        let near = list.iter().enumerate().skip(first);
+        for (position, entry) in
+            near.take_while(|(position, _)| *position <= place + config.pair_span)
+        {
+            if position != place {
+                let pair = pairs.entry(entry.item.borrow()).or_default();
+                pair.sum += entry.strength.value() / distances[position.abs_diff(place)];
+                pair.users += 1;
+            }
+        }
+    }
+
+    let size = |id: &str| audience_size(id).min(config.count_cap) as f64;
+    let own_size = size(item);
+    let own_root = (own_size + 1.0).sqrt();
+    let scored = |sum: f64, size: f64| sum / (own_root * (size + config.shrink).sqrt());
+    let mut neighbors: Vec<(&str, f64)> = pairs
+        .into_iter()
+        .filter(|(_, pair)| pair.users >= config.min_common_users)
+        .map(|(id, pair)| (id, scored(pair.sum, size(id))))
+        .collect();
+    neighbors.push((item, scored(itself, own_size)));
+    neighbors.retain(|(_, weight)| *weight > 0.0);
+
+    let row_order = |a: &(&str, f64), b: &(&str, f64)| -> Ordering {
+        b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0))
+    };
+    if neighbors.len() > config.row_max {
+        neighbors.select_nth_unstable_by(config.row_max, row_order);
+        neighbors.truncate(config.row_max);
+    }
+    neighbors.sort_unstable_by(row_order);
+    let divisor = neighbors.first().map_or(0.0, |(_, largest)| *largest) + config.row_offset;
+    NeighborRow::new(
+        built_at,
+        neighbors.iter().map(|(id, weight)| (*id, weight / divisor)),
+    )
+}
+
+#[cfg(test)]
+mod tests;
