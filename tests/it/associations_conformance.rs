@@ -170,7 +170,7 @@ fn check(case: &Case) {
         let lists = audience
             .members()
             .iter()
-            .map(|member| lists[member.user.as_str()].entries());
+            .map(|member| lists[member.user.as_str()].iter());
         let row = neighbor_row(item, lists, size, now, &config);
         let ours = row
             .iter()

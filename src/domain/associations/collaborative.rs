@@ -112,12 +112,7 @@ pub fn collaborative_scores<'a>(
 
 #[cfg(test)]
 mod tests {
-    use proptest::{
-        collection::vec,
-        option,
-        prelude::any,
-        prop_assert, prop_assert_eq, proptest,
-    };
+    use proptest::{collection::vec, option, prelude::any, prop_assert, prop_assert_eq, proptest};
 
     use super::{AssociationsConfig, CollaborativeScores, NeighborRow, collaborative_scores};
     use crate::domain::{
@@ -135,7 +130,7 @@ mod tests {
         let list = InterestList::new(entries.collect(), 100);
         let config = AssociationsConfig::default();
         let now = Timestamp::from_micros(0);
-        neighbor_row(item, [list.entries()], |_| 1, now, &config)
+        neighbor_row(item, [list.iter()], |_| 1, now, &config)
     }
 
     fn weight(row: &NeighborRow, item: &str) -> f64 {

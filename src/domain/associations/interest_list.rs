@@ -91,6 +91,15 @@ impl InterestList {
         &self.0
     }
 
+    /// The entries with borrowed ids, the oldest first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = InterestEntry<&str>> {
+        self.0.iter().map(|entry| InterestEntry {
+            item: entry.item.as_str(),
+            time: entry.time,
+            strength: entry.strength,
+        })
+    }
+
     /// The entries, the latest first.
     pub fn latest_first(&self) -> impl ExactSizeIterator<Item = &InterestEntry> {
         self.0.iter().rev()
@@ -121,10 +130,10 @@ impl InterestList {
         self.0.get(first..=position).unwrap_or_default()
     }
 
-    /// The packed form: version 1, the number of entries, the bytes of all ids;
-    /// for each entry the microseconds since the one before (of the first: since
-    /// 1970) and the length of its id times 2, plus 1 if its strength is 1; then all
-    /// ids. One list has one packed form.
+    /// The packed form: version 1, the number of entries, the bytes of all ids, the
+    /// ids; for each entry the microseconds since the one before (of the first:
+    /// since 1970) and the length of its id times 2, plus 1 if its strength is 1.
+    /// One list has one packed form.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let text_bytes: usize = self.0.iter().map(|entry| entry.item.as_str().len()).sum();
@@ -132,6 +141,9 @@ impl InterestList {
         bytes.push(Self::VERSION);
         put_length(&mut bytes, self.0.len());
         put_length(&mut bytes, text_bytes);
+        for entry in &self.0 {
+            bytes.extend_from_slice(entry.item.as_str().as_bytes());
+        }
         let mut before: Option<i64> = None;
         for entry in &self.0 {
             let micros = entry.time.as_micros();
@@ -146,16 +158,14 @@ impl InterestList {
                 entry.item.as_str().len() << 1 | usize::from(is_full),
             );
         }
-        for entry in &self.0 {
-            bytes.extend_from_slice(entry.item.as_str().as_bytes());
-        }
         bytes
     }
 
     /// Reads a packed list.
     ///
     /// # Errors
-    /// [`PackedError`] for anything but the result of [`encode`](Self::encode).
+    /// [`PackedError`] if it is malformed or its entries are out of order. That an
+    /// item is listed once is not checked.
     pub fn decode(bytes: &[u8]) -> Result<Self, PackedError> {
         let entries = Self::decode_entries(bytes)?.into_iter();
         let entries = entries.map(|entry| InterestEntry {
@@ -169,13 +179,12 @@ impl InterestList {
     /// Reads the entries of a packed list without copying ids, the oldest first.
     ///
     /// # Errors
-    /// [`PackedError`] if the list is malformed or its entries are out of order.
+    /// As [`decode`](Self::decode).
     pub fn decode_entries(bytes: &[u8]) -> Result<Vec<InterestEntry<&str>>, PackedError> {
         let mut reader = PackedReader::new(bytes, Self::VERSION)?;
         let count = reader.count(2)?;
-        let text_bytes = reader.length()?;
-        let mut entries = Vec::with_capacity(count);
-        let mut lengths = Vec::with_capacity(count);
+        let mut ids = reader.text()?;
+        let mut entries: Vec<InterestEntry<&str>> = Vec::with_capacity(count);
         let mut micros = 0_i64;
         for index in 0..count {
             micros = if index == 0 {
@@ -186,23 +195,20 @@ impl InterestList {
                     .ok_or(PackedError::Number)?
             };
             let packed = reader.length()?;
-            let strength = if packed & 1 == 1 {
-                InterestStrength::Full
-            } else {
-                InterestStrength::Half
-            };
-            lengths.push(packed >> 1);
+            let item;
+            (item, ids) = ids.split_at_checked(packed >> 1).ok_or(PackedError::Ids)?;
             entries.push(InterestEntry {
-                item: "",
+                item,
                 time: Timestamp::from_micros(micros),
-                strength,
+                strength: if packed & 1 == 1 {
+                    InterestStrength::Full
+                } else {
+                    InterestStrength::Half
+                },
             });
         }
-        let mut text = reader.text_to_end(text_bytes)?;
-        for (entry, length) in entries.iter_mut().zip(lengths) {
-            (entry.item, text) = text.split_at_checked(length).ok_or(PackedError::Ids)?;
-        }
-        if !text.is_empty() {
+        reader.end()?;
+        if !ids.is_empty() {
             return Err(PackedError::Ids);
         }
         if !entries.is_sorted_by(|a, b| a.list_order(b) == Ordering::Less) {
@@ -323,7 +329,7 @@ mod tests {
     #[test]
     fn the_packed_form_is_pinned() {
         let list = InterestList::new(vec![entry("x", 1_000, false), entry("é", 1_128, true)], 9);
-        let bytes = [1, 2, 3, 0xd0, 0x0f, 2, 0x80, 1, 5, b'x', 0xc3, 0xa9];
+        let bytes = [1, 2, 3, b'x', 0xc3, 0xa9, 0xd0, 0x0f, 2, 0x80, 1, 5];
         assert_eq!(list.encode(), bytes);
         assert_eq!(InterestList::decode(&bytes), Ok(list));
         assert_eq!(InterestList::default().encode(), [1, 0, 0]);
@@ -338,11 +344,12 @@ mod tests {
             (&[1, 9, 0], PackedError::CutOff),
             (&[1, 0, 0, 0], PackedError::TrailingBytes),
             (&[1, 0, 1], PackedError::CutOff),
-            (&[1, 1, 1, 0, 2, 0xff], PackedError::Ids),
-            (&[1, 1, 1, 0, 4, b'x'], PackedError::Ids),
-            (&[1, 1, 1, 0, 0, b'x'], PackedError::Ids),
-            (&[1, 2, 2, 0, 2, 0, 2, b'b', b'a'], PackedError::Order),
-            (&[1, 2, 2, 0, 2, 0, 2, b'a', b'a'], PackedError::Order),
+            (&[1, 1, 1, 0xff, 0, 2], PackedError::Ids),
+            (&[1, 1, 1, b'x', 0, 4], PackedError::Ids),
+            (&[1, 1, 1, b'x', 0, 0], PackedError::Ids),
+            (&[1, 1, 2, 0xc3, 0xa9, 0, 2], PackedError::Ids),
+            (&[1, 2, 2, b'b', b'a', 0, 2, 0, 2], PackedError::Order),
+            (&[1, 2, 2, b'a', b'a', 0, 2, 0, 2], PackedError::Order),
         ] {
             assert_eq!(InterestList::decode(bytes), Err(error), "{bytes:?}");
         }

@@ -1,6 +1,6 @@
 //! The items most associated with an item.
 
-use std::{borrow::Borrow, cmp::Ordering};
+use std::cmp::Ordering;
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -72,9 +72,9 @@ impl NeighborRow {
     }
 
     /// The packed form: version 1, the microseconds from 1970 to when the row was
-    /// built, the number of neighbours, the bytes of all ids; for each neighbour the
-    /// length of its id and its weight in single precision (little endian); then all
-    /// ids.
+    /// built, the number of neighbours, the bytes of all ids, the ids; for each
+    /// neighbour the length of its id and its weight in single precision (little
+    /// endian).
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -86,35 +86,40 @@ impl NeighborRow {
         put_signed(&mut bytes, self.built_at.as_micros());
         put_length(&mut bytes, self.neighbors.len());
         put_length(&mut bytes, self.ids.len());
+        bytes.extend_from_slice(self.ids.as_bytes());
         for (id, weight) in self.iter() {
             put_length(&mut bytes, id.len());
             bytes.extend_from_slice(&(weight as f32).to_le_bytes());
         }
-        bytes.extend_from_slice(self.ids.as_bytes());
         bytes
     }
 
     /// Reads a packed row.
     ///
     /// # Errors
-    /// [`PackedError`] for anything but the result of [`encode`](Self::encode).
+    /// [`PackedError`] if it is malformed or its weights are out of order. That a
+    /// neighbour is listed once is not checked.
     pub fn decode(bytes: &[u8]) -> Result<Self, PackedError> {
         let mut reader = PackedReader::new(bytes, Self::VERSION)?;
         let built_at = Timestamp::from_micros(reader.signed()?);
         let count = reader.count(5)?;
-        let text_bytes = reader.length()?;
+        let ids = reader.text()?;
         let mut neighbors: Vec<(usize, f64)> = Vec::with_capacity(count);
         let mut end = 0_usize;
         for _ in 0..count {
-            end = end.checked_add(reader.length()?).ok_or(PackedError::Ids)?;
+            end = reader
+                .length()?
+                .checked_add(end)
+                .filter(|end| ids.is_char_boundary(*end))
+                .ok_or(PackedError::Ids)?;
             let weight = f32::from_le_bytes(reader.array()?);
             if !(weight.is_sign_positive() && weight <= 1.0) {
                 return Err(PackedError::Weight);
             }
             neighbors.push((end, f64::from(weight)));
         }
-        let ids = reader.text_to_end(text_bytes)?;
-        if end != ids.len() || !neighbors.iter().all(|(end, _)| ids.is_char_boundary(*end)) {
+        reader.end()?;
+        if end != ids.len() {
             return Err(PackedError::Ids);
         }
         if !neighbors.is_sorted_by(|(_, a), (_, b)| a >= b) {
@@ -152,31 +157,39 @@ struct Pairs {
 /// A neighbour in fewer than `min_common_users` of these lists is left out, and so
 /// is one of weight 0.
 #[must_use]
-pub fn neighbor_row<'a, T: Borrow<str> + 'a>(
+pub fn neighbor_row<'a, L>(
     item: &str,
-    lists: impl IntoIterator<Item = &'a [InterestEntry<T>]>,
+    lists: impl IntoIterator<Item = L>,
     audience_size: impl Fn(&str) -> usize,
     built_at: Timestamp,
     config: &AssociationsConfig,
-) -> NeighborRow {
+) -> NeighborRow
+where
+    L: IntoIterator<Item = InterestEntry<&'a str>>,
+{
     let distances: Vec<f64> = (0..=config.pair_span)
         .map(|distance| (distance as f64).sqrt())
         .collect();
-    let mut pairs: HashMap<&str, Pairs> = HashMap::with_capacity(1_024);
+    let mut pairs: HashMap<&str, Pairs> = HashMap::with_capacity(4_096);
     let mut itself = 0.0;
-    for list in lists.into_iter().take(config.refresh_users) {
-        let Some(place) = list.iter().position(|entry| entry.item.borrow() == item) else {
-            continue;
-        };
-        itself += config.self_weight * list[place].strength.value();
+    let mut list: Vec<(&str, f64)> = Vec::new();
+    for entries in lists.into_iter().take(config.refresh_users) {
+        let mut place = None;
+        list.clear();
+        for entry in entries {
+            if entry.item == item {
+                place = Some(list.len());
+            }
+            list.push((entry.item, entry.strength.value()));
+        }
+        let Some(place) = place else { continue };
+        itself += config.self_weight * list[place].1;
         let first = place.saturating_sub(config.pair_span);
-        let near = list.iter().enumerate().skip(first);
-        for (position, entry) in
-            near.take_while(|(position, _)| *position <= place + config.pair_span)
-        {
+        let end = list.len().min(place + config.pair_span + 1);
+        for (position, (id, strength)) in list.iter().enumerate().take(end).skip(first) {
             if position != place {
-                let pair = pairs.entry(entry.item.borrow()).or_default();
-                pair.sum += entry.strength.value() / distances[position.abs_diff(place)];
+                let pair = pairs.entry(*id).or_default();
+                pair.sum += strength / distances[position.abs_diff(place)];
                 pair.users += 1;
             }
         }

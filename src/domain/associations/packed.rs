@@ -114,12 +114,23 @@ impl<'a> PackedReader<'a> {
         Ok(*array)
     }
 
-    /// The text that fills the rest of the value, of `length` bytes.
-    pub(super) fn text_to_end(self, length: usize) -> Result<&'a str, PackedError> {
-        match self.bytes.len() {
-            rest if rest < length => Err(PackedError::CutOff),
-            rest if rest > length => Err(PackedError::TrailingBytes),
-            _ => str::from_utf8(self.bytes).map_err(|_| PackedError::Ids),
+    /// A text after its length.
+    pub(super) fn text(&mut self) -> Result<&'a str, PackedError> {
+        let length = self.length()?;
+        let (text, rest) = self
+            .bytes
+            .split_at_checked(length)
+            .ok_or(PackedError::CutOff)?;
+        self.bytes = rest;
+        str::from_utf8(text).map_err(|_| PackedError::Ids)
+    }
+
+    /// Checks that the value ends here.
+    pub(super) fn end(&self) -> Result<(), PackedError> {
+        if self.bytes.is_empty() {
+            Ok(())
+        } else {
+            Err(PackedError::TrailingBytes)
         }
     }
 }
@@ -157,7 +168,7 @@ mod tests {
             let mut reader = PackedReader { bytes: &bytes };
             prop_assert_eq!(reader.number(), Ok(unsigned >> shift));
             prop_assert_eq!(reader.signed(), Ok(signed >> shift));
-            prop_assert_eq!(reader.text_to_end(0), Ok(""));
+            prop_assert_eq!(reader.end(), Ok(()));
         }
     }
 }

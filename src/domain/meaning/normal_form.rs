@@ -31,15 +31,16 @@ impl NormalForm {
     /// [`MAX_BYTES`](Self::MAX_BYTES).
     #[must_use]
     pub fn of(event_type: &str) -> Option<Self> {
-        let form = Self {
+        let mut form = Self {
             bytes: [0; Self::MAX_BYTES],
             len: 0,
         };
         if event_type.is_ascii() {
-            form.with(event_type.chars())
+            form.fill(event_type.bytes().map(char::from))?;
         } else {
-            form.with(event_type.nfc())
+            form.fill(event_type.nfc())?;
         }
+        Some(form)
     }
 
     /// The form as text.
@@ -55,7 +56,7 @@ impl NormalForm {
         &self.bytes[..self.len]
     }
 
-    fn with(mut self, chars: impl Iterator<Item = char>) -> Option<Self> {
+    fn fill(&mut self, chars: impl Iterator<Item = char>) -> Option<()> {
         let mut chars = chars.peekable();
         let mut before = Kind::Separator;
         while let Some(c) = chars.next() {
@@ -72,17 +73,25 @@ impl NormalForm {
                 continue;
             }
             if begins_word && self.len > 0 {
-                self.push(' ')?;
+                self.push_byte(b' ')?;
             }
-            if c.is_ascii() {
-                self.push(c.to_ascii_lowercase())?;
+            if let Ok(byte) = u8::try_from(c)
+                && byte.is_ascii()
+            {
+                self.push_byte(byte.to_ascii_lowercase())?;
             } else {
                 for folded in once(c).default_case_fold() {
                     self.push(folded)?;
                 }
             }
         }
-        Some(self)
+        Some(())
+    }
+
+    fn push_byte(&mut self, byte: u8) -> Option<()> {
+        *self.bytes.get_mut(self.len)? = byte;
+        self.len += 1;
+        Some(())
     }
 
     fn push(&mut self, c: char) -> Option<()> {
