@@ -1,4 +1,4 @@
-//! The users who lately engaged with an item.
+//! The users who recently engaged with an item.
 
 use foldhash::HashSet;
 
@@ -13,7 +13,7 @@ pub struct AudienceMember {
     pub time: Timestamp,
 }
 
-/// The users who lately engaged with an item, each once, the newest first; at
+/// The users who recently engaged with an item, each once, the newest first; at
 /// equal times the bytewise larger user id first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience(Vec<AudienceMember>);

@@ -1,4 +1,4 @@
-//! How much the users of a user's items also engaged with other items.
+//! Scores of items from the neighbour rows of a user's items.
 
 use std::cmp::Ordering;
 
@@ -20,7 +20,7 @@ pub struct CollaborativeScore {
 pub struct CollaborativeScores<'a>(HashMap<&'a str, CollaborativeScore>);
 
 impl<'a> CollaborativeScores<'a> {
-    /// The score of an item; `None` if no row of the query has it, or it is hidden.
+    /// The score of an item; `None` if it is in no row of the query, or hidden.
     #[must_use]
     pub fn get(&self, item: &str) -> Option<CollaborativeScore> {
         self.0.get(item).copied()
@@ -55,7 +55,7 @@ impl<'a> CollaborativeScores<'a> {
     }
 }
 
-/// What the query's rows give one item.
+/// The sum for one item over the query's rows.
 struct Sum {
     total: f64,
     largest: f64,
@@ -63,7 +63,7 @@ struct Sum {
 }
 
 /// Scores the neighbours of a user's items. The query holds, the latest item first,
-/// each item's strength and its row, if that is there; those after the first
+/// each item's strength and its row, if there is one; items after the first
 /// `query_items` are ignored. Items that `is_hidden` get no score, and do not count
 /// as the largest; it is called once for each item.
 ///
@@ -178,7 +178,7 @@ mod tests {
         let expected = 0.5 / 50.0 * weight(&rows[0], "x") / 0.05;
         assert!((score.score - expected).abs() < 1e-12);
         assert_eq!(score.strongest, 49);
-        // The 51st item is not asked.
+        // The 51st item does not count.
         query.insert(0, (1.0, None));
         assert!(scored(&query, &[]).is_empty());
     }

@@ -1,4 +1,4 @@
-//! The items that a user lately engaged with.
+//! The items that a user recently engaged with.
 
 use std::{borrow::Borrow, cmp::Ordering};
 
@@ -59,7 +59,7 @@ impl<T: Borrow<str>> InterestEntry<T> {
     }
 }
 
-/// The items that a user lately engaged with and did not dislike, each once, in
+/// The items that a user recently engaged with and did not dislike, each once, in
 /// the order of (last engagement, item id bytes), the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterestList(Vec<InterestEntry>);
@@ -132,8 +132,8 @@ impl InterestList {
 
     /// The packed form: version 1, the number of entries, the bytes of all ids, the
     /// ids; for each entry the microseconds since the one before (of the first:
-    /// since 1970) and the length of its id times 2, plus 1 if its strength is 1.
-    /// One list has one packed form.
+    /// since the Unix epoch) and twice the length of its id, plus 1 if its strength
+    /// is 1. A list has one packed form.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let text_bytes: usize = self.0.iter().map(|entry| entry.item.as_str().len()).sum();

@@ -1,11 +1,11 @@
 //! What other users did: audiences, interest lists, neighbour rows and popularity.
 //!
-//! An [`InterestList`] holds the items that a user lately engaged with, an
-//! [`Audience`] the users who lately engaged with an item. [`neighbor_row`] makes
-//! of an audience and its users' lists the items most associated with an item;
-//! [`collaborative_scores`] makes of a user's list and its items' rows a score for
-//! each associated item. [`popularity`] counts an audience with decay.
-//! [`RowChanges`] says which rows are due to be built again.
+//! An [`InterestList`] holds the items that a user recently engaged with, an
+//! [`Audience`] the users who recently engaged with an item. [`neighbor_row()`]
+//! computes, from an audience and its users' lists, the items most associated with
+//! an item; [`collaborative_scores`] scores the items in the rows of a user's list.
+//! [`popularity()`] counts an audience with decay. [`RowChanges`] decides which rows
+//! are due for a rebuild.
 
 mod audience;
 mod collaborative;

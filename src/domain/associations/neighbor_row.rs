@@ -16,8 +16,8 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Debug, PartialEq)]
 pub struct NeighborRow {
     built_at: Timestamp,
-    /// The ids of all neighbours, one after the other: rows are read often, and one
-    /// text is read faster than a hundred.
+    /// The ids of all neighbours, concatenated: decoding a row allocates once
+    /// rather than once per neighbour.
     ids: Box<str>,
     /// The end of each neighbour's id in `ids`, and its weight.
     neighbors: Box<[(usize, f64)]>,
@@ -71,8 +71,8 @@ impl NeighborRow {
         }
     }
 
-    /// The packed form: version 1, the microseconds from 1970 to when the row was
-    /// built, the number of neighbours, the bytes of all ids, the ids; for each
+    /// The packed form: version 1, the microseconds from the Unix epoch to the
+    /// build, the number of neighbours, the bytes of all ids, the ids; for each
     /// neighbour the length of its id and its weight in single precision (little
     /// endian).
     #[must_use]
@@ -133,7 +133,7 @@ impl NeighborRow {
     }
 }
 
-/// What the lists of an audience say of one neighbour.
+/// The pairs of the item and one neighbour, summed up.
 #[derive(Default)]
 struct Pairs {
     sum: f64,

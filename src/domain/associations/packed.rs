@@ -1,14 +1,13 @@
-//! The building blocks of packed values: numbers of variable length and columns of
-//! ids, read strictly.
+//! The building blocks of packed values, with a strict reader.
 //!
 //! A whole number takes 7 bits a byte, the lowest first, the high bit set on all
-//! bytes but the last; a signed one is zigzag-encoded before. Of each value there
-//! is one packed form, and nothing but it is read.
+//! bytes but the last; a signed one is zigzag-encoded before. A value has one packed form; the
+//! reader rejects any other.
 
 /// Why a packed value cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PackedError {
-    /// It has another version than this program reads.
+    /// This program does not read its version.
     #[error("version {0} is not known")]
     Version(u8),
     /// It ends too early.

@@ -1,4 +1,4 @@
-//! How many users lately engaged with an item, with decay.
+//! How many users recently engaged with an item, with decay.
 
 use std::f64::consts::LN_2;
 
@@ -6,16 +6,16 @@ use super::audience::Audience;
 use crate::domain::time::Timestamp;
 
 const SECONDS_PER_DAY: f64 = 86_400.0;
-/// Shortest time over which a full audience is taken to have come together.
+/// Shortest span in the rate of a full audience.
 const MIN_SPAN_DAYS: f64 = 1.0 / 24.0;
 
 /// The popularity of an item: the sum over its audience of `2^(-age / half-life)`,
 /// no age below 0.
 ///
-/// An audience that holds `audience_max` members has lost older ones. It counts as
-/// at least `audience_max / span · half-life / ln 2`, with the age of its oldest
-/// member, at least an hour, as span: what the sum would be if users had come at
-/// that rate for ever.
+/// An audience of `audience_max` members may have lost older ones. It counts as at
+/// least `audience_max / span · half-life / ln 2`, where the span is the age of its
+/// oldest member, at least an hour: the sum for users that arrive at this rate
+/// indefinitely.
 #[must_use]
 pub fn popularity(
     audience: &Audience,
@@ -37,9 +37,9 @@ pub fn popularity(
     }
 }
 
-/// The number by which items are ordered by popularity: `log2(popularity) + t /
-/// half-life`, with `t` the days from 1970 to `at`, when the popularity was
-/// computed. All keys fade alike, so that those of different times compare (forward
+/// The sort key of an item's popularity: `log2(popularity) + t /
+/// half-life`, with `t` the days from the Unix epoch to `at`, the time of the
+/// popularity. Keys of different times compare, because all decay alike (forward
 /// decay). `None` if the popularity is 0.
 #[must_use]
 pub fn popularity_key(popularity: f64, at: Timestamp, half_life_days: f64) -> Option<f64> {

@@ -1,10 +1,10 @@
-//! Which neighbour rows are due to be built again.
+//! Which neighbour rows are due for a rebuild.
 
 use std::cmp::Ordering;
 
 use crate::domain::ids::ContentId;
 
-/// A row is due once one in so many members of its audience has changed.
+/// A row is due once one in this many members of its audience has changed.
 const DUE_FRACTION: usize = 10;
 
 /// How many changes make a row due: a tenth of its audience, divided among the

@@ -1,16 +1,16 @@
-//! What one event says, apart from all others.
+//! What a single event says.
 
 use super::rule::{EventRule, rating_strength};
 use crate::domain::event::InteractionEvent;
 
-/// What one event says.
+/// What a single event says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventMeaning {
     /// The user disliked an item.
     Dislike,
     /// The user liked an item.
     Like,
-    /// The user met an item.
+    /// The user viewed an item, or did something without strength.
     View,
     /// Items were on display.
     Impression,
@@ -36,7 +36,7 @@ impl EventMeaning {
 
     /// The first meaning that fits an event whose type has `rule`.
     ///
-    /// Only an event with a `content_id` says something of an item; a `clicked_id`
+    /// Only an event with a `content_id` says something about an item; a `clicked_id`
     /// alone does not. Such an event is a dislike if its rating, or without one its
     /// rule, is negative; a like if its rating, or its rule unless weak, reaches
     /// `positive_threshold`; else a view. Answers that are null are no answers.

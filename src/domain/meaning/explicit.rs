@@ -1,19 +1,19 @@
-//! The explicit strength of an item, out of its events.
+//! The explicit strength of an item, from its events.
 
 use super::rule::{EventRule, rating_strength};
 use crate::domain::event::{EndReason, InteractionEvent, event_types};
 
-/// What a user's events say explicitly of one item, as a sum over its events in
-/// buffer order: each event is observed once, none before one that is later.
+/// What a user's events say explicitly about one item. Observe each of the item's
+/// events once, in buffer order.
 ///
-/// Among the events whose type has a rule, one with a negative strength takes back
-/// all earlier ones, and one of 0 all earlier ones that are not `done`. The
+/// Among the events whose type has a rule, a negative strength revokes all
+/// earlier ones, and a strength of 0 all earlier ones that are not `done`. The
 /// explicit strength is the largest of those left; if none is left, that of the
 /// latest one at or below 0.
 ///
 /// A rating counts as such an event, later than the rule of its own event. An
-/// item's latest rating replaces earlier ones, as if they had never been. A rating
-/// of 0 strength takes nothing back.
+/// item's latest rating replaces earlier ones, as if they did not exist. Only a
+/// negative rating revokes earlier events.
 ///
 /// Weak rules count only while the item has no dwell time, no end reason, no
 /// rating and no event with another rule. Among themselves they follow the same
@@ -120,7 +120,7 @@ pub fn strength(explicit: Option<f64>, engagement: f64) -> f64 {
     }
 }
 
-/// What is left of a sequence of events with a rule.
+/// A sequence of events with a rule, summed up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct RuleEvents {
     /// The largest strength since the latest one at or below 0.

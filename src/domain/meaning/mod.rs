@@ -1,7 +1,7 @@
-//! What an event says of its item.
+//! What events say about their items.
 //!
 //! The ranking file's `[[events]]` table gives event types a strength
-//! ([`EventTable`]); a type matches whatever its spelling ([`NormalForm`]).
+//! ([`EventTable`]), independent of a type's spelling ([`NormalForm`]).
 //! [`EventMeaning`] classifies one event. [`ExplicitStrength`] sums up the events
 //! of one item, in buffer order, into the item's explicit strength.
 

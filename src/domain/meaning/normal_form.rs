@@ -114,16 +114,16 @@ enum Kind {
 impl Kind {
     /// The kind of a character; a combining mark has that of its base.
     fn of(c: char, before: Self) -> Self {
-        if c.is_lowercase() {
-            Self::Small
-        } else if c.is_uppercase() {
-            Self::Capital
-        } else if c.is_alphanumeric() {
-            Self::Other
-        } else if !c.is_ascii() && is_combining_mark(c) {
-            before
-        } else {
-            Self::Separator
+        match c {
+            'a'..='z' => Self::Small,
+            'A'..='Z' => Self::Capital,
+            '0'..='9' => Self::Other,
+            '\0'..='\x7f' => Self::Separator,
+            _ if c.is_lowercase() => Self::Small,
+            _ if c.is_uppercase() => Self::Capital,
+            _ if c.is_alphanumeric() => Self::Other,
+            _ if is_combining_mark(c) => before,
+            _ => Self::Separator,
         }
     }
 }

@@ -1,16 +1,16 @@
-//! What the ranking file says of an event type.
+//! The ranking file's rules for event types.
 
 use serde::{Deserialize, Serialize};
 
-/// What an event of one type says of its item.
+/// What events of one type say about their item.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EventRule {
-    /// From −1 (dislike) to 1 (like); 0 takes earlier likes back.
+    /// From −1 (dislike) to 1 (like); 0 revokes earlier likes.
     pub strength: f64,
-    /// Whether it counts only while nothing better is known of the item: no dwell
-    /// time, no end reason and no event that is not weak.
+    /// Whether it counts only while the item has no dwell time, no end reason, no
+    /// rating and no event that is not weak.
     pub weak: bool,
-    /// Whether the user is done with the item after it.
+    /// Whether the user is done with the item afterwards.
     pub done: bool,
 }
 

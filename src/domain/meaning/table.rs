@@ -8,7 +8,7 @@ use super::{
     rule::{EventEntry, EventRule},
 };
 
-/// Event types with their rules. A type is found whatever its spelling.
+/// Event types with their rules. Lookup is independent of a type's spelling.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventTable {
     /// Rules by the bytes of the normal form.
@@ -59,8 +59,7 @@ impl EventTable {
             }
             if entry.done && entry.strength < 0.0 {
                 wrong.push(format!(
-                    "events[{index}].done needs a strength of at least 0: \
-                     a user is never done with an item by disliking it"
+                    "events[{index}].done needs a strength of at least 0"
                 ));
             }
             for event_type in &entry.types {
