@@ -10,7 +10,7 @@ use super::{ExplicitStrength, strength};
 use crate::domain::{
     event::{EndReason, EventLog, InteractionEvent, event_types},
     ids::UserId,
-    meaning::{EventRule, EventTable},
+    meaning::{EventEntry, EventRule, EventTable},
     member,
     time::Timestamp,
 };
@@ -71,14 +71,12 @@ fn table() -> EventTable {
     let extra = [("glance", -0.1, true, false), ("watched", 0.4, true, true)]
         .into_iter()
         .chain([("lesson done", 0.0, false, true)])
-        .map(
-            |(event_type, strength, weak, done)| super::super::EventEntry {
-                types: vec![event_type.into()],
-                strength,
-                weak,
-                done,
-            },
-        );
+        .map(|(event_type, strength, weak, done)| EventEntry {
+            types: vec![event_type.into()],
+            strength,
+            weak,
+            done,
+        });
     EventTable::standard()
         .with_entries(&extra.collect::<Vec<_>>())
         .unwrap()
@@ -111,7 +109,7 @@ fn the_largest_strength_counts() {
 }
 
 #[test]
-fn a_negative_event_takes_all_earlier_ones_back() {
+fn a_negative_event_revokes_all_earlier_ones() {
     check(&types(&["like", "dislike"]), Some(-1.0), false);
     check(&types(&["purchase", "refund"]), Some(-0.5), false);
     check(
@@ -124,7 +122,7 @@ fn a_negative_event_takes_all_earlier_ones_back() {
 }
 
 #[test]
-fn an_event_of_strength_0_takes_back_what_is_not_done() {
+fn an_event_of_strength_0_revokes_what_is_not_done() {
     check(
         &types(&["add_to_cart", "remove_from_cart"]),
         Some(0.0),
@@ -156,7 +154,7 @@ fn a_rating_is_an_explicit_event() {
 }
 
 #[test]
-fn a_negative_rating_decides_over_what_is_earlier() {
+fn a_negative_rating_revokes_what_is_earlier() {
     check(
         &[typed("purchase"), rated("review", 1.0)],
         Some(-1.0),
@@ -168,7 +166,7 @@ fn a_negative_rating_decides_over_what_is_earlier() {
 }
 
 #[test]
-fn a_rating_that_is_not_negative_takes_nothing_back() {
+fn a_rating_that_is_not_negative_revokes_nothing() {
     check(&[typed("purchase"), rated("review", 3.0)], Some(1.0), true);
     check(&[typed("like"), rated("review", 4.0)], Some(0.8), false);
     check(&[typed("dislike"), rated("review", 3.0)], Some(0.0), false);
@@ -176,7 +174,7 @@ fn a_rating_that_is_not_negative_takes_nothing_back() {
 }
 
 #[test]
-fn later_events_take_a_rating_back() {
+fn later_events_revoke_a_rating() {
     check(&[rated("review", 5.0), typed("unlike")], Some(0.0), false);
     check(&[rated("review", 5.0), typed("dislike")], Some(-1.0), false);
     check(
@@ -221,7 +219,7 @@ fn the_latest_rating_replaces_earlier_ones() {
 }
 
 #[test]
-fn a_weak_event_counts_while_nothing_better_is_known() {
+fn a_weak_event_counts_while_nothing_else_is_known() {
     check(&types(&["view"]), Some(0.3), false);
     check(
         &types(&["view", "click", "CONTENT_VIEW_STARTED"]),
@@ -297,6 +295,9 @@ fn a_negative_explicit_strength_wins_and_else_the_larger_one() {
     assert_eq!(strength(Some(0.8), 0.4), 0.8);
 }
 
+/// An explicit event: place, strength, done, resets others.
+type Explicit = (usize, f64, bool, bool);
+
 /// The definition, word by word, on a whole history.
 fn defined(history: &[Short]) -> (Option<f64>, bool) {
     let table = table();
@@ -322,9 +323,8 @@ fn defined(history: &[Short]) -> (Option<f64>, bool) {
         && latest_rating.is_none()
         && rules.iter().flatten().all(|rule| rule.weak);
 
-    // Explicit events as (place, strength, done, resets others); the rating of an
-    // event stands after its rule.
-    let mut events: Vec<(usize, f64, bool, bool)> = Vec::new();
+    // The rating of an event stands after its rule.
+    let mut events: Vec<Explicit> = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         if let Some(rule) = rule.filter(|rule| rule.weak == weak_counts) {
             events.push((2 * index, rule.strength, rule.done, true));
@@ -334,20 +334,16 @@ fn defined(history: &[Short]) -> (Option<f64>, bool) {
             events.push((2 * index + 1, strength, false, strength < 0.0));
         }
     }
-    let latest = |holds: &dyn Fn(&(usize, f64, bool, bool)) -> bool| {
-        events.iter().rfind(|event| holds(event)).copied()
-    };
-    let after = |place: usize, limit: Option<(usize, f64, bool, bool)>| {
-        limit.is_none_or(|limit| place > limit.0)
-    };
-    let negative = latest(&|event| event.1 < 0.0);
-    let zero = latest(&|event| event.1 == 0.0 && event.3);
+    let latest = |holds: fn(&Explicit) -> bool| events.iter().rfind(|event| holds(event)).copied();
+    let after = |place: usize, limit: Option<Explicit>| limit.is_none_or(|limit| place > limit.0);
+    let negative = latest(|event| event.1 < 0.0);
+    let zero = latest(|event| event.1 == 0.0 && event.3);
     let largest = events
         .iter()
         .filter(|event| after(event.0, negative) && (event.2 || after(event.0, zero)))
         .map(|event| event.1)
         .reduce(f64::max);
-    let strength = largest.or_else(|| latest(&|event| event.1 <= 0.0).map(|event| event.1));
+    let strength = largest.or_else(|| latest(|event| event.1 <= 0.0).map(|event| event.1));
 
     let done = history
         .iter()
