@@ -4,7 +4,6 @@
 //! global state. The same input gives the same output, in whatever order events
 //! were delivered.
 
-=======
 pub mod associations;
 pub mod catalogue_line;
 pub mod event;

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::{ExplicitStrength, strength};
 use crate::domain::{
     event::{EndReason, EventLog, InteractionEvent, event_types},
+    event_member,
     ids::UserId,
     meaning::{EventEntry, EventRule, EventTable},
-    member,
     time::Timestamp,
 };
 
@@ -409,7 +409,7 @@ proptest! {
         let stored: Vec<_> = history
             .iter()
             .zip(&times)
-            .map(|(short, micros)| member::encode(event(short, *micros)).unwrap().into())
+            .map(|(short, micros)| event_member::encode(event(short, *micros)).unwrap().into())
             .collect();
         let table = table();
         let explicit_of = |events: Vec<_>| {
