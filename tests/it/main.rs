@@ -25,6 +25,7 @@ mod docs;
 mod doctor;
 mod drain;
 mod event_import;
+mod export_pages;
 mod faults;
 mod feed;
 mod grpc_web;

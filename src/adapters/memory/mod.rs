@@ -13,5 +13,5 @@ mod shards;
 pub use budget::Budget;
 pub use catalogue_file::{CatalogueFileError, parse_catalogue, sample_catalogue};
 pub use events::MemoryEventBuffer;
-pub use items::MemoryItemStore;
+pub use items::{CatalogueBudget, MemoryItemStore};
 pub use models::MemoryModelStore;
