@@ -258,7 +258,9 @@ async fn an_unknown_caller_cannot_have_a_call_traced() {
     wrong_key.metadata_mut().insert("x-api-key", wrong);
     assert!(client.ingest_event(wrong_key).await.is_err());
     let mut known = traced(event("3"), SAMPLED, "01", "call-3");
-    known.metadata_mut().insert("x-api-key", key.parse().unwrap());
+    known
+        .metadata_mut()
+        .insert("x-api-key", key.parse().unwrap());
     client.ingest_event(known).await.unwrap();
     let stopped = tokio::task::spawn_blocking(move || stop(&mut served));
     stopped.await.unwrap();
