@@ -8,5 +8,6 @@ pub mod healthcheck;
 pub mod keys;
 mod lines;
 pub mod quickstart;
+pub mod ranking;
 pub mod serve;
 pub mod settings;
