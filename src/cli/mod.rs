@@ -8,6 +8,7 @@ mod healthcheck;
 mod keys;
 mod lines;
 mod quickstart;
+mod ranking;
 mod serve;
 mod settings;
 
@@ -52,6 +53,7 @@ async fn run_command(cli: Cli) -> ExitCode {
         Command::Quickstart { exit } => quickstart::run(settings, exit).await,
         Command::Catalog { command } => catalog::run(settings, &command).await,
         Command::Events { command } => events::run(settings, &command).await,
+        Command::Ranking { command } => ranking::run(settings, &command),
         Command::Keys { command } => keys::run(&command),
         Command::Doctor(flags) => doctor::run(settings, &flags).await,
         Command::Healthcheck(flags) => healthcheck::run(settings, &flags).await,
