@@ -10,7 +10,7 @@ use crate::{
 
 /// Runs a command of the ranking file.
 #[must_use]
-pub fn run(settings: &Settings, command: &RankingCommand) -> ExitCode {
+pub(super) fn run(settings: &Settings, command: &RankingCommand) -> ExitCode {
     let RankingCommand::Show { file } = command;
     let path = file.as_deref().or(settings.ranking_path.as_deref());
     let config = match app::ranking(settings, path) {
