@@ -7,6 +7,7 @@
 
 mod catalog;
 mod error;
+mod explain;
 mod handle;
 mod ingest;
 mod item_reader;
@@ -17,6 +18,7 @@ mod tasks;
 mod users;
 
 pub use error::{Dependency, EngineError};
+pub use explain::UserExplanation;
 pub use handle::{Engine, EngineSettings, Ports};
 pub use ingest::Ingested;
 pub use lists::{

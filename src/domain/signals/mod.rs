@@ -6,7 +6,9 @@
 
 mod decay;
 mod engagement;
+mod explanation;
 mod item_history;
+mod opinion;
 mod profile;
 mod tag_weights;
 
@@ -25,7 +27,9 @@ use super::{
 };
 use decay::decay;
 use engagement::Engagement;
+pub use explanation::{ItemEvent, ItemExplanation, explain};
 use item_history::{ItemHistories, ItemHistory};
+pub use opinion::Opinion;
 use tag_weights::TagWeights;
 
 /// Maximum number of soft negatives in a model: the newest ones.
@@ -72,18 +76,21 @@ pub fn build(
         let engagement = Engagement::of(history, item, config);
         dwell_ratios += engagement.dwell_ratio;
         let age_decay = decay(history.last, now, config.half_life_days);
-        if engagement.strength >= config.positive_threshold {
-            let weight = engagement.strength * age_decay;
-            positives.push((history.content_id.clone(), weight));
-            affinity.add_item(item, weight);
-            liked.extend(
-                item.and_then(CatalogueItem::vector)
-                    .map(|vector| (vector, weight)),
-            );
-        } else if engagement.strength <= config.negative_threshold {
-            let weight = engagement.strength.abs() * age_decay;
-            negatives.push((history.content_id.clone(), weight));
-            aversion.add_item(item, weight);
+        let weight = engagement.strength.abs() * age_decay;
+        match Opinion::of(engagement.strength, config) {
+            Opinion::Liked => {
+                positives.push((history.content_id.clone(), weight));
+                affinity.add_item(item, weight);
+                liked.extend(
+                    item.and_then(CatalogueItem::vector)
+                        .map(|vector| (vector, weight)),
+                );
+            }
+            Opinion::Disliked => {
+                negatives.push((history.content_id.clone(), weight));
+                aversion.add_item(item, weight);
+            }
+            Opinion::Neutral => {}
         }
     }
     for (id, time) in histories.ignored() {
