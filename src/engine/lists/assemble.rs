@@ -20,8 +20,9 @@ use crate::{
             self, RankedList,
             draws::Draws,
             exploration::{self, ExplorationPool, ExplorationRequest, ExplorationSkip},
-            interest::{Interest, Near},
+            interest::{IgnoredItems, Interest, Near},
         },
+        ranking_config::Preset,
         restriction::Restriction,
     },
     engine::{
@@ -113,8 +114,11 @@ impl Engine {
         }
         let interest = match model {
             Some(model) => {
-                let (canonical, config) = (&self.inner.canonical, &self.inner.config);
-                Interest::of_user(&model.signals, canonical, config.preset)
+                let ignored_items = match self.inner.config.preset {
+                    Preset::Recsys => IgnoredItems::ScoredLower,
+                    Preset::Reference => IgnoredItems::Hidden,
+                };
+                Interest::of_user(&model.signals, &self.inner.canonical, ignored_items)
             }
             None => Interest::nobody(),
         };
