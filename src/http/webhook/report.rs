@@ -31,7 +31,7 @@ pub(crate) struct ElementCounts {
     accepted: usize,
     duplicate: usize,
     outside_window: usize,
-    not_stored: usize,
+    no_item: usize,
     no_user: usize,
     other_type: usize,
     invalid: usize,
@@ -87,9 +87,9 @@ impl DeliveryReport {
             Ok(Some(AppendOutcome::Accepted)) => counts.accepted += 1,
             Ok(Some(AppendOutcome::Duplicate)) => counts.duplicate += 1,
             Ok(None) => {
-                counts.not_stored += 1;
+                counts.no_item += 1;
                 let reason = "names no item, impression, answer or query: no list could use it";
-                self.not_taken(element, "not_stored", reason.to_owned());
+                self.not_taken(element, "no_item", reason.to_owned());
             }
             Ok(Some(AppendOutcome::OutsideWindow)) => {
                 counts.outside_window += 1;

@@ -60,7 +60,7 @@ async fn an_invalid_element_fails_alone_and_is_reported() {
         counts.map(|name| report[name].clone()),
         [2, 1, 1, 1].map(|n| json!(n))
     );
-    let counts = ["other_type", "not_stored", "invalid", "failed"];
+    let counts = ["other_type", "no_item", "invalid", "failed"];
     assert_eq!(
         counts.map(|name| report[name].clone()),
         [1, 1, 11, 0].map(|n| json!(n))
