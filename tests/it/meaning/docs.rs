@@ -5,7 +5,7 @@ use std::sync::Arc;
 use recsys::domain::{
     event::{EndReason, EventLog, InteractionEvent},
     event_member,
-    ids::UserId,
+    ids::{ContentId, UserId},
     item::{CatalogueItem, Items},
     ranking_config::RankingConfig,
     signals::{self, ItemExplanation},
@@ -75,7 +75,9 @@ impl Story {
         let model = signals::build(&user, &log, &items, now, &config);
         let explained = explained.remove(0);
         let weights = [&model.positives, &model.negatives];
-        let weight = weights.iter().find_map(|map| map.get(&"i".into()));
+        let weight = weights
+            .iter()
+            .find_map(|map| map.get(&ContentId::from("i")));
         assert_eq!(weight.copied().unwrap_or(0.0), explained.weight());
         assert_eq!(model.done.contains(&"i".into()), explained.done);
         explained
