@@ -20,7 +20,7 @@ use crate::{
 
 pub use commands::{
     CatalogCommand, CatalogImportFlags, Command, DoctorFlags, EventsCommand, EventsImportFlags,
-    HealthcheckFlags, KeysCommand, NewKeyFlags, RankingCommand,
+    ExplainFlags, HealthcheckFlags, KeysCommand, NewKeyFlags, RankingCommand,
 };
 pub use retired::retired_variables;
 
@@ -197,6 +197,7 @@ impl Cli {
                 | Command::Catalog { .. }
                 | Command::Events { .. }
                 | Command::Ranking { .. }
+                | Command::Explain(_)
                 | Command::Keys { .. }
                 | Command::Settings,
             ) => "error",

@@ -4,6 +4,7 @@ mod catalog;
 mod doctor;
 mod events;
 mod exit;
+mod explain;
 mod healthcheck;
 mod keys;
 mod lines;
@@ -54,6 +55,7 @@ async fn run_command(cli: Cli) -> ExitCode {
         Command::Catalog { command } => catalog::run(settings, &command).await,
         Command::Events { command } => events::run(settings, &command).await,
         Command::Ranking { command } => ranking::run(settings, &command),
+        Command::Explain(flags) => explain::run(settings, &flags).await,
         Command::Keys { command } => keys::run(&command),
         Command::Doctor(flags) => doctor::run(settings, &flags).await,
         Command::Healthcheck(flags) => healthcheck::run(settings, &flags).await,

@@ -41,6 +41,9 @@ pub enum Command {
         #[command(subcommand)]
         command: RankingCommand,
     },
+    /// Show how a user's events become likes and dislikes: for each item its events, the
+    /// parts of its strength, and the decay. Reads Redis and the catalogue, changes nothing
+    Explain(ExplainFlags),
     /// Make keys for callers
     Keys {
         /// What to do with keys.
@@ -120,6 +123,19 @@ pub enum RankingCommand {
         /// The ranking file; unset = RECSYS_RANKING_PATH, without it the defaults
         file: Option<PathBuf>,
     },
+}
+
+/// Flags of `explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainFlags {
+    /// The user's id
+    pub user: String,
+    /// The user's tenant, if there is a tenants file
+    #[arg(long, value_parser = parse_tenant)]
+    pub tenant: Option<TenantId>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Commands of keys.

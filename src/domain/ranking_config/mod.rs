@@ -163,6 +163,13 @@ impl RankingConfig {
         Ok(config)
     }
 
+    /// Whether the meaning of events decides which items are liked. If not, only
+    /// engagement does, as in the reference engine.
+    #[must_use]
+    pub fn reads_meanings(&self) -> bool {
+        self.preset == Preset::Recsys || !self.events.is_empty()
+    }
+
     /// The values as a ranking file, with a comment on what each key does.
     ///
     /// # Errors
