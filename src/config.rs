@@ -2,6 +2,7 @@
 //! parsed. An empty flag or variable counts as unset. Secrets are never printed.
 
 mod commands;
+mod eval_flags;
 mod help;
 mod retired;
 
@@ -22,6 +23,7 @@ pub use commands::{
     CatalogCommand, CatalogImportFlags, Command, DoctorFlags, EventsCommand, EventsImportFlags,
     HealthcheckFlags, KeysCommand, NewKeyFlags,
 };
+pub use eval_flags::{EvalFlags, ReplayFlags, SeenFlag, Threshold, TuneFlags};
 pub use retired::retired_variables;
 
 /// An online recommender service: it takes users' events and returns ranked, explained
@@ -196,6 +198,8 @@ impl Cli {
                 | Command::Doctor(_)
                 | Command::Catalog { .. }
                 | Command::Events { .. }
+                | Command::Eval(_)
+                | Command::Tune(_)
                 | Command::Keys { .. }
                 | Command::Settings,
             ) => "error",

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use recsys::{
-    cli::{catalog, doctor, events, healthcheck, keys, quickstart, serve, settings},
+    cli::{catalog, doctor, eval, events, healthcheck, keys, quickstart, serve, settings, tune},
     config::{Cli, Command, is_empty_variable},
     telemetry,
 };
@@ -36,6 +36,8 @@ async fn main() -> ExitCode {
         Command::Quickstart { exit } => quickstart::run(settings, exit).await,
         Command::Catalog { command } => catalog::run(settings, &command).await,
         Command::Events { command } => events::run(settings, &command).await,
+        Command::Eval(flags) => eval::run(settings, &flags),
+        Command::Tune(flags) => tune::run(settings, &flags),
         Command::Keys { command } => keys::run(&command),
         Command::Doctor(flags) => doctor::run(settings, &flags).await,
         Command::Healthcheck(flags) => healthcheck::run(settings, &flags).await,

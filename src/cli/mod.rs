@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod doctor;
+pub mod eval;
 pub mod events;
 mod exit;
 pub mod healthcheck;
@@ -10,3 +11,4 @@ mod lines;
 pub mod quickstart;
 pub mod serve;
 pub mod settings;
+pub mod tune;

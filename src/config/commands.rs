@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, builder::RangedU64ValueParser};
 
+use super::eval_flags::{EvalFlags, TuneFlags};
 use crate::{
     api::health::READINESS,
     domain::ids::TenantId,
@@ -35,6 +36,12 @@ pub enum Command {
         #[command(subcommand)]
         command: EventsCommand,
     },
+    /// Measure the lists of a ranking file on a log of events, beside simple baselines.
+    /// Exit code 4 if --fail-below is not met
+    Eval(Box<EvalFlags>),
+    /// Search for better weights on the first part of a log, measure them on the rest,
+    /// and write a ranking file
+    Tune(Box<TuneFlags>),
     /// Make keys for callers
     Keys {
         /// What to do with keys.
