@@ -12,7 +12,7 @@ use std::{
 };
 
 use self::{
-    input::{Input, InputError},
+    input::{InputError, ReplayInput},
     output::{OutputError, with_progress},
 };
 use crate::{
@@ -74,7 +74,7 @@ fn evaluate(settings: &Settings, flags: &EvalFlags) -> Result<EvalReport, EvalEr
     output::check_writable(written.into_iter().flatten().map(PathBuf::as_path))?;
     let rankings = rankings(settings, &flags.ranking)?;
     let replay = &flags.replay;
-    let input = Input::read(replay, LikeRule::new(&rankings[0].1))?;
+    let input = ReplayInput::read(replay, LikeRule::new(&rankings[0].1))?;
     let log = &input.log;
     let rules = input::rules(replay);
     let plan = planned_lists(log, &rules);

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::atomic::AtomicU64};
 
 use super::eval::{
     EvalError, contestants,
-    input::{self, Input},
+    input::{self, ReplayInput},
     output::{self, with_progress},
     rankings,
 };
@@ -53,7 +53,7 @@ fn tune(settings: &Settings, flags: &TuneFlags) -> Result<String, EvalError> {
     let mut rankings = rankings(settings, &ranking)?;
     let replay = &flags.replay;
     let base = rankings[0].1.clone();
-    let input = Input::read(replay, LikeRule::new(&base))?;
+    let input = ReplayInput::read(replay, LikeRule::new(&base))?;
     let log = &input.log;
     let rules = input::rules(replay);
     let plan = planned_lists(log, &rules);

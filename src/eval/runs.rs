@@ -129,10 +129,9 @@ pub fn run(
         }
     };
     thread::scope(|scope| {
-        for _ in 1..settings.threads.min(contestants.len()) {
+        for _ in 0..settings.threads.clamp(1, contestants.len().max(1)) {
             scope.spawn(work);
         }
-        work();
     });
     let outcomes = outcomes
         .into_inner()

@@ -18,11 +18,11 @@ use super::{
 /// The rows of a file.
 pub(super) struct Rows {
     path: PathBuf,
-    form: Form,
+    form: FileForm,
     columns: ColumnTable,
 }
 
-enum Form {
+enum FileForm {
     Lines(JsonLines),
     Array(JsonArray),
     Cells(Box<Delimited>),
@@ -48,8 +48,8 @@ impl Rows {
         let start = reader.fill_buf().map_err(unreadable)?;
         let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
         let form = match first {
-            Some(b'{') => Form::Lines(JsonLines::new(reader)),
-            Some(b'[') => Form::Array(JsonArray::new(reader).map_err(unreadable)?),
+            Some(b'{') => FileForm::Lines(JsonLines::new(reader)),
+            Some(b'[') => FileForm::Array(JsonArray::new(reader).map_err(unreadable)?),
             Some(_) => {
                 let delimiter = delimiter(start).ok_or_else(|| TableError::Form {
                     path: path.to_owned(),
@@ -59,7 +59,7 @@ impl Rows {
                     ),
                 })?;
                 let cells = Delimited::new(path, reader, delimiter, mapping, &mut columns)?;
-                Form::Cells(Box::new(cells))
+                FileForm::Cells(Box::new(cells))
             }
             None => {
                 return Err(TableError::Form {
@@ -82,9 +82,9 @@ impl Rows {
     pub(super) fn next_row(&mut self) -> Result<Option<Row>, TableError> {
         let columns = &mut self.columns;
         match &mut self.form {
-            Form::Lines(lines) => lines.next(columns),
-            Form::Array(array) => array.next(columns),
-            Form::Cells(cells) => cells.next(columns),
+            FileForm::Lines(lines) => lines.next(columns),
+            FileForm::Array(array) => array.next(columns),
+            FileForm::Cells(cells) => cells.next(columns),
         }
         .map_err(|source| TableError::Io {
             path: self.path.clone(),

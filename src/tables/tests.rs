@@ -10,27 +10,27 @@ use flate2::{Compression, write::GzEncoder};
 use super::{EventFile, ItemFile, Mapping};
 use crate::domain::{event::InteractionEvent, item::Item};
 
-struct Written {
+struct WrittenFile {
     _directory: tempfile::TempDir,
     path: PathBuf,
 }
 
-fn written(contents: impl AsRef<[u8]>) -> Written {
+fn written(contents: impl AsRef<[u8]>) -> WrittenFile {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("export");
     std::fs::write(&path, contents).unwrap();
-    Written {
+    WrittenFile {
         _directory: directory,
         path,
     }
 }
 
-type Lines<T> = Vec<(u64, Result<T, String>)>;
+type RowList<T> = Vec<(u64, Result<T, String>)>;
 
 fn read_events(
     path: &Path,
     map: &[&str],
-) -> Result<(Lines<InteractionEvent>, Vec<String>), String> {
+) -> Result<(RowList<InteractionEvent>, Vec<String>), String> {
     let mapping = Mapping::parse(map.iter().copied()).map_err(|error| error.to_string())?;
     let mut file = EventFile::open(path, &mapping).map_err(|error| error.to_string())?;
     let mut lines = Vec::new();

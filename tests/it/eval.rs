@@ -214,7 +214,7 @@ fn wrong_input_is_a_sentence_that_says_what_to_do() {
         ),
         (
             &["--events", &no_likes],
-            "no event counts as a like, so there is nothing to foretell; the event types are \
+            "no event counts as a like, so there is nothing to predict; the event types are \
              noticed (1)",
         ),
         (

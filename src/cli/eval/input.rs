@@ -39,12 +39,12 @@ pub(in crate::cli) enum InputError {
 }
 
 /// A log with what was odd about its files.
-pub(in crate::cli) struct Input {
+pub(in crate::cli) struct ReplayInput {
     pub(in crate::cli) log: ReplayLog,
     pub(in crate::cli) notes: Vec<String>,
 }
 
-impl Input {
+impl ReplayInput {
     /// Reads all files of a log. Refused rows are listed on standard error.
     pub(in crate::cli) fn read(flags: &ReplayFlags, rule: LikeRule) -> Result<Self, InputError> {
         let files = [

@@ -31,7 +31,7 @@ pub(super) fn check(
             .map(|(name, count)| format!("{name} ({count})"))
             .collect();
         return Err(format!(
-            "{}: no event counts as a like, so there is nothing to foretell; the event types are \
+            "{}: no event counts as a like, so there is nothing to predict; the event types are \
              {}; likes are ratings of at least 4 and types with a strength, such as purchase, \
              like or view: name the right column with --map event_type=COLUMN, or give your \
              types a strength in the ranking file",

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::eval::{report, summary::EvalReport};
 
 /// How often the progress bar is drawn.
-const DRAW_EVERY: Duration = Duration::from_millis(100);
+const DRAW_EVERY: Duration = Duration::from_millis(50);
 
 /// A report cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -62,19 +62,18 @@ pub(in crate::cli) fn with_progress<T: Send>(
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let progress = AtomicU64::new(0);
-    let result = thread::scope(|scope| {
-        let draws = scope.spawn(|| {
-            while !bar.is_finished() {
-                bar.set_position(progress.load(Ordering::Relaxed));
-                thread::park_timeout(DRAW_EVERY);
-            }
-        });
-        let result = work(&progress);
+    // On a thread of its own: this one belongs to the program's runtime, and
+    // replays have runtimes of their own.
+    let done = thread::scope(|scope| {
+        let work = scope.spawn(|| work(&progress));
+        while !work.is_finished() {
+            bar.set_position(progress.load(Ordering::Relaxed));
+            thread::sleep(DRAW_EVERY);
+        }
         bar.finish_and_clear();
-        draws.thread().unpark();
-        result
+        work.join()
     });
-    result
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Writes a report as JSON and as a page, where that is wanted.

@@ -49,7 +49,7 @@ pub struct SearchSettings<'a> {
 
 /// What a search found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct SearchResult {
     /// The best ranking file of all trials.
     pub config: RankingConfig,
     /// Whether it is another one than the search started from.
@@ -93,7 +93,7 @@ pub fn search(
     chosen_on: &[PlannedList],
     settings: SearchSettings<'_>,
     progress: &AtomicU64,
-) -> Result<Found, RankerError> {
+) -> Result<SearchResult, RankerError> {
     let rules: &ListRules = settings.run.rules;
     let mut dice = Dice::new(rules.seed, 0x7e57);
     let trials = settings.trials.max(1);
@@ -127,7 +127,7 @@ pub fn search(
         }
         made += count;
     }
-    Ok(Found {
+    Ok(SearchResult {
         config: best.1.apply(settings.base),
         is_better: best.1 != start,
         chosen_on: chosen_on.len(),

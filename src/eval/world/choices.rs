@@ -48,7 +48,7 @@ impl Weighted {
 }
 
 /// How likely items are on one day, apart from who chooses.
-pub(super) struct Day {
+pub(super) struct WorldDay {
     popular: Weighted,
     by_theme: Vec<Weighted>,
     /// All items, the most popular first.
@@ -57,7 +57,7 @@ pub(super) struct Day {
     is_there: Vec<bool>,
 }
 
-impl Day {
+impl WorldDay {
     pub(super) fn new(settings: &WorldSettings, items: &[WorldItem], day: u32) -> Self {
         let mut popular = Weighted::default();
         let mut by_theme = vec![Weighted::default(); settings.themes.max(1)];
@@ -95,7 +95,7 @@ impl Day {
 pub(super) struct Chooser<'a> {
     pub(super) settings: &'a WorldSettings,
     pub(super) items: &'a [WorldItem],
-    pub(super) day: &'a Day,
+    pub(super) day: &'a WorldDay,
     /// The user's main and second theme.
     pub(super) interests: [usize; 2],
     /// What the user has met, which is not chosen again.
@@ -107,7 +107,7 @@ pub(super) struct Chooser<'a> {
 }
 
 /// A cause with the items that it may lead to, and their weights.
-enum Cause<'a> {
+enum ChoiceCause<'a> {
     Interest,
     CoPurchase(Vec<u32>),
     Popularity,
@@ -126,8 +126,8 @@ impl Chooser<'_> {
         });
         let (cause, _) = cause.or(causes.last())?;
         match cause {
-            Cause::CoPurchase(items) => Some(items[dice.below(items.len())]),
-            Cause::FrontPage(shown) => {
+            ChoiceCause::CoPurchase(items) => Some(items[dice.below(items.len())]),
+            ChoiceCause::FrontPage(shown) => {
                 let mut weighted = Weighted::default();
                 for (place, item) in shown.iter().enumerate() {
                     weighted.add(*item, self.attention(place));
@@ -136,11 +136,11 @@ impl Chooser<'_> {
             }
             // Drawn again until it is unseen: each is as likely as its share of
             // the unseen ones.
-            Cause::Interest => self.until_unseen(|| {
+            ChoiceCause::Interest => self.until_unseen(|| {
                 let theme = self.theme(dice);
                 self.day.by_theme[theme].draw(dice)
             }),
-            Cause::Popularity => self.until_unseen(|| self.day.popular.draw(dice)),
+            ChoiceCause::Popularity => self.until_unseen(|| self.day.popular.draw(dice)),
         }
     }
 
@@ -165,7 +165,7 @@ impl Chooser<'_> {
     }
 
     /// The causes that can act, with their weights.
-    fn causes(&self) -> Vec<(Cause<'_>, f64)> {
+    fn causes(&self) -> Vec<(ChoiceCause<'_>, f64)> {
         let Causes {
             interest,
             co_purchase,
@@ -180,12 +180,15 @@ impl Chooser<'_> {
             .copied()
             .filter(|item| !self.seen.contains(item) && self.day.is_there[*item as usize])
             .collect();
-        let mut causes = vec![(Cause::Interest, interest), (Cause::Popularity, popularity)];
+        let mut causes = vec![
+            (ChoiceCause::Interest, interest),
+            (ChoiceCause::Popularity, popularity),
+        ];
         if !complements.is_empty() {
-            causes.push((Cause::CoPurchase(complements), co_purchase));
+            causes.push((ChoiceCause::CoPurchase(complements), co_purchase));
         }
         if !self.shown.is_empty() {
-            causes.push((Cause::FrontPage(self.shown), front_page));
+            causes.push((ChoiceCause::FrontPage(self.shown), front_page));
         }
         causes.retain(|(_, weight)| *weight > 0.0);
         causes
@@ -199,14 +202,14 @@ impl Chooser<'_> {
         let all: f64 = causes.iter().map(|(_, weight)| weight).sum();
         for (cause, weight) in &causes {
             let mut weights: Vec<(u32, f64)> = match cause {
-                Cause::CoPurchase(items) => items.iter().map(|item| (*item, 1.0)).collect(),
-                Cause::FrontPage(shown) => shown
+                ChoiceCause::CoPurchase(items) => items.iter().map(|item| (*item, 1.0)).collect(),
+                ChoiceCause::FrontPage(shown) => shown
                     .iter()
                     .enumerate()
                     .map(|(place, item)| (*item, self.attention(place)))
                     .collect(),
-                Cause::Popularity => self.day.popular.weights().collect(),
-                Cause::Interest => self.interest_weights(),
+                ChoiceCause::Popularity => self.day.popular.weights().collect(),
+                ChoiceCause::Interest => self.interest_weights(),
             };
             weights.retain(|(item, _)| !self.seen.contains(item));
             let sum: f64 = weights.iter().map(|(_, weight)| weight).sum();

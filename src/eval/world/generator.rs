@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    choices::{Chooser, Day},
+    choices::{Chooser, WorldDay},
     items::{item_id, make_catalogue, make_items},
     settings::WorldSettings,
 };
@@ -78,11 +78,11 @@ pub fn generate(settings: &WorldSettings) -> World {
         events: Vec::new(),
         choices: BTreeMap::new(),
     };
-    let mut day = (0, Day::new(settings, &items, 0));
+    let mut day = (0, WorldDay::new(settings, &items, 0));
     for (seconds, user) in visits {
         let today = (seconds / DAY_SECONDS) as u32;
         if today != day.0 {
-            day = (today, Day::new(settings, &items, today));
+            day = (today, WorldDay::new(settings, &items, today));
         }
         let user = &mut users[user];
         user.visits += 1;
