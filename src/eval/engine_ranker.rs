@@ -19,7 +19,7 @@ use super::{
 use crate::{
     adapters::memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
     domain::{
-        ranking::{RankedItem, Role},
+        ranking::{ItemRole, RankedItem, scorers::Scorer},
         ranking_config::RankingConfig,
         restriction::Restriction,
         time::Timestamp,
@@ -198,7 +198,7 @@ impl ListRanker for EngineRanker {
 
 /// What spoke most for an item, as a part of a sentence.
 fn reason(ranked: &RankedItem) -> String {
-    if ranked.role == Role::Exploration {
+    if ranked.role == ItemRole::Exploration {
         return "exploration".to_owned();
     }
     let strongest = ranked
@@ -211,8 +211,8 @@ fn reason(ranked: &RankedItem) -> String {
         return "nothing known speaks for it".to_owned();
     };
     match (part, ranked.matched_tags.first(), &ranked.scored.similar_to) {
-        ("tag", Some(tag), _) => format!("liked tag {}", tag.label()),
-        ("affinity", _, Some(liked)) => format!("similar to {liked}"),
-        (part, _, _) => part.to_owned(),
+        (Scorer::Tag, Some(tag), _) => format!("liked tag {}", tag.label()),
+        (Scorer::Affinity, _, Some(liked)) => format!("similar to {liked}"),
+        (part, _, _) => part.name().to_owned(),
     }
 }

@@ -8,9 +8,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::likes::LikeRule;
 use crate::domain::{
     event::{InteractionEvent, StoredEvent},
+    event_member::{self, UnreadableMember},
     ids::{ContentId, UserId},
     item::Item,
-    member::{self, UnreadableMember},
     time::Timestamp,
 };
 
@@ -102,7 +102,7 @@ impl ReplayLog {
     /// # Errors
     /// Never for an event of this log.
     pub fn stored(&self, event: &ReplayEvent) -> Result<StoredEvent, UnreadableMember> {
-        member::decode(&self.users[event.user as usize], &event.member, event.time)
+        event_member::decode(&self.users[event.user as usize], &event.member, event.time)
     }
 
     /// Days from the first to the last event.
@@ -199,7 +199,7 @@ impl LogBuilder {
                 self.event_types.insert(event.event_type.clone(), 1);
             }
         }
-        let StoredEvent { event, member } = member::encode(event)?;
+        let StoredEvent { event, member } = event_member::encode(event)?;
         // As the stores see it: an id repeats, or without one all of the event.
         let identity = match &event.event_id {
             Some(id) => xxh3_64(id.as_bytes()) ^ 1,

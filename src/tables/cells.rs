@@ -153,7 +153,7 @@ fn epoch(number: f64) -> Option<Timestamp> {
         number
     };
     let time = Timestamp::from_micros(micros.round() as i64);
-    time.is_tellable().then_some(time)
+    time.is_representable().then_some(time)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use recsys::{
-    domain::{ranking_config::RankingConfig, time::Timestamp},
+    domain::{ids::UserId, ranking_config::RankingConfig, time::Timestamp},
     engine::EngineSettings,
     eval::{
         baselines::RandomItems,
@@ -189,11 +189,11 @@ fn no_list_knows_what_comes_after_it() {
     let plan = planned_lists(&half, &rules);
     let half_outcomes = all_outcomes(&half, &rules, &plan);
     let ids = |log: &ReplayLog, lists: &[Vec<u32>]| -> Vec<Vec<String>> {
-        let ids = |list: &Vec<u32>| {
-            list.iter()
-                .map(|item| log.items[*item as usize].to_string())
-        };
-        lists.iter().map(|list| ids(list).collect()).collect()
+        let id = |item: &u32| log.items[*item as usize].to_string();
+        lists
+            .iter()
+            .map(|list| list.iter().map(id).collect())
+            .collect()
     };
     assert!(plan.len() > 50);
     for (part, all) in half_outcomes.iter().zip(&whole_outcomes) {
@@ -253,7 +253,7 @@ fn worlds_repeat_and_have_what_they_promise() {
     );
     let visitor = &world.logins[0].0;
     let known = &world.logins[0].1;
-    let times = |user| -> Vec<Timestamp> {
+    let times = |user: &UserId| -> Vec<Timestamp> {
         let events = world.events.iter().filter(|event| event.user_id == *user);
         events.map(|event| event.time).collect()
     };

@@ -1,18 +1,25 @@
 //! What a search may change, and within which bounds.
 
-use crate::{domain::ranking_config::RankingConfig, eval::dice::Dice};
+use crate::{
+    domain::{ranking::scorers::Scorer, ranking_config::RankingConfig},
+    eval::dice::Dice,
+};
 
 /// A number of the ranking file that a search may change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Knob {
-    /// Its key in the ranking file.
-    pub(super) key: &'static str,
+    value: KnobValue,
     low: f64,
     high: f64,
     /// Whether 0 switches something off, which is tried, too.
     has_zero: bool,
-    get: fn(&RankingConfig) -> f64,
-    set: fn(&mut RankingConfig, f64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum KnobValue {
+    Weight(Scorer),
+    MmrLambda,
+    ExplorationProbability,
 }
 
 /// Probability that a knob with a zero is tried there.
@@ -20,65 +27,63 @@ const ZERO_SHARE: f64 = 0.15;
 
 /// Weights are compared with each other, so their bounds only say how different
 /// they may be. Diversity and exploration do not pay off on a log: their bounds
-/// keep a search from switching them off.
+/// keep a search from switching them off. A log says nothing of places, so `geo`
+/// is not among them.
 pub(super) static KNOBS: [Knob; 7] = [
+    Knob::weight(Scorer::Tag, 0.0, 2.0),
+    Knob::weight(Scorer::Semantic, 0.0, 2.0),
+    Knob::weight(Scorer::Affinity, 0.0, 2.0),
+    Knob::weight(Scorer::Recency, 0.0, 1.0),
+    Knob::weight(Scorer::Aversion, -1.0, 0.0),
     Knob {
-        key: "fusion.tag",
-        low: 0.0,
-        high: 2.0,
-        has_zero: true,
-        get: |config| config.fusion.tag,
-        set: |config, value| config.fusion.tag = value,
-    },
-    Knob {
-        key: "fusion.semantic",
-        low: 0.0,
-        high: 2.0,
-        has_zero: true,
-        get: |config| config.fusion.semantic,
-        set: |config, value| config.fusion.semantic = value,
-    },
-    Knob {
-        key: "fusion.affinity",
-        low: 0.0,
-        high: 2.0,
-        has_zero: true,
-        get: |config| config.fusion.affinity,
-        set: |config, value| config.fusion.affinity = value,
-    },
-    Knob {
-        key: "fusion.recency",
-        low: 0.0,
-        high: 1.0,
-        has_zero: true,
-        get: |config| config.fusion.recency,
-        set: |config, value| config.fusion.recency = value,
-    },
-    Knob {
-        key: "fusion.aversion",
-        low: -1.0,
-        high: 0.0,
-        has_zero: true,
-        get: |config| config.fusion.aversion,
-        set: |config, value| config.fusion.aversion = value,
-    },
-    Knob {
-        key: "mmr_lambda",
+        value: KnobValue::MmrLambda,
         low: 0.5,
         high: 1.0,
         has_zero: false,
-        get: |config| config.mmr_lambda,
-        set: |config, value| config.mmr_lambda = value,
     },
     Knob {
-        key: "exploration.probability",
+        value: KnobValue::ExplorationProbability,
         low: 0.05,
         high: 0.3,
         has_zero: false,
-        get: |config| config.exploration.probability,
-        set: |config, value| config.exploration.probability = value,
     },
 ];
+
+impl Knob {
+    const fn weight(scorer: Scorer, low: f64, high: f64) -> Self {
+        Self {
+            value: KnobValue::Weight(scorer),
+            low,
+            high,
+            has_zero: true,
+        }
+    }
+
+    /// Its key in the ranking file.
+    pub(super) fn key(&self) -> String {
+        match self.value {
+            KnobValue::Weight(scorer) => format!("fusion.{}", scorer.name()),
+            KnobValue::MmrLambda => "mmr_lambda".to_owned(),
+            KnobValue::ExplorationProbability => "exploration.probability".to_owned(),
+        }
+    }
+
+    fn get(&self, config: &RankingConfig) -> f64 {
+        match self.value {
+            KnobValue::Weight(scorer) => config.fusion[scorer],
+            KnobValue::MmrLambda => config.mmr_lambda,
+            KnobValue::ExplorationProbability => config.exploration.probability,
+        }
+    }
+
+    fn set(&self, config: &mut RankingConfig, value: f64) {
+        match self.value {
+            KnobValue::Weight(scorer) => config.fusion[scorer] = value,
+            KnobValue::MmrLambda => config.mmr_lambda = value,
+            KnobValue::ExplorationProbability => config.exploration.probability = value,
+        }
+    }
+}
 
 /// A value of every knob.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,7 +92,7 @@ pub(super) struct Candidate([f64; KNOBS.len()]);
 impl Candidate {
     /// The values of a ranking file.
     pub(super) fn of(config: &RankingConfig) -> Self {
-        Self(KNOBS.map(|knob| (knob.get)(config)))
+        Self(KNOBS.map(|knob| knob.get(config)))
     }
 
     /// Every knob anywhere within its bounds. What the start has switched off
@@ -118,7 +123,8 @@ impl Candidate {
     fn each(&self, start: &Self, mut change: impl FnMut(&Knob, f64) -> f64) -> Self {
         let mut changed = *self;
         for (index, knob) in KNOBS.iter().enumerate() {
-            let is_off = knob.key.starts_with("exploration") && start.0[index] == 0.0;
+            let is_off =
+                matches!(knob.value, KnobValue::ExplorationProbability) && start.0[index] == 0.0;
             let value = change(knob, self.0[index]);
             if !is_off {
                 // Three places are more than a search can tell apart.
@@ -133,7 +139,7 @@ impl Candidate {
     pub(super) fn apply(&self, base: &RankingConfig) -> RankingConfig {
         let mut config = base.clone();
         for (knob, value) in KNOBS.iter().zip(self.0) {
-            (knob.set)(&mut config, value);
+            knob.set(&mut config, value);
         }
         config
     }
@@ -159,11 +165,11 @@ mod tests {
             };
             candidate.apply(&base).check().unwrap();
             for (knob, value) in KNOBS.iter().zip(candidate.0) {
-                let is_start = value == (knob.get)(&base);
+                let is_start = value == knob.get(&base);
                 assert!(
                     (knob.low..=knob.high).contains(&value) || is_start,
                     "{}",
-                    knob.key
+                    knob.key()
                 );
             }
         }

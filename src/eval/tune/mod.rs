@@ -21,7 +21,7 @@ use super::{
     runs::{Contestant, RunSettings, run},
 };
 use crate::domain::ranking_config::RankingConfig;
-use knobs::{Candidate, KNOBS};
+use knobs::{Candidate, KNOBS, Knob};
 
 /// Lists that a trial is chosen on, at the most: enough to tell candidates
 /// apart, on the same lists.
@@ -167,6 +167,6 @@ fn mean_ndcg(outcome: &ReplayOutcome) -> f64 {
 
 /// The names of what a search may change.
 #[must_use]
-pub fn searched_keys() -> Vec<&'static str> {
-    KNOBS.iter().map(|knob| knob.key).collect()
+pub fn searched_keys() -> Vec<String> {
+    KNOBS.iter().map(Knob::key).collect()
 }
