@@ -61,9 +61,9 @@ pub enum Command {
 /// Commands of the catalogue.
 #[derive(Clone, Debug, Subcommand)]
 pub enum CatalogCommand {
-    /// Write the items of a file (JSON Lines, one item per line) to Qdrant; creates
-    /// the collection and its indexes, and skips unchanged items. Exit code 3 if lines
-    /// were refused
+    /// Write the items of a file (JSON Lines, a JSON array, CSV or TSV, also gzipped) to
+    /// Qdrant; creates the collection and its indexes, and skips unchanged items. Exit
+    /// code 3 if lines were refused
     Import(CatalogImportFlags),
 }
 
@@ -72,6 +72,9 @@ pub enum CatalogCommand {
 pub struct CatalogImportFlags {
     /// The file
     pub file: PathBuf,
+    /// Which column is which field, such as id=sku; may be repeated
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    pub map: Vec<String>,
     /// Only check the file
     #[arg(long)]
     pub dry_run: bool,
@@ -80,9 +83,9 @@ pub struct CatalogImportFlags {
 /// Commands of events.
 #[derive(Clone, Debug, Subcommand)]
 pub enum EventsCommand {
-    /// Send the events of a file (JSON Lines, one event with its time per line) to a
-    /// running server. If interrupted, run the same command again to resume. Exit code
-    /// 3 if lines were refused
+    /// Send the events of a file (JSON Lines, a JSON array, CSV or TSV, also gzipped;
+    /// each with its time) to a running server. If interrupted, run the same command
+    /// again to resume. Exit code 3 if lines were refused
     Import(EventsImportFlags),
 }
 
@@ -91,6 +94,9 @@ pub enum EventsCommand {
 pub struct EventsImportFlags {
     /// The file
     pub file: PathBuf,
+    /// Which column is which field, such as content_id=movieId; may be repeated
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    pub map: Vec<String>,
     /// The server, such as `https://recsys.example:50051`; unset = RECSYS_LISTEN_ADDR on
     /// this machine
     #[arg(long, env = "RECSYS_SERVER_URL", value_name = "URL")]

@@ -20,30 +20,33 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
 /// The log that is replayed, and which lists are made of it.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayFlags {
-    /// Events: JSON Lines, a JSON array, CSV or TSV, also gzipped; - reads standard
-    /// input
+    /// Events: JSON Lines, JSON, CSV or TSV, also gzipped; - = stdin
     #[arg(long, value_name = "FILE")]
     pub events: PathBuf,
-    /// Catalogue, in the same forms; unset = the events' items, without content
+    /// Items, likewise; unset = the events' items, without content
     #[arg(long, value_name = "FILE")]
     pub catalog: Option<PathBuf>,
-    /// Events to learn from, for which no lists are made
+    /// Events to learn from, without lists
     #[arg(long, value_name = "FILE")]
     pub train: Option<PathBuf>,
-    /// Which column of the events is which field: content_id=movieId, several
-    /// separated by commas, or a file of such lines; numbers are positions in a file
-    /// without header
+    /// Columns of events, such as content_id=movieId,rating=stars; or a
+    /// file of such lines; numbers = positions, without a header
     #[arg(long, value_name = "FIELD=COLUMN")]
     pub map: Vec<String>,
-    /// The same for the catalogue
+    /// Columns of the catalogue, in the same way
     #[arg(long, value_name = "FIELD=COLUMN")]
     pub catalog_map: Vec<String>,
     /// Items in a list
     #[arg(long, value_name = "N", default_value_t = 10,
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_K))]
     pub k: usize,
-    /// Whether lists may hold items that the user has met
-    #[arg(long, value_name = "HOW", default_value = "hide")]
+    /// Items that the user has seen: hide or allow
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "hide",
+        hide_possible_values = true
+    )]
     pub seen: SeenFlag,
     /// Leave a user's N latest items out of lists
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -57,7 +60,7 @@ pub struct ReplayFlags {
     /// Make lists after this share of the events
     #[arg(long, value_name = "SHARE", value_parser = parse_share, group = "first list")]
     pub warmup: Option<f64>,
-    /// Make lists only for users with N earlier events or more
+    /// Make lists only for users with N or more earlier events
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub min_history: usize,
     /// Days for which events count; unset = all of the log
@@ -66,12 +69,12 @@ pub struct ReplayFlags {
     /// Seed of everything that is random
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Replays at the same time; changes no result; unset = one per processor
+    /// Parallel replays; unset = one per processor
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub threads: Option<usize>,
 }
 
-/// What becomes of items that a user has met.
+/// What becomes of items that a user has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SeenFlag {
     /// They are in no list.
@@ -86,8 +89,7 @@ pub struct EvalFlags {
     /// The log.
     #[command(flatten)]
     pub replay: ReplayFlags,
-    /// Ranking file to measure; may be given several times, to compare; unset = the
-    /// one of RECSYS_RANKING_PATH, or the defaults
+    /// Ranking file; may be repeated; unset = RECSYS_RANKING_PATH
     #[arg(long, value_name = "FILE")]
     pub ranking: Vec<PathBuf>,
     /// Write the results as JSON
@@ -99,12 +101,10 @@ pub struct EvalFlags {
     /// Write every list with its target as JSON Lines
     #[arg(long, value_name = "FILE")]
     pub lists: Option<PathBuf>,
-    /// Exit with code 4 if a ranking file's measure is lower, such as HR@10=0.2; may be
-    /// given several times
+    /// Lowest value of a measure, such as HR@10=0.2; may be repeated
     #[arg(long, value_name = "METRIC=VALUE")]
     pub fail_below: Vec<Threshold>,
-    /// Also write how long lists took into the JSON, which then differs from run to
-    /// run
+    /// Add latencies to the JSON, which then differs between runs
     #[arg(long)]
     pub timings: bool,
 }
@@ -115,23 +115,22 @@ pub struct TuneFlags {
     /// The log.
     #[command(flatten)]
     pub replay: ReplayFlags,
-    /// Ranking file to start from; unset = the one of RECSYS_RANKING_PATH, or the
-    /// defaults
+    /// Ranking file to start from; unset = RECSYS_RANKING_PATH
     #[arg(long, value_name = "FILE")]
     pub ranking: Option<PathBuf>,
     /// Ranking files to try
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value = "40")]
     pub trials: usize,
-    /// Share of the events, from the end, on which the result is measured
+    /// Share of the events, at the end, to measure the result on
     #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value = "0.3")]
     pub held_out: f64,
     /// Where to write the best ranking file; must not exist
     #[arg(long, value_name = "FILE", default_value = "tuned.toml")]
     pub out: PathBuf,
-    /// Write the measurement on the held-out events as JSON
+    /// Write the measurement as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write it as an HTML page
+    /// Write the measurement as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }

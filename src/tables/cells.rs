@@ -23,10 +23,12 @@ pub(super) fn cell(text: &str) -> Option<Value> {
     Some(Value::String(text.to_owned()))
 }
 
-/// An id: a text, or a whole number, which spreadsheets write as `2001.0`.
-pub(super) fn id(value: &Value) -> Result<String, &'static str> {
+/// An id: a text, or a whole number, which spreadsheets write as `2001.0`. A text
+/// of a file without types may be a number, too.
+pub(super) fn id(value: &Value, untyped: bool) -> Result<String, &'static str> {
     match value {
-        Value::String(text) => Ok(whole(text.trim()).to_owned()),
+        Value::String(text) if untyped => Ok(whole(text.trim()).to_owned()),
+        Value::String(text) => Ok(text.clone()),
         Value::Number(number) => Ok(whole(&number.to_string()).to_owned()),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
             Err("must be a text or a number")
@@ -164,17 +166,18 @@ mod tests {
 
     #[test]
     fn ids_are_texts_or_whole_numbers() {
-        for (value, expected) in [
-            (json!("a.0"), "a.0"),
-            (json!(7), "7"),
-            (json!(2001.0), "2001"),
-            (json!(" 2001.00 "), "2001"),
-            (json!("007"), "007"),
-            (json!("1.5"), "1.5"),
+        for (value, untyped, typed) in [
+            (json!("a.0"), "a.0", "a.0"),
+            (json!(7), "7", "7"),
+            (json!(2001.0), "2001", "2001"),
+            (json!(" 2001.00 "), "2001", " 2001.00 "),
+            (json!("007"), "007", "007"),
+            (json!("1.5"), "1.5", "1.5"),
         ] {
-            assert_eq!(id(&value).unwrap(), expected);
+            assert_eq!(id(&value, true).unwrap(), untyped);
+            assert_eq!(id(&value, false).unwrap(), typed);
         }
-        assert!(id(&json!([1])).is_err());
+        assert!(id(&json!([1]), true).is_err());
     }
 
     #[test]

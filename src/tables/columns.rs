@@ -19,6 +19,8 @@ use super::{
 pub(super) struct Values {
     /// Of each field.
     pub(super) fields: Vec<Option<Value>>,
+    /// Whether the file has no types, so that every value was written as text.
+    pub(super) untyped: bool,
     /// Of columns that are no field.
     pub(super) others: Map<String, Value>,
     /// Of each field, the rank and the position of the column it comes from.

@@ -124,6 +124,7 @@ impl Delimited {
             }
         }
         let mut values = Values::default();
+        values.untyped = true;
         for (cell, column) in self.record.iter().zip(&self.header) {
             if column.name.is_empty() {
                 continue;

@@ -18,9 +18,9 @@ use crate::domain::{
     time::Timestamp,
 };
 
-/// Longest user id and item id, in bytes, as the API has them.
+/// Longest user id and other ids, in bytes, as the API has them.
 const MAX_USER_ID_BYTES: usize = 256;
-const MAX_CONTENT_ID_BYTES: usize = 512;
+const MAX_ID_BYTES: usize = 512;
 /// Longest event type, in bytes.
 const MAX_EVENT_TYPE_BYTES: usize = 128;
 /// Longest dwell time, in seconds.
@@ -78,7 +78,17 @@ impl EventFile {
         &mut self,
     ) -> Result<Option<(u64, Result<InteractionEvent, String>)>, TableError> {
         let row = self.rows.next_row()?;
-        Ok(row.map(|(number, values)| (number, values.and_then(|values| event(&values)))))
+        Ok(row.map(|(number, values)| {
+            let values = values.map_err(|reason| format!("not an event: {reason}"));
+            (number, values.and_then(|values| event(&values)))
+        }))
+    }
+
+    /// Bytes of the file that were read so far, before they are unpacked; may be
+    /// ahead of the last event.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.rows.bytes_read()
     }
 
     /// What is odd about the columns. To be called after the last row.
@@ -98,56 +108,40 @@ fn session_advice(needed: usize, rows: &Rows) -> &'static str {
 
 fn event(values: &Values) -> Result<InteractionEvent, String> {
     let value = |field: usize| values.fields[field].as_ref();
-    let id = |field: usize| -> Result<Option<String>, String> {
+    let id = |field: usize, most_bytes: usize| -> Result<Option<String>, String> {
         let name = EVENT_FIELDS[field].name;
-        let id = value(field).map(cells::id).transpose();
-        let id = id.map_err(|rule| format!("{name}: {rule}"))?;
-        Ok(id.filter(|id| !id.is_empty()))
-    };
-    let content_id = |field: usize| -> Result<Option<ContentId>, String> {
-        let id = id(field)?;
-        if id
-            .as_ref()
-            .is_some_and(|id| id.len() > MAX_CONTENT_ID_BYTES)
-        {
-            let name = EVENT_FIELDS[field].name;
-            return Err(format!(
-                "{name}: must be at most {MAX_CONTENT_ID_BYTES} bytes"
-            ));
+        let id = value(field).map(|value| cells::id(value, values.untyped));
+        let id = id.transpose();
+        let id = id.map_err(|rule| format!("{name} {rule}"))?;
+        match id.filter(|id| !id.is_empty()) {
+            Some(id) if id.len() > most_bytes => {
+                Err(format!("{name} must be at most {most_bytes} bytes"))
+            }
+            id => Ok(id),
         }
-        Ok(id.map(ContentId::from))
     };
+    let other_id = |field: usize| id(field, MAX_ID_BYTES);
 
-    let user = id(field::USER_ID)?.ok_or("user_id: must be set")?;
-    if user.len() > MAX_USER_ID_BYTES {
-        return Err(format!(
-            "user_id: must be at most {MAX_USER_ID_BYTES} bytes"
-        ));
-    }
-    let user = UserId::parse(&user).map_err(|error| format!("user_id: {error}"))?;
+    let user = id(field::USER_ID, MAX_USER_ID_BYTES)?.ok_or("user_id must be set")?;
+    let user = UserId::parse(&user).map_err(|rule| format!("user_id {rule}"))?;
     let time = time(value(field::EVENT_TIME))?;
     let rating = rating(value(field::RATING))?;
-    let kind = match id(field::EVENT_TYPE)? {
-        Some(kind) if kind.len() > MAX_EVENT_TYPE_BYTES => {
-            return Err(format!(
-                "event_type: must be at most {MAX_EVENT_TYPE_BYTES} bytes"
-            ));
-        }
-        Some(kind) => kind,
+    let event_type = match id(field::EVENT_TYPE, MAX_EVENT_TYPE_BYTES)? {
+        Some(event_type) => event_type,
         None if rating.is_some() => RATING.to_owned(),
         None => VIEW.to_owned(),
     };
 
-    let mut event = InteractionEvent::new(user, kind, time);
-    event.event_id = id(field::EVENT_ID)?;
-    event.session_id = id(field::SESSION_ID)?;
-    event.request_id = id(field::REQUEST_ID)?;
-    event.content_id = content_id(field::CONTENT_ID)?;
+    let mut event = InteractionEvent::new(user, event_type, time);
+    event.event_id = other_id(field::EVENT_ID)?;
+    event.session_id = other_id(field::SESSION_ID)?;
+    event.request_id = other_id(field::REQUEST_ID)?;
+    event.content_id = other_id(field::CONTENT_ID)?.map(ContentId::from);
     event.dwell_seconds = dwell(value(field::DWELL_SECONDS))?;
     event.end_reason = end_reason(value(field::END_REASON))?;
     event.query_text = value(field::QUERY_TEXT).and_then(cells::text);
-    event.clicked_id = id(field::CLICKED_ID)?;
-    event.impressions = impressions(value(field::IMPRESSIONS))?;
+    event.clicked_id = other_id(field::CLICKED_ID)?;
+    event.impressions = impressions(value(field::IMPRESSIONS), values.untyped)?;
     event.survey_answers = answers(value(field::SURVEY_ANSWERS))?;
     if let Some(rating) = rating {
         event
@@ -158,11 +152,11 @@ fn event(values: &Values) -> Result<InteractionEvent, String> {
 }
 
 fn time(value: Option<&Value>) -> Result<Timestamp, String> {
-    let value = value.ok_or("event_time: must be set")?;
+    let value = value.ok_or("event_time must be set")?;
     cells::time(value).ok_or_else(|| {
         format!(
-            "event_time: {value} is no time; write 2026-11-29T18:39:52Z, or seconds or \
-             milliseconds since 1970"
+            "event_time must be a time such as 2026-11-29T18:39:52Z, or seconds or milliseconds \
+             since 1970, not {value}"
         )
     })
 }
@@ -174,9 +168,9 @@ fn rating(value: Option<&Value>) -> Result<Option<f64>, String> {
     match cells::number(value) {
         Some(rating) if (0.0..=MAX_RATING).contains(&rating) => Ok(Some(rating)),
         Some(rating) => Err(format!(
-            "rating: {rating} is not 0 to 5; bring another scale to five stars first"
+            "rating must be 0 to 5, not {rating}; convert other scales to five stars first"
         )),
-        None => Err(format!("rating: {value} is not a number")),
+        None => Err(format!("rating must be a number, not {value}")),
     }
 }
 
@@ -188,7 +182,7 @@ fn dwell(value: Option<&Value>) -> Result<Option<f64>, String> {
     match dwell {
         Some(dwell) => Ok(Some(dwell)),
         None => Err(format!(
-            "dwell_seconds: {value} is not a number of seconds, 0 to {MAX_DWELL_SECONDS}"
+            "dwell_seconds must be a number of seconds, 0 to {MAX_DWELL_SECONDS}, not {value}"
         )),
     }
 }
@@ -204,19 +198,19 @@ fn end_reason(value: Option<&Value>) -> Result<Option<EndReason>, String> {
     match EndReason::parse(name) {
         Some(reason) => Ok(Some(reason)),
         None => Err(format!(
-            "end_reason: {text:?} is not next_button, link, close_button or abandon"
+            "end_reason must be next_button, link, close_button or abandon, not {text:?}"
         )),
     }
 }
 
-fn impressions(value: Option<&Value>) -> Result<Vec<ContentId>, String> {
+fn impressions(value: Option<&Value>, untyped: bool) -> Result<Vec<ContentId>, String> {
     let entries = value.map(cells::list).unwrap_or_default();
     entries
         .iter()
         .map(|entry| {
-            cells::id(entry)
+            cells::id(entry, untyped)
                 .map(ContentId::from)
-                .map_err(|rule| format!("impressions: {rule}"))
+                .map_err(|rule| format!("impressions {rule}"))
         })
         .collect()
 }
@@ -225,6 +219,6 @@ fn answers(value: Option<&Value>) -> Result<Map<String, Value>, String> {
     match value {
         None => Ok(Map::new()),
         Some(Value::Object(answers)) => Ok(answers.clone()),
-        Some(_) => Err("survey_answers: must be a JSON object".to_owned()),
+        Some(_) => Err("survey_answers must be a JSON object".to_owned()),
     }
 }

@@ -19,20 +19,20 @@ const fn field(name: &'static str, aliases: &'static [&'static str]) -> Field {
 
 /// Positions in [`EVENT_FIELDS`].
 pub(super) mod event {
-    pub(in crate::tables) const USER_ID: usize = 0;
-    pub(in crate::tables) const EVENT_TYPE: usize = 1;
-    pub(in crate::tables) const EVENT_TIME: usize = 2;
-    pub(in crate::tables) const CONTENT_ID: usize = 3;
-    pub(in crate::tables) const RATING: usize = 4;
-    pub(in crate::tables) const DWELL_SECONDS: usize = 5;
-    pub(in crate::tables) const EVENT_ID: usize = 6;
-    pub(in crate::tables) const SESSION_ID: usize = 7;
-    pub(in crate::tables) const REQUEST_ID: usize = 8;
-    pub(in crate::tables) const END_REASON: usize = 9;
-    pub(in crate::tables) const QUERY_TEXT: usize = 10;
-    pub(in crate::tables) const CLICKED_ID: usize = 11;
-    pub(in crate::tables) const IMPRESSIONS: usize = 12;
-    pub(in crate::tables) const SURVEY_ANSWERS: usize = 13;
+    pub(crate) const USER_ID: usize = 0;
+    pub(crate) const EVENT_TYPE: usize = 1;
+    pub(crate) const EVENT_TIME: usize = 2;
+    pub(crate) const CONTENT_ID: usize = 3;
+    pub(crate) const RATING: usize = 4;
+    pub(crate) const DWELL_SECONDS: usize = 5;
+    pub(crate) const EVENT_ID: usize = 6;
+    pub(crate) const SESSION_ID: usize = 7;
+    pub(crate) const REQUEST_ID: usize = 8;
+    pub(crate) const END_REASON: usize = 9;
+    pub(crate) const QUERY_TEXT: usize = 10;
+    pub(crate) const CLICKED_ID: usize = 11;
+    pub(crate) const IMPRESSIONS: usize = 12;
+    pub(crate) const SURVEY_ANSWERS: usize = 13;
 }
 
 /// What an event may have. `user_id` and `event_time` must be there.
@@ -163,23 +163,23 @@ pub static EVENT_FIELDS: [Field; 14] = [
 
 /// Positions in [`ITEM_FIELDS`].
 pub(super) mod item {
-    pub(in crate::tables) const ID: usize = 0;
-    pub(in crate::tables) const TITLE: usize = 1;
-    pub(in crate::tables) const TEXT: usize = 2;
-    pub(in crate::tables) const CONTENT_TYPE: usize = 3;
-    pub(in crate::tables) const TAGS: usize = 4;
-    pub(in crate::tables) const TAG_LABELS: usize = 5;
-    pub(in crate::tables) const GENRES: usize = 6;
-    pub(in crate::tables) const CATEGORIES: usize = 7;
-    pub(in crate::tables) const VECTOR: usize = 8;
-    pub(in crate::tables) const WORD_COUNT: usize = 9;
-    pub(in crate::tables) const HAS_IMAGE: usize = 10;
-    pub(in crate::tables) const LAT: usize = 11;
-    pub(in crate::tables) const LON: usize = 12;
-    pub(in crate::tables) const LOCATIONS: usize = 13;
-    pub(in crate::tables) const IMAGE_URL: usize = 14;
-    pub(in crate::tables) const PUBLIC_URL: usize = 15;
-    pub(in crate::tables) const YEARS: usize = 16;
+    pub(crate) const ID: usize = 0;
+    pub(crate) const TITLE: usize = 1;
+    pub(crate) const TEXT: usize = 2;
+    pub(crate) const CONTENT_TYPE: usize = 3;
+    pub(crate) const TAGS: usize = 4;
+    pub(crate) const TAG_LABELS: usize = 5;
+    pub(crate) const GENRES: usize = 6;
+    pub(crate) const CATEGORIES: usize = 7;
+    pub(crate) const VECTOR: usize = 8;
+    pub(crate) const WORD_COUNT: usize = 9;
+    pub(crate) const HAS_IMAGE: usize = 10;
+    pub(crate) const LAT: usize = 11;
+    pub(crate) const LON: usize = 12;
+    pub(crate) const LOCATIONS: usize = 13;
+    pub(crate) const IMAGE_URL: usize = 14;
+    pub(crate) const PUBLIC_URL: usize = 15;
+    pub(crate) const YEARS: usize = 16;
 }
 
 /// What an item may have. `id` must be there; columns that are none of these

@@ -4,6 +4,10 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use flate2::bufread::MultiGzDecoder;
@@ -38,9 +42,26 @@ const REFUSED: [(&[u8], &str); 7] = [
     (b"\xfe\xff", "is UTF-16: save it as UTF-8"),
 ];
 
+/// Counts the bytes that are read from a file.
+struct CountedRead<R> {
+    inner: R,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for CountedRead<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// A reader with the number of bytes that it has read from its file.
+pub(super) type OpenedInput = (Box<dyn BufRead + Send>, Arc<AtomicU64>);
+
 /// The bytes of a file, or of standard input for `-`; unpacked if they are
 /// gzipped, without a byte order mark.
-pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, TableError> {
+pub(super) fn open(path: &Path) -> Result<OpenedInput, TableError> {
     let unreadable = |source| TableError::Io {
         path: path.to_owned(),
         source,
@@ -50,7 +71,12 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, TableError> {
     } else {
         Box::new(File::open(path).map_err(unreadable)?)
     };
-    let mut packed = BufReader::with_capacity(CHUNK, raw);
+    let bytes = Arc::new(AtomicU64::new(0));
+    let counted = CountedRead {
+        inner: raw,
+        bytes: Arc::clone(&bytes),
+    };
+    let mut packed = BufReader::with_capacity(CHUNK, counted);
     let is_gzip = packed
         .fill_buf()
         .map_err(unreadable)?
@@ -72,5 +98,5 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, TableError> {
     if start.starts_with(UTF8_MARK) {
         reader.consume(UTF8_MARK.len());
     }
-    Ok(reader)
+    Ok((reader, bytes))
 }

@@ -1,6 +1,6 @@
 //! Rows as items.
 
-use std::path::Path;
+use std::{io::BufRead, path::Path};
 
 use serde_json::{Map, Value, json};
 
@@ -28,7 +28,19 @@ impl ItemFile {
     /// # Errors
     /// [`TableError`] if it cannot be read, or no column is the id.
     pub fn open(path: &Path, mapping: &Mapping) -> Result<Self, TableError> {
-        let rows = Rows::open(path, &ITEM_FIELDS, mapping)?;
+        Self::with_rows(path, Rows::open(path, &ITEM_FIELDS, mapping)?)
+    }
+
+    /// The items of a text that is no file; `name` stands for it in errors.
+    pub(super) fn of(
+        name: &Path,
+        text: Box<dyn BufRead + Send>,
+        mapping: &Mapping,
+    ) -> Result<Self, TableError> {
+        Self::with_rows(name, Rows::of(name, text, &ITEM_FIELDS, mapping)?)
+    }
+
+    fn with_rows(path: &Path, rows: Rows) -> Result<Self, TableError> {
         let columns = rows.column_names();
         if !columns.is_empty() && !rows.has_column(field::ID) {
             return Err(TableError::Column {
@@ -61,7 +73,12 @@ impl ItemFile {
 }
 
 fn item(values: Values) -> Result<Item, String> {
-    let Values { fields, others, .. } = values;
+    let Values {
+        fields,
+        others,
+        untyped,
+        ..
+    } = values;
     let mut line = others;
     let value = |field: usize| fields[field].as_ref();
     let mut put = |field: usize, value: Option<Value>| {
@@ -71,7 +88,7 @@ fn item(values: Values) -> Result<Item, String> {
     };
 
     let id = value(field::ID).ok_or("id: must be set")?;
-    let id = cells::id(id).map_err(|rule| format!("id: {rule}"))?;
+    let id = cells::id(id, untyped).map_err(|rule| format!("id: {rule}"))?;
     put(field::ID, Some(Value::String(id)));
     for name in [field::TITLE, field::TEXT, field::CONTENT_TYPE] {
         put(name, value(name).map(|value| text_or_same(value)));
@@ -103,16 +120,22 @@ fn item(values: Values) -> Result<Item, String> {
         put(field::TAGS, Some(Value::Array(tags)));
     }
     place(value(field::LOCATIONS), &mut line);
-    let line = Value::Object(line).to_string();
-    catalogue_line::parse(&line).map_err(|error| error.to_string())
-}
-
-fn text_or_same(value: &Value) -> Value {
-    cells::text(value).map_or_else(|| value.clone(), Value::String)
+    catalogue_line::from_object(line).map_err(|error| error.to_string())
 }
 
 fn number_or_same(value: &Value) -> Value {
     cells::number(value).map_or_else(|| value.clone(), cells::json_number)
+}
+
+/// Texts; a list of texts is joined by spaces. Anything else is left to the check
+/// of the item.
+fn text_or_same(value: &Value) -> Value {
+    match value {
+        Value::Array(_) | Value::String(_) => {
+            cells::text(value).map_or_else(|| value.clone(), Value::String)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.clone(),
+    }
 }
 
 /// One year, a list of years, or `1995|1996`.

@@ -140,9 +140,17 @@ fn too_long() -> String {
 }
 
 fn object(text: &[u8], columns: &mut ColumnTable) -> Result<Values, String> {
-    match serde_json::from_slice(text) {
+    let text = std::str::from_utf8(text).map_err(|error| format!("not text: {error}"))?;
+    match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(columns.of_object(object)),
         Ok(_) => Err("not a JSON object".to_owned()),
-        Err(error) => Err(format!("not JSON (column {})", error.column())),
+        Err(error) => Err(not_json(&error)),
     }
+}
+
+/// The error without serde_json's line number, which is that of the row.
+fn not_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or(&text);
+    format!("not JSON: {what} (column {})", error.column())
 }

@@ -9,6 +9,7 @@
 //! with its size. A row that cannot be read is returned with its number and a
 //! reason, and the next one is read.
 
+mod catalogue;
 mod cells;
 mod columns;
 mod delimited;
@@ -21,6 +22,9 @@ mod json;
 mod mapping;
 mod rows;
 
+pub use catalogue::{
+    CatalogueFile, CatalogueFileError, RefusedItem, read_catalogue, sample_catalogue,
+};
 pub use error::TableError;
 pub use events::EventFile;
 pub use items::ItemFile;

@@ -1,8 +1,12 @@
 //! The rows of a file, whatever its form.
 
 use std::{
-    io::BufRead as _,
+    io::BufRead,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
@@ -20,6 +24,8 @@ pub(super) struct Rows {
     path: PathBuf,
     form: FileForm,
     columns: ColumnTable,
+    /// Bytes of the file that were read, before they are unpacked.
+    bytes_read: Arc<AtomicU64>,
 }
 
 enum FileForm {
@@ -39,7 +45,19 @@ impl Rows {
         fields: &'static [Field],
         mapping: &Mapping,
     ) -> Result<Self, TableError> {
-        let mut reader = input::open(path)?;
+        let (reader, bytes_read) = input::open(path)?;
+        let mut rows = Self::of(path, reader, fields, mapping)?;
+        rows.bytes_read = bytes_read;
+        Ok(rows)
+    }
+
+    /// The rows of a text; `path` stands for it in errors.
+    pub(super) fn of(
+        path: &Path,
+        mut reader: Box<dyn BufRead + Send>,
+        fields: &'static [Field],
+        mapping: &Mapping,
+    ) -> Result<Self, TableError> {
         let unreadable = |source| TableError::Io {
             path: path.to_owned(),
             source,
@@ -48,7 +66,8 @@ impl Rows {
         let start = reader.fill_buf().map_err(unreadable)?;
         let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
         let form = match first {
-            Some(b'{') => FileForm::Lines(JsonLines::new(reader)),
+            // A file without rows is read as one, too.
+            Some(b'{') | None => FileForm::Lines(JsonLines::new(reader)),
             Some(b'[') => FileForm::Array(JsonArray::new(reader).map_err(unreadable)?),
             Some(_) => {
                 let delimiter = delimiter(start).ok_or_else(|| TableError::Form {
@@ -61,17 +80,12 @@ impl Rows {
                 let cells = Delimited::new(path, reader, delimiter, mapping, &mut columns)?;
                 FileForm::Cells(Box::new(cells))
             }
-            None => {
-                return Err(TableError::Form {
-                    path: path.to_owned(),
-                    reason: "is empty".to_owned(),
-                });
-            }
         };
         Ok(Self {
             path: path.to_owned(),
             form,
             columns,
+            bytes_read: Arc::default(),
         })
     }
 
@@ -90,6 +104,11 @@ impl Rows {
             path: self.path.clone(),
             source,
         })
+    }
+
+    /// Bytes of the file that were read so far, which may be ahead of the row.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// Whether a field has a column, as far as is known: the rows of JSON are

@@ -356,7 +356,7 @@ fn the_page_needs_nothing_else_and_escapes_what_the_data_says() {
     for item in &mut world.catalogue {
         item.title = "<script>alert('\"&')</script>".to_owned();
         for tag in &mut item.tags {
-            tag.label = "<img src=x>".to_owned();
+            tag.label = "<img onerror=x>".to_owned();
         }
     }
     let files = Files::of(&world);

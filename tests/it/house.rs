@@ -74,6 +74,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     (
         "app",
         &[
+            "tables",
             "http",
             "api",
             "edge",

@@ -13,7 +13,7 @@ use crate::{
         log::{LogBuilder, LogPart, ReplayLog},
         plan::{FirstList, ListRules, SeenItems},
     },
-    tables::{EventFile, InvalidMapping, ItemFile, Mapping, TableError},
+    tables::{CatalogueFile, EventFile, InvalidMapping, Mapping, TableError},
 };
 
 /// Rows that are listed when they are refused.
@@ -21,7 +21,7 @@ const MAX_LISTED: usize = 20;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::cli) enum InputError {
+pub(crate) enum InputError {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error(transparent)]
@@ -39,14 +39,14 @@ pub(in crate::cli) enum InputError {
 }
 
 /// A log with what was odd about its files.
-pub(in crate::cli) struct ReplayInput {
-    pub(in crate::cli) log: ReplayLog,
-    pub(in crate::cli) notes: Vec<String>,
+pub(crate) struct ReplayInput {
+    pub(crate) log: ReplayLog,
+    pub(crate) notes: Vec<String>,
 }
 
 impl ReplayInput {
     /// Reads all files of a log. Refused rows are listed on standard error.
-    pub(in crate::cli) fn read(flags: &ReplayFlags, rule: LikeRule) -> Result<Self, InputError> {
+    pub(crate) fn read(flags: &ReplayFlags, rule: LikeRule) -> Result<Self, InputError> {
         let files = [
             Some(&flags.events),
             flags.train.as_ref(),
@@ -84,7 +84,7 @@ impl ReplayInput {
 }
 
 /// The rules of lists that flags give.
-pub(in crate::cli) fn rules(flags: &ReplayFlags) -> ListRules {
+pub(crate) fn rules(flags: &ReplayFlags) -> ListRules {
     let first = match (flags.from_event, flags.from, flags.warmup) {
         (Some(number), _, _) => FirstList::Event(number),
         (None, Some(time), _) => FirstList::Time(time),
@@ -106,7 +106,7 @@ pub(in crate::cli) fn rules(flags: &ReplayFlags) -> ListRules {
 
 /// What the engine is set to: the window is all of the log unless flags say
 /// otherwise.
-pub(in crate::cli) fn engine_options(
+pub(crate) fn engine_options(
     settings: &Settings,
     flags: &ReplayFlags,
     log: &ReplayLog,
@@ -125,7 +125,7 @@ pub(in crate::cli) fn engine_options(
 }
 
 /// How many replays run at the same time.
-pub(in crate::cli) fn threads(flags: &ReplayFlags) -> usize {
+pub(crate) fn threads(flags: &ReplayFlags) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     flags.threads.unwrap_or_else(processors)
 }
@@ -196,28 +196,13 @@ fn read_items(
     mapping: &Mapping,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Item>, InputError> {
-    let mut file = ItemFile::open(path, mapping)?;
+    let mut file = CatalogueFile::open(path, mapping, None)?;
     let mut refused = RefusedRows::new(path);
     let mut items: Vec<Item> = Vec::new();
-    let mut vector_size = None;
     while let Some((line, item)) = file.next_item()? {
-        let item = item.and_then(|item| {
-            let size = item.vector.as_ref().map(|vector| vector.size());
-            let expected = *vector_size.get_or_insert(size.unwrap_or_default());
-            match size {
-                Some(size) if expected == 0 => vector_size = Some(size),
-                Some(size) if size != expected => {
-                    return Err(format!(
-                        "vector: has {size} numbers, the first one has {expected}"
-                    ));
-                }
-                Some(_) | None => {}
-            }
-            Ok(item)
-        });
         match item {
             Ok(item) => items.push(item),
-            Err(reason) => refused.add(line, &reason),
+            Err(reason) => refused.add(line, &reason.to_string()),
         }
     }
     refused.finish("an item", items.len(), file.warnings(), notes)?;

@@ -4,7 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    thread,
+    thread::{self, Thread},
     time::Duration,
 };
 
@@ -18,13 +18,13 @@ const DRAW_EVERY: Duration = Duration::from_millis(50);
 /// A report cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}: {source}")]
-pub(in crate::cli) struct OutputError {
+pub(crate) struct OutputError {
     path: PathBuf,
     source: io::Error,
 }
 
 /// Fails before the work if a file could not be written after it.
-pub(in crate::cli) fn check_writable<'a>(
+pub(crate) fn check_writable<'a>(
     paths: impl IntoIterator<Item = &'a Path>,
 ) -> Result<(), OutputError> {
     for path in paths {
@@ -53,31 +53,42 @@ pub(in crate::cli) fn check_writable<'a>(
 }
 
 /// Does the work with a progress bar over so many events.
-pub(in crate::cli) fn with_progress<T: Send>(
-    events: u64,
-    work: impl FnOnce(&AtomicU64) -> T + Send,
-) -> T {
+pub(crate) fn with_progress<T>(events: u64, work: impl FnOnce(&AtomicU64) -> T) -> T {
     let style = "{bar:30} {human_pos}/{human_len} events  {per_sec}  {eta} left";
     let bar = ProgressBar::new(events).with_style(
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let progress = AtomicU64::new(0);
-    // On a thread of its own: this one belongs to the program's runtime, and
-    // replays have runtimes of their own.
-    let done = thread::scope(|scope| {
-        let work = scope.spawn(|| work(&progress));
-        while !work.is_finished() {
-            bar.set_position(progress.load(Ordering::Relaxed));
-            thread::sleep(DRAW_EVERY);
-        }
-        bar.finish_and_clear();
-        work.join()
-    });
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread::scope(|scope| {
+        let drawing = scope.spawn(|| {
+            while !bar.is_finished() {
+                bar.set_position(progress.load(Ordering::Relaxed));
+                thread::park_timeout(DRAW_EVERY);
+            }
+        });
+        // Also if the work panics: the scope waits for the thread.
+        let _ends_drawing = EndsDrawing {
+            bar: &bar,
+            thread: drawing.thread().clone(),
+        };
+        work(&progress)
+    })
+}
+
+struct EndsDrawing<'a> {
+    bar: &'a ProgressBar,
+    thread: Thread,
+}
+
+impl Drop for EndsDrawing<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.thread.unpark();
+    }
 }
 
 /// Writes a report as JSON and as a page, where that is wanted.
-pub(in crate::cli) fn write_reports(
+pub(crate) fn write_reports(
     report: &EvalReport,
     json: Option<&Path>,
     html: Option<&Path>,
@@ -96,7 +107,7 @@ pub(in crate::cli) fn write_reports(
 }
 
 /// Writes a file.
-pub(in crate::cli) fn write(path: &Path, text: &str) -> Result<(), OutputError> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), OutputError> {
     std::fs::write(path, text).map_err(|source| OutputError {
         path: path.to_owned(),
         source,

@@ -107,6 +107,18 @@ impl Candidate {
         })
     }
 
+    /// The same with the knob of this index at 0; `None` if it has no zero or is
+    /// there.
+    pub(super) fn without(&self, index: usize) -> Option<Self> {
+        let knob = KNOBS.get(index)?;
+        if !knob.has_zero || self.0[index] == 0.0 {
+            return None;
+        }
+        let mut without = *self;
+        without.0[index] = 0.0;
+        Some(without)
+    }
+
     /// Every other knob, or so, a step away.
     pub(super) fn moved(&self, start: &Self, step: f64, dice: &mut Dice) -> Self {
         self.each(start, |knob, value| {

@@ -26,9 +26,9 @@ use knobs::{Candidate, KNOBS, Knob};
 /// Lists that a trial is chosen on, at the most: enough to tell candidates
 /// apart, on the same lists.
 const MOST_LISTS: usize = 4_000;
-/// Trials between two looks at the best one. It must not depend on the number
-/// of threads.
-const BATCH: usize = 4;
+/// Trials that run side by side, before the best one is looked at again. It must not
+/// depend on the number of threads.
+const BATCH: usize = 2;
 /// Share of the trials that are drawn anew; the others start from the best.
 const RANDOM_SHARE: f64 = 0.5;
 /// How far refinement steps at first, and at last, as a part of a knob's range.
@@ -83,7 +83,8 @@ fn spread(lists: &[PlannedList], most: usize) -> Vec<PlannedList> {
 }
 
 /// Searches for the ranking file with the best NDCG on `chosen_on`: a random
-/// search, then steps from the best one that grow smaller. `progress` counts
+/// search, then the best one without each weight, then steps from the best one that
+/// grow smaller. `progress` counts
 /// events of all trials.
 ///
 /// # Errors
@@ -109,13 +110,15 @@ pub fn search(
         let candidates: Vec<Candidate> = (made..made + count)
             .map(|trial| {
                 if trial < random {
-                    Candidate::random(&start, &mut dice)
-                } else {
-                    let last = (trials - random).max(1) as f64;
-                    let part = (trial - random) as f64 / last;
-                    let step = STEPS.0 * (STEPS.1 / STEPS.0).powf(part);
-                    best.1.moved(&start, step, &mut dice)
+                    return Candidate::random(&start, &mut dice);
                 }
+                let trial = trial - random;
+                if let Some(without) = best.1.without(trial) {
+                    return without;
+                }
+                let part = trial as f64 / (trials - random).max(1) as f64;
+                let step = STEPS.0 * (STEPS.1 / STEPS.0).powf(part);
+                best.1.moved(&start, step, &mut dice)
             })
             .collect();
         let scores = score(log, chosen_on, settings, &candidates, progress)?;
