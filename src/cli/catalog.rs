@@ -116,7 +116,7 @@ fn advice(error: &StoreError) -> &'static str {
 }
 
 /// Runs a command of the catalogue.
-pub async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCode {
+pub(super) async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCode {
     let CatalogCommand::Import(flags) = command;
     let counts = match import(settings, flags).await {
         Ok(counts) => counts,

@@ -59,7 +59,7 @@ pub(super) enum EvalError {
 
 /// Measures, prints and writes the reports.
 #[must_use]
-pub fn run(settings: &Settings, flags: &EvalFlags) -> ExitCode {
+pub(super) fn run(settings: &Settings, flags: &EvalFlags) -> ExitCode {
     match evaluate(settings, flags) {
         Ok(report) => verdict(&report, flags),
         Err(error) => {

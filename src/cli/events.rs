@@ -13,7 +13,7 @@ use super::exit;
 use crate::config::{EventsCommand, Settings};
 
 /// Runs a command of events.
-pub async fn run(settings: &Settings, command: &EventsCommand) -> ExitCode {
+pub(super) async fn run(settings: &Settings, command: &EventsCommand) -> ExitCode {
     let EventsCommand::Import(flags) = command;
     let counts = match import::run(settings, flags).await {
         Ok(counts) => counts,

@@ -26,7 +26,7 @@ const BAD_INPUT: u8 = 2;
 
 /// Searches, measures, prints and writes the ranking file.
 #[must_use]
-pub fn run(settings: &Settings, flags: &TuneFlags) -> ExitCode {
+pub(super) fn run(settings: &Settings, flags: &TuneFlags) -> ExitCode {
     if flags.out.exists() {
         anstream::eprintln!(
             "recsys: {} exists already: name another file with --out",
