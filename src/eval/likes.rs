@@ -9,7 +9,7 @@ use crate::domain::{
 /// Lowest rating that counts as a like.
 const LIKED_RATING: f64 = 4.0;
 
-/// Decides which events count as likes: those that lists are to predict.
+/// Decides which events count as likes: those that lists should predict.
 #[derive(Clone, Debug)]
 pub struct LikeRule {
     table: EventTable,
