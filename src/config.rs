@@ -21,7 +21,7 @@ use crate::{
 
 pub use commands::{
     CatalogCommand, CatalogImportFlags, Command, DoctorFlags, EventsCommand, EventsImportFlags,
-    HealthcheckFlags, KeysCommand, NewKeyFlags,
+    ExplainFlags, HealthcheckFlags, KeysCommand, NewKeyFlags, RankingCommand,
 };
 pub use eval_flags::{EvalFlags, ReplayFlags, SeenFlag, Threshold, TuneFlags};
 pub use retired::retired_variables;
@@ -200,6 +200,8 @@ impl Cli {
                 | Command::Events { .. }
                 | Command::Eval(_)
                 | Command::Tune(_)
+                | Command::Ranking { .. }
+                | Command::Explain(_)
                 | Command::Keys { .. }
                 | Command::Settings,
             ) => "error",

@@ -33,6 +33,17 @@ pub(super) async fn run(settings: &Settings, command: &EventsCommand) -> ExitCod
             counts.outside_window,
             counts.refused
         );
+        let by_meaning = counts.by_meaning();
+        if !by_meaning.is_empty() {
+            anstream::println!("by meaning: {by_meaning}");
+        }
+        if counts.not_stored > 0 {
+            anstream::eprintln!(
+                "{} events name no item, impression, answer or query: they were not stored. If \
+                 they are about items, name these in content_id",
+                counts.not_stored
+            );
+        }
     }
     exit::imported(counts.refused > 0)
 }

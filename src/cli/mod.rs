@@ -5,10 +5,12 @@ mod doctor;
 mod eval;
 mod events;
 mod exit;
+mod explain;
 mod healthcheck;
 mod keys;
 mod lines;
 mod quickstart;
+mod ranking;
 mod serve;
 mod settings;
 mod tune;
@@ -56,6 +58,8 @@ async fn run_command(cli: Cli) -> ExitCode {
         Command::Events { command } => events::run(settings, &command).await,
         Command::Eval(flags) => eval::run(settings, &flags),
         Command::Tune(flags) => tune::run(settings, &flags),
+        Command::Ranking { command } => ranking::run(settings, &command),
+        Command::Explain(flags) => explain::run(settings, &flags).await,
         Command::Keys { command } => keys::run(&command),
         Command::Doctor(flags) => doctor::run(settings, &flags).await,
         Command::Healthcheck(flags) => healthcheck::run(settings, &flags).await,

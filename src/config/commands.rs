@@ -42,6 +42,15 @@ pub enum Command {
     /// Search for better weights on the first part of a log, measure them on the rest,
     /// and write a ranking file
     Tune(Box<TuneFlags>),
+    /// Show how lists are ranked
+    Ranking {
+        /// What to do with the ranking file.
+        #[command(subcommand)]
+        command: RankingCommand,
+    },
+    /// Show how a user's events become likes and dislikes: for each item its events, the
+    /// parts of its strength, and the decay. Reads Redis and the catalogue, changes nothing
+    Explain(ExplainFlags),
     /// Make keys for callers
     Keys {
         /// What to do with keys.
@@ -117,6 +126,29 @@ pub struct EventsImportFlags {
     /// Only check the lines
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Commands of the ranking file.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RankingCommand {
+    /// Print every key with its value and what it does, as a ranking file
+    Show {
+        /// The ranking file; unset = RECSYS_RANKING_PATH, without it the defaults
+        file: Option<PathBuf>,
+    },
+}
+
+/// Flags of `explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainFlags {
+    /// The user's id
+    pub user: String,
+    /// The user's tenant, if there is a tenants file
+    #[arg(long, value_parser = parse_tenant)]
+    pub tenant: Option<TenantId>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Commands of keys.

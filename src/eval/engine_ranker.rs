@@ -172,7 +172,7 @@ impl ListRanker for EngineRanker {
             .filter_map(|ranked| log.position(ranked.scored.item.id()));
         let listed = ListedItems {
             items: items.collect(),
-            cold: Some(list.strategy == Strategy::Cold),
+            cold: Some(matches!(list.strategy, Strategy::Cold(_))),
         };
         self.latest = Some(list);
         Ok(listed)

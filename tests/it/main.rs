@@ -33,6 +33,7 @@ mod grpc_web;
 mod house;
 mod ingest;
 mod limits;
+mod meaning;
 mod names;
 mod operations;
 mod overload;
