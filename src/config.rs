@@ -198,10 +198,10 @@ impl Cli {
                 | Command::Doctor(_)
                 | Command::Catalog { .. }
                 | Command::Events { .. }
-                | Command::Ranking { .. }
-                | Command::Explain(_)
                 | Command::Eval(_)
                 | Command::Tune(_)
+                | Command::Ranking { .. }
+                | Command::Explain(_)
                 | Command::Keys { .. }
                 | Command::Settings,
             ) => "error",
