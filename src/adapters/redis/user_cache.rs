@@ -1,11 +1,15 @@
 //! A cache of values by user, bounded in bytes. Least used values are evicted.
 //!
 //! A user who was erased by this process is not cached again by a read that
-//! began before the erasure.
+//! began before the erasure. One who was erased by another process is forgotten
+//! within ten minutes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
@@ -27,14 +31,35 @@ const EXPECTED_BYTES: u64 = 16 << 10;
 const SHARD_BYTES: u64 = 32 << 20;
 const MAX_SHARDS: usize = 64;
 
+/// A value is not used for longer than this after it was read or written,
+const TTL: Duration = Duration::from_secs(9 * 60);
+/// and removed this much later at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
 /// A value with its estimated size in memory.
 pub(super) trait ByteSize {
     fn byte_size(&self) -> u64;
 }
 
+struct Entry<V> {
+    value: Arc<V>,
+    inserted: Instant,
+}
+
+impl<V> Clone for Entry<V> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            inserted: self.inserted,
+        }
+    }
+}
+
+type Entries<V> = Cache<UserId, Entry<V>, ByteWeighter, RandomState>;
+
 /// Values by user.
 pub(super) struct UserCache<V> {
-    cache: Arc<Cache<UserId, Arc<V>, ByteWeighter, RandomState>>,
+    cache: Arc<Entries<V>>,
     /// Rises with each erasure by this process.
     erasures: AtomicU64,
 }
@@ -42,9 +67,9 @@ pub(super) struct UserCache<V> {
 #[derive(Clone)]
 struct ByteWeighter;
 
-impl<V: ByteSize> Weighter<UserId, Arc<V>> for ByteWeighter {
-    fn weight(&self, user: &UserId, value: &Arc<V>) -> u64 {
-        value.byte_size() + user.as_str().len() as u64
+impl<V: ByteSize> Weighter<UserId, Entry<V>> for ByteWeighter {
+    fn weight(&self, user: &UserId, entry: &Entry<V>) -> u64 {
+        entry.value.byte_size() + user.as_str().len() as u64
     }
 }
 
@@ -68,6 +93,7 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
             levels.add(bytes, cache.weight());
             levels.add(entries, cache.len() as u64);
         });
+        sweep(&cache);
         Self {
             cache,
             erasures: AtomicU64::new(0),
@@ -75,7 +101,8 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
     }
 
     pub(super) fn get(&self, user: &UserId) -> Option<Arc<V>> {
-        self.cache.get(user)
+        let entry = self.cache.get(user)?;
+        (entry.inserted.elapsed() < TTL).then_some(entry.value)
     }
 
     /// How many users this process has erased. Take it before a read, and pass
@@ -89,7 +116,11 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
         if erasures != self.erasures() {
             return;
         }
-        self.cache.insert(user.clone(), Arc::new(value));
+        let entry = Entry {
+            value: Arc::new(value),
+            inserted: Instant::now(),
+        };
+        self.cache.insert(user.clone(), entry);
         // An erasure between the check and the insertion.
         if erasures != self.erasures() {
             self.remove(user);
@@ -104,6 +135,26 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
     pub(super) fn erase(&self, user: &UserId) {
         self.erasures.fetch_add(1, Ordering::SeqCst);
         self.remove(user);
+    }
+}
+
+/// Removes values that are too old, in a task that ends with the cache. Without a
+/// runtime there is none: values are only not used.
+fn sweep<V: Send + Sync + 'static>(cache: &Arc<Entries<V>>)
+where
+    ByteWeighter: Weighter<UserId, Entry<V>>,
+{
+    let cache = Arc::downgrade(cache);
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                let Some(cache) = cache.upgrade() else {
+                    return;
+                };
+                cache.retain(|_, entry| entry.inserted.elapsed() < TTL);
+            }
+        });
     }
 }
 
