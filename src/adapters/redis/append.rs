@@ -75,6 +75,12 @@ impl ComparedBuffer {
         length: 0,
     };
 
+    /// No buffer at all: the script never finds it.
+    pub(super) const UNKNOWN: Self = Self {
+        expiry: NO_KEY - 1,
+        length: 0,
+    };
+
     /// A buffer as it was read. The marker of an erasure alone has an expiry, too.
     pub(super) fn new(expiry: i64, length: usize) -> Self {
         if length == 0 {

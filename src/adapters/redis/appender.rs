@@ -120,7 +120,7 @@ impl BufferStore {
         appended: &mut Appended,
     ) -> Result<Sent, StoreError> {
         let (generation, erasures) = (self.pool.generation(), self.cache.erasures());
-        let arguments = AppendArguments {
+        let first = AppendArguments {
             window: self.window,
             max_events: self.max_events,
             waits: self.pool.settings().redis_wait_replicas > 0,
@@ -129,10 +129,16 @@ impl BufferStore {
             events,
             ids: &compared.ids,
         };
+        // Another server may have a buffer of the same version with other events:
+        // ids must be compared again.
+        let retry = AppendArguments {
+            compared: first.compared.map(|_| ComparedBuffer::UNKNOWN),
+            ..first
+        };
         let key = self.keys.events(user);
         let reply: RawReply = self
             .pool
-            .write("append", &key, &self.append, &arguments)
+            .write_or_retry_with("append", &key, &self.append, &first, &retry)
             .await?;
         let reply = AppendReply::decode(reply, events.len())?;
         self.pool.set_time(reply.now);

@@ -193,7 +193,9 @@ mod tests {
 
     #[test]
     fn the_oldest_events_beyond_a_size_are_counted() {
-        let events: Vec<_> = (0..4).map(|number| event(None, AT + number)).collect();
+        // Whole seconds: members of the same size.
+        let seconds = |number| AT + number * 1_000_000;
+        let events: Vec<_> = (0..4).map(|number| event(None, seconds(number))).collect();
         let each = events[0].member.len();
         let copy = copy(&events);
         for (max_bytes, beyond) in [(9 * each, 0), (4 * each, 0), (4 * each - 1, 1), (0, 3)] {

@@ -20,6 +20,7 @@ use super::{
     keys::Keys,
     pool::RedisPool,
     script::Script,
+    script_probe::ScriptProbe,
     user_turns::UserTurns,
 };
 use crate::{
@@ -72,6 +73,7 @@ pub(super) struct BufferStore {
     pub(super) append: Script,
     pub(super) erase: Script,
     pub(super) trim: Script,
+    pub(super) probe: ScriptProbe,
     pub(super) cache: BufferCache,
     pub(super) turns: UserTurns,
     unreadable_logged: AtomicBool,
@@ -98,6 +100,7 @@ impl BufferStore {
             append: Script::new(include_str!("append.lua")),
             erase: Script::new(include_str!("erase_events.lua")),
             trim: Script::new(include_str!("trim.lua")),
+            probe: ScriptProbe::default(),
             cache: BufferCache::of_buffers(options.cache_max_bytes),
             turns: UserTurns::default(),
             unreadable_logged: AtomicBool::new(false),

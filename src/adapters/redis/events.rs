@@ -47,6 +47,12 @@ impl RedisEventBuffer {
     }
 }
 
+/// The size to which a buffer is trimmed: less than the largest, so that not every
+/// append exceeds that again.
+fn trimmed_bytes(max_user_bytes: usize) -> usize {
+    max_user_bytes - max_user_bytes / 8
+}
+
 #[async_trait]
 impl EventBuffer for RedisEventBuffer {
     async fn append(
@@ -56,9 +62,8 @@ impl EventBuffer for RedisEventBuffer {
         caller: &WaitingCaller,
     ) -> Result<Appended, StoreError> {
         let (appended, is_too_large) = self.0.append_all(user, events, caller).await?;
-        if is_too_large
-            && let Some((buffer, beyond)) = self.0.cache.oldest_beyond(user, self.0.max_user_bytes)
-        {
+        let target = trimmed_bytes(self.0.max_user_bytes);
+        if is_too_large && let Some((buffer, beyond)) = self.0.cache.oldest_beyond(user, target) {
             self.trim_later(user, buffer, beyond);
         }
         Ok(appended)
@@ -90,9 +95,11 @@ impl EventBuffer for RedisEventBuffer {
             read_at,
         } = store.read("read", user).await?;
         let mut events = store.cache_read(user, expiry, &members, generation, erasures);
-        let beyond = beyond(&members, store.max_user_bytes);
-        if beyond > 0 {
-            self.trim_later(user, ComparedBuffer::new(expiry, members.len()), beyond);
+        let bytes: usize = members.iter().map(|(member, _)| member.len()).sum();
+        if bytes > store.max_user_bytes {
+            let buffer = ComparedBuffer::new(expiry, members.len());
+            let beyond = beyond(&members, trimmed_bytes(store.max_user_bytes));
+            self.trim_later(user, buffer, beyond);
         }
         let now = store.pool.now().await?;
         let oldest = now.minus(store.window);
@@ -171,6 +178,8 @@ impl EventBuffer for RedisEventBuffer {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.0.pool.check(&self.0.keys.events_probe()).await
+        let store = &*self.0;
+        store.pool.check(&store.keys.events_probe()).await?;
+        store.probe.run_if_due(&store.pool, &store.keys).await
     }
 }

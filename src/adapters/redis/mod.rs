@@ -26,6 +26,7 @@ mod models;
 mod pool;
 mod redacted_error;
 mod script;
+mod script_probe;
 mod server_clock;
 mod settings;
 mod setup_error;

@@ -209,9 +209,24 @@ impl RedisPool {
         script: &Script,
         arguments: &impl ToRedisArgs,
     ) -> Result<T, StoreError> {
+        self.write_or_retry_with(operation, key, script, arguments, arguments)
+            .await
+    }
+
+    /// Like [`RedisPool::write`], with other arguments for a retry, which may
+    /// reach another server.
+    pub(super) async fn write_or_retry_with<T: FromRedisValue, A: ToRedisArgs>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        script: &Script,
+        first: &A,
+        retry: &A,
+    ) -> Result<T, StoreError> {
         let replicas = self.settings.redis_wait_replicas;
         let timeout = self.settings.redis_command_timeout.mul_f64(WAIT_SHARE);
-        let work = |mut connection: RedisConnection| async move {
+        let work = |mut connection: RedisConnection, is_retry: bool| async move {
+            let arguments = if is_retry { retry } else { first };
             let reply = script.run(&mut connection, key, arguments).await?;
             let copies = match replicas {
                 0 => 0,
@@ -263,13 +278,14 @@ impl RedisPool {
     where
         W: Future<Output = RedisResult<T>>,
     {
-        self.measured(operation, work, false).await
+        self.measured(operation, |connection, _| work(connection), false)
+            .await
     }
 
     async fn measured<T, W>(
         &self,
         operation: &'static str,
-        work: impl Fn(RedisConnection) -> W,
+        work: impl Fn(RedisConnection, bool) -> W,
         exclusive: bool,
     ) -> Result<T, StoreError>
     where
@@ -280,16 +296,18 @@ impl RedisPool {
         instrumented("redis", operation, work).await
     }
 
+    /// Passes to `work` whether it is the retry.
     async fn with_retry<T, W>(
         &self,
         operation: &'static str,
-        work: impl Fn(RedisConnection) -> W,
+        work: impl Fn(RedisConnection, bool) -> W,
         exclusive: bool,
     ) -> Result<T, StoreError>
     where
         W: Future<Output = RedisResult<T>>,
     {
-        let error = match self.attempt(operation, &work, exclusive).await? {
+        let first = |connection| work(connection, false);
+        let error = match self.attempt(operation, first, exclusive).await? {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
@@ -298,7 +316,7 @@ impl RedisPool {
         }
         let error = RedactedError::from(&error);
         debug!(command = operation, %error, "redis connection failed, trying another");
-        self.attempt(operation, &work, exclusive)
+        self.attempt(operation, |connection| work(connection, true), exclusive)
             .await?
             .map_err(|error| store_error(operation, &error))
     }
@@ -306,7 +324,7 @@ impl RedisPool {
     async fn attempt<T, W>(
         &self,
         operation: &'static str,
-        work: &impl Fn(RedisConnection) -> W,
+        work: impl Fn(RedisConnection) -> W,
         exclusive: bool,
     ) -> Result<RedisResult<T>, StoreError>
     where

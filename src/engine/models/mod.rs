@@ -349,8 +349,10 @@ impl LoadedModel {
         let Some(held) = held else {
             return;
         };
-        let is_newer = |model: &StoredModel| model.rank() < held.rank() || model.incomplete;
-        if self.model.as_ref().is_none_or(is_newer) {
+        let is_worse = |model: &StoredModel| {
+            model.version != held.version || model.rank() < held.rank() || model.incomplete
+        };
+        if self.model.as_ref().is_none_or(is_worse) {
             self.model = Some(held);
         }
     }

@@ -15,6 +15,7 @@ use super::built_model::BuiltModel;
 use crate::{
     domain::ids::UserId,
     ports::{ObservedVersion, Rank},
+    telemetry::spans::Cause,
 };
 
 /// Largest number of users in the queue. Beyond it, an append is not queued: the next
@@ -24,6 +25,8 @@ const MAX_USERS: usize = 10_000;
 const MAX_HELD_BYTES: usize = 32 << 20;
 /// Largest number of distinct arrival times that are kept for the lag of a save.
 const MAX_RECEIVED: usize = 64;
+/// Largest number of traced calls that a save is linked to.
+const MAX_CAUSES: usize = 16;
 /// A user takes at most this share of a core: one part in 100.
 const COST_FACTOR: u32 = 99;
 
@@ -39,16 +42,17 @@ pub(super) enum Noted {
 }
 
 /// What a save is for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct SaveWork {
     /// The newest version that an append reported.
     pub(super) observed: Option<ObservedVersion>,
     /// When events were received, and how many. Empty if they were all known before.
     pub(super) received: Vec<(Instant, usize)>,
+    /// The traced calls that appended.
+    pub(super) causes: Vec<Cause>,
 }
 
 /// What to do next.
-#[derive(Debug)]
 pub(super) enum Next {
     /// Save the model of this user, then call [`SaveQueue::finish`].
     Save(UserId, SaveWork),
@@ -143,6 +147,9 @@ impl SaveQueue {
             .is_none_or(|known| known.version <= observed.version)
         {
             pending.work.observed = Some(observed);
+        }
+        if pending.work.causes.len() < MAX_CAUSES {
+            pending.work.causes.extend(Cause::current());
         }
         if let Some((at, events)) = received {
             let is_full = pending.work.received.len() >= MAX_RECEIVED;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::sync::Semaphore;
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
 use super::{
     built_model::BuiltModel,
@@ -18,6 +18,7 @@ use crate::{
     domain::{ids::UserId, time::Timestamp},
     engine::{error::EngineError, tasks::Tasks},
     ports::{EventBuffer, ModelSlot, ModelStore, Version},
+    telemetry::spans,
 };
 
 /// Number of models that are saved concurrently.
@@ -72,10 +73,12 @@ impl Saver {
                 Next::Save(user, work) => {
                     let permit = Arc::clone(&self.permits).acquire_owned().await;
                     let saver = Arc::clone(&self);
-                    self.tasks.spawn(async move {
+                    let span = spans::apart("model save", &work.causes);
+                    let save = async move {
                         let _permit = permit;
                         saver.save(&user, work).await;
-                    });
+                    };
+                    self.tasks.spawn(save.instrument(span));
                 }
                 Next::Wait(due) => {
                     tokio::select! {
@@ -133,6 +136,8 @@ impl Saver {
             }
             observed = Some(confirmed);
         }
+        // The buffer may have got a later version without an append of this process.
+        let observed = observed.filter(|observed| self.events.known(user, observed).is_some());
         let observed = match observed {
             Some(observed) => observed,
             None => {
