@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn the_oldest_events_beyond_a_size_are_counted() {
         // Whole seconds: members of the same size.
-        let seconds = |number| AT + number * 1_000_000;
+        let seconds = |number: i64| AT + number * 1_000_000;
         let events: Vec<_> = (0..4).map(|number| event(None, seconds(number))).collect();
         let each = events[0].member.len();
         let copy = copy(&events);
