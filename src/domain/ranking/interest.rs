@@ -99,6 +99,15 @@ pub struct Near {
     pub scale_m: f64,
 }
 
+/// What becomes of items that were displayed and ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IgnoredItems {
+    /// They count as seen.
+    Hidden,
+    /// Their scores are lower.
+    ScoredLower,
+}
+
 /// All that candidate generators and scorers know of whom or what a list is for.
 #[derive(Clone, Debug, Default)]
 pub struct Interest {
@@ -117,6 +126,9 @@ pub struct Interest {
     pub liked: Vec<LikedItem>,
     /// Items that an unrestricted list must not contain, the latest first.
     pub seen: Vec<ContentId>,
+    /// Items that were displayed and ignored, with their strength: their scores
+    /// are lower. Empty if they are among the seen ones.
+    pub ignored: foldhash::HashMap<ContentId, f64>,
     /// Position of the user, if the request has one.
     pub near: Option<Near>,
 }
@@ -125,7 +137,11 @@ impl Interest {
     /// The interest of a user. The vectors of liked items are added by
     /// [`Interest::load_liked`].
     #[must_use]
-    pub fn of_user(signals: &UserSignals, canonical: &Canonicalizer) -> Self {
+    pub fn of_user(
+        signals: &UserSignals,
+        canonical: &Canonicalizer,
+        ignored_items: IgnoredItems,
+    ) -> Self {
         let mut positives: Vec<(&ContentId, f64)> = signals
             .positives
             .iter()
@@ -133,6 +149,14 @@ impl Interest {
             .collect();
         positives.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         positives.truncate(MAX_LIKED_ITEMS);
+        let mut ignored = foldhash::HashMap::default();
+        let seen = match ignored_items {
+            IgnoredItems::Hidden => signals.seen().cloned().collect(),
+            IgnoredItems::ScoredLower => {
+                ignored.extend(signals.ignored().map(|(id, weight)| (id.clone(), weight)));
+                signals.engaged().cloned().collect()
+            }
+        };
         Self {
             affinity: TagMap::new(signals.tag_affinity.iter(), canonical),
             aversion: TagMap::new(signals.tag_aversion.iter(), canonical),
@@ -143,7 +167,8 @@ impl Interest {
                 .map(|(id, weight)| (id.clone(), weight))
                 .collect(),
             liked: Vec::new(),
-            seen: signals.seen().cloned().collect(),
+            seen,
+            ignored,
             near: None,
         }
     }

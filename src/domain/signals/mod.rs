@@ -6,7 +6,9 @@
 
 mod decay;
 mod engagement;
+mod explanation;
 mod item_history;
+mod opinion;
 mod profile;
 mod tag_weights;
 
@@ -25,7 +27,9 @@ use super::{
 };
 use decay::decay;
 use engagement::Engagement;
+pub use explanation::{ItemEvent, ItemExplanation, explain};
 use item_history::{ItemHistories, ItemHistory};
+pub use opinion::Opinion;
 use tag_weights::TagWeights;
 
 /// Maximum number of soft negatives in a model: the newest ones.
@@ -45,7 +49,7 @@ pub fn items_needed(log: &EventLog) -> Vec<ContentId> {
 }
 
 /// Builds the model of `user_id` as of `now`. An item that is missing in `items`
-/// has a reading time of 0, no tags and no vector.
+/// has the shortest reading time, no tags and no vector.
 #[must_use]
 pub fn build(
     user_id: &UserId,
@@ -54,7 +58,8 @@ pub fn build(
     now: Timestamp,
     config: &RankingConfig,
 ) -> UserSignals {
-    let mut histories = ItemHistories::of(log, MAX_SOFT_NEGATIVES);
+    let table = Some(&config.events).filter(|_| config.reads_meanings());
+    let mut histories = ItemHistories::of(log, MAX_SOFT_NEGATIVES, table);
     histories.sort_by_id();
 
     let mut affinity = TagWeights::new(&config.untasted_facets);
@@ -71,18 +76,21 @@ pub fn build(
         let engagement = Engagement::of(history, item, config);
         dwell_ratios += engagement.dwell_ratio;
         let age_decay = decay(history.last, now, config.half_life_days);
-        if engagement.strength >= config.positive_threshold {
-            let weight = engagement.strength * age_decay;
-            positives.push((history.content_id.clone(), weight));
-            affinity.add_item(item, weight);
-            liked.extend(
-                item.and_then(CatalogueItem::vector)
-                    .map(|vector| (vector, weight)),
-            );
-        } else if engagement.strength <= config.negative_threshold {
-            let weight = engagement.strength.abs() * age_decay;
-            negatives.push((history.content_id.clone(), weight));
-            aversion.add_item(item, weight);
+        let weight = engagement.strength.abs() * age_decay;
+        match Opinion::of(engagement.strength, config) {
+            Opinion::Liked => {
+                positives.push((history.content_id.clone(), weight));
+                affinity.add_item(item, weight);
+                liked.extend(
+                    item.and_then(CatalogueItem::vector)
+                        .map(|vector| (vector, weight)),
+                );
+            }
+            Opinion::Disliked => {
+                negatives.push((history.content_id.clone(), weight));
+                aversion.add_item(item, weight);
+            }
+            Opinion::Neutral => {}
         }
     }
     for (id, time) in histories.ignored() {
@@ -90,7 +98,7 @@ pub fn build(
         negatives.push(((*id).clone(), weight));
     }
 
-    let answers = profile::answers(log, &config.profile);
+    let answers = profile::answers(log, config);
     for seed in &answers.seeds {
         affinity.add(seed.facet, &seed.label, seed.weight);
     }
@@ -123,6 +131,12 @@ pub fn build(
         demographics: answers.demographics,
         built_at: Some(now),
         event_count: log.len(),
+        done: histories
+            .items
+            .iter()
+            .filter(|history| history.explicit.is_done())
+            .map(|history| history.content_id.clone())
+            .collect(),
     }
 }
 

@@ -115,6 +115,9 @@ impl ModelBuilder {
             Err(_) if accepts_incomplete => (self.items.cached(&ids), true),
             Err(error) => return Err(error),
         };
+        if !incomplete {
+            meters::model_items(ids.len(), items.values().count());
+        }
         let build = || signals::build(user, &log, &items, snapshot.now, &self.config);
         let started = Instant::now();
         // A long build must not delay other tasks of this thread.
