@@ -41,6 +41,8 @@ pub struct EngineSettings {
 }
 
 impl Default for EngineSettings {
+    /// Those of the command line, but models are saved at once, so that what was
+    /// ingested is complete when the call returns.
     fn default() -> Self {
         Self {
             model_max_age: Duration::from_secs(3_600),

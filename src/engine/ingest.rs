@@ -80,7 +80,8 @@ impl Engine {
         let engine = self.clone();
         let cancelled = CancellationToken::new();
         let _cancel_on_drop = cancelled.clone().drop_guard();
-        let batch = async move { engine.ingest_groups(events, deadline, &cancelled).await };
+        let (caller, _guard) = WaitingCaller::new(deadline);
+        let batch = async move { engine.ingest_groups(events, caller, &cancelled).await };
         let tasks = &self.inner.tasks;
         tasks.spawn_to_completion("ingest batch", batch).await
     }
@@ -88,13 +89,13 @@ impl Engine {
     async fn ingest_groups(
         &self,
         events: Vec<StoredEvent>,
-        deadline: Deadline,
+        caller: WaitingCaller,
         cancelled: &CancellationToken,
     ) -> Vec<Result<Ingested, EngineError>> {
+        let deadline = caller.deadline();
         let (received, cause) = (Instant::now(), Cause::current());
         let mut results: Vec<EventResult> = vec![None; events.len()];
         let permits = Arc::new(Semaphore::new(CONCURRENT_USERS));
-        let (caller, _guard) = WaitingCaller::new(deadline);
         let (report, mut reports) = mpsc::unbounded_channel();
         for (user, (positions, events)) in by_user(events) {
             let permit = Arc::clone(&permits).acquire_owned();
