@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
 use super::{error::EngineError, handle::Engine};
@@ -78,10 +77,8 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<Vec<Result<Ingested, EngineError>>, EngineError> {
         let engine = self.clone();
-        let cancelled = CancellationToken::new();
-        let _cancel_on_drop = cancelled.clone().drop_guard();
         let (caller, _guard) = WaitingCaller::new(deadline);
-        let batch = async move { engine.ingest_groups(events, caller, &cancelled).await };
+        let batch = async move { engine.ingest_groups(events, &caller).await };
         let tasks = &self.inner.tasks;
         tasks.spawn_to_completion("ingest batch", batch).await
     }
@@ -89,8 +86,7 @@ impl Engine {
     async fn ingest_groups(
         &self,
         events: Vec<StoredEvent>,
-        caller: WaitingCaller,
-        cancelled: &CancellationToken,
+        caller: &WaitingCaller,
     ) -> Vec<Result<Ingested, EngineError>> {
         let deadline = caller.deadline();
         let (received, cause) = (Instant::now(), Cause::current());
@@ -100,7 +96,7 @@ impl Engine {
         for (user, (positions, events)) in by_user(events) {
             let permit = Arc::clone(&permits).acquire_owned();
             let permit = tokio::time::timeout(deadline.remaining(), permit).await;
-            if deadline.remaining().is_zero() || cancelled.is_cancelled() {
+            if !caller.still_waits() {
                 meters::events(EventOutcome::Failed, events.len());
                 record(&mut results, (positions, Err(EngineError::TimedOut)));
                 continue;
