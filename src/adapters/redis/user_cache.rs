@@ -60,6 +60,7 @@ type Entries<V> = Cache<UserId, Entry<V>, ByteWeighter, RandomState>;
 /// Values by user.
 pub(super) struct UserCache<V> {
     cache: Arc<Entries<V>>,
+    ttl: Duration,
     /// Rises with each erasure by this process.
     erasures: AtomicU64,
 }
@@ -76,6 +77,10 @@ impl<V: ByteSize> Weighter<UserId, Entry<V>> for ByteWeighter {
 impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
     /// An empty cache. Reports its size under these levels.
     pub(super) fn new(max_bytes: u64, bytes: Level, entries: Level) -> Self {
+        Self::with_ttl(max_bytes, bytes, entries, TTL)
+    }
+
+    fn with_ttl(max_bytes: u64, bytes: Level, entries: Level, ttl: Duration) -> Self {
         let count = |bytes_each| usize::try_from(max_bytes / bytes_each).unwrap_or(usize::MAX);
         let expected = count(EXPECTED_BYTES).max(1);
         let options = OptionsBuilder::new()
@@ -93,16 +98,17 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
             levels.add(bytes, cache.weight());
             levels.add(entries, cache.len() as u64);
         });
-        sweep(&cache);
+        sweep_in_background(&cache, ttl);
         Self {
             cache,
+            ttl,
             erasures: AtomicU64::new(0),
         }
     }
 
     pub(super) fn get(&self, user: &UserId) -> Option<Arc<V>> {
         let entry = self.cache.get(user)?;
-        (entry.inserted.elapsed() < TTL).then_some(entry.value)
+        (entry.inserted.elapsed() < self.ttl).then_some(entry.value)
     }
 
     /// How many users this process has erased. Take it before a read, and pass
@@ -138,9 +144,17 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
     }
 }
 
+/// Removes values that are too old.
+fn sweep<V>(cache: &Entries<V>, ttl: Duration)
+where
+    ByteWeighter: Weighter<UserId, Entry<V>>,
+{
+    cache.retain(|_, entry| entry.inserted.elapsed() < ttl);
+}
+
 /// Removes values that are too old, in a task that ends with the cache. Without a
 /// runtime there is none: values are only not used.
-fn sweep<V: Send + Sync + 'static>(cache: &Arc<Entries<V>>)
+fn sweep_in_background<V: Send + Sync + 'static>(cache: &Arc<Entries<V>>, ttl: Duration)
 where
     ByteWeighter: Weighter<UserId, Entry<V>>,
 {
@@ -152,7 +166,7 @@ where
                 let Some(cache) = cache.upgrade() else {
                     return;
                 };
-                cache.retain(|_, entry| entry.inserted.elapsed() < TTL);
+                sweep(&cache, ttl);
             }
         });
     }
@@ -160,7 +174,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
+    use std::{sync::Barrier, time::Duration};
 
     use super::{ByteSize, UserCache};
     use crate::{domain::ids::UserId, telemetry::meters::Level};
@@ -196,6 +210,19 @@ mod tests {
         }
         let cached = users.iter().filter(|user| contains(&cache, user)).count();
         assert!((1..=32).contains(&cached), "{cached}");
+    }
+
+    #[test]
+    fn a_value_that_is_too_old_is_not_used_and_is_removed() {
+        let levels = (Level::BufferBytes, Level::BufferEntries);
+        let of_ttl = |ttl| UserCache::with_ttl(64 << 10, levels.0, levels.1, ttl);
+        for (ttl, stays) in [(Duration::ZERO, false), (super::TTL, true)] {
+            let (cache, user) = (of_ttl(ttl), user("u"));
+            cache.insert(&user, TestValue, cache.erasures());
+            assert_eq!(cache.get(&user).is_some(), stays);
+            super::sweep(&cache.cache, ttl);
+            assert_eq!(contains(&cache, &user), stays);
+        }
     }
 
     #[test]
