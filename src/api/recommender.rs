@@ -142,9 +142,11 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::DeleteUserRequest>,
     ) -> Result<Response<proto::DeleteUserResponse>, Status> {
+        let deadline = CallTime::share(request.extensions(), STORE_SHARE);
         let engine = Caller::of(request.extensions())?.engine;
         let user = self.user(&request.into_inner().user_id)?;
-        let deleted = engine.delete_user(&user).await.map_err(ApiError::from)?;
+        let deleted = engine.delete_user(&user, deadline).await;
+        let deleted = deleted.map_err(ApiError::from)?;
         Ok(Response::new(proto::DeleteUserResponse { deleted }))
     }
 
