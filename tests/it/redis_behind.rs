@@ -205,6 +205,7 @@ async fn a_full_queue_of_saves_loses_no_event() {
 async fn an_ingest_is_one_script_and_nothing_else() {
     let redis = RedisServer::start();
     let server = instance_saving_after(&redis.pool(), "", NEVER).await;
+    let server = server.healthy().await;
     let commands = || {
         let stats = redis.cli(&["INFO", "commandstats"]);
         let own = ["config", "info", "client", "hello", "time", "unlink"];

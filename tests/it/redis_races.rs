@@ -467,6 +467,7 @@ async fn an_erasure_leaves_two_markers_without_data_for_a_minute_and_nothing_els
             ..ports
         });
         let server = TestServer::serving(world, engine, ServerSettings::default()).await;
+        let server = server.healthy().await;
         server.ingest(liked("zaphod42", "i001")).await.unwrap();
         held.waiting.acquire().await.unwrap().forget();
         assert_eq!(redis.cli(&["DBSIZE"]), "2");

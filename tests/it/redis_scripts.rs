@@ -246,7 +246,8 @@ async fn an_append_that_stalls_until_its_user_was_erased_elsewhere_does_not_rest
         "",
     )
     .await;
-    let other = instance(&redis.pool(), "").await;
+    let stalled = stalled.healthy().await;
+    let other = instance(&redis.pool(), "").await.healthy().await;
     for user in ["gone", "waits"] {
         stalled
             .ingest(named("1", liked(user, "i001")))

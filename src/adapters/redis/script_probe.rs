@@ -85,6 +85,8 @@ impl ScriptProbe {
             self.run_on(&mut connection, keys, now).await
         });
         let time_in_scripts = match ran.await {
+            // It is full, which is not a matter of its commands.
+            Err(error) if error.kind() == StoreErrorKind::Full => return Ok(()),
             Err(error) if error.kind() == StoreErrorKind::Misconfigured => {
                 return Err(name_command(pool, keys).await.caused_by(error));
             }
