@@ -2,6 +2,7 @@
 //! parsed. An empty flag or variable counts as unset. Secrets are never printed.
 
 mod commands;
+mod eval_flags;
 mod help;
 mod retired;
 
@@ -22,6 +23,7 @@ pub use commands::{
     CatalogCommand, CatalogImportFlags, Command, DoctorFlags, EventsCommand, EventsImportFlags,
     ExplainFlags, HealthcheckFlags, KeysCommand, NewKeyFlags, RankingCommand,
 };
+pub use eval_flags::{EvalFlags, ReplayFlags, SeenFlag, Threshold, TuneFlags};
 pub use retired::retired_variables;
 
 /// An online recommender service: it takes users' events and returns ranked, explained
@@ -198,6 +200,8 @@ impl Cli {
                 | Command::Events { .. }
                 | Command::Ranking { .. }
                 | Command::Explain(_)
+                | Command::Eval(_)
+                | Command::Tune(_)
                 | Command::Keys { .. }
                 | Command::Settings,
             ) => "error",

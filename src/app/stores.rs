@@ -12,10 +12,7 @@ use tracing::warn;
 use super::{error::StartError, files::read, plaintext::is_public_plaintext};
 use crate::{
     adapters::{
-        memory::{
-            Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore, parse_catalogue,
-            sample_catalogue,
-        },
+        memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
         redis::{
             EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
@@ -27,6 +24,7 @@ use crate::{
     domain::{item::Item, ranking_config::RankingConfig},
     engine::{Engine, EngineSettings, Ports},
     ports::{EventBuffer, ItemStore, ModelStore},
+    tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
 };
 
 type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
@@ -273,12 +271,24 @@ fn memory_catalogue(
 }
 
 fn catalogue_items(settings: &Settings) -> Result<(String, Vec<Item>), StartError> {
-    let (name, parsed) = match &settings.catalog_path {
-        Some(path) => (path.display().to_string(), parse_catalogue(&read(path)?)),
-        None => ("sample".to_owned(), sample_catalogue()),
+    let Some(path) = &settings.catalog_path else {
+        let name = "sample".to_owned();
+        return match sample_catalogue() {
+            Ok(items) => Ok((name, items)),
+            Err(source) => Err(StartError::Catalogue { name, source }),
+        };
     };
-    match parsed {
-        Ok(items) => Ok((name, items)),
+    let name = path.display().to_string();
+    match read_catalogue(path) {
+        Ok((items, warnings)) => {
+            for warning in warnings {
+                warn!(catalogue = name, "{warning}");
+            }
+            Ok((name, items))
+        }
+        Err(CatalogueFileError::Table(TableError::Io { path, source })) => {
+            Err(StartError::File { path, source })
+        }
         Err(source) => Err(StartError::Catalogue { name, source }),
     }
 }

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod doctor;
+mod eval;
 mod events;
 mod exit;
 mod explain;
@@ -12,6 +13,7 @@ mod quickstart;
 mod ranking;
 mod serve;
 mod settings;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -56,6 +58,8 @@ async fn run_command(cli: Cli) -> ExitCode {
         Command::Events { command } => events::run(settings, &command).await,
         Command::Ranking { command } => ranking::run(settings, &command),
         Command::Explain(flags) => explain::run(settings, &flags).await,
+        Command::Eval(flags) => eval::run(settings, &flags),
+        Command::Tune(flags) => tune::run(settings, &flags),
         Command::Keys { command } => keys::run(&command),
         Command::Doctor(flags) => doctor::run(settings, &flags).await,
         Command::Healthcheck(flags) => healthcheck::run(settings, &flags).await,

@@ -24,6 +24,8 @@ mod deadlines;
 mod docs;
 mod doctor;
 mod drain;
+mod eval;
+mod eval_truth;
 mod event_import;
 mod faults;
 mod feed;

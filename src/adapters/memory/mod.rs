@@ -3,7 +3,6 @@
 //! ends.
 
 mod budget;
-mod catalogue_file;
 mod events;
 mod index;
 mod items;
@@ -11,7 +10,6 @@ mod models;
 mod shards;
 
 pub use budget::Budget;
-pub use catalogue_file::{CatalogueFileError, parse_catalogue, sample_catalogue};
 pub use events::MemoryEventBuffer;
 pub use items::MemoryItemStore;
 pub use models::MemoryModelStore;
