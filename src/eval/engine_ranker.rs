@@ -11,10 +11,10 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    dice::mixed,
     log::{ReplayEvent, ReplayLog},
     plan::SeenItems,
     ranker::{ListQuery, ListRanker, ListedItems, RankerError},
+    rng::mixed,
 };
 use crate::{
     adapters::memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
@@ -30,12 +30,12 @@ use crate::{
     ports::{Clock, Deadline, Randomness},
 };
 
-/// What a replayed engine is set to, apart from its ranking file.
+/// Settings of a replayed engine other than its ranking file.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// How long events count.
     pub window: Duration,
-    /// Newest events kept of a user.
+    /// Maximum number of events per user.
     pub max_events_per_user: usize,
     /// The engine's own settings.
     pub engine: EngineSettings,
@@ -93,7 +93,7 @@ impl EngineRanker {
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| failed(error.to_string()))?;
         let clock = Arc::new(ReplayClock::default());
-        // What bounds memory is the log itself, which is there already.
+        // The log, which is in memory already, bounds it.
         let budget = Arc::new(Budget::new(usize::MAX));
         let items = MemoryItemStore::new(config.canonicalizer(), usize::MAX);
         for item in &log.catalogue {
@@ -196,7 +196,7 @@ impl ListRanker for EngineRanker {
     }
 }
 
-/// What spoke most for an item, as a part of a sentence.
+/// The main reason for an item, as a part of a sentence.
 fn reason(ranked: &RankedItem) -> String {
     if ranked.role == ItemRole::Exploration {
         return "exploration".to_owned();
@@ -208,7 +208,7 @@ fn reason(ranked: &RankedItem) -> String {
         .filter(|(_, part)| *part > 0.0)
         .max_by(|(_, a), (_, b)| a.total_cmp(b));
     let Some((part, _)) = strongest else {
-        return "nothing known speaks for it".to_owned();
+        return "no signal".to_owned();
     };
     match (part, ranked.matched_tags.first(), &ranked.scored.similar_to) {
         (Scorer::Tag, Some(tag), _) => format!("liked tag {}", tag.label()),

@@ -223,7 +223,7 @@ fn wrong_input_is_a_sentence_that_says_what_to_do() {
         ),
         (
             &["--events", &bad],
-            "no row is an event; the first reason: line 2: event_time: \"soon\"",
+            "no row is an event; the first reason: line 2: event_time must be a time",
         ),
         (
             &["--events", "-", "--train", "-"],

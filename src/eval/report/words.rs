@@ -5,7 +5,7 @@ use crate::eval::{
     summary::{Comparison, EvalReport, RankerSummary},
 };
 
-/// The baseline that people know.
+/// The baseline of the headline.
 pub(super) const MOST_POPULAR: &str = "most popular";
 
 /// A share in percent.
