@@ -181,9 +181,9 @@ impl ListRanker for EngineRanker {
     fn learn(&mut self, log: &ReplayLog, event: &ReplayEvent) -> Result<(), RankerError> {
         self.set_time(event.time);
         let stored = log.stored(event).map_err(|error| self.failed(&error))?;
-        let ingested = self.engine.ingest(stored, Deadline::NONE);
+        let received = self.engine.receive(stored, Deadline::NONE);
         self.runtime
-            .block_on(ingested)
+            .block_on(received)
             .map_err(|error| self.failed(&error))?;
         Ok(())
     }
