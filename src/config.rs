@@ -139,7 +139,7 @@ pub struct Settings {
         help_heading = "Catalogue"
     )]
     pub catalog_path: Option<PathBuf>,
-    /// Memory limit of the items without Qdrant, in bytes
+    /// Memory limit of the items of all tenants without Qdrant, in bytes
     #[arg(long, global = true, env = "EMBEDDED_CATALOG_MAX_BYTES", value_name = "BYTES",
           default_value_t = 1 << 30, help_heading = "Catalogue")]
     pub embedded_catalog_max_bytes: usize,

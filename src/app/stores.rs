@@ -12,7 +12,7 @@ use tracing::warn;
 use super::{error::StartError, files::read, plaintext::is_public_plaintext};
 use crate::{
     adapters::{
-        memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+        memory::{Budget, CatalogueBudget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
         redis::{
             EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
@@ -38,6 +38,8 @@ pub(super) struct Stores {
     qdrant: Option<QdrantPool>,
     /// For all users' state in memory.
     budget: Arc<Budget>,
+    /// For all catalogues in memory.
+    catalogue_budget: Arc<CatalogueBudget>,
     /// Users' state in memory by key prefix. It outlives the engines that use
     /// it.
     in_memory: Mutex<HashMap<String, UserState>>,
@@ -82,6 +84,7 @@ impl Stores {
             redis,
             qdrant: qdrant(settings)?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
+            catalogue_budget: CatalogueBudget::new(settings.embedded_catalog_max_bytes),
             in_memory: Mutex::default(),
             settings: settings.clone(),
         })
@@ -100,7 +103,7 @@ impl Stores {
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
             Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
-            None => Arc::new(memory_catalogue(settings, &config)?),
+            None => Arc::new(memory_catalogue(settings, &config, &self.catalogue_budget)?),
         };
         let ports = Ports {
             events,
@@ -243,15 +246,17 @@ pub fn catalogue_in_memory(
     settings: &Settings,
     config: &RankingConfig,
 ) -> Result<usize, StartError> {
-    memory_catalogue(settings, config).map(|store| store.len())
+    let budget = CatalogueBudget::new(settings.embedded_catalog_max_bytes);
+    memory_catalogue(settings, config, &budget).map(|store| store.len())
 }
 
 fn memory_catalogue(
     settings: &Settings,
     config: &RankingConfig,
+    budget: &Arc<CatalogueBudget>,
 ) -> Result<MemoryItemStore, StartError> {
     let (name, items) = catalogue_items(settings)?;
-    let store = MemoryItemStore::new(config.canonicalizer(), settings.embedded_catalog_max_bytes);
+    let store = MemoryItemStore::sharing(config.canonicalizer(), Arc::clone(budget));
     for item in items {
         let id = item.id.to_string();
         store

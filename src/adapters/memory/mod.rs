@@ -11,5 +11,5 @@ mod shards;
 
 pub use budget::Budget;
 pub use events::MemoryEventBuffer;
-pub use items::MemoryItemStore;
+pub use items::{CatalogueBudget, MemoryItemStore};
 pub use models::MemoryModelStore;
