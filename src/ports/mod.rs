@@ -2,12 +2,17 @@
 //! contract suites in `tests/it` check every implementation against these
 //! contracts.
 
+mod associations;
 mod clock;
 mod error;
 mod events;
 mod items;
 mod models;
 
+pub use associations::{
+    AssociationStore, AudienceChanges, Engagement, ListSlot, MAX_POPULAR, MAX_READ_AGE,
+    PopularityRanking, StoredList, WriteOutcome,
+};
 pub use clock::{Clock, Deadline, Randomness};
 pub use error::{StoreError, StoreErrorKind};
 pub use events::{

@@ -17,6 +17,7 @@ mod call_lines;
 mod catalog_import;
 mod cli;
 mod conformance;
+mod contract_associations;
 mod contract_events;
 mod contract_items;
 mod contract_models;

@@ -8,6 +8,7 @@ mod acl_probe;
 mod address;
 mod advice;
 mod append;
+mod associations;
 mod buffer_cache;
 mod connection;
 mod dial;
@@ -29,6 +30,7 @@ mod user_cache;
 
 pub use acl_probe::AclDenial;
 pub use advice::{Concern, advise};
+pub use associations::RedisAssociationStore;
 pub use events::{EventBufferOptions, RedisEventBuffer};
 pub use examine::{RedisExamination, RedisMaster, examine};
 pub use models::{ModelStoreOptions, RedisModelStore};

@@ -271,7 +271,7 @@ fn views(viewed: Vec<String>, recent: Vec<String>) -> (Vec<ContentId>, Vec<Conte
 }
 
 /// `None` for text that the save script does not take for a rank either.
-fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
+pub(super) fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
     let (version, built_at) = text.split_once('-')?;
     let is_half =
         |half: &str| half.len() == VERSION_DIGITS && half.bytes().all(|byte| byte.is_ascii_digit());

@@ -93,6 +93,8 @@ label! {
         Event "event"
         /// A user model.
         Model "model"
+        /// An audience, an interest list or a neighbour row.
+        Association "association"
     }
 }
 

@@ -14,8 +14,8 @@ use std::{
 
 use recsys::{
     adapters::redis::{
-        EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
-        RedisSettings,
+        EventBufferOptions, ModelStoreOptions, RedisAssociationStore, RedisEventBuffer,
+        RedisModelStore, RedisPool, RedisSettings,
     },
     domain::ranking_config::RankingConfig,
     edge::settings::ServerSettings,
@@ -312,6 +312,11 @@ pub fn model_store(pool: &RedisPool, prefix: &str) -> RedisModelStore {
         cache_max_bytes: 64 << 20,
     };
     RedisModelStore::new(pool.clone(), options)
+}
+
+/// Associations of one process.
+pub fn association_store(pool: &RedisPool, prefix: &str) -> RedisAssociationStore {
+    RedisAssociationStore::new(pool.clone(), prefix, WINDOW)
 }
 
 /// Ports with the users' state in Redis, and the items and randomness of a world.
