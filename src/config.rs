@@ -20,7 +20,7 @@ use crate::{
 
 pub use commands::{
     CatalogCommand, CatalogImportFlags, Command, DoctorFlags, EventsCommand, EventsImportFlags,
-    HealthcheckFlags, KeysCommand, NewKeyFlags,
+    HealthcheckFlags, KeysCommand, NewKeyFlags, RankingCommand,
 };
 pub use retired::retired_variables;
 
@@ -196,6 +196,7 @@ impl Cli {
                 | Command::Doctor(_)
                 | Command::Catalog { .. }
                 | Command::Events { .. }
+                | Command::Ranking { .. }
                 | Command::Keys { .. }
                 | Command::Settings,
             ) => "error",

@@ -125,7 +125,7 @@ fn read_and_build(events: usize) -> Work {
 /// Scored and re-ranked, without an exploration item.
 fn ranked(candidates: usize) -> Work {
     let config = RankingConfig::default();
-    let mut interest = Interest::of_user(&model(500), &Canonicalizer::default());
+    let mut interest = Interest::of_user(&model(500), &Canonicalizer::default(), config.preset);
     interest.positives.truncate(LIKED);
     interest.load_liked(&items());
     assert_eq!(interest.liked.len(), LIKED);

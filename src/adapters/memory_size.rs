@@ -92,6 +92,7 @@ pub(super) fn model_bytes(signals: &UserSignals) -> usize {
         .chain(signals.negatives.keys())
         .chain(&signals.viewed)
         .chain(&signals.recent_views)
+        .chain(&signals.done)
         .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len());
     let tags = signals
         .tag_affinity

@@ -57,8 +57,8 @@ impl RecommenderService for Recommender {
     ) -> Result<Response<proto::IngestEventResponse>, Status> {
         let deadline = CallTime::share(request.extensions(), STORE_SHARE);
         let ingest = self.ingest(request.extensions())?;
-        let ingested = ingest.one(request.into_inner().event, deadline).await?;
-        Ok(Response::new(reply::ingested(ingested)))
+        let received = ingest.one(request.into_inner().event, deadline).await?;
+        Ok(Response::new(reply::received(received)))
     }
 
     async fn batch_ingest_events(

@@ -118,7 +118,7 @@ fn advice(error: &StoreError) -> &'static str {
 }
 
 /// Runs a command of the catalogue.
-pub async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCode {
+pub(super) async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCode {
     let CatalogCommand::Import(CatalogImportFlags { file, dry_run }) = command;
     let counts = match import(settings, file, *dry_run).await {
         Ok(counts) => counts,

@@ -53,7 +53,7 @@ impl From<tonic::Status> for TourError {
 
 /// Starts a server on in-memory stores, plays the tour, and keeps serving until a
 /// signal stops it; with `exit`, stops after the tour.
-pub async fn run(settings: &Settings, exit: bool) -> ExitCode {
+pub(super) async fn run(settings: &Settings, exit: bool) -> ExitCode {
     match play(settings, exit, app::stop_on_signal()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(TourError::Start(error)) => exit::failed(&error, error.is_bad_input()),

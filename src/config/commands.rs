@@ -35,6 +35,12 @@ pub enum Command {
         #[command(subcommand)]
         command: EventsCommand,
     },
+    /// Show how lists are ranked
+    Ranking {
+        /// What to do with the ranking file.
+        #[command(subcommand)]
+        command: RankingCommand,
+    },
     /// Make keys for callers
     Keys {
         /// What to do with keys.
@@ -104,6 +110,16 @@ pub struct EventsImportFlags {
     /// Only check the lines
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Commands of the ranking file.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RankingCommand {
+    /// Print every key with its value and what it does, as a ranking file
+    Show {
+        /// The ranking file; unset = RECSYS_RANKING_PATH, without it the defaults
+        file: Option<PathBuf>,
+    },
 }
 
 /// Commands of keys.

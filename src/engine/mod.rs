@@ -12,6 +12,7 @@ mod ingest;
 mod item_reader;
 mod lists;
 mod models;
+mod receive;
 mod tasks;
 mod users;
 
@@ -19,9 +20,11 @@ pub use error::{Dependency, EngineError};
 pub use handle::{Engine, EngineSettings, Ports};
 pub use ingest::Ingested;
 pub use lists::{
-    Deadlines, Degradation, EmptyReason, Generator, RecommendRequest, Recommendation, Strategy,
+    ColdReason, Deadlines, Degradation, EmptyReason, Generator, RecommendRequest, Recommendation,
+    Strategy,
 };
 pub use models::SignalsSource;
+pub use receive::Received;
 pub use users::UserExport;
 
 /// Starts the engine's metrics at 0, so that their first increases are visible. To
@@ -29,4 +32,5 @@ pub use users::UserExport;
 pub fn start_metrics() {
     models::start_metrics();
     lists::start_metrics();
+    receive::start_metrics();
 }

@@ -76,9 +76,9 @@ impl Differences {
 }
 
 fn config(changes: &Value) -> RankingConfig {
-    let config: RankingConfig = serde_json::from_value(changes.clone()).unwrap();
-    config.check().unwrap();
-    config
+    let mut file = changes.clone();
+    file["preset"] = json!("reference");
+    RankingConfig::from_toml(&toml::to_string(&file).unwrap()).unwrap()
 }
 
 fn items_of(cases: &Value) -> Vec<Item> {

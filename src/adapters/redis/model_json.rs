@@ -6,7 +6,7 @@
 //! whose numbers lose digits in Lua.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -63,6 +63,8 @@ struct ModelRef<'a> {
     ranking: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+    #[serde(serialize_with = "ids", skip_serializing_if = "<[_]>::is_empty")]
+    done: &'a [ContentId],
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -95,6 +97,7 @@ struct ModelJson {
     event_count: usize,
     ranking: Option<String>,
     incomplete: bool,
+    done: Vec<String>,
 }
 
 /// Whether a value is the marker of an erased user.
@@ -159,6 +162,7 @@ pub fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
             event_count: signals.event_count,
             ranking: model.ranking.map(|ranking| format!("{ranking:016x}")),
             incomplete: model.incomplete,
+            done: &signals.done,
         },
     )?;
     // JSON is always UTF-8.
@@ -177,7 +181,7 @@ fn expected_bytes(signals: &UserSignals) -> usize {
         + signals.negatives.len()
         + signals.tag_affinity.len()
         + signals.tag_aversion.len();
-    let ids = signals.viewed.len() + signals.recent_views.len();
+    let ids = signals.viewed.len() + signals.recent_views.len() + signals.done.len();
     BASE_BYTES + numbers * NUMBER_BYTES + weights * WEIGHT_BYTES + ids * ID_BYTES
 }
 
@@ -211,6 +215,7 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
         .unwrap_or((Version(0), None));
     let vector = |values: Option<Vec<f32>>| values.and_then(|values| UnitVector::new(&values));
     let (viewed, recent_views) = views(model.viewed, model.recent_views);
+    let done: BTreeSet<ContentId> = model.done.into_iter().map(ContentId::from).collect();
     let by_id = |map: BTreeMap<String, f64>| -> BTreeMap<ContentId, f64> {
         map.into_iter()
             .map(|(id, weight)| (ContentId::from(id), weight))
@@ -238,6 +243,7 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
         demographics: model.demographics,
         built_at,
         event_count: model.event_count,
+        done: done.into_iter().collect(),
     };
     Ok(ModelSlot::Present(StoredModel {
         version,
@@ -314,6 +320,7 @@ mod tests {
         signals.taste_vector = UnitVector::new(&[0.6, 0.8]);
         signals.built_at = Some(Timestamp::from_micros(1_795_202_581_123_456));
         signals.event_count = 3;
+        signals.done = vec!["7".into()];
         signals.demographics.insert("age".into(), json!("25"));
         StoredModel {
             version: Version(1_797_794_581_123),
@@ -368,6 +375,7 @@ mod tests {
             "built_at",
             "event_count",
             "ranking",
+            "done",
         ]
         .iter()
         .map(|key| text.find(&format!("\"{key}\":")).unwrap())

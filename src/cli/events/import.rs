@@ -295,6 +295,7 @@ impl<'a> Import<'a> {
     /// Counts the result of an event; the reason if it must be sent again.
     fn count(&mut self, line: usize, result: &IngestResult) -> Option<String> {
         match result.outcome() {
+            IngestOutcome::NotStored => self.counts.not_stored += 1,
             IngestOutcome::Accepted => self.counts.accepted += 1,
             IngestOutcome::Duplicate => self.counts.duplicate += 1,
             IngestOutcome::OutsideWindow => self.counts.outside_window += 1,
@@ -317,8 +318,10 @@ impl<'a> Import<'a> {
                 };
                 self.refused.add(line, reason);
                 self.counts.refused += 1;
+                return None;
             }
         }
+        self.counts.add_meaning(result.meaning());
         None
     }
 }

@@ -96,7 +96,9 @@ pub fn pool_query(
         ExplorationStrategy::MaxDissimilar | ExplorationStrategy::Random => {
             (PoolOrder::Sample, limit)
         }
-        ExplorationStrategy::UnexploredTheme => (PoolOrder::Sample, limit + THEME_SAMPLE),
+        ExplorationStrategy::UnexploredTheme | ExplorationStrategy::PopularElsewhere => {
+            (PoolOrder::Sample, limit + THEME_SAMPLE)
+        }
     }
 }
 
@@ -108,7 +110,9 @@ impl ExplorationPool {
             ExplorationStrategy::MaxDissimilar | ExplorationStrategy::Random => {
                 Self::FirstOf(items)
             }
-            ExplorationStrategy::UnexploredTheme => Self::FewestSharedTags(items),
+            ExplorationStrategy::UnexploredTheme | ExplorationStrategy::PopularElsewhere => {
+                Self::FewestSharedTags(items)
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::domain::{
     geo::GeoPoint,
     ids::ContentId,
     item::{CatalogueItem, Items},
+    ranking_config::Preset,
     tags::{Canonicalizer, TagKey},
     user_signals::UserSignals,
     vector::UnitVector,
@@ -117,15 +118,19 @@ pub struct Interest {
     pub liked: Vec<LikedItem>,
     /// Items that an unrestricted list must not contain, the latest first.
     pub seen: Vec<ContentId>,
+    /// Items that were displayed and ignored, with their strength: their scores
+    /// are lower. Empty if they are among the seen ones.
+    pub ignored: foldhash::HashMap<ContentId, f64>,
     /// Position of the user, if the request has one.
     pub near: Option<Near>,
 }
 
 impl Interest {
-    /// The interest of a user. The vectors of liked items are added by
+    /// The interest of a user. Under [`Preset::Reference`], items that were
+    /// displayed and ignored count as seen. The vectors of liked items are added by
     /// [`Interest::load_liked`].
     #[must_use]
-    pub fn of_user(signals: &UserSignals, canonical: &Canonicalizer) -> Self {
+    pub fn of_user(signals: &UserSignals, canonical: &Canonicalizer, preset: Preset) -> Self {
         let mut positives: Vec<(&ContentId, f64)> = signals
             .positives
             .iter()
@@ -133,6 +138,14 @@ impl Interest {
             .collect();
         positives.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         positives.truncate(MAX_LIKED_ITEMS);
+        let mut ignored = foldhash::HashMap::default();
+        let seen = match preset {
+            Preset::Reference => signals.seen().cloned().collect(),
+            Preset::Recsys => {
+                ignored.extend(signals.ignored().map(|(id, weight)| (id.clone(), weight)));
+                signals.engaged().cloned().collect()
+            }
+        };
         Self {
             affinity: TagMap::new(signals.tag_affinity.iter(), canonical),
             aversion: TagMap::new(signals.tag_aversion.iter(), canonical),
@@ -143,7 +156,8 @@ impl Interest {
                 .map(|(id, weight)| (id.clone(), weight))
                 .collect(),
             liked: Vec::new(),
-            seen: signals.seen().cloned().collect(),
+            seen,
+            ignored,
             near: None,
         }
     }

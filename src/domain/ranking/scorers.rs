@@ -221,8 +221,14 @@ fn recency<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> 
     cos01(interest.recency.as_ref(), item.vector()).into()
 }
 
+/// The share of disliked tags, plus the strength with which the user ignored the
+/// item, at most 1.
 fn aversion<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
-    tag_share(item, &interest.aversion).into()
+    let share = tag_share(item, &interest.aversion);
+    match interest.ignored.get(item.id()) {
+        Some(ignored) => (share + ignored).clamp(0.0, 1.0).into(),
+        None => share.into(),
+    }
 }
 
 /// `exp(−distance / scale)` to the nearest of the item's places; 0 without one.

@@ -45,7 +45,7 @@ pub fn items_needed(log: &EventLog) -> Vec<ContentId> {
 }
 
 /// Builds the model of `user_id` as of `now`. An item that is missing in `items`
-/// has a reading time of 0, no tags and no vector.
+/// has the shortest reading time, no tags and no vector.
 #[must_use]
 pub fn build(
     user_id: &UserId,
@@ -54,7 +54,8 @@ pub fn build(
     now: Timestamp,
     config: &RankingConfig,
 ) -> UserSignals {
-    let mut histories = ItemHistories::of(log, MAX_SOFT_NEGATIVES);
+    let table = Some(&config.events).filter(|_| config.reads_meanings());
+    let mut histories = ItemHistories::of(log, MAX_SOFT_NEGATIVES, table);
     histories.sort_by_id();
 
     let mut affinity = TagWeights::new(&config.untasted_facets);
@@ -90,7 +91,7 @@ pub fn build(
         negatives.push(((*id).clone(), weight));
     }
 
-    let answers = profile::answers(log, &config.profile);
+    let answers = profile::answers(log, config);
     for seed in &answers.seeds {
         affinity.add(seed.facet, &seed.label, seed.weight);
     }
@@ -123,6 +124,12 @@ pub fn build(
         demographics: answers.demographics,
         built_at: Some(now),
         event_count: log.len(),
+        done: histories
+            .items
+            .iter()
+            .filter(|history| history.explicit.is_done())
+            .map(|history| history.content_id.clone())
+            .collect(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     gather::{CandidatePool, Exclusions, gather},
     metrics,
     plan::CandidatePlan,
-    recommendation::{Degradation, EmptyReason, Recommendation, Strategy},
+    recommendation::{ColdReason, Degradation, EmptyReason, Recommendation, Strategy},
     request::{Deadlines, RecommendRequest},
 };
 use crate::{
@@ -37,6 +37,8 @@ use crate::{
 struct Audience {
     interest: Interest,
     signals_source: SignalsSource,
+    /// Why the list is cold, if it is.
+    cold_reason: ColdReason,
     degraded: Vec<Degradation>,
 }
 
@@ -110,8 +112,17 @@ impl Engine {
             degraded.push(Degradation::UserModel);
         }
         let interest = match model {
-            Some(model) => Interest::of_user(&model.signals, &self.inner.canonical),
+            Some(model) => {
+                let (canonical, config) = (&self.inner.canonical, &self.inner.config);
+                Interest::of_user(&model.signals, canonical, config.preset)
+            }
             None => Interest::nobody(),
+        };
+        let cold_reason = match model {
+            None => ColdReason::UserStateUnavailable,
+            Some(model) if model.source == SignalsSource::Empty => ColdReason::UnknownUser,
+            Some(_) if interest.is_cold() => ColdReason::NoPositiveEvents,
+            Some(_) => ColdReason::CatalogueWithoutFeatures,
         };
         let scale_m = self.inner.config.geo_scale_m;
         Audience {
@@ -120,6 +131,7 @@ impl Engine {
                 ..interest
             },
             signals_source: model.map_or(SignalsSource::Empty, |model| model.source),
+            cold_reason,
             degraded,
         }
     }
@@ -226,6 +238,7 @@ impl Engine {
         let Audience {
             mut interest,
             signals_source,
+            cold_reason,
             mut degraded,
         } = audience;
         let pool = inputs.pool;
@@ -253,7 +266,7 @@ impl Engine {
             None
         };
         let strategy = if interest.is_cold() || pool.cold_start_fallback {
-            Strategy::Cold
+            Strategy::Cold(cold_reason)
         } else {
             Strategy::Warm
         };

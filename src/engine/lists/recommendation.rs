@@ -43,7 +43,40 @@ pub enum Strategy {
     /// The user's likes.
     Warm,
     /// Other signals, because the user likes nothing yet, or a random sample.
-    Cold,
+    Cold(ColdReason),
+}
+
+/// Why a list is cold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColdReason {
+    /// Nothing is known of the user.
+    UnknownUser,
+    /// None of the user's events makes an item liked.
+    NoPositiveEvents,
+    /// The user's model could not be read.
+    UserStateUnavailable,
+    /// Liked or unseen items have neither tags nor vectors.
+    CatalogueWithoutFeatures,
+}
+
+impl ColdReason {
+    pub(super) const ALL: [Self; 4] = [
+        Self::UnknownUser,
+        Self::NoPositiveEvents,
+        Self::UserStateUnavailable,
+        Self::CatalogueWithoutFeatures,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown_user",
+            Self::NoPositiveEvents => "no_positive_events",
+            Self::UserStateUnavailable => "user_state_unavailable",
+            Self::CatalogueWithoutFeatures => "catalog_without_features",
+        }
+    }
 }
 
 /// Why a list is empty.

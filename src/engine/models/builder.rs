@@ -87,6 +87,9 @@ impl ModelBuilder {
             Err(_) if accepts_incomplete => (self.items.cached(&ids), true),
             Err(error) => return Err(error),
         };
+        if !incomplete {
+            meters::model_items(ids.len(), items.len());
+        }
         let build = || signals::build(user, &log, &items, snapshot.now, &self.config);
         // A long build must not delay other tasks of this thread.
         let built = if log.len() > LONG_LOG {

@@ -140,9 +140,9 @@ async fn store(
     while events.peek().is_some() {
         let (ids, batch): (Vec<ElementId>, Vec<StoredEvent>) =
             events.by_ref().take(limits.max_batch_events).unzip();
-        let results = engine.ingest_batch(batch, deadline).await;
+        let results = engine.receive_batch(batch, deadline).await;
         for (id, result) in ids.into_iter().zip(results.map_err(ApiError::from)?) {
-            report.ingested(id, result);
+            report.received(id, result);
         }
     }
     Ok(())

@@ -6,16 +6,16 @@ use super::{
     handles,
     names::{
         BUFFERED_BYTES, BUILD_INFO, CACHE_BYTES, CACHE_ENTRIES, CACHE_LOOKUPS, CALLS_IN_FLIGHT,
-        CANDIDATES, CONNECTIONS, CONNECTIONS_ENDED, DB_CONNECTIONS, DB_MAX_CONNECTIONS,
+        CANDIDATES, COLD_LISTS, CONNECTIONS, CONNECTIONS_ENDED, DB_CONNECTIONS, DB_MAX_CONNECTIONS,
         DB_PENDING_REQUESTS, DEGRADED, DEPENDENCY_UP, EMBEDDED_BYTES, EMBEDDED_MAX_BYTES,
-        EMPTY_LISTS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS, MODEL_BUILDS, MODEL_BYTES,
-        MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, PANICS, REFUSED, RPC_DURATION,
-        RUNTIME_SILENCE, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
+        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS, MODEL_BUILDS,
+        MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, PANICS,
+        REFUSED, RPC_DURATION, RUNTIME_SILENCE, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
     },
     record::{buffered_bytes, calls_in_flight, http_duration},
     series::{
-        BUILDS, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG, LOOKUPS, MADE,
-        REBUILDS, REFRESHES, REFUSED_CALLS, SHED_CALLS,
+        BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG, LOOKUPS,
+        MADE, REBUILDS, REFRESHES, REFUSED_CALLS, SHED_CALLS,
     },
 };
 
@@ -66,6 +66,11 @@ fn of_stores() {
 
 fn of_models() {
     describe_counter!(EVENTS, "Events received, by outcome");
+    describe_counter!(EVENT_MEANINGS, "Events received, by what they say");
+    describe_counter!(
+        MODEL_ITEMS,
+        "Items that models are built from, by whether the catalogue has them"
+    );
     describe_counter!(MODEL_READS, "Reads of user models, by source");
     describe_counter!(MODEL_REBUILDS, "Reads without a usable model, by reason");
     describe_counter!(MODEL_BUILDS, "Models built, by outcome");
@@ -84,6 +89,7 @@ fn of_models() {
 fn of_lists() {
     describe_counter!(LISTS, "Lists, by strategy");
     describe_histogram!(CANDIDATES, "Candidates of a list, by generator");
+    describe_counter!(COLD_LISTS, "Cold lists, by reason");
     describe_counter!(EMPTY_LISTS, "Empty lists, by reason");
     describe_counter!(DEGRADED, "Lists made without one of their inputs, by cause");
     describe_counter!(EXPLORATION, "Exploration items of lists, by outcome");
@@ -137,6 +143,7 @@ fn init() {
     BY_KIND.init();
     REBUILDS.init();
     BUILDS.init();
+    BUILT_FROM.init();
     REFRESHES.init();
     LAG.init();
     BYTES.init();

@@ -79,6 +79,8 @@ label! {
         Duplicate "duplicate"
         /// Older than the window.
         OutsideWindow "outside_window"
+        /// Not stored: it says nothing.
+        NotStored "not_stored"
         /// Refused: it breaks a rule.
         Invalid "invalid"
         /// The store failed, and the event may not be stored.
@@ -124,6 +126,16 @@ label! {
         NotSaved "not_saved"
         /// It could not be built: events or items could not be read.
         Failed "failed"
+    }
+}
+
+label! {
+    /// Whether the catalogue has an item of a model.
+    ModelItem "catalog" {
+        /// It has.
+        Known "known"
+        /// It has not: the item adds neither tags nor a vector.
+        Unknown "unknown"
     }
 }
 

@@ -12,6 +12,8 @@ pub const DB_MAX_CONNECTIONS: &str = "db_client_connection_max";
 pub const DB_PENDING_REQUESTS: &str = "db_client_connection_pending_requests";
 /// Events received, by outcome.
 pub const EVENTS: &str = "recsys_events_total";
+/// Events received, by meaning.
+pub const EVENT_MEANINGS: &str = "recsys_event_meanings_total";
 /// Stored values that cannot be decoded, by kind.
 pub const UNREADABLE: &str = "recsys_unreadable_total";
 /// Reads of models, by source.
@@ -20,6 +22,8 @@ pub const MODEL_READS: &str = "recsys_model_reads_total";
 pub const MODEL_REBUILDS: &str = "recsys_model_rebuilds_total";
 /// Models built, by outcome.
 pub const MODEL_BUILDS: &str = "recsys_model_builds_total";
+/// Items that models are built from, by whether the catalogue has them.
+pub const MODEL_ITEMS: &str = "recsys_model_items_total";
 /// Appends, by whether they started or joined a refresh.
 pub const MODEL_REFRESHES: &str = "recsys_model_refreshes_total";
 /// Time from receiving an event to saving a model that contains it: a histogram of
@@ -31,6 +35,8 @@ pub const MODEL_BYTES: &str = "recsys_model_bytes";
 pub const CANDIDATES: &str = "recsys_candidates";
 /// Lists, by strategy.
 pub const LISTS: &str = "recsys_lists_total";
+/// Cold lists, by reason.
+pub const COLD_LISTS: &str = "recsys_cold_lists_total";
 /// Empty lists, by reason.
 pub const EMPTY_LISTS: &str = "recsys_empty_lists_total";
 /// Lists made without one of their inputs, by cause.
@@ -73,22 +79,25 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names except those of the process.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 38] = [
     RPC_DURATION,
     STORE_DURATION,
     DB_CONNECTIONS,
     DB_MAX_CONNECTIONS,
     DB_PENDING_REQUESTS,
     EVENTS,
+    EVENT_MEANINGS,
     UNREADABLE,
     MODEL_READS,
     MODEL_REBUILDS,
     MODEL_BUILDS,
+    MODEL_ITEMS,
     MODEL_REFRESHES,
     MODEL_LAG,
     MODEL_BYTES,
     CANDIDATES,
     LISTS,
+    COLD_LISTS,
     EMPTY_LISTS,
     DEGRADED,
     EXPLORATION,

@@ -6,16 +6,17 @@ use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, Rebuild,
-        Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
+        Rebuild, Refresh, Refused, Shed, Unreadable, WebhookOutcome,
     },
     names::{
         BUFFERED_BYTES, CALLS_IN_FLIGHT, CONNECTIONS, DEPENDENCY_UP, HTTP_DURATION, PANICS,
         RPC_DURATION, RUNTIME_SILENCE,
     },
     series::{
-        BUILDS, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, EMPTY, ENDED, EXPLORED, LAG, LOOKUPS, MADE,
-        PROPOSED, READS, REBUILDS, REFRESHES, REFUSED_CALLS, SHED_CALLS, STORE_OPERATIONS, WITHOUT,
+        BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, COLD, DELIVERED, EMPTY, ENDED, EXPLORED,
+        LAG, LOOKUPS, MADE, MEANINGS, PROPOSED, READS, REBUILDS, REFRESHES, REFUSED_CALLS,
+        SHED_CALLS, STORE_OPERATIONS, WITHOUT,
     },
 };
 
@@ -64,6 +65,17 @@ pub fn events(outcome: EventOutcome, count: usize) {
     BY_OUTCOME.add(outcome, count);
 }
 
+/// Counts events of one meaning.
+pub fn event_meanings(meaning: &'static str, count: usize) {
+    MEANINGS.add([meaning], count);
+}
+
+/// Counts the items that a model was built from.
+pub fn model_items(all: usize, known: usize) {
+    BUILT_FROM.add(ModelItem::Known, known);
+    BUILT_FROM.add(ModelItem::Unknown, all.saturating_sub(known));
+}
+
 /// Counts a stored value that cannot be decoded.
 pub fn unreadable(kind: Unreadable) {
     BY_KIND.add(kind, 1);
@@ -107,6 +119,11 @@ pub fn candidates(generator: &'static str, count: usize, lists: usize) {
 /// Counts a list.
 pub fn list(how: List) {
     MADE.add(how, 1);
+}
+
+/// Counts cold lists with one reason.
+pub fn cold_lists(reason: &'static str, count: usize) {
+    COLD.add([reason], count);
 }
 
 /// Counts empty lists with one reason.
