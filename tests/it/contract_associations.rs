@@ -65,6 +65,15 @@ fn user(id: &str) -> UserId {
     UserId::parse(id).unwrap()
 }
 
+/// A reference that a call under way can hold.
+fn id_of(id: &str) -> &'static UserId {
+    Box::leak(Box::new(user(id)))
+}
+
+fn item(id: &str) -> &'static ContentId {
+    Box::leak(Box::new(id.into()))
+}
+
 impl UnderTest {
     /// The time this many seconds ago.
     fn ago(&self, seconds: u64) -> Timestamp {
@@ -81,13 +90,13 @@ impl UnderTest {
         let engagements = self.engagements(ages);
         let refused = self
             .store
-            .join_audiences(&user(id), &engagements, 4, self.now);
+            .join_audiences(id_of(id), &engagements, 4, self.now);
         assert_eq!(refused.await.unwrap(), []);
     }
 
     /// Users with the ages of their engagements in seconds.
     async fn audience(&self, item: &str) -> Vec<(String, f64)> {
-        let audience = self.store.audience(&item.into(), 4).await.unwrap();
+        let audience = self.store.audience(item(item), 4).await.unwrap();
         let members = audience.members().iter();
         members
             .map(|member| {
@@ -113,7 +122,7 @@ impl UnderTest {
     }
 
     async fn save(&self, id: &str, list: &StoredList, replaces: Option<Rank>) -> WriteOutcome {
-        let saved = self.store.save_list(&user(id), list, replaces, self.now);
+        let saved = self.store.save_list(id_of(id), list, replaces, self.now);
         saved.await.unwrap()
     }
 
@@ -134,7 +143,7 @@ impl UnderTest {
     }
 
     async fn save_row(&self, item: &str, row: &NeighborRow) -> WriteOutcome {
-        self.store.save_row(&item.into(), row).await.unwrap()
+        self.store.save_row(item(item), row).await.unwrap()
     }
 
     async fn stored_row(&self, item: &str) -> Option<NeighborRow> {
@@ -187,7 +196,7 @@ async fn times_are_kept_to_the_microsecond() {
                 .join_audiences(&id, &[("i".into(), time)], 4, test.now);
             joined.await.unwrap();
         }
-        let audience = test.store.audience(&"i".into(), 4).await.unwrap();
+        let audience = test.store.audience(item("i"), 4).await.unwrap();
         let ages = audience.members().iter();
         let ages: Vec<i64> = ages
             .map(|member| test.now.as_micros() - member.time.as_micros())
@@ -203,7 +212,7 @@ async fn a_user_leaves_an_audience_unless_the_time_there_is_later() {
             test.join(id, &[("a", 20), ("b", 20), ("c", 20)]).await;
         }
         let left = test.engagements(&[("a", 20), ("b", 10), ("c", 30), ("none", 1)]);
-        let refused = test.store.leave_audiences(&user("u"), &left, test.now);
+        let refused = test.store.leave_audiences(id_of("u"), &left, test.now);
         assert_eq!(refused.await.unwrap(), []);
         assert_eq!(test.users("a").await, ["v"]);
         assert_eq!(test.users("b").await, ["v"]);
@@ -227,7 +236,7 @@ async fn an_audience_is_settled_by_what_was_read() {
             ],
             removed: vec![read("c", 30), read("d", 41), read("absent", 5)],
         };
-        let settled = test.store.settle_audience(&"i".into(), &changes, test.now);
+        let settled = test.store.settle_audience(item("i"), &changes, test.now);
         assert_eq!(settled.await.unwrap(), WriteOutcome::Written);
         let expected = [("b", 20.0), ("d", 40.0), ("a", 60.0)];
         let expected = expected.map(|(id, age)| (id.to_owned(), age));
@@ -244,7 +253,7 @@ async fn members_older_than_the_window_are_not_read_and_are_removed() {
         assert_eq!(test.users("i").await, ["new"]);
         for item in ["i", "j"] {
             let changes = AudienceChanges::default();
-            let settled = test.store.settle_audience(&item.into(), &changes, test.now);
+            let settled = test.store.settle_audience(item(item), &changes, test.now);
             assert_eq!(settled.await.unwrap(), WriteOutcome::Written);
         }
         let sizes = ["i", "j"].map(ContentId::from);
@@ -301,7 +310,7 @@ async fn an_erased_list_is_returned_and_its_user_stays_erased() {
     for test in all() {
         let list = test.list(5, 5, &["a", "b"]);
         test.save("u", &list, None).await;
-        let erased = test.store.erase_list(&user("u"), Version(3), test.now);
+        let erased = test.store.erase_list(id_of("u"), Version(3), test.now);
         let erased = erased.await.unwrap().unwrap();
         assert_eq!(erased.present().unwrap().list(), list.list());
         // The marker is above the list, though a lower version was given.
@@ -312,7 +321,7 @@ async fn an_erased_list_is_returned_and_its_user_stays_erased() {
         }
         let again = test
             .store
-            .erase_list(&user("u"), Version(20), SystemClock.now());
+            .erase_list(id_of("u"), Version(20), SystemClock.now());
         let marker = again.await.unwrap().unwrap();
         assert_eq!(marker, ListSlot::Erased(Version(6)));
         assert_eq!(test.slot("u").await, ListSlot::Erased(Version(20)));
@@ -325,14 +334,14 @@ async fn an_erased_list_is_returned_and_its_user_stays_erased() {
 #[tokio::test]
 async fn data_read_before_an_erasure_is_refused_and_later_data_is_taken() {
     for test in all() {
-        let erased = test.store.erase_list(&user("u"), Version(3), test.now);
+        let erased = test.store.erase_list(id_of("u"), Version(3), test.now);
         assert_eq!(erased.await.unwrap(), Some(ListSlot::Missing));
         let list = test.list(50, 0, &["a"]);
         let before = test.now.minus(Duration::from_secs(5));
-        let saved = test.store.save_list(&user("u"), &list, None, before);
+        let saved = test.store.save_list(id_of("u"), &list, None, before);
         assert_eq!(saved.await.unwrap(), WriteOutcome::Superseded);
         let after = SystemClock.now().plus(Duration::from_secs(5));
-        let saved = test.store.save_list(&user("u"), &list, None, after);
+        let saved = test.store.save_list(id_of("u"), &list, None, after);
         assert_eq!(saved.await.unwrap(), WriteOutcome::Written);
     }
 }
@@ -407,7 +416,7 @@ async fn an_empty_row_removes_the_stored_one() {
 async fn rankings_are_apart_and_keep_the_items_with_the_largest_keys() {
     for test in all() {
         let rank = async |ranking, item: &str, key| {
-            let ranked = test.store.rank_popularity(ranking, &item.into(), key);
+            let ranked = test.store.rank_popularity(ranking, item(item), key);
             ranked.await.unwrap();
         };
         let popular = PopularityRanking::Popular;
@@ -483,7 +492,7 @@ async fn entries_expire_one_window_after_their_last_write() {
 #[tokio::test]
 async fn the_marker_of_an_erased_list_expires_after_a_minute() {
     let (clock, test) = with_movable_time();
-    let erased = test.store.erase_list(&user("u"), Version(3), test.now);
+    let erased = test.store.erase_list(id_of("u"), Version(3), test.now);
     erased.await.unwrap();
     clock.advance(Duration::from_secs(59));
     assert_eq!(test.slot("u").await, ListSlot::Erased(Version(3)));
@@ -499,7 +508,7 @@ async fn memory_counts_what_it_holds_and_refuses_beyond_its_limit() {
     let mut refused = None;
     for n in 0..1_000 {
         let engagements = [(n.to_string().into(), clock.now())];
-        let joined = store.join_audiences(&user("u"), &engagements, 4, clock.now());
+        let joined = store.join_audiences(id_of("u"), &engagements, 4, clock.now());
         refused = joined.await.err();
         if refused.is_some() {
             break;

@@ -15,6 +15,7 @@ use std::{collections::HashSet, sync::Arc};
 use foldhash::fast::RandomState;
 
 use super::{
+    associations::{InterestEntry, InterestList, InterestStrength},
     event::{EndReason, EventLog},
     ids::{ContentId, UserId},
     item::{CatalogueItem, Items},
@@ -65,12 +66,21 @@ pub fn build(
     let mut positives = Vec::new();
     let mut negatives = Vec::new();
     let mut liked: Vec<(&UnitVector, f64)> = Vec::new();
+    let mut interests = Vec::new();
     let mut dwell_ratios = 0.0;
 
     for history in &histories.items {
         let item = items.get(history.content_id).map(Arc::as_ref);
         let engagement = Engagement::of(history, item, config);
         dwell_ratios += engagement.dwell_ratio;
+        let is_disliked = engagement.strength <= config.negative_threshold;
+        if config.associations.enabled && !is_disliked {
+            interests.push(InterestEntry {
+                item: history.content_id.clone(),
+                time: history.last,
+                strength: InterestStrength::of(engagement.strength),
+            });
+        }
         let age_decay = decay(history.last, now, config.half_life_days);
         if engagement.strength >= config.positive_threshold {
             let weight = engagement.strength * age_decay;
@@ -80,7 +90,7 @@ pub fn build(
                 item.and_then(CatalogueItem::vector)
                     .map(|vector| (vector, weight)),
             );
-        } else if engagement.strength <= config.negative_threshold {
+        } else if is_disliked {
             let weight = engagement.strength.abs() * age_decay;
             negatives.push((history.content_id.clone(), weight));
             aversion.add_item(item, weight);
@@ -130,6 +140,7 @@ pub fn build(
             .filter(|history| history.explicit.is_done())
             .map(|history| history.content_id.clone())
             .collect(),
+        interests: InterestList::new(interests, config.associations.list_max),
     }
 }
 
