@@ -11,7 +11,9 @@ mod plan;
 mod recommendation;
 mod request;
 
-pub use recommendation::{Degradation, EmptyReason, Generator, Recommendation, Strategy};
+pub use recommendation::{
+    ColdReason, Degradation, EmptyReason, Generator, Recommendation, Strategy,
+};
 pub use request::{Deadlines, RecommendRequest};
 
 /// Starts the series of lists at 0.

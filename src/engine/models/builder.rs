@@ -88,7 +88,7 @@ impl ModelBuilder {
             Err(error) => return Err(error),
         };
         if !incomplete {
-            meters::model_items(ids.len(), items.len());
+            meters::model_items(ids.len(), items.values().count());
         }
         let build = || signals::build(user, &log, &items, snapshot.now, &self.config);
         // A long build must not delay other tasks of this thread.
