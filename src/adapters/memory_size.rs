@@ -108,5 +108,9 @@ pub(super) fn model_bytes(signals: &UserSignals) -> usize {
     MODEL_OVERHEAD_BYTES
         + signals.user_id.as_str().len()
         + json_bytes(&signals.demographics)
-        + ids.chain(tags).chain(vectors).chain(interests).sum::<usize>()
+        + ids
+            .chain(tags)
+            .chain(vectors)
+            .chain(interests)
+            .sum::<usize>()
 }

@@ -70,7 +70,7 @@ fn id_of(id: &str) -> &'static UserId {
     Box::leak(Box::new(user(id)))
 }
 
-fn item(id: &str) -> &'static ContentId {
+fn item_of(id: &str) -> &'static ContentId {
     Box::leak(Box::new(id.into()))
 }
 
@@ -96,7 +96,7 @@ impl UnderTest {
 
     /// Users with the ages of their engagements in seconds.
     async fn audience(&self, item: &str) -> Vec<(String, f64)> {
-        let audience = self.store.audience(item(item), 4).await.unwrap();
+        let audience = self.store.audience(item_of(item), 4).await.unwrap();
         let members = audience.members().iter();
         members
             .map(|member| {
@@ -143,7 +143,7 @@ impl UnderTest {
     }
 
     async fn save_row(&self, item: &str, row: &NeighborRow) -> WriteOutcome {
-        self.store.save_row(item(item), row).await.unwrap()
+        self.store.save_row(item_of(item), row).await.unwrap()
     }
 
     async fn stored_row(&self, item: &str) -> Option<NeighborRow> {
@@ -193,10 +193,11 @@ async fn times_are_kept_to_the_microsecond() {
             let id = user(&micros.to_string());
             let joined = test
                 .store
-                .join_audiences(&id, &[("i".into(), time)], 4, test.now);
-            joined.await.unwrap();
+                .join_audiences(&id, &[("i".into(), time)], 4, test.now)
+                .await;
+            joined.unwrap();
         }
-        let audience = test.store.audience(item("i"), 4).await.unwrap();
+        let audience = test.store.audience(item_of("i"), 4).await.unwrap();
         let ages = audience.members().iter();
         let ages: Vec<i64> = ages
             .map(|member| test.now.as_micros() - member.time.as_micros())
@@ -236,7 +237,7 @@ async fn an_audience_is_settled_by_what_was_read() {
             ],
             removed: vec![read("c", 30), read("d", 41), read("absent", 5)],
         };
-        let settled = test.store.settle_audience(item("i"), &changes, test.now);
+        let settled = test.store.settle_audience(item_of("i"), &changes, test.now);
         assert_eq!(settled.await.unwrap(), WriteOutcome::Written);
         let expected = [("b", 20.0), ("d", 40.0), ("a", 60.0)];
         let expected = expected.map(|(id, age)| (id.to_owned(), age));
@@ -253,7 +254,9 @@ async fn members_older_than_the_window_are_not_read_and_are_removed() {
         assert_eq!(test.users("i").await, ["new"]);
         for item in ["i", "j"] {
             let changes = AudienceChanges::default();
-            let settled = test.store.settle_audience(item(item), &changes, test.now);
+            let settled = test
+                .store
+                .settle_audience(item_of(item), &changes, test.now);
             assert_eq!(settled.await.unwrap(), WriteOutcome::Written);
         }
         let sizes = ["i", "j"].map(ContentId::from);
@@ -326,8 +329,9 @@ async fn an_erased_list_is_returned_and_its_user_stays_erased() {
         assert_eq!(marker, ListSlot::Erased(Version(6)));
         assert_eq!(test.slot("u").await, ListSlot::Erased(Version(20)));
         // A marker is never replaced by name.
-        let outcome = test.save("u", &test.list(5, 0, &["a"]), Some((Version(20), None)));
-        assert_eq!(outcome.await, WriteOutcome::Superseded);
+        let list = test.list(5, 0, &["a"]);
+        let outcome = test.save("u", &list, Some((Version(20), None))).await;
+        assert_eq!(outcome, WriteOutcome::Superseded);
     }
 }
 
@@ -368,8 +372,9 @@ async fn data_that_was_read_long_ago_is_refused_and_changes_nothing() {
 
         let saved = test
             .store
-            .save_list(&id, &test.list(9, 0, &[]), None, long_ago);
-        assert_eq!(saved.await.unwrap(), WriteOutcome::TooOld);
+            .save_list(&id, &test.list(9, 0, &[]), None, long_ago)
+            .await;
+        assert_eq!(saved.unwrap(), WriteOutcome::TooOld);
         let erased = test.store.erase_list(&id, Version(9), long_ago);
         assert_eq!(erased.await.unwrap(), None);
         assert_eq!(test.slot("u").await.version(), Some(Version(5)));
@@ -416,7 +421,7 @@ async fn an_empty_row_removes_the_stored_one() {
 async fn rankings_are_apart_and_keep_the_items_with_the_largest_keys() {
     for test in all() {
         let rank = async |ranking, item: &str, key| {
-            let ranked = test.store.rank_popularity(ranking, item(item), key);
+            let ranked = test.store.rank_popularity(ranking, item_of(item), key);
             ranked.await.unwrap();
         };
         let popular = PopularityRanking::Popular;

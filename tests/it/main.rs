@@ -13,6 +13,7 @@
 mod access;
 mod api_docs;
 mod associations_conformance;
+mod associations_engine;
 mod call_lines;
 mod catalog_import;
 mod cli;

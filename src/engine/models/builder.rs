@@ -7,6 +7,7 @@ use crate::{
     blocking,
     domain::{event::EventLog, ids::UserId, ranking_config::RankingConfig, signals},
     engine::{
+        associations::{Associations, RecordRequest},
         error::{Dependency, EngineError, log_failure},
         item_reader::ItemReader,
     },
@@ -24,6 +25,7 @@ pub(super) struct ModelBuilder {
     models: Arc<dyn ModelStore>,
     items: ItemReader,
     config: Arc<RankingConfig>,
+    associations: Associations,
     fingerprint: u64,
 }
 
@@ -33,6 +35,7 @@ impl ModelBuilder {
         models: Arc<dyn ModelStore>,
         items: ItemReader,
         config: Arc<RankingConfig>,
+        associations: Associations,
         fingerprint: u64,
     ) -> Self {
         Self {
@@ -40,6 +43,7 @@ impl ModelBuilder {
             models,
             items,
             config,
+            associations,
             fingerprint,
         }
     }
@@ -57,9 +61,20 @@ impl ModelBuilder {
         let Some(version) = snapshot.version else {
             return Ok(None);
         };
+        let read_at = snapshot.now;
         let model = self
             .build_from(user, version, snapshot, request.accepts_incomplete)
             .await?;
+        self.associations
+            .record(RecordRequest {
+                user,
+                list: &model.signals.interests,
+                rank: model.rank(),
+                replaces: request.replaces,
+                read_at,
+                writes_all: request.renews,
+            })
+            .await;
         let outcome = self.save(user, &model, request.replaces).await;
         meters::model_build(outcome);
         // A newer stored model has these events as well.

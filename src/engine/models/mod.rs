@@ -15,6 +15,7 @@ use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
 use super::{
+    associations::Associations,
     error::EngineError,
     item_reader::ItemReader,
     tasks::{Tasks, panicked},
@@ -99,6 +100,7 @@ impl Models {
         models: Arc<dyn ModelStore>,
         items: ItemReader,
         config: Arc<RankingConfig>,
+        associations: Associations,
         max_age: Duration,
         tasks: Tasks,
     ) -> Self {
@@ -108,6 +110,7 @@ impl Models {
             Arc::clone(&models),
             items.clone(),
             config,
+            associations,
             fingerprint,
         );
         Self {
@@ -181,6 +184,17 @@ impl Models {
         self.inner.refreshes.forget_buffer(user);
     }
 
+    /// Builds and saves a user's model, and records its associations as a whole.
+    /// Returns whether the user has events.
+    pub(super) async fn rebuild(&self, user: &UserId) -> Result<bool, EngineError> {
+        let request = RefreshRequest {
+            renews: true,
+            accepts_incomplete: false,
+            ..RefreshRequest::from_version(Version(0))
+        };
+        Ok(self.refresh(user, request).await?.is_some())
+    }
+
     async fn load_or_rebuild(
         &self,
         user: &UserId,
@@ -242,6 +256,7 @@ impl Models {
         let request = RefreshRequest {
             // Without items, the stored model is the better one.
             accepts_incomplete: false,
+            renews: true,
             ..RefreshRequest::from_version(model.version)
         };
         Ok(match self.refresh(user, request).await {

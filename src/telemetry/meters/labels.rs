@@ -176,6 +176,20 @@ label! {
 }
 
 label! {
+    /// The outcome of refreshing a neighbour row.
+    RowRefresh "outcome" {
+        /// It is stored.
+        Built "built"
+        /// Another process has refreshed it since it changed.
+        Current "current"
+        /// A newer one is stored.
+        Superseded "superseded"
+        /// The store failed; the row stays due.
+        Failed "failed"
+    }
+}
+
+label! {
     /// The exhausted resource of an overload.
     Shed "reason" {
         /// Calls in flight.

@@ -324,6 +324,7 @@ pub fn ports(pool: &RedisPool, prefix: &str, world: &MemoryWorld) -> Ports {
     Ports {
         events: Arc::new(event_buffer(pool, prefix, WINDOW, 5_000)),
         models: Arc::new(model_store(pool, prefix)),
+        associations: Arc::new(association_store(pool, prefix)),
         ..world.ports.clone()
     }
 }
