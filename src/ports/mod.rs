@@ -2,6 +2,7 @@
 //! contract suites in `tests/it` check every implementation against these
 //! contracts.
 
+mod associations;
 mod caller;
 mod clock;
 mod error;
@@ -9,6 +10,10 @@ mod events;
 mod items;
 mod models;
 
+pub use associations::{
+    AssociationStore, AudienceChanges, Engagement, ListSlot, MAX_POPULAR, MAX_READ_AGE,
+    PopularityRanking, StoredList, WriteOutcome,
+};
 pub use caller::{CallGuard, WaitingCaller};
 pub use clock::{Clock, Deadline, Randomness};
 pub use error::{StoreError, StoreErrorKind};

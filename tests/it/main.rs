@@ -13,11 +13,13 @@
 mod access;
 mod api_docs;
 mod associations_conformance;
+mod associations_engine;
 mod budget;
 mod call_lines;
 mod catalog_import;
 mod cli;
 mod conformance;
+mod contract_associations;
 mod contract_events;
 mod contract_items;
 mod contract_models;
