@@ -12,7 +12,7 @@ use crate::{
     },
     domain::{event::StoredEvent, time::Timestamp},
     edge::access::Caller,
-    engine::{EngineError, Ingested},
+    engine::{EngineError, Received},
     ports::Deadline,
     proto,
     telemetry::meters::{self, EventOutcome},
@@ -40,11 +40,11 @@ impl Ingest {
         &self,
         event: Option<proto::InteractionEvent>,
         deadline: Deadline,
-    ) -> Result<Ingested, ApiError> {
+    ) -> Result<Received, ApiError> {
         self.caller.take_events(1)?;
         let now = self.caller.engine.now().await?;
         let event = self.parse(event, "event", now)?;
-        Ok(self.caller.engine.ingest(event, deadline).await?)
+        Ok(self.caller.engine.receive(event, deadline).await?)
     }
 
     /// Ingests the events of a batch, with a result for each, in order. Does not take
@@ -66,12 +66,12 @@ impl Ingest {
                 Ok(())
             })
             .collect();
-        let ingested = engine.ingest_batch(valid, deadline).await?;
-        let mut ingested = ingested.into_iter();
+        let received = engine.receive_batch(valid, deadline).await?;
+        let mut received = received.into_iter();
         let results = parsed.into_iter().map(|parsed| {
             parsed?;
             // The engine returns one result for each event.
-            let result = ingested.next().unwrap_or(Err(EngineError::Panicked));
+            let result = received.next().unwrap_or(Err(EngineError::Panicked));
             result.map_err(ApiError::from)
         });
         Ok(results.map(reply::ingest_result).collect())

@@ -12,12 +12,15 @@ use crate::{
         geo::GeoPoint,
         ids::ContentId,
         item::Item,
+        meaning::EventMeaning,
         ranking::{ExplorationItem, ItemRole, RankedItem, exploration::ExplorationSkip},
         tags::TagKey,
         user_signals::UserSignals,
         vector::UnitVector,
     },
-    engine::{EmptyReason, Ingested, Recommendation, SignalsSource, Strategy},
+    engine::{
+        ColdReason, EmptyReason, ItemSignals, Received, Recommendation, SignalsSource, Strategy,
+    },
     ports::AppendOutcome,
     proto,
 };
@@ -30,18 +33,33 @@ fn id_texts(ids: &[ContentId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
-pub(crate) fn outcome(outcome: AppendOutcome) -> proto::IngestOutcome {
-    match outcome {
-        AppendOutcome::Accepted => proto::IngestOutcome::Accepted,
-        AppendOutcome::Duplicate => proto::IngestOutcome::Duplicate,
-        AppendOutcome::OutsideWindow => proto::IngestOutcome::OutsideWindow,
+fn outcome(received: Received) -> proto::IngestOutcome {
+    match received.ingested.map(|ingested| ingested.outcome) {
+        Some(AppendOutcome::Accepted) => proto::IngestOutcome::Accepted,
+        Some(AppendOutcome::Duplicate) => proto::IngestOutcome::Duplicate,
+        Some(AppendOutcome::OutsideWindow) => proto::IngestOutcome::OutsideWindow,
+        None => proto::IngestOutcome::NotStored,
     }
 }
 
-pub(crate) fn ingested(ingested: Ingested) -> proto::IngestEventResponse {
+fn meaning(meaning: EventMeaning) -> proto::EventMeaning {
+    match meaning {
+        EventMeaning::Dislike => proto::EventMeaning::Dislike,
+        EventMeaning::Like => proto::EventMeaning::Like,
+        EventMeaning::View => proto::EventMeaning::View,
+        EventMeaning::Impression => proto::EventMeaning::Impression,
+        EventMeaning::Profile => proto::EventMeaning::Profile,
+        EventMeaning::Search => proto::EventMeaning::Search,
+        EventMeaning::None => proto::EventMeaning::None,
+    }
+}
+
+pub(crate) fn received(received: Received) -> proto::IngestEventResponse {
+    let buffered = received.ingested.map(|ingested| ingested.buffered_events);
     proto::IngestEventResponse {
-        outcome: outcome(ingested.outcome).into(),
-        buffered_events: count(ingested.buffered_events),
+        outcome: outcome(received).into(),
+        buffered_events: count(buffered.unwrap_or(0)),
+        meaning: meaning(received.meaning).into(),
     }
 }
 
@@ -99,15 +117,17 @@ pub(crate) fn rest_of_signals(signals: &UserSignals) -> proto::UserSignals {
 }
 
 /// The result of one event of a batch.
-pub(crate) fn ingest_result(result: Result<Ingested, ApiError>) -> proto::IngestResult {
+pub(crate) fn ingest_result(result: Result<Received, ApiError>) -> proto::IngestResult {
     match result {
-        Ok(ingested) => proto::IngestResult {
-            outcome: outcome(ingested.outcome).into(),
+        Ok(received) => proto::IngestResult {
+            outcome: outcome(received).into(),
             error: None,
+            meaning: meaning(received.meaning).into(),
         },
         Err(error) => proto::IngestResult {
             outcome: proto::IngestOutcome::Rejected.into(),
             error: Some(error.into_detail()),
+            meaning: proto::EventMeaning::Unspecified.into(),
         },
     }
 }
@@ -201,21 +221,36 @@ pub(crate) fn recommendation(
         exploration: Some(exploration(given.exploration)),
         degraded: given.degraded.iter().map(ToString::to_string).collect(),
         signals_source: source(given.signals_source).into(),
+        cold_reason: match given.strategy {
+            Strategy::Warm => proto::ColdReason::Unspecified,
+            Strategy::Cold(reason) => cold_reason(reason),
+        }
+        .into(),
     };
     proto::RecommendResponse {
         request_id: given.request_id,
         strategy: match given.strategy {
             Strategy::Warm => proto::RecommendStrategy::Warm,
-            Strategy::Cold => proto::RecommendStrategy::Cold,
+            Strategy::Cold(_) => proto::RecommendStrategy::Cold,
         }
         .into(),
         items: given
             .items
             .iter()
+            .zip(given.reasons)
             .zip(1..)
-            .map(|(item, rank)| recommended(item, rank, include_content))
+            .map(|((item, reason), rank)| recommended(item, reason, rank, include_content))
             .collect(),
         diagnostics: Some(diagnostics),
+    }
+}
+
+fn cold_reason(reason: ColdReason) -> proto::ColdReason {
+    match reason {
+        ColdReason::UnknownUser => proto::ColdReason::UnknownUser,
+        ColdReason::NoPositiveEvents => proto::ColdReason::NoPositiveEvents,
+        ColdReason::UserStateUnavailable => proto::ColdReason::UserStateUnavailable,
+        ColdReason::CatalogueWithoutFeatures => proto::ColdReason::CatalogWithoutFeatures,
     }
 }
 
@@ -240,7 +275,12 @@ fn exploration(item: Result<ExplorationItem, ExplorationSkip>) -> proto::Explora
     }
 }
 
-fn recommended(ranked: &RankedItem, rank: u32, include_content: bool) -> proto::RecommendedItem {
+fn recommended(
+    ranked: &RankedItem,
+    reason: String,
+    rank: u32,
+    include_content: bool,
+) -> proto::RecommendedItem {
     let scored = &ranked.scored;
     proto::RecommendedItem {
         content_id: scored.item.id().to_string(),
@@ -267,5 +307,24 @@ fn recommended(ranked: &RankedItem, rank: u32, include_content: bool) -> proto::
             .map(ToString::to_string)
             .unwrap_or_default(),
         content: include_content.then(|| item(scored.item.item(), false)),
+        reason,
+        similar_because: ranked
+            .similar_because
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    }
+}
+
+pub(crate) fn item_signals(signals: ItemSignals) -> proto::GetItemSignalsResponse {
+    let neighbor = |(item, weight): (ContentId, f64)| proto::ItemNeighbor {
+        content_id: item.to_string(),
+        weight,
+    };
+    proto::GetItemSignalsResponse {
+        audience_size: count(signals.audience_size),
+        popularity: signals.popularity,
+        trending: signals.trending,
+        neighbors: signals.neighbors.into_iter().map(neighbor).collect(),
     }
 }

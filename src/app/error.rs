@@ -5,10 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use metrics_exporter_prometheus::BuildError;
 
 use crate::{
-    adapters::{memory::CatalogueFileError, qdrant::QdrantSetupError, redis::RedisSetupError},
+    adapters::{qdrant::QdrantSetupError, redis::RedisSetupError},
     domain::ranking_config::RankingConfigError,
     edge::{tenants::TenantsFileError, tls::TlsError},
     ports::ItemRefusal,
+    tables::CatalogueFileError,
 };
 
 /// The service cannot start.

@@ -135,6 +135,29 @@ impl EnginesBuilder {
     }
 }
 
+/// The engine of one tenant of the tenants file; `None` if the file lacks the
+/// tenant. Called within a tokio runtime.
+///
+/// # Errors
+/// [`StartError`] if a file is refused or a store cannot be used.
+pub fn engine_of_tenant(
+    settings: &Settings,
+    path: &Path,
+    tenant: &TenantId,
+) -> Result<Option<Engine>, StartError> {
+    let file = tenants_file(path)?;
+    let Some(entry) = file.tenants.get(tenant) else {
+        return Ok(None);
+    };
+    let config = ranking(settings, ranking_path(settings, path, entry).as_deref())?;
+    let place = Place {
+        key_prefix: &entry.key_prefix,
+        collection: &entry.collection,
+        share_of: 1,
+    };
+    Stores::open(settings)?.engine(&place, config).map(Some)
+}
+
 /// The ranking file of a tenant: its own, relative to the folder of the tenants file,
 /// or the service's.
 #[must_use]

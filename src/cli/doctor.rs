@@ -14,7 +14,7 @@ use crate::config::{DoctorFlags, Settings};
 use report::Report;
 
 /// Prints the report of all checks.
-pub async fn run(settings: &Settings, flags: &DoctorFlags) -> ExitCode {
+pub(super) async fn run(settings: &Settings, flags: &DoctorFlags) -> ExitCode {
     let (tenants, of_tenants) = files::tenants(settings);
     let tenants = tenants.as_ref();
     let (addresses, redis, qdrant) = tokio::join!(

@@ -4,7 +4,6 @@
 mod counts;
 mod error;
 mod import;
-mod line;
 mod progress;
 mod target;
 
@@ -14,7 +13,7 @@ use super::exit;
 use crate::config::{EventsCommand, Settings};
 
 /// Runs a command of events.
-pub async fn run(settings: &Settings, command: &EventsCommand) -> ExitCode {
+pub(super) async fn run(settings: &Settings, command: &EventsCommand) -> ExitCode {
     let EventsCommand::Import(flags) = command;
     let counts = match import::run(settings, flags).await {
         Ok(counts) => counts,
@@ -34,6 +33,17 @@ pub async fn run(settings: &Settings, command: &EventsCommand) -> ExitCode {
             counts.outside_window,
             counts.refused
         );
+        let by_meaning = counts.by_meaning();
+        if !by_meaning.is_empty() {
+            anstream::println!("by meaning: {by_meaning}");
+        }
+        if counts.not_stored > 0 {
+            anstream::eprintln!(
+                "{} events name no item, impression, answer or query: they were not stored. If \
+                 they are about items, name these in content_id",
+                counts.not_stored
+            );
+        }
     }
     exit::imported(counts.refused > 0)
 }

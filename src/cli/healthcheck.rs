@@ -34,7 +34,7 @@ pub(super) enum Unhealthy {
 }
 
 /// Prints `SERVING` if the server of the settings is.
-pub async fn run(settings: &Settings, flags: &HealthcheckFlags) -> ExitCode {
+pub(super) async fn run(settings: &Settings, flags: &HealthcheckFlags) -> ExitCode {
     let Some(address) = settings.health_address() else {
         let error = "health is served in plaintext, and the API's port has TLS: set \
                      RECSYS_ADMIN_ADDR";

@@ -10,7 +10,7 @@ use crate::{
 
 /// Runs a command of keys.
 #[must_use]
-pub fn run(command: &KeysCommand) -> ExitCode {
+pub(super) fn run(command: &KeysCommand) -> ExitCode {
     let KeysCommand::New(NewKeyFlags { tenant, roles }) = command;
     let Some(key) = NewKey::make() else {
         return exit::failed("the system has no random numbers", false);

@@ -8,7 +8,7 @@ use super::exit;
 use crate::{app, config::Settings, telemetry::Telemetry};
 
 /// Serves until a signal stops the process.
-pub async fn run(settings: &Settings, telemetry: Telemetry) -> ExitCode {
+pub(super) async fn run(settings: &Settings, telemetry: Telemetry) -> ExitCode {
     let server = match app::Server::start(settings, telemetry.log).await {
         Ok(server) => server,
         Err(error) if settings.log_format.is_json() => {

@@ -6,7 +6,7 @@ use crate::config;
 
 /// Prints all settings.
 #[must_use]
-pub fn run() -> ExitCode {
+pub(super) fn run() -> ExitCode {
     anstream::print!("{}", config::all_settings());
     ExitCode::SUCCESS
 }

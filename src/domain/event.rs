@@ -112,14 +112,14 @@ impl InteractionEvent {
         }
     }
 
-    /// The rating of its item, 1 to 5. Other values, which other programs may
+    /// The rating of its item, 0 to 5. Other values, which other programs may
     /// have stored under this key, are ignored.
     #[must_use]
     pub fn rating(&self) -> Option<f64> {
         self.survey_answers
             .get("rating")
             .and_then(Value::as_f64)
-            .filter(|rating| (1.0..=5.0).contains(rating))
+            .filter(|rating| (0.0..=5.0).contains(rating))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
+    associations::InterestList,
     ids::{ContentId, UserId},
     time::Timestamp,
     vector::UnitVector,
@@ -59,6 +60,11 @@ pub struct UserSignals {
     pub built_at: Option<Timestamp>,
     /// Number of events that it was built from.
     pub event_count: usize,
+    /// Items that the user is done with, sorted bytewise.
+    pub done: Vec<ContentId>,
+    /// The items that the user recently engaged with and did not dislike; empty if
+    /// associations are not kept.
+    pub interests: InterestList,
 }
 
 impl UserSignals {
@@ -79,6 +85,8 @@ impl UserSignals {
             demographics: Map::new(),
             built_at: None,
             event_count: 0,
+            done: Vec::new(),
+            interests: InterestList::default(),
         }
     }
 
@@ -115,6 +123,28 @@ impl UserSignals {
             || self.viewed.binary_search(id).is_ok()
     }
 
+    /// Whether the user has engaged with an item: liked or viewed it.
+    #[must_use]
+    pub fn has_engaged(&self, id: &ContentId) -> bool {
+        self.positives.contains_key(id) || self.viewed.binary_search(id).is_ok()
+    }
+
+    /// The items that the user has engaged with, each once: viewed items, the
+    /// latest first; then liked ones that another program did not list as viewed.
+    pub fn engaged(&self) -> impl Iterator<Item = &ContentId> {
+        let liked = self.positives.keys();
+        let unlisted = liked.filter(|id| self.viewed.binary_search(id).is_err());
+        self.recent_views.iter().chain(unlisted)
+    }
+
+    /// Items that were displayed and ignored, with their decayed strength.
+    pub fn ignored(&self) -> impl Iterator<Item = (&ContentId, f64)> {
+        self.negatives
+            .iter()
+            .filter(|(id, _)| !self.has_engaged(id))
+            .map(|(id, weight)| (id, *weight))
+    }
+
     /// The items that the user has seen, each once: viewed items, the latest
     /// first; then displayed and ignored ones by weight, which decays, so the
     /// latest first, ties by id.
@@ -138,6 +168,22 @@ impl UserSignals {
 mod tests {
     use super::UserSignals;
     use crate::domain::ids::{ContentId, UserId};
+
+    #[test]
+    fn displayed_items_are_seen_and_not_engaged_with() {
+        let mut model = UserSignals::empty(UserId::parse("u").unwrap());
+        model.viewed = vec!["a".into(), "b".into()];
+        model.recent_views = vec!["b".into(), "a".into()];
+        model.positives.insert("c".into(), 0.9);
+        model.negatives.insert("a".into(), 0.5);
+        model.negatives.insert("d".into(), 0.3);
+        let engaged: Vec<_> = model.engaged().map(ContentId::as_str).collect();
+        assert_eq!(engaged, ["b", "a", "c"]);
+        assert!(engaged.iter().all(|id| model.has_engaged(&(*id).into())));
+        let ignored: Vec<_> = model.ignored().collect();
+        assert_eq!(ignored, [(&"d".into(), 0.3)]);
+        assert!(model.has_seen(&"d".into()) && !model.has_engaged(&"d".into()));
+    }
 
     #[test]
     fn an_item_that_is_liked_and_disliked_is_listed_once_as_seen() {

@@ -5,23 +5,31 @@
 //! Work that must not be interrupted when a caller goes away, such as an append
 //! with its refresh, runs in its own task; [`Engine::finish`] waits for these.
 
+mod associations;
 mod catalog;
 mod error;
+mod explain;
 mod handle;
 mod ingest;
 mod item_reader;
+mod item_signals;
 mod lists;
 mod models;
+mod receive;
 mod tasks;
 mod users;
 
+pub use associations::{AssociationSettings, ItemSignals};
 pub use error::{Dependency, EngineError};
+pub use explain::UserExplanation;
 pub use handle::{Engine, EngineSettings, Ports};
 pub use ingest::Ingested;
 pub use lists::{
-    Deadlines, Degradation, EmptyReason, Generator, RecommendRequest, Recommendation, Strategy,
+    ColdReason, Deadlines, Degradation, EmptyReason, Generator, RecommendRequest, Recommendation,
+    Strategy,
 };
 pub use models::SignalsSource;
+pub use receive::Received;
 pub use users::UserExport;
 
 /// Starts the engine's metrics at 0, so that their first increases are visible. To
@@ -29,4 +37,5 @@ pub use users::UserExport;
 pub fn start_metrics() {
     models::start_metrics();
     lists::start_metrics();
+    receive::start_metrics();
 }

@@ -45,6 +45,11 @@ fn the_tour_succeeds_and_shows_the_main_use_case() {
         "latest items",
         "why",
         "* exploration",
+        "event names of a shop",
+        "purchase",
+        "LIKE",
+        "NONE: not stored",
+        "3 liked, 1 disliked",
         "grpcurl -plaintext",
     ] {
         assert!(printed.contains(part), "{part:?} is not in:\n{printed}");

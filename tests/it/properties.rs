@@ -15,7 +15,7 @@ use recsys::{
         ids::{ContentId, UserId},
         item::{CatalogueItem, Item, Items},
         ranking::{ItemRole, scorers::Scorer},
-        ranking_config::{ExplorationStrategy, RankingConfig},
+        ranking_config::{ExplorationStrategy, Preset, RankingConfig},
         restriction::Restriction,
         signals,
         tags::Canonicalizer,
@@ -292,19 +292,21 @@ fn any_config() -> impl Strategy<Value = RankingConfig> {
         1_usize..40,
         0.0..=1.0_f64,
         any::<bool>(),
+        prop::sample::select(vec![Preset::Recsys, Preset::Reference]),
         prop::sample::select(vec![
+            ExplorationStrategy::PopularElsewhere,
             ExplorationStrategy::MaxDissimilar,
             ExplorationStrategy::UnexploredTheme,
             ExplorationStrategy::Random,
         ]),
         any::<bool>(),
     )
-        .prop_map(|(pool, lambda, enabled, strategy, reshow)| {
+        .prop_map(|(pool, lambda, enabled, preset, strategy, reshow)| {
             let mut config = RankingConfig {
                 pool_per_generator: pool,
                 mmr_lambda: lambda,
                 filter_reshow_when_exhausted: reshow,
-                ..RankingConfig::default()
+                ..RankingConfig::of(preset)
             };
             config.exploration.enabled = enabled;
             config.exploration.strategy = strategy;
@@ -343,6 +345,10 @@ proptest! {
             (model, list, engine.recommend(&request, Deadlines::UNLIMITED).await.unwrap())
         });
 
+        let hides = |id: &ContentId| match config.preset {
+            Preset::Recsys => model.has_engaged(id),
+            Preset::Reference => model.has_seen(id),
+        };
         prop_assert!(list.items.len() <= request.limit, "never more than the limit");
         prop_assert_eq!(ids(&list), ids(&again), "same seed, same list");
         prop_assert_ne!(&list.request_id, &again.request_id);
@@ -358,7 +364,7 @@ proptest! {
             let (scored, id) = (&item.scored, item.scored.item.id());
             prop_assert!(!request.exclude.contains(id), "{id:?} is excluded");
             prop_assert!(request.restriction.admits(&scored.item), "{id:?} is outside");
-            prop_assert!(list.seen_fallback || !model.has_seen(id), "{id:?} was seen");
+            prop_assert!(list.seen_fallback || !hides(id), "{id:?} was seen");
             prop_assert!((weights[Scorer::Aversion]..=most).contains(&scored.score), "{}", scored.score);
             for (scorer, part) in scored.breakdown.parts() {
                 prop_assert!(part.is_finite());
@@ -372,7 +378,7 @@ proptest! {
             .map(|item| CatalogueItem::new(item, &Canonicalizer::default()))
             .filter(|item| {
                 request.restriction.admits(item)
-                    && !model.has_seen(item.id())
+                    && !hides(item.id())
                     && !request.exclude.contains(item.id())
             })
             .count();

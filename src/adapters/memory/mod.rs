@@ -2,16 +2,16 @@
 //! Same semantics as the real stores, bounded in memory, and lost when the process
 //! ends.
 
+mod associations;
 mod budget;
-mod catalogue_file;
 mod events;
 mod index;
 mod items;
 mod models;
 mod shards;
 
+pub use associations::MemoryAssociationStore;
 pub use budget::Budget;
-pub use catalogue_file::{CatalogueFileError, parse_catalogue, sample_catalogue};
 pub use events::MemoryEventBuffer;
 pub use items::{CatalogueBudget, MemoryItemStore};
 pub use models::MemoryModelStore;

@@ -223,9 +223,9 @@ fn answers(
     if let Some(rating) = answers.get("rating")
         && !rating
             .as_f64()
-            .is_some_and(|rating| (1.0..=5.0).contains(&rating))
+            .is_some_and(|rating| (0.0..=5.0).contains(&rating))
     {
-        checks.broken(format!("{field}.rating"), "must be a number from 1 to 5");
+        checks.broken(format!("{field}.rating"), "must be a number from 0 to 5");
     }
     answers
 }

@@ -93,6 +93,20 @@ impl EventTable {
         }
     }
 
+    /// This table with the rules of another one, which replace those of the same
+    /// types.
+    #[must_use]
+    pub fn extended_by(mut self, other: Self) -> Self {
+        self.rules.extend(other.rules);
+        self
+    }
+
+    /// Whether no type has a rule.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// The rule of an event type, if it has one. Allocates nothing for a type in
     /// ASCII.
     #[must_use]

@@ -1,7 +1,10 @@
 //! What a list is made for: likes, dislikes, vectors and place in one form,
 //! wherever they come from.
 
+use std::sync::Arc;
+
 use crate::domain::{
+    associations::{CollaborativeScores, PopularItems},
     geo::GeoPoint,
     ids::ContentId,
     item::{CatalogueItem, Items},
@@ -99,6 +102,24 @@ pub struct Near {
     pub scale_m: f64,
 }
 
+/// What becomes of items that were displayed and ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IgnoredItems {
+    /// They count as seen.
+    Hidden,
+    /// Their scores are lower.
+    ScoredLower,
+}
+
+/// The collaborative score of an item, and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollaborativePart {
+    /// The score, 0 to 1.
+    pub score: f64,
+    /// The user's item that added most.
+    pub because: ContentId,
+}
+
 /// All that candidate generators and scorers know of whom or what a list is for.
 #[derive(Clone, Debug, Default)]
 pub struct Interest {
@@ -117,15 +138,29 @@ pub struct Interest {
     pub liked: Vec<LikedItem>,
     /// Items that an unrestricted list must not contain, the latest first.
     pub seen: Vec<ContentId>,
+    /// Items that were displayed and ignored, with their strength: their scores
+    /// are lower. Empty if they are among the seen ones.
+    pub ignored: foldhash::HashMap<ContentId, f64>,
     /// Position of the user, if the request has one.
     pub near: Option<Near>,
+    /// Items that the user recently engaged with and did not dislike, the latest
+    /// first, with their strengths.
+    pub recent: Vec<(ContentId, f64)>,
+    /// The collaborative scores of the candidates that have one; `None` without any.
+    pub collaborative: Option<foldhash::HashMap<ContentId, CollaborativePart>>,
+    /// The popularity of items; `None` if there is none.
+    pub popularity: Option<Arc<PopularItems>>,
 }
 
 impl Interest {
     /// The interest of a user. The vectors of liked items are added by
     /// [`Interest::load_liked`].
     #[must_use]
-    pub fn of_user(signals: &UserSignals, canonical: &Canonicalizer) -> Self {
+    pub fn of_user(
+        signals: &UserSignals,
+        canonical: &Canonicalizer,
+        ignored_items: IgnoredItems,
+    ) -> Self {
         let mut positives: Vec<(&ContentId, f64)> = signals
             .positives
             .iter()
@@ -133,6 +168,14 @@ impl Interest {
             .collect();
         positives.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         positives.truncate(MAX_LIKED_ITEMS);
+        let mut ignored = foldhash::HashMap::default();
+        let seen = match ignored_items {
+            IgnoredItems::Hidden => signals.seen().cloned().collect(),
+            IgnoredItems::ScoredLower => {
+                ignored.extend(signals.ignored().map(|(id, weight)| (id.clone(), weight)));
+                signals.engaged().cloned().collect()
+            }
+        };
         Self {
             affinity: TagMap::new(signals.tag_affinity.iter(), canonical),
             aversion: TagMap::new(signals.tag_aversion.iter(), canonical),
@@ -143,9 +186,46 @@ impl Interest {
                 .map(|(id, weight)| (id.clone(), weight))
                 .collect(),
             liked: Vec::new(),
-            seen: signals.seen().cloned().collect(),
+            seen,
+            ignored,
             near: None,
+            recent: signals
+                .interests
+                .latest_first()
+                .map(|entry| (entry.item.clone(), entry.strength.value()))
+                .collect(),
+            collaborative: None,
+            popularity: None,
         }
+    }
+
+    /// Sets the collaborative scores of these candidates, whose query was
+    /// [`Interest::recent`].
+    pub fn load_collaborative<'a>(
+        &mut self,
+        scores: &CollaborativeScores<'_>,
+        candidates: impl Iterator<Item = &'a ContentId>,
+    ) {
+        if scores.is_empty() {
+            self.collaborative = None;
+            return;
+        }
+        let part = |item: &ContentId| {
+            let score = scores.get(item.as_str())?;
+            let (because, _) = self.recent.get(score.strongest)?;
+            let part = CollaborativePart {
+                score: score.score,
+                because: because.clone(),
+            };
+            Some((item.clone(), part))
+        };
+        self.collaborative = Some(candidates.filter_map(part).collect());
+    }
+
+    /// The collaborative score of a candidate, if it has one.
+    #[must_use]
+    pub fn collaborative_part(&self, item: &ContentId) -> Option<&CollaborativePart> {
+        self.collaborative.as_ref()?.get(item)
     }
 
     /// No interest: nothing is liked, disliked or seen.

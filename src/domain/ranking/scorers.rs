@@ -144,6 +144,22 @@ scorers! {
         applies: |interest| interest.near.is_some(),
         value: geo,
     }
+    Collaborative {
+        name: "collaborative",
+        description: "what other users chose together with the user's items",
+        default_weight: 2.0,
+        scores_exploration: false,
+        applies: |interest| interest.collaborative.is_some(),
+        value: collaborative,
+    }
+    Popularity {
+        name: "popularity",
+        description: "how popular the item is",
+        default_weight: 0.2,
+        scores_exploration: false,
+        applies: |interest| interest.popularity.is_some(),
+        value: popularity,
+    }
 }
 
 impl Scorer {
@@ -221,8 +237,14 @@ fn recency<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> 
     cos01(interest.recency.as_ref(), item.vector()).into()
 }
 
+/// The share of disliked tags, plus the strength with which the user ignored the
+/// item, at most 1.
 fn aversion<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
-    tag_share(item, &interest.aversion).into()
+    let share = tag_share(item, &interest.aversion);
+    match interest.ignored.get(item.id()) {
+        Some(ignored) => (share + ignored).clamp(0.0, 1.0).into(),
+        None => share.into(),
+    }
 }
 
 /// `exp(−distance / scale)` to the nearest of the item's places; 0 without one.
@@ -232,6 +254,18 @@ fn geo<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
     };
     nearest_m(near.point, &item.item().locations)
         .map_or(0.0, |distance| (-distance / near.scale_m).exp())
+        .into()
+}
+
+fn collaborative<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    let part = interest.collaborative_part(item.id());
+    part.map_or(0.0, |part| part.score).into()
+}
+
+fn popularity<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    let popularity = interest.popularity.as_ref();
+    popularity
+        .map_or(0.0, |items| items.share(item.id()))
         .into()
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::Violations;
+use super::{check::Violations, preset::Preset};
 
 /// Whether and how a list gets an exploration item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,16 +20,29 @@ pub struct ExplorationConfig {
 
 impl Default for ExplorationConfig {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            strategy: ExplorationStrategy::MaxDissimilar,
-            probability: 1.0,
-            slots: vec![3, 4],
-        }
+        Self::of(Preset::Recsys)
     }
 }
 
 impl ExplorationConfig {
+    /// The defaults of a preset.
+    pub(super) fn of(preset: Preset) -> Self {
+        match preset {
+            Preset::Recsys => Self {
+                enabled: true,
+                strategy: ExplorationStrategy::PopularElsewhere,
+                probability: 0.2,
+                slots: vec![6, 7, 8],
+            },
+            Preset::Reference => Self {
+                enabled: true,
+                strategy: ExplorationStrategy::MaxDissimilar,
+                probability: 1.0,
+                slots: vec![3, 4],
+            },
+        }
+    }
+
     pub(super) fn check(&self, violations: &mut Violations) {
         violations.require_share("exploration.probability", self.probability);
         violations.require(
@@ -43,6 +56,9 @@ impl ExplorationConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExplorationStrategy {
+    /// Of the most popular items, the one with the lowest score for this user.
+    /// Without popularity, as [`UnexploredTheme`](Self::UnexploredTheme).
+    PopularElsewhere,
     /// The item farthest from the taste vector.
     MaxDissimilar,
     /// The item of a sample that shares the fewest tags with the user.

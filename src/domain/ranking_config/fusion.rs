@@ -10,7 +10,7 @@ use serde::{
     de::{self, MapAccess, Visitor},
 };
 
-use super::check::Violations;
+use super::{check::Violations, preset::Preset};
 use crate::domain::ranking::scorers::{SCORERS, Scorer};
 
 /// The weight of each scorer, from −[`MAX_WEIGHT`](super::MAX_WEIGHT) to
@@ -21,15 +21,24 @@ pub struct FusionWeights([f64; Scorer::COUNT]);
 
 impl Default for FusionWeights {
     fn default() -> Self {
-        let mut weights = Self([0.0; Scorer::COUNT]);
-        for row in &SCORERS {
-            weights[row.scorer] = row.default_weight;
-        }
-        weights
+        Self::of(Preset::Recsys)
     }
 }
 
 impl FusionWeights {
+    /// The defaults of a preset.
+    pub(super) fn of(preset: Preset) -> Self {
+        let mut weights = Self([0.0; Scorer::COUNT]);
+        for row in &SCORERS {
+            weights[row.scorer] = row.default_weight;
+        }
+        if preset == Preset::Reference {
+            weights[Scorer::Collaborative] = 0.0;
+            weights[Scorer::Popularity] = 0.0;
+        }
+        weights
+    }
+
     pub(super) fn check(&self, violations: &mut Violations) {
         for scorer in Scorer::all() {
             violations.require_weight(&format!("fusion.{}", scorer.name()), self[scorer]);

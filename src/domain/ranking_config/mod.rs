@@ -1,16 +1,20 @@
 //! The ranking file: weights, thresholds and tables of the user model and of
-//! ranking. Defaults are those of the reference engine.
+//! ranking. A [`Preset`] sets the defaults.
 
 mod check;
+mod commented;
 mod engagement;
+mod events;
 mod exploration;
 mod fusion;
+mod preset;
 mod tables;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as DeError};
+use toml::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::tags::Canonicalizer;
+use super::{associations::AssociationsConfig, meaning::EventTable, tags::Canonicalizer};
 
 use check::Violations;
 
@@ -18,6 +22,7 @@ pub use check::MAX_WEIGHT;
 pub use engagement::{CompletionWeights, EngagementWeights};
 pub use exploration::{ExplorationConfig, ExplorationStrategy};
 pub use fusion::FusionWeights;
+pub use preset::Preset;
 pub use tables::{CanonicalTables, ProfileRule};
 
 /// A ranking file is rejected.
@@ -32,9 +37,14 @@ pub enum RankingConfigError {
 }
 
 /// The keys of the ranking file. All are optional.
+///
+/// [`RankingConfig::from_toml`] reads a file. Deserializing this type directly
+/// would take the defaults of [`Preset::Recsys`] whatever the preset is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RankingConfig {
+    /// The defaults of all other keys.
+    pub preset: Preset,
     /// Days in which an interaction loses half its weight; above 0.
     pub half_life_days: f64,
     /// Strength of an item that was displayed and ignored, before decay; 0 to
@@ -48,6 +58,8 @@ pub struct RankingConfig {
     pub reading_speed_wps: f64,
     /// Reading time of a picture in seconds; at least 0.
     pub img_extra_time: f64,
+    /// Shortest reading time of an item in seconds; at least 0.
+    pub min_reading_seconds: f64,
     /// Multiple of the reading time at which the dwell time is capped; above 0.
     pub dwell_cap_ratio: f64,
     /// Number of candidates of each generator, 1 to 10,000.
@@ -73,6 +85,12 @@ pub struct RankingConfig {
     pub exploration: ExplorationConfig,
     /// Completion by end reason.
     pub completion: CompletionWeights,
+    /// What other users did.
+    pub associations: AssociationsConfig,
+    /// What event types say about their items: the preset's table, extended and
+    /// overridden by the file's entries.
+    #[serde(with = "events", default = "EventTable::empty")]
+    pub events: EventTable,
     /// Survey answers that seed the model.
     pub profile: Vec<ProfileRule>,
     /// Tables for canonical labels.
@@ -81,41 +99,83 @@ pub struct RankingConfig {
 
 impl Default for RankingConfig {
     fn default() -> Self {
+        Self::of(Preset::Recsys)
+    }
+}
+
+impl RankingConfig {
+    /// The defaults of a preset.
+    #[must_use]
+    pub fn of(preset: Preset) -> Self {
+        let (min_reading_seconds, mmr_lambda) = match preset {
+            Preset::Recsys => (20.0, 0.9),
+            Preset::Reference => (0.0, 0.7),
+        };
         Self {
+            preset,
             half_life_days: 14.0,
             soft_negative_weight: 0.30,
             positive_threshold: 0.30,
             negative_threshold: -0.05,
             reading_speed_wps: 4.2,
             img_extra_time: 1.3,
+            min_reading_seconds,
             dwell_cap_ratio: 2.0,
             pool_per_generator: 30,
             default_limit: 10,
-            mmr_lambda: 0.7,
+            mmr_lambda,
             geo_scale_m: 300.0,
             filter_reshow_when_exhausted: true,
             affinity_tags: 20,
             untasted_facets: Vec::new(),
             engagement: EngagementWeights::default(),
-            fusion: FusionWeights::default(),
-            exploration: ExplorationConfig::default(),
+            fusion: FusionWeights::of(preset),
+            exploration: ExplorationConfig::of(preset),
             completion: CompletionWeights::default(),
+            associations: AssociationsConfig {
+                enabled: preset == Preset::Recsys,
+                ..AssociationsConfig::default()
+            },
+            events: EventTable::of(preset),
             profile: Vec::new(),
             canonical: CanonicalTables::default(),
         }
     }
-}
 
-impl RankingConfig {
-    /// Reads a ranking file. Missing keys keep their defaults.
+    /// Reads a ranking file. Missing keys keep the defaults of its preset.
     ///
     /// # Errors
     /// [`RankingConfigError`] with the position of an unknown key or a wrong type,
     /// or with every value that is out of range.
     pub fn from_toml(text: &str) -> Result<Self, RankingConfigError> {
-        let config: Self = toml::from_str(text)?;
+        // Reading the text itself gives errors their position.
+        let Self { preset, .. } = toml::from_str(text)?;
+        let defaults = Self {
+            events: EventTable::empty(),
+            ..Self::of(preset)
+        };
+        let mut keys =
+            toml::Table::try_from(defaults).map_err(<toml::de::Error as DeError>::custom)?;
+        overlay(&mut keys, toml::from_str(text)?);
+        let mut config: Self = keys.try_into()?;
+        config.events = EventTable::of(preset).extended_by(config.events);
         config.check()?;
         Ok(config)
+    }
+
+    /// Whether the meaning of events decides which items are liked. If not, only
+    /// engagement does, as in the reference engine.
+    #[must_use]
+    pub fn reads_meanings(&self) -> bool {
+        self.preset == Preset::Recsys || !self.events.is_empty()
+    }
+
+    /// The values as a ranking file, with a comment on what each key does.
+    ///
+    /// # Errors
+    /// A number has no form in TOML.
+    pub fn to_commented_toml(&self) -> Result<String, toml::ser::Error> {
+        Ok(commented::commented(&toml::Table::try_from(self)?))
     }
 
     /// The tag canonicalizer with this file's tables.
@@ -124,12 +184,59 @@ impl RankingConfig {
         Canonicalizer::new(&self.canonical.spellings, &self.canonical.aliases)
     }
 
-    /// A hash of all values. A stored model that was built with another
-    /// fingerprint counts as missing.
+    /// A hash of the values that build the user model. A stored model that was
+    /// built with another fingerprint counts as missing.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        // Serializing numbers, strings and maps with string keys cannot fail.
-        xxh3_64(&serde_json::to_vec(self).unwrap_or_default())
+        // Every key stands here, so that a new one is not forgotten.
+        let Self {
+            preset,
+            half_life_days,
+            soft_negative_weight,
+            positive_threshold,
+            negative_threshold,
+            reading_speed_wps,
+            img_extra_time,
+            min_reading_seconds,
+            dwell_cap_ratio,
+            untasted_facets,
+            engagement,
+            completion,
+            events,
+            profile,
+            associations,
+            // These rank; they do not build the model.
+            pool_per_generator: _,
+            default_limit: _,
+            mmr_lambda: _,
+            geo_scale_m: _,
+            filter_reshow_when_exhausted: _,
+            affinity_tags: _,
+            fusion: _,
+            exploration: _,
+            canonical: _,
+        } = self;
+        let model = (
+            preset,
+            [
+                half_life_days,
+                soft_negative_weight,
+                positive_threshold,
+                negative_threshold,
+                reading_speed_wps,
+                img_extra_time,
+                min_reading_seconds,
+                dwell_cap_ratio,
+            ],
+            untasted_facets,
+            engagement,
+            completion,
+            events.entries(),
+            profile,
+            (associations.enabled, associations.list_max),
+        );
+        // Serializing numbers, texts and maps with text keys cannot fail.
+        xxh3_64(&serde_json::to_vec(&model).unwrap_or_default())
     }
 
     /// Checks every value.
@@ -143,6 +250,7 @@ impl RankingConfig {
         self.fusion.check(&mut violations);
         self.completion.check(&mut violations);
         self.exploration.check(&mut violations);
+        violations.0.extend(self.associations.violations());
         for (index, rule) in self.profile.iter().enumerate() {
             rule.check(index, &mut violations);
         }
@@ -168,6 +276,10 @@ impl RankingConfig {
             self.img_extra_time.is_finite() && self.img_extra_time >= 0.0,
             "img_extra_time must be at least 0",
         );
+        violations.require(
+            self.min_reading_seconds.is_finite() && self.min_reading_seconds >= 0.0,
+            "min_reading_seconds must be at least 0",
+        );
         violations.require_above_zero("dwell_cap_ratio", self.dwell_cap_ratio);
         violations.require(
             (1..=10_000).contains(&self.pool_per_generator),
@@ -186,124 +298,15 @@ impl RankingConfig {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{ExplorationStrategy, RankingConfig};
-    use crate::domain::ranking::scorers::Scorer;
-
-    #[test]
-    fn an_empty_file_gives_the_defaults() {
-        assert_eq!(
-            RankingConfig::from_toml("").unwrap(),
-            RankingConfig::default()
-        );
-    }
-
-    #[test]
-    fn missing_keys_keep_their_defaults() {
-        let config = RankingConfig::from_toml(
-            r#"
-            mmr_lambda = 0.9
-            [fusion]
-            tag = 0.25
-            [exploration]
-            strategy = "unexplored_theme"
-            [[profile]]
-            questions = ["q:age", "age_group"]
-            field = "age"
-            facet = "person_who.age_group"
-            weight = 0.5
-            values = { "25_34" = "age 25-34" }
-            [canonical]
-            spellings = { "labour" = "labor" }
-            aliases = { "joods leven" = "jewish life" }
-            "#,
-        )
-        .unwrap();
-        assert_eq!(config.mmr_lambda, 0.9);
-        assert_eq!(
-            (config.fusion[Scorer::Tag], config.fusion[Scorer::Semantic]),
-            (0.25, 0.20)
-        );
-        assert_eq!(
-            config.exploration.strategy,
-            ExplorationStrategy::UnexploredTheme
-        );
-        assert_eq!(config.profile[0].values["25_34"], "age 25-34");
-        assert_eq!(config.canonicalizer().label("Joods_Leven"), "jewish life");
-        assert_ne!(config.fingerprint(), RankingConfig::default().fingerprint());
-    }
-
-    #[test]
-    fn an_unknown_key_is_rejected_with_its_line() {
-        let error = RankingConfig::from_toml("mmr_lambda = 0.5\nmmr_lamda = 0.7\n").unwrap_err();
-        let text = error.to_string();
-        assert!(
-            text.contains("mmr_lamda") && text.contains("line 2"),
-            "{text}"
-        );
-        let nested = RankingConfig::from_toml("[fusion]\ntags = 1.0\n").unwrap_err();
-        assert!(nested.to_string().contains("tags"), "{nested}");
-    }
-
-    #[test]
-    fn a_weight_whose_sums_could_overflow_is_rejected() {
-        for (text, name) in [
-            ("soft_negative_weight = 1e308", "soft_negative_weight"),
-            ("engagement.dwell = 1e308", "engagement.dwell"),
-            ("fusion.aversion = -1e308", "fusion.aversion"),
-            (
-                "profile = [{ questions = ['q'], facet = 'f', weight = 1e308 }]",
-                "profile[0].weight",
-            ),
-        ] {
-            let error = RankingConfig::from_toml(text).unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
-        }
-        assert!(RankingConfig::from_toml("fusion.tag = -1e6").is_ok());
-    }
-
-    #[test]
-    fn every_value_out_of_range_is_reported() {
-        let error = RankingConfig::from_toml(
-            r#"
-            half_life_days = 0.0
-            reading_speed_wps = nan
-            positive_threshold = -0.3
-            negative_threshold = 0.05
-            pool_per_generator = 0
-            default_limit = 101
-            mmr_lambda = 1.5
-            geo_scale_m = inf
-            [fusion]
-            geo = nan
-            [exploration]
-            probability = 2.0
-            slots = [0]
-            [[profile]]
-            questions = []
-            weight = 0.0
-            "#,
-        )
-        .unwrap_err()
-        .to_string();
-        for name in [
-            "half_life_days",
-            "reading_speed_wps",
-            "positive_threshold",
-            "negative_threshold",
-            "pool_per_generator",
-            "default_limit",
-            "mmr_lambda",
-            "geo_scale_m",
-            "fusion.geo",
-            "exploration.probability",
-            "exploration.slots",
-            "profile[0].questions",
-            "profile[0] needs",
-            "profile[0].weight",
-        ] {
-            assert!(error.contains(name), "{name} is missing in: {error}");
+/// Replaces keys by those of `file`, in tables key by key.
+fn overlay(keys: &mut toml::Table, file: toml::Table) {
+    for (name, value) in file {
+        match (keys.get_mut(&name), value) {
+            (Some(Value::Table(below)), Value::Table(file)) => overlay(below, file),
+            (_, value) => _ = keys.insert(name, value),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use crate::domain::{
     event::{EndReason, EventLog, InteractionEvent, event_types},
     ids::ContentId,
+    meaning::{EventRule, EventTable, ExplicitStrength},
     time::Timestamp,
 };
 
@@ -17,10 +18,12 @@ pub(super) struct ItemHistory<'a> {
     pub(super) visits: usize,
     /// End reason of the latest ended view.
     pub(super) end_reason: Option<EndReason>,
-    /// The latest rating, 1 to 5.
+    /// The latest rating, 0 to 5.
     pub(super) rating: Option<f64>,
     /// Time of the latest event.
     pub(super) last: Timestamp,
+    /// What the events say explicitly; nothing if meanings are not read.
+    pub(super) explicit: ExplicitStrength,
     last_position: usize,
     starts: usize,
     longest_dwell: Option<f64>,
@@ -36,6 +39,7 @@ impl<'a> ItemHistory<'a> {
             end_reason: None,
             rating: None,
             last: time,
+            explicit: ExplicitStrength::default(),
             last_position: 0,
             starts: 0,
             longest_dwell: None,
@@ -74,6 +78,28 @@ impl<'a> ItemHistory<'a> {
     }
 }
 
+/// The rules of the event types of a log. Most logs repeat a few types, and
+/// comparing texts is cheaper than normalizing them.
+struct TypeRules<'a> {
+    table: &'a EventTable,
+    known: HashMap<&'a str, Option<EventRule>, RandomState>,
+}
+
+impl<'a> TypeRules<'a> {
+    fn new(table: &'a EventTable) -> Self {
+        Self {
+            table,
+            known: HashMap::default(),
+        }
+    }
+
+    fn of(&mut self, event_type: &'a str) -> Option<EventRule> {
+        let table = self.table;
+        let rule = || table.rule(event_type);
+        *self.known.entry(event_type).or_insert_with(rule)
+    }
+}
+
 /// Index of each item's history.
 type HistoryIndex<'a> = HashMap<&'a ContentId, usize, RandomState>;
 
@@ -84,8 +110,10 @@ pub(super) struct ItemHistories<'a> {
 }
 
 impl<'a> ItemHistories<'a> {
-    /// Summarizes a log, with at most `max_ignored` ignored items.
-    pub(super) fn of(log: &'a EventLog, max_ignored: usize) -> Self {
+    /// Summarizes a log, with at most `max_ignored` ignored items, and reads the
+    /// meanings of events if a table of event types is given.
+    pub(super) fn of(log: &'a EventLog, max_ignored: usize, table: Option<&'a EventTable>) -> Self {
+        let mut rules = table.map(TypeRules::new);
         let mut items: Vec<ItemHistory<'a>> = Vec::new();
         let mut index: HistoryIndex<'a> =
             HashMap::with_capacity_and_hasher(log.len(), RandomState::default());
@@ -96,6 +124,11 @@ impl<'a> ItemHistories<'a> {
                     items.len() - 1
                 });
                 items[place].add(position, event);
+                if let Some(rules) = &mut rules {
+                    items[place]
+                        .explicit
+                        .observe(event, rules.of(&event.event_type));
+                }
             }
         }
         let ignored = ignored(log, &index, max_ignored);
@@ -105,6 +138,11 @@ impl<'a> ItemHistories<'a> {
     pub(super) fn sort_by_id(&mut self) {
         self.items
             .sort_unstable_by_key(|history| history.content_id);
+    }
+
+    pub(super) fn sort_latest_first(&mut self) {
+        self.items
+            .sort_unstable_by_key(|history| std::cmp::Reverse(history.last_position));
     }
 
     /// The ids, the item with the latest event first.

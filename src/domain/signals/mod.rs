@@ -6,7 +6,9 @@
 
 mod decay;
 mod engagement;
+mod explanation;
 mod item_history;
+mod opinion;
 mod profile;
 mod tag_weights;
 
@@ -15,6 +17,7 @@ use std::{collections::HashSet, sync::Arc};
 use foldhash::fast::RandomState;
 
 use super::{
+    associations::{InterestEntry, InterestList, InterestStrength},
     event::{EndReason, EventLog},
     ids::{ContentId, UserId},
     item::{CatalogueItem, Items},
@@ -25,7 +28,9 @@ use super::{
 };
 use decay::decay;
 use engagement::Engagement;
+pub use explanation::{ItemEvent, ItemExplanation, explain};
 use item_history::{ItemHistories, ItemHistory};
+pub use opinion::Opinion;
 use tag_weights::TagWeights;
 
 /// Maximum number of soft negatives in a model: the newest ones.
@@ -45,7 +50,7 @@ pub fn items_needed(log: &EventLog) -> Vec<ContentId> {
 }
 
 /// Builds the model of `user_id` as of `now`. An item that is missing in `items`
-/// has a reading time of 0, no tags and no vector.
+/// has the shortest reading time, no tags and no vector.
 #[must_use]
 pub fn build(
     user_id: &UserId,
@@ -54,7 +59,8 @@ pub fn build(
     now: Timestamp,
     config: &RankingConfig,
 ) -> UserSignals {
-    let mut histories = ItemHistories::of(log, MAX_SOFT_NEGATIVES);
+    let table = Some(&config.events).filter(|_| config.reads_meanings());
+    let mut histories = ItemHistories::of(log, MAX_SOFT_NEGATIVES, table);
     histories.sort_by_id();
 
     let mut affinity = TagWeights::new(&config.untasted_facets);
@@ -64,25 +70,37 @@ pub fn build(
     let mut positives = Vec::new();
     let mut negatives = Vec::new();
     let mut liked: Vec<(&UnitVector, f64)> = Vec::new();
+    let mut interests = Vec::new();
     let mut dwell_ratios = 0.0;
 
     for history in &histories.items {
         let item = items.get(history.content_id).map(Arc::as_ref);
         let engagement = Engagement::of(history, item, config);
         dwell_ratios += engagement.dwell_ratio;
+        let opinion = Opinion::of(engagement.strength, config);
+        if config.associations.enabled && opinion != Opinion::Disliked {
+            interests.push(InterestEntry {
+                item: history.content_id.clone(),
+                time: history.last,
+                strength: InterestStrength::of(engagement.strength),
+            });
+        }
         let age_decay = decay(history.last, now, config.half_life_days);
-        if engagement.strength >= config.positive_threshold {
-            let weight = engagement.strength * age_decay;
-            positives.push((history.content_id.clone(), weight));
-            affinity.add_item(item, weight);
-            liked.extend(
-                item.and_then(CatalogueItem::vector)
-                    .map(|vector| (vector, weight)),
-            );
-        } else if engagement.strength <= config.negative_threshold {
-            let weight = engagement.strength.abs() * age_decay;
-            negatives.push((history.content_id.clone(), weight));
-            aversion.add_item(item, weight);
+        let weight = engagement.strength.abs() * age_decay;
+        match opinion {
+            Opinion::Liked => {
+                positives.push((history.content_id.clone(), weight));
+                affinity.add_item(item, weight);
+                liked.extend(
+                    item.and_then(CatalogueItem::vector)
+                        .map(|vector| (vector, weight)),
+                );
+            }
+            Opinion::Disliked => {
+                negatives.push((history.content_id.clone(), weight));
+                aversion.add_item(item, weight);
+            }
+            Opinion::Neutral => {}
         }
     }
     for (id, time) in histories.ignored() {
@@ -90,7 +108,7 @@ pub fn build(
         negatives.push(((*id).clone(), weight));
     }
 
-    let answers = profile::answers(log, &config.profile);
+    let answers = profile::answers(log, config);
     for seed in &answers.seeds {
         affinity.add(seed.facet, &seed.label, seed.weight);
     }
@@ -123,6 +141,13 @@ pub fn build(
         demographics: answers.demographics,
         built_at: Some(now),
         event_count: log.len(),
+        done: histories
+            .items
+            .iter()
+            .filter(|history| history.explicit.is_done())
+            .map(|history| history.content_id.clone())
+            .collect(),
+        interests: InterestList::new(interests, config.associations.list_max),
     }
 }
 

@@ -5,9 +5,13 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use crate::domain::{
-    event::{EventLog, event_types},
-    ranking_config::ProfileRule,
+    event::{EventLog, InteractionEvent, event_types},
+    ranking_config::{Preset, ProfileRule, RankingConfig},
 };
+
+/// Number of the newest events with answers that count, under the preset
+/// `recsys`.
+const MAX_PROFILE_EVENTS: usize = 50;
 
 /// A tag that an answer adds to the affinity, without decay.
 pub(super) struct Seed<'a> {
@@ -24,7 +28,8 @@ pub(super) struct ProfileAnswers<'a> {
 
 /// Applies each rule to the latest answer of the first of its questions that has
 /// one. A list of answers seeds one tag per answer.
-pub(super) fn answers<'a>(log: &EventLog, rules: &'a [ProfileRule]) -> ProfileAnswers<'a> {
+pub(super) fn answers<'a>(log: &EventLog, config: &'a RankingConfig) -> ProfileAnswers<'a> {
+    let rules = &config.profile;
     let mut mapped = ProfileAnswers {
         demographics: Map::new(),
         seeds: Vec::new(),
@@ -32,7 +37,11 @@ pub(super) fn answers<'a>(log: &EventLog, rules: &'a [ProfileRule]) -> ProfileAn
     if rules.is_empty() {
         return mapped;
     }
-    let latest = latest_answers(log);
+    let max_events = match config.preset {
+        Preset::Recsys => MAX_PROFILE_EVENTS,
+        Preset::Reference => usize::MAX,
+    };
+    let latest = latest_answers(log, max_events);
     for rule in rules {
         let Some(answer) = rule
             .questions
@@ -58,14 +67,17 @@ pub(super) fn answers<'a>(log: &EventLog, rules: &'a [ProfileRule]) -> ProfileAn
     mapped
 }
 
-fn latest_answers(log: &EventLog) -> HashMap<&str, &Value> {
+/// The latest answer to each question, from the newest `max_events` events.
+fn latest_answers(log: &EventLog, max_events: usize) -> HashMap<&str, &Value> {
+    let is_profile = |event: &&InteractionEvent| {
+        event_types::PROFILE.contains(&event.event_type.as_str())
+            && !event.survey_answers.is_empty()
+    };
     let mut latest = HashMap::new();
-    for event in log.iter() {
-        if event_types::PROFILE.contains(&event.event_type.as_str()) {
-            for (question, answer) in &event.survey_answers {
-                if !texts(answer).is_empty() {
-                    latest.insert(question.as_str(), answer);
-                }
+    for event in log.iter().rev().filter(is_profile).take(max_events) {
+        for (question, answer) in &event.survey_answers {
+            if !texts(answer).is_empty() {
+                latest.entry(question.as_str()).or_insert(answer);
             }
         }
     }

@@ -7,8 +7,9 @@ use tracing::{Instrument as _, debug};
 use super::{
     gather::{CandidatePool, Exclusions, gather},
     metrics,
+    others::{Proposals, scores},
     plan::CandidatePlan,
-    recommendation::{Degradation, EmptyReason, Recommendation, Strategy},
+    recommendation::{ColdReason, Degradation, EmptyReason, Generator, Recommendation, Strategy},
     request::{Deadlines, RecommendRequest},
 };
 use crate::{
@@ -20,8 +21,10 @@ use crate::{
             self, RankedList,
             draws::Draws,
             exploration::{self, ExplorationPool, ExplorationRequest, ExplorationSkip},
-            interest::{Interest, Near},
+            interest::{IgnoredItems, Interest, Near},
+            reason::reason,
         },
+        ranking_config::Preset,
         restriction::Restriction,
     },
     engine::{
@@ -37,14 +40,19 @@ use crate::{
 struct Audience {
     interest: Interest,
     signals_source: SignalsSource,
+    /// Why the list is cold, if it is.
+    cold_reason: ColdReason,
     degraded: Vec<Degradation>,
 }
 
 /// The items that a list is made from.
 struct ListInputs {
     pool: CandidatePool,
-    /// The liked items that could be read.
+    /// The liked items, and those that collaborative scores come from, as far as they
+    /// could be read.
     liked: Items,
+    /// Whether the exploration pool is of popular items.
+    explores_popular: bool,
     degraded: Vec<Degradation>,
 }
 
@@ -73,7 +81,7 @@ impl Engine {
         let mut model = self.model(&request.user, deadlines.model).await;
         let mut audience = self.audience(model.as_ref(), request.near);
         let mut inputs = self
-            .inputs(request, &audience.interest, &chance, deadlines.items)
+            .inputs(request, &mut audience, &chance, deadlines)
             .await?;
         // The search can find that the catalogue was recreated with vectors of
         // another size.
@@ -82,7 +90,7 @@ impl Engine {
             if model.is_some() {
                 audience = self.audience(model.as_ref(), request.near);
                 inputs = self
-                    .inputs(request, &audience.interest, &chance, deadlines.items)
+                    .inputs(request, &mut audience, &chance, deadlines)
                     .await?;
             }
         }
@@ -110,8 +118,20 @@ impl Engine {
             degraded.push(Degradation::UserModel);
         }
         let interest = match model {
-            Some(model) => Interest::of_user(&model.signals, &self.inner.canonical),
+            Some(model) => {
+                let ignored_items = match self.inner.config.preset {
+                    Preset::Recsys => IgnoredItems::ScoredLower,
+                    Preset::Reference => IgnoredItems::Hidden,
+                };
+                Interest::of_user(&model.signals, &self.inner.canonical, ignored_items)
+            }
             None => Interest::nobody(),
+        };
+        let cold_reason = match model {
+            None => ColdReason::UserStateUnavailable,
+            Some(model) if model.source == SignalsSource::Empty => ColdReason::UnknownUser,
+            Some(_) if interest.is_cold() => ColdReason::NoPositiveEvents,
+            Some(_) => ColdReason::CatalogueWithoutFeatures,
         };
         let scale_m = self.inner.config.geo_scale_m;
         Audience {
@@ -120,6 +140,7 @@ impl Engine {
                 ..interest
             },
             signals_source: model.map_or(SignalsSource::Empty, |model| model.source),
+            cold_reason,
             degraded,
         }
     }
@@ -134,18 +155,37 @@ impl Engine {
         }
     }
 
-    /// Reads the candidates and, concurrently, the liked items.
+    /// Reads what other users did, then the candidates and, concurrently, the liked
+    /// items.
     async fn inputs(
         &self,
         request: &RecommendRequest,
-        interest: &Interest,
+        audience: &mut Audience,
         chance: &Chance,
-        deadline: Deadline,
+        deadlines: Deadlines,
     ) -> Result<ListInputs, EngineError> {
-        let liked = interest.positives.iter().map(|(id, _)| id.clone());
-        let liked: Vec<ContentId> = liked.collect();
-        let items = &self.inner.items;
-        let candidates = self.candidates(request, interest, chance, deadline);
+        let associations = &self.inner.associations;
+        let config = associations.config();
+        let query = audience.interest.recent.iter().take(config.query_items);
+        let query: Vec<ContentId> = query.map(|(item, _)| item.clone()).collect();
+        let others = associations.for_list(&query, deadlines.model);
+        let others = others.instrument(spans::step("associations")).await;
+        if others.is_incomplete {
+            audience.degraded.push(Degradation::Associations);
+        }
+        audience.interest.popularity = others.popular.clone();
+        let interest = &audience.interest;
+        let mut scored = scores(request, interest, &interest.seen, &others, config);
+        let ranking = &self.inner.config;
+        let popular = others.popular.as_ref();
+        let proposals = Proposals::new(request, interest, &scored, popular, ranking);
+
+        let liked = interest.positives.iter().map(|(id, _)| id);
+        let mut liked: Vec<ContentId> = liked.chain(&proposals.because).cloned().collect();
+        liked.sort_unstable();
+        liked.dedup();
+        let (items, deadline) = (&self.inner.items, deadlines.items);
+        let candidates = self.candidates(request, interest, &proposals, chance, deadline);
         let (pool, liked_items) = tokio::join!(
             candidates.instrument(spans::step("candidates")),
             items.read(&liked, deadline),
@@ -156,9 +196,16 @@ impl Engine {
             degraded.push(Degradation::LikedItems);
             items.cached(&liked)
         });
+        if pool.seen_fallback {
+            scored = scores(request, interest, &[], &others, config);
+        }
+        let candidates = pool.items.iter().chain(pool.exploration.iter().flatten());
+        let candidates = candidates.map(|item| item.id());
+        audience.interest.load_collaborative(&scored, candidates);
         Ok(ListInputs {
             pool,
             liked,
+            explores_popular: !proposals.elsewhere.is_empty(),
             degraded,
         })
     }
@@ -169,6 +216,7 @@ impl Engine {
         &self,
         request: &RecommendRequest,
         interest: &Interest,
+        proposals: &Proposals,
         chance: &Chance,
         deadline: Deadline,
     ) -> Result<CandidatePool, EngineError> {
@@ -177,7 +225,7 @@ impl Engine {
         let max_in_query = self.inner.settings.max_excluded_ids;
         let unseen = Exclusions::new(&request.exclude, &interest.seen, max_in_query);
         if !restriction.is_open() {
-            let plan = CandidatePlan::restricted(request, interest, draws, config);
+            let plan = CandidatePlan::restricted(request, interest, proposals, draws, config);
             let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
             if pool.items.is_empty() && config.filter_reshow_when_exhausted {
                 let all = Exclusions::new(&request.exclude, &[], max_in_query);
@@ -192,7 +240,8 @@ impl Engine {
         }
 
         let explores = chance.slot.is_ok();
-        let plan = CandidatePlan::unrestricted(request, interest, draws, config, explores);
+        let plan =
+            CandidatePlan::unrestricted(request, interest, proposals, draws, config, explores);
         let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
         if plan.is_sample() {
             pool.cold_start_fallback = true;
@@ -200,9 +249,9 @@ impl Engine {
         }
         let none_to_explore = pool.exploration.as_ref().is_some_and(Vec::is_empty);
         if pool.items.len() < request.limit || none_to_explore {
-            let plan = CandidatePlan::sample(request, draws, config);
+            let plan = CandidatePlan::fill_up(request, interest, proposals, draws, config);
             let sample = gather(&plan, restriction, &unseen, items, deadline).await?;
-            pool.cold_start_fallback = pool.items.is_empty();
+            pool.cold_start_fallback = pool.items.is_empty() && !sample.has_of(Generator::Popular);
             let limit = if pool.cold_start_fallback {
                 usize::MAX
             } else {
@@ -226,6 +275,7 @@ impl Engine {
         let Audience {
             mut interest,
             signals_source,
+            cold_reason,
             mut degraded,
         } = audience;
         let pool = inputs.pool;
@@ -236,6 +286,7 @@ impl Engine {
         let exploration = slot.map(|slot| ExplorationRequest {
             slot,
             pool: match pool.exploration {
+                Some(items) if inputs.explores_popular => ExplorationPool::LowestScored(items),
                 Some(items) => ExplorationPool::of_fetched(config.exploration.strategy, items),
                 None => ExplorationPool::Candidates,
             },
@@ -253,13 +304,17 @@ impl Engine {
             None
         };
         let strategy = if interest.is_cold() || pool.cold_start_fallback {
-            Strategy::Cold
+            Strategy::Cold(cold_reason)
         } else {
             Strategy::Warm
         };
+        let canonical = &self.inner.canonical;
+        let reasons = items.iter();
+        let reasons = reasons.map(|item| reason(item, &inputs.liked, canonical));
         Ok(Recommendation {
             request_id: self.fresh_request_id(),
             strategy,
+            reasons: reasons.collect(),
             items,
             pool_size,
             scored,

@@ -1,6 +1,8 @@
 //! Counts lists.
 
-use super::recommendation::{Degradation, EmptyReason, Generator, Recommendation, Strategy};
+use super::recommendation::{
+    ColdReason, Degradation, EmptyReason, Generator, Recommendation, Strategy,
+};
 use crate::{
     domain::ranking::exploration::ExplorationSkip,
     telemetry::meters::{self, Exploration, List},
@@ -11,8 +13,11 @@ pub(super) fn count(list: &Recommendation) {
     meters::list(match list.strategy {
         _ if list.seen_fallback => List::SeenFallback,
         Strategy::Warm => List::Warm,
-        Strategy::Cold => List::Cold,
+        Strategy::Cold(_) => List::Cold,
     });
+    if let Strategy::Cold(reason) = list.strategy {
+        meters::cold_lists(reason.name(), 1);
+    }
     for (generator, candidates) in &list.generators {
         meters::candidates(generator.name(), *candidates, 1);
     }
@@ -37,6 +42,9 @@ pub(super) fn start() {
     }
     for reason in EmptyReason::ALL {
         meters::empty_lists(reason.name(), 0);
+    }
+    for reason in ColdReason::ALL {
+        meters::cold_lists(reason.name(), 0);
     }
     for degradation in Degradation::ALL {
         meters::degraded_lists(degradation.label(), 0);

@@ -7,11 +7,14 @@
 mod assemble;
 mod gather;
 mod metrics;
+mod others;
 mod plan;
 mod recommendation;
 mod request;
 
-pub use recommendation::{Degradation, EmptyReason, Generator, Recommendation, Strategy};
+pub use recommendation::{
+    ColdReason, Degradation, EmptyReason, Generator, Recommendation, Strategy,
+};
 pub use request::{Deadlines, RecommendRequest};
 
 /// Starts the series of lists at 0.

@@ -213,9 +213,9 @@ async fn store(
         return Ok(());
     }
     let (ids, events): (Vec<ElementId>, Vec<StoredEvent>) = events.into_iter().unzip();
-    let results = engine.ingest_batch(events, deadline).await;
+    let results = engine.receive_batch(events, deadline).await;
     for (id, result) in ids.into_iter().zip(results.map_err(ApiError::from)?) {
-        report.ingested(id, result);
+        report.received(id, result);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use tonic::Code;
 
 use crate::{
     api::error::ApiError,
-    engine::{EngineError, Ingested},
+    engine::{EngineError, Received},
     http::webhook::mapping::SkipReason,
     ports::AppendOutcome,
 };
@@ -31,6 +31,7 @@ pub(crate) struct ElementCounts {
     accepted: usize,
     duplicate: usize,
     outside_window: usize,
+    no_item: usize,
     no_user: usize,
     other_type: usize,
     invalid: usize,
@@ -90,12 +91,17 @@ impl DeliveryReport {
     }
 
     /// Records the result of an event.
-    pub(crate) fn ingested(&mut self, element: ElementId, result: Result<Ingested, EngineError>) {
+    pub(crate) fn received(&mut self, element: ElementId, result: Result<Received, EngineError>) {
         let counts = &mut self.counts;
-        match result.map(|ingested| ingested.outcome) {
-            Ok(AppendOutcome::Accepted) => counts.accepted += 1,
-            Ok(AppendOutcome::Duplicate) => counts.duplicate += 1,
-            Ok(AppendOutcome::OutsideWindow) => {
+        match result.map(|received| received.ingested.map(|ingested| ingested.outcome)) {
+            Ok(Some(AppendOutcome::Accepted)) => counts.accepted += 1,
+            Ok(Some(AppendOutcome::Duplicate)) => counts.duplicate += 1,
+            Ok(None) => {
+                counts.no_item += 1;
+                let reason = "names no item, impression, answer or query: no list could use it";
+                self.not_taken(element, "no_item", reason.to_owned());
+            }
+            Ok(Some(AppendOutcome::OutsideWindow)) => {
                 counts.outside_window += 1;
                 let reason = "is older than events are kept, or than the newest that are kept";
                 self.not_taken(element, "outside_window", reason.to_owned());

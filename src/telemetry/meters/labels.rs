@@ -79,6 +79,8 @@ label! {
         Duplicate "duplicate"
         /// Older than the window.
         OutsideWindow "outside_window"
+        /// Not stored: it says nothing.
+        NotStored "not_stored"
         /// Refused: it breaks a rule.
         Invalid "invalid"
         /// The store failed, and the event may not be stored.
@@ -93,6 +95,8 @@ label! {
         Event "event"
         /// A user model.
         Model "model"
+        /// An audience, an interest list or a neighbour row.
+        Association "association"
     }
 }
 
@@ -122,6 +126,16 @@ label! {
         NotSaved "not_saved"
         /// It could not be built: events or items could not be read.
         Failed "failed"
+    }
+}
+
+label! {
+    /// Whether the catalogue has an item of a model.
+    ModelItem "catalog" {
+        /// It has.
+        Known "known"
+        /// It has not: the item adds neither tags nor a vector.
+        Unknown "unknown"
     }
 }
 
@@ -158,6 +172,20 @@ label! {
         NotDrawn "not_drawn"
         /// Exploration is disabled, or the list is too short.
         Off "off"
+    }
+}
+
+label! {
+    /// The outcome of refreshing a neighbour row.
+    RowRefresh "outcome" {
+        /// It is stored.
+        Built "built"
+        /// Another process has refreshed it since it changed.
+        Current "current"
+        /// A newer one is stored.
+        Superseded "superseded"
+        /// The store failed; the row stays due.
+        Failed "failed"
     }
 }
 

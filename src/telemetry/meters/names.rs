@@ -12,6 +12,8 @@ pub const DB_MAX_CONNECTIONS: &str = "db_client_connection_max";
 pub const DB_PENDING_REQUESTS: &str = "db_client_connection_pending_requests";
 /// Events received, by outcome.
 pub const EVENTS: &str = "recsys_events_total";
+/// Events received, by meaning.
+pub const EVENT_MEANINGS: &str = "recsys_event_meanings_total";
 /// Stored values that cannot be decoded, by kind.
 pub const UNREADABLE: &str = "recsys_unreadable_total";
 /// Reads of models, by source.
@@ -20,6 +22,8 @@ pub const MODEL_READS: &str = "recsys_model_reads_total";
 pub const MODEL_REBUILDS: &str = "recsys_model_rebuilds_total";
 /// Models built, by outcome.
 pub const MODEL_BUILDS: &str = "recsys_model_builds_total";
+/// Items that models are built from, by whether the catalogue has them.
+pub const MODEL_ITEMS: &str = "recsys_model_items_total";
 /// Appends, by whether they started or joined a refresh.
 pub const MODEL_REFRESHES: &str = "recsys_model_refreshes_total";
 /// Time from receiving an event to saving a model that contains it: a histogram of
@@ -31,6 +35,8 @@ pub const MODEL_BYTES: &str = "recsys_model_bytes";
 pub const CANDIDATES: &str = "recsys_candidates";
 /// Lists, by strategy.
 pub const LISTS: &str = "recsys_lists_total";
+/// Cold lists, by reason.
+pub const COLD_LISTS: &str = "recsys_cold_lists_total";
 /// Empty lists, by reason.
 pub const EMPTY_LISTS: &str = "recsys_empty_lists_total";
 /// Lists made without one of their inputs, by cause.
@@ -59,6 +65,14 @@ pub const BUFFERED_BYTES: &str = "recsys_buffered_bytes";
 pub const CONNECTIONS: &str = "recsys_connections";
 /// Connections closed or refused by this process, by reason.
 pub const CONNECTIONS_ENDED: &str = "recsys_connections_ended_total";
+/// Refreshes of neighbour rows, by outcome.
+pub const ROW_REFRESHES: &str = "recsys_association_refreshes_total";
+/// Time from a row being due to its refresh: a histogram of seconds.
+pub const ROW_LAG: &str = "recsys_association_lag_seconds";
+/// Neighbour rows that are due.
+pub const ROWS_DUE: &str = "recsys_association_rows_due";
+/// Users of refreshed audiences: a histogram of counts.
+pub const AUDIENCE_SIZE: &str = "recsys_audience_size";
 /// Panics of calls and tasks.
 pub const PANICS: &str = "recsys_panics_total";
 /// Seconds since the runtime last ran a task.
@@ -73,22 +87,25 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names except those of the process.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 42] = [
     RPC_DURATION,
     STORE_DURATION,
     DB_CONNECTIONS,
     DB_MAX_CONNECTIONS,
     DB_PENDING_REQUESTS,
     EVENTS,
+    EVENT_MEANINGS,
     UNREADABLE,
     MODEL_READS,
     MODEL_REBUILDS,
     MODEL_BUILDS,
+    MODEL_ITEMS,
     MODEL_REFRESHES,
     MODEL_LAG,
     MODEL_BYTES,
     CANDIDATES,
     LISTS,
+    COLD_LISTS,
     EMPTY_LISTS,
     DEGRADED,
     EXPLORATION,
@@ -103,6 +120,10 @@ pub const ALL: [&str; 35] = [
     BUFFERED_BYTES,
     CONNECTIONS,
     CONNECTIONS_ENDED,
+    ROW_REFRESHES,
+    ROW_LAG,
+    ROWS_DUE,
+    AUDIENCE_SIZE,
     PANICS,
     RUNTIME_SILENCE,
     DEPENDENCY_UP,
@@ -140,3 +161,5 @@ pub const BUCKETS_MODEL_BYTES: [f64; 8] = [
 ];
 /// Upper bounds of the buckets of [`CANDIDATES`].
 pub const BUCKETS_CANDIDATES: [f64; 9] = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 200.0, 400.0, 1_000.0];
+/// Upper bounds of the buckets of [`ROW_LAG`], in seconds.
+pub const BUCKETS_ROW_LAG: [f64; 9] = [0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 600.0, 3_600.0];

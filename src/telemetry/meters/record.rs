@@ -6,16 +6,17 @@ use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, Rebuild,
-        Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
+        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::{
         BUFFERED_BYTES, CALLS_IN_FLIGHT, CONNECTIONS, DEPENDENCY_UP, HTTP_DURATION, PANICS,
-        RPC_DURATION, RUNTIME_SILENCE,
+        ROWS_DUE, RPC_DURATION, RUNTIME_SILENCE,
     },
     series::{
-        BUILDS, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, EMPTY, ENDED, EXPLORED, LAG, LOOKUPS, MADE,
-        PROPOSED, READS, REBUILDS, REFRESHES, REFUSED_CALLS, SHED_CALLS, STORE_OPERATIONS, WITHOUT,
+        AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, COLD, DELIVERED, EMPTY, ENDED,
+        EXPLORED, LAG, LOOKUPS, MADE, MEANINGS, PROPOSED, READS, REBUILDS, REFRESHES,
+        REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS, STORE_OPERATIONS, WITHOUT,
     },
 };
 
@@ -64,6 +65,17 @@ pub fn events(outcome: EventOutcome, count: usize) {
     BY_OUTCOME.add(outcome, count);
 }
 
+/// Counts events of one meaning.
+pub fn event_meanings(meaning: &'static str, count: usize) {
+    MEANINGS.add([meaning], count);
+}
+
+/// Counts the items that a model was built from.
+pub fn model_items(all: usize, known: usize) {
+    BUILT_FROM.add(ModelItem::Known, known);
+    BUILT_FROM.add(ModelItem::Unknown, all.saturating_sub(known));
+}
+
 /// Counts a stored value that cannot be decoded.
 pub fn unreadable(kind: Unreadable) {
     BY_KIND.add(kind, 1);
@@ -109,6 +121,11 @@ pub fn list(how: List) {
     MADE.add(how, 1);
 }
 
+/// Counts cold lists with one reason.
+pub fn cold_lists(reason: &'static str, count: usize) {
+    COLD.add([reason], count);
+}
+
 /// Counts empty lists with one reason.
 pub fn empty_lists(reason: &'static str, count: usize) {
     EMPTY.add([reason], count);
@@ -122,6 +139,26 @@ pub fn degraded_lists(cause: &'static str, count: usize) {
 /// Counts a list by the outcome of its exploration.
 pub fn exploration(outcome: Exploration) {
     EXPLORED.add(outcome, 1);
+}
+
+/// Counts a refresh of a neighbour row.
+pub fn row_refresh(outcome: RowRefresh) {
+    ROWS.add(outcome, 1);
+}
+
+/// Records the time from a row being due to its refresh.
+pub fn row_lag(seconds: f64) {
+    ROWS_LAG.record((), seconds, 1);
+}
+
+/// Sets the number of rows that are due.
+pub fn rows_due(rows: usize) {
+    gauge!(ROWS_DUE).set(rows as f64);
+}
+
+/// Records the size of a refreshed audience.
+pub fn audience_size(users: usize) {
+    AUDIENCES.record((), users as f64, 1);
 }
 
 /// Counts lookups in a cache.
