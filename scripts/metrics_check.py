@@ -1,4 +1,4 @@
-"""Computes what `recsys eval` reports anew, from its lists, with pytrec_eval (the
+"""Recomputes the results of `recsys eval` from its lists with pytrec_eval (the
 code of NIST's trec_eval) and numpy: metrics_check.py PROGRAM DIRECTORY."""
 
 import csv

@@ -16,7 +16,8 @@ use crate::{
     edge::{settings::ServerSettings, tls::TlsSettings},
     http::webhook::WebhookSettings,
     parsers::{
-        Secret, at_least_one, parse_address, parse_days, parse_delay, parse_duration, user_bytes,
+        Secret, at_least_one, parse_address, parse_days, parse_delay, parse_duration, parse_share,
+        user_bytes,
     },
     telemetry::LogFormat,
 };
@@ -127,6 +128,22 @@ pub struct Settings {
     #[arg(long, global = true, env = "MODEL_SAVE_INTERVAL", value_name = "DURATION",
           value_parser = parse_delay, default_value = "1s", help_heading = "User state")]
     pub model_save_interval: Duration,
+    /// How often rows of neighbors are refreshed, and the largest age of cached ones
+    #[arg(long, global = true, env = "ASSOCIATIONS_INTERVAL", value_name = "DURATION",
+          value_parser = parse_duration, default_value = "30s", help_heading = "User state")]
+    pub associations_interval: Duration,
+    /// Share of a core that refreshing them may take
+    #[arg(long, global = true, env = "ASSOCIATIONS_CPU", value_name = "SHARE",
+          value_parser = parse_share, default_value = "0.1", help_heading = "User state")]
+    pub associations_cpu: f64,
+    /// Processes that share the users' state
+    #[arg(long, global = true, env = "ASSOCIATIONS_REPLICAS", value_name = "N",
+          value_parser = at_least_one, default_value = "1", help_heading = "User state")]
+    pub associations_replicas: usize,
+    /// Memory limit of cached rows of neighbors, in bytes
+    #[arg(long, global = true, env = "ASSOCIATIONS_CACHE_MAX_BYTES", value_name = "BYTES",
+          default_value_t = 64 << 20, help_heading = "User state")]
+    pub associations_cache_max_bytes: u64,
     /// Memory limit of the users' state without Redis, in bytes
     #[arg(long, global = true, env = "EMBEDDED_STATE_MAX_BYTES", value_name = "BYTES",
           default_value_t = 512 << 20, help_heading = "User state")]
@@ -151,7 +168,7 @@ pub struct Settings {
         help_heading = "Catalogue"
     )]
     pub catalog_path: Option<PathBuf>,
-    /// Memory limit of the items without Qdrant, in bytes
+    /// Memory limit of the items of all tenants without Qdrant, in bytes
     #[arg(long, global = true, env = "EMBEDDED_CATALOG_MAX_BYTES", value_name = "BYTES",
           default_value_t = 1 << 30, help_heading = "Catalogue")]
     pub embedded_catalog_max_bytes: usize,
@@ -210,10 +227,10 @@ impl Cli {
                 | Command::Doctor(_)
                 | Command::Catalog { .. }
                 | Command::Events { .. }
-                | Command::Ranking { .. }
-                | Command::Explain(_)
                 | Command::Eval(_)
                 | Command::Tune(_)
+                | Command::Ranking { .. }
+                | Command::Explain(_)
                 | Command::Keys { .. }
                 | Command::Settings,
             ) => "error",

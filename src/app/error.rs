@@ -99,6 +99,23 @@ pub enum StartError {
          a delivery carries a key with the role ingest"
     )]
     SecretBesideKeys,
+    /// The secret can be guessed.
+    #[error(
+        "RECSYS_WEBHOOK_SECRET has fewer than {min} bytes; make one with: openssl rand -hex 32"
+    )]
+    ShortSecret {
+        /// The least number of bytes.
+        min: usize,
+    },
+    /// The changed tenants file is the beginning of the one in use.
+    #[error(
+        "tenants file {path} looks cut: it is the beginning of the one in use. To remove what \
+         stands last, write another last line, such as the comment: # end"
+    )]
+    TenantsCut {
+        /// The file.
+        path: PathBuf,
+    },
     /// TLS cannot be set up as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -12,22 +12,29 @@ use tracing::warn;
 use super::{error::StartError, files::read, plaintext::is_public_plaintext};
 use crate::{
     adapters::{
-        memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+        memory::{
+            Budget, CatalogueBudget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore,
+            MemoryModelStore,
+        },
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
         redis::{
-            EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
-            advise,
+            EventBufferOptions, ModelStoreOptions, RedisAssociationStore, RedisEventBuffer,
+            RedisModelStore, RedisPool, advise,
         },
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
     domain::{item::Item, ranking_config::RankingConfig},
-    engine::{Engine, EngineSettings, Ports},
-    ports::{EventBuffer, ItemStore, ModelStore},
+    engine::{AssociationSettings, Engine, EngineSettings, Ports},
+    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore},
     tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
 };
 
-type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
+type UserState = (
+    Arc<dyn EventBuffer>,
+    Arc<dyn ModelStore>,
+    Arc<dyn AssociationStore>,
+);
 
 /// The stores. All engines share their connections.
 pub(super) struct Stores {
@@ -38,6 +45,8 @@ pub(super) struct Stores {
     qdrant: Option<QdrantPool>,
     /// For all users' state in memory.
     budget: Arc<Budget>,
+    /// For all catalogues in memory.
+    catalogue_budget: Arc<CatalogueBudget>,
     /// Users' state in memory by key prefix. It outlives the engines that use
     /// it.
     in_memory: Mutex<HashMap<String, UserState>>,
@@ -82,6 +91,7 @@ impl Stores {
             redis,
             qdrant: qdrant(settings)?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
+            catalogue_budget: CatalogueBudget::new(settings.embedded_catalog_max_bytes),
             in_memory: Mutex::default(),
             settings: settings.clone(),
         })
@@ -94,17 +104,18 @@ impl Stores {
         config: RankingConfig,
     ) -> Result<Engine, StartError> {
         let settings = &self.settings;
-        let (events, models) = match &self.redis {
+        let (events, models, associations) = match &self.redis {
             Some(pool) => redis_state(pool, settings, place),
             None => self.memory_state(place),
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
             Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
-            None => Arc::new(memory_catalogue(settings, &config)?),
+            None => Arc::new(memory_catalogue(settings, &config, &self.catalogue_budget)?),
         };
         let ports = Ports {
             events,
             models,
+            associations,
             items,
             randomness: Arc::new(SystemRandomness),
         };
@@ -112,6 +123,13 @@ impl Stores {
             model_max_age: settings.model_max_age,
             model_save_interval: settings.model_save_interval,
             max_excluded_ids: settings.max_excluded_ids,
+            associations: AssociationSettings {
+                interval: settings.associations_interval,
+                cpu: settings.associations_cpu,
+                replicas: settings.associations_replicas,
+                cache_max_bytes: settings.associations_cache_max_bytes / place.share_of,
+                background: true,
+            },
         };
         Ok(Engine::new(ports, config, engine_settings))
     }
@@ -132,8 +150,11 @@ impl Stores {
             Arc::clone(&self.budget),
         )
         .with_max_user_bytes(settings.max_user_bytes);
-        let models = MemoryModelStore::new(clock, settings.model_ttl, Arc::clone(&self.budget));
-        let state: UserState = (Arc::new(events), Arc::new(models));
+        let models =
+            MemoryModelStore::new(clock.clone(), settings.model_ttl, Arc::clone(&self.budget));
+        let associations =
+            MemoryAssociationStore::new(clock, settings.event_window, Arc::clone(&self.budget));
+        let state: UserState = (Arc::new(events), Arc::new(models), Arc::new(associations));
         states.insert(place.key_prefix.to_owned(), state.clone());
         state
     }
@@ -161,6 +182,7 @@ fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> User
         max_user_bytes: settings.max_user_bytes,
         cache_max_bytes: redis.buffer_cache_max_bytes / place.share_of,
     };
+    let associations = RedisAssociationStore::new(pool.clone(), &key_prefix, settings.event_window);
     let models = ModelStoreOptions {
         key_prefix,
         ttl: settings.model_ttl,
@@ -169,6 +191,7 @@ fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> User
     (
         Arc::new(RedisEventBuffer::new(pool.clone(), events)),
         Arc::new(RedisModelStore::new(pool.clone(), models)),
+        Arc::new(associations),
     )
 }
 
@@ -246,15 +269,17 @@ pub fn catalogue_in_memory(
     settings: &Settings,
     config: &RankingConfig,
 ) -> Result<usize, StartError> {
-    memory_catalogue(settings, config).map(|store| store.len())
+    let budget = CatalogueBudget::new(settings.embedded_catalog_max_bytes);
+    memory_catalogue(settings, config, &budget).map(|store| store.len())
 }
 
 fn memory_catalogue(
     settings: &Settings,
     config: &RankingConfig,
+    budget: &Arc<CatalogueBudget>,
 ) -> Result<MemoryItemStore, StartError> {
     let (name, items) = catalogue_items(settings)?;
-    let store = MemoryItemStore::new(config.canonicalizer(), settings.embedded_catalog_max_bytes);
+    let store = MemoryItemStore::sharing(config.canonicalizer(), Arc::clone(budget));
     for item in items {
         let id = item.id.to_string();
         store

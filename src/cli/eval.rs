@@ -25,7 +25,7 @@ use crate::{
         ranker::RankerError,
         replay::Keep,
         report,
-        runs::{Contestant, RunSettings, run as run_all},
+        runs::{RankerSpec, RunSettings, run as run_all},
         summary::{EvalReport, RunResults, timings},
     },
 };
@@ -83,7 +83,7 @@ fn evaluate(settings: &Settings, flags: &EvalFlags) -> Result<EvalReport, EvalEr
             likes: log.facts.likes,
         });
     }
-    let contestants = contestants(rankings);
+    let specs = specs(rankings);
     let options = input::engine_options(settings, replay, log);
     let run_settings = RunSettings {
         rules: &rules,
@@ -94,22 +94,22 @@ fn evaluate(settings: &Settings, flags: &EvalFlags) -> Result<EvalReport, EvalEr
             examples: true,
         },
     };
-    let events = log.events.len() as u64 * contestants.len() as u64;
+    let events = log.events.len() as u64 * specs.len() as u64;
     let outcomes = with_progress(events, |progress: &AtomicU64| {
-        run_all(log, &plan, &contestants, run_settings, progress)
+        run_all(log, &plan, &specs, run_settings, progress)
     })?;
     let results = RunResults {
         log,
         rules: &rules,
         window_days: options.window.as_secs_f64() / 86_400.0,
         plan: &plan,
-        contestants: &contestants,
+        specs: &specs,
         outcomes: &outcomes,
     };
     let mut report = EvalReport::new(results);
     report.notes = input.notes;
     check_thresholds(&report, flags)?;
-    let timings = timings(&contestants, &outcomes);
+    let timings = timings(&specs, &outcomes);
     anstream::print!("{}", report::text(&report, Some(&timings)));
     if flags.timings {
         report.timings = Some(timings);
@@ -152,14 +152,14 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The ranking files, then the baselines.
-pub(super) fn contestants(rankings: Vec<(String, RankingConfig)>) -> Vec<Contestant> {
+pub(super) fn specs(rankings: Vec<(String, RankingConfig)>) -> Vec<RankerSpec> {
     let engines = rankings
         .into_iter()
-        .map(|(name, config)| Contestant::Engine {
+        .map(|(name, config)| RankerSpec::Engine {
             name,
             config: Box::new(config),
         });
-    engines.chain(Contestant::BASELINES).collect()
+    engines.chain(RankerSpec::BASELINES).collect()
 }
 
 fn check_thresholds(report: &EvalReport, flags: &EvalFlags) -> Result<(), EvalError> {

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, process::ExitCode, sync::atomic::AtomicU64};
 
 use super::eval::{
-    EvalError, contestants,
+    EvalError,
     input::{self, ReplayInput},
     output::{self, with_progress},
-    rankings,
+    rankings, specs,
 };
 use crate::{
     config::{Settings, TuneFlags},
@@ -57,8 +57,8 @@ fn tune(settings: &Settings, flags: &TuneFlags) -> Result<String, EvalError> {
     let log = &input.log;
     let rules = input::rules(replay);
     let plan = planned_lists(log, &rules);
-    let (chosen_on, held_out) = split_lists(log, &plan, flags.held_out);
-    if chosen_on.is_empty() || held_out.is_empty() {
+    let (selection, held_out) = split_lists(log, &plan, flags.held_out);
+    if selection.is_empty() || held_out.is_empty() {
         return Err(EvalError::NoLists {
             likes: log.facts.likes,
         });
@@ -81,21 +81,21 @@ fn tune(settings: &Settings, flags: &TuneFlags) -> Result<String, EvalError> {
     };
     let events = log.events.len() as u64 * flags.trials as u64;
     let found = with_progress(events, |progress: &AtomicU64| {
-        search(log, &chosen_on, search_settings, progress)
+        search(log, &selection, search_settings, progress)
     })?;
 
     rankings.push((found_name(flags, &rankings[0].0), found.config.clone()));
-    let contestants = contestants(rankings);
-    let events = log.events.len() as u64 * contestants.len() as u64;
+    let specs = specs(rankings);
+    let events = log.events.len() as u64 * specs.len() as u64;
     let outcomes = with_progress(events, |progress: &AtomicU64| {
-        run_all(log, &held_out, &contestants, run_settings, progress)
+        run_all(log, &held_out, &specs, run_settings, progress)
     })?;
     let mut report = EvalReport::new(RunResults {
         log,
         rules: &rules,
         window_days: options.window.as_secs_f64() / 86_400.0,
         plan: &held_out,
-        contestants: &contestants,
+        specs: &specs,
         outcomes: &outcomes,
     });
     report.notes = input.notes;
@@ -104,10 +104,10 @@ fn tune(settings: &Settings, flags: &TuneFlags) -> Result<String, EvalError> {
          {} lists before them, by changing {}",
         flags.held_out * 100.0,
         flags.trials,
-        found.chosen_on,
+        found.selection,
         searched_keys().join(", ")
     ));
-    let file = ranking_file(&found.config, &report, flags.trials, found.chosen_on);
+    let file = ranking_file(&found.config, &report, flags.trials, found.selection);
     let file = file.map_err(|error| EvalError::File(error.to_string()))?;
     output::write(&flags.out, &file)?;
     output::write_reports(&report, flags.json.as_deref(), flags.html.as_deref())?;

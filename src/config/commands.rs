@@ -36,6 +36,12 @@ pub enum Command {
         #[command(subcommand)]
         command: EventsCommand,
     },
+    /// Measure the lists of ranking files on a log of events, and compare them with
+    /// simple baselines. Exit code 4 if --fail-below is not met
+    Eval(Box<EvalFlags>),
+    /// Search for better weights on the first part of a log, measure them on the rest,
+    /// and write a ranking file
+    Tune(Box<TuneFlags>),
     /// Show how lists are ranked
     Ranking {
         /// What to do with the ranking file.
@@ -45,12 +51,6 @@ pub enum Command {
     /// Show how a user's events become likes and dislikes: for each item its events, the
     /// parts of its strength, and the decay. Reads Redis and the catalogue, changes nothing
     Explain(ExplainFlags),
-    /// Measure the lists of a ranking file on a log of events, beside simple baselines.
-    /// Exit code 4 if --fail-below is not met
-    Eval(Box<EvalFlags>),
-    /// Search for better weights on the first part of a log, measure them on the rest,
-    /// and write a ranking file
-    Tune(Box<TuneFlags>),
     /// Make keys for callers
     Keys {
         /// What to do with keys.

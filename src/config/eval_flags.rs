@@ -23,7 +23,7 @@ pub struct ReplayFlags {
     /// Events: JSON Lines, JSON, CSV or TSV, also gzipped; - = stdin
     #[arg(long, value_name = "FILE")]
     pub events: PathBuf,
-    /// Items, likewise; unset = the events' items, without content
+    /// Items, in the same forms; unset = the events' items, without content
     #[arg(long, value_name = "FILE")]
     pub catalog: Option<PathBuf>,
     /// Events to learn from, without lists

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    associations::{AssociationSettings, Associations},
     error::{Dependency, EngineError},
     item_reader::ItemReader,
     models::{ModelAges, Models},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp},
-    ports::{EventBuffer, ItemStore, ModelStore, Randomness},
+    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness},
 };
 
 /// The stores that an engine works on.
@@ -20,6 +21,8 @@ pub struct Ports {
     pub events: Arc<dyn EventBuffer>,
     /// User models.
     pub models: Arc<dyn ModelStore>,
+    /// What other users did.
+    pub associations: Arc<dyn AssociationStore>,
     /// The catalogue.
     pub items: Arc<dyn ItemStore>,
     /// Random numbers.
@@ -38,6 +41,8 @@ pub struct EngineSettings {
     /// Maximum number of seen items that a search query excludes. The others are
     /// removed from its results.
     pub max_excluded_ids: usize,
+    /// How associations are refreshed.
+    pub associations: AssociationSettings,
 }
 
 impl Default for EngineSettings {
@@ -48,6 +53,7 @@ impl Default for EngineSettings {
             model_max_age: Duration::from_secs(3_600),
             model_save_interval: Duration::ZERO,
             max_excluded_ids: 2_000,
+            associations: AssociationSettings::default(),
         }
     }
 }
@@ -65,6 +71,7 @@ pub(super) struct EngineState {
     pub(super) canonical: Canonicalizer,
     pub(super) items: ItemReader,
     pub(super) models: Models,
+    pub(super) associations: Associations,
     pub(super) tasks: Tasks,
 }
 
@@ -75,11 +82,19 @@ impl Engine {
         let config = Arc::new(config);
         let items = ItemReader::new(Arc::clone(&ports.items));
         let tasks = Tasks::default();
+        let associations = Associations::new(
+            Arc::clone(&ports.associations),
+            Arc::clone(&ports.events),
+            config.associations.clone(),
+            settings.associations.clone(),
+            tasks.clone(),
+        );
         let models = Models::new(
             Arc::clone(&ports.events),
             Arc::clone(&ports.models),
             items.clone(),
             Arc::clone(&config),
+            associations.clone(),
             ModelAges {
                 max_age: settings.model_max_age,
                 save_interval: settings.model_save_interval,
@@ -94,6 +109,7 @@ impl Engine {
                 config,
                 items,
                 models,
+                associations,
                 tasks,
             }),
         }

@@ -5,9 +5,9 @@
 //! same draws count for both rankers, which pairs them).
 
 use super::{
-    dice::Dice,
     measures::Measure,
     plan::{History, PlannedList},
+    rng::SeededRng,
 };
 
 /// Draws that are aimed at, and the least.
@@ -80,12 +80,12 @@ impl Resampled {
             }
         }
         let count = (MOST_USERS / by_user.len().max(1)).clamp(LEAST_DRAWS, DRAWS);
-        let mut dice = Dice::new(seed, 0xb007);
+        let mut rng = SeededRng::new(seed, 0xb007);
         let mut draws = vec![Vec::with_capacity(count); ranks.len()];
         for _ in 0..count {
             let mut drawn = UserSums::none(ranks.len());
             for _ in 0..by_user.len() {
-                drawn.add(&by_user[dice.below(by_user.len())]);
+                drawn.add(&by_user[rng.below(by_user.len())]);
             }
             for (ranker, means) in drawn.means().into_iter().enumerate() {
                 draws[ranker].push(means);
@@ -245,9 +245,9 @@ fn sums_by_user(plan: &[PlannedList], users: &[u32], ranks: &[&[u8]]) -> Vec<Use
 mod tests {
     use super::{Resampled, UserCounts};
     use crate::eval::{
-        dice::Dice,
         measures::Measure,
         plan::{History, PlannedList},
+        rng::SeededRng,
     };
 
     fn planned(earlier: u32) -> PlannedList {
@@ -292,12 +292,12 @@ mod tests {
 
     #[test]
     fn an_interval_covers_the_truth_as_often_as_it_says() {
-        let mut dice = Dice::new(3, 0);
+        let mut rng = SeededRng::new(3, 0);
         let mut covered = 0;
         for run in 0..50 {
             let plan = vec![planned(0); 120];
             let users: Vec<u32> = (0..120).map(|list| list / 3).collect();
-            let ranks: Vec<u8> = (0..120).map(|_| u8::from(dice.chance(0.3))).collect();
+            let ranks: Vec<u8> = (0..120).map(|_| u8::from(rng.chance(0.3))).collect();
             let resampled = Resampled::new(&plan, &users, &[&ranks], run);
             let estimate = resampled.mean(0, Measure::HitRate, None).unwrap();
             covered += usize::from(estimate.low <= 0.3 && 0.3 <= estimate.high);

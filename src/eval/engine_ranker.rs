@@ -11,13 +11,15 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    dice::mixed,
     log::{ReplayEvent, ReplayLog},
     plan::SeenItems,
     ranker::{ListQuery, ListRanker, ListedItems, RankerError},
+    rng::mixed,
 };
 use crate::{
-    adapters::memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+    adapters::memory::{
+        Budget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
+    },
     domain::{
         ranking::{ItemRole, RankedItem, scorers::Scorer},
         ranking_config::RankingConfig,
@@ -30,12 +32,12 @@ use crate::{
     ports::{Clock, Deadline, Randomness},
 };
 
-/// What a replayed engine is set to, apart from its ranking file.
+/// Settings of a replayed engine other than its ranking file.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// How long events count.
     pub window: Duration,
-    /// Newest events kept of a user.
+    /// Maximum number of events per user.
     pub max_events_per_user: usize,
     /// The engine's own settings.
     pub engine: EngineSettings,
@@ -93,7 +95,7 @@ impl EngineRanker {
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| failed(error.to_string()))?;
         let clock = Arc::new(ReplayClock::default());
-        // What bounds memory is the log itself, which is there already.
+        // The log, which is in memory already, bounds it.
         let budget = Arc::new(Budget::new(usize::MAX));
         let items = MemoryItemStore::new(config.canonicalizer(), usize::MAX);
         for item in &log.catalogue {
@@ -112,17 +114,26 @@ impl EngineRanker {
                 *max_events_per_user,
                 Arc::clone(&budget),
             )),
-            models: Arc::new(MemoryModelStore::new(clock.clone(), *window, budget)),
+            models: Arc::new(MemoryModelStore::new(
+                clock.clone(),
+                *window,
+                Arc::clone(&budget),
+            )),
+            associations: Arc::new(MemoryAssociationStore::new(clock.clone(), *window, budget)),
             items: Arc::new(items),
             randomness: Arc::new(ReplayRandomness {
                 seed,
                 drawn: AtomicU64::new(0),
             }),
         };
+        // Models are saved at once, and rows are refreshed on the clock of the events.
+        let mut engine = engine.clone();
+        engine.model_save_interval = Duration::ZERO;
+        engine.associations.background = false;
         Ok(Self {
             name: name.to_owned(),
             runtime,
-            engine: Engine::new(ports, config, engine.clone()),
+            engine: Engine::new(ports, config, engine),
             clock,
             latest: None,
         })
@@ -181,9 +192,18 @@ impl ListRanker for EngineRanker {
     fn learn(&mut self, log: &ReplayLog, event: &ReplayEvent) -> Result<(), RankerError> {
         self.set_time(event.time);
         let stored = log.stored(event).map_err(|error| self.failed(&error))?;
-        let ingested = self.engine.ingest(stored, Deadline::NONE);
+        let received = self.engine.receive(stored, Deadline::NONE);
         self.runtime
-            .block_on(ingested)
+            .block_on(received)
+            .map_err(|error| self.failed(&error))?;
+        Ok(())
+    }
+
+    fn refresh(&mut self, now: Timestamp) -> Result<(), RankerError> {
+        self.set_time(now);
+        let refreshed = self.engine.refresh_associations();
+        self.runtime
+            .block_on(refreshed)
             .map_err(|error| self.failed(&error))?;
         Ok(())
     }
@@ -196,7 +216,7 @@ impl ListRanker for EngineRanker {
     }
 }
 
-/// What spoke most for an item, as a part of a sentence.
+/// The main reason for an item, as a part of a sentence.
 fn reason(ranked: &RankedItem) -> String {
     if ranked.role == ItemRole::Exploration {
         return "exploration".to_owned();
@@ -208,7 +228,7 @@ fn reason(ranked: &RankedItem) -> String {
         .filter(|(_, part)| *part > 0.0)
         .max_by(|(_, a), (_, b)| a.total_cmp(b));
     let Some((part, _)) = strongest else {
-        return "nothing known speaks for it".to_owned();
+        return "no signal".to_owned();
     };
     match (part, ranked.matched_tags.first(), &ranked.scored.similar_to) {
         (Scorer::Tag, Some(tag), _) => format!("liked tag {}", tag.label()),

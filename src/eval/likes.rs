@@ -9,7 +9,7 @@ use crate::domain::{
 /// Lowest rating that counts as a like.
 const LIKED_RATING: f64 = 4.0;
 
-/// Decides which events count as likes: those that lists are to predict.
+/// Decides which events count as likes: those that lists should predict.
 #[derive(Clone, Debug)]
 pub struct LikeRule {
     table: EventTable,
@@ -17,11 +17,17 @@ pub struct LikeRule {
 }
 
 impl LikeRule {
-    /// By a ranking file's positive threshold and event types.
+    /// By a ranking file's positive threshold and event types; without any, as in the
+    /// preset `reference`, by the types of the preset `recsys`.
     #[must_use]
     pub fn new(config: &RankingConfig) -> Self {
+        let table = if config.events.is_empty() {
+            EventTable::standard()
+        } else {
+            config.events.clone()
+        };
         Self {
-            table: EventTable::standard(),
+            table,
             positive_threshold: config.positive_threshold,
         }
     }
@@ -79,5 +85,23 @@ mod tests {
             }
             assert_eq!(rule.is_like(&event), expected, "{kind} {rating:?}");
         }
+    }
+
+    #[test]
+    fn the_ranking_file_says_which_types_are_likes() {
+        let likes = |config: &str| {
+            let rule = LikeRule::new(&RankingConfig::from_toml(config).unwrap());
+            let user = UserId::parse("u").unwrap();
+            let mut event = InteractionEvent::new(user, "Lesson Done", Timestamp::from_micros(0));
+            event.content_id = Some("i".into());
+            let lesson = rule.is_like(&event);
+            event.event_type = "view".to_owned();
+            (lesson, rule.is_like(&event))
+        };
+        assert_eq!(likes(""), (false, true));
+        assert_eq!(likes("preset = 'reference'"), (false, true));
+        let lessons = "events = [{ types = ['lesson done'], strength = 0.9 }]";
+        assert_eq!(likes(lessons), (true, true));
+        assert_eq!(likes("positive_threshold = 0.5"), (false, false));
     }
 }

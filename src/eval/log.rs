@@ -139,7 +139,7 @@ pub struct LogBuilder {
     rule: LikeRule,
     users: Interned<UserId>,
     items: Interned<ContentId>,
-    /// With what tells repeats apart.
+    /// With a hash that repeats share.
     events: Vec<(ReplayEvent, u64)>,
     out_of_order: usize,
     /// The latest time in the file so far, of each part.
@@ -264,9 +264,9 @@ impl LogBuilder {
         // Stable: events of one moment keep the order of their file.
         events.sort_by_key(|(event, _)| event.time);
         let before = events.len();
-        let mut met = HashSet::with_capacity(before);
-        events.retain(|(event, identity)| met.insert((event.user, *identity)));
-        drop(met);
+        let mut identities = HashSet::with_capacity(before);
+        events.retain(|(event, identity)| identities.insert((event.user, *identity)));
+        drop(identities);
         let duplicates = before - events.len();
         let events: Vec<ReplayEvent> = events
             .into_iter()

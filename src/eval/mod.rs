@@ -1,8 +1,8 @@
 //! How good lists are, measured on a log of events.
 //!
 //! A replay goes through a log in the order of time. Before each event that
-//! counts as a like it asks every ranker for a list as of that moment, notes at
-//! which rank the liked item stands, and then lets the ranker learn the event:
+//! counts as a like it requests a list as of that moment from every ranker, records
+//! the rank of the liked item, and then passes the event to the ranker:
 //! test, then train. So no list knows anything of what came after it.
 //!
 //! * [`log`]: events and items, sorted, without duplicates; [`likes`] decides
@@ -13,7 +13,7 @@
 //!   compared with.
 //! * [`replay`] runs one ranker, [`runs`] several at the same time.
 //! * [`measures`], [`bootstrap`] and [`summary`] make numbers of the ranks;
-//!   [`report`] writes them for people and programs.
+//!   [`report`] writes them for readers and programs.
 //! * [`tune`] searches for better weights on the first part of a log and
 //!   measures them on the rest.
 //! * [`world`] makes logs whose truth is known.
@@ -24,7 +24,6 @@
 
 pub mod baselines;
 pub mod bootstrap;
-pub mod dice;
 pub mod engine_ranker;
 pub mod likes;
 pub mod log;
@@ -33,6 +32,7 @@ pub mod plan;
 pub mod ranker;
 pub mod replay;
 pub mod report;
+pub mod rng;
 pub mod runs;
 pub mod summary;
 pub mod tune;

@@ -1,4 +1,4 @@
-//! Which events lists are made for, and what the user had met by then.
+//! Which events lists are made for, and what the user had seen by then.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::log::{LogPart, ReplayEvent, ReplayLog};
 use crate::domain::time::Timestamp;
 
-/// What becomes of items that the user has met.
+/// Whether lists may hold items that the user has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SeenItems {
@@ -33,7 +33,7 @@ pub enum FirstList {
 pub struct ListRules {
     /// Items in a list, at least 1.
     pub k: usize,
-    /// What becomes of items that the user has met.
+    /// Whether lists may hold items that the user has seen.
     pub seen: SeenItems,
     /// How many of the user's latest items are left out of a list.
     pub exclude_last: usize,
@@ -63,7 +63,7 @@ impl Default for ListRules {
 pub enum Obstacle {
     /// The catalogue lacks it.
     NotInCatalogue,
-    /// The user has met it, and such items are hidden.
+    /// The user has seen it, and such items are hidden.
     Seen,
     /// It is one of the user's latest, which are left out.
     Excluded,
@@ -118,14 +118,14 @@ pub struct PlannedList {
     pub obstacle: Option<Obstacle>,
 }
 
-/// What a user has met.
+/// What a user has seen.
 #[derive(Clone, Debug, Default)]
 pub struct UserHistory {
     /// Events so far.
     pub events: u32,
     /// Each item once, the latest last.
     items: Vec<u32>,
-    met: HashSet<u32>,
+    seen: HashSet<u32>,
 }
 
 impl UserHistory {
@@ -133,7 +133,7 @@ impl UserHistory {
     pub fn add(&mut self, event: &ReplayEvent) {
         self.events += 1;
         let Some(item) = event.item else { return };
-        if !self.met.insert(item)
+        if !self.seen.insert(item)
             && let Some(place) = self.items.iter().rposition(|known| *known == item)
         {
             self.items.remove(place);
@@ -141,10 +141,10 @@ impl UserHistory {
         self.items.push(item);
     }
 
-    /// Whether the user has met an item.
+    /// Whether the user has seen an item.
     #[must_use]
-    pub fn has_met(&self, item: u32) -> bool {
-        self.met.contains(&item)
+    pub fn has_seen(&self, item: u32) -> bool {
+        self.seen.contains(&item)
     }
 
     /// The latest items, each once, the latest last.
@@ -153,13 +153,13 @@ impl UserHistory {
         &self.items[self.items.len().saturating_sub(count)..]
     }
 
-    /// How many items the user has met.
+    /// How many items the user has seen.
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether the user has met nothing.
+    /// Whether the user has seen nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
@@ -213,7 +213,7 @@ fn obstacle(
     if !log.is_in_catalogue(target) {
         return Some(Obstacle::NotInCatalogue);
     }
-    if rules.seen == SeenItems::Hide && history.has_met(target) {
+    if rules.seen == SeenItems::Hide && history.has_seen(target) {
         return Some(Obstacle::Seen);
     }
     let excluded = history.latest(rules.exclude_last).contains(&target);

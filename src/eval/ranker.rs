@@ -4,8 +4,9 @@ use super::{
     log::{ReplayEvent, ReplayLog},
     plan::{ListRules, SeenItems, UserHistory},
 };
+use crate::domain::time::Timestamp;
 
-/// A list that a ranker is asked for.
+/// A request for a list.
 #[derive(Clone, Copy, Debug)]
 pub struct ListQuery<'a> {
     /// The log that is replayed.
@@ -18,7 +19,7 @@ pub struct ListQuery<'a> {
     pub position: u32,
     /// The rules of the run.
     pub rules: &'a ListRules,
-    /// What the user had met before.
+    /// What the user had seen before.
     pub history: &'a UserHistory,
 }
 
@@ -27,7 +28,7 @@ impl ListQuery<'_> {
     #[must_use]
     pub fn may_show(&self, item: u32) -> bool {
         let is_hidden = match self.rules.seen {
-            SeenItems::Hide => self.history.has_met(item),
+            SeenItems::Hide => self.history.has_seen(item),
             SeenItems::Allow => false,
         };
         !is_hidden
@@ -41,11 +42,12 @@ impl ListQuery<'_> {
 pub struct ListedItems {
     /// The items, best first, each once, at most `k`.
     pub items: Vec<u32>,
-    /// Whether the ranker knew nothing of the user; `None` if it never does.
+    /// Whether the ranker knew nothing of the user; `None` if
+    /// that does not apply.
     pub cold: Option<bool>,
 }
 
-/// Why a ranker cannot go on.
+/// A ranker failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{ranker}: {reason}")]
 pub struct RankerError {
@@ -70,8 +72,17 @@ pub trait ListRanker {
     /// [`RankerError`] if it cannot take it.
     fn learn(&mut self, log: &ReplayLog, event: &ReplayEvent) -> Result<(), RankerError>;
 
-    /// Of each item of the latest list, what spoke most for it; empty if the
-    /// ranker does not say.
+    /// Refreshes what the service refreshes in the background, to completion. Called
+    /// at the first multiple of 30 s of event time after events, before the next event.
+    ///
+    /// # Errors
+    /// [`RankerError`] if it fails.
+    fn refresh(&mut self, _now: Timestamp) -> Result<(), RankerError> {
+        Ok(())
+    }
+
+    /// Of each item of the latest list, the main reason; empty if the ranker has
+    /// none.
     fn reasons(&self) -> Vec<String> {
         Vec::new()
     }

@@ -7,17 +7,20 @@ use std::{
 };
 
 use super::{
-    dice::mixed,
     log::ReplayLog,
     plan::{History, ListRules, PlannedList, UserHistory},
     ranker::{ListQuery, ListRanker, ListedItems, RankerError},
+    rng::mixed,
 };
+use crate::domain::time::Timestamp;
 
-/// Lists with a hit, and without one, that are kept as examples.
+/// Lists with a hit, and without one, that become examples.
 const HIT_EXAMPLES: usize = 5;
 const MISS_EXAMPLES: usize = 2;
 /// How many of a user's latest items an example shows.
 const EXAMPLE_HISTORY: usize = 5;
+/// Event time between two background refreshes, as of a service.
+const REFRESH_INTERVAL_MICROS: i64 = 30_000_000;
 /// Events between two reports of progress.
 const PROGRESS_STEP: u64 = 64;
 
@@ -28,14 +31,14 @@ pub struct ReplayOutcome {
     pub ranks: Vec<u8>,
     /// How often each item of the catalogue was shown.
     pub shown: Vec<u32>,
-    /// Lists by history, with those that were empty and those of users of whom
-    /// the ranker knew nothing.
+    /// Lists by history, with those that were empty and those of users unknown
+    /// to the ranker.
     pub counts: BTreeMap<History, ListCounts>,
-    /// Whether the ranker says which users it knows nothing of.
+    /// Whether the ranker reports unknown users.
     pub knows_cold: bool,
     /// How long each list took.
     pub latencies: Vec<Duration>,
-    /// All lists, if they were asked for.
+    /// All lists, if [`Keep::lists`] is set.
     pub lists: Vec<Vec<u32>>,
     /// Some of the lists.
     pub examples: Vec<ExampleList>,
@@ -46,7 +49,7 @@ pub struct ReplayOutcome {
 pub struct ListCounts {
     /// All.
     pub lists: usize,
-    /// Those of users of whom the ranker knew nothing.
+    /// Those of users unknown to the ranker.
     pub cold: usize,
     /// Those without any item.
     pub empty: usize,
@@ -57,15 +60,15 @@ pub struct ListCounts {
 pub struct ExampleList {
     /// The planned list's position.
     pub planned: usize,
-    /// What the user had met last, the latest first.
+    /// What the user had seen last, the latest first.
     pub recent: Vec<u32>,
     /// The list.
     pub items: Vec<u32>,
-    /// Of each item what spoke for it, if the ranker says so.
+    /// The main reason for each item, if the ranker has one.
     pub reasons: Vec<String>,
 }
 
-/// What is kept of a replay besides the ranks.
+/// What a replay keeps in addition to the ranks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keep {
     /// All lists.
@@ -74,8 +77,8 @@ pub struct Keep {
     pub examples: bool,
 }
 
-/// Lets a ranker go through a log: asks it for every planned list, in order, and
-/// lets it learn every event. `progress` counts events.
+/// Replays a log for one ranker: requests every planned list, in order, and passes
+/// every event to the ranker. `progress` counts events.
 ///
 /// # Errors
 /// The ranker's, on the first list or event that it fails on.
@@ -97,12 +100,14 @@ pub fn replay(
     let mut histories = vec![UserHistory::default(); log.users.len()];
     let mut open = plan.iter().enumerate().peekable();
     let mut unreported = 0_u64;
+    let mut refreshes = Refreshes::default();
     for (position, event) in (0..).zip(&log.events) {
         if open.peek().is_none() {
-            // Nothing is asked any more.
+            // No further list is requested.
             unreported += log.events.len() as u64 - u64::from(position);
             break;
         }
+        refreshes.advance(event.time, ranker)?;
         let history = &mut histories[event.user as usize];
         if let Some((index, planned)) = open.next_if(|(_, planned)| planned.event == position) {
             let query = ListQuery {
@@ -143,6 +148,26 @@ pub fn replay(
     progress.fetch_add(unreported, Ordering::Relaxed);
     outcome.examples = examples.into_lists();
     Ok(outcome)
+}
+
+/// The background refreshes of a ranker, on the clock of the events.
+#[derive(Debug, Default)]
+struct Refreshes {
+    /// The next refresh; `None` before the first event.
+    next: Option<Timestamp>,
+}
+
+impl Refreshes {
+    /// Advances to the time of the next event. Without events in between, one refresh
+    /// stands for several: the later ones would find nothing to do.
+    fn advance(&mut self, now: Timestamp, ranker: &mut dyn ListRanker) -> Result<(), RankerError> {
+        if let Some(due) = self.next.filter(|due| now >= *due) {
+            ranker.refresh(due)?;
+        }
+        let intervals = now.as_micros().div_euclid(REFRESH_INTERVAL_MICROS) + 1;
+        self.next = Some(Timestamp::from_micros(intervals * REFRESH_INTERVAL_MICROS));
+        Ok(())
+    }
 }
 
 impl ReplayOutcome {
@@ -198,5 +223,86 @@ impl Examples {
     fn into_lists(self) -> Vec<ExampleList> {
         let hits = self.hits.into_values();
         hits.chain(self.misses.into_values()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Keep, replay};
+    use crate::{
+        domain::{
+            event::InteractionEvent, ids::UserId, ranking_config::RankingConfig, time::Timestamp,
+        },
+        eval::{
+            likes::LikeRule,
+            log::{LogBuilder, LogPart, ReplayEvent, ReplayLog},
+            plan::{ListRules, planned_lists},
+            ranker::{ListQuery, ListRanker, ListedItems, RankerError},
+        },
+    };
+
+    /// Records the calls, with seconds of event time.
+    #[derive(Default)]
+    struct Recorder(Vec<(&'static str, i64)>);
+
+    impl ListRanker for Recorder {
+        fn list(&mut self, query: &ListQuery<'_>) -> Result<ListedItems, RankerError> {
+            let seconds = query.event.time.as_micros() / 1_000_000;
+            self.0.push(("list", seconds));
+            Ok(ListedItems::default())
+        }
+
+        fn learn(&mut self, _: &ReplayLog, event: &ReplayEvent) -> Result<(), RankerError> {
+            self.0.push(("learn", event.time.as_micros() / 1_000_000));
+            Ok(())
+        }
+
+        fn refresh(&mut self, now: Timestamp) -> Result<(), RankerError> {
+            self.0.push(("refresh", now.as_micros() / 1_000_000));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn refreshes_come_every_30_seconds_of_event_time_with_events() {
+        let mut log = LogBuilder::new(LikeRule::new(&RankingConfig::default()));
+        for (seconds, event_type) in [(5, "open"), (31, "buy"), (59, "x"), (60, "x"), (301, "buy")]
+        {
+            let user = UserId::parse("u").unwrap();
+            let time = Timestamp::from_micros(seconds * 1_000_000);
+            let mut event = InteractionEvent::new(user, event_type, time);
+            event.content_id = Some("i".into());
+            log.add(event, LogPart::Evaluation).unwrap();
+        }
+        let log = log.finish(None);
+        let rules = ListRules::default();
+        let plan = planned_lists(&log, &rules);
+        let mut recorder = Recorder::default();
+        let progress = Default::default();
+        replay(
+            &log,
+            &rules,
+            &plan,
+            &mut recorder,
+            Keep::default(),
+            &progress,
+        )
+        .unwrap();
+        assert_eq!(
+            recorder.0,
+            [
+                ("list", 5),
+                ("learn", 5),
+                ("refresh", 30),
+                ("list", 31),
+                ("learn", 31),
+                ("learn", 59),
+                ("refresh", 60),
+                ("learn", 60),
+                ("refresh", 90),
+                ("list", 301),
+                ("learn", 301),
+            ]
+        );
     }
 }

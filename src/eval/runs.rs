@@ -20,7 +20,7 @@ use crate::domain::ranking_config::RankingConfig;
 
 /// A ranker that takes part in a run.
 #[derive(Clone, Debug)]
-pub enum Contestant {
+pub enum RankerSpec {
     /// The engine with a ranking file.
     Engine {
         /// Its name in reports.
@@ -30,13 +30,13 @@ pub enum Contestant {
     },
     /// A random sample.
     Random,
-    /// The most popular items of late.
+    /// The most popular items, recent likes counting more.
     Popular,
     /// What users of the last item also liked.
     CoOccurrence,
 }
 
-impl Contestant {
+impl RankerSpec {
     /// The baselines, in the order of reports.
     pub const BASELINES: [Self; 3] = [Self::Random, Self::Popular, Self::CoOccurrence];
 
@@ -87,49 +87,49 @@ pub struct RunSettings<'a> {
     pub engine: &'a EngineOptions,
     /// How many rankers run at the same time, at least 1.
     pub threads: usize,
-    /// What is kept of engines' replays.
+    /// What engines' replays keep.
     pub keep: Keep,
 }
 
 /// Replays a log for each ranker. The outcomes are in the rankers' order,
-/// whatever finishes first. `progress` counts events of all rankers.
+/// independent of which finishes first. `progress` counts events of all rankers.
 ///
 /// # Errors
 /// That of the first ranker, in their order, that failed.
 pub fn run(
     log: &ReplayLog,
     plan: &[PlannedList],
-    contestants: &[Contestant],
+    specs: &[RankerSpec],
     settings: RunSettings<'_>,
     progress: &AtomicU64,
 ) -> Result<Vec<ReplayOutcome>, RankerError> {
     let next = AtomicUsize::new(0);
     let outcomes: Mutex<Vec<Option<Result<ReplayOutcome, RankerError>>>> =
-        Mutex::new(contestants.iter().map(|_| None).collect());
+        Mutex::new(specs.iter().map(|_| None).collect());
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(contestant) = contestants.get(index) else {
+            let Some(spec) = specs.get(index) else {
                 return;
             };
-            let outcome = contestant
-                .ranker(log, settings.rules, settings.engine)
-                .and_then(|mut ranker| {
-                    replay(
-                        log,
-                        settings.rules,
-                        plan,
-                        ranker.as_mut(),
-                        settings.keep,
-                        progress,
-                    )
-                });
+            let outcome =
+                spec.ranker(log, settings.rules, settings.engine)
+                    .and_then(|mut ranker| {
+                        replay(
+                            log,
+                            settings.rules,
+                            plan,
+                            ranker.as_mut(),
+                            settings.keep,
+                            progress,
+                        )
+                    });
             let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
             outcomes[index] = Some(outcome);
         }
     };
     thread::scope(|scope| {
-        for _ in 0..settings.threads.clamp(1, contestants.len().max(1)) {
+        for _ in 0..settings.threads.clamp(1, specs.len().max(1)) {
             scope.spawn(work);
         }
     });
@@ -138,11 +138,11 @@ pub fn run(
         .unwrap_or_else(PoisonError::into_inner);
     outcomes
         .into_iter()
-        .zip(contestants)
-        .map(|(outcome, contestant)| {
+        .zip(specs)
+        .map(|(outcome, spec)| {
             outcome.unwrap_or_else(|| {
                 Err(RankerError {
-                    ranker: contestant.name().to_owned(),
+                    ranker: spec.name().to_owned(),
                     reason: "its thread ended early".to_owned(),
                 })
             })

@@ -10,7 +10,7 @@ use super::{
     measures::Measure,
     plan::{FirstList, History, ListRules, Obstacle, PlannedList, SeenItems},
     replay::{ExampleList, ListCounts, ReplayOutcome},
-    runs::Contestant,
+    runs::RankerSpec,
 };
 
 /// Everything that a run measured.
@@ -42,7 +42,7 @@ pub struct EvalReport {
 pub struct RulesSummary {
     /// Items in a list.
     pub k: usize,
-    /// What became of items that the user had met.
+    /// Whether lists could hold items that the user had seen.
     pub seen: SeenItems,
     /// How many of the user's latest items were left out.
     pub exclude_last: usize,
@@ -65,7 +65,7 @@ pub struct ListsSummary {
     pub users: usize,
     /// Lists whose liked item could not be in them, as the catalogue lacks it,
     pub not_in_catalogue: usize,
-    /// as the user had met it and such items were hidden,
+    /// as the user had seen it and such items were hidden,
     pub already_seen: usize,
     /// or as it was among the latest, which were left out.
     pub excluded: usize,
@@ -112,6 +112,8 @@ pub struct HistorySummary {
     pub measures: Measures,
     /// As in [`RankerSummary::cold_share`].
     pub cold_share: Option<f64>,
+    /// As in [`RankerSummary::empty_share`].
+    pub empty_share: f64,
 }
 
 /// One ranker minus another, on the same lists.
@@ -134,7 +136,7 @@ pub struct Comparison {
 pub struct ExampleSummary {
     /// How many events the user had before.
     pub earlier_events: u32,
-    /// Titles of what the user had met last, the latest first.
+    /// Titles of what the user had seen last, the latest first.
     pub latest: Vec<String>,
     /// The list.
     pub list: Vec<ExampleItem>,
@@ -149,7 +151,7 @@ pub struct ExampleSummary {
 pub struct ExampleItem {
     /// Its title, or without one its id.
     pub title: String,
-    /// What spoke for it.
+    /// The main reason for it.
     pub reason: String,
 }
 
@@ -176,7 +178,7 @@ pub struct RunResults<'a> {
     /// The lists.
     pub plan: &'a [PlannedList],
     /// The rankers: ranking files first.
-    pub contestants: &'a [Contestant],
+    pub specs: &'a [RankerSpec],
     /// Their outcomes.
     pub outcomes: &'a [ReplayOutcome],
 }
@@ -189,7 +191,7 @@ impl EvalReport {
             log,
             rules,
             plan,
-            contestants,
+            specs,
             outcomes,
             ..
         } = results;
@@ -200,9 +202,9 @@ impl EvalReport {
         let ranks: Vec<&[u8]> = outcomes.iter().map(|run| run.ranks.as_slice()).collect();
         let resampled = Resampled::new(plan, &users, &ranks, rules.seed);
         let popularity = log.popularity_ranks();
-        let rankers = contestants.iter().zip(outcomes).enumerate();
-        let rankers = rankers.map(|(index, (contestant, outcome))| {
-            ranker_summary(index, contestant, outcome, &resampled, &popularity, rules.k)
+        let rankers = specs.iter().zip(outcomes).enumerate();
+        let rankers = rankers.map(|(index, (spec, outcome))| {
+            ranker_summary(index, spec, outcome, &resampled, &popularity, rules.k)
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -210,7 +212,7 @@ impl EvalReport {
             data: log.facts.clone(),
             lists: lists_summary(plan, resampled.users(None)),
             rankers: rankers.collect(),
-            differences: comparisons(contestants, &resampled, rules.k),
+            differences: comparisons(specs, &resampled, rules.k),
             examples: outcomes
                 .first()
                 .map_or_else(Vec::new, |first| examples(log, plan, first)),
@@ -243,8 +245,8 @@ impl EvalReport {
 
 /// How long lists took.
 #[must_use]
-pub fn timings(contestants: &[Contestant], outcomes: &[ReplayOutcome]) -> Vec<Timing> {
-    let timing = |(contestant, outcome): (&Contestant, &ReplayOutcome)| {
+pub fn timings(specs: &[RankerSpec], outcomes: &[ReplayOutcome]) -> Vec<Timing> {
+    let timing = |(spec, outcome): (&RankerSpec, &ReplayOutcome)| {
         let mut latencies: Vec<Duration> = outcome.latencies.clone();
         latencies.sort_unstable();
         let at = |share: f64| {
@@ -253,12 +255,12 @@ pub fn timings(contestants: &[Contestant], outcomes: &[ReplayOutcome]) -> Vec<Ti
             (latency.as_secs_f64() * 1e6).round() / 1e3
         };
         Timing {
-            ranker: contestant.name().to_owned(),
+            ranker: spec.name().to_owned(),
             p50_ms: at(0.5),
             p99_ms: at(0.99),
         }
     };
-    contestants.iter().zip(outcomes).map(timing).collect()
+    specs.iter().zip(outcomes).map(timing).collect()
 }
 
 fn rules_summary(rules: &ListRules, window_days: f64) -> RulesSummary {
@@ -279,8 +281,8 @@ fn rules_summary(rules: &ListRules, window_days: f64) -> RulesSummary {
 
 fn lists_summary(plan: &[PlannedList], users: usize) -> ListsSummary {
     let count = |obstacle: Obstacle| {
-        let meets = plan.iter().filter(|list| list.obstacle == Some(obstacle));
-        meets.count()
+        let with_obstacle = plan.iter().filter(|list| list.obstacle == Some(obstacle));
+        with_obstacle.count()
     };
     let reachable = plan.iter().filter(|list| list.obstacle.is_none()).count();
     ListsSummary {
@@ -303,7 +305,7 @@ fn share(part: usize, whole: usize) -> f64 {
 
 fn ranker_summary(
     index: usize,
-    contestant: &Contestant,
+    spec: &RankerSpec,
     outcome: &ReplayOutcome,
     resampled: &Resampled,
     popularity: &[u32],
@@ -328,6 +330,7 @@ fn ranker_summary(
             users: resampled.users(Some(history)),
             measures: measures(Some(history)),
             cold_share: cold(counts),
+            empty_share: share(counts.empty, counts.lists),
         }
     });
     let shown: u64 = outcome.shown.iter().map(|count| u64::from(*count)).sum();
@@ -339,8 +342,8 @@ fn ranker_summary(
         .sum();
     let covered = outcome.shown.iter().filter(|count| **count > 0).count();
     RankerSummary {
-        name: contestant.name().to_owned(),
-        baseline: contestant.is_baseline(),
+        name: spec.name().to_owned(),
+        baseline: spec.is_baseline(),
         measures: measures(None),
         coverage: share(covered, outcome.shown.len()),
         mean_popularity_rank: (shown > 0).then(|| ranks / shown as f64),
@@ -358,13 +361,13 @@ fn named(k: usize, estimate: impl Fn(Measure) -> Option<Estimate>) -> Measures {
 }
 
 /// Each ranking file against every baseline, and later files against the first.
-fn comparisons(contestants: &[Contestant], resampled: &Resampled, k: usize) -> Vec<Comparison> {
+fn comparisons(specs: &[RankerSpec], resampled: &Resampled, k: usize) -> Vec<Comparison> {
     let mut comparisons = Vec::new();
-    for (index, contestant) in contestants.iter().enumerate() {
-        if contestant.is_baseline() {
+    for (index, spec) in specs.iter().enumerate() {
+        if spec.is_baseline() {
             continue;
         }
-        for (other_index, other) in contestants.iter().enumerate() {
+        for (other_index, other) in specs.iter().enumerate() {
             let is_first = other_index == 0 && index > 0;
             if !other.is_baseline() && !is_first {
                 continue;
@@ -379,7 +382,7 @@ fn comparisons(contestants: &[Contestant], resampled: &Resampled, k: usize) -> V
                 .map(|history| (history.as_str(), measures(Some(history))))
                 .filter(|(_, measures)| !measures.is_empty());
             comparisons.push(Comparison {
-                ranker: contestant.name().to_owned(),
+                ranker: spec.name().to_owned(),
                 against: other.name().to_owned(),
                 measures: measures(None),
                 users: resampled.users_better(index, other_index),

@@ -90,7 +90,7 @@ impl CatalogueFile {
         Ok(item)
     }
 
-    /// What is odd about the columns. To be called after the last row.
+    /// Warnings about the columns, complete after the last row.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.items.warnings()
@@ -120,7 +120,7 @@ fn listing(lines: &[(u64, RefusedItem)]) -> String {
     listing.join("\n")
 }
 
-/// Reads a whole catalogue, and what is odd about its columns.
+/// Reads a whole catalogue, with warnings about its columns.
 ///
 /// # Errors
 /// [`CatalogueFileError`] with every line that is refused, or why the file as a

@@ -35,9 +35,9 @@ pub(super) struct ColumnTable {
     pub(super) fields: &'static [Field],
     /// Comparable name of a mapped column -> (field, as the user wrote it).
     mapped: HashMap<String, (usize, String)>,
-    /// Meaning and position of each column that was met.
+    /// Meaning and position of each column so far.
     known: HashMap<String, (ColumnMeaning, usize)>,
-    /// In the order in which they were met.
+    /// In the order in which they appeared.
     names: Vec<String>,
     seen_fields: BTreeSet<usize>,
     not_taken: Vec<String>,
@@ -74,7 +74,7 @@ impl ColumnTable {
         })
     }
 
-    /// What a column means, and its position among those that were met.
+    /// What a column means, and its position among those so far.
     pub(super) fn meaning(&mut self, column: &str) -> (ColumnMeaning, usize) {
         if let Some(known) = self.known.get(column) {
             return *known;
@@ -151,33 +151,33 @@ impl ColumnTable {
         values
     }
 
-    /// Entries of the mapping whose columns were not met.
-    pub(super) fn unmet_entries(&self) -> Vec<&str> {
-        let is_met = |column: &str| self.names.iter().any(|name| comparable(name) == column);
-        let mut unmet: Vec<&str> = self
+    /// Entries of the mapping whose columns have not appeared.
+    pub(super) fn missing_entries(&self) -> Vec<&str> {
+        let has_appeared = |column: &str| self.names.iter().any(|name| comparable(name) == column);
+        let mut missing: Vec<&str> = self
             .mapped
             .iter()
-            .filter(|(column, _)| !is_met(column))
+            .filter(|(column, _)| !has_appeared(column))
             .map(|(_, (_, entry))| entry.as_str())
             .collect();
-        unmet.sort_unstable();
-        unmet
+        missing.sort_unstable();
+        missing
     }
 
-    /// Whether a field has a column among those that were met.
+    /// Whether a field has a column among those so far.
     pub(super) fn has(&self, field: usize) -> bool {
         self.seen_fields.contains(&field)
     }
 
-    /// The columns that were met, in order.
+    /// The columns so far, in order.
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        let unmet = self.unmet_entries().into_iter();
-        let unmet = unmet.map(|entry| format!("--map {entry}: no row has this column"));
-        unmet.chain(self.not_taken.iter().cloned()).collect()
+        let missing = self.missing_entries().into_iter();
+        let missing = missing.map(|entry| format!("--map {entry}: no row has this column"));
+        missing.chain(self.not_taken.iter().cloned()).collect()
     }
 }
 

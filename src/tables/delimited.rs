@@ -63,7 +63,7 @@ impl Delimited {
         for cell in header.iter().filter(|cell| !cell.name.is_empty()) {
             columns.meaning(&cell.name);
         }
-        let missing = columns.unmet_entries();
+        let missing = columns.missing_entries();
         if !missing.is_empty() {
             return Err(TableError::Column {
                 path: path.to_owned(),

@@ -91,7 +91,7 @@ impl EventFile {
         self.rows.bytes_read()
     }
 
-    /// What is odd about the columns. To be called after the last row.
+    /// Warnings about the columns, complete after the last row.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.rows.warnings()

@@ -65,7 +65,7 @@ impl ItemFile {
         Ok(row.map(|(number, values)| (number, values.and_then(item))))
     }
 
-    /// What is odd about the columns. To be called after the last row.
+    /// Warnings about the columns, complete after the last row.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.rows.warnings()

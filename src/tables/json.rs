@@ -49,7 +49,7 @@ impl JsonLines {
 }
 
 /// The elements of a JSON array, each cut out before it is parsed, so that a
-/// bad one costs only itself.
+/// bad one does not affect the others.
 pub(super) struct JsonArray {
     reader: Box<dyn BufRead + Send>,
     line: u64,

@@ -1,4 +1,4 @@
-//! The rows of a file, whatever its form.
+//! The rows of a file of any form.
 
 use std::{
     io::BufRead,
@@ -124,8 +124,8 @@ impl Rows {
         self.columns.names().iter().map(String::as_str).collect()
     }
 
-    /// What is odd about the columns: those that resemble a field and are not
-    /// taken, and mapped ones that no row has. To be called after the last row.
+    /// Warnings about the columns: those that resemble a field and are not
+    /// taken, and mapped ones that no row has. Complete after the last row.
     #[must_use]
     pub(super) fn warnings(&self) -> Vec<String> {
         self.columns.warnings()

@@ -423,7 +423,7 @@ fn a_retired_variable_is_warned_of() {
 fn help_names_every_command_and_no_secret() {
     let output = recsys(&["--help"])
         .env("REDIS_URL", "redis://:hunter2@h")
-        .env("RECSYS_WEBHOOK_SECRET", "hunter2")
+        .env("RECSYS_WEBHOOK_SECRET", "hunter2-hunter2-hunter2")
         .output()
         .unwrap();
     let printed = stdout(&output);

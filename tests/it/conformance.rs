@@ -18,7 +18,7 @@ use recsys::{
     engine::{Engine, EngineSettings, Ports},
     ports::{
         Appended, BufferSnapshot, Clock, Deadline, Erasure, ErasureStart, EventBuffer,
-        ObservedVersion, StoreError, Version, WaitingCaller,
+        ObservedVersion, PageStart, StoreError, StoredPage, Version, WaitingCaller,
     },
     proto,
 };
@@ -278,6 +278,9 @@ impl EventBuffer for AsOf {
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         Ok(self.snapshot(self.inner.read(user).await?))
+    }
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        self.inner.stored_page(user, start).await
     }
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
         self.inner.stored(user).await

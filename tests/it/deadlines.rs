@@ -26,8 +26,8 @@ use recsys::{
     },
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer,
-        Found, ItemRefusal, ItemStore, ModelSlot, ObservedVersion, Search, StoreError,
-        StoreErrorKind, Version, WaitingCaller,
+        Found, ItemRefusal, ItemStore, ModelSlot, ObservedVersion, PageStart, Search, StoreError,
+        StoreErrorKind, StoredPage, Version, WaitingCaller,
     },
     proto::{self, IngestOutcome},
 };
@@ -110,6 +110,9 @@ impl EventBuffer for Hanging {
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         self.world.ports.events.read(user).await
+    }
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        self.world.ports.events.stored_page(user, start).await
     }
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
         self.world.ports.events.stored(user).await

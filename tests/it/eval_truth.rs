@@ -17,7 +17,7 @@ use recsys::{
         plan::{ListRules, PlannedList, SeenItems, planned_lists},
         ranker::{ListQuery, ListRanker, ListedItems, RankerError},
         replay::{Keep, ReplayOutcome, replay},
-        runs::{Contestant, RunSettings, run},
+        runs::{RankerSpec, RunSettings, run},
         world::{Choice, World, WorldSettings, generate},
     },
 };
@@ -152,11 +152,11 @@ fn all_outcomes(log: &ReplayLog, rules: &ListRules, plan: &[PlannedList]) -> Vec
         max_events_per_user: 5_000,
         engine: EngineSettings::default(),
     };
-    let engine = Contestant::Engine {
+    let engine = RankerSpec::Engine {
         name: "engine".to_owned(),
         config: Box::default(),
     };
-    let contestants: Vec<Contestant> = [engine].into_iter().chain(Contestant::BASELINES).collect();
+    let specs: Vec<RankerSpec> = [engine].into_iter().chain(RankerSpec::BASELINES).collect();
     let settings = RunSettings {
         rules,
         engine: &options,
@@ -166,7 +166,7 @@ fn all_outcomes(log: &ReplayLog, rules: &ListRules, plan: &[PlannedList]) -> Vec
             examples: false,
         },
     };
-    run(log, plan, &contestants, settings, &AtomicU64::new(0)).unwrap()
+    run(log, plan, &specs, settings, &AtomicU64::new(0)).unwrap()
 }
 
 fn small_world() -> World {

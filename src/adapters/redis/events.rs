@@ -8,15 +8,16 @@ use tracing::debug;
 
 use super::{
     append::ComparedBuffer,
-    buffer_store::{BufferStore, ReadBuffer, beyond},
+    buffer_store::{BufferStore, ReadBuffer, beyond, from_score},
     expiry::{milliseconds, version},
     pool::RedisPool,
 };
 use crate::{
-    domain::{event::StoredEvent, ids::UserId, time::Timestamp},
+    domain::{event::StoredEvent, event_member, ids::UserId, time::Timestamp},
     ports::{
         Appended, BufferSnapshot, ERASED_FOR, Erasure, ErasureStart, EventBuffer, ObservedVersion,
-        StoreError, StoreErrorKind, Version, WaitingCaller,
+        PAGE_EVENTS, PageStart, StoreError, StoreErrorKind, StoredPage, StoredText, Version,
+        WaitingCaller,
     },
 };
 
@@ -117,6 +118,38 @@ impl EventBuffer for RedisEventBuffer {
         let read = self.0.read("stored_events", user).await?;
         let text = |(bytes, _): (Vec<u8>, f64)| String::from_utf8_lossy(&bytes).into_owned();
         Ok(read.members.into_iter().map(text).collect())
+    }
+
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        let mut command = cmd("ZRANGEBYSCORE");
+        command.arg(self.0.keys.events(user));
+        if start.seconds == f64::NEG_INFINITY {
+            // The marker of an erasure has the score 0.
+            command.arg("(0");
+        } else {
+            command.arg(start.seconds);
+        }
+        command.arg("+inf").arg("WITHSCORES").arg("LIMIT");
+        command.arg(start.skipped).arg(PAGE_EVENTS);
+        let members: Vec<(Vec<u8>, f64)> = self.0.pool.query("stored_page", &command).await?;
+        let times: Vec<f64> = members.iter().map(|(_, score)| *score).collect();
+        let oldest = self.0.pool.now().await?.minus(self.0.window);
+        let events = members.into_iter().map(|(bytes, score)| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let decoded = std::str::from_utf8(&bytes).ok();
+            let decoded =
+                decoded.and_then(|text| event_member::decode(user, text, from_score(score)).ok());
+            StoredText {
+                event: decoded
+                    .filter(|stored| stored.event.time >= oldest)
+                    .map(Arc::new),
+                text,
+            }
+        });
+        Ok(StoredPage {
+            events: events.collect(),
+            next: (times.len() == PAGE_EVENTS).then(|| start.after(&times)),
+        })
     }
 
     async fn version(&self, user: &UserId) -> Result<ObservedVersion, StoreError> {

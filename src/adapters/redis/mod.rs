@@ -9,6 +9,7 @@ mod address;
 mod advice;
 mod append;
 mod appender;
+mod associations;
 mod buffer_cache;
 mod buffer_copy;
 mod buffer_store;
@@ -35,6 +36,7 @@ mod user_turns;
 
 pub use acl_probe::AclDenial;
 pub use advice::{Concern, advise};
+pub use associations::RedisAssociationStore;
 pub use events::{EventBufferOptions, RedisEventBuffer};
 pub use examine::{RedisExamination, RedisMaster, examine};
 pub use models::{ModelStoreOptions, RedisModelStore};

@@ -10,11 +10,13 @@ use std::{
     sync::Arc,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
 use crate::{
     domain::{
+        associations::InterestList,
         ids::{ContentId, UserId},
         json::JsonObject,
         time::Timestamp,
@@ -65,6 +67,9 @@ struct ModelRef<'a> {
     incomplete: bool,
     #[serde(serialize_with = "ids", skip_serializing_if = "<[_]>::is_empty")]
     done: &'a [ContentId],
+    /// The packed interest list in base64.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    interests: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -98,6 +103,7 @@ struct ModelJson {
     ranking: Option<String>,
     incomplete: bool,
     done: Vec<String>,
+    interests: String,
 }
 
 /// Whether a value is the marker of an erased user.
@@ -164,6 +170,7 @@ pub fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
             ranking: model.ranking.map(|ranking| format!("{ranking:016x}")),
             incomplete: model.incomplete,
             done: &signals.done,
+            interests: encode_interests(&signals.interests),
         },
     )?;
     // JSON is always UTF-8.
@@ -242,6 +249,7 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
         built_at,
         event_count: model.event_count,
         done: done.into_iter().collect(),
+        interests: decode_interests(&model.interests)?,
     };
     Ok(ModelSlot::Present(StoredModel {
         version,
@@ -251,6 +259,23 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
             .and_then(|text| u64::from_str_radix(&text, 16).ok()),
         signals: Arc::new(signals),
     }))
+}
+
+/// `""` for an empty list.
+fn encode_interests(list: &InterestList) -> String {
+    if list.entries().is_empty() {
+        return String::new();
+    }
+    BASE64_STANDARD.encode(list.encode())
+}
+
+fn decode_interests(text: &str) -> Result<InterestList, serde_json::Error> {
+    if text.is_empty() {
+        return Ok(InterestList::default());
+    }
+    let bytes = BASE64_STANDARD.decode(text);
+    let bytes = bytes.map_err(serde_json::Error::custom)?;
+    InterestList::decode(&bytes).map_err(serde_json::Error::custom)
 }
 
 /// The viewed items, sorted, and the same items with the latest first. Each list
@@ -275,7 +300,7 @@ fn views(viewed: Vec<String>, recent: Vec<String>) -> (Vec<ContentId>, Vec<Conte
 }
 
 /// `None` for text that the save script does not take for a rank either.
-fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
+pub(super) fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
     let (version, built_at) = text.split_once('-')?;
     let is_half =
         |half: &str| half.len() == VERSION_DIGITS && half.bytes().all(|byte| byte.is_ascii_digit());

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{
-        error::{ApiError, Violation},
+        error::{ApiError, MAX_VIOLATIONS, Violation},
         limits::Limits,
     },
     domain::{
@@ -15,7 +15,10 @@ use crate::{
 /// The rules that a request breaks, collected while it is read to its end.
 pub(crate) struct Checks<'a> {
     pub(crate) limits: &'a Limits,
+    /// The first violations, as many as an error shows.
     violations: Vec<Violation>,
+    /// The number of all violations.
+    broken: usize,
 }
 
 impl<'a> Checks<'a> {
@@ -23,14 +26,18 @@ impl<'a> Checks<'a> {
         Self {
             limits,
             violations: Vec::new(),
+            broken: 0,
         }
     }
 
     pub(crate) fn broken(&mut self, field: impl Into<String>, rule: impl Into<String>) {
-        self.violations.push(Violation {
-            field: field.into(),
-            rule: rule.into(),
-        });
+        self.broken += 1;
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push(Violation {
+                field: field.into(),
+                rule: rule.into(),
+            });
+        }
     }
 
     /// The checked value, if no rule is broken. `None` requires that one is.
@@ -40,7 +47,7 @@ impl<'a> Checks<'a> {
     pub(crate) fn finish<T>(self, checked: Option<T>) -> Result<T, ApiError> {
         match checked {
             Some(checked) if self.violations.is_empty() => Ok(checked),
-            _ => Err(ApiError::invalid(self.violations)),
+            _ => Err(ApiError::invalid(self.violations, self.broken)),
         }
     }
 
@@ -84,6 +91,19 @@ impl<'a> Checks<'a> {
             .enumerate()
             .map(|(index, id)| self.content_id(&format!("{field}[{index}]"), id))
             .collect()
+    }
+
+    /// The number of items of a list; 0 is the default.
+    pub(crate) fn limit(&mut self, given: u32, default_limit: usize) -> usize {
+        let limit = match usize::try_from(given).unwrap_or(usize::MAX) {
+            0 => default_limit,
+            limit => limit,
+        };
+        let max = self.limits.max_limit;
+        if limit > max {
+            self.broken("limit", format!("must be 1 to {max}, or 0 for the default"));
+        }
+        limit
     }
 
     pub(crate) fn count(&mut self, field: &str, count: usize, max: usize) -> bool {

@@ -38,7 +38,7 @@ pub(crate) enum InputError {
     Unusable(String),
 }
 
-/// A log with what was odd about its files.
+/// A log with warnings on its files.
 pub(crate) struct ReplayInput {
     pub(crate) log: ReplayLog,
     pub(crate) notes: Vec<String>,
@@ -155,7 +155,7 @@ impl<'a> RefusedRows<'a> {
             .get_or_insert_with(|| format!("line {line}: {reason}"));
     }
 
-    /// Notes what happened; an error if nothing was taken.
+    /// Adds notes on the file; an error if it has no valid row.
     fn finish(
         self,
         what: &'static str,

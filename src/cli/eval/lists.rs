@@ -1,4 +1,4 @@
-//! Every list of a run, for people's own analysis.
+//! Every list of a run, for further analysis.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -12,14 +12,14 @@ use crate::eval::summary::RunResults;
 pub(super) fn write(path: &Path, results: RunResults<'_>) -> Result<(), OutputError> {
     let log = results.log;
     let mut text = String::new();
-    for (contestant, outcome) in results.contestants.iter().zip(results.outcomes) {
+    for (spec, outcome) in results.specs.iter().zip(results.outcomes) {
         for ((planned, items), rank) in results.plan.iter().zip(&outcome.lists).zip(&outcome.ranks)
         {
             let event = &log.events[planned.event as usize];
             let id = |item: u32| log.items[item as usize].as_str();
             let items: Vec<&str> = items.iter().map(|item| id(*item)).collect();
             let line = json!({
-                "ranker": contestant.name(),
+                "ranker": spec.name(),
                 "list": planned.event,
                 "user": log.users[event.user as usize].as_str(),
                 "earlier_events": planned.earlier,

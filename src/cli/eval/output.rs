@@ -87,7 +87,7 @@ impl Drop for EndsDrawing<'_> {
     }
 }
 
-/// Writes a report as JSON and as a page, where that is wanted.
+/// Writes a report as JSON and as a page, if there are paths for them.
 pub(crate) fn write_reports(
     report: &EvalReport,
     json: Option<&Path>,

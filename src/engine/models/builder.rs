@@ -13,6 +13,7 @@ use crate::{
     blocking,
     domain::{event::EventLog, ids::UserId, ranking_config::RankingConfig, signals},
     engine::{
+        associations::{Associations, RecordRequest},
         error::{Dependency, EngineError, log_failure},
         item_reader::ItemReader,
     },
@@ -28,6 +29,7 @@ pub(super) struct ModelBuilder {
     models: Arc<dyn ModelStore>,
     items: ItemReader,
     config: Arc<RankingConfig>,
+    associations: Associations,
     fingerprint: u64,
 }
 
@@ -37,6 +39,7 @@ impl ModelBuilder {
         models: Arc<dyn ModelStore>,
         items: ItemReader,
         config: Arc<RankingConfig>,
+        associations: Associations,
         fingerprint: u64,
     ) -> Self {
         Self {
@@ -44,6 +47,7 @@ impl ModelBuilder {
             models,
             items,
             config,
+            associations,
             fingerprint,
         }
     }
@@ -67,11 +71,12 @@ impl ModelBuilder {
             model,
             read_at,
             replaces: request.replaces,
+            renews: request.renews,
             cost,
         }))
     }
 
-    /// Saves a model, and counts the lag of the events that it has. If it cannot be
+    /// Saves a model after its associations, and counts the lag of the events that it has. If it cannot be
     /// saved, the next read builds it again.
     pub(super) async fn save(
         &self,
@@ -79,6 +84,16 @@ impl ModelBuilder {
         built: &BuiltModel,
         received: Vec<(Instant, usize)>,
     ) {
+        self.associations
+            .record(RecordRequest {
+                user,
+                list: &built.model.signals.interests,
+                rank: built.model.rank(),
+                replaces: built.replaces,
+                read_at: built.read_at,
+                writes_all: built.renews,
+            })
+            .await;
         let saved = self
             .models
             .save(user, &built.model, built.replaces, built.read_at);

@@ -15,6 +15,8 @@ pub(super) struct BuiltModel {
     pub(super) read_at: Timestamp,
     /// A stored model to replace, even if its version is higher.
     pub(super) replaces: Option<Rank>,
+    /// Whether its associations are written whether or not they changed.
+    pub(super) renews: bool,
     /// Time that the computation took.
     pub(super) cost: Duration,
 }

@@ -16,7 +16,9 @@ use std::{
 
 use tracing::debug;
 
-use super::{error::EngineError, item_reader::ItemReader, tasks::Tasks};
+use super::{
+    associations::Associations, error::EngineError, item_reader::ItemReader, tasks::Tasks,
+};
 use crate::{
     domain::{
         ids::UserId, ranking_config::RankingConfig, time::Timestamp, user_signals::UserSignals,
@@ -108,6 +110,7 @@ impl Models {
         models: Arc<dyn ModelStore>,
         items: ItemReader,
         config: Arc<RankingConfig>,
+        associations: Associations,
         ages: ModelAges,
         tasks: &Tasks,
     ) -> Self {
@@ -117,6 +120,7 @@ impl Models {
             Arc::clone(&models),
             items.clone(),
             config,
+            associations,
             fingerprint,
         );
         let queue = Arc::new(SaveQueue::new(ages.save_interval));
@@ -222,6 +226,24 @@ impl Models {
         self.inner.queue.flush()
     }
 
+    /// Builds and saves a user's model, and records its associations as a whole.
+    /// Returns whether the user has events.
+    pub(super) async fn rebuild(&self, user: &UserId) -> Result<bool, EngineError> {
+        let inner = &*self.inner;
+        let observed = inner.events.version(user).await;
+        let request = RefreshRequest {
+            renews: true,
+            accepts_incomplete: false,
+            ..RefreshRequest::from_version(observed.map_err(EngineError::user_state)?)
+        };
+        let builder = &inner.refresher.builder;
+        let Some(built) = builder.build(user, &request).await? else {
+            return Ok(false);
+        };
+        builder.save(user, &built, Vec::new()).await;
+        Ok(true)
+    }
+
     async fn load_or_rebuild(
         &self,
         user: &UserId,
@@ -298,6 +320,7 @@ impl Models {
         let request = RefreshRequest {
             // Without items, the stored model is the better one.
             accepts_incomplete: false,
+            renews: true,
             ..RefreshRequest::from_version(observed)
         };
         Ok(match self.inner.refresher.refresh(user, request).await {

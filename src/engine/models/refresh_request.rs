@@ -20,6 +20,9 @@ pub(super) struct RefreshRequest {
     pub(super) replaces: Option<Rank>,
     /// Whether a model without its items is better than none.
     pub(super) accepts_incomplete: bool,
+    /// Whether it is for the age of the stored model: then associations are written
+    /// whether or not they changed.
+    pub(super) renews: bool,
     /// When its events were received, and how many.
     pub(super) received: Vec<(Instant, usize)>,
 }
@@ -31,6 +34,7 @@ impl RefreshRequest {
             observed,
             replaces: None,
             accepts_incomplete: true,
+            renews: false,
             received: Vec::new(),
         }
     }
@@ -43,6 +47,7 @@ impl RefreshRequest {
         }
         self.replaces = other.replaces.or(self.replaces);
         self.accepts_incomplete |= other.accepts_incomplete;
+        self.renews |= other.renews;
         self.received.extend(other.received);
     }
 }

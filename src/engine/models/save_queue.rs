@@ -364,6 +364,7 @@ mod tests {
             },
             read_at: Timestamp::from_micros(1),
             replaces: None,
+            renews: false,
             cost: Duration::ZERO,
         }
     }

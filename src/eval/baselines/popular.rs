@@ -1,4 +1,4 @@
-//! The most popular items of late.
+//! The most popular items, recent likes counting more.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ const HALF_LIFE_DAYS: f64 = 7.0;
 const RESCALE_AT: f64 = 500.0;
 
 /// Items by their likes, newer ones counting more: Σ 2^(−age / 7 days). An item
-/// that nobody has liked yet is in no list.
+/// without likes is in no list.
 #[derive(Debug, Default)]
 pub struct Popular {
     /// Time whose weight is 1. Later likes weigh more instead of earlier ones

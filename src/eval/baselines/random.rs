@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use crate::eval::{
-    dice::Dice,
     log::{ReplayEvent, ReplayLog},
     ranker::{ListQuery, ListRanker, ListedItems, RankerError},
+    rng::SeededRng,
 };
 
 /// Items of the catalogue, drawn evenly.
@@ -14,7 +14,7 @@ pub struct RandomItems;
 
 impl ListRanker for RandomItems {
     fn list(&mut self, query: &ListQuery<'_>) -> Result<ListedItems, RankerError> {
-        let mut dice = Dice::new(query.rules.seed, u64::from(query.position));
+        let mut rng = SeededRng::new(query.rules.seed, u64::from(query.position));
         let (count, k) = (query.log.catalogue.len(), query.rules.k);
         // Where most items may be shown, drawing again is cheaper than a list
         // of those that may.
@@ -23,7 +23,7 @@ impl ListRanker for RandomItems {
             let mut drawn = Vec::with_capacity(k);
             let mut taken = HashSet::with_capacity(k);
             while drawn.len() < k {
-                let item = dice.below(count) as u32;
+                let item = rng.below(count) as u32;
                 if query.may_show(item) && taken.insert(item) {
                     drawn.push(item);
                 }
@@ -32,7 +32,7 @@ impl ListRanker for RandomItems {
         } else {
             let items = 0..count as u32;
             let mut items: Vec<u32> = items.filter(|item| query.may_show(*item)).collect();
-            dice.shuffle(&mut items);
+            rng.shuffle(&mut items);
             items.truncate(k);
             items
         };

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use super::{
     svg::{Bar, BarGroup, bar_chart, escaped},
     words::{
-        MOST_POPULAR, Verdict, headline, percent, percent_or_dash, signed, value, with_most_popular,
+        MOST_POPULAR, Verdict, earlier_events, headline, percent, percent_or_dash, signed, value,
+        with_most_popular,
     },
 };
 use crate::eval::{
@@ -122,13 +123,13 @@ fn what_was_measured(report: &EvalReport) -> String {
         data.events, data.users, data.items, rules.k, lists.lists, lists.users
     );
     let seen = match rules.seen {
-        SeenItems::Hide => "Items that the user had met before were hidden",
-        SeenItems::Allow => "Items that the user had met before could be shown again",
+        SeenItems::Hide => "Items that the user had seen before were hidden",
+        SeenItems::Allow => "Items that the user had seen before could be shown again",
     };
     let _ = writeln!(
         text,
         "<p>{seen}, as the list is set up to do. So {} of the liked items could be in their list \
-         at all: {} had been met before, {} were left out as the latest, {} are not in the \
+         at all: {} had been seen before, {} were left out as the latest, {} are not in the \
          catalogue. No method can score higher than that.</p>",
         percent(lists.reachable),
         lists.already_seen,
@@ -284,16 +285,16 @@ fn example_box(example: &ExampleSummary) -> String {
     let latest = if latest.is_empty() {
         "had done nothing yet".to_owned()
     } else {
-        format!("had last met {}", latest.join(", "))
+        format!("had last seen {}", latest.join(", "))
     };
     let outcome = match example.rank {
         Some(rank) => format!("It stood in place {rank}."),
         None => "It was not in the list.".to_owned(),
     };
     let mut text = format!(
-        "<div class=\"example\"><p>A user with {} earlier events {latest}, and then liked \
+        "<div class=\"example\"><p>A user with {} {latest}, and then liked \
          <b>{}</b>. {outcome}</p>\n<ol>\n",
-        example.earlier_events,
+        earlier_events(example.earlier_events),
         escaped(&example.liked_next)
     );
     for (place, item) in (1..).zip(&example.list) {
@@ -325,12 +326,11 @@ fn how_to_read(report: &EvalReport) -> String {
          <dt>Coverage</dt><dd>The share of the catalogue that was in any list. Low coverage means \
          that few items get all of the attention.</dd>\n\
          <dt>Popularity rank shown</dt><dd>The mean rank of what was shown, 1 for the most liked \
-         item of the log. A low number means that lists hold what everybody knows.</dd>\n\
-         <dt>95 % interval</dt><dd>How far chance alone can move the number, by drawing the users \
-         again 1,000 times. “Better” and “worse” are only said where the interval of the \
-         difference does not hold 0.</dd>\n\
+         item of the log. A low number means that lists hold well-known items.</dd>\n\
+         <dt>95 % interval</dt><dd>How far chance alone can move the number, by resampling the users. “Better” and “worse” are only used if the interval of the \
+         difference excludes 0.</dd>\n\
          <dt>random, most popular, co-occurrence</dt><dd>A random sample; the items with the most \
-         likes of late (half-life 7 days); what users who liked the user’s last item also \
+         recent likes (half-life 7 days); what users who liked the user’s last item also \
          liked.</dd>\n\
          <dt>What this cannot say</dt><dd>Users liked what they had been shown by the lists of that \
          time. A method that would have shown something better and different gets no credit for \

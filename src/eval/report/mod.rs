@@ -1,5 +1,5 @@
-//! Reports of a run: a table for the terminal, JSON for programs, a page for the
-//! people who own the lists.
+//! Reports of a run: tables for the terminal, JSON for programs, an HTML page for
+//! product owners.
 
 mod html;
 mod svg;

@@ -22,16 +22,24 @@ pub fn ranking_file(
     config: &RankingConfig,
     report: &EvalReport,
     trials: usize,
-    chosen_on: usize,
+    selection: usize,
 ) -> Result<String, toml::ser::Error> {
-    let defaults = Table::try_from(RankingConfig::default())?;
-    let changed = differing(Table::try_from(config)?, &defaults);
-    let mut text = comment(report, trials, chosen_on);
+    let defaults = Table::try_from(RankingConfig::of(config.preset))?;
+    let values = Table::try_from(config)?;
+    let mut changed = Table::new();
+    // The defaults are those of its preset.
+    changed.extend(
+        values
+            .get_key_value("preset")
+            .map(|(key, preset)| (key.clone(), preset.clone())),
+    );
+    changed.extend(differing(values, &defaults));
+    let mut text = comment(report, trials, selection);
     text.push_str(&toml::to_string(&changed)?);
     Ok(text)
 }
 
-/// The entries of a table that another one has not, or otherwise.
+/// The entries of a table that differ from those of another one.
 fn differing(table: Table, other: &Table) -> Table {
     let differs = |(key, value): (String, Value)| match (value, other.get(&key)) {
         (Value::Table(inner), Some(Value::Table(other))) => {
@@ -43,13 +51,13 @@ fn differing(table: Table, other: &Table) -> Table {
     table.into_iter().filter_map(differs).collect()
 }
 
-fn comment(report: &EvalReport, trials: usize, chosen_on: usize) -> String {
+fn comment(report: &EvalReport, trials: usize, selection: usize) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "# Written by recsys tune {}. The best of {trials} ranking files by {} on {chosen_on} lists of\n\
-         # the log's first part, measured on {} lists of {} users in the rest, which it was not\n\
-         # chosen on. Values that are not named here are the defaults.\n#",
+        "# Written by recsys tune {}. The best of {trials} ranking files by {} on {selection} lists of\n\
+         # the first part of the log, measured on {} held-out lists of {} users in the rest.\n\
+         # Keys that are missing here have their defaults.\n#",
         report.version,
         Measure::Ndcg.name(report.rules.k),
         report.lists.lists,

@@ -5,43 +5,42 @@
 //! on the data that it was chosen on, whether or not it is.
 
 mod file;
-mod knobs;
+mod tunables;
 
 use std::sync::atomic::AtomicU64;
 
 pub use file::ranking_file;
 
 use super::{
-    dice::Dice,
     log::ReplayLog,
     measures::Measure,
     plan::{ListRules, PlannedList},
     ranker::RankerError,
     replay::{Keep, ReplayOutcome},
-    runs::{Contestant, RunSettings, run},
+    rng::SeededRng,
+    runs::{RankerSpec, RunSettings, run},
 };
 use crate::domain::ranking_config::RankingConfig;
-use knobs::{Candidate, KNOBS, Knob};
+use tunables::{Candidate, TUNABLES, Tunable};
 
-/// Lists that a trial is chosen on, at the most: enough to tell candidates
-/// apart, on the same lists.
+/// Maximum number of lists that a trial is scored on. All trials use the same lists.
 const MOST_LISTS: usize = 4_000;
 /// Trials that run side by side, before the best one is looked at again. It must not
 /// depend on the number of threads.
 const BATCH: usize = 2;
-/// Share of the trials that are drawn anew; the others start from the best.
+/// Share of the trials that are random; the others vary the best one.
 const RANDOM_SHARE: f64 = 0.5;
-/// How far refinement steps at first, and at last, as a part of a knob's range.
+/// How far refinement steps at first, and at last, as a part of a tunable's range.
 const STEPS: (f64, f64) = (0.4, 0.05);
 
-/// What a search is to do.
+/// Settings of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchSettings<'a> {
     /// The ranking file that it starts from, which is the first trial.
     pub base: &'a RankingConfig,
     /// How many ranking files are tried, the first included.
     pub trials: usize,
-    /// Share of the events, from the end, that is kept for the measurement.
+    /// Share of the events, from the end, that is held out for the measurement.
     pub held_out: f64,
     /// How runs are made.
     pub run: RunSettings<'a>,
@@ -55,7 +54,7 @@ pub struct SearchResult {
     /// Whether it is another one than the search started from.
     pub is_better: bool,
     /// How many lists it was chosen on.
-    pub chosen_on: usize,
+    pub selection: usize,
 }
 
 /// The lists of the first part of a log, of which some are chosen on, and those
@@ -68,8 +67,8 @@ pub fn split_lists(
 ) -> (Vec<PlannedList>, Vec<PlannedList>) {
     let first = ((1.0 - held_out) * log.events.len() as f64).round() as usize;
     let cut = plan.partition_point(|list| (list.event as usize) < first);
-    let (chosen_on, reported) = plan.split_at(cut);
-    (spread(chosen_on, MOST_LISTS), reported.to_vec())
+    let (selection, reported) = plan.split_at(cut);
+    (spread(selection, MOST_LISTS), reported.to_vec())
 }
 
 /// Some of the lists, evenly over all of them.
@@ -82,7 +81,7 @@ fn spread(lists: &[PlannedList], most: usize) -> Vec<PlannedList> {
         .collect()
 }
 
-/// Searches for the ranking file with the best NDCG on `chosen_on`: a random
+/// Searches for the ranking file with the best NDCG on `selection`: a random
 /// search, then the best one without each weight, then steps from the best one that
 /// grow smaller. `progress` counts
 /// events of all trials.
@@ -91,17 +90,17 @@ fn spread(lists: &[PlannedList], most: usize) -> Vec<PlannedList> {
 /// [`RankerError`] if the engine fails.
 pub fn search(
     log: &ReplayLog,
-    chosen_on: &[PlannedList],
+    selection: &[PlannedList],
     settings: SearchSettings<'_>,
     progress: &AtomicU64,
 ) -> Result<SearchResult, RankerError> {
     let rules: &ListRules = settings.run.rules;
-    let mut dice = Dice::new(rules.seed, 0x7e57);
+    let mut rng = SeededRng::new(rules.seed, 0x7e57);
     let trials = settings.trials.max(1);
     let random = ((trials as f64 * RANDOM_SHARE).round() as usize).max(1);
     let start = Candidate::of(settings.base);
     let mut best = (
-        score(log, chosen_on, settings, &[start], progress)?[0],
+        score(log, selection, settings, &[start], progress)?[0],
         start,
     );
     let mut made = 1;
@@ -110,7 +109,7 @@ pub fn search(
         let candidates: Vec<Candidate> = (made..made + count)
             .map(|trial| {
                 if trial < random {
-                    return Candidate::random(&start, &mut dice);
+                    return Candidate::random(&start, &mut rng);
                 }
                 let trial = trial - random;
                 if let Some(without) = best.1.without(trial) {
@@ -118,10 +117,10 @@ pub fn search(
                 }
                 let part = trial as f64 / (trials - random).max(1) as f64;
                 let step = STEPS.0 * (STEPS.1 / STEPS.0).powf(part);
-                best.1.moved(&start, step, &mut dice)
+                best.1.moved(&start, step, &mut rng)
             })
             .collect();
-        let scores = score(log, chosen_on, settings, &candidates, progress)?;
+        let scores = score(log, selection, settings, &candidates, progress)?;
         for (score, candidate) in scores.into_iter().zip(candidates) {
             // Of equal ones the first stays, which differs least from the base.
             if score > best.0 {
@@ -133,21 +132,21 @@ pub fn search(
     Ok(SearchResult {
         config: best.1.apply(settings.base),
         is_better: best.1 != start,
-        chosen_on: chosen_on.len(),
+        selection: selection.len(),
     })
 }
 
 /// The mean NDCG of each candidate.
 fn score(
     log: &ReplayLog,
-    chosen_on: &[PlannedList],
+    selection: &[PlannedList],
     settings: SearchSettings<'_>,
     candidates: &[Candidate],
     progress: &AtomicU64,
 ) -> Result<Vec<f64>, RankerError> {
-    let contestants: Vec<Contestant> = candidates
+    let specs: Vec<RankerSpec> = candidates
         .iter()
-        .map(|candidate| Contestant::Engine {
+        .map(|candidate| RankerSpec::Engine {
             name: "trial".to_owned(),
             config: Box::new(candidate.apply(settings.base)),
         })
@@ -156,7 +155,7 @@ fn score(
         keep: Keep::default(),
         ..settings.run
     };
-    let outcomes = run(log, chosen_on, &contestants, run_settings, progress)?;
+    let outcomes = run(log, selection, &specs, run_settings, progress)?;
     Ok(outcomes.iter().map(mean_ndcg).collect())
 }
 
@@ -171,5 +170,5 @@ fn mean_ndcg(outcome: &ReplayOutcome) -> f64 {
 /// The names of what a search may change.
 #[must_use]
 pub fn searched_keys() -> Vec<String> {
-    KNOBS.iter().map(Knob::key).collect()
+    TUNABLES.iter().map(Tunable::key).collect()
 }

@@ -6,7 +6,7 @@ use super::{
     items::WorldItem,
     settings::{Causes, WorldSettings},
 };
-use crate::eval::dice::Dice;
+use crate::eval::rng::SeededRng;
 
 /// Items on the front page.
 pub(super) const FRONT_PAGE: usize = 10;
@@ -15,7 +15,7 @@ pub(super) const FRONT_PAGE: usize = 10;
 const MAIN_INTEREST: f64 = 0.7;
 const SECOND_INTEREST: f64 = 0.2;
 
-/// Weights whose sums are kept, to draw from them.
+/// Items with cumulative weights, to draw from.
 #[derive(Clone, Debug, Default)]
 struct Weighted {
     items: Vec<u32>,
@@ -29,9 +29,9 @@ impl Weighted {
         self.sums.push(sum + weight);
     }
 
-    fn draw(&self, dice: &mut Dice) -> Option<u32> {
+    fn draw(&self, rng: &mut SeededRng) -> Option<u32> {
         let all = self.sums.last().copied().filter(|sum| *sum > 0.0)?;
-        let point = dice.unit() * all;
+        let point = rng.unit() * all;
         let place = self.sums.partition_point(|sum| *sum <= point);
         self.items.get(place).copied()
     }
@@ -47,14 +47,14 @@ impl Weighted {
     }
 }
 
-/// How likely items are on one day, apart from who chooses.
+/// How likely items are on one day, independent of the user.
 pub(super) struct WorldDay {
     popular: Weighted,
     by_theme: Vec<Weighted>,
     /// All items, the most popular first.
     ranking: Vec<u32>,
     /// Of each item, whether it can be chosen at all.
-    is_there: Vec<bool>,
+    is_available: Vec<bool>,
 }
 
 impl WorldDay {
@@ -62,14 +62,14 @@ impl WorldDay {
         let mut popular = Weighted::default();
         let mut by_theme = vec![Weighted::default(); settings.themes.max(1)];
         let mut ranking = Vec::with_capacity(items.len());
-        let mut is_there = vec![false; items.len()];
+        let mut is_available = vec![false; items.len()];
         for (index, item) in (0..).zip(items) {
             let weight = item.weight_on(day);
             if weight > 0.0 {
                 popular.add(index, weight);
                 by_theme[item.theme].add(index, weight);
                 ranking.push((index, weight));
-                is_there[index as usize] = true;
+                is_available[index as usize] = true;
             }
         }
         ranking.sort_by(|(a, a_weight), (b, b_weight)| {
@@ -79,11 +79,11 @@ impl WorldDay {
             popular,
             by_theme,
             ranking: ranking.into_iter().map(|(index, _)| index).collect(),
-            is_there,
+            is_available,
         }
     }
 
-    /// What the front page shows to someone who has met `seen`: the most popular
+    /// What the front page shows to a user who has seen `seen`: the most popular
     /// of the others.
     pub(super) fn front_page(&self, seen: &HashSet<u32>) -> Vec<u32> {
         let unseen = self.ranking.iter().filter(|item| !seen.contains(item));
@@ -98,7 +98,7 @@ pub(super) struct Chooser<'a> {
     pub(super) day: &'a WorldDay,
     /// The user's main and second theme.
     pub(super) interests: [usize; 2],
-    /// What the user has met, which is not chosen again.
+    /// Items that the user has seen, which are not chosen again.
     pub(super) seen: &'a HashSet<u32>,
     /// What the user chose last.
     pub(super) last: Option<u32>,
@@ -115,32 +115,32 @@ enum ChoiceCause<'a> {
 }
 
 impl Chooser<'_> {
-    /// Draws an item that the user has not met; `None` if none is left.
-    pub(super) fn choose(&self, dice: &mut Dice) -> Option<u32> {
+    /// Draws an item that the user has not seen; `None` if none is left.
+    pub(super) fn choose(&self, rng: &mut SeededRng) -> Option<u32> {
         let causes = self.causes();
         let all: f64 = causes.iter().map(|(_, weight)| weight).sum();
-        let mut point = dice.unit() * all;
+        let mut point = rng.unit() * all;
         let cause = causes.iter().find(|(_, weight)| {
             point -= weight;
             point < 0.0
         });
         let (cause, _) = cause.or(causes.last())?;
         match cause {
-            ChoiceCause::CoPurchase(items) => Some(items[dice.below(items.len())]),
+            ChoiceCause::CoPurchase(items) => Some(items[rng.below(items.len())]),
             ChoiceCause::FrontPage(shown) => {
                 let mut weighted = Weighted::default();
                 for (place, item) in shown.iter().enumerate() {
                     weighted.add(*item, self.attention(place));
                 }
-                weighted.draw(dice)
+                weighted.draw(rng)
             }
             // Drawn again until it is unseen: each is as likely as its share of
             // the unseen ones.
             ChoiceCause::Interest => self.until_unseen(|| {
-                let theme = self.theme(dice);
-                self.day.by_theme[theme].draw(dice)
+                let theme = self.theme(rng);
+                self.day.by_theme[theme].draw(rng)
             }),
-            ChoiceCause::Popularity => self.until_unseen(|| self.day.popular.draw(dice)),
+            ChoiceCause::Popularity => self.until_unseen(|| self.day.popular.draw(rng)),
         }
     }
 
@@ -149,14 +149,14 @@ impl Chooser<'_> {
         (0..TRIES).find_map(|_| draw().filter(|item| !self.seen.contains(item)))
     }
 
-    fn theme(&self, dice: &mut Dice) -> usize {
-        let point = dice.unit();
+    fn theme(&self, rng: &mut SeededRng) -> usize {
+        let point = rng.unit();
         if point < MAIN_INTEREST {
             self.interests[0]
         } else if point < MAIN_INTEREST + SECOND_INTEREST {
             self.interests[1]
         } else {
-            dice.below(self.settings.themes.max(1))
+            rng.below(self.settings.themes.max(1))
         }
     }
 
@@ -178,7 +178,7 @@ impl Chooser<'_> {
             .unwrap_or_default()
             .iter()
             .copied()
-            .filter(|item| !self.seen.contains(item) && self.day.is_there[*item as usize])
+            .filter(|item| !self.seen.contains(item) && self.day.is_available[*item as usize])
             .collect();
         let mut causes = vec![
             (ChoiceCause::Interest, interest),

@@ -1,4 +1,4 @@
-//! Plays a world.
+//! Simulates a shop.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -17,7 +17,7 @@ use crate::{
         item::Item,
         time::Timestamp,
     },
-    eval::dice::Dice,
+    eval::rng::SeededRng,
 };
 
 /// 2026-01-01T00:00:00Z.
@@ -26,7 +26,7 @@ const DAY_SECONDS: f64 = 86_400.0;
 /// Seconds between two choices in a visit, at least and at most.
 const PAUSE: (f64, f64) = (30.0, 180.0);
 
-/// A world that was played.
+/// A simulated world.
 #[derive(Clone, Debug)]
 pub struct World {
     /// The items.
@@ -34,14 +34,14 @@ pub struct World {
     /// The events in the order in which they were delivered: late ones late,
     /// repeated ones twice.
     pub events: Vec<InteractionEvent>,
-    /// What is known of each choice, by the id of the view that it led to; empty
-    /// unless [`WorldSettings::best_list`] asks for it.
+    /// Each choice before it was made, by the id of the view that it led to; empty
+    /// unless [`WorldSettings::best_list`] is above 0.
     pub choices: BTreeMap<String, Choice>,
-    /// Visitors who logged in, and what they are called since.
+    /// Visitors who logged in, with their user id from then on.
     pub logins: Vec<(UserId, UserId)>,
 }
 
-/// What is known of a choice before it is made.
+/// A choice before it is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// The most likely items, the most likely first: no list has a higher chance
@@ -53,7 +53,7 @@ pub struct Choice {
 
 struct WorldUser {
     known_as: UserId,
-    /// What they are called before they log in, and at which visit that is.
+    /// Their user id before they log in, and the visit after which they do.
     visitor: Option<(UserId, usize)>,
     interests: [usize; 2],
     seen: HashSet<u32>,
@@ -61,20 +61,20 @@ struct WorldUser {
     visits: usize,
 }
 
-/// Plays a world from its first to its last day.
+/// Simulates a world from its first to its last day.
 #[must_use]
 pub fn generate(settings: &WorldSettings) -> World {
     let items = make_items(settings);
     let catalogue = make_catalogue(settings, &items);
-    let mut dice = Dice::new(settings.seed, 3);
+    let mut rng = SeededRng::new(settings.seed, 3);
     let mut users: Vec<WorldUser> = (0..settings.users)
-        .map(|user| new_user(user, settings, &mut dice))
+        .map(|user| new_user(user, settings, &mut rng))
         .collect();
-    let visits = visits(settings, &mut dice);
+    let visits = visits(settings, &mut rng);
 
-    let mut player = Player {
+    let mut simulation = Simulation {
         settings,
-        dice,
+        rng,
         events: Vec::new(),
         choices: BTreeMap::new(),
     };
@@ -86,14 +86,14 @@ pub fn generate(settings: &WorldSettings) -> World {
         }
         let user = &mut users[user];
         user.visits += 1;
-        if user.visits > 1 && player.dice.chance(settings.drift) {
-            user.interests[0] = player.dice.below(settings.themes.max(1));
+        if user.visits > 1 && simulation.rng.chance(settings.drift) {
+            user.interests[0] = simulation.rng.below(settings.themes.max(1));
         }
         let mut now = seconds;
-        for step in 0..count(settings.items_per_visit, &mut player.dice) {
+        for step in 0..count(settings.items_per_visit, &mut simulation.rng) {
             let shown = day.1.front_page(&user.seen);
             if step == 0 && !shown.is_empty() {
-                player.show(user, &shown, now);
+                simulation.show(user, &shown, now);
             }
             let chooser = Chooser {
                 settings,
@@ -104,15 +104,15 @@ pub fn generate(settings: &WorldSettings) -> World {
                 last: user.last,
                 shown: &shown,
             };
-            let Some(item) = chooser.choose(&mut player.dice) else {
+            let Some(item) = chooser.choose(&mut simulation.rng) else {
                 break;
             };
-            let id = player.next_id();
+            let id = simulation.next_id();
             if settings.best_list > 0 {
                 let choice = best(&chooser.probabilities(), settings.best_list);
-                player.choices.insert(id.clone(), choice);
+                simulation.choices.insert(id.clone(), choice);
             }
-            now = player.engage(user, item, id, now);
+            now = simulation.engage(user, item, id, now);
             user.seen.insert(item);
             user.last = Some(item);
         }
@@ -124,19 +124,19 @@ pub fn generate(settings: &WorldSettings) -> World {
     World {
         logins: logins.collect(),
         catalogue,
-        events: delivered(player.events, settings),
-        choices: player.choices,
+        events: delivered(simulation.events, settings),
+        choices: simulation.choices,
     }
 }
 
-fn new_user(user: usize, settings: &WorldSettings, dice: &mut Dice) -> WorldUser {
+fn new_user(user: usize, settings: &WorldSettings, rng: &mut SeededRng) -> WorldUser {
     let named = |name: String| UserId::parse(&name).ok();
     let themes = settings.themes.max(1);
-    let visitor = dice.chance(settings.anonymous).then(|| 1 + dice.below(3));
+    let visitor = rng.chance(settings.anonymous).then(|| 1 + rng.below(3));
     WorldUser {
         known_as: user_id(&format!("u{user:05}")),
         visitor: visitor.and_then(|visits| Some((named(format!("v{user:05}"))?, visits))),
-        interests: [dice.below(themes), dice.below(themes)],
+        interests: [rng.below(themes), rng.below(themes)],
         seen: HashSet::new(),
         last: None,
         visits: 0,
@@ -152,14 +152,14 @@ fn user_id(name: &str) -> UserId {
 }
 
 /// All visits in the order of time: seconds from the start, and the user.
-fn visits(settings: &WorldSettings, dice: &mut Dice) -> Vec<(f64, usize)> {
+fn visits(settings: &WorldSettings, rng: &mut SeededRng) -> Vec<(f64, usize)> {
     let span = f64::from(settings.days) * DAY_SECONDS;
     let mut visits = Vec::new();
     for user in 0..settings.users {
         // Users come from some day on.
-        let from = dice.unit() * 0.6 * span;
-        for _ in 0..count(settings.visits, dice) {
-            visits.push((from + dice.unit() * (span - from), user));
+        let from = rng.unit() * 0.6 * span;
+        for _ in 0..count(settings.visits, rng) {
+            visits.push((from + rng.unit() * (span - from), user));
         }
     }
     visits.sort_by(|(a, a_user), (b, b_user)| a.total_cmp(b).then_with(|| a_user.cmp(b_user)));
@@ -167,11 +167,11 @@ fn visits(settings: &WorldSettings, dice: &mut Dice) -> Vec<(f64, usize)> {
 }
 
 /// At least 1, of this mean: geometric, so that some have many.
-fn count(mean: f64, dice: &mut Dice) -> usize {
+fn count(mean: f64, rng: &mut SeededRng) -> usize {
     const MOST: usize = 1_000;
     let goes_on = 1.0 - 1.0 / mean.max(1.0);
     let mut count = 1;
-    while count < MOST && dice.chance(goes_on) {
+    while count < MOST && rng.chance(goes_on) {
         count += 1;
     }
     count
@@ -194,14 +194,14 @@ fn best(probabilities: &[f64], count: usize) -> Choice {
     }
 }
 
-struct Player<'a> {
+struct Simulation<'a> {
     settings: &'a WorldSettings,
-    dice: Dice,
+    rng: SeededRng,
     events: Vec<InteractionEvent>,
     choices: BTreeMap<String, Choice>,
 }
 
-impl Player<'_> {
+impl Simulation<'_> {
     fn next_id(&self) -> String {
         format!("e{:07}", self.events.len())
     }
@@ -225,23 +225,23 @@ impl Player<'_> {
         self.events.push(event);
     }
 
-    /// A view of an item, and perhaps more; returns when it is over.
+    /// A view of an item, and sometimes a cart and a purchase; returns the end time.
     fn engage(&mut self, user: &WorldUser, item: u32, id: String, now: f64) -> f64 {
-        let pause = |dice: &mut Dice| PAUSE.0 + dice.unit() * (PAUSE.1 - PAUSE.0);
-        let mut now = now + pause(&mut self.dice);
+        let pause = |rng: &mut SeededRng| PAUSE.0 + rng.unit() * (PAUSE.1 - PAUSE.0);
+        let mut now = now + pause(&mut self.rng);
         let mut event = self.event(user, "product viewed", now);
         event.event_id = Some(id);
         event.content_id = Some(item_id(item).into());
         if self.settings.dwell {
-            let dwell = 20.0 + self.dice.unit() * 100.0;
+            let dwell = 20.0 + self.rng.unit() * 100.0;
             event.dwell_seconds = Some(dwell.round());
         }
         self.events.push(event);
         for kind in ["product added", "purchase"] {
-            if !self.dice.chance(self.settings.carts) {
+            if !self.rng.chance(self.settings.carts) {
                 break;
             }
-            now += pause(&mut self.dice);
+            now += pause(&mut self.rng);
             let mut event = self.event(user, kind, now);
             event.event_id = Some(self.next_id());
             event.content_id = Some(item_id(item).into());
@@ -253,18 +253,18 @@ impl Player<'_> {
 
 /// The events in the order in which they arrive.
 fn delivered(events: Vec<InteractionEvent>, settings: &WorldSettings) -> Vec<InteractionEvent> {
-    let mut dice = Dice::new(settings.seed, 4);
+    let mut rng = SeededRng::new(settings.seed, 4);
     let hour = Duration::from_secs(3_600);
     let mut arrivals = Vec::with_capacity(events.len());
     for event in events {
-        let late = |dice: &mut Dice| event.time.plus(hour.mul_f64(dice.unit() * 24.0));
-        let arrives = if dice.chance(settings.late) {
-            late(&mut dice)
+        let late = |rng: &mut SeededRng| event.time.plus(hour.mul_f64(rng.unit() * 24.0));
+        let arrives = if rng.chance(settings.late) {
+            late(&mut rng)
         } else {
             event.time
         };
-        if dice.chance(settings.duplicates) {
-            arrivals.push((late(&mut dice), event.clone()));
+        if rng.chance(settings.duplicates) {
+            arrivals.push((late(&mut rng), event.clone()));
         }
         arrivals.push((arrives, event));
     }

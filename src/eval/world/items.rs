@@ -8,7 +8,7 @@ use crate::{
         item::{Item, Tag},
         vector::UnitVector,
     },
-    eval::dice::Dice,
+    eval::rng::SeededRng,
 };
 
 /// Days in which a launched item loses half of its novelty.
@@ -20,7 +20,7 @@ const NOVELTY: f64 = 9.0;
 #[derive(Clone, Debug)]
 pub(super) struct WorldItem {
     pub(super) theme: usize,
-    /// The day of its launch; before, nobody can choose it. Of items that were
+    /// The day of its launch; before, it cannot be chosen. Of items that were
     /// there from the start, 0.
     launch: u32,
     /// Popularity without novelty.
@@ -44,26 +44,26 @@ impl WorldItem {
 }
 
 pub(super) fn make_items(settings: &WorldSettings) -> Vec<WorldItem> {
-    let mut dice = Dice::new(settings.seed, 1);
+    let mut rng = SeededRng::new(settings.seed, 1);
     let count = settings.items;
     // Which item is the most popular has nothing to do with its id.
     let mut ranks: Vec<usize> = (1..=count).collect();
-    dice.shuffle(&mut ranks);
+    rng.shuffle(&mut ranks);
     ranks
         .into_iter()
         .map(|rank| {
-            let is_launched = dice.chance(settings.launched);
+            let is_launched = rng.chance(settings.launched);
             let days = settings.days.saturating_sub(1).max(1) as usize;
             WorldItem {
-                theme: dice.below(settings.themes.max(1)),
+                theme: rng.below(settings.themes.max(1)),
                 launch: if is_launched {
-                    1 + dice.below(days) as u32
+                    1 + rng.below(days) as u32
                 } else {
                     0
                 },
                 weight: (rank as f64).powf(-settings.popularity_skew),
                 complements: (0..settings.complements)
-                    .map(|_| dice.below(count) as u32)
+                    .map(|_| rng.below(count) as u32)
                     .collect(),
             }
         })
@@ -77,25 +77,25 @@ pub(super) fn item_id(item: u32) -> String {
 
 /// The items as a catalogue describes them.
 pub(super) fn make_catalogue(settings: &WorldSettings, items: &[WorldItem]) -> Vec<Item> {
-    let mut dice = Dice::new(settings.seed, 2);
+    let mut rng = SeededRng::new(settings.seed, 2);
     let centres: Vec<Vec<f64>> = (0..settings.themes.max(1))
-        .map(|_| normals(&mut dice, settings.vector_size))
+        .map(|_| normals(&mut rng, settings.vector_size))
         .collect();
     (0..)
         .zip(items)
         .map(|(index, item)| {
-            let tells = dice.chance(settings.tags_tell);
-            let theme = if tells {
+            let is_accurate = rng.chance(settings.tag_accuracy);
+            let theme = if is_accurate {
                 item.theme
             } else {
-                dice.below(settings.themes.max(1))
+                rng.below(settings.themes.max(1))
             };
             let mut described = Item::new(item_id(index));
             described.title = format!("Product {index} of theme {theme}");
             described.content_type = "product".to_owned();
             described.tags = [
                 ("theme", format!("theme {theme}")),
-                ("colour", format!("colour {}", dice.below(8))),
+                ("colour", format!("colour {}", rng.below(8))),
             ]
             .map(|(facet, label)| Tag {
                 facet: facet.to_owned(),
@@ -103,12 +103,12 @@ pub(super) fn make_catalogue(settings: &WorldSettings, items: &[WorldItem]) -> V
                 weight: 1.0,
             })
             .to_vec();
-            let noise = normals(&mut dice, settings.vector_size);
-            let told = settings.vectors_tell;
+            let noise = normals(&mut rng, settings.vector_size);
+            let signal = settings.vector_signal;
             let mixed = centres[item.theme].iter().zip(noise);
-            let mixed = mixed.map(|(centre, noise)| centre * told + noise * (1.0 - told));
+            let mixed = mixed.map(|(centre, noise)| centre * signal + noise * (1.0 - signal));
             described.vector = UnitVector::from_f64(&mixed.collect::<Vec<f64>>());
-            let price = 500 + dice.below(20_000);
+            let price = 500 + rng.below(20_000);
             described
                 .attributes
                 .insert("price".to_owned(), json!(price as f64 / 100.0));
@@ -117,6 +117,6 @@ pub(super) fn make_catalogue(settings: &WorldSettings, items: &[WorldItem]) -> V
         .collect()
 }
 
-fn normals(dice: &mut Dice, count: usize) -> Vec<f64> {
-    (0..count).map(|_| dice.normal()).collect()
+fn normals(rng: &mut SeededRng, count: usize) -> Vec<f64> {
+    (0..count).map(|_| rng.normal()).collect()
 }

@@ -1,8 +1,8 @@
-//! What a world is like.
+//! Settings of a simulated world.
 
-/// How much each cause has to do with what users choose; only the proportions
-/// count. A cause that cannot act, such as a complement of nothing, leaves its
-/// part to the others.
+/// Weight of each cause of a choice; only the proportions count. A cause that does
+/// not apply, such as a complement before the first choice, leaves its part to the
+/// others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Causes {
     /// An item of a theme that the user is interested in.
@@ -15,7 +15,7 @@ pub struct Causes {
     pub front_page: f64,
 }
 
-/// What a world is like.
+/// Settings of a simulated world.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorldSettings {
     /// Seeds everything.
@@ -24,7 +24,7 @@ pub struct WorldSettings {
     pub users: usize,
     /// How many items there are.
     pub items: usize,
-    /// How long it is watched.
+    /// Length of the log.
     pub days: u32,
     /// Mean number of a user's visits.
     pub visits: f64,
@@ -36,9 +36,9 @@ pub struct WorldSettings {
     pub themes: usize,
     /// How many complements an item has.
     pub complements: usize,
-    /// Exponent of Zipf's law of items' popularity; 0 makes all alike.
+    /// Exponent of Zipf's law of items' popularity; 0 makes all equal.
     pub popularity_skew: f64,
-    /// Share of the items that are launched while the world is watched; their
+    /// Share of the items that are launched within the log; their
     /// popularity is highest then.
     pub launched: f64,
     /// Probability that a user's main interest is another one at a visit.
@@ -48,11 +48,11 @@ pub struct WorldSettings {
     pub position_bias: f64,
     /// Share of the items whose theme tag is that of their theme; others carry
     /// any theme.
-    pub tags_tell: f64,
+    pub tag_accuracy: f64,
     /// Numbers in items' vectors; 0 for none.
     pub vector_size: usize,
     /// How much of an item's vector is its theme's, 0 to 1; the rest is noise.
-    pub vectors_tell: f64,
+    pub vector_signal: f64,
     /// Whether views say how long they lasted.
     pub dwell: bool,
     /// Probability that a chosen item is put into the cart, and that what is in
@@ -62,9 +62,9 @@ pub struct WorldSettings {
     pub duplicates: f64,
     /// Share of the events that are delivered late, out of order.
     pub late: f64,
-    /// Share of the users who are visitors without a name at first.
+    /// Share of the users who are anonymous visitors at first.
     pub anonymous: f64,
-    /// Items in the best possible list that is kept for each choice; 0 keeps
+    /// Items in the best possible list that is stored for each choice; 0 stores
     /// none. It takes time in proportion to events times items.
     pub best_list: usize,
 }
@@ -92,9 +92,9 @@ impl WorldSettings {
             launched: 0.3,
             drift: 0.1,
             position_bias: 1.0,
-            tags_tell: 0.9,
+            tag_accuracy: 0.9,
             vector_size: 16,
-            vectors_tell: 0.6,
+            vector_signal: 0.6,
             dwell: true,
             carts: 0.3,
             duplicates: 0.02,
@@ -120,7 +120,7 @@ impl WorldSettings {
         }
     }
 
-    /// A world in which only interests count, and only tags tell of them.
+    /// A world in which only interests count, and only tags carry information on them.
     #[must_use]
     pub fn tags_only(seed: u64) -> Self {
         Self {
@@ -133,8 +133,8 @@ impl WorldSettings {
             popularity_skew: 0.0,
             launched: 0.0,
             drift: 0.0,
-            tags_tell: 1.0,
-            vectors_tell: 0.0,
+            tag_accuracy: 1.0,
+            vector_signal: 0.0,
             carts: 0.0,
             duplicates: 0.0,
             late: 0.0,

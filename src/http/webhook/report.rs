@@ -55,6 +55,16 @@ pub(crate) struct ElementId {
     pub(crate) message_id: Option<String>,
 }
 
+impl ElementId {
+    /// An element whose id was not read.
+    pub(crate) fn without_id(index: usize) -> Self {
+        Self {
+            index,
+            message_id: None,
+        }
+    }
+}
+
 impl DeliveryReport {
     /// A report of a delivery with this many elements.
     pub(crate) fn new(received: usize) -> Self {
@@ -96,14 +106,16 @@ impl DeliveryReport {
                 let reason = "is older than events are kept, or than the newest that are kept";
                 self.not_taken(element, "outside_window", reason.to_owned());
             }
-            Err(error) => {
-                counts.failed += 1;
-                let error = ApiError::from(error);
-                // An internal error would occur again.
-                self.retry |= error.code != Code::Internal;
-                self.not_taken(element, "failed", error.message);
-            }
+            Err(error) => self.failed(element, error.into()),
         }
+    }
+
+    /// Records an element that could not be stored.
+    pub(crate) fn failed(&mut self, element: ElementId, error: ApiError) {
+        self.counts.failed += 1;
+        // An internal error would occur again.
+        self.retry |= error.code != Code::Internal;
+        self.not_taken(element, "failed", error.message);
     }
 
     fn not_taken(&mut self, element: ElementId, outcome: &'static str, reason: String) {

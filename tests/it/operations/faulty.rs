@@ -21,8 +21,8 @@ use recsys::{
     engine::{Engine, EngineSettings},
     ports::{
         Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer, Found, ItemRefusal,
-        ItemStore, ModelSlot, ModelStore, ObservedVersion, Rank, SaveOutcome, Search, SearchOrder,
-        StoreError, StoreErrorKind, StoredModel, Version, WaitingCaller,
+        ItemStore, ModelSlot, ModelStore, ObservedVersion, PageStart, Rank, SaveOutcome, Search,
+        SearchOrder, StoreError, StoreErrorKind, StoredModel, StoredPage, Version, WaitingCaller,
     },
 };
 
@@ -146,6 +146,10 @@ impl EventBuffer for Faulty {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.world.ports.events.read(user).await
+    }
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        self.state().await?;
+        self.world.ports.events.stored_page(user, start).await
     }
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
         self.state().await?;

@@ -14,8 +14,8 @@ use std::{
 
 use recsys::{
     adapters::redis::{
-        EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
-        RedisSettings,
+        EventBufferOptions, ModelStoreOptions, RedisAssociationStore, RedisEventBuffer,
+        RedisModelStore, RedisPool, RedisSettings,
     },
     domain::ranking_config::RankingConfig,
     edge::settings::ServerSettings,
@@ -322,11 +322,17 @@ pub fn model_store(pool: &RedisPool, prefix: &str) -> RedisModelStore {
     RedisModelStore::new(pool.clone(), options)
 }
 
+/// Associations of one process.
+pub fn association_store(pool: &RedisPool, prefix: &str) -> RedisAssociationStore {
+    RedisAssociationStore::new(pool.clone(), prefix, WINDOW)
+}
+
 /// Ports with the users' state in Redis, and the items and randomness of a world.
 pub fn ports(pool: &RedisPool, prefix: &str, world: &MemoryWorld) -> Ports {
     Ports {
         events: Arc::new(event_buffer(pool, prefix, WINDOW, 5_000)),
         models: Arc::new(model_store(pool, prefix)),
+        associations: Arc::new(association_store(pool, prefix)),
         ..world.ports.clone()
     }
 }

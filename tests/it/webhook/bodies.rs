@@ -1,8 +1,5 @@
 //! Which bodies are accepted, and how their elements are reported.
 
-use std::io::Write as _;
-
-use flate2::{Compression, write::GzEncoder};
 use recsys::{
     api::limits::Limits, domain::ranking_config::RankingConfig, edge::settings::ServerSettings,
 };
@@ -11,7 +8,7 @@ use serde_json::{Value, json};
 use super::deliveries::{JSON, PATH, liked_payload, many, post, stored};
 use crate::support::{
     MemoryWorld,
-    http::{exchange, send},
+    http::{exchange, gzip, send},
     items::half_circle,
     server::{NOW, TestServer},
 };
@@ -149,12 +146,6 @@ async fn invalid_deliveries_are_refused_with_a_status_and_a_reason() {
     let reply = send(address, "GET", PATH, &[("x-request-id", "abc-1")], b"").await;
     assert_eq!((reply.status, reply.json()), (200, json!({"status": "ok"})));
     assert_eq!(reply.header("x-request-id"), Some("abc-1"));
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[tokio::test]

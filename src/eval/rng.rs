@@ -8,9 +8,9 @@ use rand_chacha::{
 /// A stream of random numbers: ChaCha with 8 rounds, the same on every platform
 /// and version.
 #[derive(Clone, Debug)]
-pub struct Dice(ChaCha8Rng);
+pub struct SeededRng(ChaCha8Rng);
 
-impl Dice {
+impl SeededRng {
     /// The stream of a seed and a further number, such as an event's position:
     /// streams of different numbers are independent.
     #[must_use]
@@ -68,11 +68,11 @@ pub fn mixed(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Dice;
+    use super::SeededRng;
 
     #[test]
     fn streams_repeat_and_differ() {
-        let draw = |seed, stream| Dice::new(seed, stream).bits();
+        let draw = |seed, stream| SeededRng::new(seed, stream).bits();
         assert_eq!(draw(1, 2), draw(1, 2));
         assert_ne!(draw(1, 2), draw(2, 1));
         assert_ne!(draw(1, 2), draw(1, 3));
@@ -80,16 +80,16 @@ mod tests {
 
     #[test]
     fn draws_have_their_distribution() {
-        let mut dice = Dice::new(7, 0);
+        let mut rng = SeededRng::new(7, 0);
         let mut counts = [0_u32; 5];
         for _ in 0..10_000 {
-            counts[dice.below(5)] += 1;
+            counts[rng.below(5)] += 1;
         }
         assert!(
             counts.iter().all(|count| (1_850..2_150).contains(count)),
             "{counts:?}"
         );
-        let normals: Vec<f64> = (0..10_000).map(|_| dice.normal()).collect();
+        let normals: Vec<f64> = (0..10_000).map(|_| rng.normal()).collect();
         let mean = normals.iter().sum::<f64>() / 1e4;
         let variance = normals.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 1e4;
         assert!(
@@ -97,7 +97,7 @@ mod tests {
             "{mean} {variance}"
         );
         let mut order: Vec<u32> = (0..100).collect();
-        dice.shuffle(&mut order);
+        rng.shuffle(&mut order);
         assert_ne!(order, (0..100).collect::<Vec<_>>());
         order.sort_unstable();
         assert_eq!(order, (0..100).collect::<Vec<_>>());
