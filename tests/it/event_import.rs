@@ -341,7 +341,8 @@ async fn a_table_of_events_is_imported_with_a_map() {
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert_eq!(
         out,
-        "699 events stored, 0 duplicates, 0 outside the window, 1 lines refused\n"
+        "699 events stored, 0 duplicates, 0 outside the window, 1 lines refused\n\
+         by meaning: 699 view\n"
     );
     assert!(err.contains("line 6: event_time must be a time"), "{err}");
     assert!(
