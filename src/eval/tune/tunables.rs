@@ -188,6 +188,21 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_can_be_left_out_and_others_stay() {
+        let start = Candidate::of(&RankingConfig::default());
+        for (index, tunable) in TUNABLES.iter().enumerate() {
+            let Some(without) = start.without(index) else {
+                assert!(!tunable.has_zero, "{}", tunable.key());
+                continue;
+            };
+            for (other, (value, old)) in without.0.into_iter().zip(start.0).enumerate() {
+                assert_eq!(value, if other == index { 0.0 } else { old });
+            }
+            assert_eq!(without.without(index), None, "it is at 0 already");
+        }
+    }
+
+    #[test]
     fn a_search_does_not_switch_exploration_on() {
         let mut base = RankingConfig::default();
         base.exploration.probability = 0.0;
