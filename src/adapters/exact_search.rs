@@ -55,6 +55,10 @@ pub(super) fn run<'a>(
         SearchOrder::ClosestTo(point) => {
             keyed_by(candidates, |item| nearest_m(*point, &item.item().locations))
         }
+        SearchOrder::ByIds(ids) => {
+            let places: HashMap<&ContentId, usize> = ids.iter().zip(0..).collect();
+            keyed_by(candidates, |item| Some(*places.get(item.id())? as f64))
+        }
         SearchOrder::Sample { seed, .. } => {
             // Each seed orders the ids by another hash: the first ones are a
             // uniform sample.

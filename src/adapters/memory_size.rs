@@ -94,6 +94,8 @@ pub(super) fn model_bytes(signals: &UserSignals) -> usize {
         .chain(&signals.recent_views)
         .chain(&signals.done)
         .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len());
+    let interests = signals.interests.iter();
+    let interests = interests.map(|entry| ENTRY_OVERHEAD_BYTES + entry.item.len());
     let tags = signals
         .tag_affinity
         .keys()
@@ -106,5 +108,9 @@ pub(super) fn model_bytes(signals: &UserSignals) -> usize {
     MODEL_OVERHEAD_BYTES
         + signals.user_id.as_str().len()
         + json_bytes(&signals.demographics)
-        + ids.chain(tags).chain(vectors).sum::<usize>()
+        + ids
+            .chain(tags)
+            .chain(vectors)
+            .chain(interests)
+            .sum::<usize>()
 }

@@ -29,6 +29,10 @@ pub(crate) const METHODS: Methods = Methods(&[
         &[Role::ReadProfile],
     ),
     Method::unary("/recsys.v1.RecommenderService/Recommend", &[Role::Serve]),
+    Method::unary(
+        "/recsys.v1.RecommenderService/GetItemSignals",
+        &[Role::Serve, Role::Catalog],
+    ),
     Method::unary("/recsys.v1.RecommenderService/DeleteUser", &[Role::Erase]),
     Method::unary(
         "/recsys.v1.RecommenderService/ExportUser",

@@ -138,13 +138,27 @@ impl RecommenderService for Recommender {
         Ok(Response::new(reply::recommendation(list, include_content)))
     }
 
+    async fn get_item_signals(
+        &self,
+        request: Request<proto::GetItemSignalsRequest>,
+    ) -> Result<Response<proto::GetItemSignalsResponse>, Status> {
+        let engine = Caller::of(request.extensions())?.engine;
+        let (item, limit) =
+            parse::item_signals(request.into_inner(), &self.limits, engine.default_limit())?;
+        let signals = engine.item_signals(&item, limit).await;
+        let signals = signals.map_err(ApiError::from)?;
+        Ok(Response::new(reply::item_signals(signals)))
+    }
+
     async fn delete_user(
         &self,
         request: Request<proto::DeleteUserRequest>,
     ) -> Result<Response<proto::DeleteUserResponse>, Status> {
+        let deadline = CallTime::share(request.extensions(), STORE_SHARE);
         let engine = Caller::of(request.extensions())?.engine;
         let user = self.user(&request.into_inner().user_id)?;
-        let deleted = engine.delete_user(&user).await.map_err(ApiError::from)?;
+        let deleted = engine.delete_user(&user, deadline).await;
+        let deleted = deleted.map_err(ApiError::from)?;
         Ok(Response::new(proto::DeleteUserResponse { deleted }))
     }
 

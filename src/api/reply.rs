@@ -18,7 +18,9 @@ use crate::{
         user_signals::UserSignals,
         vector::UnitVector,
     },
-    engine::{ColdReason, EmptyReason, Received, Recommendation, SignalsSource, Strategy},
+    engine::{
+        ColdReason, EmptyReason, ItemSignals, Received, Recommendation, SignalsSource, Strategy,
+    },
     ports::AppendOutcome,
     proto,
 };
@@ -235,8 +237,9 @@ pub(crate) fn recommendation(
         items: given
             .items
             .iter()
+            .zip(given.reasons)
             .zip(1..)
-            .map(|(item, rank)| recommended(item, rank, include_content))
+            .map(|((item, reason), rank)| recommended(item, reason, rank, include_content))
             .collect(),
         diagnostics: Some(diagnostics),
     }
@@ -272,7 +275,12 @@ fn exploration(item: Result<ExplorationItem, ExplorationSkip>) -> proto::Explora
     }
 }
 
-fn recommended(ranked: &RankedItem, rank: u32, include_content: bool) -> proto::RecommendedItem {
+fn recommended(
+    ranked: &RankedItem,
+    reason: String,
+    rank: u32,
+    include_content: bool,
+) -> proto::RecommendedItem {
     let scored = &ranked.scored;
     proto::RecommendedItem {
         content_id: scored.item.id().to_string(),
@@ -299,5 +307,24 @@ fn recommended(ranked: &RankedItem, rank: u32, include_content: bool) -> proto::
             .map(ToString::to_string)
             .unwrap_or_default(),
         content: include_content.then(|| item(scored.item.item(), false)),
+        reason,
+        similar_because: ranked
+            .similar_because
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    }
+}
+
+pub(crate) fn item_signals(signals: ItemSignals) -> proto::GetItemSignalsResponse {
+    let neighbor = |(item, weight): (ContentId, f64)| proto::ItemNeighbor {
+        content_id: item.to_string(),
+        weight,
+    };
+    proto::GetItemSignalsResponse {
+        audience_size: count(signals.audience_size),
+        popularity: signals.popularity,
+        trending: signals.trending,
+        neighbors: signals.neighbors.into_iter().map(neighbor).collect(),
     }
 }

@@ -12,22 +12,29 @@ use tracing::warn;
 use super::{error::StartError, files::read, plaintext::is_public_plaintext};
 use crate::{
     adapters::{
-        memory::{Budget, CatalogueBudget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+        memory::{
+            Budget, CatalogueBudget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore,
+            MemoryModelStore,
+        },
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
         redis::{
-            EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
-            advise,
+            EventBufferOptions, ModelStoreOptions, RedisAssociationStore, RedisEventBuffer,
+            RedisModelStore, RedisPool, advise,
         },
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
     domain::{item::Item, ranking_config::RankingConfig},
-    engine::{Engine, EngineSettings, Ports},
-    ports::{EventBuffer, ItemStore, ModelStore},
+    engine::{AssociationSettings, Engine, EngineSettings, Ports},
+    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore},
     tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
 };
 
-type UserState = (Arc<dyn EventBuffer>, Arc<dyn ModelStore>);
+type UserState = (
+    Arc<dyn EventBuffer>,
+    Arc<dyn ModelStore>,
+    Arc<dyn AssociationStore>,
+);
 
 /// The stores. All engines share their connections.
 pub(super) struct Stores {
@@ -97,7 +104,7 @@ impl Stores {
         config: RankingConfig,
     ) -> Result<Engine, StartError> {
         let settings = &self.settings;
-        let (events, models) = match &self.redis {
+        let (events, models, associations) = match &self.redis {
             Some(pool) => redis_state(pool, settings, place),
             None => self.memory_state(place),
         };
@@ -108,12 +115,21 @@ impl Stores {
         let ports = Ports {
             events,
             models,
+            associations,
             items,
             randomness: Arc::new(SystemRandomness),
         };
         let engine_settings = EngineSettings {
             model_max_age: settings.model_max_age,
+            model_save_interval: settings.model_save_interval,
             max_excluded_ids: settings.max_excluded_ids,
+            associations: AssociationSettings {
+                interval: settings.associations_interval,
+                cpu: settings.associations_cpu,
+                replicas: settings.associations_replicas,
+                cache_max_bytes: settings.associations_cache_max_bytes / place.share_of,
+                background: true,
+            },
         };
         Ok(Engine::new(ports, config, engine_settings))
     }
@@ -132,9 +148,13 @@ impl Stores {
             settings.event_window,
             settings.max_events_per_user,
             Arc::clone(&self.budget),
-        );
-        let models = MemoryModelStore::new(clock, settings.model_ttl, Arc::clone(&self.budget));
-        let state: UserState = (Arc::new(events), Arc::new(models));
+        )
+        .with_max_user_bytes(settings.max_user_bytes);
+        let models =
+            MemoryModelStore::new(clock.clone(), settings.model_ttl, Arc::clone(&self.budget));
+        let associations =
+            MemoryAssociationStore::new(clock, settings.event_window, Arc::clone(&self.budget));
+        let state: UserState = (Arc::new(events), Arc::new(models), Arc::new(associations));
         states.insert(place.key_prefix.to_owned(), state.clone());
         state
     }
@@ -159,8 +179,10 @@ fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> User
         key_prefix: key_prefix.clone(),
         window: settings.event_window,
         max_events: settings.max_events_per_user,
+        max_user_bytes: settings.max_user_bytes,
         cache_max_bytes: redis.buffer_cache_max_bytes / place.share_of,
     };
+    let associations = RedisAssociationStore::new(pool.clone(), &key_prefix, settings.event_window);
     let models = ModelStoreOptions {
         key_prefix,
         ttl: settings.model_ttl,
@@ -169,6 +191,7 @@ fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> User
     (
         Arc::new(RedisEventBuffer::new(pool.clone(), events)),
         Arc::new(RedisModelStore::new(pool.clone(), models)),
+        Arc::new(associations),
     )
 }
 

@@ -57,14 +57,14 @@ pub enum InvalidTenantId {
     /// It has the wrong length or other characters.
     #[error("must be 1 to 63 of a-z, 0-9 and -")]
     Form,
-    /// It is `evt` or `umodel`.
-    #[error("must not be evt or umodel, with which keys begin")]
+    /// It is the name of a kind of key.
+    #[error("must not be evt, umodel, aud, lst, nbr, pop or trend, with which keys begin")]
     Reserved,
 }
 
 impl TenantId {
     const LONGEST: usize = 63;
-    const RESERVED: [&str; 2] = ["evt", "umodel"];
+    const RESERVED: [&str; 7] = ["evt", "umodel", "aud", "lst", "nbr", "pop", "trend"];
 
     /// Parses a tenant's name.
     ///
@@ -154,6 +154,11 @@ mod tests {
             "é",
             "evt",
             "umodel",
+            "aud",
+            "lst",
+            "nbr",
+            "pop",
+            "trend",
             "*",
             &"x".repeat(64),
         ] {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
+    associations::InterestList,
     ids::{ContentId, UserId},
     time::Timestamp,
     vector::UnitVector,
@@ -61,6 +62,9 @@ pub struct UserSignals {
     pub event_count: usize,
     /// Items that the user is done with, sorted bytewise.
     pub done: Vec<ContentId>,
+    /// The items that the user recently engaged with and did not dislike; empty if
+    /// associations are not kept.
+    pub interests: InterestList,
 }
 
 impl UserSignals {
@@ -82,6 +86,7 @@ impl UserSignals {
             built_at: None,
             event_count: 0,
             done: Vec::new(),
+            interests: InterestList::default(),
         }
     }
 

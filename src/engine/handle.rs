@@ -3,14 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    associations::{AssociationSettings, Associations},
     error::{Dependency, EngineError},
     item_reader::ItemReader,
-    models::Models,
+    models::{ModelAges, Models},
     tasks::Tasks,
 };
 use crate::{
     domain::{ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp},
-    ports::{EventBuffer, ItemStore, ModelStore, Randomness},
+    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness},
 };
 
 /// The stores that an engine works on.
@@ -20,6 +21,8 @@ pub struct Ports {
     pub events: Arc<dyn EventBuffer>,
     /// User models.
     pub models: Arc<dyn ModelStore>,
+    /// What other users did.
+    pub associations: Arc<dyn AssociationStore>,
     /// The catalogue.
     pub items: Arc<dyn ItemStore>,
     /// Random numbers.
@@ -32,16 +35,25 @@ pub struct EngineSettings {
     /// Age at which a model is rebuilt even without new events, so that it
     /// follows changes of the catalogue.
     pub model_max_age: Duration,
+    /// Time between two saves of a user's model behind the acknowledgement of its
+    /// events; 0 saves it before.
+    pub model_save_interval: Duration,
     /// Maximum number of seen items that a search query excludes. The others are
     /// removed from its results.
     pub max_excluded_ids: usize,
+    /// How associations are refreshed.
+    pub associations: AssociationSettings,
 }
 
 impl Default for EngineSettings {
+    /// Those of the command line, but models are saved at once, so that what was
+    /// ingested is complete when the call returns.
     fn default() -> Self {
         Self {
             model_max_age: Duration::from_secs(3_600),
+            model_save_interval: Duration::ZERO,
             max_excluded_ids: 2_000,
+            associations: AssociationSettings::default(),
         }
     }
 }
@@ -59,6 +71,7 @@ pub(super) struct EngineState {
     pub(super) canonical: Canonicalizer,
     pub(super) items: ItemReader,
     pub(super) models: Models,
+    pub(super) associations: Associations,
     pub(super) tasks: Tasks,
 }
 
@@ -69,13 +82,24 @@ impl Engine {
         let config = Arc::new(config);
         let items = ItemReader::new(Arc::clone(&ports.items));
         let tasks = Tasks::default();
+        let associations = Associations::new(
+            Arc::clone(&ports.associations),
+            Arc::clone(&ports.events),
+            config.associations.clone(),
+            settings.associations.clone(),
+            tasks.clone(),
+        );
         let models = Models::new(
             Arc::clone(&ports.events),
             Arc::clone(&ports.models),
             items.clone(),
             Arc::clone(&config),
-            settings.model_max_age,
-            tasks.clone(),
+            associations.clone(),
+            ModelAges {
+                max_age: settings.model_max_age,
+                save_interval: settings.model_save_interval,
+            },
+            &tasks,
         );
         Self {
             inner: Arc::new(EngineState {
@@ -85,6 +109,7 @@ impl Engine {
                 config,
                 items,
                 models,
+                associations,
                 tasks,
             }),
         }
@@ -136,8 +161,10 @@ impl Engine {
         self.inner.tasks.is_idle()
     }
 
-    /// Waits until all running tasks have ended. New ones can still be started.
+    /// Saves all models that wait for it, and waits until all running tasks have
+    /// ended. New ones can still be started.
     pub async fn finish(&self) {
+        let _flushing = self.inner.models.flush();
         self.inner.tasks.finish().await;
     }
 }

@@ -5,18 +5,21 @@
 //! Work that must not be interrupted when a caller goes away, such as an append
 //! with its refresh, runs in its own task; [`Engine::finish`] waits for these.
 
+mod associations;
 mod catalog;
 mod error;
 mod explain;
 mod handle;
 mod ingest;
 mod item_reader;
+mod item_signals;
 mod lists;
 mod models;
 mod receive;
 mod tasks;
 mod users;
 
+pub use associations::{AssociationSettings, ItemSignals};
 pub use error::{Dependency, EngineError};
 pub use explain::UserExplanation;
 pub use handle::{Engine, EngineSettings, Ports};

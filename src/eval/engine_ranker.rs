@@ -17,7 +17,9 @@ use super::{
     rng::mixed,
 };
 use crate::{
-    adapters::memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+    adapters::memory::{
+        Budget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
+    },
     domain::{
         ranking::{ItemRole, RankedItem, scorers::Scorer},
         ranking_config::RankingConfig,
@@ -112,17 +114,26 @@ impl EngineRanker {
                 *max_events_per_user,
                 Arc::clone(&budget),
             )),
-            models: Arc::new(MemoryModelStore::new(clock.clone(), *window, budget)),
+            models: Arc::new(MemoryModelStore::new(
+                clock.clone(),
+                *window,
+                Arc::clone(&budget),
+            )),
+            associations: Arc::new(MemoryAssociationStore::new(clock.clone(), *window, budget)),
             items: Arc::new(items),
             randomness: Arc::new(ReplayRandomness {
                 seed,
                 drawn: AtomicU64::new(0),
             }),
         };
+        // Models are saved at once, and rows are refreshed on the clock of the events.
+        let mut engine = engine.clone();
+        engine.model_save_interval = Duration::ZERO;
+        engine.associations.background = false;
         Ok(Self {
             name: name.to_owned(),
             runtime,
-            engine: Engine::new(ports, config, engine.clone()),
+            engine: Engine::new(ports, config, engine),
             clock,
             latest: None,
         })
@@ -184,6 +195,15 @@ impl ListRanker for EngineRanker {
         let received = self.engine.receive(stored, Deadline::NONE);
         self.runtime
             .block_on(received)
+            .map_err(|error| self.failed(&error))?;
+        Ok(())
+    }
+
+    fn refresh(&mut self, now: Timestamp) -> Result<(), RankerError> {
+        self.set_time(now);
+        let refreshed = self.engine.refresh_associations();
+        self.runtime
+            .block_on(refreshed)
             .map_err(|error| self.failed(&error))?;
         Ok(())
     }

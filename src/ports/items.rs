@@ -29,6 +29,8 @@ pub enum SearchOrder {
     /// By distance from a point to the item's nearest place. Items without a
     /// place are left out.
     ClosestTo(GeoPoint),
+    /// These items, in this order.
+    ByIds(Vec<ContentId>),
     /// A uniform random sample.
     Sample {
         /// Seed of the sample.

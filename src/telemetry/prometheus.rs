@@ -30,6 +30,8 @@ impl PrometheusExporter {
             .set_buckets_for_metric(seconds, &meters::BUCKETS_SECONDS)?
             .set_buckets_for_metric(full(meters::MODEL_BYTES), &meters::BUCKETS_MODEL_BYTES)?
             .set_buckets_for_metric(full(meters::CANDIDATES), &meters::BUCKETS_CANDIDATES)?
+            .set_buckets_for_metric(full(meters::ROW_LAG), &meters::BUCKETS_ROW_LAG)?
+            .set_buckets_for_metric(full(meters::AUDIENCE_SIZE), &meters::BUCKETS_CANDIDATES)?
             .install_recorder()?;
         meters::describe();
         let process = Collector::default();

@@ -136,7 +136,8 @@ impl Index {
             SearchOrder::Sample { pinned: false, .. }
             | SearchOrder::NearestTo(_)
             | SearchOrder::FarthestFrom(_)
-            | SearchOrder::TagOverlap(_) => all / SCANNED_PER_VISIT,
+            | SearchOrder::TagOverlap(_)
+            | SearchOrder::ByIds(_) => all / SCANNED_PER_VISIT,
         });
         visits.sum::<usize>() + if restricted { all } else { 0 }
     }
@@ -172,6 +173,11 @@ impl Index {
         let limit = search.limit;
         match &search.order {
             SearchOrder::NearestTo(_) | SearchOrder::FarthestFrom(_) => Vec::new(),
+            SearchOrder::ByIds(ids) => {
+                let slots = ids.iter().filter_map(|id| self.slot_of_id.get(id));
+                let allowed = slots.filter(|slot| allowed.contains(**slot));
+                allowed.take(limit).copied().collect()
+            }
             SearchOrder::TagOverlap(weights) => {
                 let slots = self.slots.len();
                 self.tags
@@ -336,7 +342,10 @@ fn cosine_order(order: &SearchOrder) -> Option<(&UnitVector, CosineOrder)> {
     match order {
         SearchOrder::NearestTo(vector) => Some((vector, CosineOrder::Nearest)),
         SearchOrder::FarthestFrom(vector) => Some((vector, CosineOrder::Farthest)),
-        SearchOrder::TagOverlap(_) | SearchOrder::ClosestTo(_) | SearchOrder::Sample { .. } => None,
+        SearchOrder::TagOverlap(_)
+        | SearchOrder::ClosestTo(_)
+        | SearchOrder::ByIds(_)
+        | SearchOrder::Sample { .. } => None,
     }
 }
 

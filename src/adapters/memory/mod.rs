@@ -2,6 +2,7 @@
 //! Same semantics as the real stores, bounded in memory, and lost when the process
 //! ends.
 
+mod associations;
 mod budget;
 mod events;
 mod index;
@@ -9,6 +10,7 @@ mod items;
 mod models;
 mod shards;
 
+pub use associations::MemoryAssociationStore;
 pub use budget::Budget;
 pub use events::MemoryEventBuffer;
 pub use items::{CatalogueBudget, MemoryItemStore};

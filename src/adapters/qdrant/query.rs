@@ -80,7 +80,7 @@ pub(super) fn page_size(search: &Search<'_>, limit: usize) -> (usize, usize) {
             let needed = limit * FORMULA_FACTOR;
             (needed, needed.max(MIN_BY_FORMULA))
         }
-        SearchOrder::Sample { .. } => (limit, limit),
+        SearchOrder::ByIds(_) | SearchOrder::Sample { .. } => (limit, limit),
     }
 }
 
@@ -128,6 +128,8 @@ pub(super) fn query(
             query: Some(formula(circles(*point).map(|circle| (1.0, circle)))),
             ..base
         }),
+        // Read by id, not searched.
+        SearchOrder::ByIds(_) => None,
         SearchOrder::Sample { .. } => Some(QueryPoints {
             query: Some(Query {
                 variant: Some(query::Variant::Sample(Sample::Random.into())),

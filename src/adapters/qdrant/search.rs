@@ -27,7 +27,7 @@ use crate::{
 pub(super) const SCROLL_PAGE: u32 = 10_000;
 
 /// How a search is answered.
-enum SearchMethod {
+enum SearchMethod<'a> {
     /// By the next query of the batch.
     Query,
     /// By a sample of all matching ids that can be repeated.
@@ -35,6 +35,8 @@ enum SearchMethod {
         /// Chooses the sample.
         seed: u64,
     },
+    /// By reading the items' points.
+    Read(&'a [ContentId]),
     /// With no items: none can match.
     Empty,
     /// Not at all: an index is missing.
@@ -50,7 +52,7 @@ impl QdrantItemStore {
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
         let mut batch = Vec::new();
-        let methods: Vec<SearchMethod> = searches
+        let methods: Vec<SearchMethod<'_>> = searches
             .iter()
             .map(|search| self.method(collection, search, &mut batch))
             .collect();
@@ -64,22 +66,34 @@ impl QdrantItemStore {
                     self.pinned_sample(search, *seed, collection, deadline)
                         .await?,
                 ),
-                SearchMethod::Empty => Some(Vec::new()),
+                SearchMethod::Read(_) | SearchMethod::Empty => Some(Vec::new()),
                 SearchMethod::NoIndex => None,
             });
         }
         let mut keys: Vec<PointKey> = pages.iter().flatten().flatten().copied().collect();
         keys.sort_unstable();
         keys.dedup();
-        let refs: Vec<PointRef<'_>> = keys
-            .iter()
-            .map(|key| PointRef {
-                key: *key,
-                id: None,
-            })
-            .collect();
-        let items = self.read(&refs, collection, deadline).await?;
-        let results = pages.into_iter().zip(searches).map(|(page, search)| {
+        let proposed = keys.iter().map(|key| PointRef {
+            key: *key,
+            id: None,
+        });
+        let by_id = methods.iter().flat_map(|method| match method {
+            SearchMethod::Read(ids) => *ids,
+            SearchMethod::Query
+            | SearchMethod::PinnedSample { .. }
+            | SearchMethod::Empty
+            | SearchMethod::NoIndex => &[],
+        });
+        let by_id = by_id.map(|id| self.point_ref(id, collection));
+        let refs: Vec<PointRef<'_>> = proposed.chain(by_id).collect();
+        let mut items = self.read(&refs, collection, deadline).await?;
+        let mut read_by_id = items.split_off(keys.len()).into_iter();
+        let pages = pages.into_iter().zip(searches).zip(&methods);
+        let results = pages.map(|((page, search), method)| {
+            if let SearchMethod::Read(ids) = method {
+                let read: Vec<_> = read_by_id.by_ref().take(ids.len()).flatten().collect();
+                return Found::Items(exact_search::run(read.iter(), search));
+            }
             let Some(page) = page else {
                 return Found::NoIndex;
             };
@@ -96,13 +110,16 @@ impl QdrantItemStore {
         collection: &Collection,
         search: &'a Search<'a>,
         batch: &mut Vec<(&'a Search<'a>, QueryPoints)>,
-    ) -> SearchMethod {
+    ) -> SearchMethod<'a> {
         let fields = query::fields(search);
         if fields.iter().any(|field| !collection.has_index(field)) {
             return SearchMethod::NoIndex;
         }
         if let SearchOrder::Sample { seed, pinned: true } = search.order {
             return SearchMethod::PinnedSample { seed };
+        }
+        if let SearchOrder::ByIds(ids) = &search.order {
+            return SearchMethod::Read(ids);
         }
         match query::query(&self.name, collection, search, search.limit) {
             Some(query) => {

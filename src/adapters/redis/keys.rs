@@ -1,6 +1,6 @@
 //! The names of keys, in one place.
 
-use crate::domain::ids::UserId;
+use crate::domain::ids::{ContentId, UserId};
 
 /// Makes the keys of users, all under one prefix.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,31 @@ impl Keys {
     /// A user's model.
     pub(super) fn model(&self, user: &UserId) -> String {
         self.key("umodel", user.as_str())
+    }
+
+    /// The users who recently engaged with an item.
+    pub(super) fn audience(&self, item: &ContentId) -> String {
+        self.key("aud", item.as_str())
+    }
+
+    /// A user's interest list.
+    pub(super) fn list(&self, user: &UserId) -> String {
+        self.key("lst", user.as_str())
+    }
+
+    /// An item's neighbour row.
+    pub(super) fn row(&self, item: &ContentId) -> String {
+        self.key("nbr", item.as_str())
+    }
+
+    /// The ranking of popular items.
+    pub(super) fn popular(&self) -> String {
+        format!("{}pop", self.prefix)
+    }
+
+    /// The ranking of trending items.
+    pub(super) fn trending(&self) -> String {
+        format!("{}trend", self.prefix)
     }
 
     /// A key of an event buffer for checks. No user id is empty: it never

@@ -10,11 +10,13 @@ use std::{
     sync::Arc,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
 use crate::{
     domain::{
+        associations::InterestList,
         ids::{ContentId, UserId},
         json::JsonObject,
         time::Timestamp,
@@ -36,8 +38,8 @@ pub(super) const HEAD_BYTES: usize = START.len() + RANK_LENGTH + 1;
 /// Largest absolute weight of an item or a tag: sums of weights stay finite.
 /// Actual weights are far smaller.
 const MAX_WEIGHT: f64 = 1e9;
-/// What follows the version in the marker of an erased user.
-pub(super) const ERASED_END: &str = r#"-00000000000000000","erased":true}"#;
+/// What follows the rank in the marker of an erasure: its version and its time.
+pub(super) const ERASED_END: &str = r#"","erased":true}"#;
 
 #[derive(Serialize)]
 struct ModelRef<'a> {
@@ -65,6 +67,9 @@ struct ModelRef<'a> {
     incomplete: bool,
     #[serde(serialize_with = "ids", skip_serializing_if = "<[_]>::is_empty")]
     done: &'a [ContentId],
+    /// The packed interest list in base64.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    interests: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -98,15 +103,17 @@ struct ModelJson {
     ranking: Option<String>,
     incomplete: bool,
     done: Vec<String>,
+    interests: String,
 }
 
 /// Whether a value is the marker of an erased user.
 pub(super) fn is_marker(value: &[u8]) -> bool {
     value
         .strip_prefix(START.as_bytes())
-        .and_then(|rest| rest.split_at_checked(VERSION_DIGITS))
-        .is_some_and(|(version, end)| {
-            version.iter().all(u8::is_ascii_digit) && end == ERASED_END.as_bytes()
+        .and_then(|rest| rest.split_at_checked(RANK_LENGTH))
+        .is_some_and(|(rank, end)| {
+            std::str::from_utf8(rank).is_ok_and(|rank| parse_rank(rank).is_some())
+                && end == ERASED_END.as_bytes()
         })
 }
 
@@ -163,6 +170,7 @@ pub fn encode(model: &StoredModel) -> Result<String, serde_json::Error> {
             ranking: model.ranking.map(|ranking| format!("{ranking:016x}")),
             incomplete: model.incomplete,
             done: &signals.done,
+            interests: encode_interests(&signals.interests),
         },
     )?;
     // JSON is always UTF-8.
@@ -192,8 +200,10 @@ fn expected_bytes(signals: &UserSignals) -> usize {
 /// If it is not JSON of the shared shape, or a weight is too large.
 pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
     let JsonObject(model): JsonObject<ModelJson> = serde_json::from_slice(value)?;
+    let rank = model.version.as_deref().and_then(parse_rank);
+    let (version, built_at) = rank.unwrap_or((Version(0), None));
     if model.erased {
-        return Ok(ModelSlot::Erased);
+        return Ok(ModelSlot::Erased(version));
     }
     let maps = [
         &model.positives,
@@ -208,11 +218,6 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
     {
         return Err(serde_json::Error::custom("a weight is too large"));
     }
-    let (version, built_at) = model
-        .version
-        .as_deref()
-        .and_then(parse_rank)
-        .unwrap_or((Version(0), None));
     let vector = |values: Option<Vec<f32>>| values.and_then(|values| UnitVector::new(&values));
     let (viewed, recent_views) = views(model.viewed, model.recent_views);
     let done: BTreeSet<ContentId> = model.done.into_iter().map(ContentId::from).collect();
@@ -244,6 +249,7 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
         built_at,
         event_count: model.event_count,
         done: done.into_iter().collect(),
+        interests: decode_interests(&model.interests)?,
     };
     Ok(ModelSlot::Present(StoredModel {
         version,
@@ -253,6 +259,23 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
             .and_then(|text| u64::from_str_radix(&text, 16).ok()),
         signals: Arc::new(signals),
     }))
+}
+
+/// `""` for an empty list.
+fn encode_interests(list: &InterestList) -> String {
+    if list.entries().is_empty() {
+        return String::new();
+    }
+    BASE64_STANDARD.encode(list.encode())
+}
+
+fn decode_interests(text: &str) -> Result<InterestList, serde_json::Error> {
+    if text.is_empty() {
+        return Ok(InterestList::default());
+    }
+    let bytes = BASE64_STANDARD.decode(text);
+    let bytes = bytes.map_err(serde_json::Error::custom)?;
+    InterestList::decode(&bytes).map_err(serde_json::Error::custom)
 }
 
 /// The viewed items, sorted, and the same items with the latest first. Each list
@@ -277,7 +300,7 @@ fn views(viewed: Vec<String>, recent: Vec<String>) -> (Vec<ContentId>, Vec<Conte
 }
 
 /// `None` for text that the save script does not take for a rank either.
-fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
+pub(super) fn parse_rank(text: &str) -> Option<(Version, Option<Timestamp>)> {
     let (version, built_at) = text.split_once('-')?;
     let is_half =
         |half: &str| half.len() == VERSION_DIGITS && half.bytes().all(|byte| byte.is_ascii_digit());
@@ -297,7 +320,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{ERASED_END, RANK_LENGTH, START, decode, encode};
+    use super::{ERASED_END, RANK_LENGTH, START, decode, encode, is_marker, rank};
     use crate::{
         domain::{
             ids::{ContentId, UserId},
@@ -385,9 +408,13 @@ mod tests {
 
     #[test]
     fn a_marker_is_decoded_as_an_erased_user() {
-        let marker = format!("{START}{:017}{ERASED_END}", 5);
+        let erased_at = Timestamp::from_micros(1_795_202_581_123_456);
+        let rank = rank(Version(5), Some(erased_at));
+        let marker = format!("{START}{rank}{ERASED_END}");
         let slot = decode(&UserId::parse("u").unwrap(), marker.as_bytes()).unwrap();
-        assert_eq!(slot, ModelSlot::Erased);
+        assert_eq!(slot, ModelSlot::Erased(Version(5)));
+        assert!(is_marker(marker.as_bytes()));
+        assert!(!is_marker(encode(&model()).unwrap().as_bytes()));
     }
 
     #[test]

@@ -178,6 +178,11 @@ impl RedisPool {
         Ok(now)
     }
 
+    /// The Redis server's time, if it is known.
+    pub(super) fn known_time(&self) -> Option<Timestamp> {
+        self.clock.now()
+    }
+
     /// Takes the server's time from a script's reply.
     pub(super) fn set_time(&self, now: Timestamp) {
         self.clock.set(now);

@@ -93,6 +93,19 @@ impl<'a> Checks<'a> {
             .collect()
     }
 
+    /// The number of items of a list; 0 is the default.
+    pub(crate) fn limit(&mut self, given: u32, default_limit: usize) -> usize {
+        let limit = match usize::try_from(given).unwrap_or(usize::MAX) {
+            0 => default_limit,
+            limit => limit,
+        };
+        let max = self.limits.max_limit;
+        if limit > max {
+            self.broken("limit", format!("must be 1 to {max}, or 0 for the default"));
+        }
+        limit
+    }
+
     pub(crate) fn count(&mut self, field: &str, count: usize, max: usize) -> bool {
         if count > max {
             self.broken(

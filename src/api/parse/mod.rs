@@ -4,9 +4,11 @@
 mod checks;
 mod event;
 mod item;
+mod item_signals;
 mod recommend;
 
 pub(crate) use checks::Checks;
 pub(crate) use event::{UncheckedEvent, event, validate};
 pub(crate) use item::item;
+pub(crate) use item_signals::item_signals;
 pub(crate) use recommend::recommend;

@@ -20,16 +20,7 @@ pub(crate) fn recommend(
 ) -> Result<RecommendRequest, ApiError> {
     let mut checks = Checks::new(limits);
     let user = checks.user_id("user_id", &request.user_id);
-    let limit = match usize::try_from(request.limit).unwrap_or(usize::MAX) {
-        0 => default_limit,
-        limit => limit,
-    };
-    if limit > limits.max_limit {
-        checks.broken(
-            "limit",
-            format!("must be 1 to {}, or 0 for the default", limits.max_limit),
-        );
-    }
+    let limit = checks.limit(request.limit, default_limit);
     let near = request.near.and_then(|near| checks.point("near", near));
     let restriction = Restriction {
         label: label(&mut checks, request.filter, canonical),

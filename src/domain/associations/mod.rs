@@ -13,6 +13,7 @@ mod config;
 mod interest_list;
 mod neighbor_row;
 mod packed;
+mod popular_items;
 mod popularity;
 mod row_changes;
 
@@ -22,5 +23,6 @@ pub use config::AssociationsConfig;
 pub use interest_list::{InterestEntry, InterestList, InterestStrength};
 pub use neighbor_row::{NeighborRow, neighbor_row};
 pub use packed::PackedError;
+pub use popular_items::PopularItems;
 pub use popularity::{popularity, popularity_at, popularity_key, share_of_largest};
 pub use row_changes::{RowChanges, due_threshold};

@@ -44,6 +44,12 @@ impl NeighborRow {
         self.neighbors.is_empty()
     }
 
+    /// Its memory, in bytes.
+    #[must_use]
+    pub fn byte_size(&self) -> usize {
+        size_of::<Self>() + self.ids.len() + size_of_val(&*self.neighbors)
+    }
+
     /// The neighbours with their weights, the largest first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
         let mut start = 0;
@@ -73,15 +79,11 @@ impl NeighborRow {
 
     /// The packed form: version 1, the microseconds from the Unix epoch to the
     /// build, the number of neighbours, the bytes of all ids, the ids; for each
-    /// neighbour the length of its id and its weight in single precision (little
+    /// neighbour the length of its id and its weight in double precision (little
     /// endian).
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "weights are stored in single precision"
-    )]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(24 + self.ids.len() + 6 * self.neighbors.len());
+        let mut bytes = Vec::with_capacity(24 + self.ids.len() + 10 * self.neighbors.len());
         bytes.push(Self::VERSION);
         put_signed(&mut bytes, self.built_at.as_micros());
         put_length(&mut bytes, self.neighbors.len());
@@ -89,7 +91,7 @@ impl NeighborRow {
         bytes.extend_from_slice(self.ids.as_bytes());
         for (id, weight) in self.iter() {
             put_length(&mut bytes, id.len());
-            bytes.extend_from_slice(&(weight as f32).to_le_bytes());
+            bytes.extend_from_slice(&weight.to_le_bytes());
         }
         bytes
     }
@@ -102,7 +104,7 @@ impl NeighborRow {
     pub fn decode(bytes: &[u8]) -> Result<Self, PackedError> {
         let mut reader = PackedReader::new(bytes, Self::VERSION)?;
         let built_at = Timestamp::from_micros(reader.signed()?);
-        let count = reader.count(5)?;
+        let count = reader.count(9)?;
         let ids = reader.text()?;
         let mut neighbors: Vec<(usize, f64)> = Vec::with_capacity(count);
         let mut end = 0_usize;
@@ -112,11 +114,11 @@ impl NeighborRow {
                 .checked_add(end)
                 .filter(|end| ids.is_char_boundary(*end))
                 .ok_or(PackedError::Ids)?;
-            let weight = f32::from_le_bytes(reader.array()?);
+            let weight = f64::from_le_bytes(reader.array()?);
             if !(weight.is_sign_positive() && weight <= 1.0) {
                 return Err(PackedError::Weight);
             }
-            neighbors.push((end, f64::from(weight)));
+            neighbors.push((end, weight));
         }
         reader.end()?;
         if end != ids.len() {

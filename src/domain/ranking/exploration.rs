@@ -15,6 +15,8 @@ use crate::domain::{
 
 /// Size of the sample that `unexplored_theme` chooses from.
 pub const THEME_SAMPLE: usize = 20;
+/// How many popular items `popular_elsewhere` chooses from.
+pub const POPULAR_SAMPLE: usize = 50;
 /// The smallest list that gets an exploration item.
 pub const MIN_LIMIT: usize = 3;
 
@@ -41,6 +43,9 @@ pub enum ExplorationPool {
     /// Unrestricted request: of the first [`THEME_SAMPLE`] that are not listed,
     /// the one that shares the fewest tags with the affinity.
     FewestSharedTags(Vec<Arc<CatalogueItem>>),
+    /// Unrestricted request: of these popular unseen items, the one with the lowest
+    /// score, ties by id.
+    LowestScored(Vec<Arc<CatalogueItem>>),
 }
 
 /// An exploration item to choose.
@@ -144,6 +149,15 @@ impl ExplorationRequest {
                 .filter(is_unlisted)
                 .take(THEME_SAMPLE)
                 .min_by_key(|item| (interest.affinity.shared_tags(item), item.id().clone())),
+            ExplorationPool::LowestScored(items) => {
+                let fusion = Fusion::new(interest, weights);
+                items
+                    .into_iter()
+                    .filter(is_unlisted)
+                    .map(|item| fusion.score(item))
+                    .min_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.by_id(b)))
+                    .map(|scored| scored.item)
+            }
         };
         chosen.map(|item| Fusion::for_exploration(interest, weights).score(item))
     }

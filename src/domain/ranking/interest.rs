@@ -1,7 +1,10 @@
 //! What a list is made for: likes, dislikes, vectors and place in one form,
 //! wherever they come from.
 
+use std::sync::Arc;
+
 use crate::domain::{
+    associations::{CollaborativeScores, PopularItems},
     geo::GeoPoint,
     ids::ContentId,
     item::{CatalogueItem, Items},
@@ -108,6 +111,15 @@ pub enum IgnoredItems {
     ScoredLower,
 }
 
+/// The collaborative score of an item, and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollaborativePart {
+    /// The score, 0 to 1.
+    pub score: f64,
+    /// The user's item that added most.
+    pub because: ContentId,
+}
+
 /// All that candidate generators and scorers know of whom or what a list is for.
 #[derive(Clone, Debug, Default)]
 pub struct Interest {
@@ -131,6 +143,13 @@ pub struct Interest {
     pub ignored: foldhash::HashMap<ContentId, f64>,
     /// Position of the user, if the request has one.
     pub near: Option<Near>,
+    /// Items that the user recently engaged with and did not dislike, the latest
+    /// first, with their strengths.
+    pub recent: Vec<(ContentId, f64)>,
+    /// The collaborative scores of the candidates that have one; `None` without any.
+    pub collaborative: Option<foldhash::HashMap<ContentId, CollaborativePart>>,
+    /// The popularity of items; `None` if there is none.
+    pub popularity: Option<Arc<PopularItems>>,
 }
 
 impl Interest {
@@ -170,7 +189,43 @@ impl Interest {
             seen,
             ignored,
             near: None,
+            recent: signals
+                .interests
+                .latest_first()
+                .map(|entry| (entry.item.clone(), entry.strength.value()))
+                .collect(),
+            collaborative: None,
+            popularity: None,
         }
+    }
+
+    /// Sets the collaborative scores of these candidates, whose query was
+    /// [`Interest::recent`].
+    pub fn load_collaborative<'a>(
+        &mut self,
+        scores: &CollaborativeScores<'_>,
+        candidates: impl Iterator<Item = &'a ContentId>,
+    ) {
+        if scores.is_empty() {
+            self.collaborative = None;
+            return;
+        }
+        let part = |item: &ContentId| {
+            let score = scores.get(item.as_str())?;
+            let (because, _) = self.recent.get(score.strongest)?;
+            let part = CollaborativePart {
+                score: score.score,
+                because: because.clone(),
+            };
+            Some((item.clone(), part))
+        };
+        self.collaborative = Some(candidates.filter_map(part).collect());
+    }
+
+    /// The collaborative score of a candidate, if it has one.
+    #[must_use]
+    pub fn collaborative_part(&self, item: &ContentId) -> Option<&CollaborativePart> {
+        self.collaborative.as_ref()?.get(item)
     }
 
     /// No interest: nothing is liked, disliked or seen.

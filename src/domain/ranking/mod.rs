@@ -9,6 +9,7 @@ pub mod draws;
 pub mod exploration;
 pub mod fusion;
 pub mod interest;
+pub mod reason;
 pub mod scorers;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::{
 use exploration::{ExplorationRequest, ExplorationSkip};
 use fusion::{Fusion, Scored};
 use interest::Interest;
+use scorers::Scorer;
 
 /// Why an item is in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct RankedItem {
     pub role: ItemRole,
     /// Its liked tags, by their part of the tag score, largest first.
     pub matched_tags: Vec<TagKey>,
+    /// The user's item that added most to the collaborative score.
+    pub similar_because: Option<ContentId>,
 }
 
 impl RankedItem {
@@ -46,10 +50,15 @@ impl RankedItem {
             .into_iter()
             .cloned()
             .collect();
+        let part = interest.collaborative_part(scored.item.id());
+        let similar_because = part
+            .filter(|_| scored.breakdown.part(Scorer::Collaborative).is_some())
+            .map(|part| part.because.clone());
         Self {
             scored,
             role,
             matched_tags,
+            similar_because,
         }
     }
 }

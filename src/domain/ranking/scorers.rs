@@ -144,6 +144,22 @@ scorers! {
         applies: |interest| interest.near.is_some(),
         value: geo,
     }
+    Collaborative {
+        name: "collaborative",
+        description: "what other users chose together with the user's items",
+        default_weight: 2.0,
+        scores_exploration: false,
+        applies: |interest| interest.collaborative.is_some(),
+        value: collaborative,
+    }
+    Popularity {
+        name: "popularity",
+        description: "how popular the item is",
+        default_weight: 0.2,
+        scores_exploration: false,
+        applies: |interest| interest.popularity.is_some(),
+        value: popularity,
+    }
 }
 
 impl Scorer {
@@ -238,6 +254,18 @@ fn geo<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
     };
     nearest_m(near.point, &item.item().locations)
         .map_or(0.0, |distance| (-distance / near.scale_m).exp())
+        .into()
+}
+
+fn collaborative<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    let part = interest.collaborative_part(item.id());
+    part.map_or(0.0, |part| part.score).into()
+}
+
+fn popularity<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
+    let popularity = interest.popularity.as_ref();
+    popularity
+        .map_or(0.0, |items| items.share(item.id()))
         .into()
 }
 

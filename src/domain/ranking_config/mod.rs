@@ -204,6 +204,7 @@ impl RankingConfig {
             completion,
             events,
             profile,
+            associations,
             // These rank; they do not build the model.
             pool_per_generator: _,
             default_limit: _,
@@ -213,7 +214,6 @@ impl RankingConfig {
             affinity_tags: _,
             fusion: _,
             exploration: _,
-            associations: _,
             canonical: _,
         } = self;
         let model = (
@@ -233,6 +233,7 @@ impl RankingConfig {
             completion,
             events.entries(),
             profile,
+            (associations.enabled, associations.list_max),
         );
         // Serializing numbers, texts and maps with text keys cannot fail.
         xxh3_64(&serde_json::to_vec(&model).unwrap_or_default())

@@ -128,7 +128,7 @@ fn the_preset_sets_the_defaults_of_all_other_keys() {
     assert_eq!(reference.mmr_lambda, 0.7);
     assert_eq!(reference.min_reading_seconds, 0.0);
     assert_eq!(reference.exploration.slots, [3, 4]);
-    assert_eq!(reference.fusion.collaborative, 0.0);
+    assert_eq!(reference.fusion[Scorer::Collaborative], 0.0);
     assert!(reference.events.is_empty() && !reference.associations.enabled);
 
     let recsys = RankingConfig::default();
@@ -140,8 +140,8 @@ fn the_preset_sets_the_defaults_of_all_other_keys() {
         recsys.exploration.strategy,
         ExplorationStrategy::PopularElsewhere
     );
-    assert_eq!(recsys.fusion.collaborative, 2.0);
-    assert_eq!(recsys.fusion.popularity, 0.2);
+    assert_eq!(recsys.fusion[Scorer::Collaborative], 2.0);
+    assert_eq!(recsys.fusion[Scorer::Popularity], 0.2);
     assert_eq!(recsys.associations, AssociationsConfig::default());
     assert_ne!(reference.fingerprint(), recsys.fingerprint());
 }
@@ -162,8 +162,8 @@ fn a_key_of_a_table_leaves_the_others_as_the_preset_has_them() {
     .unwrap();
     assert_eq!(config.exploration.probability, 0.5);
     assert_eq!(config.exploration.slots, [3, 4]);
-    assert_eq!(config.fusion.popularity, 0.3);
-    assert_eq!(config.fusion.collaborative, 0.0);
+    assert_eq!(config.fusion[Scorer::Popularity], 0.3);
+    assert_eq!(config.fusion[Scorer::Collaborative], 0.0);
     assert!(!config.associations.enabled);
     assert_eq!(config.associations.list_max, 7);
 }

@@ -17,6 +17,7 @@ use std::{collections::HashSet, sync::Arc};
 use foldhash::fast::RandomState;
 
 use super::{
+    associations::{InterestEntry, InterestList, InterestStrength},
     event::{EndReason, EventLog},
     ids::{ContentId, UserId},
     item::{CatalogueItem, Items},
@@ -69,15 +70,24 @@ pub fn build(
     let mut positives = Vec::new();
     let mut negatives = Vec::new();
     let mut liked: Vec<(&UnitVector, f64)> = Vec::new();
+    let mut interests = Vec::new();
     let mut dwell_ratios = 0.0;
 
     for history in &histories.items {
         let item = items.get(history.content_id).map(Arc::as_ref);
         let engagement = Engagement::of(history, item, config);
         dwell_ratios += engagement.dwell_ratio;
+        let opinion = Opinion::of(engagement.strength, config);
+        if config.associations.enabled && opinion != Opinion::Disliked {
+            interests.push(InterestEntry {
+                item: history.content_id.clone(),
+                time: history.last,
+                strength: InterestStrength::of(engagement.strength),
+            });
+        }
         let age_decay = decay(history.last, now, config.half_life_days);
         let weight = engagement.strength.abs() * age_decay;
-        match Opinion::of(engagement.strength, config) {
+        match opinion {
             Opinion::Liked => {
                 positives.push((history.content_id.clone(), weight));
                 affinity.add_item(item, weight);
@@ -137,6 +147,7 @@ pub fn build(
             .filter(|history| history.explicit.is_done())
             .map(|history| history.content_id.clone())
             .collect(),
+        interests: InterestList::new(interests, config.associations.list_max),
     }
 }
 

@@ -7,8 +7,9 @@ use tracing::{Instrument as _, debug};
 use super::{
     gather::{CandidatePool, Exclusions, gather},
     metrics,
+    others::{Proposals, scores},
     plan::CandidatePlan,
-    recommendation::{ColdReason, Degradation, EmptyReason, Recommendation, Strategy},
+    recommendation::{ColdReason, Degradation, EmptyReason, Generator, Recommendation, Strategy},
     request::{Deadlines, RecommendRequest},
 };
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
             draws::Draws,
             exploration::{self, ExplorationPool, ExplorationRequest, ExplorationSkip},
             interest::{IgnoredItems, Interest, Near},
+            reason::reason,
         },
         ranking_config::Preset,
         restriction::Restriction,
@@ -46,8 +48,11 @@ struct Audience {
 /// The items that a list is made from.
 struct ListInputs {
     pool: CandidatePool,
-    /// The liked items that could be read.
+    /// The liked items, and those that collaborative scores come from, as far as they
+    /// could be read.
     liked: Items,
+    /// Whether the exploration pool is of popular items.
+    explores_popular: bool,
     degraded: Vec<Degradation>,
 }
 
@@ -76,7 +81,7 @@ impl Engine {
         let mut model = self.model(&request.user, deadlines.model).await;
         let mut audience = self.audience(model.as_ref(), request.near);
         let mut inputs = self
-            .inputs(request, &audience.interest, &chance, deadlines.items)
+            .inputs(request, &mut audience, &chance, deadlines)
             .await?;
         // The search can find that the catalogue was recreated with vectors of
         // another size.
@@ -85,7 +90,7 @@ impl Engine {
             if model.is_some() {
                 audience = self.audience(model.as_ref(), request.near);
                 inputs = self
-                    .inputs(request, &audience.interest, &chance, deadlines.items)
+                    .inputs(request, &mut audience, &chance, deadlines)
                     .await?;
             }
         }
@@ -150,18 +155,37 @@ impl Engine {
         }
     }
 
-    /// Reads the candidates and, concurrently, the liked items.
+    /// Reads what other users did, then the candidates and, concurrently, the liked
+    /// items.
     async fn inputs(
         &self,
         request: &RecommendRequest,
-        interest: &Interest,
+        audience: &mut Audience,
         chance: &Chance,
-        deadline: Deadline,
+        deadlines: Deadlines,
     ) -> Result<ListInputs, EngineError> {
-        let liked = interest.positives.iter().map(|(id, _)| id.clone());
-        let liked: Vec<ContentId> = liked.collect();
-        let items = &self.inner.items;
-        let candidates = self.candidates(request, interest, chance, deadline);
+        let associations = &self.inner.associations;
+        let config = associations.config();
+        let query = audience.interest.recent.iter().take(config.query_items);
+        let query: Vec<ContentId> = query.map(|(item, _)| item.clone()).collect();
+        let others = associations.for_list(&query, deadlines.model);
+        let others = others.instrument(spans::step("associations")).await;
+        if others.is_incomplete {
+            audience.degraded.push(Degradation::Associations);
+        }
+        audience.interest.popularity = others.popular.clone();
+        let interest = &audience.interest;
+        let mut scored = scores(request, interest, &interest.seen, &others, config);
+        let ranking = &self.inner.config;
+        let popular = others.popular.as_ref();
+        let proposals = Proposals::new(request, interest, &scored, popular, ranking);
+
+        let liked = interest.positives.iter().map(|(id, _)| id);
+        let mut liked: Vec<ContentId> = liked.chain(&proposals.because).cloned().collect();
+        liked.sort_unstable();
+        liked.dedup();
+        let (items, deadline) = (&self.inner.items, deadlines.items);
+        let candidates = self.candidates(request, interest, &proposals, chance, deadline);
         let (pool, liked_items) = tokio::join!(
             candidates.instrument(spans::step("candidates")),
             items.read(&liked, deadline),
@@ -172,9 +196,16 @@ impl Engine {
             degraded.push(Degradation::LikedItems);
             items.cached(&liked)
         });
+        if pool.seen_fallback {
+            scored = scores(request, interest, &[], &others, config);
+        }
+        let candidates = pool.items.iter().chain(pool.exploration.iter().flatten());
+        let candidates = candidates.map(|item| item.id());
+        audience.interest.load_collaborative(&scored, candidates);
         Ok(ListInputs {
             pool,
             liked,
+            explores_popular: !proposals.elsewhere.is_empty(),
             degraded,
         })
     }
@@ -185,6 +216,7 @@ impl Engine {
         &self,
         request: &RecommendRequest,
         interest: &Interest,
+        proposals: &Proposals,
         chance: &Chance,
         deadline: Deadline,
     ) -> Result<CandidatePool, EngineError> {
@@ -193,7 +225,7 @@ impl Engine {
         let max_in_query = self.inner.settings.max_excluded_ids;
         let unseen = Exclusions::new(&request.exclude, &interest.seen, max_in_query);
         if !restriction.is_open() {
-            let plan = CandidatePlan::restricted(request, interest, draws, config);
+            let plan = CandidatePlan::restricted(request, interest, proposals, draws, config);
             let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
             if pool.items.is_empty() && config.filter_reshow_when_exhausted {
                 let all = Exclusions::new(&request.exclude, &[], max_in_query);
@@ -208,7 +240,8 @@ impl Engine {
         }
 
         let explores = chance.slot.is_ok();
-        let plan = CandidatePlan::unrestricted(request, interest, draws, config, explores);
+        let plan =
+            CandidatePlan::unrestricted(request, interest, proposals, draws, config, explores);
         let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
         if plan.is_sample() {
             pool.cold_start_fallback = true;
@@ -216,9 +249,9 @@ impl Engine {
         }
         let none_to_explore = pool.exploration.as_ref().is_some_and(Vec::is_empty);
         if pool.items.len() < request.limit || none_to_explore {
-            let plan = CandidatePlan::sample(request, draws, config);
+            let plan = CandidatePlan::fill_up(request, interest, proposals, draws, config);
             let sample = gather(&plan, restriction, &unseen, items, deadline).await?;
-            pool.cold_start_fallback = pool.items.is_empty();
+            pool.cold_start_fallback = pool.items.is_empty() && !sample.has_of(Generator::Popular);
             let limit = if pool.cold_start_fallback {
                 usize::MAX
             } else {
@@ -253,6 +286,7 @@ impl Engine {
         let exploration = slot.map(|slot| ExplorationRequest {
             slot,
             pool: match pool.exploration {
+                Some(items) if inputs.explores_popular => ExplorationPool::LowestScored(items),
                 Some(items) => ExplorationPool::of_fetched(config.exploration.strategy, items),
                 None => ExplorationPool::Candidates,
             },
@@ -274,9 +308,13 @@ impl Engine {
         } else {
             Strategy::Warm
         };
+        let canonical = &self.inner.canonical;
+        let reasons = items.iter();
+        let reasons = reasons.map(|item| reason(item, &inputs.liked, canonical));
         Ok(Recommendation {
             request_id: self.fresh_request_id(),
             strategy,
+            reasons: reasons.collect(),
             items,
             pool_size,
             scored,

@@ -26,6 +26,8 @@ pub(super) struct CandidatePool {
     pub(super) cold_start_fallback: bool,
     pub(super) seen_fallback: bool,
     pub(super) degraded: Vec<Degradation>,
+    /// Number of candidates of other users.
+    collaborative: usize,
     /// Ids of `items`.
     ids: foldhash::HashSet<ContentId>,
 }
@@ -58,23 +60,48 @@ impl CandidatePool {
     /// pool.
     fn fill(&mut self, generator: Generator, items: &[Arc<CatalogueItem>], limit: usize) {
         let before = self.items.len();
+        // Candidates of other users do not take the places of the others.
+        let limit = match generator {
+            Generator::Collaborative => usize::MAX,
+            Generator::Taste
+            | Generator::Tags
+            | Generator::Distance
+            | Generator::Popular
+            | Generator::Sample
+            | Generator::Exploration => limit.saturating_add(self.collaborative),
+        };
         for item in items {
             if self.items.len() < limit && self.ids.insert(item.id().clone()) {
                 self.items.push(Arc::clone(item));
             }
         }
-        self.generators.push((generator, self.items.len() - before));
+        let added = self.items.len() - before;
+        if generator == Generator::Collaborative {
+            self.collaborative += added;
+        }
+        self.generators.push((generator, added));
     }
 
-    /// Fills the pool up to `limit` with a sample, for items that the generators
-    /// cannot find, such as those without vector and tags. The sample also extends
-    /// the exploration pool.
-    pub(super) fn top_up(&mut self, sample: Self, limit: usize) {
-        self.fill(Generator::Sample, &sample.items, limit);
-        if let Some(exploration) = &mut self.exploration {
-            exploration.extend(sample.items);
+    /// Fills the pool up to `limit` with the candidates of another one, for items that
+    /// the first generators cannot find, such as those without vector and tags. They
+    /// also extend the exploration pool.
+    pub(super) fn top_up(&mut self, other: Self, limit: usize) {
+        let mut rest = &other.items[..];
+        for (generator, count) in other.generators {
+            let part;
+            (part, rest) = rest.split_at(count.min(rest.len()));
+            self.fill(generator, part, limit);
         }
-        self.degraded.extend(sample.degraded);
+        if let Some(exploration) = &mut self.exploration {
+            exploration.extend(other.items);
+        }
+        self.degraded.extend(other.degraded);
+    }
+
+    /// Whether a generator found candidates that none before it found.
+    pub(super) fn has_of(&self, generator: Generator) -> bool {
+        let mut generators = self.generators.iter();
+        generators.any(|(other, count)| *other == generator && *count > 0)
     }
 }
 
@@ -127,7 +154,7 @@ pub(super) async fn gather(
         pool.exploration.get_or_insert_default();
     }
     match &plan.last_resort {
-        Some(last) if pool.items.len() < plan.pool_limit => {
+        Some(last) if pool.items.len() < plan.pool_limit.saturating_add(pool.collaborative) => {
             let found = fetch(&[last], restriction, exclusions, items, deadline).await?;
             for found in found {
                 pool.take(last, found, plan.pool_limit);

@@ -7,6 +7,7 @@
 mod assemble;
 mod gather;
 mod metrics;
+mod others;
 mod plan;
 mod recommendation;
 mod request;

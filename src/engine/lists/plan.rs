@@ -1,8 +1,9 @@
 //! Which candidates to fetch for a list.
 
-use super::{recommendation::Generator, request::RecommendRequest};
+use super::{others::Proposals, recommendation::Generator, request::RecommendRequest};
 use crate::{
     domain::{
+        ids::ContentId,
         ranking::{
             draws::Draws,
             exploration::{PoolOrder, pool_query},
@@ -52,20 +53,30 @@ pub(super) struct CandidatePlan {
 }
 
 impl CandidatePlan {
-    /// Unrestricted request: the items nearest to the taste, and those with the
-    /// most overlap with the liked tags. Without either, a sample.
+    /// Unrestricted request: what other users chose, the items nearest to the taste,
+    /// those with the most overlap with the liked tags and, if other users say little,
+    /// the most popular ones. Without any, a sample.
     pub(super) fn unrestricted(
         request: &RecommendRequest,
         interest: &Interest,
+        proposals: &Proposals,
         draws: &Draws,
         config: &RankingConfig,
         explores: bool,
     ) -> Self {
-        let mut queries = by_interest(request, interest, config);
-        if queries.is_empty() {
-            queries = Self::sample(request, draws, config).queries;
+        let mut queries: Vec<CandidateQuery> =
+            by_ids(Generator::Collaborative, &proposals.collaborative)
+                .into_iter()
+                .chain(by_interest(request, interest, config))
+                .collect();
+        if proposals.needs_popular(interest, request.limit) {
+            queries.extend(by_ids(Generator::Popular, &proposals.popular));
         }
-        let exploration = explores.then(|| exploration(request, interest, draws, config));
+        if queries.is_empty() {
+            queries = vec![Self::sample_query(request, draws, config)];
+        }
+        let exploration =
+            explores.then(|| exploration(request, interest, proposals, draws, config));
         Self {
             queries,
             last_resort: None,
@@ -74,20 +85,29 @@ impl CandidatePlan {
         }
     }
 
-    /// Restricted request: of the matching items, those nearest to the taste, then
-    /// those with the most overlap with the liked tags, then the closest, then a
-    /// sample, until the pool is full.
+    /// Restricted request: of the matching items, what other users chose; then those
+    /// nearest to the taste, those with the most overlap with the liked tags, the
+    /// closest, the most popular ones if other users say little, and a sample, until
+    /// the pool is full.
     pub(super) fn restricted(
         request: &RecommendRequest,
         interest: &Interest,
+        proposals: &Proposals,
         draws: &Draws,
         config: &RankingConfig,
     ) -> Self {
         let limit = per_generator(request, config);
-        let mut queries = by_interest(request, interest, config);
+        let mut queries: Vec<CandidateQuery> =
+            by_ids(Generator::Collaborative, &proposals.collaborative)
+                .into_iter()
+                .chain(by_interest(request, interest, config))
+                .collect();
         queries.extend(request.near.map(|near| {
             CandidateQuery::search(Generator::Distance, SearchOrder::ClosestTo(near), limit)
         }));
+        if proposals.needs_popular(interest, request.limit) {
+            queries.extend(by_ids(Generator::Popular, &proposals.popular));
+        }
         // A sample with a seed reads all matching ids: it is drawn only if the
         // others leave room.
         let mut last_resort = Some(sample(request, draws, limit));
@@ -102,19 +122,35 @@ impl CandidatePlan {
         }
     }
 
-    /// A random sample of twice a generator's size, and at least of the list's.
-    pub(super) fn sample(
+    /// To fill up: the most popular items, unless they were searched before, and a
+    /// random sample.
+    pub(super) fn fill_up(
         request: &RecommendRequest,
+        interest: &Interest,
+        proposals: &Proposals,
         draws: &Draws,
         config: &RankingConfig,
     ) -> Self {
-        let limit = (2 * config.pool_per_generator).max(request.limit);
+        let popular = Some(&proposals.popular[..])
+            .filter(|_| !proposals.needs_popular(interest, request.limit));
+        let popular = popular.and_then(|items| by_ids(Generator::Popular, items));
+        let sample = Self::sample_query(request, draws, config);
         Self {
-            queries: vec![sample(request, draws, limit)],
+            queries: popular.into_iter().chain([sample]).collect(),
             last_resort: None,
             exploration: None,
-            pool_limit: limit,
+            pool_limit: usize::MAX,
         }
+    }
+
+    /// A random sample of twice a generator's size, and at least of the list's.
+    fn sample_query(
+        request: &RecommendRequest,
+        draws: &Draws,
+        config: &RankingConfig,
+    ) -> CandidateQuery {
+        let limit = (2 * config.pool_per_generator).max(request.limit);
+        sample(request, draws, limit)
     }
 
     /// Whether the candidates are a random sample only.
@@ -144,6 +180,12 @@ fn by_interest(
     taste.into_iter().chain(tags).collect()
 }
 
+/// `None` without ids.
+fn by_ids(generator: Generator, ids: &[ContentId]) -> Option<CandidateQuery> {
+    let order = SearchOrder::ByIds(ids.to_vec());
+    (!ids.is_empty()).then(|| CandidateQuery::search(generator, order, ids.len()))
+}
+
 fn sample(request: &RecommendRequest, draws: &Draws, limit: usize) -> CandidateQuery {
     let order = SearchOrder::Sample {
         seed: draws.sample_seed,
@@ -155,10 +197,14 @@ fn sample(request: &RecommendRequest, draws: &Draws, limit: usize) -> CandidateQ
 fn exploration(
     request: &RecommendRequest,
     interest: &Interest,
+    proposals: &Proposals,
     draws: &Draws,
     config: &RankingConfig,
 ) -> CandidateQuery {
     let strategy = config.exploration.strategy;
+    if let Some(query) = by_ids(Generator::Exploration, &proposals.elsewhere) {
+        return query;
+    }
     let (order, limit) = pool_query(strategy, interest.taste.is_some(), request.limit);
     let order = match (order, &interest.taste) {
         (PoolOrder::Farthest, Some(taste)) => SearchOrder::FarthestFrom(taste.clone()),

@@ -16,6 +16,9 @@ pub struct Recommendation {
     pub strategy: Strategy,
     /// The items, first position first.
     pub items: Vec<RankedItem>,
+    /// Why each item is in the list, in plain English; empty texts for items that
+    /// nothing speaks for.
+    pub reasons: Vec<String>,
     /// Number of candidates.
     pub pool_size: usize,
     /// Number of candidates that were scored.
@@ -111,12 +114,16 @@ impl EmptyReason {
 /// A generator of candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generator {
+    /// Items that other users chose together with the user's.
+    Collaborative,
     /// Items nearest to the taste vector.
     Taste,
     /// Items with the most overlap with the liked tags.
     Tags,
     /// Items closest to the user's position.
     Distance,
+    /// The most popular items.
+    Popular,
     /// A random sample.
     Sample,
     /// Items for the exploration position of an unrestricted list. They are not
@@ -126,13 +133,21 @@ pub enum Generator {
 
 impl Generator {
     /// The generators of candidates.
-    pub(super) const OF_CANDIDATES: [Self; 4] =
-        [Self::Taste, Self::Tags, Self::Distance, Self::Sample];
+    pub(super) const OF_CANDIDATES: [Self; 6] = [
+        Self::Collaborative,
+        Self::Taste,
+        Self::Tags,
+        Self::Distance,
+        Self::Popular,
+        Self::Sample,
+    ];
 
     /// Its name in replies and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Collaborative => "collaborative",
+            Self::Popular => "popular",
             Self::Taste => "taste",
             Self::Tags => "tags",
             Self::Distance => "distance",
@@ -149,6 +164,8 @@ pub enum Degradation {
     UserModel,
     /// The liked items could not be read.
     LikedItems,
+    /// What other users did could not be read, or not all of it.
+    Associations,
     /// The catalogue did not answer: items are those cached in this process.
     Catalogue,
     /// A generator lacks its index.
@@ -156,10 +173,13 @@ pub enum Degradation {
 }
 
 impl Degradation {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::UserModel,
         Self::LikedItems,
+        Self::Associations,
         Self::Catalogue,
+        Self::Generator(Generator::Collaborative),
+        Self::Generator(Generator::Popular),
         Self::Generator(Generator::Taste),
         Self::Generator(Generator::Tags),
         Self::Generator(Generator::Distance),
@@ -173,6 +193,9 @@ impl Degradation {
         match self {
             Self::UserModel => "user_model",
             Self::LikedItems => "liked_items",
+            Self::Associations => "associations",
+            Self::Generator(Generator::Collaborative) => "generator_collaborative",
+            Self::Generator(Generator::Popular) => "generator_popular",
             Self::Catalogue => "catalogue",
             Self::Generator(Generator::Taste) => "generator_taste",
             Self::Generator(Generator::Tags) => "generator_tags",
@@ -188,7 +211,9 @@ impl fmt::Display for Degradation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Generator(generator) => write!(f, "generator:{}", generator.name()),
-            Self::UserModel | Self::LikedItems | Self::Catalogue => f.write_str(self.label()),
+            Self::UserModel | Self::LikedItems | Self::Associations | Self::Catalogue => {
+                f.write_str(self.label())
+            }
         }
     }
 }

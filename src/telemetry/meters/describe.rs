@@ -5,17 +5,18 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use super::{
     handles,
     names::{
-        BUFFERED_BYTES, BUILD_INFO, CACHE_BYTES, CACHE_ENTRIES, CACHE_LOOKUPS, CALLS_IN_FLIGHT,
-        CANDIDATES, COLD_LISTS, CONNECTIONS, CONNECTIONS_ENDED, DB_CONNECTIONS, DB_MAX_CONNECTIONS,
-        DB_PENDING_REQUESTS, DEGRADED, DEPENDENCY_UP, EMBEDDED_BYTES, EMBEDDED_MAX_BYTES,
-        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS, MODEL_BUILDS,
-        MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, PANICS,
-        REFUSED, RPC_DURATION, RUNTIME_SILENCE, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
+        AUDIENCE_SIZE, BUFFERED_BYTES, BUILD_INFO, CACHE_BYTES, CACHE_ENTRIES, CACHE_LOOKUPS,
+        CALLS_IN_FLIGHT, CANDIDATES, COLD_LISTS, CONNECTIONS, CONNECTIONS_ENDED, DB_CONNECTIONS,
+        DB_MAX_CONNECTIONS, DB_PENDING_REQUESTS, DEGRADED, DEPENDENCY_UP, EMBEDDED_BYTES,
+        EMBEDDED_MAX_BYTES, EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS,
+        MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS,
+        MODEL_REFRESHES, PANICS, REFUSED, ROW_LAG, ROW_REFRESHES, ROWS_DUE, RPC_DURATION,
+        RUNTIME_SILENCE, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
     },
-    record::{buffered_bytes, calls_in_flight, http_duration},
+    record::{buffered_bytes, calls_in_flight, http_duration, rows_due},
     series::{
-        BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG, LOOKUPS,
-        MADE, REBUILDS, REFRESHES, REFUSED_CALLS, SHED_CALLS,
+        AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG,
+        LOOKUPS, MADE, REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS,
     },
 };
 
@@ -92,6 +93,17 @@ fn of_lists() {
     describe_counter!(COLD_LISTS, "Cold lists, by reason");
     describe_counter!(EMPTY_LISTS, "Empty lists, by reason");
     describe_counter!(DEGRADED, "Lists made without one of their inputs, by cause");
+    describe_counter!(
+        ROW_REFRESHES,
+        "Refreshes of the rows of items' neighbours, by outcome"
+    );
+    describe_histogram!(
+        ROW_LAG,
+        Unit::Seconds,
+        "Time from a row of neighbours being due to its refresh"
+    );
+    describe_gauge!(ROWS_DUE, "Rows of neighbours that are due");
+    describe_histogram!(AUDIENCE_SIZE, "Users of refreshed items' audiences");
     describe_counter!(EXPLORATION, "Exploration items of lists, by outcome");
 }
 
@@ -149,6 +161,10 @@ fn init() {
     BYTES.init();
     MADE.init();
     EXPLORED.init();
+    ROWS.init();
+    ROWS_LAG.init();
+    AUDIENCES.init();
+    rows_due(0);
     LOOKUPS.init();
     SHED_CALLS.init();
     REFUSED_CALLS.init();

@@ -34,6 +34,10 @@ pub enum Level {
     ModelBytes,
     /// Entries of the cache of user models.
     ModelEntries,
+    /// Memory of the cache of neighbour rows.
+    RowBytes,
+    /// Entries of the cache of neighbour rows.
+    RowEntries,
     /// Memory of the embedded user state.
     StateBytes,
     /// Memory limit of the embedded user state.
@@ -49,7 +53,7 @@ const REDIS: (&str, &str) = ("db_system_name", "redis");
 /// A level with the name and the labels of its metric.
 type LabelledLevel = (Level, &'static str, &'static [(&'static str, &'static str)]);
 
-const ALL: [LabelledLevel; 14] = [
+const ALL: [LabelledLevel; 16] = [
     (
         Level::RedisIdle,
         DB_CONNECTIONS,
@@ -68,6 +72,8 @@ const ALL: [LabelledLevel; 14] = [
     (Level::BufferEntries, CACHE_ENTRIES, &[("cache", "buffers")]),
     (Level::ModelBytes, CACHE_BYTES, &[("cache", "models")]),
     (Level::ModelEntries, CACHE_ENTRIES, &[("cache", "models")]),
+    (Level::RowBytes, CACHE_BYTES, &[("cache", "rows")]),
+    (Level::RowEntries, CACHE_ENTRIES, &[("cache", "rows")]),
     (
         Level::StateBytes,
         EMBEDDED_BYTES,

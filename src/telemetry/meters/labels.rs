@@ -95,6 +95,8 @@ label! {
         Event "event"
         /// A user model.
         Model "model"
+        /// An audience, an interest list or a neighbour row.
+        Association "association"
     }
 }
 
@@ -170,6 +172,20 @@ label! {
         NotDrawn "not_drawn"
         /// Exploration is disabled, or the list is too short.
         Off "off"
+    }
+}
+
+label! {
+    /// The outcome of refreshing a neighbour row.
+    RowRefresh "outcome" {
+        /// It is stored.
+        Built "built"
+        /// Another process has refreshed it since it changed.
+        Current "current"
+        /// A newer one is stored.
+        Superseded "superseded"
+        /// The store failed; the row stays due.
+        Failed "failed"
     }
 }
 

@@ -18,7 +18,7 @@ pub use {
     gauges::{Level, Levels, watch},
     labels::{
         Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
-        Rebuild, Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::*,
     record::*,

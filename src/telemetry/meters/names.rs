@@ -65,6 +65,14 @@ pub const BUFFERED_BYTES: &str = "recsys_buffered_bytes";
 pub const CONNECTIONS: &str = "recsys_connections";
 /// Connections closed or refused by this process, by reason.
 pub const CONNECTIONS_ENDED: &str = "recsys_connections_ended_total";
+/// Refreshes of neighbour rows, by outcome.
+pub const ROW_REFRESHES: &str = "recsys_association_refreshes_total";
+/// Time from a row being due to its refresh: a histogram of seconds.
+pub const ROW_LAG: &str = "recsys_association_lag_seconds";
+/// Neighbour rows that are due.
+pub const ROWS_DUE: &str = "recsys_association_rows_due";
+/// Users of refreshed audiences: a histogram of counts.
+pub const AUDIENCE_SIZE: &str = "recsys_audience_size";
 /// Panics of calls and tasks.
 pub const PANICS: &str = "recsys_panics_total";
 /// Seconds since the runtime last ran a task.
@@ -79,7 +87,7 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names except those of the process.
-pub const ALL: [&str; 38] = [
+pub const ALL: [&str; 42] = [
     RPC_DURATION,
     STORE_DURATION,
     DB_CONNECTIONS,
@@ -112,6 +120,10 @@ pub const ALL: [&str; 38] = [
     BUFFERED_BYTES,
     CONNECTIONS,
     CONNECTIONS_ENDED,
+    ROW_REFRESHES,
+    ROW_LAG,
+    ROWS_DUE,
+    AUDIENCE_SIZE,
     PANICS,
     RUNTIME_SILENCE,
     DEPENDENCY_UP,
@@ -149,3 +161,5 @@ pub const BUCKETS_MODEL_BYTES: [f64; 8] = [
 ];
 /// Upper bounds of the buckets of [`CANDIDATES`].
 pub const BUCKETS_CANDIDATES: [f64; 9] = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 200.0, 400.0, 1_000.0];
+/// Upper bounds of the buckets of [`ROW_LAG`], in seconds.
+pub const BUCKETS_ROW_LAG: [f64; 9] = [0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 600.0, 3_600.0];

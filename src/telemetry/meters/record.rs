@@ -7,16 +7,16 @@ use metrics::{Gauge, Histogram, counter, gauge, histogram};
 use super::{
     labels::{
         Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
-        Rebuild, Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::{
         BUFFERED_BYTES, CALLS_IN_FLIGHT, CONNECTIONS, DEPENDENCY_UP, HTTP_DURATION, PANICS,
-        RPC_DURATION, RUNTIME_SILENCE,
+        ROWS_DUE, RPC_DURATION, RUNTIME_SILENCE,
     },
     series::{
-        BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, COLD, DELIVERED, EMPTY, ENDED, EXPLORED,
-        LAG, LOOKUPS, MADE, MEANINGS, PROPOSED, READS, REBUILDS, REFRESHES, REFUSED_CALLS,
-        SHED_CALLS, STORE_OPERATIONS, WITHOUT,
+        AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, COLD, DELIVERED, EMPTY, ENDED,
+        EXPLORED, LAG, LOOKUPS, MADE, MEANINGS, PROPOSED, READS, REBUILDS, REFRESHES,
+        REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS, STORE_OPERATIONS, WITHOUT,
     },
 };
 
@@ -139,6 +139,26 @@ pub fn degraded_lists(cause: &'static str, count: usize) {
 /// Counts a list by the outcome of its exploration.
 pub fn exploration(outcome: Exploration) {
     EXPLORED.add(outcome, 1);
+}
+
+/// Counts a refresh of a neighbour row.
+pub fn row_refresh(outcome: RowRefresh) {
+    ROWS.add(outcome, 1);
+}
+
+/// Records the time from a row being due to its refresh.
+pub fn row_lag(seconds: f64) {
+    ROWS_LAG.record((), seconds, 1);
+}
+
+/// Sets the number of rows that are due.
+pub fn rows_due(rows: usize) {
+    gauge!(ROWS_DUE).set(rows as f64);
+}
+
+/// Records the size of a refreshed audience.
+pub fn audience_size(users: usize) {
+    AUDIENCES.record((), users as f64, 1);
 }
 
 /// Counts lookups in a cache.

@@ -4,13 +4,13 @@ use super::{
     handles::{Counters, Histograms, NamedCounters, NamedHistograms},
     labels::{
         Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
-        Rebuild, Refresh, Refused, Shed, Unreadable, WebhookOutcome,
+        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::{
-        CACHE_LOOKUPS, CANDIDATES, COLD_LISTS, CONNECTIONS_ENDED, DEGRADED, EMPTY_LISTS,
-        EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS,
-        MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, REFUSED, SHED, STORE_DURATION,
-        UNREADABLE, WEBHOOK_ELEMENTS,
+        AUDIENCE_SIZE, CACHE_LOOKUPS, CANDIDATES, COLD_LISTS, CONNECTIONS_ENDED, DEGRADED,
+        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MODEL_BUILDS, MODEL_BYTES,
+        MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, REFUSED, ROW_LAG,
+        ROW_REFRESHES, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
     },
 };
 
@@ -31,6 +31,9 @@ pub(super) static EMPTY: NamedCounters<1> = NamedCounters::new(EMPTY_LISTS, ["re
 pub(super) static WITHOUT: NamedCounters<1> = NamedCounters::new(DEGRADED, ["cause"]);
 pub(super) static EXPLORED: Counters<Exploration> = Counters::new(EXPLORATION);
 pub(super) static LOOKUPS: Counters<(Cache, Lookup)> = Counters::new(CACHE_LOOKUPS);
+pub(super) static ROWS: Counters<RowRefresh> = Counters::new(ROW_REFRESHES);
+pub(super) static ROWS_LAG: Histograms<()> = Histograms::new(ROW_LAG);
+pub(super) static AUDIENCES: Histograms<()> = Histograms::new(AUDIENCE_SIZE);
 pub(super) static SHED_CALLS: Counters<Shed> = Counters::new(SHED);
 pub(super) static REFUSED_CALLS: Counters<Refused> = Counters::new(REFUSED);
 pub(super) static DELIVERED: Counters<WebhookOutcome> = Counters::new(WEBHOOK_ELEMENTS);

@@ -25,7 +25,9 @@ use std::{
 
 use recsys::{
     adapters::{
-        memory::{Budget, MemoryEventBuffer, MemoryItemStore, MemoryModelStore},
+        memory::{
+            Budget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
+        },
         system::SystemClock,
     },
     domain::{item::Item, ranking_config::RankingConfig, time::Timestamp},
@@ -110,7 +112,12 @@ impl MemoryWorld {
                 5_000,
                 budget.clone(),
             )),
-            models: Arc::new(MemoryModelStore::new(clock.clone(), 7 * DAY, budget)),
+            models: Arc::new(MemoryModelStore::new(
+                clock.clone(),
+                7 * DAY,
+                budget.clone(),
+            )),
+            associations: Arc::new(MemoryAssociationStore::new(clock.clone(), WINDOW, budget)),
             items: store.clone(),
             randomness: Arc::new(TestRandomness::default()),
         };

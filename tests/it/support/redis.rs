@@ -14,8 +14,8 @@ use std::{
 
 use recsys::{
     adapters::redis::{
-        EventBufferOptions, ModelStoreOptions, RedisEventBuffer, RedisModelStore, RedisPool,
-        RedisSettings,
+        EventBufferOptions, ModelStoreOptions, RedisAssociationStore, RedisEventBuffer,
+        RedisModelStore, RedisPool, RedisSettings,
     },
     domain::ranking_config::RankingConfig,
     edge::settings::ServerSettings,
@@ -154,12 +154,19 @@ impl RedisServer {
 
     /// The event ids in a buffer, one for each copy, by time.
     pub fn event_ids(&self, key: &str) -> Vec<String> {
-        let members = self.cli(&["-c", "ZRANGE", key, "0", "-1"]);
+        // Without the marker of an erasure, at score 0.
+        let members = self.cli(&["-c", "ZRANGEBYSCORE", key, "(0", "+inf"]);
         let id = |member: &str| {
             let member: serde_json::Value = serde_json::from_str(member).unwrap();
             member["event_id"].as_str().unwrap().to_owned()
         };
         members.lines().map(id).collect()
+    }
+
+    /// How many events a buffer has, without the marker of an erasure.
+    pub fn events(&self, key: &str) -> usize {
+        let count = self.cli(&["-c", "ZCOUNT", key, "(0", "+inf"]);
+        count.parse().unwrap()
     }
 
     /// How often a command was called since `CONFIG RESETSTAT`.
@@ -299,6 +306,7 @@ pub fn event_buffer(
         key_prefix: prefix.to_owned(),
         window,
         max_events,
+        max_user_bytes: 4 << 20,
         cache_max_bytes: 64 << 20,
     };
     RedisEventBuffer::new(pool.clone(), options)
@@ -314,23 +322,48 @@ pub fn model_store(pool: &RedisPool, prefix: &str) -> RedisModelStore {
     RedisModelStore::new(pool.clone(), options)
 }
 
+/// Associations of one process.
+pub fn association_store(pool: &RedisPool, prefix: &str) -> RedisAssociationStore {
+    RedisAssociationStore::new(pool.clone(), prefix, WINDOW)
+}
+
 /// Ports with the users' state in Redis, and the items and randomness of a world.
 pub fn ports(pool: &RedisPool, prefix: &str, world: &MemoryWorld) -> Ports {
     Ports {
         events: Arc::new(event_buffer(pool, prefix, WINDOW, 5_000)),
         models: Arc::new(model_store(pool, prefix)),
+        associations: Arc::new(association_store(pool, prefix)),
         ..world.ports.clone()
     }
 }
 
+/// An engine that saves models before it acknowledges events.
 pub fn engine(ports: Ports) -> Engine {
-    Engine::new(ports, RankingConfig::default(), EngineSettings::default())
+    engine_saving_after(ports, Duration::ZERO)
 }
 
-/// A server over a Redis, with a catalogue in memory.
+pub fn engine_saving_after(ports: Ports, model_save_interval: Duration) -> Engine {
+    let settings = EngineSettings {
+        model_save_interval,
+        ..EngineSettings::default()
+    };
+    Engine::new(ports, RankingConfig::default(), settings)
+}
+
+/// A server over a Redis, with a catalogue in memory, that saves models before it
+/// acknowledges events.
 pub async fn instance(pool: &RedisPool, prefix: &str) -> TestServer {
+    instance_saving_after(pool, prefix, Duration::ZERO).await
+}
+
+/// One that saves models this long after the acknowledgement.
+pub async fn instance_saving_after(
+    pool: &RedisPool,
+    prefix: &str,
+    interval: Duration,
+) -> TestServer {
     let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
-    let engine = engine(ports(pool, prefix, &world));
+    let engine = engine_saving_after(ports(pool, prefix, &world), interval);
     TestServer::serving(world, engine, ServerSettings::default()).await
 }
 

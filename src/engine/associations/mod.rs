@@ -1,0 +1,132 @@
+//! What other users did, kept in step with the user models.
+//!
+//! [`Associations::record`] is called when a model is built: it adds the user to the
+//! audiences of the items that changed and saves the user's interest list. Rows whose
+//! audiences changed enough are refreshed in every interval, within a share of a core.
+//! Lists read rows and popularity from this process's memory.
+
+mod caches;
+mod changes;
+mod read;
+mod rebuild;
+mod record;
+mod refresh;
+mod schedule;
+mod settings;
+mod signals;
+mod state;
+
+use std::sync::Arc;
+
+use tracing::debug;
+
+use super::{error::EngineError, tasks::Tasks};
+use crate::{
+    domain::{
+        associations::{AssociationsConfig, NeighborRow, PopularItems},
+        ids::ContentId,
+    },
+    ports::{AssociationStore, Deadline, EventBuffer},
+};
+use state::{AssociationState, failed};
+
+pub(super) use record::RecordRequest;
+pub use {settings::AssociationSettings, signals::ItemSignals};
+
+/// What a list uses of other users' behavior.
+#[derive(Default)]
+pub(super) struct OtherUsers {
+    /// The rows of the query's items; `None` for an item without one.
+    pub(super) rows: Vec<Option<Arc<NeighborRow>>>,
+    /// Items by popularity; `None` if there are none.
+    pub(super) popular: Option<Arc<PopularItems>>,
+    /// Whether something could not be read.
+    pub(super) is_incomplete: bool,
+}
+
+/// The associations of all items and users. Clones share everything.
+#[derive(Clone)]
+pub(super) struct Associations(Arc<AssociationState>);
+
+impl Associations {
+    pub(super) fn new(
+        store: Arc<dyn AssociationStore>,
+        events: Arc<dyn EventBuffer>,
+        config: AssociationsConfig,
+        settings: AssociationSettings,
+        tasks: Tasks,
+    ) -> Self {
+        Self(Arc::new(AssociationState::new(
+            store, events, config, settings, tasks,
+        )))
+    }
+
+    pub(super) fn config(&self) -> &AssociationsConfig {
+        &self.0.config
+    }
+
+    /// Records an interest list, before its model is saved. A failure is logged: the
+    /// next build records the list again.
+    pub(super) async fn record(&self, request: RecordRequest<'_>) {
+        if !self.0.config.enabled {
+            return;
+        }
+        self.0.start();
+        if let Err(error) = self.0.record(request).await {
+            let _ = failed(error);
+            debug!("associations are behind until the user's next model");
+        }
+    }
+
+    /// The rows of a query's items, and popularity, read before a deadline.
+    pub(super) async fn for_list(&self, query: &[ContentId], deadline: Deadline) -> OtherUsers {
+        if !self.0.config.enabled {
+            return OtherUsers::default();
+        }
+        self.0.start();
+        let read = async {
+            let (rows, popularity) = tokio::join!(self.0.rows(query), self.0.popularity());
+            let is_incomplete = rows.is_err() || popularity.is_err();
+            let rows = rows.unwrap_or_else(|(error, rows)| {
+                let _ = failed(error);
+                rows
+            });
+            let popularity = popularity.unwrap_or_else(|(error, popularity)| {
+                let _ = failed(error);
+                popularity
+            });
+            OtherUsers {
+                rows,
+                popular: Some(popularity.popular).filter(|items| !items.is_empty()),
+                is_incomplete,
+            }
+        };
+        let read = tokio::time::timeout(deadline.remaining(), read).await;
+        read.unwrap_or_else(|_| OtherUsers {
+            is_incomplete: true,
+            ..OtherUsers::default()
+        })
+    }
+
+    /// What is known of an item; nothing if associations are not kept.
+    pub(super) async fn item_signals(
+        &self,
+        item: &ContentId,
+        limit: usize,
+    ) -> Result<ItemSignals, EngineError> {
+        if !self.0.config.enabled {
+            return Ok(ItemSignals::default());
+        }
+        self.0.item_signals(item, limit).await.map_err(failed)
+    }
+
+    /// Refreshes items, whatever changed.
+    pub(super) async fn rebuild(&self, items: &[ContentId]) -> Result<(), EngineError> {
+        self.0.rebuild(items).await
+    }
+
+    /// Refreshes all rows that are due, without a budget. Returns how many.
+    pub(super) async fn refresh_all(&self) -> Result<usize, EngineError> {
+        self.0.refresh_all().await
+    }
+}

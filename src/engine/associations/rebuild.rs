@@ -1,0 +1,42 @@
+//! Making audiences, rows and popularity from the interest lists.
+
+use super::{
+    refresh::too_late,
+    state::{AssociationState, failed},
+};
+use crate::{
+    domain::ids::ContentId,
+    engine::error::EngineError,
+    ports::{StoreError, WriteOutcome},
+};
+
+impl AssociationState {
+    /// Refreshes items, whatever changed. All audiences are corrected first: rows
+    /// depend on the sizes of each other's audiences.
+    pub(super) async fn rebuild(&self, items: &[ContentId]) -> Result<(), EngineError> {
+        for item in items {
+            self.settle(item).await.map_err(failed)?;
+        }
+        self.sizes.clear();
+        for item in items {
+            self.refresh(item).await.map_err(failed)?;
+        }
+        self.popularity.touch(None);
+        Ok(())
+    }
+
+    /// Corrects the audience of an item by its members' lists.
+    async fn settle(&self, item: &ContentId) -> Result<(), StoreError> {
+        let read_at = self.now().await?;
+        let read = self.read_audience(item).await?;
+        let checked = self.check(item, &read).await?;
+        let settled = self
+            .store
+            .settle_audience(item, &checked.changes, read_at)
+            .await?;
+        if settled == WriteOutcome::TooOld {
+            return Err(too_late());
+        }
+        Ok(())
+    }
+}

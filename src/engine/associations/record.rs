@@ -1,0 +1,108 @@
+//! Recording a user's interest list when the user's model is built.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::state::AssociationState;
+use crate::{
+    domain::{
+        associations::{InterestEntry, InterestList},
+        ids::{ContentId, UserId},
+        time::Timestamp,
+    },
+    ports::{Engagement, ListSlot, MAX_READ_AGE, Rank, StoreError, StoredList, WriteOutcome},
+};
+
+/// When the rows of items are due whose audiences a refused writer has changed: no
+/// write of the same data can come later.
+const DUE_AFTER_REFUSAL: Duration = Duration::from_secs(MAX_READ_AGE.as_secs() + 1);
+
+/// An interest list to record, with the model that it is from.
+pub(in crate::engine) struct RecordRequest<'a> {
+    pub(in crate::engine) user: &'a UserId,
+    pub(in crate::engine) list: &'a InterestList,
+    /// The model's rank.
+    pub(in crate::engine) rank: Rank,
+    /// The rank of a stored model to replace, even if it is higher.
+    pub(in crate::engine) replaces: Option<Rank>,
+    /// The store's time at which the events of the model were read.
+    pub(in crate::engine) read_at: Timestamp,
+    /// Whether all items are written to their audiences, not only those that changed.
+    pub(in crate::engine) writes_all: bool,
+}
+
+impl AssociationState {
+    /// Adds the user to the audiences of the items that changed, then saves the list.
+    pub(super) async fn record(&self, request: RecordRequest<'_>) -> Result<(), StoreError> {
+        let RecordRequest {
+            user,
+            list,
+            rank,
+            read_at,
+            ..
+        } = request;
+        let now = self.now().await?;
+        let cached = self.written.get(user, now);
+        let before = match cached {
+            Some(before) => before,
+            None => self.stored_list(user).await?.into(),
+        };
+        let changed: Vec<(usize, &InterestEntry)> = list.changed_since(&before).collect();
+        let engagement = |entry: &InterestEntry| (entry.item.clone(), entry.time);
+        let engagements: Vec<Engagement> = if request.writes_all {
+            list.entries().iter().map(engagement).collect()
+        } else {
+            changed.iter().map(|(_, entry)| engagement(entry)).collect()
+        };
+        let refused = if engagements.is_empty() {
+            Vec::new()
+        } else {
+            let audience_max = self.config.audience_max;
+            let joined = self
+                .store
+                .join_audiences(user, &engagements, audience_max, read_at);
+            joined.await?
+        };
+        let stored = StoredList::new(rank, list);
+        let saved = self
+            .store
+            .save_list(user, &stored, request.replaces, read_at);
+        let saved = saved.await?;
+        let after = self.now().await?;
+        if saved == WriteOutcome::Written && refused.is_empty() {
+            self.written.insert(user, list, after);
+        } else {
+            self.written.remove(user);
+            let due_at = after.plus(DUE_AFTER_REFUSAL);
+            for (item, _) in &engagements {
+                self.changes.force(item, due_at);
+            }
+        }
+        for (position, _) in changed {
+            for entry in list.changed_by(position) {
+                self.changes.count(&entry.item, after);
+            }
+        }
+        for item in removed(&before, list) {
+            self.changes.count(item, after);
+        }
+        Ok(())
+    }
+
+    async fn stored_list(&self, user: &UserId) -> Result<InterestList, StoreError> {
+        let slots = self.store.lists(std::slice::from_ref(user)).await?;
+        let stored = slots.first().and_then(ListSlot::present);
+        // An unreadable list is replaced, and all its items count as changed.
+        Ok(stored
+            .and_then(|stored| stored.list().ok())
+            .unwrap_or_default())
+    }
+}
+
+/// The items that only the earlier list has.
+fn removed<'a>(before: &'a InterestList, list: &InterestList) -> Vec<&'a ContentId> {
+    let items: HashSet<&str> = list.iter().map(|entry| entry.item).collect();
+    let earlier = before.entries().iter().map(|entry| &entry.item);
+    earlier
+        .filter(|item| !items.contains(item.as_str()))
+        .collect()
+}
