@@ -27,10 +27,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let descriptors =
         prost_types::FileDescriptorSet::decode(compiler.encode_file_descriptor_set().as_slice())?;
+    // The decoder looks up the shape of a message by its name.
+    let mut with_names = tonic_prost_build::Config::new();
+    with_names.enable_type_names();
     tonic_prost_build::configure()
         .btree_map(".")
         .build_server(false)
-        .compile_fds(descriptors.clone())?;
+        .compile_fds_with_config(descriptors.clone(), with_names)?;
     // The servers belong to the API: they use its codec.
     let server = out_dir.join("server");
     fs::create_dir_all(&server)?;

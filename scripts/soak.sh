@@ -3,6 +3,7 @@
 # server of Qdrant's protocol, for 20 minutes by default.
 #
 #   scripts/soak.sh [--minutes N] [--seed S] [--rate R]      see --help
+#   scripts/soak.sh --attack     attacks on its memory, under a hard limit of 512 MiB
 #
 # Needs what scripts/test.sh needs, and Linux (memory is read from /proc). Prints a line
 # a minute, and writes a report and the server's log to target/soak.

@@ -2,6 +2,7 @@
 //! parsed. An empty flag or variable counts as unset. Secrets are never printed.
 
 mod commands;
+mod eval_flags;
 mod help;
 mod retired;
 
@@ -20,8 +21,9 @@ use crate::{
 
 pub use commands::{
     CatalogCommand, CatalogImportFlags, Command, DoctorFlags, EventsCommand, EventsImportFlags,
-    HealthcheckFlags, KeysCommand, NewKeyFlags, RankingCommand,
+    ExplainFlags, HealthcheckFlags, KeysCommand, NewKeyFlags, RankingCommand,
 };
+pub use eval_flags::{EvalFlags, ReplayFlags, SeenFlag, Threshold, TuneFlags};
 pub use retired::retired_variables;
 
 /// An online recommender service: it takes users' events and returns ranked, explained
@@ -153,7 +155,7 @@ pub struct Settings {
         help_heading = "Catalogue"
     )]
     pub catalog_path: Option<PathBuf>,
-    /// Memory limit of the items without Qdrant, in bytes
+    /// Memory limit of the items of all tenants without Qdrant, in bytes
     #[arg(long, global = true, env = "EMBEDDED_CATALOG_MAX_BYTES", value_name = "BYTES",
           default_value_t = 1 << 30, help_heading = "Catalogue")]
     pub embedded_catalog_max_bytes: usize,
@@ -212,7 +214,10 @@ impl Cli {
                 | Command::Doctor(_)
                 | Command::Catalog { .. }
                 | Command::Events { .. }
+                | Command::Eval(_)
+                | Command::Tune(_)
                 | Command::Ranking { .. }
+                | Command::Explain(_)
                 | Command::Keys { .. }
                 | Command::Settings,
             ) => "error",

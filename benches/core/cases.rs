@@ -14,7 +14,11 @@ use recsys::{
         event_member,
         ids::{ContentId, UserId},
         item::{CatalogueItem, Item, Items, Tag},
-        ranking::{exploration::ExplorationSkip, interest::Interest, rank},
+        ranking::{
+            exploration::ExplorationSkip,
+            interest::{IgnoredItems, Interest},
+            rank,
+        },
         ranking_config::RankingConfig,
         signals,
         tags::Canonicalizer,
@@ -125,7 +129,11 @@ fn read_and_build(events: usize) -> Work {
 /// Scored and re-ranked, without an exploration item.
 fn ranked(candidates: usize) -> Work {
     let config = RankingConfig::default();
-    let mut interest = Interest::of_user(&model(500), &Canonicalizer::default(), config.preset);
+    let mut interest = Interest::of_user(
+        &model(500),
+        &Canonicalizer::default(),
+        IgnoredItems::ScoredLower,
+    );
     interest.positives.truncate(LIKED);
     interest.load_liked(&items());
     assert_eq!(interest.liked.len(), LIKED);

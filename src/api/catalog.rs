@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -9,17 +10,21 @@ use crate::{
         error::ApiError,
         limits::Limits,
         parse::{self, Checks},
-        reply,
+        reply, reply_cost,
         service_traits::catalog_service_server::CatalogService,
     },
     domain::ids::ContentId,
     edge::{
         access::Caller,
         deadline::{CallTime, STORE_SHARE},
+        load::Account,
     },
     ports::ItemRefusal,
     proto,
 };
+
+/// Items that GetItems reads at a time: the largest ones take 16 MiB.
+const ITEMS_AT_ONCE: usize = 64;
 
 /// The service. A call is answered by the engine of its caller.
 #[derive(Clone)]
@@ -28,18 +33,6 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Only upserts may be larger than the requests of the other service. The decoder
-    /// has one limit for the whole service, so other calls are checked here and
-    /// answered as the decoder would.
-    fn check_size(&self, request: &impl prost::Message) -> Result<(), Status> {
-        let (size, max) = (request.encoded_len(), self.limits.max_request_bytes);
-        if size > max {
-            let message = format!("message has {size} bytes, at most {max} are taken");
-            return Err(Status::out_of_range(message));
-        }
-        Ok(())
-    }
-
     fn ids(&self, given: Vec<String>) -> Result<Vec<ContentId>, ApiError> {
         let mut checks = Checks::new(&self.limits);
         let ids = checks.content_ids("content_ids", self.limits.max_catalog_items, given);
@@ -111,20 +104,38 @@ impl CatalogService for Catalog {
         request: Request<proto::GetItemsRequest>,
     ) -> Result<Response<proto::GetItemsResponse>, Status> {
         let engine = Caller::of(request.extensions())?.engine;
-        self.check_size(request.get_ref())?;
         let deadline = CallTime::share(request.extensions(), STORE_SHARE);
+        let account = Account::of(request.extensions());
         let mut ids = self.ids(request.into_inner().content_ids)?;
         // Each item once: a short request must not cause a huge reply.
         let mut seen = HashSet::new();
         ids.retain(|id| seen.insert(id.clone()));
-        let found = engine.get_items(&ids, deadline).await;
-        let found = found.map_err(ApiError::from)?;
         let mut reply = proto::GetItemsResponse::default();
-        for (id, item) in ids.iter().zip(found) {
-            match item {
-                Some(item) => reply.items.push(reply::item(item.item(), true)),
-                None => reply.missing_ids.push(id.to_string()),
+        let mut encoded = 0;
+        for ids in ids.chunks(ITEMS_AT_ONCE) {
+            let read = ids.len() * self.limits.max_item_bytes;
+            if let Some(account) = &account {
+                account.reserve(read)?;
             }
+            let found = engine.get_items(ids, deadline).await;
+            let found = found.map_err(ApiError::from)?;
+            let items = found.iter().flatten();
+            let bytes = items.map(|item| reply_cost::item(item.item())).sum();
+            if let Some(account) = &account {
+                account.release(read);
+            }
+            reply_cost::reserve(account.as_ref(), bytes)?;
+            for (id, item) in ids.iter().zip(found) {
+                match item {
+                    Some(item) => {
+                        let item = reply::item(item.item(), true);
+                        encoded += item.encoded_len();
+                        reply.items.push(item);
+                    }
+                    None => reply.missing_ids.push(id.to_string()),
+                }
+            }
+            reply_cost::check_size(encoded)?;
         }
         Ok(Response::new(reply))
     }
@@ -134,7 +145,6 @@ impl CatalogService for Catalog {
         request: Request<proto::DeleteItemsRequest>,
     ) -> Result<Response<proto::DeleteItemsResponse>, Status> {
         let engine = Caller::of(request.extensions())?.engine;
-        self.check_size(request.get_ref())?;
         let ids = self.ids(request.into_inner().content_ids)?;
         let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let deleted = engine.delete_items(ids).await.map_err(ApiError::from)?;

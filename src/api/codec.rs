@@ -1,51 +1,102 @@
-//! How the services read and write messages.
+//! How the services read and write messages. What a request costs is read from its bytes
+//! and reserved before it is decoded.
 
-use prost::Message;
+use std::sync::{Arc, LazyLock};
+
+use prost::{Message, Name};
 use tonic::{
     Code, Status,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder},
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-use crate::api::error::ApiError;
+use crate::{
+    api::{
+        error::ApiError,
+        limits::{Limits, elements},
+        parse::Checks,
+        reply_cost,
+        wire::{self, Shape, Shapes},
+    },
+    edge::load::Account,
+    proto::{FILE_DESCRIPTOR_SET, UpsertItemsRequest},
+};
 
-/// The codec of tonic, with one difference: a request that cannot be decoded is the
-/// client's error (INVALID_ARGUMENT), not an internal one.
-pub(crate) struct ServerCodec<T, U>(ProstCodec<T, U>);
+/// A request is held twice: as its message, and as the engine's type.
+const FORMS: usize = 2;
+
+static SHAPES: LazyLock<Shapes> = LazyLock::new(|| Shapes::of(FILE_DESCRIPTOR_SET));
+
+tokio::task_local! {
+    /// What bounds the requests of the call that runs in a task.
+    pub(crate) static BOUNDS: RequestBounds;
+}
+
+/// What bounds the requests of a call.
+#[derive(Clone)]
+pub(crate) struct RequestBounds {
+    pub(crate) limits: Arc<Limits>,
+    /// Where the memory of requests is reserved.
+    pub(crate) account: Option<Account>,
+}
+
+/// The codec of tonic, with two differences: requests are bounded before they are
+/// decoded, and a request that cannot be decoded is the client's error
+/// (INVALID_ARGUMENT), not an internal one.
+pub(crate) struct ServerCodec<T, U> {
+    prost: ProstCodec<T, U>,
+    bounds: Option<RequestBounds>,
+}
 
 impl<T, U> Default for ServerCodec<T, U> {
+    /// The codec of the call that runs in this task.
     fn default() -> Self {
-        Self(ProstCodec::default())
+        Self {
+            prost: ProstCodec::default(),
+            bounds: BOUNDS.try_with(Clone::clone).ok(),
+        }
     }
 }
 
 impl<T, U> Codec for ServerCodec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Message + Name + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = <ProstCodec<T, U> as Codec>::Encoder;
+    type Encoder = ReplyEncoder<<ProstCodec<T, U> as Codec>::Encoder>;
     type Decoder = RequestDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        self.0.encoder()
+        ReplyEncoder(self.prost.encoder())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        RequestDecoder(self.0.decoder())
+        RequestDecoder {
+            prost: self.prost.decoder(),
+            shape: SHAPES.named(&U::full_name()),
+            bounds: self.bounds.clone(),
+        }
     }
 }
 
-pub(crate) struct RequestDecoder<U>(ProstDecoder<U>);
+pub(crate) struct RequestDecoder<U> {
+    prost: ProstDecoder<U>,
+    shape: Option<&'static Shape>,
+    bounds: Option<RequestBounds>,
+}
 
-impl<U: Message + Default> Decoder for RequestDecoder<U> {
+impl<U: Message + Name + Default> Decoder for RequestDecoder<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        self.0.decode(buffer).map_err(|status| {
+        if let (Some(shape), Some(bounds)) = (self.shape, &self.bounds) {
+            // The buffer is contiguous: this is the whole message.
+            bounds.check::<U>(shape, bytes::Buf::chunk(buffer))?;
+        }
+        self.prost.decode(buffer).map_err(|status| {
             // The one status of tonic's decoder. Any other is passed on.
             if status.code() == Code::Internal {
                 ApiError::undecodable(status.message()).into()
@@ -53,6 +104,58 @@ impl<U: Message + Default> Decoder for RequestDecoder<U> {
                 status
             }
         })
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.prost.buffer_settings()
+    }
+}
+
+impl RequestBounds {
+    /// Checks the size of an encoded message and the number of its elements, and
+    /// reserves the memory of its decoded form.
+    fn check<U: Name>(&self, shape: &Shape, message: &[u8]) -> Result<(), Status> {
+        // Only upserts may be larger than the requests of the other service. The decoder
+        // has one limit for the whole service, so other calls are checked here and
+        // answered as it would.
+        let (size, max) = (message.len(), self.limits.max_request_bytes);
+        if size > max && U::full_name() != UpsertItemsRequest::full_name() {
+            let message = format!("message has {size} bytes, at most {max} are taken");
+            return Err(Status::out_of_range(message));
+        }
+        let cost = wire::cost(&SHAPES, shape, message).map_err(|_| {
+            ApiError::undecodable("failed to decode Protobuf message: invalid wire format")
+        })?;
+        let mut checks = Checks::new(&self.limits);
+        for (field, count) in shape.fields.iter().zip(&cost.elements) {
+            if let Some(max) = elements(&self.limits, &field.name) {
+                checks.count(&field.name, *count, max);
+            }
+        }
+        checks.finish(Some(()))?;
+        if let Some(account) = &self.account {
+            account.reserve(FORMS * cost.bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Encodes replies into a buffer of their exact size.
+pub(crate) struct ReplyEncoder<E>(E);
+
+impl<E> Encoder for ReplyEncoder<E>
+where
+    E: Encoder<Error = Status>,
+    E::Item: Message,
+{
+    type Item = E::Item;
+    type Error = Status;
+
+    fn encode(&mut self, reply: E::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let size = reply.encoded_len();
+        reply_cost::check_size(size)?;
+        buffer.reserve(size);
+        self.0.encode(reply, buffer)
     }
 
     fn buffer_settings(&self) -> BufferSettings {

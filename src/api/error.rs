@@ -68,9 +68,8 @@ impl ApiError {
         }
     }
 
-    /// Bad input, with all the rules that it breaks.
-    pub(crate) fn invalid(mut violations: Vec<Violation>) -> Self {
-        let all = violations.len();
+    /// Bad input, with the first of the rules that it breaks, which are `all` together.
+    pub(crate) fn invalid(mut violations: Vec<Violation>, all: usize) -> Self {
         violations.truncate(MAX_VIOLATIONS);
         for violation in &mut violations {
             truncate(&mut violation.field, MAX_FIELD_BYTES);
@@ -92,6 +91,12 @@ impl ApiError {
     /// A request that is not a message of its type.
     pub(crate) fn undecodable(cause: &str) -> Self {
         Self::new(Code::InvalidArgument, "INVALID_MESSAGE", cause)
+    }
+
+    /// A reply beyond a limit of its size.
+    pub(crate) fn reply_too_large(max: usize, advice: &str) -> Self {
+        let message = format!("the reply has more than {max} bytes: {advice}");
+        Self::new(Code::ResourceExhausted, "REPLY_TOO_LARGE", message)
     }
 
     /// The connection of a stream is closing.
@@ -231,6 +236,13 @@ impl From<Refusal> for ApiError {
                     "too many calls at once",
                 )
             },
+            Refusal::TooMuchMemory { bytes, max } => {
+                let message = format!(
+                    "this call may take {bytes} bytes of memory, at most {max} are allowed: \
+                     send fewer or smaller elements at once"
+                );
+                Self::new(Code::ResourceExhausted, "TOO_MUCH_MEMORY", message)
+            }
             Refusal::DeadlineExceeded { budget } => {
                 let message = format!("not done within {budget:?}");
                 Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message)

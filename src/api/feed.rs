@@ -40,6 +40,8 @@ pub(crate) struct Feed {
     batches: Streaming<StreamIngestEventsRequest>,
     /// Longest that one batch may take.
     budget: Duration,
+    /// Whether a batch was read before.
+    is_further: bool,
 }
 
 impl Feed {
@@ -54,6 +56,7 @@ impl Feed {
             call: call.cloned().ok_or(Refusal::Internal)?,
             budget: budget.ok_or(Refusal::Internal)?,
             batches: request.into_inner(),
+            is_further: false,
         })
     }
 
@@ -72,7 +75,7 @@ impl Feed {
         self.ingest.check_count(&batch.events)?;
         let events = batch.events.len();
         let deadline = Deadline::at(Instant::now() + self.budget.mul_f64(STORE_SHARE));
-        let results = match self.ingest.caller.wait_for_events(events, deadline).await? {
+        let results = match self.over_quota(events, deadline).await? {
             Some(over_quota) => Err(over_quota.into()),
             None => self.store(batch.events, deadline).await,
         };
@@ -85,6 +88,23 @@ impl Feed {
             results,
             sequence: batch.sequence,
         }))
+    }
+
+    /// Takes a batch from the quotas of the caller: a call for each batch but the first,
+    /// which the call that opened the stream is for, and its events.
+    async fn over_quota(
+        &mut self,
+        events: usize,
+        deadline: Deadline,
+    ) -> Result<Option<Refusal>, Refusal> {
+        let caller = &self.ingest.caller;
+        if self.is_further
+            && let Some(over_quota) = caller.wait_for_call(deadline).await?
+        {
+            return Ok(Some(over_quota));
+        }
+        self.is_further = true;
+        caller.wait_for_events(events, deadline).await
     }
 
     async fn store(

@@ -102,6 +102,18 @@ impl Limits {
     }
 }
 
+/// Most elements of a repeated field of a request, by the field's name. `None`: not
+/// limited here. Fields of one name have one limit in all requests.
+pub(crate) fn elements(limits: &Limits, field: &str) -> Option<usize> {
+    match field {
+        "events" => Some(limits.max_batch_events),
+        "items" | "updates" | "content_ids" => Some(limits.max_catalog_items),
+        "must" | "must_not" | "any_of" | "content_types" => Some(limits.max_tags),
+        "exclude_ids" => Some(limits.max_exclude_ids),
+        _ => None,
+    }
+}
+
 impl FromStr for Limits {
     type Err = String;
 

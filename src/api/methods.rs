@@ -8,6 +8,15 @@ use crate::edge::{
 /// The path of StreamIngestEvents.
 pub(crate) const STREAM_INGEST: &str = "/recsys.v1.RecommenderService/StreamIngestEvents";
 
+/// The path of ExportUserPages.
+pub(crate) const EXPORT_PAGES: &str = "/recsys.v1.RecommenderService/ExportUserPages";
+
+/// What an open call of health occupies.
+const HEALTH_BYTES: usize = 8 << 10;
+/// What an open call of reflection occupies: three replies, one of which is in HTTP's
+/// buffer, and no more than the descriptors of all services each.
+const REFLECTION_BYTES: usize = 3 * (64 << 10);
+
 pub(crate) const METHODS: Methods = Methods(&[
     Method::unary("/recsys.v1.RecommenderService/IngestEvent", &[Role::Ingest]),
     Method::unary(
@@ -29,16 +38,23 @@ pub(crate) const METHODS: Methods = Methods(&[
         "/recsys.v1.RecommenderService/ExportUser",
         &[Role::ReadProfile],
     ),
+    Method::replies(EXPORT_PAGES, &[Role::ReadProfile]),
     Method::unary("/recsys.v1.CatalogService/UpsertItems", &[Role::Catalog]),
     Method::unary(
         "/recsys.v1.CatalogService/GetItems",
         &[Role::Serve, Role::Catalog],
     ),
     Method::unary("/recsys.v1.CatalogService/DeleteItems", &[Role::Catalog]),
-    Method::free("/grpc.health.v1.Health/Check"),
-    Method::free("/grpc.health.v1.Health/Watch"),
-    Method::free("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
-    Method::free("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+    Method::free("/grpc.health.v1.Health/Check", HEALTH_BYTES),
+    Method::free("/grpc.health.v1.Health/Watch", HEALTH_BYTES),
+    Method::free(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        REFLECTION_BYTES,
+    ),
+    Method::free(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        REFLECTION_BYTES,
+    ),
 ]);
 
 #[cfg(test)]
@@ -55,8 +71,8 @@ mod tests {
     };
 
     /// The methods of the services in encoded descriptor sets, by path, and whether
-    /// the client streams.
-    fn described(descriptors: &[&[u8]]) -> BTreeMap<String, bool> {
+    /// the client and the server stream.
+    fn described(descriptors: &[&[u8]]) -> BTreeMap<String, (bool, bool)> {
         let sets = descriptors
             .iter()
             .map(|encoded| FileDescriptorSet::decode(*encoded).unwrap());
@@ -66,7 +82,8 @@ mod tests {
                 for method in &service.method {
                     let (package, service) = (file.package(), service.name());
                     let path = format!("/{package}.{service}/{}", method.name());
-                    methods.insert(path, method.client_streaming());
+                    let streams = (method.client_streaming(), method.server_streaming());
+                    methods.insert(path, streams);
                 }
             }
         }
@@ -89,12 +106,14 @@ mod tests {
             .collect();
         assert_eq!(listed.len(), METHODS.0.len());
         assert!(listed.keys().copied().eq(all.keys()), "{listed:?}\n{all:?}");
-        for (path, is_stream) in ours {
-            match listed[path.as_str()] {
-                MethodKind::Unary(_) => assert!(!is_stream, "{path}"),
-                MethodKind::Stream(_) => assert!(is_stream, "{path}"),
-                MethodKind::Free => panic!("{path} needs no key"),
-            }
+        for (path, streams) in ours {
+            let expected = match listed[path.as_str()] {
+                MethodKind::Unary(_) => (false, false),
+                MethodKind::Replies(_) => (false, true),
+                MethodKind::Stream(_) => (true, true),
+                MethodKind::Free { .. } => panic!("{path} needs no key"),
+            };
+            assert_eq!(streams, expected, "{path}");
         }
     }
 
@@ -112,6 +131,6 @@ mod tests {
             assert_eq!(kind, MethodKind::Unary(&[Role::Admin]), "{path}");
         }
         let kind = METHODS.kind("/grpc.health.v1.Health/Other");
-        assert_eq!(kind, MethodKind::Free);
+        assert_eq!(kind.roles(), None);
     }
 }

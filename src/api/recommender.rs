@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::{
     api::{
         error::ApiError,
+        export::{Export, ExportParts},
         feed::{Feed, FeedReplies},
         ingest::Ingest,
         limits::Limits,
         parse::{self, Checks},
-        reply,
+        reply, reply_cost,
         service_traits::recommender_service_server::RecommenderService,
     },
     domain::ids::UserId,
@@ -19,6 +21,7 @@ use crate::{
         access::Caller,
         call::RequestId,
         deadline::{CallTime, STORE_SHARE},
+        load::Account,
     },
     engine::Deadlines,
     proto,
@@ -27,6 +30,9 @@ use crate::{
 /// The share of a call's time within which the user's model must be read: a list
 /// without it is better than none.
 const MODEL_SHARE: f64 = 0.5;
+
+/// Largest reply of ExportUser: clients accept 4 MiB by default.
+const MAX_EXPORT_BYTES: usize = 3 << 20;
 
 /// The service. A call is answered by the engine of its caller.
 #[derive(Clone)]
@@ -90,9 +96,11 @@ impl RecommenderService for Recommender {
         request: Request<proto::GetUserSignalsRequest>,
     ) -> Result<Response<proto::GetUserSignalsResponse>, Status> {
         let engine = Caller::of(request.extensions())?.engine;
+        let account = Account::of(request.extensions());
         let request = request.into_inner();
         let user = self.user(&request.user_id)?;
         let (model, source) = engine.signals(&user).await.map_err(ApiError::from)?;
+        reply_cost::reserve(account.as_ref(), reply_cost::signals(&model))?;
         Ok(Response::new(proto::GetUserSignalsResponse {
             signals: Some(reply::signals(&model, request.include_vectors)),
             source: reply::source(source).into(),
@@ -105,6 +113,7 @@ impl RecommenderService for Recommender {
     ) -> Result<Response<proto::RecommendResponse>, Status> {
         let engine = Caller::of(request.extensions())?.engine;
         let call = request.extensions().get::<RequestId>().cloned();
+        let account = Account::of(request.extensions());
         let deadlines = Deadlines {
             model: CallTime::share(request.extensions(), MODEL_SHARE),
             items: CallTime::share(request.extensions(), STORE_SHARE),
@@ -124,6 +133,8 @@ impl RecommenderService for Recommender {
         if let Some(id) = call.as_ref().and_then(RequestId::if_generated) {
             id.clone_into(&mut list.request_id);
         }
+        let bytes = reply_cost::recommendation(&list, include_content);
+        reply_cost::reserve(account.as_ref(), bytes)?;
         Ok(Response::new(reply::recommendation(list, include_content)))
     }
 
@@ -154,9 +165,16 @@ impl RecommenderService for Recommender {
         request: Request<proto::ExportUserRequest>,
     ) -> Result<Response<proto::ExportUserResponse>, Status> {
         let engine = Caller::of(request.extensions())?.engine;
+        let account = Account::of(request.extensions());
         let user = self.user(&request.into_inner().user_id)?;
-        let export = engine.export(&user).await.map_err(ApiError::from)?;
-        Ok(Response::new(proto::ExportUserResponse {
+        reply_cost::reserve(account.as_ref(), MAX_EXPORT_BYTES)?;
+        let too_large = || {
+            ApiError::reply_too_large(MAX_EXPORT_BYTES, "call ExportUserPages, which streams it")
+        };
+        let export = engine.export(&user, MAX_EXPORT_BYTES).await;
+        let export = export.map_err(ApiError::from)?.ok_or_else(too_large)?;
+        reply_cost::reserve(account.as_ref(), reply_cost::signals(&export.signals))?;
+        let reply = proto::ExportUserResponse {
             events: export
                 .events
                 .iter()
@@ -165,6 +183,23 @@ impl RecommenderService for Recommender {
             signals: Some(reply::signals(&export.signals, true)),
             stored_events: export.stored_events,
             stored_model: export.stored_model.unwrap_or_default(),
-        }))
+        };
+        if reply.encoded_len() > MAX_EXPORT_BYTES {
+            return Err(too_large().into());
+        }
+        Ok(Response::new(reply))
+    }
+
+    type ExportUserPagesStream = ExportParts;
+
+    async fn export_user_pages(
+        &self,
+        request: Request<proto::ExportUserPagesRequest>,
+    ) -> Result<Response<ExportParts>, Status> {
+        let caller = Caller::of(request.extensions())?;
+        let account = Account::of(request.extensions());
+        let user = self.user(&request.into_inner().user_id)?;
+        let export = Export::start(caller, user, account.as_ref())?;
+        Ok(Response::new(export.parts()))
     }
 }

@@ -7,9 +7,11 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::{
     api::{
+        bounded::Bounded,
         catalog::Catalog,
         limits::Limits,
         recommender::Recommender,
+        reply_cost::MAX_REPLY_BYTES,
         service_traits::{
             catalog_service_server::CatalogServiceServer,
             recommender_service_server::RecommenderServiceServer,
@@ -21,8 +23,6 @@ use crate::{
 /// Largest request of health and reflection, which need no key and are not counted:
 /// the name of a service, a symbol or a file.
 pub(crate) const MAX_FREE_REQUEST_BYTES: usize = 4 << 10;
-/// Largest reply: 500 items of the largest size, or a full buffer of common events.
-const MAX_REPLY_BYTES: usize = 256 << 20;
 
 /// All services of the API's port.
 ///
@@ -32,7 +32,7 @@ pub(crate) fn services(
     limits: &Arc<Limits>,
     health: HealthServer<impl Health>,
     with_reflection: bool,
-) -> Result<Routes, tonic_reflection::server::Error> {
+) -> Result<Bounded<Routes>, tonic_reflection::server::Error> {
     let recommender = RecommenderServiceServer::new(Recommender {
         limits: Arc::clone(limits),
     })
@@ -60,5 +60,8 @@ pub(crate) fn services(
             .add_service(v1.max_decoding_message_size(MAX_FREE_REQUEST_BYTES))
             .add_service(v1alpha.max_decoding_message_size(MAX_FREE_REQUEST_BYTES));
     }
-    Ok(routes.prepare())
+    Ok(Bounded {
+        services: routes.prepare(),
+        limits: Arc::clone(limits),
+    })
 }

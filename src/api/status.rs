@@ -113,13 +113,13 @@ mod tests {
 
     #[test]
     fn many_violations_fit_into_the_headers_of_any_client() {
-        let violations = (0..10_000)
+        let violations: Vec<Violation> = (0..10_000)
             .map(|index| Violation {
                 field: format!("event.survey_answers.{}[{index}]", "é".repeat(10_000)),
                 rule: "must be a finite number".to_owned(),
             })
             .collect();
-        let error = ApiError::invalid(violations);
+        let error = ApiError::invalid(violations, 10_000);
         let detail = error.clone().into_detail();
         assert_eq!(detail.violations.len(), MAX_VIOLATIONS);
         let status = Status::from(error);

@@ -5,10 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use metrics_exporter_prometheus::BuildError;
 
 use crate::{
-    adapters::{memory::CatalogueFileError, qdrant::QdrantSetupError, redis::RedisSetupError},
+    adapters::{qdrant::QdrantSetupError, redis::RedisSetupError},
     domain::ranking_config::RankingConfigError,
     edge::{tenants::TenantsFileError, tls::TlsError},
     ports::ItemRefusal,
+    tables::CatalogueFileError,
 };
 
 /// The service cannot start.
@@ -98,6 +99,23 @@ pub enum StartError {
          a delivery carries a key with the role ingest"
     )]
     SecretBesideKeys,
+    /// The secret can be guessed.
+    #[error(
+        "RECSYS_WEBHOOK_SECRET has fewer than {min} bytes; make one with: openssl rand -hex 32"
+    )]
+    ShortSecret {
+        /// The least number of bytes.
+        min: usize,
+    },
+    /// The changed tenants file is the beginning of the one in use.
+    #[error(
+        "tenants file {path} looks cut: it is the beginning of the one in use. To remove what \
+         stands last, write another last line, such as the comment: # end"
+    )]
+    TenantsCut {
+        /// The file.
+        path: PathBuf,
+    },
     /// TLS cannot be set up as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -50,16 +50,26 @@ pub fn requires_key_or_loopback(settings: &Settings) -> Result<bool, StartError>
     Err(StartError::Unauthenticated { address })
 }
 
+/// The shortest secret of the webhook, which an attacker may try to guess.
+const MIN_SECRET_BYTES: usize = 16;
+
 /// Checks the webhook's settings, without listening.
 ///
 /// # Errors
-/// [`StartError::SecretBesideKeys`], [`StartError::OpenWebhook`].
+/// [`StartError::SecretBesideKeys`], [`StartError::ShortSecret`],
+/// [`StartError::OpenWebhook`].
 pub fn check_webhook(settings: &Settings) -> Result<(), StartError> {
     let Some(address) = settings.webhook.webhook_addr else {
         return Ok(());
     };
     if settings.tenants_path.is_some() && settings.webhook.webhook_secret.is_some() {
         return Err(StartError::SecretBesideKeys);
+    }
+    let secret = settings.webhook.webhook_secret.as_ref();
+    if secret.is_some_and(|secret| secret.expose().len() < MIN_SECRET_BYTES) {
+        return Err(StartError::ShortSecret {
+            min: MIN_SECRET_BYTES,
+        });
     }
     if is_open(settings, address) && !settings.insecure_allow_unauthenticated {
         return Err(StartError::OpenWebhook { address });

@@ -31,7 +31,7 @@ pub use {
     plaintext::is_public_plaintext,
     shutdown::stop_on_signal,
     stores::{catalogue_in_memory, qdrant_items, ranking},
-    tenants::{ranking_path, tenants_file},
+    tenants::{engine_of_tenant, ranking_path, tenants_file},
 };
 
 /// A server whose stores are open and whose addresses are listened on.

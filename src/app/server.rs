@@ -12,11 +12,12 @@ use crate::{
     api::{health::Monitor, limits::Limits, methods::METHODS, services::services, status::Grpc},
     edge::{
         access::Access,
+        budget::Load,
         call::{CallLayer, CallLog},
         connections::{Connections, Policy},
         cors::CorsLayer,
         guard::Guard,
-        load::Load,
+        load::FreeCalls,
         settings::ServerSettings,
         tls::Tls,
         watchdog::Watchdog,
@@ -93,11 +94,17 @@ pub async fn serve(
         methods: METHODS,
         access: Some(Arc::clone(&access)),
         load: Arc::clone(&load),
+        free: FreeCalls::new(&load),
         timeout: settings.request_timeout,
         protocol: &Grpc,
     };
     let service = guard.layer(services(&limits, health, settings.reflection)?);
-    let service = CallLayer::new(METHODS, CallLog::new(settings.log_ok_calls)).layer(service);
+    let service = CallLayer::new(
+        METHODS,
+        CallLog::new(settings.log_ok_calls),
+        Arc::clone(&access),
+    )
+    .layer(service);
 
     // Dependencies that answer at once are up before the first call.
     let _ = tokio::time::timeout(FIRST_CHECK, monitor.check()).await;
@@ -109,7 +116,7 @@ pub async fn serve(
         slow_client_timeout: settings.slow_client_timeout,
         http1: settings.browser.grpc_web,
     };
-    let connections = Connections::new(policy, port.tls.clone());
+    let connections = Connections::new(policy, port.tls.clone(), Arc::clone(&load));
     let port_of_api = Arc::clone(&connections);
     let accepting = if settings.browser.grpc_web {
         // Outermost: the other layers see these calls as any other.

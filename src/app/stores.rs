@@ -13,8 +13,8 @@ use super::{error::StartError, files::read, plaintext::is_public_plaintext};
 use crate::{
     adapters::{
         memory::{
-            Budget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
-            parse_catalogue, sample_catalogue,
+            Budget, CatalogueBudget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore,
+            MemoryModelStore,
         },
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
         redis::{
@@ -27,6 +27,7 @@ use crate::{
     domain::{item::Item, ranking_config::RankingConfig},
     engine::{AssociationSettings, Engine, EngineSettings, Ports},
     ports::{AssociationStore, EventBuffer, ItemStore, ModelStore},
+    tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
 };
 
 type UserState = (
@@ -44,6 +45,8 @@ pub(super) struct Stores {
     qdrant: Option<QdrantPool>,
     /// For all users' state in memory.
     budget: Arc<Budget>,
+    /// For all catalogues in memory.
+    catalogue_budget: Arc<CatalogueBudget>,
     /// Users' state in memory by key prefix. It outlives the engines that use
     /// it.
     in_memory: Mutex<HashMap<String, UserState>>,
@@ -88,6 +91,7 @@ impl Stores {
             redis,
             qdrant: qdrant(settings)?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
+            catalogue_budget: CatalogueBudget::new(settings.embedded_catalog_max_bytes),
             in_memory: Mutex::default(),
             settings: settings.clone(),
         })
@@ -106,7 +110,7 @@ impl Stores {
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
             Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
-            None => Arc::new(memory_catalogue(settings, &config)?),
+            None => Arc::new(memory_catalogue(settings, &config, &self.catalogue_budget)?),
         };
         let ports = Ports {
             events,
@@ -262,15 +266,17 @@ pub fn catalogue_in_memory(
     settings: &Settings,
     config: &RankingConfig,
 ) -> Result<usize, StartError> {
-    memory_catalogue(settings, config).map(|store| store.len())
+    let budget = CatalogueBudget::new(settings.embedded_catalog_max_bytes);
+    memory_catalogue(settings, config, &budget).map(|store| store.len())
 }
 
 fn memory_catalogue(
     settings: &Settings,
     config: &RankingConfig,
+    budget: &Arc<CatalogueBudget>,
 ) -> Result<MemoryItemStore, StartError> {
     let (name, items) = catalogue_items(settings)?;
-    let store = MemoryItemStore::new(config.canonicalizer(), settings.embedded_catalog_max_bytes);
+    let store = MemoryItemStore::sharing(config.canonicalizer(), Arc::clone(budget));
     for item in items {
         let id = item.id.to_string();
         store
@@ -290,12 +296,24 @@ fn memory_catalogue(
 }
 
 fn catalogue_items(settings: &Settings) -> Result<(String, Vec<Item>), StartError> {
-    let (name, parsed) = match &settings.catalog_path {
-        Some(path) => (path.display().to_string(), parse_catalogue(&read(path)?)),
-        None => ("sample".to_owned(), sample_catalogue()),
+    let Some(path) = &settings.catalog_path else {
+        let name = "sample".to_owned();
+        return match sample_catalogue() {
+            Ok(items) => Ok((name, items)),
+            Err(source) => Err(StartError::Catalogue { name, source }),
+        };
     };
-    match parsed {
-        Ok(items) => Ok((name, items)),
+    let name = path.display().to_string();
+    match read_catalogue(path) {
+        Ok((items, warnings)) => {
+            for warning in warnings {
+                warn!(catalogue = name, "{warning}");
+            }
+            Ok((name, items))
+        }
+        Err(CatalogueFileError::Table(TableError::Io { path, source })) => {
+            Err(StartError::File { path, source })
+        }
         Err(source) => Err(StartError::Catalogue { name, source }),
     }
 }

@@ -135,6 +135,29 @@ impl EnginesBuilder {
     }
 }
 
+/// The engine of one tenant of the tenants file; `None` if the file lacks the
+/// tenant. Called within a tokio runtime.
+///
+/// # Errors
+/// [`StartError`] if a file is refused or a store cannot be used.
+pub fn engine_of_tenant(
+    settings: &Settings,
+    path: &Path,
+    tenant: &TenantId,
+) -> Result<Option<Engine>, StartError> {
+    let file = tenants_file(path)?;
+    let Some(entry) = file.tenants.get(tenant) else {
+        return Ok(None);
+    };
+    let config = ranking(settings, ranking_path(settings, path, entry).as_deref())?;
+    let place = Place {
+        key_prefix: &entry.key_prefix,
+        collection: &entry.collection,
+        share_of: 1,
+    };
+    Stores::open(settings)?.engine(&place, config).map(Some)
+}
+
 /// The ranking file of a tenant: its own, relative to the folder of the tenants file,
 /// or the service's.
 #[must_use]
@@ -159,6 +182,13 @@ fn parse(path: &Path, text: &str) -> Result<TenantsFile, StartError> {
     })
 }
 
+/// Whether a changed text is only the beginning of the one in use. A file that is cut
+/// between two tables is valid, and would revoke the keys behind the cut in silence.
+fn is_cut(changed: &str, current: &str) -> bool {
+    let (changed, current) = (changed.trim_end(), current.trim_end());
+    changed.len() < current.len() && current.starts_with(changed)
+}
+
 /// Reloads tenants and keys when their files change, until the access is dropped.
 async fn reload_on_change(
     mut builder: EnginesBuilder,
@@ -176,6 +206,11 @@ async fn reload_on_change(
         // Reads files, and may load a catalogue into memory.
         let changed = blocking::in_place(|| match builder.read() {
             Ok(contents) if contents == current => None,
+            Ok(contents) if is_cut(&contents.tenants, &current.tenants) => {
+                Some(Err(StartError::TenantsCut {
+                    path: builder.path.clone(),
+                }))
+            }
             Ok(contents) => Some(builder.parse(&contents).and_then(|file| {
                 let engines = builder.build(&file, &contents)?;
                 Ok((file, engines, contents))
@@ -205,6 +240,27 @@ async fn reload_on_change(
                     logged = text;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_cut;
+
+    #[test]
+    fn only_the_beginning_of_the_file_in_use_is_cut() {
+        let current = "[tenants.a]\ncollection = \"a\"\n[tenants.b]\ncollection = \"b\"\n";
+        for cut in ["", "[tenants.a]\ncollection = \"a\"\n", "[tenants.a]\n"] {
+            assert!(is_cut(cut, current), "{cut}");
+        }
+        for other in [
+            current,
+            current.trim_end(),
+            "[tenants.b]\ncollection = \"b\"\n",
+            "[tenants.a]\ncollection = \"a\"\n# end\n",
+        ] {
+            assert!(!is_cut(other, current), "{other}");
         }
     }
 }

@@ -1,11 +1,10 @@
 //! `recsys catalog import`: writes a catalogue file to Qdrant.
 //!
-//! The file is read twice, line by line: the first pass checks every line, the second
+//! The file is read twice, row by row: the first pass checks every row, the second
 //! writes the valid ones. A file with a wrong vector size is refused before anything is
 //! written, and only the ids are held in memory.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -15,14 +14,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     exit,
-    lines::{LineReader, RefusedLines},
+    lines::{RefusedLines, is_file},
 };
 use crate::{
     adapters::qdrant::{PutOutcome, QdrantItemStore},
     app::{self, StartError},
     config::{CatalogCommand, CatalogImportFlags, Settings},
-    domain::{catalogue_line, ids::ContentId, item::Item},
+    domain::item::Item,
     ports::{StoreError, StoreErrorKind},
+    tables::{CatalogueFile, InvalidMapping, ItemFile, Mapping, RefusedItem, TableError},
     telemetry::error_chain::causes,
 };
 
@@ -32,8 +32,6 @@ const BATCH: usize = 200;
 /// which doubles with each attempt.
 const ATTEMPTS: u32 = 6;
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// Longest line: more than the largest item takes.
-const MAX_LINE_BYTES: u64 = 4 << 20;
 
 /// Counts of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,11 +51,10 @@ enum CatalogImportError {
     Start(#[from] StartError),
     #[error("QDRANT_API_URL is not set: there is no Qdrant to import into")]
     NoQdrant,
-    #[error("cannot read {path}: {source}")]
-    File {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Mapping(#[from] InvalidMapping),
     #[error("{path} is not a file: give a file, not a pipe")]
     NotAFile { path: PathBuf },
     /// The second pass found fewer lines than the first.
@@ -68,7 +65,7 @@ enum CatalogImportError {
         "line {line}: vector has {given} numbers, {expected_by} {expected}; nothing was written"
     )]
     VectorSize {
-        line: usize,
+        line: u64,
         given: usize,
         expected_by: String,
         expected: usize,
@@ -93,7 +90,8 @@ impl CatalogImportError {
         match self {
             Self::Start(error) => error.is_bad_input(),
             Self::NoQdrant
-            | Self::File { .. }
+            | Self::Table(_)
+            | Self::Mapping(_)
             | Self::NotAFile { .. }
             | Self::VectorSize { .. }
             | Self::Collection { .. } => true,
@@ -119,12 +117,12 @@ fn advice(error: &StoreError) -> &'static str {
 
 /// Runs a command of the catalogue.
 pub(super) async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCode {
-    let CatalogCommand::Import(CatalogImportFlags { file, dry_run }) = command;
-    let counts = match import(settings, file, *dry_run).await {
+    let CatalogCommand::Import(flags) = command;
+    let counts = match import(settings, flags).await {
         Ok(counts) => counts,
         Err(error) => return exit::failed(&error, error.is_bad_input()),
     };
-    if *dry_run {
+    if flags.dry_run {
         anstream::println!(
             "{} items would be imported, {} lines refused; nothing was written",
             counts.good,
@@ -144,11 +142,14 @@ pub(super) async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCo
 /// Imports a file, or only checks it.
 async fn import(
     settings: &Settings,
-    path: &Path,
-    dry_run: bool,
+    flags: &CatalogImportFlags,
 ) -> Result<CatalogCounts, CatalogImportError> {
+    let source = CatalogSource {
+        path: &flags.file,
+        mapping: Mapping::parse(flags.map.iter().map(String::as_str))?,
+    };
     let store = app::qdrant_items(settings)?.ok_or(CatalogImportError::NoQdrant)?;
-    let existing = if dry_run {
+    let existing = if flags.dry_run {
         // A check of the file alone needs no Qdrant.
         store.existing_vector_size().await.unwrap_or_else(|error| {
             anstream::eprintln!(
@@ -162,14 +163,14 @@ async fn import(
     };
     // A collection without vectors has vector size 0.
     let collection = &settings.qdrant.collection_name;
-    let checked = check(path, collection, existing.map(Option::unwrap_or_default))?;
+    let checked = check(&source, collection, existing.map(Option::unwrap_or_default))?;
     checked.refused.print();
     let mut counts = CatalogCounts {
         good: checked.good,
         refused: checked.refused.count(),
         ..CatalogCounts::default()
     };
-    if dry_run || checked.good == 0 {
+    if flags.dry_run || checked.good == 0 {
         return Ok(counts);
     }
     let size = with_retries(|| store.prepare(checked.vector_size)).await?;
@@ -183,16 +184,22 @@ async fn import(
         });
     }
     let mut refused = RefusedLines::default();
-    let written = write(&store, path, &checked, &mut counts, &mut refused).await;
+    let written = write(&store, &source, &checked, &mut counts, &mut refused).await;
     refused.print();
     written?;
     counts.refused += refused.count();
     if counts.written + counts.unchanged + refused.count() < checked.good {
         return Err(CatalogImportError::Changed {
-            path: path.to_owned(),
+            path: flags.file.clone(),
         });
     }
     Ok(counts)
+}
+
+/// The file of an import, and which of its columns is which field.
+struct CatalogSource<'a> {
+    path: &'a Path,
+    mapping: Mapping,
 }
 
 /// The result of the first pass.
@@ -205,54 +212,55 @@ struct CheckedFile {
 }
 
 fn check(
-    path: &Path,
+    source: &CatalogSource<'_>,
     collection: &str,
     vector_size: Option<usize>,
 ) -> Result<CheckedFile, CatalogImportError> {
+    let path = source.path;
+    let is_file = is_file(path).map_err(|source| TableError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    if !is_file {
+        return Err(CatalogImportError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
     let mut checked = CheckedFile::default();
-    let mut first_lines: HashMap<ContentId, usize> = HashMap::new();
-    let expected_by = match vector_size {
-        Some(_) => format!("those of collection {collection:?} have"),
-        None => "the first one has".to_owned(),
-    };
-    let mut expected = vector_size;
-    for_each_line(path, |number, line| {
-        let parsed =
-            line.and_then(|line| catalogue_line::parse(line).map_err(|error| error.to_string()));
-        let item = match parsed {
+    let mut file = CatalogueFile::open(path, &source.mapping, vector_size)?;
+    while let Some((line, item)) = file.next_item()? {
+        let item = match item {
             Ok(item) => item,
-            Err(reason) => {
-                checked.refused.add(number, reason);
-                return Ok(());
-            }
-        };
-        if let Some(vector) = &item.vector {
-            let expected = *expected.get_or_insert(vector.size());
-            if vector.size() != expected {
+            Err(RefusedItem::VectorSize { size, expected }) => {
                 return Err(CatalogImportError::VectorSize {
-                    line: number,
-                    given: vector.size(),
-                    expected_by: expected_by.clone(),
+                    line,
+                    given: size,
+                    expected_by: match vector_size {
+                        Some(_) => format!("those of collection {collection:?} have"),
+                        None => "the first one has".to_owned(),
+                    },
                     expected,
                 });
             }
-            checked.vector_size = Some(expected);
-        }
-        match first_lines.insert(item.id, number) {
-            Some(first) => {
-                let reason = format!("id: the same as in line {first}");
-                checked.refused.add(number, reason);
+            Err(reason @ (RefusedItem::Invalid(_) | RefusedItem::RepeatedId { .. })) => {
+                checked.refused.add(line, reason.to_string());
+                continue;
             }
-            None => checked.good += 1,
+        };
+        checked.good += 1;
+        if let Some(vector) = &item.vector {
+            checked.vector_size = Some(vector.size());
         }
-        Ok(())
-    })?;
+    }
+    for warning in file.warnings() {
+        anstream::eprintln!("{warning}");
+    }
     Ok(checked)
 }
 
 async fn write(
     store: &QdrantItemStore,
-    path: &Path,
+    source: &CatalogSource<'_>,
     checked: &CheckedFile,
     counts: &mut CatalogCounts,
     refused: &mut RefusedLines,
@@ -261,17 +269,16 @@ async fn write(
     let bar = ProgressBar::new(checked.good as u64).with_style(
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let mut reader = open(path)?;
+    let mut file = ItemFile::open(source.path, &source.mapping)?;
     loop {
-        let mut lines: Vec<usize> = Vec::with_capacity(BATCH);
+        let mut lines: Vec<u64> = Vec::with_capacity(BATCH);
         let mut batch: Vec<Item> = Vec::with_capacity(BATCH);
         let mut at_end = true;
-        while let Some((number, line)) = reader.next().map_err(|source| unreadable(path, source))? {
-            if !checked.refused.contains(number)
-                && let Ok(line) = line
-                && let Ok(item) = catalogue_line::parse(line)
+        while let Some((line, item)) = file.next_item()? {
+            if let Ok(item) = item
+                && !checked.refused.contains(line)
             {
-                lines.push(number);
+                lines.push(line);
                 batch.push(item);
             }
             if batch.len() == BATCH {
@@ -312,30 +319,4 @@ where
         }
     }
     work().await
-}
-
-fn open(path: &Path) -> Result<LineReader, CatalogImportError> {
-    let lines =
-        LineReader::open(path, MAX_LINE_BYTES).map_err(|source| unreadable(path, source))?;
-    lines.ok_or_else(|| CatalogImportError::NotAFile {
-        path: path.to_owned(),
-    })
-}
-
-fn unreadable(path: &Path, source: std::io::Error) -> CatalogImportError {
-    CatalogImportError::File {
-        path: path.to_owned(),
-        source,
-    }
-}
-
-fn for_each_line(
-    path: &Path,
-    mut each: impl FnMut(usize, Result<&str, String>) -> Result<(), CatalogImportError>,
-) -> Result<(), CatalogImportError> {
-    let mut lines = open(path)?;
-    while let Some((number, line)) = lines.next().map_err(|source| unreadable(path, source))? {
-        each(number, line)?;
-    }
-    Ok(())
 }

@@ -4,7 +4,6 @@
 mod counts;
 mod error;
 mod import;
-mod line;
 mod progress;
 mod target;
 

@@ -2,8 +2,10 @@
 
 mod catalog;
 mod doctor;
+mod eval;
 mod events;
 mod exit;
+mod explain;
 mod healthcheck;
 mod keys;
 mod lines;
@@ -11,6 +13,7 @@ mod quickstart;
 mod ranking;
 mod serve;
 mod settings;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -53,7 +56,10 @@ async fn run_command(cli: Cli) -> ExitCode {
         Command::Quickstart { exit } => quickstart::run(settings, exit).await,
         Command::Catalog { command } => catalog::run(settings, &command).await,
         Command::Events { command } => events::run(settings, &command).await,
+        Command::Eval(flags) => eval::run(settings, &flags),
+        Command::Tune(flags) => tune::run(settings, &flags),
         Command::Ranking { command } => ranking::run(settings, &command),
+        Command::Explain(flags) => explain::run(settings, &flags).await,
         Command::Keys { command } => keys::run(&command),
         Command::Doctor(flags) => doctor::run(settings, &flags).await,
         Command::Healthcheck(flags) => healthcheck::run(settings, &flags).await,

@@ -5,6 +5,7 @@
 mod day;
 mod names;
 mod print;
+mod shop;
 
 use std::{collections::HashMap, process::ExitCode, time::SystemTime};
 
@@ -21,14 +22,16 @@ use crate::{
     edge::tls::TlsSettings,
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
-        RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
+        Item, RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
     },
 };
 use day::{Day, VISITOR};
+use shop::{SHOPPER, Shop};
 
-/// Fixed, so that every tour over the same catalogue is the same.
-const SEED: u32 = 11;
+/// Fixed, so that every tour over the same catalogue is the same. This one draws an
+/// exploration item.
+const SEED: u32 = 14;
 
 /// The tour failed.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +134,15 @@ async fn tour(channel: Channel, settings: &Settings) -> Result<Option<String>, T
     print::story(&day);
     client.send(&day).await?;
     client.show_model().await?;
-    client.show_list().await
+    let example = client.show_list().await?;
+    let items: Vec<Item> = first
+        .items
+        .into_iter()
+        .filter_map(|item| item.content)
+        .collect();
+    let shop = Shop::plan(&first.request_id, &items, SystemTime::now().into());
+    client.show_shop(&shop).await?;
+    Ok(example)
 }
 
 impl TourClient {
@@ -205,6 +216,30 @@ impl TourClient {
         let titles = self.titles(&similar).await?;
         print::list(&list, &titles);
         Ok(list.items.first().map(|item| item.content_id.clone()))
+    }
+
+    /// Sends a shopper's events, and shows what they mean and what was liked.
+    async fn show_shop(&mut self, shop: &Shop) -> Result<(), TourError> {
+        let batch = BatchIngestEventsRequest {
+            events: shop.events.clone(),
+        };
+        let reply = self
+            .recommender
+            .batch_ingest_events(batch)
+            .await?
+            .into_inner();
+        let request = GetUserSignalsRequest {
+            user_id: SHOPPER.to_owned(),
+            include_vectors: false,
+        };
+        let signals = self
+            .recommender
+            .get_user_signals(request)
+            .await?
+            .into_inner()
+            .signals;
+        print::shop(shop.lines(&reply.results), &signals.unwrap_or_default());
+        Ok(())
     }
 
     async fn titles(&mut self, ids: &[String]) -> Result<HashMap<String, String>, TourError> {

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, builder::RangedU64ValueParser};
 
+use super::eval_flags::{EvalFlags, TuneFlags};
 use crate::{
     api::health::READINESS,
     domain::ids::TenantId,
@@ -35,12 +36,21 @@ pub enum Command {
         #[command(subcommand)]
         command: EventsCommand,
     },
+    /// Measure the lists of a ranking file on a log of events, beside simple baselines.
+    /// Exit code 4 if --fail-below is not met
+    Eval(Box<EvalFlags>),
+    /// Search for better weights on the first part of a log, measure them on the rest,
+    /// and write a ranking file
+    Tune(Box<TuneFlags>),
     /// Show how lists are ranked
     Ranking {
         /// What to do with the ranking file.
         #[command(subcommand)]
         command: RankingCommand,
     },
+    /// Show how a user's events become likes and dislikes: for each item its events, the
+    /// parts of its strength, and the decay. Reads Redis and the catalogue, changes nothing
+    Explain(ExplainFlags),
     /// Make keys for callers
     Keys {
         /// What to do with keys.
@@ -60,9 +70,9 @@ pub enum Command {
 /// Commands of the catalogue.
 #[derive(Clone, Debug, Subcommand)]
 pub enum CatalogCommand {
-    /// Write the items of a file (JSON Lines, one item per line) to Qdrant; creates
-    /// the collection and its indexes, and skips unchanged items. Exit code 3 if lines
-    /// were refused
+    /// Write the items of a file (JSON Lines, a JSON array, CSV or TSV, also gzipped) to
+    /// Qdrant; creates the collection and its indexes, and skips unchanged items. Exit
+    /// code 3 if lines were refused
     Import(CatalogImportFlags),
 }
 
@@ -71,6 +81,9 @@ pub enum CatalogCommand {
 pub struct CatalogImportFlags {
     /// The file
     pub file: PathBuf,
+    /// Which column is which field, such as id=sku; may be repeated
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    pub map: Vec<String>,
     /// Only check the file
     #[arg(long)]
     pub dry_run: bool,
@@ -79,9 +92,9 @@ pub struct CatalogImportFlags {
 /// Commands of events.
 #[derive(Clone, Debug, Subcommand)]
 pub enum EventsCommand {
-    /// Send the events of a file (JSON Lines, one event with its time per line) to a
-    /// running server. If interrupted, run the same command again to resume. Exit code
-    /// 3 if lines were refused
+    /// Send the events of a file (JSON Lines, a JSON array, CSV or TSV, also gzipped;
+    /// each with its time) to a running server. If interrupted, run the same command
+    /// again to resume. Exit code 3 if lines were refused
     Import(EventsImportFlags),
 }
 
@@ -90,6 +103,9 @@ pub enum EventsCommand {
 pub struct EventsImportFlags {
     /// The file
     pub file: PathBuf,
+    /// Which column is which field, such as content_id=movieId; may be repeated
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    pub map: Vec<String>,
     /// The server, such as `https://recsys.example:50051`; unset = RECSYS_LISTEN_ADDR on
     /// this machine
     #[arg(long, env = "RECSYS_SERVER_URL", value_name = "URL")]
@@ -120,6 +136,19 @@ pub enum RankingCommand {
         /// The ranking file; unset = RECSYS_RANKING_PATH, without it the defaults
         file: Option<PathBuf>,
     },
+}
+
+/// Flags of `explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainFlags {
+    /// The user's id
+    pub user: String,
+    /// The user's tenant, if there is a tenants file
+    #[arg(long, value_parser = parse_tenant)]
+    pub tenant: Option<TenantId>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Commands of keys.

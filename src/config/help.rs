@@ -24,6 +24,12 @@ fn relevant(command: &[&str]) -> &'static [&'static str] {
         ["quickstart"] => &["listen_addr", "catalog_path", "ranking_path"],
         ["catalog", "import"] => &["qdrant_api_url", "qdrant_api_key", "collection_name"],
         ["events", "import"] => &["listen_addr"],
+        ["explain"] => &[
+            "tenants_path",
+            "ranking_path",
+            "redis_url",
+            "qdrant_api_url",
+        ],
         ["ranking", "show"] => &["ranking_path"],
         ["doctor"] => &[
             "listen_addr",

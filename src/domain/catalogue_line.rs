@@ -28,9 +28,19 @@ pub struct InvalidLine(Vec<String>);
 pub fn parse(line: &str) -> Result<Item, InvalidLine> {
     let value: Value =
         serde_json::from_str(line).map_err(|error| InvalidLine(vec![not_json(&error)]))?;
-    let Value::Object(object) = value else {
-        return Err(InvalidLine(vec!["not a JSON object".to_owned()]));
-    };
+    match value {
+        Value::Object(object) => from_object(object),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(InvalidLine(vec!["not a JSON object".to_owned()]))
+        }
+    }
+}
+
+/// The item of a parsed line.
+///
+/// # Errors
+/// [`InvalidLine`] lists every invalid field.
+pub fn from_object(object: Map<String, Value>) -> Result<Item, InvalidLine> {
     let mut fields = LineFields {
         object,
         errors: Vec::new(),

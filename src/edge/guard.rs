@@ -18,10 +18,11 @@ use tower::{Layer, Service};
 
 use crate::edge::{
     access::Access,
+    budget::Load,
     call::CallContext,
     deadline::CallTime,
-    load::{Admission, Load},
-    methods::{MethodKind, Methods},
+    load::{Admission, FreeCalls},
+    methods::Methods,
     panics::catch_panic,
     refusal::{BoxError, Protocol, Refusal},
 };
@@ -33,6 +34,7 @@ pub(crate) struct Guard {
     /// `None`: no call needs a key, and none has a [`Caller`](super::access::Caller).
     pub(crate) access: Option<Arc<Access>>,
     pub(crate) load: Arc<Load>,
+    pub(crate) free: Arc<FreeCalls>,
     /// Longest that a call may take.
     pub(crate) timeout: Duration,
     pub(crate) protocol: &'static dyn Protocol,
@@ -43,14 +45,21 @@ impl Guard {
     /// [`Caller`](super::access::Caller), the account of bytes, the [`CallTime`].
     fn admit<B>(&self, request: &mut Request<B>) -> Result<(Admission, CallTime), Refusal> {
         let kind = self.methods.kind(request.uri().path());
-        if let (Some(access), MethodKind::Unary(roles) | MethodKind::Stream(roles)) =
-            (&self.access, kind)
-        {
+        let mut tenant = None;
+        if let (Some(access), Some(roles)) = (&self.access, kind.roles()) {
             let caller = access.admit(request.headers(), roles)?;
             CallContext::set_tenant(request.extensions(), caller.tenant.as_ref());
+            tenant.clone_from(&caller.tenant);
             request.extensions_mut().insert(caller);
         }
-        let admission = Admission::of(&self.load, kind, request.extensions_mut(), self.protocol)?;
+        let admission = Admission::of(
+            &self.load,
+            &self.free,
+            kind,
+            tenant.as_ref(),
+            request.extensions_mut(),
+            self.protocol,
+        )?;
         let time = CallTime::start(request.headers(), self.timeout);
         request.extensions_mut().insert(time);
         Ok((admission, time))

@@ -19,6 +19,13 @@ impl Method {
         }
     }
 
+    pub(crate) const fn replies(path: &'static str, roles: &'static [Role]) -> Self {
+        Self {
+            path,
+            kind: MethodKind::Replies(roles),
+        }
+    }
+
     pub(crate) const fn stream(path: &'static str, roles: &'static [Role]) -> Self {
         Self {
             path,
@@ -26,10 +33,10 @@ impl Method {
         }
     }
 
-    pub(crate) const fn free(path: &'static str) -> Self {
+    pub(crate) const fn free(path: &'static str, call_bytes: usize) -> Self {
         Self {
             path,
-            kind: MethodKind::Free,
+            kind: MethodKind::Free { call_bytes },
         }
     }
 }
@@ -39,11 +46,27 @@ impl Method {
 pub(crate) enum MethodKind {
     /// One request, one reply. The key needs one of the roles.
     Unary(&'static [Role]),
+    /// One request, then replies for as long as the client reads. The key needs one of
+    /// the roles.
+    Replies(&'static [Role]),
     /// Requests and replies alternate for as long as the client sends. The key needs
     /// one of the roles.
     Stream(&'static [Role]),
-    /// Health and reflection: no key, no limit on load, no trace.
-    Free,
+    /// Health and reflection: no key, no trace, and a share of the memory of their own.
+    Free {
+        /// What an open call occupies, at most.
+        call_bytes: usize,
+    },
+}
+
+impl MethodKind {
+    /// The roles of which a key needs one; `None`: no key is needed.
+    pub(crate) fn roles(self) -> Option<&'static [Role]> {
+        match self {
+            Self::Unary(roles) | Self::Replies(roles) | Self::Stream(roles) => Some(roles),
+            Self::Free { .. } => None,
+        }
+    }
 }
 
 /// The methods of a port.
@@ -58,12 +81,11 @@ impl Methods {
             return method.kind;
         }
         let is_free = |method: &&Method| {
-            method.kind == MethodKind::Free && service(method.path) == service(path)
+            method.kind.roles().is_none() && service(method.path) == service(path)
         };
-        if self.0.iter().any(|method| is_free(&method)) {
-            MethodKind::Free
-        } else {
-            MethodKind::Unary(&[Role::Admin])
+        match self.0.iter().find(is_free) {
+            Some(method) => method.kind,
+            None => MethodKind::Unary(&[Role::Admin]),
         }
     }
 }

@@ -24,6 +24,7 @@
 
 pub mod access;
 pub mod browser;
+pub(crate) mod budget;
 pub(crate) mod call;
 pub(crate) mod connections;
 pub(crate) mod cors;

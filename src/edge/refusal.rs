@@ -35,6 +35,14 @@ pub(crate) enum Refusal {
     /// The process has as many calls or buffered bytes as it accepts.
     #[error("overloaded")]
     Overloaded(Shed),
+    /// The call needs more memory than one call may ever have.
+    #[error("too much memory for one call")]
+    TooMuchMemory {
+        /// An upper bound of what it needs.
+        bytes: usize,
+        /// Most bytes of one call.
+        max: usize,
+    },
     /// The call was not done in time.
     #[error("deadline exceeded")]
     DeadlineExceeded {

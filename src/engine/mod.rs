@@ -8,6 +8,7 @@
 mod associations;
 mod catalog;
 mod error;
+mod explain;
 mod handle;
 mod ingest;
 mod item_reader;
@@ -20,6 +21,7 @@ mod users;
 
 pub use associations::{AssociationSettings, ItemSignals};
 pub use error::{Dependency, EngineError};
+pub use explain::UserExplanation;
 pub use handle::{Engine, EngineSettings, Ports};
 pub use ingest::Ingested;
 pub use lists::{

@@ -7,10 +7,13 @@ use super::{
     handle::{Engine, Ports},
     models::SignalsSource,
 };
-use crate::domain::{
-    event::{EventLog, StoredEvent},
-    ids::UserId,
-    user_signals::UserSignals,
+use crate::{
+    domain::{
+        event::{EventLog, StoredEvent},
+        ids::UserId,
+        user_signals::UserSignals,
+    },
+    ports::{PageStart, StoredPage},
 };
 
 /// All data that is stored about a user.
@@ -40,24 +43,67 @@ impl Engine {
         Ok((model.signals, model.source))
     }
 
-    /// Reads all data of a user.
+    /// Reads all data of a user, if its events take at most `max_bytes` in their stored
+    /// form. `None`: they take more.
     ///
     /// # Errors
     /// As [`Engine::signals`].
-    pub async fn export(&self, user: &UserId) -> Result<UserExport, EngineError> {
-        let Ports { events, models, .. } = &self.inner.ports;
+    pub async fn export(
+        &self,
+        user: &UserId,
+        max_bytes: usize,
+    ) -> Result<Option<UserExport>, EngineError> {
         // The stored model is read before the signals, which may rebuild it
         // without the data that another program wrote.
-        let (snapshot, stored_events, stored_model) =
-            tokio::try_join!(events.read(user), events.stored(user), models.stored(user))
-                .map_err(EngineError::user_state)?;
+        let stored_model = self.stored_model(user).await?;
+        let mut bytes = stored_model.as_ref().map_or(0, String::len);
+        let (mut events, mut stored_events) = (Vec::new(), Vec::new());
+        let mut start = Some(PageStart::FIRST);
+        while let Some(from) = start {
+            let page = self.stored_page(user, from).await?;
+            bytes += page
+                .events
+                .iter()
+                .map(|event| event.text.len())
+                .sum::<usize>();
+            if bytes > max_bytes {
+                return Ok(None);
+            }
+            for stored in page.events {
+                events.extend(stored.event);
+                stored_events.push(stored.text);
+            }
+            start = page.next;
+        }
         let model = self.inner.models.current(user).await?;
-        Ok(UserExport {
-            events: EventLog::new(snapshot.events).into_events(),
+        Ok(Some(UserExport {
+            events: EventLog::new(events).into_events(),
             signals: model.signals,
             stored_events,
             stored_model,
-        })
+        }))
+    }
+
+    /// Reads a page of a user's stored events.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the user's state cannot be read.
+    pub async fn stored_page(
+        &self,
+        user: &UserId,
+        start: PageStart,
+    ) -> Result<StoredPage, EngineError> {
+        let page = self.inner.ports.events.stored_page(user, start).await;
+        page.map_err(EngineError::user_state)
+    }
+
+    /// Reads a user's model in its stored form, if the store has one.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the user's state cannot be read.
+    pub async fn stored_model(&self, user: &UserId) -> Result<Option<String>, EngineError> {
+        let model = self.inner.ports.models.stored(user).await;
+        model.map_err(EngineError::user_state)
     }
 
     /// Erases a user. Returns whether any data was stored. A refresh in progress

@@ -27,9 +27,10 @@ use crate::{
         services::MAX_FREE_REQUEST_BYTES,
     },
     edge::{
+        budget::Load,
         connections::{Connections, Policy},
         guard::Guard,
-        load::Load,
+        load::FreeCalls,
         refusal::{Protocol, Refusal},
         watchdog::Watchdog,
     },
@@ -97,12 +98,14 @@ impl Admin {
                     return;
                 }
             };
-            let connections = Connections::new(POLICY, None);
+            // Bounded by its few connections: a probe is never refused.
+            let load = Arc::new(Load::unmetered(usize::MAX, usize::MAX));
+            let connections = Connections::new(POLICY, None, Arc::clone(&load));
             let guard = Guard {
                 methods: METHODS,
                 access: None,
-                // Bounded by its few connections: a probe is never refused.
-                load: Arc::new(Load::unmetered(usize::MAX, usize::MAX)),
+                free: FreeCalls::new(&load),
+                load,
                 timeout: REQUEST_TIMEOUT,
                 protocol: &PlainHttp,
             };

@@ -66,6 +66,63 @@ pub struct BufferSnapshot {
     pub events: Vec<Arc<StoredEvent>>,
 }
 
+/// Most events of a page of stored events.
+pub const PAGE_EVENTS: usize = 32;
+
+/// Where a page of stored events begins: after those before `seconds`, and after the
+/// first `skipped` of those at it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PageStart {
+    /// Seconds since the epoch.
+    pub seconds: f64,
+    /// A number of events.
+    pub skipped: usize,
+}
+
+impl PageStart {
+    /// The start of a buffer.
+    pub const FIRST: Self = Self {
+        seconds: f64::NEG_INFINITY,
+        skipped: 0,
+    };
+
+    /// The start of the page after one that began here, from the times of its events.
+    #[must_use]
+    pub fn after(self, times: &[f64]) -> Self {
+        let Some(&seconds) = times.last() else {
+            return self;
+        };
+        let same = times.iter().rev().take_while(|time| **time == seconds);
+        let before = if self.seconds == seconds {
+            self.skipped
+        } else {
+            0
+        };
+        Self {
+            seconds,
+            skipped: before + same.count(),
+        }
+    }
+}
+
+/// An event in its stored form.
+#[derive(Clone, Debug)]
+pub struct StoredText {
+    /// The stored form.
+    pub text: String,
+    /// The event, if it can be read and is in the window.
+    pub event: Option<Arc<StoredEvent>>,
+}
+
+/// Some stored events of a user.
+#[derive(Clone, Debug)]
+pub struct StoredPage {
+    /// The events, oldest first.
+    pub events: Vec<StoredText>,
+    /// Where the next page begins; `None` if this is the last.
+    pub next: Option<PageStart>,
+}
+
 /// The event buffers, one per user.
 ///
 /// * The window follows the store's clock, never the caller's.
@@ -100,6 +157,14 @@ pub trait EventBuffer: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError>;
+
+    /// Reads at most [`PAGE_EVENTS`] of the events of [`EventBuffer::stored`], from a
+    /// start: [`PageStart::FIRST`], then the `next` of each page. An event that is stored
+    /// from the first page to the last is in exactly one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError>;
 
     /// Reads the version only; `None` if the user has no buffer.
     ///

@@ -17,7 +17,7 @@ pub use clock::{Clock, Deadline, Randomness};
 pub use error::{StoreError, StoreErrorKind};
 pub use events::{
     AppendOutcome, Appended, BufferSnapshot, Deleted, ERASED_FOR, EVENT_ID_SPAN, EventBuffer,
-    Version,
+    PAGE_EVENTS, PageStart, StoredPage, StoredText, Version,
 };
 pub use items::{Found, ItemRefusal, ItemStore, Search, SearchOrder};
 pub use models::{ModelSlot, ModelStore, Rank, SaveOutcome, StoredModel};

@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, process::Output};
 
+use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -280,4 +281,31 @@ async fn the_sample_catalogue_can_be_imported() {
         .unwrap();
     assert!(output.status.success(), "{:?}", printed(&output));
     assert_eq!(qdrant.points_count("items"), 110);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gzipped_table_of_products_is_imported_with_a_map() {
+    let qdrant = QdrantServer::start().await;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    let table = "artikel;name;category\n17;Kettle;Kitchen\n;Lamp;Office\n18.0;Desk;Office\n";
+    packed.write_all(table.as_bytes()).unwrap();
+    let mut items = NamedTempFile::new().unwrap();
+    items.write_all(&packed.finish().unwrap()).unwrap();
+    let output = import(&qdrant, &items, &[]);
+    let (_, err) = printed(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(
+        err.contains("no column is known as id") && err.contains("--map id=artikel"),
+        "{err}"
+    );
+    let output = import(&qdrant, &items, &["--map", "id=artikel"]);
+    let (out, err) = printed(&output);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert_eq!(out, "2 items written, 0 unchanged, 1 lines refused\n");
+    assert_eq!(err, "line 3: id: must be set\n");
+    let again = import(&qdrant, &items, &["--map", "id=artikel"]);
+    assert_eq!(
+        printed(&again).0,
+        "0 items written, 2 unchanged, 1 lines refused\n"
+    );
 }

@@ -45,6 +45,11 @@ fn the_tour_succeeds_and_shows_the_main_use_case() {
         "latest items",
         "why",
         "* exploration",
+        "event names of a shop",
+        "purchase",
+        "LIKE",
+        "NONE: not stored",
+        "3 liked, 1 disliked",
         "grpcurl -plaintext",
     ] {
         assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
@@ -418,7 +423,7 @@ fn a_retired_variable_is_warned_of() {
 fn help_names_every_command_and_no_secret() {
     let output = recsys(&["--help"])
         .env("REDIS_URL", "redis://:hunter2@h")
-        .env("RECSYS_WEBHOOK_SECRET", "hunter2")
+        .env("RECSYS_WEBHOOK_SECRET", "hunter2-hunter2-hunter2")
         .output()
         .unwrap();
     let printed = stdout(&output);

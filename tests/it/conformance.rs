@@ -16,7 +16,10 @@ use recsys::{
     },
     edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
-    ports::{Appended, BufferSnapshot, Clock, Deadline, Deleted, EventBuffer, StoreError, Version},
+    ports::{
+        Appended, BufferSnapshot, Clock, Deadline, Deleted, EventBuffer, PageStart, StoreError,
+        StoredPage, Version,
+    },
     proto,
 };
 use serde_json::{Value, json};
@@ -271,6 +274,9 @@ impl EventBuffer for AsOf {
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         Ok(self.snapshot(self.inner.read(user).await?))
+    }
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        self.inner.stored_page(user, start).await
     }
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
         self.inner.stored(user).await

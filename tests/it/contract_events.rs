@@ -13,7 +13,10 @@ use recsys::{
         ids::UserId,
         time::Timestamp,
     },
-    ports::{AppendOutcome, BufferSnapshot, Clock, EventBuffer, StoreErrorKind, Version},
+    ports::{
+        AppendOutcome, BufferSnapshot, Clock, EventBuffer, PAGE_EVENTS, PageStart, StoreErrorKind,
+        Version,
+    },
 };
 
 use rand_chacha::{
@@ -163,6 +166,66 @@ async fn all_stored_events_are_returned_as_text_oldest_first() {
         assert!(test.buffer.stored(&id("v")).await.unwrap().is_empty());
         test.buffer.delete(&id("u")).await.unwrap();
         assert!(test.buffer.stored(&id("u")).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn pages_hold_every_stored_event_once_in_order() {
+    let clock = TestClock::at("2026-06-10T12:00:00Z");
+    let budget = Arc::new(Budget::new(1 << 20));
+    let buffers: [(&str, Arc<dyn EventBuffer>, Arc<TestClock>); 2] = [
+        (
+            "memory",
+            Arc::new(MemoryEventBuffer::new(clock.clone(), WINDOW, 200, budget)),
+            clock,
+        ),
+        (
+            "redis",
+            Arc::new(redis::event_buffer(
+                &redis::shared().pool(),
+                &redis::own_prefix(),
+                WINDOW,
+                200,
+            )),
+            TestClock::real(),
+        ),
+    ];
+    for (name, buffer, clock) in buffers {
+        let test = UnderTest {
+            name,
+            other: buffer.clone(),
+            buffer,
+            clock,
+        };
+        // More than a page of events have the same time.
+        let now = test.clock.now();
+        let events: Vec<StoredEvent> = (0..150)
+            .map(|index: u64| {
+                let time = now.minus(Duration::from_secs(600 - index.clamp(20, 100)));
+                event_member::encode(InteractionEvent {
+                    content_id: Some(format!("i{index:03}").as_str().into()),
+                    ..InteractionEvent::new(id("u"), "T", time)
+                })
+                .unwrap()
+            })
+            .collect();
+        for events in events.chunks(50) {
+            test.buffer.append(&id("u"), events).await.unwrap();
+        }
+        let mut paged = Vec::new();
+        let mut start = Some(PageStart::FIRST);
+        while let Some(from) = start {
+            let page = test.buffer.stored_page(&id("u"), from).await.unwrap();
+            assert!(page.events.len() <= PAGE_EVENTS);
+            assert!(
+                page.events.iter().all(|stored| stored.event.is_some()),
+                "{name}"
+            );
+            paged.extend(page.events.into_iter().map(|stored| stored.text));
+            start = page.next;
+        }
+        assert_eq!(paged, test.buffer.stored(&id("u")).await.unwrap(), "{name}");
+        assert_eq!(paged.len(), 150);
     }
 }
 

@@ -26,7 +26,8 @@ use recsys::{
     },
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found,
-        ItemRefusal, ItemStore, ModelSlot, Search, StoreError, StoreErrorKind, Version,
+        ItemRefusal, ItemStore, ModelSlot, PageStart, Search, StoreError, StoreErrorKind,
+        StoredPage, Version,
     },
     proto::{self, IngestOutcome},
 };
@@ -104,6 +105,9 @@ impl EventBuffer for Hanging {
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         self.world.ports.events.read(user).await
+    }
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        self.world.ports.events.stored_page(user, start).await
     }
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
         self.world.ports.events.stored(user).await

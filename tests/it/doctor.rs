@@ -170,7 +170,7 @@ fn what_serve_refuses_is_refused() {
     std::fs::write(file.path(), "[tenants.shop]\ncollection = \"shop\"\n").unwrap();
     let tenants = format!("RECSYS_TENANTS_PATH={}", file.path().display());
     let refused = REFUSED.replace("TENANTS", &tenants);
-    let refused = refused.replace("SECRET ", "RECSYS_WEBHOOK_SECRET=hunter2 ");
+    let refused = refused.replace("SECRET ", "RECSYS_WEBHOOK_SECRET=hunter2-hunter2-hunter2 ");
     for line in refused.trim().lines() {
         let (settings, expected) = line.split_once('|').unwrap();
         let settings = settings.split_whitespace();

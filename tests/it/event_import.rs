@@ -290,3 +290,38 @@ async fn a_final_error_ends_the_import_at_once_with_its_fix() {
         assert!(!err.contains(&reader));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_events_is_imported_with_a_map() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let to = format!("http://{}", server.address);
+    let mut rows = vec!["kunde,product,action,timestamp,dwell_ms".to_owned()];
+    rows.extend((0..700).map(|number| {
+        let (minute, second) = (number / 60, number % 60);
+        let user = number % 7;
+        format!(
+            "{user}.0,i{:03},view,2026-06-10 10:{minute:02}:{second:02} UTC,",
+            number % 12
+        )
+    }));
+    rows[5] = "4,i001,view,soon,".to_owned();
+    let file = File::of(&rows);
+    let unmapped = import(&file, &to, &[]);
+    assert_eq!(unmapped.status.code(), Some(2));
+    let (_, err) = printed(&unmapped);
+    assert!(err.contains("no column is known as user_id"), "{err}");
+    let output = import(&file, &to, &["--map", "user_id=kunde"]);
+    let (out, err) = printed(&output);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert_eq!(
+        out,
+        "699 events stored, 0 duplicates, 0 outside the window, 1 lines refused\n"
+    );
+    assert!(err.contains("line 6: event_time must be a time"), "{err}");
+    assert!(
+        err.contains("column dwell_ms is not read as dwell_seconds"),
+        "{err}"
+    );
+    let (signals, _) = server.signals("3").await;
+    assert_eq!(signals.event_count, 100);
+}

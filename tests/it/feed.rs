@@ -117,7 +117,7 @@ async fn an_oversized_batch_ends_the_stream_and_names_the_field() {
 #[tokio::test]
 async fn a_stream_may_outlast_the_call_timeout_and_exceed_the_memory_limit_in_total() {
     let settings = ServerSettings {
-        max_buffered_bytes: 64 << 10,
+        max_buffered_bytes: 128 << 10,
         ..settings(512, Duration::from_secs(2))
     };
     let server = Faulty::new().serve_with(settings).await;
@@ -216,7 +216,7 @@ async fn a_batch_that_gets_no_permit_in_time_is_rejected() {
 #[tokio::test]
 async fn an_idle_stream_releases_the_memory_of_a_large_batch() {
     let settings = ServerSettings {
-        max_buffered_bytes: 400 << 10,
+        max_buffered_bytes: 1_100 << 10,
         ..settings(512, Duration::from_secs(2))
     };
     let server = Faulty::new().serve_with(settings).await;

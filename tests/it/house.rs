@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Each room with the other rooms of this crate that it may import.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("blocking", &[]),
     ("parsers", &[]),
     ("proto", &[]),
@@ -20,6 +20,8 @@ const ROOMS: [(&str, &[&str]); 15] = [
         "adapters",
         &["ports", "domain", "telemetry", "blocking", "parsers"],
     ),
+    ("tables", &["domain"]),
+    ("eval", &["adapters", "engine", "ports", "domain"]),
     (
         "edge",
         &[
@@ -72,6 +74,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     (
         "app",
         &[
+            "tables",
             "http",
             "api",
             "edge",
@@ -90,6 +93,8 @@ const ROOMS: [(&str, &[&str]); 15] = [
         &[
             "app",
             "config",
+            "eval",
+            "tables",
             "api",
             "edge",
             "engine",

@@ -3,5 +3,6 @@
 
 mod events;
 mod items;
+mod memory;
 mod requests;
 mod sizes;

@@ -18,7 +18,10 @@ use qdrant_client::qdrant::{FieldType, GetPoints, QueryBatchPoints, StrictModeCo
 use recsys::{
     adapters::qdrant::{QdrantItemStore, QdrantSettings},
     domain::{
-        ids::ContentId, item::Item, ranking_config::RankingConfig, restriction::Restriction,
+        ids::ContentId,
+        item::Item,
+        ranking_config::{Preset, RankingConfig},
+        restriction::Restriction,
         vector::UnitVector,
     },
     edge::settings::ServerSettings,
@@ -88,8 +91,9 @@ impl Shop {
     }
 }
 
+/// Every list explores, with the item farthest from the taste.
 async fn serving(store: QdrantItemStore) -> TestServer {
-    let config = RankingConfig::default();
+    let config = RankingConfig::of(Preset::Reference);
     let world = MemoryWorld::new(NOW, &config, Vec::new());
     let ports = Ports {
         items: Arc::new(store),

@@ -25,6 +25,7 @@ use crate::support::{
     program::{Served, recsys},
     redis::RedisServer,
     server::{connect, liked, named},
+    tenants::Tenants,
 };
 
 const SAMPLED: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -237,6 +238,37 @@ async fn a_collector_receives_the_spans_of_sampled_calls_and_of_no_others() {
     assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(resource["deployment.environment.name"], "test");
     assert_eq!(collector.tokens.lock().unwrap()[0], "a b");
+}
+
+#[tokio::test]
+async fn an_unknown_caller_cannot_have_a_call_traced() {
+    let (collector, url) = Collector::start().await;
+    let mut tenants = Tenants::new(&["shop"]);
+    let key = tenants.key("shop", &["ingest"]);
+    let mut served = tenants.serve(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-token=t"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0"),
+    ]);
+    let mut client = client(&served).await;
+    let without_key = traced(event("1"), UNSAMPLED, "01", "call-1");
+    assert!(client.ingest_event(without_key).await.is_err());
+    let mut wrong_key = traced(event("2"), UNSAMPLED, "01", "call-2");
+    let wrong = format!("{key}0").parse().unwrap();
+    wrong_key.metadata_mut().insert("x-api-key", wrong);
+    assert!(client.ingest_event(wrong_key).await.is_err());
+    let mut known = traced(event("3"), SAMPLED, "01", "call-3");
+    known
+        .metadata_mut()
+        .insert("x-api-key", key.parse().unwrap());
+    client.ingest_event(known).await.unwrap();
+    let stopped = tokio::task::spawn_blocking(move || stop(&mut served));
+    stopped.await.unwrap();
+    let spans = collector.spans();
+    assert!(!spans.is_empty());
+    for span in &spans {
+        assert_eq!(hex(&span.trace_id), SAMPLED, "{span:?}");
+    }
 }
 
 #[tokio::test]

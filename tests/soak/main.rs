@@ -10,6 +10,7 @@
     reason = "a test, which fails by panicking where it cannot go on"
 )]
 
+mod attacks;
 mod calls;
 mod checks;
 mod events;
@@ -63,6 +64,9 @@ pub struct SoakSettings {
     /// Where the report and the server's log are written
     #[arg(long, value_name = "DIRECTORY", default_value = "target/soak")]
     out: PathBuf,
+    /// Instead of the load: attacks on the memory of a server under a hard limit of 512 MiB
+    #[arg(long)]
+    attack: bool,
     /// `cargo bench` passes it
     #[arg(long, hide = true)]
     bench: bool,
@@ -75,8 +79,15 @@ async fn main() -> ExitCode {
         println!("the soak is no benchmark: run scripts/soak.sh");
         return ExitCode::SUCCESS;
     }
+    let run = async {
+        if settings.attack {
+            attacks::run(&settings).await
+        } else {
+            soak(&settings).await
+        }
+    };
     tokio::select! {
-        passed = soak(&settings) => ExitCode::from(u8::from(!passed)),
+        passed = run => ExitCode::from(u8::from(!passed)),
         _ = tokio::signal::ctrl_c() => {
             eprintln!("interrupted");
             ExitCode::FAILURE

@@ -104,7 +104,9 @@ impl Visit {
                 too_old
             }
             Some(IngestOutcome::OutsideWindow) => !state.too_old,
-            Some(IngestOutcome::Unspecified | IngestOutcome::Rejected) => true,
+            Some(
+                IngestOutcome::Unspecified | IngestOutcome::Rejected | IngestOutcome::NotStored,
+            ) => true,
         };
         if wrong {
             return Err(format!("event {number} of {:?}: {outcome:?}", self.user.id));

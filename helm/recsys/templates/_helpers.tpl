@@ -139,8 +139,33 @@ key_prefix = ""
 [[tenants.{{ .Values.auth.tenant }}.keys]]
 id = {{ index (splitList "_" .key) 1 | quote }}
 hash = "sha256:{{ sha256sum .key }}"
-roles = ["ingest", "serve", "read-profile", "catalog", "erase"]
+{{- $generated := .Values.auth.generated }}
+roles = {{ $generated.roles | toJson }}
+{{- with int $generated.callsPerSecond }}
+calls_per_second = {{ . }}
+{{- with int $generated.callsBurst }}
+calls_burst = {{ . }}
+{{- end }}
+{{- end }}
+{{- with int $generated.eventsPerSecond }}
+events_per_second = {{ . }}
+{{- with int $generated.eventsBurst }}
+events_burst = {{ . }}
+{{- end }}
+{{- end }}
+# end
 {{ end -}}
+
+{{/* A quarter of the memory limit in bytes; empty without a limit. */}}
+{{- define "recsys.bufferedBytes" -}}
+{{- $limit := toString (get (get .Values.resources "limits" | default dict) "memory" | default "") -}}
+{{- $number := regexFind "^[0-9]+" $limit -}}
+{{- $unit := trimPrefix $number $limit -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
+{{- if and $number (hasKey $units $unit) -}}
+{{- div (mul (int64 $number) (int64 (get $units $unit))) 4 -}}
+{{- end -}}
+{{- end -}}
 
 {{/* Whether the API's port has TLS: true, or empty. */}}
 {{- define "recsys.tls" -}}

@@ -15,7 +15,8 @@ use crate::{
     adapters::{event_list, memory_size::event_bytes},
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     ports::{
-        AppendOutcome, Appended, BufferSnapshot, Clock, Deleted, EventBuffer, StoreError, Version,
+        AppendOutcome, Appended, BufferSnapshot, Clock, Deleted, EventBuffer, PAGE_EVENTS,
+        PageStart, StoreError, StoredPage, StoredText, Version,
     },
 };
 
@@ -44,6 +45,11 @@ impl Buffer {
     fn bytes(&self) -> usize {
         self.events.iter().map(|event| event_bytes(event)).sum()
     }
+}
+
+/// The time of an event, as a sorted set would have it.
+fn seconds(stored: &StoredEvent) -> f64 {
+    stored.event.time.as_micros() as f64 / 1e6
 }
 
 impl MemoryEventBuffer {
@@ -205,6 +211,28 @@ impl EventBuffer for MemoryEventBuffer {
             .iter()
             .map(|event| event.member.to_string())
             .collect())
+    }
+
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        let now = self.clock.now();
+        let oldest = now.minus(self.window);
+        let shard = self.lock(user, now);
+        let events = shard
+            .entries
+            .get(user)
+            .map_or(&[][..], |buffer| &buffer.events);
+        let first = events.partition_point(|event| seconds(event) < start.seconds);
+        let rest = events.get(first + start.skipped..).unwrap_or_default();
+        let page = &rest[..rest.len().min(PAGE_EVENTS)];
+        let times: Vec<f64> = page.iter().map(|event| seconds(event)).collect();
+        let texts = page.iter().map(|event| StoredText {
+            text: event.member.to_string(),
+            event: (event.event.time >= oldest).then(|| Arc::clone(event)),
+        });
+        Ok(StoredPage {
+            events: texts.collect(),
+            next: (page.len() == PAGE_EVENTS).then(|| start.after(&times)),
+        })
     }
 
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {

@@ -1,6 +1,9 @@
 //! A catalogue in memory, with exact search.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 
@@ -23,26 +26,63 @@ use crate::{
 /// some 100,000 items.
 pub struct MemoryItemStore {
     canonicalizer: Canonicalizer,
-    max_bytes: usize,
-    catalogue: Arc<RwLock<Catalogue>>,
+    catalogue: RwLock<Catalogue>,
 }
 
-#[derive(Default)]
 struct Catalogue {
     index: Index,
     bytes: usize,
+    budget: Arc<CatalogueBudget>,
 }
 
 impl Catalogue {
     fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
         let item = self.index.remove(id)?;
-        self.bytes -= bytes(item.item());
+        let freed = bytes(item.item());
+        self.bytes -= freed;
+        self.budget.release(freed);
         Some(item)
     }
+}
 
-    fn insert(&mut self, item: CatalogueItem) {
-        self.bytes += bytes(item.item());
-        self.index.insert(Arc::new(item));
+impl Drop for Catalogue {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}
+
+/// The memory limit of all catalogues of a process.
+#[derive(Debug)]
+pub struct CatalogueBudget {
+    max_bytes: usize,
+    used: Arc<AtomicUsize>,
+}
+
+impl CatalogueBudget {
+    /// A limit of estimated memory.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Arc<Self> {
+        let used = Arc::new(AtomicUsize::new(0));
+        meters::watch(&used, move |used, levels| {
+            levels.add(Level::CatalogueBytes, used.load(Ordering::Relaxed) as u64);
+            levels.add(Level::CatalogueMaxBytes, max_bytes as u64);
+        });
+        Arc::new(Self { max_bytes, used })
+    }
+
+    /// Replaces `old` bytes by `new` ones, if they fit.
+    fn replace(&self, old: usize, new: usize) -> Result<(), ItemRefusal> {
+        let replaced = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                let sum = used.saturating_sub(old).checked_add(new)?;
+                (sum <= self.max_bytes).then_some(sum)
+            });
+        replaced.map(|_| ()).map_err(|_| ItemRefusal::Full)
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -55,16 +95,19 @@ impl MemoryItemStore {
     /// An empty catalogue of at most `max_bytes` of estimated memory.
     #[must_use]
     pub fn new(canonicalizer: Canonicalizer, max_bytes: usize) -> Self {
-        let catalogue = Arc::new(RwLock::<Catalogue>::default());
-        meters::watch(&catalogue, move |catalogue, levels| {
-            let catalogue = catalogue.read().unwrap_or_else(PoisonError::into_inner);
-            levels.add(Level::CatalogueBytes, catalogue.bytes as u64);
-            levels.add(Level::CatalogueMaxBytes, max_bytes as u64);
-        });
+        Self::sharing(canonicalizer, CatalogueBudget::new(max_bytes))
+    }
+
+    /// An empty catalogue that shares a memory limit with others.
+    #[must_use]
+    pub fn sharing(canonicalizer: Canonicalizer, budget: Arc<CatalogueBudget>) -> Self {
         Self {
             canonicalizer,
-            max_bytes,
-            catalogue,
+            catalogue: RwLock::new(Catalogue {
+                index: Index::default(),
+                bytes: 0,
+                budget,
+            }),
         }
     }
 
@@ -106,11 +149,12 @@ impl MemoryItemStore {
             }
         }
         let freed = stored.as_ref().map_or(0, |item| bytes(item.item()));
-        if catalogue.bytes - freed + bytes(&item) > self.max_bytes {
-            return Err(ItemRefusal::Full);
-        }
-        catalogue.remove(&item.id);
-        catalogue.insert(CatalogueItem::new(item, &self.canonicalizer));
+        let added = bytes(&item);
+        catalogue.budget.replace(freed, added)?;
+        catalogue.bytes = catalogue.bytes - freed + added;
+        catalogue.index.remove(&item.id);
+        let item = CatalogueItem::new(item, &self.canonicalizer);
+        catalogue.index.insert(Arc::new(item));
         Ok(())
     }
 
@@ -168,5 +212,31 @@ impl ItemStore for MemoryItemStore {
 
     fn vector_size(&self) -> Option<usize> {
         self.read().index.vector_size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CatalogueBudget, MemoryItemStore};
+    use crate::{
+        domain::{item::Item, tags::Canonicalizer},
+        ports::ItemRefusal,
+    };
+
+    #[test]
+    fn catalogues_share_one_memory_limit() {
+        let budget = CatalogueBudget::new(10_000);
+        let store = || MemoryItemStore::sharing(Canonicalizer::default(), budget.clone());
+        let large = |id: &str| Item {
+            text: "x".repeat(6_000),
+            ..Item::new(id)
+        };
+        let (one, other) = (store(), store());
+        one.put(large("a")).unwrap();
+        assert_eq!(other.put(large("b")), Err(ItemRefusal::Full));
+        one.put(large("a")).unwrap();
+        // The memory of a catalogue that is dropped is free again.
+        drop(one);
+        other.put(large("b")).unwrap();
     }
 }

@@ -4,7 +4,6 @@
 
 mod associations;
 mod budget;
-mod catalogue_file;
 mod events;
 mod index;
 mod items;
@@ -13,7 +12,6 @@ mod shards;
 
 pub use associations::MemoryAssociationStore;
 pub use budget::Budget;
-pub use catalogue_file::{CatalogueFileError, parse_catalogue, sample_catalogue};
 pub use events::MemoryEventBuffer;
-pub use items::MemoryItemStore;
+pub use items::{CatalogueBudget, MemoryItemStore};
 pub use models::MemoryModelStore;

@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     domain::{event::StoredEvent, event_member, ids::UserId, time::Timestamp},
-    ports::{AppendOutcome, Appended, BufferSnapshot, Deleted, EventBuffer, StoreError, Version},
+    ports::{
+        AppendOutcome, Appended, BufferSnapshot, Deleted, EventBuffer, PAGE_EVENTS, PageStart,
+        StoreError, StoredPage, StoredText, Version,
+    },
     telemetry::meters::{self, Unreadable},
 };
 
@@ -222,6 +225,37 @@ impl EventBuffer for RedisEventBuffer {
         let members: Vec<Vec<u8>> = self.pool.query("stored_events", &command).await?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(members.into_iter().map(text).collect())
+    }
+
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        let mut command = cmd("ZRANGEBYSCORE");
+        command.arg(self.keys.events(user));
+        if start.seconds == f64::NEG_INFINITY {
+            command.arg("-inf");
+        } else {
+            command.arg(start.seconds);
+        }
+        command.arg("+inf").arg("WITHSCORES").arg("LIMIT");
+        command.arg(start.skipped).arg(PAGE_EVENTS);
+        let members: Vec<(Vec<u8>, f64)> = self.pool.query("stored_page", &command).await?;
+        let times: Vec<f64> = members.iter().map(|(_, score)| *score).collect();
+        let oldest = self.pool.now().await?.minus(self.window);
+        let events = members.into_iter().map(|(bytes, score)| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let decoded = std::str::from_utf8(&bytes).ok();
+            let decoded =
+                decoded.and_then(|text| event_member::decode(user, text, from_score(score)).ok());
+            StoredText {
+                event: decoded
+                    .filter(|stored| stored.event.time >= oldest)
+                    .map(Arc::new),
+                text,
+            }
+        });
+        Ok(StoredPage {
+            events: events.collect(),
+            next: (times.len() == PAGE_EVENTS).then(|| start.after(&times)),
+        })
     }
 
     async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{
-        error::{ApiError, Violation},
+        error::{ApiError, MAX_VIOLATIONS, Violation},
         limits::Limits,
     },
     domain::{
@@ -15,7 +15,10 @@ use crate::{
 /// The rules that a request breaks, collected while it is read to its end.
 pub(crate) struct Checks<'a> {
     pub(crate) limits: &'a Limits,
+    /// The first violations, as many as an error shows.
     violations: Vec<Violation>,
+    /// The number of all violations.
+    broken: usize,
 }
 
 impl<'a> Checks<'a> {
@@ -23,14 +26,18 @@ impl<'a> Checks<'a> {
         Self {
             limits,
             violations: Vec::new(),
+            broken: 0,
         }
     }
 
     pub(crate) fn broken(&mut self, field: impl Into<String>, rule: impl Into<String>) {
-        self.violations.push(Violation {
-            field: field.into(),
-            rule: rule.into(),
-        });
+        self.broken += 1;
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push(Violation {
+                field: field.into(),
+                rule: rule.into(),
+            });
+        }
     }
 
     /// The checked value, if no rule is broken. `None` requires that one is.
@@ -40,7 +47,7 @@ impl<'a> Checks<'a> {
     pub(crate) fn finish<T>(self, checked: Option<T>) -> Result<T, ApiError> {
         match checked {
             Some(checked) if self.violations.is_empty() => Ok(checked),
-            _ => Err(ApiError::invalid(self.violations)),
+            _ => Err(ApiError::invalid(self.violations, self.broken)),
         }
     }
 

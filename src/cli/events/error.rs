@@ -5,14 +5,18 @@ use std::{io, path::PathBuf};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::tables::{InvalidMapping, TableError};
+
 /// The reason of an error that a quota causes.
 const OVER_QUOTA: &str = "QUOTA_EXCEEDED";
 
 /// The import failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EventsImportError {
-    #[error("cannot read {path}: {source}")]
-    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Mapping(#[from] InvalidMapping),
     /// A resumed import reads the file again, which a pipe does not allow.
     #[error("{path} is not a file: give a file, not a pipe")]
     NotAFile { path: PathBuf },
@@ -27,7 +31,7 @@ pub(super) enum EventsImportError {
     #[error("{cause}; gave up at line {line} (run the same command again to resume)")]
     GaveUp {
         /// The first line that is not known to have arrived.
-        line: usize,
+        line: u64,
         cause: String,
     },
 }

@@ -1,8 +1,9 @@
 //! Sends the events of a file over one stream at a time, with several batches in
 //! flight.
 
-use std::{collections::VecDeque, path::Path, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
@@ -10,22 +11,23 @@ use tonic::{Code, Status};
 use super::{
     counts::EventCounts,
     error::{EventsImportError, StreamFailure, is_final, is_over_quota},
-    line,
-    progress::Progress,
+    progress::{Progress, RowPosition},
     target::ImportTarget,
 };
 use crate::{
-    cli::lines::{LinePosition, LineReader, RefusedLines},
+    api::reply,
+    cli::lines::{RefusedLines, is_file},
     config::{EventsImportFlags, Settings},
     proto::{
         IngestOutcome, IngestResult, InteractionEvent, StreamIngestEventsRequest,
         StreamIngestEventsResponse,
     },
+    tables::{EventFile, Mapping, TableError},
 };
 
-/// Longest line: more than the largest event takes.
-const MAX_LINE_BYTES: u64 = 1 << 20;
-/// Bytes of lines at which a batch is full.
+/// Size of the largest event, in bytes: more than a server stores.
+const MAX_EVENT_BYTES: usize = 1 << 20;
+/// Bytes of events at which a batch is full.
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches in flight.
 const IN_FLIGHT: usize = 4;
@@ -34,7 +36,7 @@ const IN_FLIGHT: usize = 4;
 const ATTEMPTS: u32 = 8;
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 
-/// Imports a file, or only checks its lines.
+/// Imports a file, or only checks its rows.
 pub(super) async fn run(
     settings: &Settings,
     flags: &EventsImportFlags,
@@ -44,7 +46,7 @@ pub(super) async fn run(
         import.check()
     } else {
         let target = ImportTarget::new(settings, flags)?;
-        import.resume(flags, &target);
+        import.resume(flags, &target)?;
         let done = tokio::select! {
             done = import.send_all(&target) => done,
             _ = tokio::signal::ctrl_c() => Err(EventsImportError::Interrupted),
@@ -58,23 +60,27 @@ pub(super) async fn run(
     };
     import.progress.finish();
     import.refused.print();
+    for warning in import.file.warnings() {
+        anstream::eprintln!("{warning}");
+    }
     done.map(|()| import.counts)
 }
 
 /// Events that are sent and answered together.
 struct Batch {
-    /// The position of its first line.
-    start: LinePosition,
+    /// The position before its first row.
+    start: RowPosition,
     /// The events' line numbers.
-    lines: Vec<usize>,
+    lines: Vec<u64>,
     events: Vec<InteractionEvent>,
-    /// Lines of the same range that are refused.
+    /// Rows of the same range that are refused.
     refused: u64,
 }
 
-struct Import<'a> {
-    path: &'a Path,
-    reader: LineReader,
+struct Import {
+    file: EventFile,
+    /// The position before the next row.
+    read: RowPosition,
     events_per_batch: usize,
     /// Batches that were read and are not answered yet, in order.
     unanswered: VecDeque<Batch>,
@@ -82,24 +88,29 @@ struct Import<'a> {
     attempts: u32,
     counts: EventCounts,
     refused: RefusedLines,
-    /// Refused lines after the last event.
+    /// Refused rows after the last event.
     refused_at_end: u64,
     progress: Progress,
 }
 
-impl<'a> Import<'a> {
-    fn open(flags: &'a EventsImportFlags) -> Result<Self, EventsImportError> {
+impl Import {
+    fn open(flags: &EventsImportFlags) -> Result<Self, EventsImportError> {
         let path = flags.file.as_path();
-        let unreadable = |source| EventsImportError::File {
-            path: path.to_owned(),
-            source,
-        };
-        let reader = LineReader::open(path, MAX_LINE_BYTES).map_err(unreadable)?;
-        Ok(Self {
-            path,
-            reader: reader.ok_or_else(|| EventsImportError::NotAFile {
+        let unreadable = |source| {
+            EventsImportError::Table(TableError::Io {
                 path: path.to_owned(),
-            })?,
+                source,
+            })
+        };
+        if !is_file(path).map_err(unreadable)? {
+            return Err(EventsImportError::NotAFile {
+                path: path.to_owned(),
+            });
+        }
+        let mapping = Mapping::parse(flags.map.iter().map(String::as_str))?;
+        Ok(Self {
+            file: EventFile::open(path, &mapping)?,
+            read: RowPosition::default(),
             events_per_batch: flags.batch,
             unanswered: VecDeque::new(),
             attempts: 0,
@@ -111,71 +122,92 @@ impl<'a> Import<'a> {
     }
 
     /// Continues where an interrupted run ended.
-    fn resume(&mut self, flags: &EventsImportFlags, target: &ImportTarget) {
+    fn resume(
+        &mut self,
+        flags: &EventsImportFlags,
+        target: &ImportTarget,
+    ) -> Result<(), EventsImportError> {
         let saved = self
             .progress
             .load(target.url(), target.key_id(), flags.restart);
         let Some((position, counts)) = saved else {
-            return;
+            return Ok(());
         };
-        if let Err(error) = self.reader.seek(position) {
-            anstream::eprintln!("cannot resume at line {}: {error}", position.lines + 1);
-            return;
-        }
+        while self.read.rows < position.rows && self.next_row()?.is_some() {}
         anstream::eprintln!(
             "resuming after line {} (--restart starts from the first line)",
-            position.lines
+            self.read.line
         );
         self.counts = counts;
+        Ok(())
+    }
+
+    /// The next row: its line number, and its event or why it has none.
+    fn next_row(
+        &mut self,
+    ) -> Result<Option<(u64, Result<InteractionEvent, String>)>, EventsImportError> {
+        let Some((line, event)) = self.file.next_event()? else {
+            return Ok(None);
+        };
+        self.read = RowPosition {
+            rows: self.read.rows + 1,
+            line,
+        };
+        let event = event.map(|event| reply::event(&event));
+        let event = event.and_then(|event| match event.encoded_len() {
+            ..=MAX_EVENT_BYTES => Ok(event),
+            _ => Err(format!("longer than {MAX_EVENT_BYTES} bytes")),
+        });
+        Ok(Some((line, event)))
     }
 
     fn check(&mut self) -> Result<(), EventsImportError> {
         while let Some(batch) = self.read()? {
             self.counts.accepted += batch.events.len() as u64;
             self.counts.refused += batch.refused;
-            self.progress.show(self.reader.position(), self.counts);
+            self.show_progress();
         }
         self.counts.refused += self.refused_at_end;
         Ok(())
     }
 
-    /// The position before the first line that is not known to have arrived.
-    fn position(&self) -> LinePosition {
+    /// The position before the first row that is not known to have arrived.
+    fn position(&self) -> RowPosition {
         let unanswered = self.unanswered.iter().map(|batch| batch.start).min();
-        unanswered.unwrap_or_else(|| self.reader.position())
+        unanswered.unwrap_or(self.read)
+    }
+
+    fn show_progress(&mut self) {
+        self.progress.show(self.file.bytes_read(), self.counts);
     }
 
     /// The next batch; `None` at the file's end.
     fn read(&mut self) -> Result<Option<Batch>, EventsImportError> {
         let mut batch = Batch {
-            start: self.reader.position(),
+            start: self.read,
             lines: Vec::new(),
             events: Vec::new(),
             refused: 0,
         };
         let mut bytes = 0;
         while batch.events.len() < self.events_per_batch && bytes < BATCH_BYTES {
-            let line = match self.reader.next() {
-                Ok(line) => line,
-                Err(source) => {
+            let row = match self.next_row() {
+                Ok(row) => row,
+                Err(error) => {
                     // Unanswered, so that the next run starts with it.
                     self.unanswered.push_back(batch);
-                    return Err(EventsImportError::File {
-                        path: self.path.to_owned(),
-                        source,
-                    });
+                    return Err(error);
                 }
             };
-            let Some((number, text)) = line else { break };
-            let size = text.as_ref().map_or(0, |text| text.len());
-            match text.and_then(line::parse) {
+            let Some((line, event)) = row else { break };
+            match event {
                 Ok(event) => {
-                    bytes += size;
-                    batch.lines.push(number);
+                    bytes += event.encoded_len();
+                    batch.lines.push(line);
                     batch.events.push(event);
                 }
                 Err(reason) => {
-                    self.refused.add(number, reason);
+                    self.refused.add(line, reason);
                     batch.refused += 1;
                 }
             }
@@ -212,7 +244,7 @@ impl<'a> Import<'a> {
             self.attempts += 1;
             if self.attempts >= ATTEMPTS {
                 return Err(EventsImportError::GaveUp {
-                    line: self.position().lines + 1,
+                    line: self.position().line + 1,
                     cause,
                 });
             }
@@ -238,7 +270,7 @@ impl<'a> Import<'a> {
             {
                 slot.send(StreamIngestEventsRequest {
                     events: batch.events.clone(),
-                    sequence: batch.start.offset,
+                    sequence: batch.start.rows,
                 });
                 sent += 1;
             }
@@ -250,7 +282,7 @@ impl<'a> Import<'a> {
             let answer = answer.ok_or_else(|| Status::unavailable("the stream ended"))?;
             sent = sent.saturating_sub(1);
             self.settle(answer)?;
-            self.progress.show(self.position(), self.counts);
+            self.show_progress();
             self.progress
                 .save_periodically(self.position(), self.counts);
         }
@@ -260,7 +292,7 @@ impl<'a> Import<'a> {
     fn settle(&mut self, answer: StreamIngestEventsResponse) -> Result<(), StreamFailure> {
         let batch = self.unanswered.pop_front();
         let batch = batch.filter(|batch| {
-            answer.sequence == batch.start.offset && answer.results.len() == batch.events.len()
+            answer.sequence == batch.start.rows && answer.results.len() == batch.events.len()
         });
         let Some(batch) = batch else {
             return Err(Status::internal("the server's answer is to no request").into());
@@ -293,7 +325,7 @@ impl<'a> Import<'a> {
     }
 
     /// Counts the result of an event; the reason if it must be sent again.
-    fn count(&mut self, line: usize, result: &IngestResult) -> Option<String> {
+    fn count(&mut self, line: u64, result: &IngestResult) -> Option<String> {
         match result.outcome() {
             IngestOutcome::NotStored => self.counts.not_stored += 1,
             IngestOutcome::Accepted => self.counts.accepted += 1,

@@ -12,12 +12,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use super::counts::EventCounts;
-use crate::cli::lines::LinePosition;
 
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of the lines that replace the bar where there is no terminal.
 const PRINT_INTERVAL: Duration = Duration::from_secs(10);
 const STYLE: &str = "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left";
+
+/// A position between two rows of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RowPosition {
+    /// Rows before it.
+    pub(super) rows: u64,
+    /// The line on which the last of them begins.
+    pub(super) line: u64,
+}
 
 /// The progress file.
 #[derive(Serialize, Deserialize)]
@@ -28,8 +36,8 @@ struct SavedProgress {
     to: String,
     /// Another key may be another tenant's.
     key_id: Option<String>,
-    offset: u64,
-    lines: usize,
+    rows: u64,
+    line: u64,
     counts: EventCounts,
 }
 
@@ -78,7 +86,7 @@ impl Progress {
         to: &str,
         key_id: Option<&str>,
         restart: bool,
-    ) -> Option<(LinePosition, EventCounts)> {
+    ) -> Option<(RowPosition, EventCounts)> {
         self.to = to.to_owned();
         self.key_id = key_id.map(str::to_owned);
         let text = fs::read_to_string(&self.path).ok()?;
@@ -93,25 +101,23 @@ impl Progress {
             return None;
         }
         self.earlier = saved.counts.total();
-        self.bar.set_position(saved.offset);
-        self.bar.reset_eta();
-        let position = LinePosition {
-            offset: saved.offset,
-            lines: saved.lines,
+        let position = RowPosition {
+            rows: saved.rows,
+            line: saved.line,
         };
         Some((position, saved.counts))
     }
 
-    pub(super) fn show(&mut self, position: LinePosition, counts: EventCounts) {
+    pub(super) fn show(&mut self, bytes_read: u64, counts: EventCounts) {
         let rate = (counts.total() - self.earlier) as f64
             / self.started.elapsed().as_secs_f64().max(0.001);
         let message = format!("{} events, {rate:.0}/s", counts.total());
         if self.bar.is_hidden() && self.printed.elapsed() >= PRINT_INTERVAL {
             self.printed = Instant::now();
-            let percent = 100.0 * position.offset as f64 / self.bytes.max(1) as f64;
+            let percent = 100.0 * bytes_read as f64 / self.bytes.max(1) as f64;
             anstream::eprintln!("{percent:.0} %: {message}");
         }
-        self.bar.set_position(position.offset);
+        self.bar.set_position(bytes_read);
         self.bar.set_message(message);
     }
 
@@ -120,14 +126,14 @@ impl Progress {
         self.bar.suspend(|| anstream::eprintln!("{text}"));
     }
 
-    pub(super) fn save_periodically(&mut self, position: LinePosition, counts: EventCounts) {
+    pub(super) fn save_periodically(&mut self, position: RowPosition, counts: EventCounts) {
         if self.saved.elapsed() >= SAVE_INTERVAL {
             self.save(position, counts);
         }
     }
 
-    pub(super) fn save(&mut self, position: LinePosition, counts: EventCounts) {
-        if position == LinePosition::default() {
+    pub(super) fn save(&mut self, position: RowPosition, counts: EventCounts) {
+        if position == RowPosition::default() {
             return;
         }
         self.saved = Instant::now();
@@ -136,8 +142,8 @@ impl Progress {
             modified_ms: self.modified_ms,
             to: self.to.clone(),
             key_id: self.key_id.clone(),
-            offset: position.offset,
-            lines: position.lines,
+            rows: position.rows,
+            line: position.line,
             counts,
         };
         let mut new = OsString::from(&self.path);

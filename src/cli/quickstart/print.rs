@@ -11,8 +11,8 @@ use super::{
     names::title,
 };
 use crate::proto::{
-    IngestOutcome, ItemRole, RecommendResponse, RecommendStrategy, RecommendedItem, SignalsSource,
-    UserSignals,
+    EventMeaning, IngestOutcome, ItemRole, RecommendResponse, RecommendStrategy, RecommendedItem,
+    SignalsSource, UserSignals,
 };
 
 const BOLD: Style = Style::new().bold();
@@ -22,6 +22,7 @@ const BAD: Style = AnsiColor::Red.on_default();
 const SPECIAL: Style = AnsiColor::Magenta.on_default().bold();
 
 const TITLE_WIDTH: usize = 40;
+const EVENT_WIDTH: usize = 14;
 const WHY_WIDTH: usize = 56;
 const TAG_WIDTH: usize = 36;
 const BAR_WIDTH: f64 = 20.0;
@@ -155,8 +156,33 @@ fn why(item: &RecommendedItem, titles: &HashMap<String, String>) -> String {
     reasons.join("; ")
 }
 
+pub(super) fn shop<'a>(
+    lines: impl Iterator<Item = (&'a str, &'a str, EventMeaning)>,
+    signals: &UserSignals,
+) {
+    heading("5. Another visitor, with the event names of a shop");
+    for (event_type, title, meaning) in lines {
+        let stored = if meaning == EventMeaning::None {
+            ": not stored, no list could use it"
+        } else {
+            ""
+        };
+        let meaning = meaning.as_str_name().trim_start_matches("EVENT_MEANING_");
+        println!(
+            "{}  {}  {meaning}{stored}",
+            fitted(event_type, EVENT_WIDTH),
+            fitted(title, TITLE_WIDTH)
+        );
+    }
+    println!(
+        "{} liked, {} disliked {DIM}(recsys ranking show: what each event type is worth){DIM:#}",
+        signals.positives.len(),
+        signals.negatives.len()
+    );
+}
+
 pub(super) fn next_steps(address: &str, example: &str, exit: bool) {
-    heading("5. Continue with grpcurl");
+    heading("6. Continue with grpcurl");
     let call = |data: &str, method: &str| {
         println!("grpcurl -plaintext -d '{data}' \\\n  {address} recsys.v1.{method}");
     };

@@ -68,6 +68,7 @@ mod tests {
     fn slots_and_chances_are_uniform() {
         let config = ExplorationConfig {
             probability: 0.25,
+            slots: vec![3, 4],
             ..ExplorationConfig::default()
         };
         let draws: Vec<Draws> = (0..4_000).map(Draws::new).collect();

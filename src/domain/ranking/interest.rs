@@ -8,7 +8,6 @@ use crate::domain::{
     geo::GeoPoint,
     ids::ContentId,
     item::{CatalogueItem, Items},
-    ranking_config::Preset,
     tags::{Canonicalizer, TagKey},
     user_signals::UserSignals,
     vector::UnitVector,
@@ -112,6 +111,15 @@ pub struct CollaborativePart {
     pub because: ContentId,
 }
 
+/// What becomes of items that were displayed and ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IgnoredItems {
+    /// They count as seen.
+    Hidden,
+    /// Their scores are lower.
+    ScoredLower,
+}
+
 /// All that candidate generators and scorers know of whom or what a list is for.
 #[derive(Clone, Debug, Default)]
 pub struct Interest {
@@ -145,11 +153,14 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// The interest of a user. Under [`Preset::Reference`], items that were
-    /// displayed and ignored count as seen. The vectors of liked items are added by
+    /// The interest of a user. The vectors of liked items are added by
     /// [`Interest::load_liked`].
     #[must_use]
-    pub fn of_user(signals: &UserSignals, canonical: &Canonicalizer, preset: Preset) -> Self {
+    pub fn of_user(
+        signals: &UserSignals,
+        canonical: &Canonicalizer,
+        ignored_items: IgnoredItems,
+    ) -> Self {
         let mut positives: Vec<(&ContentId, f64)> = signals
             .positives
             .iter()
@@ -158,9 +169,9 @@ impl Interest {
         positives.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         positives.truncate(MAX_LIKED_ITEMS);
         let mut ignored = foldhash::HashMap::default();
-        let seen = match preset {
-            Preset::Reference => signals.seen().cloned().collect(),
-            Preset::Recsys => {
+        let seen = match ignored_items {
+            IgnoredItems::Hidden => signals.seen().cloned().collect(),
+            IgnoredItems::ScoredLower => {
                 ignored.extend(signals.ignored().map(|(id, weight)| (id.clone(), weight)));
                 signals.engaged().cloned().collect()
             }

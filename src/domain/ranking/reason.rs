@@ -68,10 +68,10 @@ mod tests {
         item::{CatalogueItem, Item, Items, Tag},
         ranking::{
             exploration::ExplorationSkip,
-            interest::{CollaborativePart, Interest},
+            interest::{CollaborativePart, IgnoredItems, Interest},
             rank,
         },
-        ranking_config::{Preset, RankingConfig},
+        ranking_config::RankingConfig,
         tags::Canonicalizer,
         user_signals::UserSignals,
     };
@@ -124,7 +124,11 @@ mod tests {
     fn a_liked_tag_is_named_as_the_item_spells_it() {
         let mut signals = UserSignals::empty(UserId::parse("u").unwrap());
         signals.tag_affinity.insert("theme:old clocks".into(), 1.0);
-        let interest = Interest::of_user(&signals, &Canonicalizer::default(), Preset::Recsys);
+        let interest = Interest::of_user(
+            &signals,
+            &Canonicalizer::default(),
+            IgnoredItems::ScoredLower,
+        );
         let sentence = sentence(&interest, &Items::new());
         assert_eq!(sentence, "Because you like Old Clocks");
     }

@@ -5,11 +5,19 @@ use crate::domain::{item::CatalogueItem, meaning, ranking_config::RankingConfig}
 
 /// The engagement with one item.
 pub(super) struct Engagement {
+    /// Reading time of the item, in seconds.
+    pub(super) reading_seconds: f64,
     /// Dwell time relative to reading time, 0 to 1.
     pub(super) dwell_ratio: f64,
-    /// What the user's behavior says: `w_dwell·dwell_ratio +
-    /// w_completion·completion + w_revisit·revisit`, and `w_survey·survey` if
-    /// meanings are not read.
+    /// `w_dwell·dwell_ratio`.
+    pub(super) dwell: f64,
+    /// `w_completion·completion`.
+    pub(super) completion: f64,
+    /// `w_revisit·revisit`.
+    pub(super) revisit: f64,
+    /// `w_survey·survey`; 0 if meanings are read.
+    pub(super) survey: f64,
+    /// What the user's behavior says: the sum of these parts.
     pub(super) behavior: f64,
     /// What the events say explicitly, if meanings are read.
     pub(super) explicit: Option<f64>,
@@ -23,26 +31,30 @@ impl Engagement {
         item: Option<&CatalogueItem>,
         config: &RankingConfig,
     ) -> Self {
+        let reading_seconds = reading_seconds(item, config);
         let dwell_ratio = dwell_ratio(
             history.dwell_seconds(),
-            reading_seconds(item, config),
+            reading_seconds,
             config.dwell_cap_ratio,
         );
-        let completion = config.completion.of(history.end_reason);
-        let revisit = 1.0 - (-(history.visits as f64) / 2.0).exp();
         let weights = &config.engagement;
-        let mut behavior = weights.dwell * dwell_ratio
-            + weights.completion * completion
-            + weights.revisit * revisit;
-        let mut explicit = None;
-        if config.reads_meanings() {
-            explicit = history.explicit.strength();
+        let dwell = weights.dwell * dwell_ratio;
+        let completion = weights.completion * config.completion.of(history.end_reason);
+        let revisit = weights.revisit * (1.0 - (-(history.visits as f64) / 2.0).exp());
+        let (survey, explicit) = if config.reads_meanings() {
+            (0.0, history.explicit.strength())
         } else {
             let survey = history.rating.map_or(0.0, |rating| (rating - 3.0) / 2.0);
-            behavior += weights.survey * survey;
-        }
+            (weights.survey * survey, None)
+        };
+        let behavior = dwell + completion + revisit + survey;
         Self {
+            reading_seconds,
             dwell_ratio,
+            dwell,
+            completion,
+            revisit,
+            survey,
             behavior,
             explicit,
             strength: meaning::strength(explicit, behavior),

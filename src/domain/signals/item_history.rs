@@ -140,6 +140,11 @@ impl<'a> ItemHistories<'a> {
             .sort_unstable_by_key(|history| history.content_id);
     }
 
+    pub(super) fn sort_latest_first(&mut self) {
+        self.items
+            .sort_unstable_by_key(|history| std::cmp::Reverse(history.last_position));
+    }
+
     /// The ids, the item with the latest event first.
     pub(super) fn latest_first(&self) -> Vec<&'a ContentId> {
         let mut order: Vec<&ItemHistory<'a>> = self.items.iter().collect();

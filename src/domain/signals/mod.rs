@@ -6,7 +6,9 @@
 
 mod decay;
 mod engagement;
+mod explanation;
 mod item_history;
+mod opinion;
 mod profile;
 mod tag_weights;
 
@@ -26,7 +28,9 @@ use super::{
 };
 use decay::decay;
 use engagement::Engagement;
+pub use explanation::{ItemEvent, ItemExplanation, explain};
 use item_history::{ItemHistories, ItemHistory};
+pub use opinion::Opinion;
 use tag_weights::TagWeights;
 
 /// Maximum number of soft negatives in a model: the newest ones.
@@ -73,8 +77,8 @@ pub fn build(
         let item = items.get(history.content_id).map(Arc::as_ref);
         let engagement = Engagement::of(history, item, config);
         dwell_ratios += engagement.dwell_ratio;
-        let is_disliked = engagement.strength <= config.negative_threshold;
-        if config.associations.enabled && !is_disliked {
+        let opinion = Opinion::of(engagement.strength, config);
+        if config.associations.enabled && !matches!(opinion, Opinion::Disliked) {
             interests.push(InterestEntry {
                 item: history.content_id.clone(),
                 time: history.last,
@@ -82,18 +86,21 @@ pub fn build(
             });
         }
         let age_decay = decay(history.last, now, config.half_life_days);
-        if engagement.strength >= config.positive_threshold {
-            let weight = engagement.strength * age_decay;
-            positives.push((history.content_id.clone(), weight));
-            affinity.add_item(item, weight);
-            liked.extend(
-                item.and_then(CatalogueItem::vector)
-                    .map(|vector| (vector, weight)),
-            );
-        } else if is_disliked {
-            let weight = engagement.strength.abs() * age_decay;
-            negatives.push((history.content_id.clone(), weight));
-            aversion.add_item(item, weight);
+        let weight = engagement.strength.abs() * age_decay;
+        match opinion {
+            Opinion::Liked => {
+                positives.push((history.content_id.clone(), weight));
+                affinity.add_item(item, weight);
+                liked.extend(
+                    item.and_then(CatalogueItem::vector)
+                        .map(|vector| (vector, weight)),
+                );
+            }
+            Opinion::Disliked => {
+                negatives.push((history.content_id.clone(), weight));
+                aversion.add_item(item, weight);
+            }
+            Opinion::Neutral => {}
         }
     }
     for (id, time) in histories.ignored() {

@@ -60,17 +60,25 @@ impl Caller {
         events: usize,
         deadline: Deadline,
     ) -> Result<Option<Refusal>, Refusal> {
-        let Some((bucket, count)) = self.event_quota(events) else {
-            return Ok(None);
-        };
-        while let Some(wait) = bucket.try_take(count)? {
-            if wait > deadline.remaining() {
-                tokio::time::sleep(deadline.remaining()).await;
-                return Ok(Some(over_quota(Some(wait))));
-            }
-            tokio::time::sleep(wait).await;
+        match self.event_quota(events) {
+            Some((bucket, count)) => wait(bucket, count, deadline).await,
+            None => Ok(None),
         }
-        Ok(None)
+    }
+
+    /// Takes a call for a further batch of a stream from the caller's quota, as
+    /// [`Caller::wait_for_events`] takes events.
+    ///
+    /// # Errors
+    /// As [`Caller::wait_for_events`].
+    pub(crate) async fn wait_for_call(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Option<Refusal>, Refusal> {
+        match self.key.as_ref().and_then(|key| key.calls.as_ref()) {
+            Some(calls) => wait(calls, NonZeroU32::MIN, deadline).await,
+            None => Ok(None),
+        }
     }
 
     fn event_quota(&self, events: usize) -> Option<(&Bucket, NonZeroU32)> {
@@ -78,4 +86,21 @@ impl Caller {
         let count = u32::try_from(events).ok().and_then(NonZeroU32::new)?;
         Some((bucket, count))
     }
+}
+
+/// Takes tokens as soon as there are enough. If that is after `deadline`, waits until then
+/// and returns `Ok` with a refusal.
+async fn wait(
+    bucket: &Bucket,
+    count: NonZeroU32,
+    deadline: Deadline,
+) -> Result<Option<Refusal>, Refusal> {
+    while let Some(wait) = bucket.try_take(count)? {
+        if wait > deadline.remaining() {
+            tokio::time::sleep(deadline.remaining()).await;
+            return Ok(Some(over_quota(Some(wait))));
+        }
+        tokio::time::sleep(wait).await;
+    }
+    Ok(None)
 }

@@ -9,16 +9,20 @@ use http::{HeaderMap, Request};
 use metrics::Histogram;
 use opentelemetry::{
     Context, TraceId, propagation::Extractor, propagation::TextMapPropagator as _,
+    trace::TraceContextExt as _,
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tonic::Code;
 use tracing::{Span, debug, info};
 
 use crate::{
-    edge::call::{
-        context::CallContext,
-        log::{CODES, CallLog},
-        request_id::RequestId,
+    edge::{
+        access::Access,
+        call::{
+            context::CallContext,
+            log::{CODES, CallLog},
+            request_id::RequestId,
+        },
     },
     telemetry::{meters, spans},
 };
@@ -62,6 +66,7 @@ impl CallRecord {
     pub(crate) fn start<B>(
         method: &Arc<MethodMetrics>,
         log: &Arc<CallLog>,
+        access: &Access,
         request: &mut Request<B>,
     ) -> Self {
         let started = Instant::now();
@@ -71,7 +76,13 @@ impl CallRecord {
             (Span::none(), None)
         } else {
             let parent = parent(request.headers());
-            let span = spans::call(&method.name, id.as_str(), &parent);
+            // Whoever is not known cannot have a call traced.
+            let trusted = if is_sampled(&parent) && !access.knows(request.headers()) {
+                &Context::new()
+            } else {
+                &parent
+            };
+            let span = spans::call(&method.name, id.as_str(), trusted);
             let trace_id = spans::trace_id(&span, &parent);
             (span, trace_id)
         };
@@ -150,6 +161,11 @@ fn parent(headers: &HeaderMap) -> Context {
         return Context::new();
     }
     TraceContextPropagator::new().extract_with_context(&Context::new(), &TraceHeaders(headers))
+}
+
+/// Whether the client asks for its calls to be traced.
+fn is_sampled(parent: &Context) -> bool {
+    parent.span().span_context().is_sampled()
 }
 
 struct TraceHeaders<'a>(&'a HeaderMap);

@@ -16,12 +16,13 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use crate::edge::{
+    access::Access,
     call::{
         log::CallLog,
         record::{CallRecord, MethodMetrics},
         request_id::HEADER,
     },
-    methods::{MethodKind, Methods},
+    methods::Methods,
 };
 
 /// The label of all methods that are not served: a client may call any path.
@@ -33,19 +34,22 @@ pub(crate) struct CallLayer {
     by_path: Arc<HashMap<&'static str, Arc<MethodMetrics>>>,
     other: Arc<MethodMetrics>,
     log: Arc<CallLog>,
+    access: Arc<Access>,
 }
 
 impl CallLayer {
-    pub(crate) fn new(methods: Methods, log: CallLog) -> Self {
+    /// Callers that this access knows decide whether their calls are traced.
+    pub(crate) fn new(methods: Methods, log: CallLog, access: Arc<Access>) -> Self {
         let metrics = methods.0.iter().map(|method| {
             let name = method.path.trim_start_matches('/');
-            let is_free = method.kind == MethodKind::Free;
+            let is_free = method.kind.roles().is_none();
             (method.path, MethodMetrics::new(name, is_free))
         });
         Self {
             by_path: Arc::new(metrics.collect()),
             other: MethodMetrics::new(OTHER, false),
             log: Arc::new(log),
+            access,
         }
     }
 }
@@ -84,7 +88,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let method = self.layer.by_path.get(request.uri().path());
         let method = method.unwrap_or(&self.layer.other);
-        let mut record = CallRecord::start(method, &self.layer.log, &mut request);
+        let layer = &self.layer;
+        let mut record = CallRecord::start(method, &layer.log, &layer.access, &mut request);
         let span = record.span.clone();
         let reply = span.in_scope(|| self.inner.call(request)).instrument(span);
         Box::pin(async move {

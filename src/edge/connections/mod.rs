@@ -1,6 +1,7 @@
 //! The connections of a port. A connection is closed gracefully at a maximum age,
 //! and at once if its client sends nothing or does not read its replies. When
-//! there are too many, the longest idle ones are closed.
+//! there are too many, the longest idle ones are closed, and those that only watch
+//! health.
 
 mod connection;
 mod socket;
@@ -34,7 +35,7 @@ use tower::{Service, ServiceExt as _};
 use tracing::{debug, warn};
 
 use crate::{
-    edge::tls::Tls,
+    edge::{budget::Load, tls::Tls},
     telemetry::{
         meters::{self, ConnectionEnd},
         throttle::Throttle,
@@ -42,6 +43,7 @@ use crate::{
 };
 use socket::CountingSocket;
 
+use connection::{CONNECTION_BYTES, Spare};
 pub(crate) use connection::{Connection, OpenStream, PendingReply};
 
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -87,6 +89,7 @@ pub(crate) struct Connections {
     policy: Policy,
     tls: Option<Arc<Tls>>,
     open: Mutex<HashMap<usize, Arc<Connection>>>,
+    load: Arc<Load>,
     tasks: TaskTracker,
     /// Cancelled when no more calls are accepted.
     closing: CancellationToken,
@@ -97,9 +100,21 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn new(policy: Policy, tls: Option<Arc<Tls>>) -> Arc<Self> {
+    /// Connections whose memory is counted in `load`. They may occupy half of it: if that
+    /// allows fewer than the policy, so many are accepted.
+    pub(crate) fn new(mut policy: Policy, tls: Option<Arc<Tls>>, load: Arc<Load>) -> Arc<Self> {
+        let affordable = (load.max_reservation(None) / 2 / CONNECTION_BYTES).max(1);
+        if affordable < policy.max_connections {
+            warn!(
+                port = policy.port,
+                max_connections = affordable,
+                "RECSYS_MAX_BUFFERED_BYTES allows fewer connections than configured"
+            );
+            policy.max_connections = affordable;
+        }
         Arc::new(Self {
             policy,
+            load,
             tls,
             open: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -170,7 +185,7 @@ impl Connections {
     ) where
         S: PortService<Request<Incoming>>,
     {
-        if self.open().len() >= self.policy.max_connections && !self.evict_idle() {
+        if self.open().len() >= self.policy.max_connections && !self.evict() {
             meters::connection_ended(ConnectionEnd::Full);
             if let Some(suppressed) = self.warnings.turn() {
                 let max_connections = self.policy.max_connections;
@@ -187,6 +202,7 @@ impl Connections {
         let connection = Arc::new(Connection::new(
             self.closing.child_token(),
             self.aborted.child_token(),
+            &self.load,
         ));
         let number = self.accepted.fetch_add(1, Ordering::Relaxed);
         let open = {
@@ -291,23 +307,36 @@ impl Connections {
         }
     }
 
-    /// Closes the longest idle connections; `false` if none is idle. Gracefully at
-    /// first; at once if too many that were closed gracefully are still there.
-    fn evict_idle(&self) -> bool {
+    /// Closes connections that have no call with a key; `false` if there is none. First
+    /// those that are idle for longest; if none is, or if the watching ones are more than
+    /// half of all, those that watch health for longest. Gracefully at first; at once if
+    /// too many that were closed gracefully are still there.
+    fn evict(&self) -> bool {
         let max = self.policy.max_connections;
         let overcrowded = self.open().len() >= max + max / DRAINING_DIVISOR;
-        let mut idle: Vec<(Instant, Arc<Connection>)> = self
-            .open()
-            .values()
-            .filter(|connection| overcrowded || !connection.closing.is_cancelled())
-            .filter(|connection| !connection.aborted.is_cancelled())
-            .filter_map(|connection| Some((connection.idle_since()?, Arc::clone(connection))))
-            .collect();
-        if idle.is_empty() {
+        let (mut idle, mut watching): (Vec<(Instant, Arc<Connection>)>, Vec<_>) =
+            (Vec::new(), Vec::new());
+        for connection in self.open().values() {
+            let is_closing = connection.closing.is_cancelled() && !overcrowded;
+            if is_closing || connection.aborted.is_cancelled() {
+                continue;
+            }
+            match connection.spare() {
+                Some((Spare::Idle, since)) => idle.push((since, Arc::clone(connection))),
+                Some((Spare::Watching, since)) => watching.push((since, Arc::clone(connection))),
+                None => {}
+            }
+        }
+        let mut spare = if idle.is_empty() || watching.len() > max / 2 {
+            watching
+        } else {
+            idle
+        };
+        if spare.is_empty() {
             return false;
         }
-        idle.sort_unstable_by_key(|(since, _)| *since);
-        for (_, connection) in idle.iter().take((idle.len() / EVICTION_DIVISOR).max(1)) {
+        spare.sort_unstable_by_key(|(since, _)| *since);
+        for (_, connection) in spare.iter().take((spare.len() / EVICTION_DIVISOR).max(1)) {
             meters::connection_ended(ConnectionEnd::Full);
             connection.closing.cancel();
             if overcrowded {

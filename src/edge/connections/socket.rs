@@ -1,4 +1,4 @@
-//! A socket that reports to its connection how much the client has sent.
+//! A socket that reports to its connection how much the client has sent and taken.
 
 use std::{
     io,
@@ -14,6 +14,16 @@ use crate::edge::connections::connection::Connection;
 pub(crate) struct CountingSocket<I> {
     pub(crate) stream: I,
     pub(crate) connection: Arc<Connection>,
+}
+
+impl<I> CountingSocket<I> {
+    fn record(&self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Ready(Ok(bytes)) => self.connection.written(*bytes),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.connection.blocked(),
+        }
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for CountingSocket<I> {
@@ -35,7 +45,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for CountingSocket<I> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.record(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -51,7 +63,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for CountingSocket<I> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.record(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

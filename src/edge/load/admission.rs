@@ -7,23 +7,26 @@ use http::{Extensions, Response};
 use http_body::Body as HttpBody;
 use tonic::body::Body;
 
-use crate::edge::{
-    connections::{Connection, OpenStream},
-    load::{
-        body::{EndlessBody, ReplyBody, RequestBody},
+use crate::{
+    domain::ids::TenantId,
+    edge::{
         budget::Load,
-        open_call::{Account, OpenCall},
+        connections::Connection,
+        load::{
+            body::{EndlessBody, ReplyBody, RequestBody},
+            free_call::{FreeCall, FreeCalls},
+            open_call::{Account, OpenCall, Streams},
+        },
+        methods::MethodKind,
+        refusal::{BoxError, Protocol, Refusal},
     },
-    methods::MethodKind,
-    refusal::{BoxError, Protocol, Refusal},
 };
 
 /// A call that may proceed, and what is counted of it.
 pub(crate) enum Admission {
-    /// Health and reflection: only the stream of the connection is counted.
+    /// Health and reflection.
     Free {
-        connection: Option<Arc<Connection>>,
-        stream: Option<OpenStream>,
+        call: FreeCall,
         protocol: &'static dyn Protocol,
     },
     Counted(Arc<OpenCall>),
@@ -36,25 +39,26 @@ impl Admission {
     /// [`Refusal::Overloaded`].
     pub(crate) fn of(
         load: &Arc<Load>,
+        free: &Arc<FreeCalls>,
         kind: MethodKind,
+        tenant: Option<&TenantId>,
         extensions: &mut Extensions,
         protocol: &'static dyn Protocol,
     ) -> Result<Self, Refusal> {
         let connection = extensions.get::<Arc<Connection>>().cloned();
-        let stream = connection.as_ref().map(Connection::stream);
-        let is_stream = match kind {
-            MethodKind::Free => {
-                return Ok(Self::Free {
-                    connection,
-                    stream,
-                    protocol,
-                });
+        let streams = match kind {
+            MethodKind::Free { call_bytes } => {
+                let call = free.start(connection, call_bytes)?;
+                return Ok(Self::Free { call, protocol });
             }
-            MethodKind::Unary(_) => false,
-            MethodKind::Stream(_) => true,
+            MethodKind::Unary(_) => Streams::None,
+            MethodKind::Replies(_) => Streams::Replies,
+            MethodKind::Stream(_) => Streams::Both,
         };
-        let call = OpenCall::start(load, connection, stream, is_stream, protocol)?;
-        if is_stream {
+        let stream = connection.as_ref().map(Connection::keyed_stream);
+        let share = tenant.map(|tenant| load.share(tenant));
+        let call = OpenCall::start(load, share, connection, stream, streams, protocol)?;
+        if streams == Streams::Both {
             extensions.insert(Arc::clone(&call));
         }
         extensions.insert(Account(Arc::clone(&call)));
@@ -79,18 +83,17 @@ impl Admission {
     /// The reply that the connection sends.
     pub(crate) fn reply(self, reply: Response<Body>) -> Response<Body> {
         match self {
-            Self::Free {
-                connection,
-                stream,
-                protocol,
-            } => reply.map(|body| {
-                let closing = connection.map(|connection| connection.closing.clone());
+            Self::Free { call, protocol } => reply.map(|body| {
+                let closing = call
+                    .connection()
+                    .map(|connection| connection.closing.clone());
                 Body::new(EndlessBody {
                     body,
                     closing: closing.map(|closing| Box::pin(closing.cancelled_owned())),
                     protocol,
                     ended: false,
-                    _stream: stream,
+                    pending: call.connection().map(Connection::reply),
+                    call,
                 })
             }),
             Self::Counted(call) => {

@@ -13,8 +13,11 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, body::Body};
 
 use crate::edge::{
-    connections::{OpenStream, PendingReply},
-    load::open_call::OpenCall,
+    connections::{Connection, PendingReply},
+    load::{
+        free_call::FreeCall,
+        open_call::{OpenCall, Streams},
+    },
     refusal::{BoxError, Protocol},
 };
 
@@ -40,9 +43,9 @@ where
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         let counted = match &frame {
             // Each request of a stream gets its own permit.
-            None if self.call.is_stream => Ok(()),
+            None if self.call.streams == Streams::Both => Ok(()),
             // Trailers are the last frame; the reader may not poll for the end.
-            Some(Ok(frame)) if frame.is_trailers() && !self.call.is_stream => {
+            Some(Ok(frame)) if frame.is_trailers() && self.call.streams != Streams::Both => {
                 self.call.start_work()
             }
             Some(Ok(frame)) => frame
@@ -77,7 +80,7 @@ impl HttpBody for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.call.is_stream {
+        if self.call.streams != Streams::None {
             // The connection polls for the next reply once it has sent this one.
             self.pending = None;
         }
@@ -85,7 +88,8 @@ impl HttpBody for ReplyBody {
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
         {
-            if self.call.is_stream {
+            self.call.send(data.len());
+            if self.call.streams != Streams::None {
                 self.pending = self.call.pending_reply();
             } else {
                 // This reply exists already: only later calls are refused.
@@ -111,7 +115,9 @@ pub(crate) struct EndlessBody {
     pub(crate) closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     pub(crate) protocol: &'static dyn Protocol,
     pub(crate) ended: bool,
-    pub(crate) _stream: Option<OpenStream>,
+    /// Set from when a reply is sent until the connection polls for the next one.
+    pub(crate) pending: Option<PendingReply>,
+    pub(crate) call: FreeCall,
 }
 
 impl HttpBody for EndlessBody {
@@ -125,7 +131,14 @@ impl HttpBody for EndlessBody {
         if self.ended {
             return Poll::Ready(None);
         }
+        self.pending = None;
         let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.call.send(data.len());
+            self.pending = self.call.connection().map(Connection::reply);
+        }
         let closing = match &mut self.closing {
             Some(closing) if frame.is_pending() => closing.as_mut().poll(context),
             _ => Poll::Pending,

@@ -1,5 +1,6 @@
 //! Load shedding: calls beyond what the process can serve are refused early, with
-//! a hint when to retry. Health and reflection are never refused.
+//! a hint when to retry. Health and reflection have a share of the memory of their own:
+//! at its limit the connection that holds most of it is closed.
 //!
 //! A call is in flight from when its request is complete until its reply begins.
 //! So neither a client that sends slowly nor one that reads slowly occupies one of
@@ -8,9 +9,9 @@
 
 mod admission;
 mod body;
-mod budget;
+mod free_call;
 mod open_call;
 
 pub(crate) use admission::Admission;
-pub(crate) use budget::Load;
+pub(crate) use free_call::FreeCalls;
 pub(crate) use open_call::{Account, OpenCall};

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     edge::{
+        budget::{Load, Share, overloaded},
         connections::{Connection, OpenStream, PendingReply},
-        load::budget::{Load, overloaded},
         refusal::{BoxError, Protocol, Refusal},
     },
-    telemetry::meters::Shed,
+    telemetry::meters::{self, Shed},
 };
 
 /// What a call occupies in addition to its messages.
@@ -27,15 +27,28 @@ const MAX_IDLE_BYTES: usize = 64 << 10;
 /// How often a stream's request that found no permit tries again.
 const PERMIT_RETRY: Duration = Duration::from_millis(20);
 
+/// Which of its messages a call streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streams {
+    None,
+    /// One request has many replies.
+    Replies,
+    /// Requests and replies alternate.
+    Both,
+}
+
 /// A call and what it occupies, which is released when this is dropped.
 pub(crate) struct OpenCall {
     load: Arc<Load>,
+    /// The share of the caller; `None`: there are no tenants.
+    share: Option<Arc<Share>>,
     connection: Option<Arc<Connection>>,
     _stream: Option<OpenStream>,
-    /// Whether requests and replies alternate on it.
-    pub(crate) is_stream: bool,
+    pub(crate) streams: Streams,
     protocol: &'static dyn Protocol,
     bytes: AtomicUsize,
+    /// Those of `bytes` that were reserved for what is made of a request.
+    reserved: AtomicUsize,
     /// Bytes of the largest request of a stream so far: its buffer has that size.
     largest_request: AtomicUsize,
     in_flight: AtomicBool,
@@ -51,9 +64,10 @@ impl OpenCall {
     /// [`Refusal::Overloaded`].
     pub(crate) fn start(
         load: &Arc<Load>,
+        share: Option<Arc<Share>>,
         connection: Option<Arc<Connection>>,
         stream: Option<OpenStream>,
-        is_stream: bool,
+        streams: Streams,
         protocol: &'static dyn Protocol,
     ) -> Result<Arc<Self>, Refusal> {
         if let Some(limit) = load.full() {
@@ -61,11 +75,13 @@ impl OpenCall {
         }
         let call = Self {
             load: Arc::clone(load),
+            share,
             connection,
             _stream: stream,
-            is_stream,
+            streams,
             protocol,
             bytes: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
             largest_request: AtomicUsize::new(0),
             in_flight: AtomicBool::new(false),
         };
@@ -95,16 +111,18 @@ impl OpenCall {
         self.bytes.load(Ordering::Relaxed) > idle
     }
 
-    /// Releases a stream's request. The size of the largest one stays counted: the
-    /// stream's buffer does not shrink.
+    /// Releases a stream's request and all that was reserved for it. The size of the
+    /// largest request stays counted: the stream's buffer does not shrink.
     pub(crate) fn release_request(&self) {
+        self.release(self.reserved.load(Ordering::Relaxed));
         let held = self.bytes.load(Ordering::Relaxed);
         let largest = self.largest_request.load(Ordering::Relaxed);
         let request = held.saturating_sub(CALL_BYTES + largest);
         let largest = largest.max(request);
         self.largest_request.store(largest, Ordering::Relaxed);
         self.bytes.store(CALL_BYTES + largest, Ordering::Relaxed);
-        self.load.release(held.saturating_sub(CALL_BYTES + largest));
+        self.load
+            .release(self.share(), held.saturating_sub(CALL_BYTES + largest));
     }
 
     /// Whether the stream keeps so much memory that it must not be idle.
@@ -112,9 +130,37 @@ impl OpenCall {
         self.largest_request.load(Ordering::Relaxed) > MAX_IDLE_BYTES
     }
 
+    fn share(&self) -> Option<&Share> {
+        self.share.as_deref()
+    }
+
+    /// Counts bytes of a message.
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), Shed> {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.load.hold(bytes)
+        self.load.hold(self.share(), bytes)
+    }
+
+    /// Counts bytes that will be allocated.
+    ///
+    /// # Errors
+    /// [`Refusal`]; then nothing is counted.
+    fn reserve(&self, bytes: usize) -> Result<(), Refusal> {
+        let max = self.load.max_reservation(self.share());
+        if bytes > max {
+            meters::shed(Shed::Bytes);
+            return Err(Refusal::TooMuchMemory { bytes, max });
+        }
+        self.load.reserve(self.share(), bytes).map_err(overloaded)?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Releases bytes that were reserved.
+    fn release(&self, bytes: usize) {
+        self.reserved.fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.load.release(self.share(), bytes);
     }
 
     /// The call counts as in flight from now on: its request is complete.
@@ -129,6 +175,14 @@ impl OpenCall {
     pub(crate) fn end_work(&self) {
         if self.in_flight.swap(false, Ordering::Relaxed) {
             self.load.end_call();
+        }
+    }
+
+    /// Counts bytes of a reply until they are written to the socket.
+    pub(crate) fn send(&self, bytes: usize) {
+        if let Some(connection) = &self.connection {
+            // These exist already: only later calls are refused.
+            let _ = connection.send(bytes, &self.load, self.share.as_ref());
         }
     }
 
@@ -152,7 +206,8 @@ impl Drop for Permit<'_> {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         self.end_work();
-        self.load.release(self.bytes.load(Ordering::Relaxed));
+        self.load
+            .release(self.share(), self.bytes.load(Ordering::Relaxed));
     }
 }
 
@@ -167,11 +222,17 @@ impl Account {
         extensions.get::<Self>().cloned()
     }
 
-    /// Adds bytes until the call has ended.
+    /// Counts bytes that will be allocated, until the call has ended or, in a stream,
+    /// until the request is answered.
     ///
     /// # Errors
-    /// [`Refusal::Overloaded`].
-    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Refusal> {
-        self.0.hold(bytes).map_err(overloaded)
+    /// [`Refusal`]; then nothing is counted.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Refusal> {
+        self.0.reserve(bytes)
+    }
+
+    /// Releases bytes that were reserved and are freed.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.0.release(bytes);
     }
 }

@@ -21,9 +21,10 @@ use crate::{
             self, RankedList,
             draws::Draws,
             exploration::{self, ExplorationPool, ExplorationRequest, ExplorationSkip},
-            interest::{Interest, Near},
+            interest::{IgnoredItems, Interest, Near},
             reason::reason,
         },
+        ranking_config::Preset,
         restriction::Restriction,
     },
     engine::{
@@ -118,8 +119,11 @@ impl Engine {
         }
         let interest = match model {
             Some(model) => {
-                let (canonical, config) = (&self.inner.canonical, &self.inner.config);
-                Interest::of_user(&model.signals, canonical, config.preset)
+                let ignored_items = match self.inner.config.preset {
+                    Preset::Recsys => IgnoredItems::ScoredLower,
+                    Preset::Reference => IgnoredItems::Hidden,
+                };
+                Interest::of_user(&model.signals, &self.inner.canonical, ignored_items)
             }
             None => Interest::nobody(),
         };

@@ -14,6 +14,10 @@ use crate::{edge::load::Account, http::webhook::error::WebhookError};
 /// Bytes that are decompressed at a time, each time within the limits.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// A buffer that grows has up to twice its bytes allocated, and once more while they are
+/// moved.
+const GROWTH: usize = 3;
+
 /// The content encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -38,8 +42,13 @@ impl Encoding {
     }
 }
 
-/// Reads a body of at most `max` bytes.
-pub(crate) async fn read(mut body: Body, max: usize) -> Result<Bytes, WebhookError> {
+/// Reads a body of at most `max` bytes. Its frames are counted as they arrive; the buffer
+/// that they are joined in is reserved here.
+pub(crate) async fn read(
+    mut body: Body,
+    max: usize,
+    account: Option<&Account>,
+) -> Result<Bytes, WebhookError> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else {
@@ -47,6 +56,9 @@ pub(crate) async fn read(mut body: Body, max: usize) -> Result<Bytes, WebhookErr
         };
         if data.len() > max - whole.len() {
             return Err(WebhookError::TooLarge { max });
+        }
+        if let Some(account) = account {
+            account.reserve((GROWTH - 1) * data.len())?;
         }
         whole.extend_from_slice(&data);
     }
@@ -81,7 +93,7 @@ pub(crate) fn decompress(
             return Err(WebhookError::TooLarge { max });
         }
         if let Some(account) = account {
-            account.hold(chunk)?;
+            account.reserve(GROWTH * chunk)?;
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
         body::{self, Encoding},
         elements::elements,
         error::WebhookError,
+        json_cost::json_cost,
         mapping::{self, Element, SkipReason},
         report::{DeliveryReport, ElementId},
     },
@@ -35,6 +36,11 @@ use crate::{
 const MAX_BATCHES: usize = 10;
 /// Bodies of at least this size are parsed outside of the runtime's own threads.
 const LONG_BYTES: usize = 64 << 10;
+/// Most values of an element. An event is stored in at most 64 KiB, with 1,000
+/// impressions.
+const MAX_VALUES: usize = 20_000;
+/// An element is held as its JSON, as its answers, and as its event.
+const FORMS: usize = 3;
 
 /// Ingests a delivery and reports on every element that was not stored.
 pub(crate) async fn ingest(
@@ -51,22 +57,47 @@ pub(crate) async fn ingest(
     }
     let encoding = Encoding::of(headers)?;
     let max = limits.max_request_bytes;
-    let compressed = body::read(request.into_body(), max).await?;
+    let compressed = body::read(request.into_body(), max, account.as_ref()).await?;
 
     let is_long = encoding == Encoding::Gzip || compressed.len() >= LONG_BYTES;
-    let parse = || {
-        let body = body::decompress(compressed, encoding, max, account.as_ref())?;
-        read(&body, limits.max_batch_events * MAX_BATCHES)
-    };
-    let (mut report, events) = if is_long {
-        blocking::in_place(parse)
-    } else {
-        parse()
-    }?;
-    caller.take_events(report.counts.received)?;
-    let valid = validate(events, &caller.engine, &limits, &mut report).await?;
-    store(valid, &caller.engine, &limits, deadline, &mut report).await?;
+    let body = run(is_long, || {
+        body::decompress(compressed, encoding, max, account.as_ref())
+    })?;
+    let max_elements = limits.max_batch_events * MAX_BATCHES;
+    let elements = run(is_long, || elements(&body, max_elements));
+    let elements = elements.map_err(WebhookError::Delivery)?;
+    caller.take_events(elements.len())?;
+    let mut report = DeliveryReport::new(elements.len());
+    // Batch by batch, so that only the events of one are in memory.
+    let mut first = 0;
+    for batch in elements.chunks(limits.max_batch_events) {
+        let mut reading = Reading {
+            account: account.as_ref(),
+            report: &mut report,
+            events: Vec::new(),
+            reserved: 0,
+        };
+        run(is_long, || reading.read(batch, first));
+        first += batch.len();
+        let Reading {
+            events, reserved, ..
+        } = reading;
+        let valid = validate(events, &caller.engine, &limits, &mut report).await?;
+        store(valid, &caller.engine, deadline, &mut report).await?;
+        if let Some(account) = &account {
+            account.release(reserved);
+        }
+    }
     Ok(report.sorted())
+}
+
+/// Runs a computation, outside of the runtime's own threads if it is long.
+fn run<T>(is_long: bool, compute: impl FnOnce() -> T) -> T {
+    if is_long {
+        blocking::in_place(compute)
+    } else {
+        compute()
+    }
 }
 
 /// A page of another site cannot send this content type without a preflight.
@@ -79,15 +110,47 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-/// The events of a body with at most `max` elements.
-fn read(
-    body: &[u8],
-    max: usize,
-) -> Result<(DeliveryReport, Vec<(ElementId, UncheckedEvent)>), WebhookError> {
-    let elements = elements(body, max).map_err(WebhookError::Delivery)?;
-    let mut report = DeliveryReport::new(elements.len());
-    let mut events = Vec::new();
-    for (index, element) in elements.into_iter().enumerate() {
+/// Reads the elements of a batch.
+struct Reading<'a> {
+    account: Option<&'a Account>,
+    report: &'a mut DeliveryReport,
+    events: Vec<(ElementId, UncheckedEvent)>,
+    /// Bytes that are reserved for the events.
+    reserved: usize,
+}
+
+impl Reading<'_> {
+    /// Reads elements; the first one has this index in its delivery. Reserves the memory
+    /// of each before it is parsed.
+    fn read(&mut self, elements: &[&str], first: usize) {
+        for (element, index) in elements.iter().zip(first..) {
+            let cost = json_cost(element);
+            if cost.values > MAX_VALUES {
+                meters::webhook_element(WebhookOutcome::Unreadable);
+                let rule = format!("has more than {MAX_VALUES} values");
+                self.report
+                    .skipped(ElementId::without_id(index), &SkipReason::Unreadable(rule));
+                continue;
+            }
+            if let Some(account) = self.account
+                && let Err(refusal) = account.reserve(FORMS * cost.bytes)
+            {
+                self.report
+                    .failed(ElementId::without_id(index), refusal.into());
+                continue;
+            }
+            let is_event = self.read_one(element, index);
+            // Of its forms, an event keeps one.
+            let kept = if is_event { cost.bytes } else { 0 };
+            self.reserved += kept;
+            if let Some(account) = self.account {
+                account.release(FORMS * cost.bytes - kept);
+            }
+        }
+    }
+
+    /// Reads an element. Returns whether it is an event.
+    fn read_one(&mut self, element: &str, index: usize) -> bool {
         let Element { message_id, event } = mapping::read(element);
         meters::webhook_element(match &event {
             Ok(_) => WebhookOutcome::Mapped,
@@ -97,11 +160,16 @@ fn read(
         });
         let id = ElementId { index, message_id };
         match event {
-            Ok(event) => events.push((id, event)),
-            Err(reason) => report.skipped(id, &reason),
+            Ok(event) => {
+                self.events.push((id, event));
+                true
+            }
+            Err(reason) => {
+                self.report.skipped(id, &reason);
+                false
+            }
         }
     }
-    Ok((report, events))
 }
 
 /// The valid ones of these events.
@@ -128,22 +196,20 @@ async fn validate(
     Ok(valid)
 }
 
-/// Ingests events in batches of the API's size.
+/// Ingests the events of a batch.
 async fn store(
     events: Vec<(ElementId, StoredEvent)>,
     engine: &Engine,
-    limits: &Limits,
     deadline: Deadline,
     report: &mut DeliveryReport,
 ) -> Result<(), WebhookError> {
-    let mut events = events.into_iter().peekable();
-    while events.peek().is_some() {
-        let (ids, batch): (Vec<ElementId>, Vec<StoredEvent>) =
-            events.by_ref().take(limits.max_batch_events).unzip();
-        let results = engine.receive_batch(batch, deadline).await;
-        for (id, result) in ids.into_iter().zip(results.map_err(ApiError::from)?) {
-            report.received(id, result);
-        }
+    if events.is_empty() {
+        return Ok(());
+    }
+    let (ids, events): (Vec<ElementId>, Vec<StoredEvent>) = events.into_iter().unzip();
+    let results = engine.receive_batch(events, deadline).await;
+    for (id, result) in ids.into_iter().zip(results.map_err(ApiError::from)?) {
+        report.received(id, result);
     }
     Ok(())
 }

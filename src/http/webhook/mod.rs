@@ -6,6 +6,7 @@ mod credentials;
 mod delivery;
 pub mod elements;
 mod error;
+mod json_cost;
 pub mod mapping;
 mod reply;
 mod report;
@@ -23,10 +24,11 @@ use crate::{
     api::limits::Limits,
     edge::{
         access::Access,
+        budget::Load,
         call::{REQUEST_ID_HEADER, RequestId},
         connections::{Connections, Policy},
         guard::Guard,
-        load::Load,
+        load::FreeCalls,
         methods::{self, Methods},
         settings::ServerSettings,
         tenants::{Role, SharedSecret},
@@ -78,7 +80,8 @@ impl Webhook {
         let guard = Guard {
             methods: METHODS,
             access: Some(access),
-            load,
+            load: Arc::clone(&load),
+            free: FreeCalls::new(&load),
             timeout: settings.request_timeout,
             protocol: &reply::JsonHttp,
         };
@@ -96,6 +99,7 @@ impl Webhook {
                 http1: true,
             },
             self.tls,
+            load,
         );
         let accepting = Arc::clone(&connections).accept(self.listener, service);
         OpenWebhook {

@@ -114,6 +114,10 @@ fn of_api_error(error: &ApiError) -> Response<Body> {
             // No delay helps.
             None => (StatusCode::PAYLOAD_TOO_LARGE, None),
         },
+        // No delay helps.
+        Code::ResourceExhausted if error.reason == "TOO_MUCH_MEMORY" => {
+            (StatusCode::PAYLOAD_TOO_LARGE, None)
+        }
         Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => {
             let after = error.retry_after.or(Some(DEFAULT_RETRY));
             (StatusCode::SERVICE_UNAVAILABLE, after)

@@ -31,7 +31,7 @@ pub(crate) struct ElementCounts {
     accepted: usize,
     duplicate: usize,
     outside_window: usize,
-    not_stored: usize,
+    no_item: usize,
     no_user: usize,
     other_type: usize,
     invalid: usize,
@@ -53,6 +53,16 @@ struct SkippedElement {
 pub(crate) struct ElementId {
     pub(crate) index: usize,
     pub(crate) message_id: Option<String>,
+}
+
+impl ElementId {
+    /// An element whose id was not read.
+    pub(crate) fn without_id(index: usize) -> Self {
+        Self {
+            index,
+            message_id: None,
+        }
+    }
 }
 
 impl DeliveryReport {
@@ -87,23 +97,25 @@ impl DeliveryReport {
             Ok(Some(AppendOutcome::Accepted)) => counts.accepted += 1,
             Ok(Some(AppendOutcome::Duplicate)) => counts.duplicate += 1,
             Ok(None) => {
-                counts.not_stored += 1;
+                counts.no_item += 1;
                 let reason = "names no item, impression, answer or query: no list could use it";
-                self.not_taken(element, "not_stored", reason.to_owned());
+                self.not_taken(element, "no_item", reason.to_owned());
             }
             Ok(Some(AppendOutcome::OutsideWindow)) => {
                 counts.outside_window += 1;
                 let reason = "is older than events are kept, or than the newest that are kept";
                 self.not_taken(element, "outside_window", reason.to_owned());
             }
-            Err(error) => {
-                counts.failed += 1;
-                let error = ApiError::from(error);
-                // An internal error would occur again.
-                self.retry |= error.code != Code::Internal;
-                self.not_taken(element, "failed", error.message);
-            }
+            Err(error) => self.failed(element, error.into()),
         }
+    }
+
+    /// Records an element that could not be stored.
+    pub(crate) fn failed(&mut self, element: ElementId, error: ApiError) {
+        self.counts.failed += 1;
+        // An internal error would occur again.
+        self.retry |= error.code != Code::Internal;
+        self.not_taken(element, "failed", error.message);
     }
 
     fn not_taken(&mut self, element: ElementId, outcome: &'static str, reason: String) {

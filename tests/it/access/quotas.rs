@@ -53,6 +53,33 @@ async fn quotas_limit_calls_and_events_of_each_key() {
 }
 
 #[tokio::test]
+async fn each_further_batch_of_a_stream_takes_a_call() {
+    let mut tenants = Tenants::new(&["shop"]);
+    let key = tenants.key("shop", &["ingest"]);
+    tenants.add("calls_per_second = 1\ncalls_burst = 3");
+    let served = tenants.serve(&[("RECSYS_REQUEST_TIMEOUT", "500ms")]);
+    let mut client = RecommenderServiceClient::new(channel(&served).await);
+    let batches = (0..20).map(|number| proto::StreamIngestEventsRequest {
+        events: vec![named(&number.to_string(), liked("u", "2001"))],
+        sequence: number,
+    });
+    let batches = tokio_stream::iter(batches.collect::<Vec<_>>());
+    let headers = [("x-api-key", key.as_str())];
+    let opened = client
+        .stream_ingest_events(with_headers(&headers, batches))
+        .await;
+    let mut replies = opened.unwrap().into_inner();
+    let mut refused = 0;
+    while let Some(reply) = replies.message().await.unwrap() {
+        if let Some(error) = &reply.results[0].error {
+            assert_eq!(error.reason, "QUOTA_EXCEEDED");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "all batches were taken at once");
+}
+
+#[tokio::test]
 async fn a_batch_delayed_too_long_by_its_quota_is_rejected() {
     let mut tenants = Tenants::new(&["shop"]);
     let key = tenants.key("shop", &["ingest"]);

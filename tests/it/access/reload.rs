@@ -12,6 +12,7 @@ use recsys::proto::{self, recommender_service_client::RecommenderServiceClient};
 use tonic::Code;
 
 use crate::support::{
+    program::{Served, recsys},
     server::{liked, named, reason},
     tenants::{Tenants, channel, with_headers},
 };
@@ -79,6 +80,31 @@ async fn the_tenants_file_is_reloaded_under_load_without_a_failed_call() {
         caller.await.unwrap();
     }
     assert!(!served.seen.contains("panicked"), "{}", served.seen);
+}
+
+#[tokio::test]
+async fn a_tenants_file_that_is_cut_between_two_tables_revokes_nothing() {
+    let mut tenants = Tenants::new(&["shop"]);
+    let key = tenants.key("shop", &["admin"]);
+    tenants.write();
+    let whole = std::fs::read_to_string(tenants.path()).unwrap();
+    let another = "\n[tenants.other]\ncollection = \"other\"\n";
+    std::fs::write(tenants.path(), format!("{whole}{another}")).unwrap();
+    let mut served = Served::start(recsys(&["serve"]).env("RECSYS_TENANTS_PATH", tenants.path()));
+    std::fs::write(tenants.path(), &whole).unwrap();
+    served.logged("looks cut");
+    // The tenant is still served: an admin may name it.
+    let mut users = RecommenderServiceClient::new(channel(&served).await);
+    let headers = [("x-api-key", key.as_str()), ("x-tenant-id", "other")];
+    let request = proto::GetUserSignalsRequest {
+        user_id: "u".into(),
+        include_vectors: false,
+    };
+    let request = with_headers(&headers, request);
+    users.get_user_signals(request).await.unwrap();
+    // With another last line it is removed.
+    std::fs::write(tenants.path(), format!("{whole}# end\n")).unwrap();
+    served.logged("tenants file reloaded");
 }
 
 #[tokio::test]

@@ -72,8 +72,8 @@ async fn an_event_at_every_limit_is_accepted() {
             change(|e| e.dwell_seconds = Some(86_400.0)),
         ),
         (
-            "rating of 1",
-            change(|e| e.survey_answers = Some(rating(1.0))),
+            "rating of 0",
+            change(|e| e.survey_answers = Some(rating(0.0))),
         ),
         (
             "rating of 5",
@@ -230,9 +230,9 @@ async fn an_event_past_a_limit_is_refused_by_field_and_changes_nothing() {
             change(|e| e.end_reason = 17),
         ),
         (
-            "rating of 0.9",
+            "rating of -0.1",
             "survey_answers.rating",
-            change(|e| e.survey_answers = Some(rating(0.9))),
+            change(|e| e.survey_answers = Some(rating(-0.1))),
         ),
         (
             "rating of 5.1",

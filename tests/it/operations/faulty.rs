@@ -21,8 +21,8 @@ use recsys::{
     engine::{Engine, EngineSettings},
     ports::{
         Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found, ItemRefusal, ItemStore,
-        ModelSlot, ModelStore, Rank, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind,
-        StoredModel, Version,
+        ModelSlot, ModelStore, PageStart, Rank, SaveOutcome, Search, SearchOrder, StoreError,
+        StoreErrorKind, StoredModel, StoredPage, Version,
     },
 };
 
@@ -141,6 +141,10 @@ impl EventBuffer for Faulty {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.world.ports.events.read(user).await
+    }
+    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
+        self.state().await?;
+        self.world.ports.events.stored_page(user, start).await
     }
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
         self.state().await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use recsys::proto::{ExplorationSkip, ItemRole, RecommendRequest};
 
-use super::requests::{config, request};
+use super::requests::{ALWAYS_EXPLORING, config, request};
 use crate::support::{
     items::half_circle,
     server::{TestServer, ids, liked},
@@ -12,7 +12,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn the_exploration_item_is_farthest_from_the_taste() {
-    let server = TestServer::with_items(half_circle(100)).await;
+    let server = TestServer::with_config(half_circle(100), config(ALWAYS_EXPLORING)).await;
     server.ingest(liked("u", "i000")).await.unwrap();
     let mut slots = BTreeSet::new();
     for seed in 0..20 {
@@ -45,7 +45,7 @@ async fn the_exploration_item_is_farthest_from_the_taste() {
 
 #[tokio::test]
 async fn skipped_exploration_has_a_reason() {
-    let server = TestServer::with_items(half_circle(30)).await;
+    let server = TestServer::with_config(half_circle(30), config(ALWAYS_EXPLORING)).await;
     let skip = |list: recsys::proto::RecommendResponse| {
         list.diagnostics.unwrap().exploration.unwrap().skipped()
     };
@@ -91,7 +91,7 @@ async fn skipped_exploration_has_a_reason() {
 
     // All unseen items are listed: none is left to explore, and the list keeps its
     // last slot.
-    let server = TestServer::with_items(half_circle(3)).await;
+    let server = TestServer::with_config(half_circle(3), config(ALWAYS_EXPLORING)).await;
     let list = server
         .recommend(RecommendRequest {
             limit: 5,
@@ -106,7 +106,7 @@ async fn skipped_exploration_has_a_reason() {
 
 #[tokio::test]
 async fn exploration_stays_within_the_restriction() {
-    let server = TestServer::with_items(half_circle(120)).await;
+    let server = TestServer::with_config(half_circle(120), config(ALWAYS_EXPLORING)).await;
     server.ingest(liked("u", "i020")).await.unwrap();
     let five = RecommendRequest {
         filter: "sixth 1".into(),
@@ -146,8 +146,10 @@ async fn exploration_stays_within_the_restriction() {
 
 #[tokio::test]
 async fn other_exploration_strategies_choose_unseen_unlisted_items() {
-    for strategy in ["random", "unexplored_theme"] {
-        let config = config(&format!("[exploration]\nstrategy = '{strategy}'"));
+    for strategy in ["random", "unexplored_theme", "popular_elsewhere"] {
+        let config = config(&format!(
+            "[exploration]\nprobability = 1.0\nstrategy = '{strategy}'"
+        ));
         let server = TestServer::with_config(half_circle(60), config).await;
         server.ingest(liked("u", "i000")).await.unwrap();
         for seed in 0..10 {
@@ -166,7 +168,8 @@ async fn other_exploration_strategies_choose_unseen_unlisted_items() {
                 .find(|item| item.role() == ItemRole::Exploration)
                 .unwrap();
             assert_ne!(explored.content_id, "i000");
-            if strategy == "unexplored_theme" {
+            // Without popularity, `popular_elsewhere` is `unexplored_theme`.
+            if strategy != "random" {
                 assert!(
                     explored.matched_tags.is_empty(),
                     "{:?}",

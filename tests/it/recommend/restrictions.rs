@@ -14,21 +14,27 @@ use crate::support::{
 
 #[tokio::test]
 async fn seen_and_excluded_items_are_never_listed() {
-    let server = TestServer::with_items(half_circle(20)).await;
-    server.ingest(liked("u", "i000")).await.unwrap();
-    server.ingest(disliked("u", "i001")).await.unwrap();
-    let mut shown = event("u", "LIST_SHOWN", "");
-    shown.impressions = vec!["i002".into()];
-    server.ingest(shown).await.unwrap();
-    let excluding = RecommendRequest {
-        limit: 20,
-        exclude_ids: vec!["i003".into(), "i004".into(), "unknown".into()],
-        ..request("u")
-    };
-    let list = server.recommend(excluding).await.unwrap();
-    let listed: BTreeSet<&str> = ids(&list).into_iter().collect();
-    let expected: BTreeSet<String> = (5..20).map(|index| format!("i{index:03}")).collect();
-    assert_eq!(listed, expected.iter().map(String::as_str).collect());
+    for (preset, hides_displayed) in [("recsys", false), ("reference", true)] {
+        let config = config(&format!("preset = '{preset}'"));
+        let server = TestServer::with_config(half_circle(20), config).await;
+        server.ingest(liked("u", "i000")).await.unwrap();
+        server.ingest(disliked("u", "i001")).await.unwrap();
+        let mut shown = event("u", "LIST_SHOWN", "");
+        shown.impressions = vec!["i002".into()];
+        server.ingest(shown).await.unwrap();
+        let excluding = RecommendRequest {
+            limit: 20,
+            exclude_ids: vec!["i003".into(), "i004".into(), "unknown".into()],
+            ..request("u")
+        };
+        let list = server.recommend(excluding).await.unwrap();
+        let listed: BTreeSet<&str> = ids(&list).into_iter().collect();
+        let mut expected: BTreeSet<String> = (5..20).map(|index| format!("i{index:03}")).collect();
+        if !hides_displayed {
+            expected.insert("i002".to_owned());
+        }
+        assert_eq!(listed, expected.iter().map(String::as_str).collect());
+    }
 }
 
 #[tokio::test]

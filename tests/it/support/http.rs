@@ -1,7 +1,8 @@
 //! A client of HTTP/1.1.
 
-use std::net::SocketAddr;
+use std::{io::Write as _, net::SocketAddr};
 
+use flate2::{Compression, write::GzEncoder};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -97,4 +98,10 @@ pub async fn send(
 /// Parses a reply.
 pub fn reply(bytes: &[u8]) -> HttpReply {
     HttpReply::parse(bytes)
+}
+
+pub fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
 }

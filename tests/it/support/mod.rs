@@ -1,5 +1,6 @@
 //! Shared by tests: fixed clocks, seeded randomness, servers, stand-ins and clients.
 
+pub mod attacks;
 pub mod catalogue;
 pub mod certificates;
 pub mod http;

@@ -29,7 +29,15 @@ pub fn start_call(
     client: &mut SendRequest<Bytes>,
     method: &str,
 ) -> (ResponseFuture, SendStream<Bytes>) {
-    let request = http::Request::post(format!("http://x/recsys.v1.RecommenderService/{method}"))
+    start_at(client, &format!("/recsys.v1.RecommenderService/{method}"))
+}
+
+/// As [`start_call`], by the path of any service's method.
+pub fn start_at(
+    client: &mut SendRequest<Bytes>,
+    path: &str,
+) -> (ResponseFuture, SendStream<Bytes>) {
+    let request = http::Request::post(format!("http://x{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(())

@@ -1,8 +1,5 @@
 //! Which bodies are accepted, and how their elements are reported.
 
-use std::io::Write as _;
-
-use flate2::{Compression, write::GzEncoder};
 use recsys::{
     api::limits::Limits, domain::ranking_config::RankingConfig, edge::settings::ServerSettings,
 };
@@ -11,7 +8,7 @@ use serde_json::{Value, json};
 use super::deliveries::{JSON, PATH, liked_payload, many, post, stored};
 use crate::support::{
     MemoryWorld,
-    http::{exchange, send},
+    http::{exchange, gzip, send},
     items::half_circle,
     server::{NOW, TestServer},
 };
@@ -25,6 +22,8 @@ async fn an_invalid_element_fails_alone_and_is_reported() {
     };
     let nested = format!("{}1{}", "[".repeat(31), "]".repeat(31));
     let long = "é".repeat(300);
+    let mut old = liked_payload("old", "old");
+    old["timestamp"] = json!("2020-01-01T00:00:00Z");
     let elements = [
         liked_payload("u", "good-1").to_string(),
         "nonsense".to_owned(),
@@ -40,14 +39,13 @@ async fn an_invalid_element_fails_alone_and_is_reported() {
         json!({"type": "track", "userId": "u", "event": "E", "timestamp": "soon"}).to_string(),
         json!({"type": "track", "userId": "u", "event": "E", "timestamp": "2027-01-01T00:00:00Z"})
             .to_string(),
-        json!({"type": "track", "userId": "old", "event": "E",
-            "timestamp": "2020-01-01T00:00:00Z", "messageId": "old"})
-        .to_string(),
+        old.to_string(),
         json!({"type": "track", "userId": "u", "event": "E",
             "properties": {"details": {"dwell_seconds": -1}}})
         .to_string(),
         liked_payload("u", "good-1").to_string(),
         liked_payload("u", "good-2").to_string(),
+        json!({"type": "track", "userId": "u", "event": "E", "messageId": "empty"}).to_string(),
     ];
     let body = format!("[{}]", elements.join(","));
     let reply = send(server.webhook, "POST", PATH, &[JSON], body.as_bytes()).await;
@@ -59,10 +57,10 @@ async fn an_invalid_element_fails_alone_and_is_reported() {
         counts.map(|name| report[name].clone()),
         [2, 1, 1, 1].map(|n| json!(n))
     );
-    let counts = ["other_type", "invalid", "failed"];
+    let counts = ["other_type", "no_item", "invalid", "failed"];
     assert_eq!(
         counts.map(|name| report[name].clone()),
-        [1, 11, 0].map(|n| json!(n))
+        [1, 1, 11, 0].map(|n| json!(n))
     );
     let not_taken = report["not_taken"].as_array().unwrap();
     let reason = |index: usize| {
@@ -82,6 +80,7 @@ async fn an_invalid_element_fails_alone_and_is_reported() {
         (12, "", "event.event_time must be at most 300 s ahead"),
         (13, "old", "older than"),
         (14, "", "event.dwell_seconds must be 0 to 86400"),
+        (17, "empty", "names no item, impression, answer or query"),
     ] {
         let (reported_name, reported_reason) = reason(index);
         assert_eq!(reported_name, name, "{index}");
@@ -147,12 +146,6 @@ async fn invalid_deliveries_are_refused_with_a_status_and_a_reason() {
     let reply = send(address, "GET", PATH, &[("x-request-id", "abc-1")], b"").await;
     assert_eq!((reply.status, reply.json()), (200, json!({"status": "ok"})));
     assert_eq!(reply.header("x-request-id"), Some("abc-1"));
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[tokio::test]

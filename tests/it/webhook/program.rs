@@ -231,13 +231,19 @@ fn an_unprotected_or_ambiguous_webhook_is_refused_at_startup() {
     let stderr = refusal(&[
         ("RECSYS_WEBHOOK_ADDR", "127.0.0.1:0"),
         ("RECSYS_TENANTS_PATH", &tenants.path()),
-        ("RECSYS_WEBHOOK_SECRET", "hunter2"),
+        ("RECSYS_WEBHOOK_SECRET", "hunter2-hunter2-hunter2"),
     ]);
     assert!(stderr.contains("without a tenants file"), "{stderr}");
     assert!(!stderr.contains("hunter2"), "{stderr}");
+    let stderr = refusal(&[
+        ("RECSYS_WEBHOOK_ADDR", "127.0.0.1:0"),
+        ("RECSYS_WEBHOOK_SECRET", "hunter2-hunter2"),
+    ]);
+    assert!(stderr.contains("fewer than 16 bytes"), "{stderr}");
+    assert!(!stderr.contains("hunter2"), "{stderr}");
     // With a secret, or an explicit override, it listens.
     for (name, value) in [
-        ("RECSYS_WEBHOOK_SECRET", "hunter2"),
+        ("RECSYS_WEBHOOK_SECRET", "hunter2-hunter2-hunter2"),
         ("RECSYS_INSECURE_ALLOW_UNAUTHENTICATED", "true"),
     ] {
         let mut command = recsys(&["serve"]);

@@ -1,0 +1,224 @@
+//! Rows as events.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{
+    cells,
+    columns::{Values, listed},
+    error::TableError,
+    fields::{EVENT_FIELDS, event as field},
+    mapping::Mapping,
+    rows::Rows,
+};
+use crate::domain::{
+    event::{EndReason, InteractionEvent},
+    ids::{ContentId, UserId},
+    time::Timestamp,
+};
+
+/// Longest user id and other ids, in bytes, as the API has them.
+const MAX_USER_ID_BYTES: usize = 256;
+const MAX_ID_BYTES: usize = 512;
+/// Longest event type, in bytes.
+const MAX_EVENT_TYPE_BYTES: usize = 128;
+/// Longest dwell time, in seconds.
+const MAX_DWELL_SECONDS: f64 = 86_400.0;
+/// Highest rating.
+const MAX_RATING: f64 = 5.0;
+
+/// The type of an event that names none, …
+const VIEW: &str = "view";
+/// … and of one that has a rating.
+const RATING: &str = "rating";
+
+/// The events of a file, in the file's order.
+pub struct EventFile {
+    rows: Rows,
+}
+
+impl EventFile {
+    /// Opens a file of events.
+    ///
+    /// # Errors
+    /// [`TableError`] if it cannot be read, or no column is the user or the
+    /// time.
+    pub fn open(path: &Path, mapping: &Mapping) -> Result<Self, TableError> {
+        let rows = Rows::open(path, &EVENT_FIELDS, mapping)?;
+        let columns = rows.column_names();
+        // The columns of JSON are known once it is read.
+        if !columns.is_empty() {
+            for (needed, example) in [
+                (field::USER_ID, "user_id=customer"),
+                (field::EVENT_TIME, "event_time=created"),
+            ] {
+                if !rows.has_column(needed) {
+                    return Err(TableError::Column {
+                        path: path.to_owned(),
+                        reason: format!(
+                            "no column is known as {}; the columns are {}; name the right one, \
+                             for example --map {example}{}",
+                            EVENT_FIELDS[needed].name,
+                            listed(columns.iter().copied()),
+                            session_advice(needed, &rows)
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(Self { rows })
+    }
+
+    /// The next event with its line number, or why that line is none.
+    ///
+    /// # Errors
+    /// [`TableError::Io`] if the file cannot be read further.
+    pub fn next_event(
+        &mut self,
+    ) -> Result<Option<(u64, Result<InteractionEvent, String>)>, TableError> {
+        let row = self.rows.next_row()?;
+        Ok(row.map(|(number, values)| {
+            let values = values.map_err(|reason| format!("not an event: {reason}"));
+            (number, values.and_then(|values| event(&values)))
+        }))
+    }
+
+    /// Bytes of the file that were read so far, before they are unpacked; may be
+    /// ahead of the last event.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.rows.bytes_read()
+    }
+
+    /// Warnings about the columns, complete after the last row.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.rows.warnings()
+    }
+}
+
+fn session_advice(needed: usize, rows: &Rows) -> &'static str {
+    if needed == field::USER_ID && rows.has_column(field::SESSION_ID) {
+        " (with the session's column each session counts as a user)"
+    } else {
+        ""
+    }
+}
+
+fn event(values: &Values) -> Result<InteractionEvent, String> {
+    let value = |field: usize| values.fields[field].as_ref();
+    let id = |field: usize, most_bytes: usize| -> Result<Option<String>, String> {
+        let name = EVENT_FIELDS[field].name;
+        let id = value(field).map(|value| cells::id(value, values.untyped));
+        let id = id.transpose();
+        let id = id.map_err(|rule| format!("{name} {rule}"))?;
+        match id.filter(|id| !id.is_empty()) {
+            Some(id) if id.len() > most_bytes => {
+                Err(format!("{name} must be at most {most_bytes} bytes"))
+            }
+            id => Ok(id),
+        }
+    };
+    let other_id = |field: usize| id(field, MAX_ID_BYTES);
+
+    let user = id(field::USER_ID, MAX_USER_ID_BYTES)?.ok_or("user_id must be set")?;
+    let user = UserId::parse(&user).map_err(|rule| format!("user_id {rule}"))?;
+    let time = time(value(field::EVENT_TIME))?;
+    let rating = rating(value(field::RATING))?;
+    let event_type = match id(field::EVENT_TYPE, MAX_EVENT_TYPE_BYTES)? {
+        Some(event_type) => event_type,
+        None if rating.is_some() => RATING.to_owned(),
+        None => VIEW.to_owned(),
+    };
+
+    let mut event = InteractionEvent::new(user, event_type, time);
+    event.event_id = other_id(field::EVENT_ID)?;
+    event.session_id = other_id(field::SESSION_ID)?;
+    event.request_id = other_id(field::REQUEST_ID)?;
+    event.content_id = other_id(field::CONTENT_ID)?.map(ContentId::from);
+    event.dwell_seconds = dwell(value(field::DWELL_SECONDS))?;
+    event.end_reason = end_reason(value(field::END_REASON))?;
+    event.query_text = value(field::QUERY_TEXT).and_then(cells::text);
+    event.clicked_id = other_id(field::CLICKED_ID)?;
+    event.impressions = impressions(value(field::IMPRESSIONS), values.untyped)?;
+    event.survey_answers = answers(value(field::SURVEY_ANSWERS))?;
+    if let Some(rating) = rating {
+        event
+            .survey_answers
+            .insert("rating".to_owned(), cells::json_number(rating));
+    }
+    Ok(event)
+}
+
+fn time(value: Option<&Value>) -> Result<Timestamp, String> {
+    let value = value.ok_or("event_time must be set")?;
+    cells::time(value).ok_or_else(|| {
+        format!(
+            "event_time must be a time such as 2026-11-29T18:39:52Z, or seconds or milliseconds \
+             since 1970, not {value}"
+        )
+    })
+}
+
+fn rating(value: Option<&Value>) -> Result<Option<f64>, String> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    match cells::number(value) {
+        Some(rating) if (0.0..=MAX_RATING).contains(&rating) => Ok(Some(rating)),
+        Some(rating) => Err(format!(
+            "rating must be 0 to 5, not {rating}; convert other scales to five stars first"
+        )),
+        None => Err(format!("rating must be a number, not {value}")),
+    }
+}
+
+fn dwell(value: Option<&Value>) -> Result<Option<f64>, String> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let dwell = cells::number(value).filter(|dwell| (0.0..=MAX_DWELL_SECONDS).contains(dwell));
+    match dwell {
+        Some(dwell) => Ok(Some(dwell)),
+        None => Err(format!(
+            "dwell_seconds must be a number of seconds, 0 to {MAX_DWELL_SECONDS}, not {value}"
+        )),
+    }
+}
+
+/// Also with the prefix of the API's JSON, in any case.
+fn end_reason(value: Option<&Value>) -> Result<Option<EndReason>, String> {
+    let text = value.and_then(cells::text).unwrap_or_default();
+    let name = text.to_lowercase();
+    let name = name.strip_prefix("end_reason_").unwrap_or(&name);
+    if ["", "unspecified"].contains(&name) {
+        return Ok(None);
+    }
+    match EndReason::parse(name) {
+        Some(reason) => Ok(Some(reason)),
+        None => Err(format!(
+            "end_reason must be next_button, link, close_button or abandon, not {text:?}"
+        )),
+    }
+}
+
+fn impressions(value: Option<&Value>, untyped: bool) -> Result<Vec<ContentId>, String> {
+    let entries = value.map(cells::list).unwrap_or_default();
+    entries
+        .iter()
+        .map(|entry| {
+            cells::id(entry, untyped)
+                .map(ContentId::from)
+                .map_err(|rule| format!("impressions {rule}"))
+        })
+        .collect()
+}
+
+fn answers(value: Option<&Value>) -> Result<Map<String, Value>, String> {
+    match value {
+        None => Ok(Map::new()),
+        Some(Value::Object(answers)) => Ok(answers.clone()),
+        Some(_) => Err("survey_answers must be a JSON object".to_owned()),
+    }
+}

@@ -1,0 +1,102 @@
+//! Opening a file: standard input, gzip, byte order marks.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::error::TableError;
+
+/// Bytes that are read at once; recognition looks no further than this.
+pub(super) const CHUNK: usize = 64 << 10;
+
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// First bytes of forms that are not read, with what to do about each.
+const REFUSED: [(&[u8], &str); 7] = [
+    (b"PK\x03\x04", "is a zip archive: unpack it first"),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "is compressed with zstd: `zstd -d` it first, or use gzip",
+    ),
+    (
+        b"BZh",
+        "is compressed with bzip2: unpack it first, or use gzip",
+    ),
+    (
+        b"\xfd7zXZ",
+        "is compressed with xz: unpack it first, or use gzip",
+    ),
+    (
+        b"PAR1",
+        "is Parquet: export it as CSV, for example with DuckDB's COPY … TO 'events.csv'",
+    ),
+    (b"\xff\xfe", "is UTF-16: save it as UTF-8"),
+    (b"\xfe\xff", "is UTF-16: save it as UTF-8"),
+];
+
+/// Counts the bytes that are read from a file.
+struct CountedRead<R> {
+    inner: R,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for CountedRead<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// A reader with the number of bytes that it has read from its file.
+pub(super) type OpenedInput = (Box<dyn BufRead + Send>, Arc<AtomicU64>);
+
+/// The bytes of a file, or of standard input for `-`; unpacked if they are
+/// gzipped, without a byte order mark.
+pub(super) fn open(path: &Path) -> Result<OpenedInput, TableError> {
+    let unreadable = |source| TableError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let raw: Box<dyn Read + Send> = if path.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(unreadable)?)
+    };
+    let bytes = Arc::new(AtomicU64::new(0));
+    let counted = CountedRead {
+        inner: raw,
+        bytes: Arc::clone(&bytes),
+    };
+    let mut packed = BufReader::with_capacity(CHUNK, counted);
+    let is_gzip = packed
+        .fill_buf()
+        .map_err(unreadable)?
+        .starts_with(b"\x1f\x8b");
+    let mut reader: Box<dyn BufRead + Send> = if is_gzip {
+        Box::new(BufReader::with_capacity(CHUNK, MultiGzDecoder::new(packed)))
+    } else {
+        Box::new(packed)
+    };
+    let start = reader.fill_buf().map_err(unreadable)?;
+    for (magic, reason) in REFUSED {
+        if start.starts_with(magic) {
+            return Err(TableError::Form {
+                path: path.to_owned(),
+                reason: reason.to_owned(),
+            });
+        }
+    }
+    if start.starts_with(UTF8_MARK) {
+        reader.consume(UTF8_MARK.len());
+    }
+    Ok((reader, bytes))
+}

@@ -1,0 +1,196 @@
+//! Rows as items.
+
+use std::{io::BufRead, path::Path};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    cells,
+    columns::{Values, listed},
+    error::TableError,
+    fields::{ITEM_FIELDS, item as field},
+    mapping::Mapping,
+    rows::Rows,
+};
+use crate::domain::{catalogue_line, item::Item};
+
+/// The facet of tags that name none.
+const TAG_FACET: &str = "tag";
+
+/// The items of a file, in the file's order.
+pub struct ItemFile {
+    rows: Rows,
+}
+
+impl ItemFile {
+    /// Opens a file of items.
+    ///
+    /// # Errors
+    /// [`TableError`] if it cannot be read, or no column is the id.
+    pub fn open(path: &Path, mapping: &Mapping) -> Result<Self, TableError> {
+        Self::with_rows(path, Rows::open(path, &ITEM_FIELDS, mapping)?)
+    }
+
+    /// The items of a text that is no file; `name` stands for it in errors.
+    pub(super) fn of(
+        name: &Path,
+        text: Box<dyn BufRead + Send>,
+        mapping: &Mapping,
+    ) -> Result<Self, TableError> {
+        Self::with_rows(name, Rows::of(name, text, &ITEM_FIELDS, mapping)?)
+    }
+
+    fn with_rows(path: &Path, rows: Rows) -> Result<Self, TableError> {
+        let columns = rows.column_names();
+        if !columns.is_empty() && !rows.has_column(field::ID) {
+            return Err(TableError::Column {
+                path: path.to_owned(),
+                reason: format!(
+                    "no column is known as id; the columns are {}; name the right one, for \
+                     example --map id={}",
+                    listed(columns.iter().copied()),
+                    columns[0]
+                ),
+            });
+        }
+        Ok(Self { rows })
+    }
+
+    /// The next item with its line number, or why that line is none.
+    ///
+    /// # Errors
+    /// [`TableError::Io`] if the file cannot be read further.
+    pub fn next_item(&mut self) -> Result<Option<(u64, Result<Item, String>)>, TableError> {
+        let row = self.rows.next_row()?;
+        Ok(row.map(|(number, values)| (number, values.and_then(item))))
+    }
+
+    /// Warnings about the columns, complete after the last row.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.rows.warnings()
+    }
+}
+
+fn item(values: Values) -> Result<Item, String> {
+    let Values {
+        fields,
+        others,
+        untyped,
+        ..
+    } = values;
+    let mut line = others;
+    let value = |field: usize| fields[field].as_ref();
+    let mut put = |field: usize, value: Option<Value>| {
+        if let Some(value) = value {
+            line.insert(ITEM_FIELDS[field].name.to_owned(), value);
+        }
+    };
+
+    let id = value(field::ID).ok_or("id: must be set")?;
+    let id = cells::id(id, untyped).map_err(|rule| format!("id: {rule}"))?;
+    put(field::ID, Some(Value::String(id)));
+    for name in [field::TITLE, field::TEXT, field::CONTENT_TYPE] {
+        put(name, value(name).map(|value| text_or_same(value)));
+    }
+    for name in [field::IMAGE_URL, field::PUBLIC_URL] {
+        put(name, value(name).and_then(cells::text).map(Value::String));
+    }
+    for name in [field::WORD_COUNT, field::LAT, field::LON] {
+        put(name, value(name).map(number_or_same));
+    }
+    let has_image = value(field::HAS_IMAGE);
+    put(
+        field::HAS_IMAGE,
+        has_image.map(|value| cells::flag(value).map_or_else(|| value.clone(), Value::Bool)),
+    );
+    put(field::YEARS, value(field::YEARS).map(years));
+    put(field::VECTOR, value(field::VECTOR).map(vector));
+    let mut tags: Vec<Value> = Vec::new();
+    for (name, facet, is_key) in [
+        (field::TAGS, TAG_FACET, false),
+        (field::TAG_LABELS, TAG_FACET, true),
+        (field::GENRES, "genre", false),
+        (field::CATEGORIES, "category", false),
+    ] {
+        let entries = value(name).map(cells::list).unwrap_or_default();
+        tags.extend(entries.into_iter().map(|entry| tag(entry, facet, is_key)));
+    }
+    if !tags.is_empty() {
+        put(field::TAGS, Some(Value::Array(tags)));
+    }
+    place(value(field::LOCATIONS), &mut line);
+    catalogue_line::from_object(line).map_err(|error| error.to_string())
+}
+
+fn number_or_same(value: &Value) -> Value {
+    cells::number(value).map_or_else(|| value.clone(), cells::json_number)
+}
+
+/// Texts; a list of texts is joined by spaces. Anything else is left to the check
+/// of the item.
+fn text_or_same(value: &Value) -> Value {
+    match value {
+        Value::Array(_) | Value::String(_) => {
+            cells::text(value).map_or_else(|| value.clone(), Value::String)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.clone(),
+    }
+}
+
+/// One year, a list of years, or `1995|1996`.
+fn years(value: &Value) -> Value {
+    Value::Array(cells::list(value).iter().map(number_or_same).collect())
+}
+
+/// Numbers, or one text with numbers that commas or spaces separate.
+fn vector(value: &Value) -> Value {
+    let Value::String(text) = value else {
+        return value.clone();
+    };
+    let numbers: Option<Vec<Value>> = text
+        .trim_matches(['[', ']'])
+        .split([',', ' '])
+        .filter(|number| !number.is_empty())
+        .map(|number| Some(json!(number.parse::<f32>().ok()?)))
+        .collect();
+    numbers.map_or_else(|| value.clone(), Value::Array)
+}
+
+/// A tag as an object: from a label, or from a `facet:label` key.
+fn tag(entry: Value, facet: &str, is_key: bool) -> Value {
+    match entry {
+        Value::Object(mut tag) => {
+            tag.entry("facet").or_insert_with(|| facet.into());
+            Value::Object(tag)
+        }
+        Value::String(text) => match text.split_once(':') {
+            Some((facet, label)) if is_key => json!({"facet": facet, "label": label}),
+            Some(_) | None => json!({"facet": facet, "label": text}),
+        },
+        Value::Number(number) => json!({"facet": facet, "label": number.to_string()}),
+        Value::Null | Value::Bool(_) | Value::Array(_) => entry,
+    }
+}
+
+/// The first place of a list of places; anything else stays an attribute.
+fn place(value: Option<&Value>, line: &mut Map<String, Value>) {
+    let Some(value) = value else {
+        return;
+    };
+    let first = value
+        .as_array()
+        .and_then(|places| places.first())
+        .unwrap_or(value);
+    let lat = first.get("lat").and_then(cells::number);
+    let lon = first.get("lon").and_then(cells::number);
+    match (lat, lon) {
+        (Some(lat), Some(lon)) => {
+            line.insert("lat".to_owned(), json!(lat));
+            line.insert("lon".to_owned(), json!(lon));
+        }
+        _ => {
+            line.insert("location".to_owned(), value.clone());
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Health and reflection, which need no key: what they occupy is bounded, and keeps no
+//! other call out.
+
+use std::time::Duration;
+
+use recsys::{
+    edge::settings::ServerSettings,
+    proto::{IngestEventRequest, recommender_service_client::RecommenderServiceClient},
+};
+use tonic::{Code, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_request::MessageRequest,
+};
+
+use crate::support::{
+    raw_http2,
+    server::{TestServer, connect, liked, named},
+};
+
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+fn file_of_a_service() -> ServerReflectionRequest {
+    let symbol = "recsys.v1.RecommenderService".to_owned();
+    ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(symbol)),
+    }
+}
+
+fn of_process() -> HealthCheckRequest {
+    HealthCheckRequest {
+        service: String::new(),
+    }
+}
+
+/// Asserts that a new connection is served.
+async fn assert_serves(server: &TestServer, number: usize) -> Channel {
+    let channel = connect(server.address).await;
+    let mut client = RecommenderServiceClient::new(channel.clone());
+    let event = Some(named(&number.to_string(), liked("u", "i001")));
+    client
+        .ingest_event(IngestEventRequest { event })
+        .await
+        .unwrap();
+    channel
+}
+
+async fn assert_probe_is_answered(server: &TestServer) {
+    let mut health = HealthClient::new(connect(server.address).await);
+    let status = health.check(of_process()).await.unwrap().into_inner();
+    assert_eq!(status.status(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn watches_of_health_keep_neither_calls_nor_probes_out() {
+    let server = TestServer::serving_with(ServerSettings {
+        max_connections: 16,
+        ..ServerSettings::default()
+    })
+    .await;
+    let mut watches = Vec::new();
+    for _ in 0..32 {
+        let mut health = HealthClient::new(connect(server.address).await);
+        let mut watch = health.watch(of_process()).await.unwrap().into_inner();
+        watch.message().await.unwrap();
+        watches.push((health, watch));
+    }
+    let mut callers = Vec::new();
+    for number in 0..10 {
+        callers.push(assert_serves(&server, number).await);
+        assert_probe_is_answered(&server).await;
+    }
+    // The oldest watches were ended; a client starts them again.
+    let (_, oldest) = &mut watches[0];
+    assert_eq!(
+        oldest.message().await.unwrap_err().code(),
+        Code::Unavailable
+    );
+}
+
+#[tokio::test]
+async fn replies_of_reflection_that_are_not_read_are_bounded_and_close_the_connection() {
+    let server = TestServer::serving_with(ServerSettings {
+        max_buffered_bytes: 8 << 20,
+        slow_client_timeout: Duration::from_secs(3_600),
+        ..ServerSettings::default()
+    })
+    .await;
+    let request = raw_http2::frame(&file_of_a_service());
+    // With a window of 0, it reads no body. An eighth of 8 MiB is for 5 such calls.
+    let (mut client, ended) = raw_http2::connect(server.address, 0).await;
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        let Ok(ready) = client.clone().ready().await else {
+            break;
+        };
+        client = ready;
+        let (reply, mut body) = raw_http2::start_at(&mut client, REFLECTION);
+        let _ = body.send_data(request.clone(), false);
+        calls.push((reply, body));
+    }
+    // The connection that holds most is closed, long before its client counts as slow.
+    ended.await.unwrap();
+    for number in 0..10 {
+        assert_serves(&server, number).await;
+        assert_probe_is_answered(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_reply_of_a_free_call_is_disconnected() {
+    let server = TestServer::serving_with(ServerSettings {
+        slow_client_timeout: Duration::from_millis(500),
+        ..ServerSettings::default()
+    })
+    .await;
+    for (path, request) in [
+        (REFLECTION, raw_http2::frame(&file_of_a_service())),
+        (
+            "/grpc.health.v1.Health/Watch",
+            raw_http2::frame(&of_process()),
+        ),
+    ] {
+        let (mut client, ended) = raw_http2::connect(server.address, 0).await;
+        let (reply, mut body) = raw_http2::start_at(&mut client, path);
+        body.send_data(request, false).unwrap();
+        let _unread = reply.await.unwrap();
+        ended.await.unwrap();
+    }
+    assert_serves(&server, 1).await;
+}
+
+#[tokio::test]
+async fn a_watch_that_is_read_may_stay_open() {
+    let server = TestServer::serving_with(ServerSettings {
+        slow_client_timeout: Duration::from_millis(500),
+        ..ServerSettings::default()
+    })
+    .await;
+    let mut health = HealthClient::new(connect(server.address).await);
+    let mut watch = health.watch(of_process()).await.unwrap().into_inner();
+    watch.message().await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(3), watch.message()).await;
+    assert!(ended.is_err(), "{ended:?}");
+}

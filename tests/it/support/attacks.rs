@@ -1,0 +1,198 @@
+//! Clients that try to exhaust the memory of a server, each in another way.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use recsys::proto::{
+    BatchIngestEventsRequest, GetItemsRequest, InteractionEvent, Item, UpsertItemsRequest,
+    catalog_service_client::CatalogServiceClient,
+    recommender_service_client::RecommenderServiceClient,
+};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_request::MessageRequest,
+};
+
+use super::{
+    http::{gzip, send},
+    raw_http2,
+    server::{connect, liked},
+    tenants::with_headers,
+};
+
+/// A client that tries to exhaust a server.
+pub struct Attacker {
+    pub address: SocketAddr,
+    pub webhook: SocketAddr,
+    /// A key with the roles ingest, serve and catalog.
+    pub key: String,
+}
+
+/// The attacks, in the order in which they are tried.
+pub const ATTACKS: [&str; 8] = [
+    "tiny events",
+    "wide events",
+    "tiny items",
+    "tiny ids",
+    "large replies",
+    "compressed deliveries",
+    "unread reflection",
+    "watches",
+];
+
+impl Attacker {
+    /// Tries one of [`ATTACKS`], and calls `observe` while it lasts.
+    pub async fn attack(&self, attack: &str, observe: impl Fn()) {
+        match attack {
+            "tiny events" => self.tiny_events().await,
+            "wide events" => self.wide_events().await,
+            "tiny items" => self.tiny_items().await,
+            "tiny ids" => self.tiny_ids().await,
+            "large replies" => self.large_replies().await,
+            "compressed deliveries" => self.compressed_deliveries().await,
+            "unread reflection" => return self.unread_reflection(observe).await,
+            "watches" => return self.watches(observe).await,
+            _ => panic!("no attack is named {attack}"),
+        }
+        observe();
+    }
+
+    /// Sends a request on as many connections at once. Its result does not matter.
+    async fn at_once<F>(&self, connections: usize, call: impl Fn(Channel, String) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut calls = JoinSet::new();
+        for _ in 0..connections {
+            let channel = connect(self.address).await;
+            calls.spawn(call(channel, self.key.clone()));
+        }
+        calls.join_all().await;
+    }
+
+    async fn tiny_events(&self) {
+        self.at_once(6, async |channel, key| {
+            let events = vec![InteractionEvent::default(); 2 << 20];
+            let request = with_headers(&[("x-api-key", &key)], BatchIngestEventsRequest { events });
+            let mut client = RecommenderServiceClient::new(channel);
+            let status = client.batch_ingest_events(request).await;
+            assert!(status.is_err());
+        })
+        .await;
+    }
+
+    async fn wide_events(&self) {
+        self.at_once(6, async |channel, key| {
+            let event = InteractionEvent {
+                impressions: vec![String::new(); 1 << 20],
+                ..liked("u", "2001")
+            };
+            let events = vec![event];
+            let request = with_headers(&[("x-api-key", &key)], BatchIngestEventsRequest { events });
+            let mut client = RecommenderServiceClient::new(channel);
+            let _ = client.batch_ingest_events(request).await;
+        })
+        .await;
+    }
+
+    async fn tiny_items(&self) {
+        self.at_once(3, async |channel, key| {
+            let items = vec![Item::default(); 8 << 20];
+            let request = with_headers(&[("x-api-key", &key)], UpsertItemsRequest { items });
+            let mut client = CatalogServiceClient::new(channel);
+            assert!(client.upsert_items(request).await.is_err());
+        })
+        .await;
+    }
+
+    async fn tiny_ids(&self) {
+        self.at_once(6, async |channel, key| {
+            let content_ids = vec![String::new(); 1 << 20];
+            let request = with_headers(&[("x-api-key", &key)], GetItemsRequest { content_ids });
+            let mut client = CatalogServiceClient::new(channel);
+            assert!(client.get_items(request).await.is_err());
+        })
+        .await;
+    }
+
+    async fn large_replies(&self) {
+        let ids: Vec<String> = (0..50).map(|index| format!("large{index}")).collect();
+        for id in &ids {
+            let items = vec![Item {
+                content_id: id.clone(),
+                text: "x".repeat(250 << 10),
+                ..Item::default()
+            }];
+            let request = with_headers(&[("x-api-key", &self.key)], UpsertItemsRequest { items });
+            let mut client = CatalogServiceClient::new(connect(self.address).await);
+            client.upsert_items(request).await.unwrap();
+        }
+        self.at_once(12, |channel, key| {
+            let content_ids = ids.clone();
+            async move {
+                let request = with_headers(&[("x-api-key", &key)], GetItemsRequest { content_ids });
+                let client = CatalogServiceClient::new(channel);
+                let _ = client
+                    .max_decoding_message_size(usize::MAX)
+                    .get_items(request)
+                    .await;
+            }
+        })
+        .await;
+    }
+
+    async fn compressed_deliveries(&self) {
+        let wide = format!("{{\"messageId\":\"1\",\"a\":[{}0]}}", "[],".repeat(19_000));
+        let body = gzip(format!("[{}{wide}]", format!("{wide},").repeat(60)).as_bytes());
+        let headers = [
+            ("content-type", "application/json"),
+            ("content-encoding", "gzip"),
+            ("x-api-key", self.key.as_str()),
+        ];
+        let path = "/v1/webhooks/rudderstack";
+        let send = || send(self.webhook, "POST", path, &headers, &body);
+        tokio::join!(send(), send(), send(), send());
+    }
+
+    /// Replies of reflection that are never read.
+    async fn unread_reflection(&self, observe: impl Fn()) {
+        let symbol = "recsys.v1.RecommenderService".to_owned();
+        let request = raw_http2::frame(&ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::FileContainingSymbol(symbol)),
+        });
+        let requests = Bytes::from(request.repeat(10));
+        let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let (mut client, ended) = raw_http2::connect(self.address, 0).await;
+            for _ in 0..50 {
+                let Ok(ready) = client.clone().ready().await else {
+                    break;
+                };
+                client = ready;
+                let (reply, mut body) = raw_http2::start_at(&mut client, path);
+                let _ = body.send_data(requests.clone(), false);
+                held.push((reply, body));
+            }
+            drop(ended);
+        }
+        observe();
+    }
+
+    async fn watches(&self, observe: impl Fn()) {
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let mut health = HealthClient::new(connect(self.address).await);
+            let request = HealthCheckRequest {
+                service: String::new(),
+            };
+            if let Ok(watch) = health.watch(request).await {
+                held.push((health, watch));
+            }
+        }
+        observe();
+    }
+}
