@@ -122,12 +122,18 @@ impl Engine {
 
     async fn erase(&self, user: &UserId) -> Result<bool, EngineError> {
         let Ports { events, models, .. } = &self.inner.ports;
-        // The buffer is deleted first: the marker in place of the model needs a
+        let associations = &self.inner.associations;
+        let erasure = associations.begin_erasure(user).await?;
+        // The buffer is deleted before the model: the marker in place of the model needs a
         // version above the buffer's last one.
         let buffer = events.delete(user).await;
         let buffer = buffer.map_err(EngineError::user_state)?;
         self.inner.models.forget_buffer(user);
+        let had_list = associations
+            .end_erasure(user, erasure, buffer.floor)
+            .await?;
         let had_model = models.erase(user, buffer.floor).await;
-        Ok(buffer.existed || had_model.map_err(EngineError::user_state)?)
+        let had_model = had_model.map_err(EngineError::user_state)?;
+        Ok(buffer.existed || had_list || had_model)
     }
 }
