@@ -147,6 +147,9 @@ impl Engine {
         existed: &mut bool,
     ) -> Result<Option<bool>, EngineError> {
         let Ports { events, models, .. } = &self.inner.ports;
+        let associations = &self.inner.associations;
+        // Audiences first: the list and the buffer name them.
+        let left = associations.begin_erasure(user).await?;
         let start = events.begin_erasure(user).await;
         let start = start.map_err(EngineError::user_state)?;
         let slot = models.load(user).await;
@@ -173,6 +176,13 @@ impl Engine {
             return Ok(None);
         };
         *existed |= erasure.existed;
+        if deadline.remaining().is_zero() {
+            return Err(EngineError::TimedOut);
+        }
+        let had_list = associations
+            .end_erasure(user, left, erasure.version)
+            .await?;
+        *existed |= had_list;
         if deadline.remaining().is_zero() {
             return Err(EngineError::TimedOut);
         }

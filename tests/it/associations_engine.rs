@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use recsys::{
@@ -19,7 +20,7 @@ use recsys::{
         time::Timestamp,
     },
     engine::{AssociationSettings, Deadlines, Engine, EngineSettings, Ports, RecommendRequest},
-    ports::{Deadline, PopularityRanking},
+    ports::{Clock as _, Deadline, ListSlot, PopularityRanking},
 };
 use serde::Deserialize;
 
@@ -321,4 +322,105 @@ async fn a_case_is_the_same_in_redis() {
         );
         case.check(&ports, &engine).await;
     }
+}
+
+fn event(user: &str, item: &str, at: Timestamp) -> StoredEvent {
+    let user = UserId::parse(user).unwrap();
+    let mut event = InteractionEvent::new(user, "like", at);
+    event.content_id = Some(item.into());
+    event_member::encode(event).unwrap()
+}
+
+/// Two users of two items, with their rows.
+async fn two_users(ports: &Ports, now: Timestamp) -> Engine {
+    let engine = synchronous(ports.clone(), RankingConfig::default());
+    for (user, item, age) in [
+        ("u", "a", 30),
+        ("v", "a", 25),
+        ("u", "b", 20),
+        ("v", "c", 15),
+    ] {
+        let at = now.minus(Duration::from_secs(age));
+        engine
+            .ingest(event(user, item, at), Deadline::NONE)
+            .await
+            .unwrap();
+    }
+    engine.refresh_associations().await.unwrap();
+    engine
+}
+
+async fn neighbors(ports: &Ports, item: &str) -> Vec<String> {
+    let rows = ports.associations.rows(&[item.into()]).await.unwrap();
+    let neighbors = rows[0].iter().flat_map(|row| row.iter());
+    neighbors.map(|(id, _)| id.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_erased_user_leaves_audiences_at_once_and_rows_at_the_next_refresh() {
+    let world = MemoryWorld::new(
+        "2026-06-10T12:00:00Z",
+        &RankingConfig::default(),
+        Vec::new(),
+    );
+    let (ports, erased) = (&world.ports, UserId::parse("u").unwrap());
+    let engine = two_users(ports, world.clock.now()).await;
+    assert!(neighbors(ports, "a").await.contains(&"b".to_owned()));
+
+    assert!(engine.delete_user(&erased, Deadline::NONE).await.unwrap());
+    let items = ["a", "b", "c"].map(ContentId::from);
+    let sizes = ports.associations.audience_sizes(&items).await.unwrap();
+    assert_eq!(sizes, [1, 0, 1]);
+    let slots = ports.associations.lists(&[erased.clone()]).await.unwrap();
+    assert!(matches!(slots[0], ListSlot::Erased(_)));
+
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(engine.refresh_associations().await.unwrap(), 0);
+    world.clock.advance(Duration::from_secs(1));
+    assert!(engine.refresh_associations().await.unwrap() > 0);
+    assert!(!neighbors(ports, "a").await.contains(&"b".to_owned()));
+    assert!(neighbors(ports, "b").await.is_empty());
+    assert!(
+        !engine.delete_user(&erased, Deadline::NONE).await.unwrap(),
+        "nothing is left"
+    );
+}
+
+#[tokio::test]
+async fn no_key_of_redis_holds_an_erased_user() {
+    let world = MemoryWorld::new(
+        "2026-06-10T12:00:00Z",
+        &RankingConfig::default(),
+        Vec::new(),
+    );
+    let (server, prefix) = (redis::shared(), redis::own_prefix());
+    let ports = redis::ports(&server.pool(), &prefix, &world);
+    let engine = synchronous(ports.clone(), RankingConfig::default());
+    let now = ports.events.now().await.unwrap();
+    for (user, item) in [("gone-user", "a"), ("stays", "a"), ("gone-user", "b")] {
+        let at = now.minus(Duration::from_secs(5));
+        engine
+            .ingest(event(user, item, at), Deadline::NONE)
+            .await
+            .unwrap();
+    }
+    engine.refresh_associations().await.unwrap();
+    assert!(
+        engine
+            .delete_user(&UserId::parse("gone-user").unwrap(), Deadline::NONE)
+            .await
+            .unwrap()
+    );
+    let keys = server.cli(&["KEYS", &format!("{prefix}*")]);
+    for key in keys.lines() {
+        let kind = server.cli(&["TYPE", key]);
+        let value = match kind.as_str() {
+            "zset" => server.cli(&["ZRANGE", key, "0", "-1"]),
+            _ => server.cli(&["GET", key]),
+        };
+        let is_marker = key.ends_with("gone-user");
+        assert!(!value.contains("gone-user"), "{key}: {value}");
+        assert!(!is_marker || !value.contains("like"), "{key}: {value}");
+    }
+    assert!(keys.contains("aud:a") && !keys.contains("aud:b"), "{keys}");
 }

@@ -7,6 +7,7 @@
 
 mod caches;
 mod changes;
+mod erase;
 mod read;
 mod rebuild;
 mod record;
@@ -24,12 +25,13 @@ use super::{error::EngineError, tasks::Tasks};
 use crate::{
     domain::{
         associations::{AssociationsConfig, NeighborRow, PopularItems},
-        ids::ContentId,
+        ids::{ContentId, UserId},
     },
-    ports::{AssociationStore, Deadline, EventBuffer},
+    ports::{AssociationStore, Deadline, EventBuffer, Version},
 };
 use state::{AssociationState, failed};
 
+pub(super) use erase::Erasure;
 pub(super) use record::RecordRequest;
 pub use {settings::AssociationSettings, signals::ItemSignals};
 
@@ -106,6 +108,24 @@ impl Associations {
             is_incomplete: true,
             ..OtherUsers::default()
         })
+    }
+
+    /// Takes a user out of all audiences, before the user's buffer is deleted. Also if
+    /// this process keeps no associations: others may.
+    pub(super) async fn begin_erasure(&self, user: &UserId) -> Result<Erasure, EngineError> {
+        self.0.begin_erasure(user).await.map_err(failed)
+    }
+
+    /// Erases a user's list, after the user's buffer was deleted. `version` is at least
+    /// as high as any that the buffer had. Returns whether there was a list.
+    pub(super) async fn end_erasure(
+        &self,
+        user: &UserId,
+        erasure: Erasure,
+        version: Version,
+    ) -> Result<bool, EngineError> {
+        let erased = self.0.end_erasure(user, erasure, version).await;
+        erased.map_err(failed)
     }
 
     /// What is known of an item; nothing if associations are not kept.
