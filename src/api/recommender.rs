@@ -100,11 +100,14 @@ impl RecommenderService for Recommender {
         let request = request.into_inner();
         let user = self.user(&request.user_id)?;
         let (model, source) = engine.signals(&user).await.map_err(ApiError::from)?;
-        reply_cost::reserve(account.as_ref(), reply_cost::signals(&model))?;
-        Ok(Response::new(proto::GetUserSignalsResponse {
+        let bytes = reply_cost::signals(&model);
+        reply_cost::reserve(account.as_ref(), bytes)?;
+        let reply = proto::GetUserSignalsResponse {
             signals: Some(reply::signals(&model, request.include_vectors)),
             source: reply::source(source).into(),
-        }))
+        };
+        reply_cost::check(&reply, bytes)?;
+        Ok(Response::new(reply))
     }
 
     async fn recommend(
@@ -135,7 +138,9 @@ impl RecommenderService for Recommender {
         }
         let bytes = reply_cost::recommendation(&list, include_content);
         reply_cost::reserve(account.as_ref(), bytes)?;
-        Ok(Response::new(reply::recommendation(list, include_content)))
+        let reply = reply::recommendation(list, include_content);
+        reply_cost::check(&reply, bytes)?;
+        Ok(Response::new(reply))
     }
 
     async fn get_item_signals(

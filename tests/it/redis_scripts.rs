@@ -81,7 +81,7 @@ async fn the_work_of_an_append_does_not_grow_with_the_buffer_or_with_the_ids() {
     let attack: Vec<StoredEvent> = (0..1_000)
         .map(|length| {
             let id = match length {
-                500 => "stored-7".to_owned(),
+                500 => "stored-4990".to_owned(),
                 length => "i".repeat(length + 1),
             };
             event(Duration::ZERO, Some(id), "x")
@@ -105,7 +105,7 @@ async fn the_work_of_an_append_does_not_grow_with_the_buffer_or_with_the_ids() {
         let commands = commands(&redis);
         assert!(commands <= 2 * 1_000 + 12 * scripts + 40, "{commands}");
         let searched = redis.calls("zrangebyscore");
-        assert!(searched <= 3 * scripts, "{searched}");
+        assert!(searched <= 4 * scripts, "{searched}");
         assert_eq!(redis.calls("zrevrangebyscore"), 0);
     }
 }

@@ -330,7 +330,12 @@ impl RedisPool {
     where
         W: Future<Output = RedisResult<T>>,
     {
-        let pooled = match self.pool.get().await {
+        let mut pooled = self.pool.get().await;
+        // Nothing was sent yet: another connection may be opened without a retry.
+        if matches!(&pooled, Err(PoolError::Backend(error)) if is_lost_in_handshake(error)) {
+            pooled = self.pool.get().await;
+        }
+        let pooled = match pooled {
             Ok(pooled) => pooled,
             Err(PoolError::Backend(error)) if is_lost_in_handshake(&error) => {
                 return Ok(Err(error));
