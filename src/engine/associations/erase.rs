@@ -16,7 +16,7 @@ use crate::{
 const DUE_AFTER_ERASURE: Duration = Duration::from_secs(2 * MAX_READ_AGE.as_secs() + 1);
 
 /// What an erasure knows of its user.
-pub(in crate::engine) struct Erasure {
+pub(in super::super) struct Erasure {
     /// The items whose audiences the user has left.
     items: BTreeMap<ContentId, Timestamp>,
     /// The store's time before anything was read.
