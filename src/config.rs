@@ -15,7 +15,10 @@ use crate::{
     api::limits::Limits,
     edge::{settings::ServerSettings, tls::TlsSettings},
     http::webhook::WebhookSettings,
-    parsers::{Secret, at_least_one, parse_address, parse_days, parse_duration, parse_share},
+    parsers::{
+        Secret, at_least_one, parse_address, parse_days, parse_delay, parse_duration, parse_share,
+        user_bytes,
+    },
     telemetry::LogFormat,
 };
 
@@ -107,6 +110,11 @@ pub struct Settings {
     #[arg(long, global = true, env = "MAX_EVENTS_PER_USER", value_name = "N",
           value_parser = at_least_one, default_value = "5000", help_heading = "User state")]
     pub max_events_per_user: usize,
+    /// Largest size of a user's stored events, in bytes, at least 65536; the oldest are
+    /// removed
+    #[arg(long, global = true, env = "MAX_USER_BYTES", value_name = "BYTES",
+          value_parser = user_bytes, default_value = "4194304", help_heading = "User state")]
+    pub max_user_bytes: usize,
     /// Days for which a model is kept after it was built
     #[arg(long = "model-ttl-days", global = true, env = "MODEL_TTL_DAYS", value_name = "DAYS",
           value_parser = parse_days, default_value = "7", help_heading = "User state")]
@@ -115,6 +123,11 @@ pub struct Settings {
     #[arg(long, global = true, env = "MODEL_MAX_AGE", value_name = "DURATION",
           value_parser = parse_duration, default_value = "1h", help_heading = "User state")]
     pub model_max_age: Duration,
+    /// Time between two saves of a user's model, behind the acknowledgement of events;
+    /// 0 = save it before
+    #[arg(long, global = true, env = "MODEL_SAVE_INTERVAL", value_name = "DURATION",
+          value_parser = parse_delay, default_value = "1s", help_heading = "User state")]
+    pub model_save_interval: Duration,
     /// How often rows of neighbors are refreshed, and the largest age of cached ones
     #[arg(long, global = true, env = "ASSOCIATIONS_INTERVAL", value_name = "DURATION",
           value_parser = parse_duration, default_value = "30s", help_heading = "User state")]

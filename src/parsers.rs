@@ -53,6 +53,17 @@ pub fn parse_delay(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the largest size of a user's events, at least that of one event.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn user_bytes(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|bytes| *bytes >= 64 << 10)
+        .ok_or_else(|| "must be a number of bytes, at least 65536".to_owned())
+}
+
 /// Parses a whole number of days, 1 to 3,650.
 ///
 /// # Errors

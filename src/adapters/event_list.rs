@@ -38,6 +38,21 @@ pub(super) fn prunable(events: &[Arc<StoredEvent>], oldest: Timestamp, max_event
     before(events, oldest).max(events.len().saturating_sub(max_events))
 }
 
+/// How many of the oldest events must go so that the members of the others have at
+/// most this many bytes. The newest always stays.
+pub(super) fn beyond(events: &[Arc<StoredEvent>], max_bytes: usize) -> usize {
+    let mut bytes: usize = events.iter().map(|event| event.member.len()).sum();
+    events
+        .iter()
+        .take(events.len().saturating_sub(1))
+        .take_while(|event| {
+            let is_beyond = bytes > max_bytes;
+            bytes -= event.member.len();
+            is_beyond
+        })
+        .count()
+}
+
 /// How many of the events are before a time.
 pub(super) fn before(events: &[Arc<StoredEvent>], time: Timestamp) -> usize {
     events.partition_point(|event| event.event.time < time)

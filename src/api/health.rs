@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     api::service_traits::{
@@ -70,11 +70,13 @@ impl DependencyCheck {
                 self.failures = self.failures.saturating_add(1);
                 if self.failures == FAILURES_TO_GO_DOWN {
                     self.up = false;
-                    warn!(
-                        dependency = self.name,
-                        error = &error as &dyn std::error::Error,
-                        "dependency does not answer"
-                    );
+                    let is_misconfigured = error.is_misconfigured();
+                    let error = &error as &dyn std::error::Error;
+                    if is_misconfigured {
+                        error!(dependency = self.name, error, "dependency is misconfigured");
+                    } else {
+                        warn!(dependency = self.name, error, "dependency does not answer");
+                    }
                 }
             }
         }

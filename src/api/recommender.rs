@@ -100,11 +100,14 @@ impl RecommenderService for Recommender {
         let request = request.into_inner();
         let user = self.user(&request.user_id)?;
         let (model, source) = engine.signals(&user).await.map_err(ApiError::from)?;
-        reply_cost::reserve(account.as_ref(), reply_cost::signals(&model))?;
-        Ok(Response::new(proto::GetUserSignalsResponse {
+        let bytes = reply_cost::signals(&model);
+        reply_cost::reserve(account.as_ref(), bytes)?;
+        let reply = proto::GetUserSignalsResponse {
             signals: Some(reply::signals(&model, request.include_vectors)),
             source: reply::source(source).into(),
-        }))
+        };
+        reply_cost::check(&reply, bytes)?;
+        Ok(Response::new(reply))
     }
 
     async fn recommend(
@@ -135,7 +138,9 @@ impl RecommenderService for Recommender {
         }
         let bytes = reply_cost::recommendation(&list, include_content);
         reply_cost::reserve(account.as_ref(), bytes)?;
-        Ok(Response::new(reply::recommendation(list, include_content)))
+        let reply = reply::recommendation(list, include_content);
+        reply_cost::check(&reply, bytes)?;
+        Ok(Response::new(reply))
     }
 
     async fn get_item_signals(
@@ -154,9 +159,11 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::DeleteUserRequest>,
     ) -> Result<Response<proto::DeleteUserResponse>, Status> {
+        let deadline = CallTime::share(request.extensions(), STORE_SHARE);
         let engine = Caller::of(request.extensions())?.engine;
         let user = self.user(&request.into_inner().user_id)?;
-        let deleted = engine.delete_user(&user).await.map_err(ApiError::from)?;
+        let deleted = engine.delete_user(&user, deadline).await;
+        let deleted = deleted.map_err(ApiError::from)?;
         Ok(Response::new(proto::DeleteUserResponse { deleted }))
     }
 

@@ -1,6 +1,7 @@
 //! Upper bounds of the memory of replies, read from the engine's types before the replies
 //! are made.
 
+use prost::Message;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -49,6 +50,18 @@ pub(crate) fn check_size(encoded: usize) -> Result<(), ApiError> {
         ));
     }
     Ok(())
+}
+
+/// Checks the encoded size of a reply whose message takes at most `bytes`. The size is
+/// computed only if those could exceed the limit.
+///
+/// # Errors
+/// REPLY_TOO_LARGE.
+pub(crate) fn check(reply: &impl Message, bytes: usize) -> Result<(), ApiError> {
+    if bytes <= MAX_REPLY_BYTES {
+        return Ok(());
+    }
+    check_size(reply.encoded_len())
 }
 
 /// Memory of an item in a reply.

@@ -109,8 +109,8 @@ pub enum StartError {
     },
     /// The changed tenants file is the beginning of the one in use.
     #[error(
-        "tenants file {path} looks cut: it is the beginning of the one in use. To remove what \
-         stands last, write another last line, such as the comment: # end"
+        "tenants file {path} looks cut: it is the beginning of the one in use, and a tenant is \
+         missing. To remove the last tenant, write another last line, such as the comment: # end"
     )]
     TenantsCut {
         /// The file.

@@ -121,6 +121,7 @@ impl Stores {
         };
         let engine_settings = EngineSettings {
             model_max_age: settings.model_max_age,
+            model_save_interval: settings.model_save_interval,
             max_excluded_ids: settings.max_excluded_ids,
             associations: AssociationSettings {
                 interval: settings.associations_interval,
@@ -147,7 +148,8 @@ impl Stores {
             settings.event_window,
             settings.max_events_per_user,
             Arc::clone(&self.budget),
-        );
+        )
+        .with_max_user_bytes(settings.max_user_bytes);
         let models =
             MemoryModelStore::new(clock.clone(), settings.model_ttl, Arc::clone(&self.budget));
         let associations =
@@ -177,6 +179,7 @@ fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> User
         key_prefix: key_prefix.clone(),
         window: settings.event_window,
         max_events: settings.max_events_per_user,
+        max_user_bytes: settings.max_user_bytes,
         cache_max_bytes: redis.buffer_cache_max_bytes / place.share_of,
     };
     let associations = RedisAssociationStore::new(pool.clone(), &key_prefix, settings.event_window);

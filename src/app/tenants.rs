@@ -183,10 +183,22 @@ fn parse(path: &Path, text: &str) -> Result<TenantsFile, StartError> {
 }
 
 /// Whether a changed text is only the beginning of the one in use. A file that is cut
-/// between two tables is valid, and would revoke the keys behind the cut in silence.
+/// between two tables is valid, and would revoke the tenants behind the cut in silence.
 fn is_cut(changed: &str, current: &str) -> bool {
     let (changed, current) = (changed.trim_end(), current.trim_end());
     changed.len() < current.len() && current.starts_with(changed)
+}
+
+/// Whether a tenant that had keys has none in the changed file.
+fn revokes_a_tenant(changed: &TenantsFile, current: &TenantsFile) -> bool {
+    let has_keys = |file: &TenantsFile, id: &TenantId| {
+        let tenant = file.tenants.get(id);
+        tenant.is_some_and(|tenant| !tenant.keys.is_empty())
+    };
+    let mut tenants = current.tenants.keys();
+    tenants.any(|id| {
+        !changed.tenants.contains_key(id) || has_keys(current, id) && !has_keys(changed, id)
+    })
 }
 
 /// Reloads tenants and keys when their files change, until the access is dropped.
@@ -206,12 +218,13 @@ async fn reload_on_change(
         // Reads files, and may load a catalogue into memory.
         let changed = blocking::in_place(|| match builder.read() {
             Ok(contents) if contents == current => None,
-            Ok(contents) if is_cut(&contents.tenants, &current.tenants) => {
-                Some(Err(StartError::TenantsCut {
-                    path: builder.path.clone(),
-                }))
-            }
             Ok(contents) => Some(builder.parse(&contents).and_then(|file| {
+                if is_cut(&contents.tenants, &current.tenants)
+                    && revokes_a_tenant(&file, &builder.parse(&current)?)
+                {
+                    let path = builder.path.clone();
+                    return Err(StartError::TenantsCut { path });
+                }
                 let engines = builder.build(&file, &contents)?;
                 Ok((file, engines, contents))
             })),

@@ -36,8 +36,8 @@ pub enum Command {
         #[command(subcommand)]
         command: EventsCommand,
     },
-    /// Measure the lists of a ranking file on a log of events, beside simple baselines.
-    /// Exit code 4 if --fail-below is not met
+    /// Measure the lists of ranking files on a log of events, and compare them with
+    /// simple baselines. Exit code 4 if --fail-below is not met
     Eval(Box<EvalFlags>),
     /// Search for better weights on the first part of a log, measure them on the rest,
     /// and write a ranking file

@@ -64,6 +64,15 @@ impl EngineError {
         }
     }
 
+    /// Whether the settings of a store, or of the server behind it, are wrong.
+    #[must_use]
+    pub fn is_misconfigured(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => source.kind() == StoreErrorKind::Misconfigured,
+            Self::TimedOut | Self::Panicked => false,
+        }
+    }
+
     /// A failure of a store. Does not log it.
     pub(super) fn store(dependency: Dependency, source: StoreError) -> Self {
         Self::Store {

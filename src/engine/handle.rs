@@ -6,7 +6,7 @@ use super::{
     associations::{AssociationSettings, Associations},
     error::{Dependency, EngineError},
     item_reader::ItemReader,
-    models::Models,
+    models::{ModelAges, Models},
     tasks::Tasks,
 };
 use crate::{
@@ -35,6 +35,9 @@ pub struct EngineSettings {
     /// Age at which a model is rebuilt even without new events, so that it
     /// follows changes of the catalogue.
     pub model_max_age: Duration,
+    /// Time between two saves of a user's model behind the acknowledgement of its
+    /// events; 0 saves it before.
+    pub model_save_interval: Duration,
     /// Maximum number of seen items that a search query excludes. The others are
     /// removed from its results.
     pub max_excluded_ids: usize,
@@ -43,9 +46,12 @@ pub struct EngineSettings {
 }
 
 impl Default for EngineSettings {
+    /// Those of the command line, but models are saved at once, so that what was
+    /// ingested is complete when the call returns.
     fn default() -> Self {
         Self {
             model_max_age: Duration::from_secs(3_600),
+            model_save_interval: Duration::ZERO,
             max_excluded_ids: 2_000,
             associations: AssociationSettings::default(),
         }
@@ -89,8 +95,11 @@ impl Engine {
             items.clone(),
             Arc::clone(&config),
             associations.clone(),
-            settings.model_max_age,
-            tasks.clone(),
+            ModelAges {
+                max_age: settings.model_max_age,
+                save_interval: settings.model_save_interval,
+            },
+            &tasks,
         );
         Self {
             inner: Arc::new(EngineState {
@@ -152,8 +161,10 @@ impl Engine {
         self.inner.tasks.is_idle()
     }
 
-    /// Waits until all running tasks have ended. New ones can still be started.
+    /// Saves all models that wait for it, and waits until all running tasks have
+    /// ended. New ones can still be started.
     pub async fn finish(&self) {
+        let _flushing = self.inner.models.flush();
         self.inner.tasks.finish().await;
     }
 }

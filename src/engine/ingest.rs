@@ -3,13 +3,12 @@
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
 use super::{error::EngineError, handle::Engine};
 use crate::{
     domain::{event::StoredEvent, ids::UserId},
-    ports::{AppendOutcome, Appended, Deadline},
+    ports::{AppendOutcome, Appended, Deadline, WaitingCaller},
     telemetry::{
         meters::{self, EventOutcome},
         spans::{self, Cause},
@@ -29,9 +28,10 @@ pub struct Ingested {
 }
 
 impl Engine {
-    /// Appends an event and refreshes its user's model. Both run to completion,
-    /// even if the caller goes away. At `deadline` an appended event is
-    /// acknowledged, and the refresh continues in the background.
+    /// Appends an event. The model of its user is saved later, or before this returns
+    /// if [`EngineSettings::model_save_interval`](super::EngineSettings) is 0. Both run
+    /// to completion, even if the caller goes away. At `deadline` an appended event is
+    /// acknowledged in any case.
     ///
     /// # Errors
     /// [`EngineError`] if the event may not have been stored. A failed refresh is
@@ -43,14 +43,15 @@ impl Engine {
     ) -> Result<Ingested, EngineError> {
         let (engine, received) = (self.clone(), Instant::now());
         let (report, appended) = oneshot::channel();
+        let (caller, _guard) = WaitingCaller::new(deadline);
         let completion = self.inner.tasks.spawn_to_completion("ingest", async move {
             let user = event.event.user_id.clone();
-            match engine.append(&user, &[event]).await {
+            match engine.append(&user, &[event], &caller).await {
                 Ok(appended) => {
                     // One event in, one outcome out: the port's contract.
                     let first = ingested(&appended).next();
                     let _ = report.send(first.ok_or(EngineError::Panicked));
-                    engine.refresh(&user, appended, received).await;
+                    engine.refresh(&user, &appended, received).await;
                 }
                 Err(error) => _ = report.send(Err(error)),
             }
@@ -62,7 +63,7 @@ impl Engine {
         appended.await.unwrap_or(Err(EngineError::Panicked))
     }
 
-    /// Appends events of any users, with one append and one refresh per user; one
+    /// Appends events of any users, with one append and one save per user; one
     /// result each, in order. If the store fails midway, the affected events have
     /// its error. At `deadline`, stored events are acknowledged, and the others
     /// have [`EngineError::TimedOut`]. From then on, or when the caller goes away,
@@ -76,9 +77,8 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<Vec<Result<Ingested, EngineError>>, EngineError> {
         let engine = self.clone();
-        let cancelled = CancellationToken::new();
-        let _cancel_on_drop = cancelled.clone().drop_guard();
-        let batch = async move { engine.ingest_groups(events, deadline, &cancelled).await };
+        let (caller, _guard) = WaitingCaller::new(deadline);
+        let batch = async move { engine.ingest_groups(events, &caller).await };
         let tasks = &self.inner.tasks;
         tasks.spawn_to_completion("ingest batch", batch).await
     }
@@ -86,9 +86,9 @@ impl Engine {
     async fn ingest_groups(
         &self,
         events: Vec<StoredEvent>,
-        deadline: Deadline,
-        cancelled: &CancellationToken,
+        caller: &WaitingCaller,
     ) -> Vec<Result<Ingested, EngineError>> {
+        let deadline = caller.deadline();
         let (received, cause) = (Instant::now(), Cause::current());
         let mut results: Vec<EventResult> = vec![None; events.len()];
         let permits = Arc::new(Semaphore::new(CONCURRENT_USERS));
@@ -96,15 +96,15 @@ impl Engine {
         for (user, (positions, events)) in by_user(events) {
             let permit = Arc::clone(&permits).acquire_owned();
             let permit = tokio::time::timeout(deadline.remaining(), permit).await;
-            if deadline.remaining().is_zero() || cancelled.is_cancelled() {
+            if !caller.still_waits() {
                 meters::events(EventOutcome::Failed, events.len());
                 record(&mut results, (positions, Err(EngineError::TimedOut)));
                 continue;
             }
-            let (engine, report) = (self.clone(), report.clone());
+            let (engine, report, caller) = (self.clone(), report.clone(), caller.clone());
             let group = async move {
                 let _permit = permit;
-                let appended = engine.append(&user, &events).await;
+                let appended = engine.append(&user, &events, &caller).await;
                 let outcome = match &appended {
                     Ok(appended) => Ok(ingested(appended).collect()),
                     Err(error) => Err(error.clone()),
@@ -112,7 +112,7 @@ impl Engine {
                 // After the deadline nobody receives it.
                 let _ = report.send((positions, outcome));
                 if let Ok(appended) = appended {
-                    engine.refresh(&user, appended, received).await;
+                    engine.refresh(&user, &appended, received).await;
                 }
                 // The channel closes when every group is refreshed.
                 drop(report);
@@ -141,8 +141,13 @@ impl Engine {
             .collect()
     }
 
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, EngineError> {
-        let appended = self.inner.ports.events.append(user, events).await;
+    async fn append(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        caller: &WaitingCaller,
+    ) -> Result<Appended, EngineError> {
+        let appended = self.inner.ports.events.append(user, events, caller).await;
         let appended = appended.map_err(|error| {
             meters::events(EventOutcome::Failed, events.len());
             EngineError::user_state(error)
@@ -153,7 +158,7 @@ impl Engine {
         Ok(appended)
     }
 
-    async fn refresh(&self, user: &UserId, appended: Appended, received: Instant) {
+    async fn refresh(&self, user: &UserId, appended: &Appended, received: Instant) {
         let models = &self.inner.models;
         if models.after_append(user, appended, received).await.is_err() {
             debug!("event stored, model not refreshed: the next read rebuilds it");

@@ -13,7 +13,7 @@ use crate::{
         ids::UserId,
         user_signals::UserSignals,
     },
-    ports::{PageStart, StoredPage},
+    ports::{Deadline, ModelSlot, PageStart, StoreErrorKind, StoredPage, Version},
 };
 
 /// All data that is stored about a user.
@@ -106,34 +106,91 @@ impl Engine {
         model.map_err(EngineError::user_state)
     }
 
-    /// Erases a user. Returns whether any data was stored. A refresh in progress
-    /// cannot restore the user.
+    /// Erases a user. Returns whether any data was stored. A write in progress, of
+    /// this or another process, cannot restore the user. Nothing is sent to the
+    /// stores after `deadline`.
     ///
     /// # Errors
     /// [`EngineError`]; then the user may be erased in part, and it is safe to
     /// call again.
-    pub async fn delete_user(&self, user: &UserId) -> Result<bool, EngineError> {
+    pub async fn delete_user(
+        &self,
+        user: &UserId,
+        deadline: Deadline,
+    ) -> Result<bool, EngineError> {
         let engine = self.clone();
         let user = user.clone();
-        let erase = async move { engine.erase(&user).await };
+        let erase = async move { engine.erase(&user, deadline).await };
         let tasks = &self.inner.tasks;
         tasks.spawn_to_completion("delete user", erase).await?
     }
 
-    async fn erase(&self, user: &UserId) -> Result<bool, EngineError> {
+    async fn erase(&self, user: &UserId, deadline: Deadline) -> Result<bool, EngineError> {
+        let mut existed = false;
+        // Refused by a concurrent erasure, or late: it begins again with a new read.
+        while !deadline.remaining().is_zero() {
+            self.inner.models.forget(user);
+            if let Some(erased) = self.try_erase(user, deadline, &mut existed).await? {
+                self.inner.models.forget(user);
+                return Ok(erased);
+            }
+        }
+        Err(EngineError::TimedOut)
+    }
+
+    /// Erases a user unless that is refused. Adds to `existed` whether there was data,
+    /// also when a reply is lost later.
+    async fn try_erase(
+        &self,
+        user: &UserId,
+        deadline: Deadline,
+        existed: &mut bool,
+    ) -> Result<Option<bool>, EngineError> {
         let Ports { events, models, .. } = &self.inner.ports;
+        let start = events.begin_erasure(user).await;
+        let start = start.map_err(EngineError::user_state)?;
+        let slot = models.load(user).await;
+        // A key of another type is erased as well.
+        let slot = slot.or_else(|error| match error.kind() {
+            StoreErrorKind::Corrupt => Ok(ModelSlot::Unreadable),
+            StoreErrorKind::Unavailable
+            | StoreErrorKind::Misconfigured
+            | StoreErrorKind::Full
+            | StoreErrorKind::Unprepared => Err(EngineError::user_state(error)),
+        })?;
+        let (floor, had_model) = match slot {
+            ModelSlot::Missing => (Version(0), false),
+            ModelSlot::Unreadable => (Version(0), true),
+            ModelSlot::Erased(version) => (version, false),
+            ModelSlot::Present(model) => (model.version, true),
+        };
+        *existed |= start.existed || had_model;
         let associations = &self.inner.associations;
-        let erasure = associations.begin_erasure(user).await?;
-        // The buffer is deleted before the model: the marker in place of the model needs a
-        // version above the buffer's last one.
-        let buffer = events.delete(user).await;
-        let buffer = buffer.map_err(EngineError::user_state)?;
-        self.inner.models.forget_buffer(user);
+        let departure = associations.begin_erasure(user, start.read_at).await?;
+        let Some(departure) = departure else {
+            return Ok(None);
+        };
+        let floor = floor.max(departure.floor());
+        if deadline.remaining().is_zero() {
+            return Err(EngineError::TimedOut);
+        }
+        let erasure = events.erase(user, start.read_at, floor).await;
+        let Some(erasure) = erasure.map_err(EngineError::user_state)? else {
+            return Ok(None);
+        };
+        *existed |= erasure.existed;
         let had_list = associations
-            .end_erasure(user, erasure, buffer.floor)
+            .end_erasure(user, departure, erasure.version)
             .await?;
-        let had_model = models.erase(user, buffer.floor).await;
-        let had_model = had_model.map_err(EngineError::user_state)?;
-        Ok(buffer.existed || had_list || had_model)
+        let Some(had_list) = had_list else {
+            return Ok(None);
+        };
+        *existed |= had_list;
+        if deadline.remaining().is_zero() {
+            return Err(EngineError::TimedOut);
+        }
+        let erased = models.erase(user, &erasure, start.read_at).await;
+        let erased = erased.map_err(EngineError::user_state)?;
+        Ok(erased.map(|had_model| had_model || *existed))
     }
 }

@@ -126,8 +126,9 @@ impl EngineRanker {
                 drawn: AtomicU64::new(0),
             }),
         };
+        // Models are saved at once, and rows are refreshed on the clock of the events.
         let mut engine = engine.clone();
-        // The replay refreshes on the clock of the events.
+        engine.model_save_interval = Duration::ZERO;
         engine.associations.background = false;
         Ok(Self {
             name: name.to_owned(),
@@ -191,9 +192,9 @@ impl ListRanker for EngineRanker {
     fn learn(&mut self, log: &ReplayLog, event: &ReplayEvent) -> Result<(), RankerError> {
         self.set_time(event.time);
         let stored = log.stored(event).map_err(|error| self.failed(&error))?;
-        let ingested = self.engine.ingest(stored, Deadline::NONE);
+        let received = self.engine.receive(stored, Deadline::NONE);
         self.runtime
-            .block_on(ingested)
+            .block_on(received)
             .map_err(|error| self.failed(&error))?;
         Ok(())
     }

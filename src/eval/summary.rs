@@ -112,6 +112,8 @@ pub struct HistorySummary {
     pub measures: Measures,
     /// As in [`RankerSummary::cold_share`].
     pub cold_share: Option<f64>,
+    /// As in [`RankerSummary::empty_share`].
+    pub empty_share: f64,
 }
 
 /// One ranker minus another, on the same lists.
@@ -328,6 +330,7 @@ fn ranker_summary(
             users: resampled.users(Some(history)),
             measures: measures(Some(history)),
             cold_share: cold(counts),
+            empty_share: share(counts.empty, counts.lists),
         }
     });
     let shown: u64 = outcome.shown.iter().map(|count| u64::from(*count)).sum();

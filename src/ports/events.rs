@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::error::StoreError;
+use super::{caller::WaitingCaller, error::StoreError};
 use crate::domain::{event::StoredEvent, ids::UserId, time::Timestamp};
 
 /// The version of a user's buffer: its expiry time in milliseconds since the
@@ -15,8 +15,12 @@ pub struct Version(pub u64);
 
 /// Events with the same id are the same event if their times are this close.
 pub const EVENT_ID_SPAN: Duration = Duration::from_secs(600);
-/// Lifetime of an erased user's marker.
+/// Lifetime of an erased user's markers.
 pub const ERASED_FOR: Duration = Duration::from_secs(60);
+/// A write is refused if its data was read longer ago by the store's clock. It is
+/// half of [`ERASED_FOR`]: a write from before an erasure arrives while the
+/// erasure's markers exist, or not at all.
+pub const MAX_WRITE_AGE: Duration = Duration::from_secs(30);
 
 /// The result of appending one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +43,38 @@ pub struct Appended {
     pub buffered_events: usize,
     /// The buffer's version after the append; `None` if the user has no buffer.
     pub version: Option<Version>,
-    /// The buffer after the append, if events were accepted and the store knows it
-    /// without reading. Equal to the result of a read.
-    pub contents: Option<BufferSnapshot>,
+    /// The store's time of the append.
+    pub now: Timestamp,
 }
 
-/// The result of deleting a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deleted {
-    /// Whether the buffer existed.
+/// An erasure that has read what it is about to remove.
+#[derive(Clone, Copy, Debug)]
+pub struct ErasureStart {
+    /// The store's time before the read.
+    pub read_at: Timestamp,
+    /// Whether the buffer had events.
     pub existed: bool,
-    /// At least as high as any version that the buffer has had, even if only the
-    /// answer of an earlier deletion was lost.
-    pub floor: Version,
+}
+
+/// An erasure of a user's buffer. Its markers hold the same time and version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// Whether the buffer had events.
+    pub existed: bool,
+    /// Above all versions that the buffer has had.
+    pub version: Version,
+    /// The store's time of the erasure. Writes whose data was read before are
+    /// refused while the markers exist.
+    pub at: Timestamp,
+}
+
+/// A buffer's version, as of a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct ObservedVersion {
+    /// The version; `None` if the user has no buffer.
+    pub version: Option<Version>,
+    /// The store's time before the version was read.
+    pub observed_at: Timestamp,
 }
 
 /// A user's buffer at one moment.
@@ -62,6 +85,9 @@ pub struct BufferSnapshot {
     pub version: Option<Version>,
     /// The store's time of the read.
     pub now: Timestamp,
+    /// A time of the store before the version was read or confirmed. Writes of what
+    /// is derived from the events carry it.
+    pub read_at: Timestamp,
     /// The events in the window, in any order.
     pub events: Vec<Arc<StoredEvent>>,
 }
@@ -138,10 +164,26 @@ pub trait EventBuffer: Send + Sync {
     /// same call count. On return, accepted events are as durable as the store is.
     /// An append that accepts nothing does not change the version.
     ///
+    /// An append that arrives more than [`MAX_WRITE_AGE`] late, or after an erasure
+    /// that followed its sending, stores nothing. It is sent once more if the caller
+    /// still waits.
+    ///
     /// # Errors
     /// [`StoreError`]; then the events may have been stored, and it is safe to
     /// append them again.
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError>;
+    async fn append(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        caller: &WaitingCaller,
+    ) -> Result<Appended, StoreError>;
+
+    /// The user's buffer at exactly the version that was just observed, if the store
+    /// knows it without reading. Equal to the result of a read.
+    fn known(&self, user: &UserId, observed: &ObservedVersion) -> Option<BufferSnapshot> {
+        let _ = (user, observed);
+        None
+    }
 
     /// Reads a user's buffer: first the version, then the events.
     ///
@@ -166,17 +208,33 @@ pub trait EventBuffer: Send + Sync {
     /// [`StoreError`].
     async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError>;
 
-    /// Reads the version only; `None` if the user has no buffer.
+    /// Reads the version only. For [`ERASED_FOR`] after an erasure, a user without
+    /// events may have one, which is not above the erasure's.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError>;
+    async fn version(&self, user: &UserId) -> Result<ObservedVersion, StoreError>;
 
-    /// Deletes a user's buffer.
+    /// The first read of an erasure.
     ///
     /// # Errors
-    /// [`StoreError`]; then the buffer may have been deleted.
-    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError>;
+    /// [`StoreError`].
+    async fn begin_erasure(&self, user: &UserId) -> Result<ErasureStart, StoreError>;
+
+    /// Removes a user's events and leaves a marker without data for [`ERASED_FOR`].
+    /// The erasure's version is above that of the buffer and above `floor`; later
+    /// appends take a higher one. `None` if it is refused, because `read_at` is
+    /// longer ago than [`MAX_WRITE_AGE`] or before another erasure: then begin
+    /// again.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the events may have been removed.
+    async fn erase(
+        &self,
+        user: &UserId,
+        read_at: Timestamp,
+        floor: Version,
+    ) -> Result<Option<Erasure>, StoreError>;
 
     /// The store's time. All processes that share a store use it instead of their
     /// own clocks.

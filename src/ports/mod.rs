@@ -3,6 +3,7 @@
 //! contracts.
 
 mod associations;
+mod caller;
 mod clock;
 mod error;
 mod events;
@@ -13,11 +14,13 @@ pub use associations::{
     AssociationStore, AudienceChanges, Engagement, ListSlot, MAX_POPULAR, MAX_READ_AGE,
     PopularityRanking, StoredList, WriteOutcome,
 };
+pub use caller::{CallGuard, WaitingCaller};
 pub use clock::{Clock, Deadline, Randomness};
 pub use error::{StoreError, StoreErrorKind};
 pub use events::{
-    AppendOutcome, Appended, BufferSnapshot, Deleted, ERASED_FOR, EVENT_ID_SPAN, EventBuffer,
-    PAGE_EVENTS, PageStart, StoredPage, StoredText, Version,
+    AppendOutcome, Appended, BufferSnapshot, ERASED_FOR, EVENT_ID_SPAN, Erasure, ErasureStart,
+    EventBuffer, MAX_WRITE_AGE, ObservedVersion, PAGE_EVENTS, PageStart, StoredPage, StoredText,
+    Version,
 };
 pub use items::{Found, ItemRefusal, ItemStore, Search, SearchOrder};
 pub use models::{ModelSlot, ModelStore, Rank, SaveOutcome, StoredModel};

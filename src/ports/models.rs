@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{error::StoreError, events::Version};
+use super::{
+    error::StoreError,
+    events::{Erasure, Version},
+};
 use crate::domain::{ids::UserId, time::Timestamp, user_signals::UserSignals};
 
 /// A user model, with what is needed to decide whether it is current.
@@ -40,8 +43,9 @@ pub enum ModelSlot {
     Missing,
     /// Data that is not a model. Treated as missing.
     Unreadable,
-    /// The user was erased less than [`ERASED_FOR`](super::ERASED_FOR) ago.
-    Erased,
+    /// The user was erased less than [`ERASED_FOR`](super::ERASED_FOR) ago, with
+    /// this version. Buffers and models of higher versions are of later events.
+    Erased(Version),
     /// A model.
     Present(StoredModel),
 }
@@ -51,7 +55,8 @@ pub enum ModelSlot {
 pub enum SaveOutcome {
     /// The model is stored.
     Saved,
-    /// The stored model is not older, or the user was erased. It is kept.
+    /// Refused: the stored model is not older, the user was erased, or the model's
+    /// events were read too long ago.
     Superseded,
 }
 
@@ -75,7 +80,9 @@ pub trait ModelStore: Send + Sync {
 
     /// Saves a model and restarts its time to live, if its (version, built_at) is
     /// higher than that of the stored one, or if the stored one still has exactly
-    /// the rank `replaces`.
+    /// the rank `replaces`. `read_at` is the store's time before the model's events
+    /// were read. The save is refused if it is longer ago than
+    /// [`MAX_WRITE_AGE`](super::MAX_WRITE_AGE), or before an erasure of the user.
     ///
     /// # Errors
     /// [`StoreError`]; then it may have been saved.
@@ -84,14 +91,21 @@ pub trait ModelStore: Send + Sync {
         user: &UserId,
         model: &StoredModel,
         replaces: Option<Rank>,
+        read_at: Timestamp,
     ) -> Result<SaveOutcome, StoreError>;
 
     /// Removes a model and leaves, for [`ERASED_FOR`](super::ERASED_FOR), a marker
-    /// without data. Its version is above that of the model and above `floor`, so
-    /// that a save in progress cannot restore the user. Returns whether there was
-    /// a model.
+    /// without data, so that a save in progress cannot restore the user. `read_at`
+    /// is the time of the erasure's first read. Returns whether there was a model;
+    /// `None` if it is refused, as [`EventBuffer::erase`](super::EventBuffer::erase)
+    /// is.
     ///
     /// # Errors
     /// [`StoreError`]; then the model may have been removed.
-    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError>;
+    async fn erase(
+        &self,
+        user: &UserId,
+        erasure: &Erasure,
+        read_at: Timestamp,
+    ) -> Result<Option<bool>, StoreError>;
 }

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, io::Cursor, path::Path};
 
-use super::{error::TableError, items::ItemFile, mapping::Mapping};
+use super::{
+    error::{NumberedRow, TableError},
+    items::ItemFile,
+    mapping::Mapping,
+};
 use crate::domain::{ids::ContentId, item::Item};
 
 /// Bad lines that an error lists.
@@ -67,7 +71,7 @@ impl CatalogueFile {
     ///
     /// # Errors
     /// [`TableError::Io`] if the file cannot be read further.
-    pub fn next_item(&mut self) -> Result<Option<(u64, Result<Item, RefusedItem>)>, TableError> {
+    pub fn next_item(&mut self) -> Result<Option<NumberedRow<Item, RefusedItem>>, TableError> {
         let row = self.items.next_item()?;
         Ok(row.map(|(line, item)| {
             let item = item.map_err(RefusedItem::Invalid);

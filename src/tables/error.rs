@@ -1,4 +1,4 @@
-//! Why a file as a whole cannot be read.
+//! Why a file as a whole, or one of its rows, cannot be read.
 
 use std::{io, path::PathBuf};
 
@@ -30,3 +30,6 @@ pub enum TableError {
         reason: String,
     },
 }
+
+/// A row's line number, from 1, with what the row holds or why it is refused.
+pub type NumberedRow<T, E = String> = (u64, Result<T, E>);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     cells,
     columns::{Values, listed},
-    error::TableError,
+    error::{NumberedRow, TableError},
     fields::{EVENT_FIELDS, event as field},
     mapping::Mapping,
     rows::Rows,
@@ -74,9 +74,7 @@ impl EventFile {
     ///
     /// # Errors
     /// [`TableError::Io`] if the file cannot be read further.
-    pub fn next_event(
-        &mut self,
-    ) -> Result<Option<(u64, Result<InteractionEvent, String>)>, TableError> {
+    pub fn next_event(&mut self) -> Result<Option<NumberedRow<InteractionEvent>>, TableError> {
         let row = self.rows.next_row()?;
         Ok(row.map(|(number, values)| {
             let values = values.map_err(|reason| format!("not an event: {reason}"));

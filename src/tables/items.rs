@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     cells,
     columns::{Values, listed},
-    error::TableError,
+    error::{NumberedRow, TableError},
     fields::{ITEM_FIELDS, item as field},
     mapping::Mapping,
     rows::Rows,
@@ -60,7 +60,7 @@ impl ItemFile {
     ///
     /// # Errors
     /// [`TableError::Io`] if the file cannot be read further.
-    pub fn next_item(&mut self) -> Result<Option<(u64, Result<Item, String>)>, TableError> {
+    pub fn next_item(&mut self) -> Result<Option<NumberedRow<Item>>, TableError> {
         let row = self.rows.next_row()?;
         Ok(row.map(|(number, values)| (number, values.and_then(item))))
     }
@@ -91,7 +91,7 @@ fn item(values: Values) -> Result<Item, String> {
     let id = cells::id(id, untyped).map_err(|rule| format!("id: {rule}"))?;
     put(field::ID, Some(Value::String(id)));
     for name in [field::TITLE, field::TEXT, field::CONTENT_TYPE] {
-        put(name, value(name).map(|value| text_or_same(value)));
+        put(name, value(name).map(text_or_same));
     }
     for name in [field::IMAGE_URL, field::PUBLIC_URL] {
         put(name, value(name).and_then(cells::text).map(Value::String));

@@ -25,7 +25,7 @@ mod rows;
 pub use catalogue::{
     CatalogueFile, CatalogueFileError, RefusedItem, read_catalogue, sample_catalogue,
 };
-pub use error::TableError;
+pub use error::{NumberedRow, TableError};
 pub use events::EventFile;
 pub use items::ItemFile;
 pub use mapping::{InvalidMapping, Mapping};

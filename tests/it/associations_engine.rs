@@ -367,7 +367,7 @@ async fn an_erased_user_leaves_audiences_at_once_and_rows_at_the_next_refresh() 
     let engine = two_users(ports, world.clock.now()).await;
     assert!(neighbors(ports, "a").await.contains(&"b".to_owned()));
 
-    assert!(engine.delete_user(&erased).await.unwrap());
+    assert!(engine.delete_user(&erased, Deadline::NONE).await.unwrap());
     let items = ["a", "b", "c"].map(ContentId::from);
     let sizes = ports.associations.audience_sizes(&items).await.unwrap();
     assert_eq!(sizes, [1, 0, 1]);
@@ -381,7 +381,7 @@ async fn an_erased_user_leaves_audiences_at_once_and_rows_at_the_next_refresh() 
     assert!(!neighbors(ports, "a").await.contains(&"b".to_owned()));
     assert!(neighbors(ports, "b").await.is_empty());
     assert!(
-        !engine.delete_user(&erased).await.unwrap(),
+        !engine.delete_user(&erased, Deadline::NONE).await.unwrap(),
         "nothing is left"
     );
 }
@@ -407,7 +407,7 @@ async fn no_key_of_redis_holds_an_erased_user() {
     engine.refresh_associations().await.unwrap();
     assert!(
         engine
-            .delete_user(&UserId::parse("gone-user").unwrap())
+            .delete_user(&UserId::parse("gone-user").unwrap(), Deadline::NONE)
             .await
             .unwrap()
     );

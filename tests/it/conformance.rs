@@ -17,8 +17,8 @@ use recsys::{
     edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
     ports::{
-        Appended, BufferSnapshot, Clock, Deadline, Deleted, EventBuffer, PageStart, StoreError,
-        StoredPage, Version,
+        Appended, BufferSnapshot, Clock, Deadline, Erasure, ErasureStart, EventBuffer,
+        ObservedVersion, PageStart, StoreError, StoredPage, Version, WaitingCaller,
     },
     proto,
 };
@@ -264,13 +264,17 @@ impl AsOf {
 
 #[async_trait]
 impl EventBuffer for AsOf {
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
-        let appended = self.inner.append(user, events).await?;
-        let contents = appended.contents.map(|contents| self.snapshot(contents));
-        Ok(Appended {
-            contents,
-            ..appended
-        })
+    async fn append(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        caller: &WaitingCaller,
+    ) -> Result<Appended, StoreError> {
+        self.inner.append(user, events, caller).await
+    }
+    fn known(&self, user: &UserId, observed: &ObservedVersion) -> Option<BufferSnapshot> {
+        let known = self.inner.known(user, observed)?;
+        Some(self.snapshot(known))
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         Ok(self.snapshot(self.inner.read(user).await?))
@@ -281,11 +285,19 @@ impl EventBuffer for AsOf {
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
         self.inner.stored(user).await
     }
-    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+    async fn version(&self, user: &UserId) -> Result<ObservedVersion, StoreError> {
         self.inner.version(user).await
     }
-    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
-        self.inner.delete(user).await
+    async fn begin_erasure(&self, user: &UserId) -> Result<ErasureStart, StoreError> {
+        self.inner.begin_erasure(user).await
+    }
+    async fn erase(
+        &self,
+        user: &UserId,
+        read_at: Timestamp,
+        floor: Version,
+    ) -> Result<Option<Erasure>, StoreError> {
+        self.inner.erase(user, read_at, floor).await
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(self.now)

@@ -14,8 +14,8 @@ use recsys::{
         time::Timestamp,
     },
     ports::{
-        AppendOutcome, BufferSnapshot, Clock, EventBuffer, PAGE_EVENTS, PageStart, StoreErrorKind,
-        Version,
+        AppendOutcome, Appended, BufferSnapshot, Clock, Erasure, EventBuffer, ObservedVersion,
+        PAGE_EVENTS, PageStart, StoreError, StoreErrorKind, Version, WaitingCaller,
     },
 };
 
@@ -101,11 +101,11 @@ impl UnderTest {
     }
 
     async fn append(&self, user: &str, events: &[StoredEvent]) -> Vec<AppendOutcome> {
-        self.buffer
-            .append(&id(user), events)
-            .await
-            .unwrap()
-            .outcomes
+        append(&self.buffer, user, events).await.unwrap().outcomes
+    }
+
+    async fn erase(&self, user: &str) -> Erasure {
+        erase(&self.buffer, user, Version(0)).await.unwrap()
     }
 
     async fn contents(&self, user: &str) -> Vec<String> {
@@ -123,8 +123,25 @@ impl UnderTest {
     }
 
     async fn version(&self, user: &str) -> Option<Version> {
-        self.buffer.version(&id(user)).await.unwrap()
+        self.buffer.version(&id(user)).await.unwrap().version
     }
+}
+
+async fn append(
+    buffer: &Arc<dyn EventBuffer>,
+    user: &str,
+    events: &[StoredEvent],
+) -> Result<Appended, StoreError> {
+    let caller = WaitingCaller::without_deadline();
+    buffer.append(&id(user), events, &caller).await
+}
+
+/// A complete erasure of a buffer. `None` if it is refused.
+async fn erase(buffer: &Arc<dyn EventBuffer>, user: &str, floor: Version) -> Option<Erasure> {
+    let start = buffer.begin_erasure(&id(user)).await.unwrap();
+    let erased = buffer.erase(&id(user), start.read_at, floor).await.unwrap();
+    assert!(erased.is_none_or(|erasure| erasure.existed == start.existed));
+    erased
 }
 
 fn id(user: &str) -> UserId {
@@ -147,7 +164,7 @@ async fn appended_events_are_read_once_whatever_their_order_and_repetition() {
         assert_eq!(test.append("u", &[old]).await, [Duplicate]);
         assert_eq!(test.contents("u").await, ["old", "new"]);
         assert!(test.contents("v").await.is_empty());
-        let appended = test.buffer.append(&id("u"), &[new]).await.unwrap();
+        let appended = append(&test.buffer, "u", &[new]).await.unwrap();
         assert_eq!(appended.buffered_events, 2);
     }
 }
@@ -164,7 +181,7 @@ async fn all_stored_events_are_returned_as_text_oldest_first() {
         let stored = test.buffer.stored(&id("u")).await.unwrap();
         assert_eq!(stored, [c, a, b], "{}", test.name);
         assert!(test.buffer.stored(&id("v")).await.unwrap().is_empty());
-        test.buffer.delete(&id("u")).await.unwrap();
+        test.erase("u").await;
         assert!(test.buffer.stored(&id("u")).await.unwrap().is_empty());
     }
 }
@@ -210,7 +227,10 @@ async fn pages_hold_every_stored_event_once_in_order() {
             })
             .collect();
         for events in events.chunks(50) {
-            test.buffer.append(&id("u"), events).await.unwrap();
+            test.buffer
+                .append(&id("u"), events, &WaitingCaller::without_deadline())
+                .await
+                .unwrap();
         }
         let mut paged = Vec::new();
         let mut start = Some(PageStart::FIRST);
@@ -364,28 +384,32 @@ async fn an_idle_buffer_expires() {
         assert!(test.version("u").await.is_some());
         test.clock.advance(Duration::from_millis(1));
         assert_eq!(test.version("u").await, None);
-        assert!(!test.buffer.delete(&id("u")).await.unwrap().existed);
+        assert!(!test.erase("u").await.existed);
     }
 }
 
 #[tokio::test]
-async fn deleting_returns_a_floor_for_all_versions_and_affects_no_other_user() {
+async fn an_erasure_has_a_version_above_all_before_and_affects_no_other_user() {
     for test in all() {
         test.append("u", &[test.event("u", MINUTE, "a")]).await;
         test.append("v", &[test.event("v", MINUTE, "b")]).await;
         let version = test.version("u").await.unwrap();
-        let first = test.buffer.delete(&id("u")).await.unwrap();
-        assert!(first.existed && first.floor >= version, "{}", test.name);
+        let first = test.erase("u").await;
+        assert!(first.existed && first.version > version, "{}", test.name);
         // Again, as after a lost reply: the floor holds.
-        let again = test.buffer.delete(&id("u")).await.unwrap();
-        assert!(!again.existed && again.floor >= version, "{}", test.name);
+        let again = test.erase("u").await;
+        assert!(
+            !again.existed && again.version > first.version,
+            "{}",
+            test.name
+        );
         assert!(test.contents("u").await.is_empty());
         assert_eq!(test.contents("v").await, ["b"]);
     }
 }
 
 #[tokio::test]
-async fn the_contents_that_an_append_returns_are_those_of_a_read() {
+async fn a_buffer_that_is_known_without_reading_is_that_of_a_read() {
     for test in all() {
         let members = |snapshot: &BufferSnapshot| -> Vec<String> {
             let events = EventLog::new(snapshot.events.clone()).into_events();
@@ -410,13 +434,17 @@ async fn the_contents_that_an_append_returns_are_those_of_a_read() {
                 })
                 .collect();
             if draw(50) == 0 {
-                buffer.delete(&id("u")).await.unwrap();
+                erase(buffer, "u", Version(0)).await.unwrap();
             }
-            let appended = buffer.append(&id("u"), &events).await.unwrap();
+            let appended = append(buffer, "u", &events).await.unwrap();
             let read = test.other.read(&id("u")).await.unwrap();
             assert_eq!(appended.version, read.version, "{}, {step}", test.name);
             assert_eq!(appended.buffered_events, read.events.len());
-            if let Some(contents) = appended.contents {
+            let observed = ObservedVersion {
+                version: appended.version,
+                observed_at: appended.now,
+            };
+            if let Some(contents) = buffer.known(&id("u"), &observed) {
                 assert_eq!(contents.version, read.version);
                 assert_eq!(members(&contents), members(&read), "{}, {step}", test.name);
                 returned += 1;
@@ -434,7 +462,7 @@ async fn concurrent_appends_are_all_stored() {
             let buffer = test.buffer.clone();
             let event = test.event("u", MINUTE, &format!("w{writer}"));
             writers.push(tokio::spawn(async move {
-                buffer.append(&id("u"), &[event]).await.unwrap();
+                append(&buffer, "u", &[event]).await.unwrap();
             }));
         }
         for writer in writers {
@@ -450,11 +478,8 @@ async fn a_full_store_reports_it_and_has_room_again_when_users_expire() {
     let mut stored = 0;
     let error = loop {
         let user = format!("u{stored}");
-        match test
-            .buffer
-            .append(&id(&user), &[test.event(&user, MINUTE, "a")])
-            .await
-        {
+        let event = test.event(&user, MINUTE, "a");
+        match append(&test.buffer, &user, &[event]).await {
             Ok(_) => stored += 1,
             Err(error) => break error,
         }
@@ -493,7 +518,7 @@ async fn everything_that_drops_events_releases_their_memory() {
     test.append("u", &[test.event("u", Duration::ZERO, "50")])
         .await;
     assert!(budget.used() <= full + 10, "the cap bounds the use");
-    test.buffer.delete(&id("u")).await.unwrap();
+    test.erase("u").await;
     assert_eq!(budget.used(), 0);
     test.append("v", &[test.event("v", MINUTE, "a")]).await;
     test.clock.advance(WINDOW);
@@ -505,13 +530,18 @@ async fn everything_that_drops_events_releases_their_memory() {
 async fn the_budget_counts_the_memory_of_an_event_and_not_only_its_text() {
     let clock = TestClock::at("2026-06-10T12:00:00Z");
     let budget = Arc::new(Budget::new(64 << 20));
-    let buffer = MemoryEventBuffer::new(clock.clone(), WINDOW, CAP, budget.clone());
+    let buffer: Arc<dyn EventBuffer> = Arc::new(MemoryEventBuffer::new(
+        clock.clone(),
+        WINDOW,
+        CAP,
+        budget.clone(),
+    ));
     let mut nested = InteractionEvent::new(id("u"), "T", clock.now());
     let answers: Vec<serde_json::Value> = (0..5_000).map(|_| serde_json::json!({"a": 1})).collect();
     nested.survey_answers.insert("deep".into(), answers.into());
     let nested = event_member::encode(nested).unwrap();
     assert!(nested.member.len() < 64 << 10);
-    buffer.append(&id("u"), &[nested]).await.unwrap();
+    append(&buffer, "u", &[nested]).await.unwrap();
     assert!(budget.used() > 3 << 20, "{} bytes charged", budget.used());
 }
 
@@ -523,7 +553,79 @@ async fn a_redelivery_is_recognised_even_by_a_full_store() {
         test.append("u", std::slice::from_ref(&first)).await,
         [Accepted]
     );
-    let full = test.buffer.append(&id("u"), &[first.clone(), second]).await;
+    let full = append(&test.buffer, "u", &[first.clone(), second]).await;
     assert_eq!(full.unwrap_err().kind(), StoreErrorKind::Full);
     assert_eq!(test.append("u", &[first]).await, [Duplicate]);
+}
+
+#[tokio::test]
+async fn an_erased_user_has_no_events_and_later_appends_take_a_higher_version() {
+    for test in all() {
+        test.append("u", &[test.event("u", MINUTE, "a")]).await;
+        let floor = Version(test.version("u").await.unwrap().0 + 5_000);
+        let erasure = erase(&test.buffer, "u", floor).await.unwrap();
+        assert!(erasure.existed && erasure.version > floor, "{}", test.name);
+        let read = test.other.read(&id("u")).await.unwrap();
+        assert!(read.version.is_none() && read.events.is_empty());
+        assert!(test.version("u").await <= Some(erasure.version));
+        assert!(test.buffer.stored(&id("u")).await.unwrap().is_empty());
+
+        let new = append(&test.other, "u", &[test.event("u", MINUTE, "b")]).await;
+        let new = new.unwrap();
+        assert_eq!((new.outcomes, new.buffered_events), (vec![Accepted], 1));
+        assert!(new.version > Some(erasure.version), "{}", test.name);
+        assert_eq!(test.contents("u").await, ["b"]);
+        assert_eq!(test.buffer.stored(&id("u")).await.unwrap().len(), 1);
+        // The marker stays, and takes none of the places.
+        let events: Vec<StoredEvent> = (0..CAP)
+            .map(|number| test.event("u", Duration::ZERO, &number.to_string()))
+            .collect();
+        assert_eq!(test.append("u", &events).await, [Accepted; CAP]);
+        assert_eq!(test.contents("u").await.len(), CAP);
+        assert!(!test.contents("u").await.contains(&"b".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_that_read_before_another_one_is_refused() {
+    for test in all() {
+        let start = test.buffer.begin_erasure(&id("u")).await.unwrap();
+        let older = start.read_at.minus(Duration::from_secs(1));
+        let refused = test
+            .buffer
+            .erase(&id("u"), start.read_at.minus(MINUTE), Version(0))
+            .await
+            .unwrap();
+        assert_eq!(refused, None, "{}: too long ago", test.name);
+        test.erase("u").await;
+        let refused = test.other.erase(&id("u"), older, Version(0)).await.unwrap();
+        assert_eq!(refused, None, "{}", test.name);
+    }
+}
+
+#[tokio::test]
+async fn a_large_batch_is_stored_like_its_events_one_by_one() {
+    for test in [
+        redis("redis", redis::shared().pool()),
+        redis("cluster", redis::shared_cluster().pool()),
+    ] {
+        // More than a call of the script takes, with ids again in later calls.
+        let events: Vec<StoredEvent> = (0..250)
+            .map(|number| {
+                let event_id = (number % 190).to_string();
+                test.event_with_id("u", MINUTE, &number.to_string(), Some(&event_id))
+            })
+            .collect();
+        let outcomes = test.append("u", &events).await;
+        let duplicates = |outcomes: &[AppendOutcome]| {
+            outcomes
+                .iter()
+                .filter(|outcome| **outcome == Duplicate)
+                .count()
+        };
+        // The cap drops all but the newest; what it dropped is no duplicate.
+        assert_eq!(outcomes.len(), 250);
+        assert_eq!(duplicates(&outcomes[..100]), 0, "{}", test.name);
+        assert_eq!(test.contents("u").await.len(), CAP);
+    }
 }

@@ -25,9 +25,9 @@ use recsys::{
         SignalsSource,
     },
     ports::{
-        AppendOutcome, Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found,
-        ItemRefusal, ItemStore, ModelSlot, PageStart, Search, StoreError, StoreErrorKind,
-        StoredPage, Version,
+        AppendOutcome, Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer,
+        Found, ItemRefusal, ItemStore, ModelSlot, ObservedVersion, PageStart, Search, StoreError,
+        StoreErrorKind, StoredPage, Version, WaitingCaller,
     },
     proto::{self, IngestOutcome},
 };
@@ -97,11 +97,16 @@ async fn released(hangs: &AtomicBool, deadline: Deadline) -> bool {
 
 #[async_trait]
 impl EventBuffer for Hanging {
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
+    async fn append(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        caller: &WaitingCaller,
+    ) -> Result<Appended, StoreError> {
         if user.as_str() == HELD {
             released(&self.state, Deadline::NONE).await;
         }
-        self.world.ports.events.append(user, events).await
+        self.world.ports.events.append(user, events, caller).await
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         self.world.ports.events.read(user).await
@@ -112,12 +117,20 @@ impl EventBuffer for Hanging {
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
         self.world.ports.events.stored(user).await
     }
-    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+    async fn version(&self, user: &UserId) -> Result<ObservedVersion, StoreError> {
         released(&self.state, Deadline::NONE).await;
         self.world.ports.events.version(user).await
     }
-    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
-        self.world.ports.events.delete(user).await
+    async fn begin_erasure(&self, user: &UserId) -> Result<ErasureStart, StoreError> {
+        self.world.ports.events.begin_erasure(user).await
+    }
+    async fn erase(
+        &self,
+        user: &UserId,
+        read_at: Timestamp,
+        floor: Version,
+    ) -> Result<Option<Erasure>, StoreError> {
+        self.world.ports.events.erase(user, read_at, floor).await
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.world.ports.events.now().await

@@ -6,7 +6,10 @@ use std::{
     process::Output,
 };
 
-use recsys::eval::world::{World, WorldSettings, catalogue_lines, event_lines, generate};
+use recsys::{
+    eval::world::{World, WorldSettings, catalogue_lines, event_lines, generate},
+    tables::fields::{EVENT_FIELDS, ITEM_FIELDS},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -396,6 +399,7 @@ fn tune_finds_the_weight_of_what_was_planted_and_reports_on_held_out_lists_alone
     let files = Files::of(&generate(&settings));
     // What tells nothing has the weight, and what tells all has none.
     let base = "[fusion]\ntag = 0.0\nsemantic = 1.0\naffinity = 1.0\nrecency = 0.5\n\
+                collaborative = 0.0\npopularity = 0.0\n\
                 [exploration]\nenabled = false\n";
     files.write("base.toml", base);
     let output = files.run(
@@ -466,4 +470,22 @@ fn tune_finds_the_weight_of_what_was_planted_and_reports_on_held_out_lists_alone
     let exists = files.run("tune", &["--out", "{}/tuned.toml"]);
     assert_eq!(exists.status.code(), Some(2));
     assert!(stderr(&exists).contains("exists already"));
+}
+
+#[test]
+fn the_documentation_lists_every_name_of_a_column() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/evaluation.md");
+    let text = fs::read_to_string(path).unwrap();
+    let (events, items) = text.split_once("Items; other columns").unwrap();
+    for (section, fields) in [(events, &EVENT_FIELDS[..]), (items, &ITEM_FIELDS)] {
+        for field in fields {
+            let start = format!("| `{}` |", field.name);
+            let row = section.lines().find(|line| line.starts_with(&start));
+            let row = row.unwrap_or_else(|| panic!("no row of {}", field.name));
+            let own = field.name.replace('_', "");
+            for name in field.aliases.iter().filter(|name| **name != own) {
+                assert!(row.contains(&format!("`{name}`")), "{name} is not in {row}");
+            }
+        }
+    }
 }

@@ -96,7 +96,8 @@ async fn an_import_stores_every_event_once_and_a_second_one_stores_nothing() {
 
     let first = import(&file, &to, &[]);
     assert!(first.status.success(), "{:?}", printed(&first));
-    let all = "2000 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n";
+    let all = "2000 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n\
+               by meaning: 2000 view\n";
     assert_eq!(printed(&first).0, all);
     let (signals, source) = server.signals("u7").await;
     assert_eq!(
@@ -105,9 +106,31 @@ async fn an_import_stores_every_event_once_and_a_second_one_stores_nothing() {
     );
 
     let second = import(&file, &to, &[]);
-    let none = "0 events stored, 2000 duplicates, 0 outside the window, 0 lines refused\n";
+    let none = "0 events stored, 2000 duplicates, 0 outside the window, 0 lines refused\n\
+                by meaning: 2000 view\n";
     assert_eq!(printed(&second).0, none);
     assert!(!file.progress().exists(), "nothing is left to go on with");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_counts_events_by_meaning_and_names_those_that_say_nothing() {
+    let server = TestServer::with_items(half_circle(12)).await;
+    let mut lines = lines(4);
+    lines[1] = line(1).replace("CONTENT_VIEW_ENDED", "Order Completed");
+    lines[2] = line(2)
+        .replace("i002", "")
+        .replace("\"next_button\"", "null");
+    lines[3] = line(3).replace("CONTENT_VIEW_ENDED", "thumbs-down");
+    let file = File::of(&lines);
+    let output = import(&file, &format!("http://{}", server.address), &[]);
+    assert!(output.status.success(), "{:?}", printed(&output));
+    let (out, err) = printed(&output);
+    assert_eq!(
+        out,
+        "3 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n\
+         by meaning: 1 dislike, 1 like, 1 view, 1 none\n"
+    );
+    assert!(err.contains("1 events name no item"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +151,8 @@ async fn lines_that_are_refused_are_listed_with_their_number_and_the_others_stor
     let (out, err) = printed(&output);
     assert_eq!(
         out,
-        "695 events stored, 0 duplicates, 1 outside the window, 3 lines refused\n"
+        "695 events stored, 0 duplicates, 1 outside the window, 3 lines refused\n\
+         by meaning: 696 view\n"
     );
     let listed: Vec<&str> = err
         .lines()
@@ -187,7 +211,8 @@ async fn very_many_bad_lines_do_not_end_an_import() {
     let output = import(&file, &to, &[]);
     assert_eq!(
         printed(&output).0,
-        "1000 events stored, 0 duplicates, 0 outside the window, 12000 lines refused\n"
+        "1000 events stored, 0 duplicates, 0 outside the window, 12000 lines refused\n\
+         by meaning: 1000 view\n"
     );
 }
 
@@ -223,7 +248,8 @@ async fn an_interrupted_import_is_resumed() {
         .env("RECSYS_KEY", &other)
         .output()
         .unwrap();
-    let all = "1500 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n";
+    let all = "1500 events stored, 0 duplicates, 0 outside the window, 0 lines refused\n\
+               by meaning: 1500 view\n";
     assert_eq!(printed(&output).0, all);
     fs::write(file.progress(), kept).unwrap();
 
@@ -315,7 +341,8 @@ async fn a_table_of_events_is_imported_with_a_map() {
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert_eq!(
         out,
-        "699 events stored, 0 duplicates, 0 outside the window, 1 lines refused\n"
+        "699 events stored, 0 duplicates, 0 outside the window, 1 lines refused\n\
+         by meaning: 699 view\n"
     );
     assert!(err.contains("line 6: event_time must be a time"), "{err}");
     assert!(

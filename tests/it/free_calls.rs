@@ -126,7 +126,7 @@ async fn a_client_that_reads_no_reply_of_a_free_call_is_disconnected() {
     ] {
         let (mut client, ended) = raw_http2::connect(server.address, 0).await;
         let (reply, mut body) = raw_http2::start_at(&mut client, path);
-        body.send_data(request, false).unwrap();
+        body.send_data(request, true).unwrap();
         let _unread = reply.await.unwrap();
         ended.await.unwrap();
     }

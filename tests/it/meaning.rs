@@ -210,7 +210,7 @@ async fn three_purchases_make_a_user_warm() {
 }
 
 #[tokio::test]
-async fn a_shop_whose_views_have_no_rule_is_told_so() {
+async fn a_shop_whose_views_have_no_rule_learns_why_its_lists_are_cold() {
     let server = TestServer::with_items(half_circle(60)).await;
     let viewed = server.ingest(event("bo", "product_view", "i001")).await;
     assert_eq!(viewed.unwrap().meaning(), EventMeaning::View);

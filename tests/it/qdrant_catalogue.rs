@@ -148,7 +148,8 @@ async fn a_list_takes_one_batch_and_one_more_call_for_uncached_items() {
 #[tokio::test]
 async fn a_seed_gives_the_same_list_as_memory_does() {
     let shop = Shop::with(half_circle(60)).await;
-    let memory = TestServer::with_items(half_circle(60)).await;
+    let config = RankingConfig::of(Preset::Reference);
+    let memory = TestServer::with_config(half_circle(60), config).await;
     for server in [&shop.server, &memory] {
         server.ingest(liked("warm", "i020")).await.unwrap();
     }

@@ -209,7 +209,12 @@ async fn a_frozen_redis_is_reported_before_the_caller_times_out() {
         let list = server.recommender().recommend(request).await.unwrap();
         let list = list.into_inner();
         assert_eq!(list.strategy(), proto::RecommendStrategy::Cold);
-        assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
+        let diagnostics = list.diagnostics.unwrap();
+        assert_eq!(
+            diagnostics.cold_reason(),
+            proto::ColdReason::UserStateUnavailable
+        );
+        assert_eq!(diagnostics.degraded, ["user_model"]);
         assert!(!list.items.is_empty());
     }
 

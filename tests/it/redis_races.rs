@@ -16,12 +16,13 @@ use recsys::{
         ids::UserId,
         ranking_config::RankingConfig,
         signals,
+        time::Timestamp,
     },
     edge::settings::ServerSettings,
     engine::{Ports, SignalsSource as EngineSource},
     ports::{
-        Clock, Deadline, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError,
-        StoredModel, Version,
+        Clock, Deadline, Erasure, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome,
+        StoreError, StoredModel, WaitingCaller,
     },
     proto::{self, IngestOutcome, SignalsSource},
 };
@@ -123,7 +124,8 @@ async fn an_instance_that_dies_between_append_and_save_loses_nothing() {
     let mut event = recsys::domain::event::InteractionEvent::new(id("u"), "T", SystemClock.now());
     event.content_id = Some("i002".into());
     let event: StoredEvent = recsys::domain::event_member::encode(event).unwrap();
-    buffer.append(&id("u"), &[event]).await.unwrap();
+    let caller = WaitingCaller::without_deadline();
+    buffer.append(&id("u"), &[event], &caller).await.unwrap();
     let (model, source) = server.signals("u").await;
     assert_eq!((model.viewed.len(), source), (2, SignalsSource::Rebuilt));
 }
@@ -156,7 +158,7 @@ async fn erasing_during_refreshes_restores_no_user() {
         for instance in &instances {
             assert_eq!(instance.signals(&user).await.1, SignalsSource::Empty);
         }
-        assert_eq!(redis.cli(&["EXISTS", &format!("{prefix}evt:{user}")]), "0");
+        assert_eq!(redis.events(&format!("{prefix}evt:{user}")), 0);
         let left = redis.cli(&["GET", &format!("{prefix}umodel:{user}")]);
         assert!(
             left.is_empty() || left.contains("\"erased\":true"),
@@ -376,13 +378,19 @@ impl ModelStore for HeldSaves {
         user: &UserId,
         model: &StoredModel,
         instead_of: Option<Rank>,
+        read_at: Timestamp,
     ) -> Result<SaveOutcome, StoreError> {
         self.waiting.add_permits(1);
         self.released.acquire().await.unwrap().forget();
-        self.inner.save(user, model, instead_of).await
+        self.inner.save(user, model, instead_of, read_at).await
     }
-    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
-        self.inner.erase(user, floor).await
+    async fn erase(
+        &self,
+        user: &UserId,
+        erasure: &Erasure,
+        read_at: Timestamp,
+    ) -> Result<Option<bool>, StoreError> {
+        self.inner.erase(user, erasure, read_at).await
     }
 }
 
@@ -438,12 +446,12 @@ async fn a_save_in_flight_does_not_restore_an_erased_user() {
             .parse()
             .unwrap();
         assert!((1..=60_000).contains(&lives_ms), "{lives_ms}");
-        assert_eq!(redis.cli(&["EXISTS", &evt]), "0", "{kind}");
+        assert_eq!(redis.events(&evt), 0, "{kind}");
     }
 }
 
 #[tokio::test]
-async fn an_erasure_leaves_a_marker_without_data_for_a_minute_and_nothing_else() {
+async fn an_erasure_leaves_two_markers_without_data_for_a_minute_and_nothing_else() {
     let redis = RedisServer::start();
     // A tenant's data has a prefix before that of the settings' keys.
     for prefix in ["", "recsys:", "shop:", "recsys:shop:"] {
@@ -459,6 +467,7 @@ async fn an_erasure_leaves_a_marker_without_data_for_a_minute_and_nothing_else()
             ..ports
         });
         let server = TestServer::serving(world, engine, ServerSettings::default()).await;
+        let server = server.healthy().await;
         server.ingest(liked("zaphod42", "i001")).await.unwrap();
         held.waiting.acquire().await.unwrap().forget();
         assert_eq!(redis.cli(&["DBSIZE"]), "2");
@@ -472,16 +481,28 @@ async fn an_erasure_leaves_a_marker_without_data_for_a_minute_and_nothing_else()
         held.released.add_permits(1);
         in_flight.await.unwrap().unwrap();
 
-        let marker = format!("{prefix}umodel:zaphod42");
-        assert_eq!(redis.cli(&["KEYS", "*"]), marker, "the only key");
-        let left = redis.cli(&["GET", &marker]);
-        let version = left
+        let keys = ["evt", "umodel"].map(|kind| format!("{prefix}{kind}:zaphod42"));
+        let mut left: Vec<String> = redis.cli(&["KEYS", "*"]).lines().map(Into::into).collect();
+        left.sort();
+        assert_eq!(left, keys, "the only keys");
+        let [evt, umodel] = &keys;
+        let marker = redis.cli(&["GET", umodel]);
+        let rank = marker
             .strip_prefix(r#"{"version":""#)
-            .and_then(|rest| rest.strip_suffix(r#"-00000000000000000","erased":true}"#))
-            .unwrap_or_else(|| panic!("{left}"));
-        assert!(version.len() == 17 && version.bytes().all(|byte| byte.is_ascii_digit()));
-        let lives_ms: u64 = redis.cli(&["PTTL", &marker]).parse().unwrap();
-        assert!((1..=60_000).contains(&lives_ms), "{lives_ms}");
+            .and_then(|rest| rest.strip_suffix(r#"","erased":true}"#))
+            .unwrap_or_else(|| panic!("{marker}"));
+        let (version, at) = rank.split_once('-').unwrap();
+        for number in [version, at] {
+            assert!(number.len() == 17 && number.bytes().all(|byte| byte.is_ascii_digit()));
+        }
+        // Both hold the same version and time.
+        let member = format!(r#"{{"erased":true,"at":"{at}","version":"{version}"}}"#);
+        let members = redis.cli(&["ZRANGE", evt, "0", "-1", "WITHSCORES"]);
+        assert_eq!(members, format!("{member}\n0"));
+        for key in &keys {
+            let lives_ms: u64 = redis.cli(&["PTTL", key]).parse().unwrap();
+            assert!((1..=60_000).contains(&lives_ms), "{lives_ms}");
+        }
 
         // Later models are built from later events only.
         held.released.add_permits(2);

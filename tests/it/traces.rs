@@ -138,6 +138,7 @@ async fn a_collector_receives_the_spans_of_sampled_calls_and_of_no_others() {
     let mut served = Served::start(
         recsys(&["serve"])
             .env("REDIS_URL", redis.url())
+            .env("MODEL_SAVE_INTERVAL", "0")
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
             .env("OTEL_EXPORTER_OTLP_HEADERS", "X-Token=a%20b")
             .env("OTEL_SERVICE_NAME", "shop-window")
@@ -278,6 +279,7 @@ async fn failures_are_marked_and_callers_without_a_trace_are_sampled() {
     let mut served = Served::start(
         recsys(&["serve"])
             .env("REDIS_URL", redis.url())
+            .env("MODEL_SAVE_INTERVAL", "0")
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
             .env("OTEL_EXPORTER_OTLP_HEADERS", "x-token=t")
             .env("OTEL_TRACES_SAMPLER", "parentbased_always_on"),

@@ -15,8 +15,9 @@ use crate::{
     adapters::{event_list, memory_size::event_bytes},
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     ports::{
-        AppendOutcome, Appended, BufferSnapshot, Clock, Deleted, EventBuffer, PAGE_EVENTS,
-        PageStart, StoreError, StoredPage, StoredText, Version,
+        AppendOutcome, Appended, BufferSnapshot, Clock, ERASED_FOR, Erasure, ErasureStart,
+        EventBuffer, MAX_WRITE_AGE, ObservedVersion, PAGE_EVENTS, PageStart, StoreError,
+        StoredPage, StoredText, Version, WaitingCaller,
     },
 };
 
@@ -25,18 +26,26 @@ pub struct MemoryEventBuffer {
     clock: Arc<dyn Clock>,
     window: Duration,
     max_events: usize,
+    max_user_bytes: usize,
     budget: Arc<Budget>,
     buffers: Shards<Buffer>,
 }
 
+/// Default of the most bytes of a user's events in their stored form.
+const MAX_USER_BYTES: usize = 4 << 20;
+
 struct Buffer {
     version: Version,
-    /// Sorted by buffer order, each once.
+    /// Sorted by buffer order, each once. Empty after an erasure.
     events: Vec<Arc<StoredEvent>>,
+    erased_at: Option<Timestamp>,
 }
 
 impl Expires for Buffer {
     fn expires_at(&self) -> Timestamp {
+        if let (true, Some(erased_at)) = (self.events.is_empty(), self.erased_at) {
+            return erased_at.plus(ERASED_FOR);
+        }
         Timestamp::from_micros(i64::try_from(self.version.0).unwrap_or(i64::MAX / 1_000) * 1_000)
     }
 }
@@ -66,8 +75,19 @@ impl MemoryEventBuffer {
             clock,
             window,
             max_events,
+            max_user_bytes: MAX_USER_BYTES,
             budget,
             buffers: Shards::new(),
+        }
+    }
+
+    /// Keeps only the newest events of a user whose stored forms have at most this
+    /// many bytes.
+    #[must_use]
+    pub fn with_max_user_bytes(self, max_user_bytes: usize) -> Self {
+        Self {
+            max_user_bytes,
+            ..self
         }
     }
 
@@ -96,6 +116,7 @@ impl MemoryEventBuffer {
         let mut buffer = shard.entries.remove(user).unwrap_or(Buffer {
             version: Version(0),
             events: Vec::new(),
+            erased_at: None,
         });
         let mut outcomes: Vec<AppendOutcome> = events
             .iter()
@@ -110,6 +131,7 @@ impl MemoryEventBuffer {
         // nothing would lose its version.
         let pruned = if outcomes.contains(&AppendOutcome::Accepted) {
             event_list::prunable(&buffer.events, oldest, self.max_events)
+                .max(event_list::beyond(&buffer.events, self.max_user_bytes))
         } else {
             0
         };
@@ -136,9 +158,9 @@ impl MemoryEventBuffer {
             outcomes,
             buffered_events: buffer.events.len() - expired,
             version: (!buffer.events.is_empty()).then_some(buffer.version),
-            contents: None,
+            now,
         };
-        if !buffer.events.is_empty() {
+        if !buffer.events.is_empty() || buffer.erased_at.is_some() {
             shard.entries.insert(user.clone(), buffer);
         }
         Ok(appended)
@@ -151,6 +173,12 @@ impl MemoryEventBuffer {
     fn release(&self, buffer: &Buffer) {
         self.budget.release(buffer.bytes());
     }
+}
+
+/// The user's buffer, if it has events.
+fn events_of<'a>(shard: &'a Shard<Buffer>, user: &UserId) -> Option<&'a Buffer> {
+    let buffer = shard.entries.get(user);
+    buffer.filter(|buffer| !buffer.events.is_empty())
 }
 
 /// Whether an event is in the window and not stored yet.
@@ -179,7 +207,13 @@ fn insert(
 
 #[async_trait]
 impl EventBuffer for MemoryEventBuffer {
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
+    // Nothing lies between the sending of an append and its arrival.
+    async fn append(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        _: &WaitingCaller,
+    ) -> Result<Appended, StoreError> {
         let now = self.clock.now();
         self.try_append(user, events, now).or_else(|_| {
             self.buffers.sweep_all(now, |buffer| self.release(&buffer));
@@ -191,10 +225,11 @@ impl EventBuffer for MemoryEventBuffer {
         let now = self.clock.now();
         let oldest = now.minus(self.window);
         let shard = self.lock(user, now);
-        let buffer = shard.entries.get(user);
+        let buffer = events_of(&shard, user);
         Ok(BufferSnapshot {
             version: buffer.map(|buffer| buffer.version),
             now,
+            read_at: now,
             events: buffer.map_or_else(Vec::new, |buffer| {
                 buffer.events[event_list::before(&buffer.events, oldest)..].to_vec()
             }),
@@ -235,22 +270,54 @@ impl EventBuffer for MemoryEventBuffer {
         })
     }
 
-    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
-        let shard = self.lock(user, self.clock.now());
-        Ok(shard.entries.get(user).map(|buffer| buffer.version))
+    async fn version(&self, user: &UserId) -> Result<ObservedVersion, StoreError> {
+        let now = self.clock.now();
+        let shard = self.lock(user, now);
+        Ok(ObservedVersion {
+            version: events_of(&shard, user).map(|buffer| buffer.version),
+            observed_at: now,
+        })
     }
 
-    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
+    async fn begin_erasure(&self, user: &UserId) -> Result<ErasureStart, StoreError> {
+        let now = self.clock.now();
+        let shard = self.lock(user, now);
+        Ok(ErasureStart {
+            read_at: now,
+            existed: events_of(&shard, user).is_some(),
+        })
+    }
+
+    async fn erase(
+        &self,
+        user: &UserId,
+        read_at: Timestamp,
+        floor: Version,
+    ) -> Result<Option<Erasure>, StoreError> {
         let now = self.clock.now();
         let mut shard = self.lock(user, now);
-        let deleted = shard.entries.remove(user);
-        deleted.iter().for_each(|buffer| self.release(buffer));
+        let buffer = shard.entries.get(user);
+        let erased_at = buffer.and_then(|buffer| buffer.erased_at);
+        if read_at.plus(MAX_WRITE_AGE) < now || erased_at.is_some_and(|at| read_at < at) {
+            return Ok(None);
+        }
+        let existed = buffer.is_some_and(|buffer| !buffer.events.is_empty());
+        let highest = buffer.map_or(floor, |buffer| buffer.version.max(floor));
         let next = u64::try_from(now.plus(self.window).as_millis()).unwrap_or_default();
-        let version = deleted.as_ref().map_or(0, |buffer| buffer.version.0);
-        Ok(Deleted {
-            existed: deleted.is_some(),
-            floor: Version(version.max(next)),
-        })
+        let version = Version(highest.0.max(next) + 1);
+        let marker = Buffer {
+            version,
+            events: Vec::new(),
+            erased_at: Some(now),
+        };
+        if let Some(erased) = shard.entries.insert(user.clone(), marker) {
+            self.release(&erased);
+        }
+        Ok(Some(Erasure {
+            existed,
+            version,
+            at: now,
+        }))
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

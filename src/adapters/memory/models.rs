@@ -15,8 +15,8 @@ use crate::{
     adapters::memory_size::model_bytes,
     domain::{ids::UserId, time::Timestamp},
     ports::{
-        Clock, ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoredModel,
-        Version,
+        Clock, ERASED_FOR, Erasure, MAX_WRITE_AGE, ModelSlot, ModelStore, Rank, SaveOutcome,
+        StoreError, StoredModel, Version,
     },
     telemetry::meters,
 };
@@ -36,7 +36,8 @@ struct ModelEntry {
 }
 
 enum ModelState {
-    Erased(Version),
+    /// With the erasure's version and time.
+    Erased(Version, Timestamp),
     Present(StoredModel),
 }
 
@@ -47,11 +48,13 @@ impl Expires for ModelEntry {
 }
 
 impl ModelState {
-    /// The rank that a model must exceed to replace it.
-    fn rank(&self) -> Rank {
+    /// Whether it stays when this model, read at this time, is saved.
+    fn stays(&self, model: &StoredModel, instead_of: Option<Rank>, read_at: Timestamp) -> bool {
         match self {
-            Self::Erased(version) => (*version, None),
-            Self::Present(model) => model.rank(),
+            Self::Erased(version, at) => model.version <= *version || read_at < *at,
+            Self::Present(stored) => {
+                model.rank() <= stored.rank() && instead_of != Some(stored.rank())
+            }
         }
     }
 }
@@ -80,7 +83,7 @@ impl ModelStore for MemoryModelStore {
         let shard = self.lock(user, self.clock.now());
         Ok(match shard.entries.get(user).map(|entry| &entry.state) {
             None => ModelSlot::Missing,
-            Some(ModelState::Erased(_)) => ModelSlot::Erased,
+            Some(ModelState::Erased(version, _)) => ModelSlot::Erased(*version),
             Some(ModelState::Present(model)) => ModelSlot::Present(model.clone()),
         })
     }
@@ -94,16 +97,13 @@ impl ModelStore for MemoryModelStore {
         user: &UserId,
         model: &StoredModel,
         instead_of: Option<Rank>,
+        read_at: Timestamp,
     ) -> Result<SaveOutcome, StoreError> {
         let now = self.clock.now();
         let mut shard = self.lock(user, now);
         let stored = shard.entries.get(user);
-        let stays = |entry: &ModelEntry| {
-            let is_replaced = matches!(entry.state, ModelState::Present(_))
-                && instead_of.is_some_and(|rank| rank == entry.state.rank());
-            model.rank() <= entry.state.rank() && !is_replaced
-        };
-        if stored.is_some_and(stays) {
+        let stays = |entry: &ModelEntry| entry.state.stays(model, instead_of, read_at);
+        if read_at.plus(MAX_WRITE_AGE) < now || stored.is_some_and(stays) {
             return Ok(SaveOutcome::Superseded);
         }
         let bytes = model_bytes(&model.signals);
@@ -121,26 +121,29 @@ impl ModelStore for MemoryModelStore {
         Ok(SaveOutcome::Saved)
     }
 
-    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
+    async fn erase(
+        &self,
+        user: &UserId,
+        erasure: &Erasure,
+        read_at: Timestamp,
+    ) -> Result<Option<bool>, StoreError> {
         let now = self.clock.now();
         let mut shard = self.lock(user, now);
-        let stored = shard.entries.remove(user);
-        if let Some(entry) = &stored {
+        let stored = shard.entries.get(user).map(|entry| &entry.state);
+        let is_later = matches!(stored, Some(ModelState::Erased(version, at))
+            if read_at < *at && (*version, *at) != (erasure.version, erasure.at));
+        if read_at.plus(MAX_WRITE_AGE) < now || is_later {
+            return Ok(None);
+        }
+        let had_model = matches!(stored, Some(ModelState::Present(_)));
+        let marker = ModelEntry {
+            state: ModelState::Erased(erasure.version, erasure.at),
+            expires_at: now.plus(ERASED_FOR),
+            bytes: 0,
+        };
+        if let Some(entry) = shard.entries.insert(user.clone(), marker) {
             self.budget.release(entry.bytes);
         }
-        let version = stored.as_ref().map(|entry| entry.state.rank().0);
-        let highest = version.map_or(floor, |version| version.max(floor));
-        shard.entries.insert(
-            user.clone(),
-            ModelEntry {
-                state: ModelState::Erased(Version(highest.0 + 1)),
-                expires_at: now.plus(ERASED_FOR),
-                bytes: 0,
-            },
-        );
-        Ok(matches!(
-            stored.map(|entry| entry.state),
-            Some(ModelState::Present(_))
-        ))
+        Ok(Some(had_model))
     }
 }

@@ -3,13 +3,18 @@
 
 use deadpool_redis::redis::{Cmd, RedisResult, Value, cmd};
 
-use super::{connection::RedisConnection, keys::Keys, redacted_error::RedactedError};
+use super::{
+    connection::RedisConnection, error::is_unknown_command, keys::Keys,
+    redacted_error::RedactedError,
+};
 
 /// Something that Redis refuses to this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AclDenial {
     /// The ACL denies the command, or its subcommand: `command|subcommand`.
     Command(String),
+    /// It does not know the command: it is renamed, or this is not Redis 7.
+    Missing(String),
     /// The ACL denies the keys with this prefix.
     Keys(String),
     /// Writes are refused: memory is at its limit, or they cannot be persisted or
@@ -48,6 +53,10 @@ impl AclProbe {
             ("PEXPIRETIME", &[][..]),
             ("ZRANGE", &["0", "-1"]),
             ("ZRANGEBYSCORE", &["1", "0"]),
+            ("ZREVRANGEBYSCORE", &["0", "1"]),
+            ("ZREM", &["none"]),
+            ("EXISTS", &[]),
+            ("PEXPIRE", &["1"]),
             ("ZCOUNT", &["1", "0"]),
             ("ZSCORE", &["none"]),
             // Not a score: the command fails after the permission check.
@@ -94,6 +103,7 @@ impl AclProbe {
             if error.is_io_error() || error.is_timeout() {
                 return Err(error);
             }
+            let is_unknown = error.detail().is_some_and(is_unknown_command);
             let on_key = || error.detail().is_some_and(|detail| detail.contains(" key"));
             denials.extend(match error.code() {
                 Some("NOPERM") if on_key() => Some(AclDenial::Keys(key)),
@@ -101,6 +111,7 @@ impl AclProbe {
                 Some("OOM" | "MISCONF" | "NOREPLICAS") => {
                     Some(AclDenial::Writes(RedactedError::from(&error).to_string()))
                 }
+                Some("ERR") if is_unknown => Some(AclDenial::Missing(name.to_owned())),
                 // About the arguments.
                 _ => None,
             });

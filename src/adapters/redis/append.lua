@@ -2,110 +2,128 @@
 -- Appends events of one user to the buffer KEYS[1], atomically. The first line
 -- makes a full Redis refuse the whole script; without it, Redis checks only the
 -- first write.
--- ARGV: the window in ms; the maximum number of events; the time span in ms
--- within which an event id identifies the same event; 1 if the caller waits for
--- replicas; version and length of a buffer that the caller has searched for the
--- event ids already ('' = none). Then for each event: its time in seconds, its
--- member, and the suffix of every member with its event id ('' if it has none).
--- Returns: the number of events in the window; the number of members before; the
--- buffer's version before and after (-2 = no buffer, -1 = no expiry); the server's
--- time in microseconds; for each event 0 = accepted, 1 = duplicate, 2 = outside
--- the window.
--- Its cost is that of commands and of long strings: Lua hashes every byte of a
--- string that it is passed.
+-- ARGV: the window in ms; the maximum number of events; 1 if the caller waits for
+-- replicas; the server's time in microseconds at which the append was sent, as the
+-- sender estimates it, never later than the truth; version (-2 = no buffer) and
+-- length of the buffer in which the caller has looked for the event ids ('' =
+-- none). Then for each event: its time in seconds, its member, and what is known
+-- of its id:
+--   ''            nothing to compare;
+--   '*'           the buffer has it: a duplicate, whose member is not sent;
+--   '1,2'         a duplicate if one of these events of the call is accepted;
+--   ',"event_id"' the end of every member with its id, which is searched for among
+--                 the 200 members nearest to its time. One event a call.
+-- Returns: 0 = applied, 1 = the buffer is another one than the caller's, 2 =
+-- refused: sent too long ago, or before an erasure; the number of events in the
+-- window; the number of events before; the version before and after (-2 = no
+-- buffer, -1 = no expiry); the server's time in microseconds; how many of the
+-- oldest events before were removed; for each event 0 = accepted, 1 = duplicate, 2 =
+-- outside the window.
+-- Its work is the events times a logarithm of the buffer: it reads no member,
+-- except the marker of an erasure and, in the last case, those 200.
 local key, first_event = KEYS[1], 7
-local window_ms, max_events, span_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) / 1000
+local MAX_AGE_US, ERASED_FOR_US, MAX_PRUNED, MAX_SIDE = 30000000, 60000000, 200, 100
+local SPAN_S = 600
+local window_ms, max_events = tonumber(ARGV[1]), tonumber(ARGV[2])
+local sent_us = tonumber(ARGV[4])
 local time = redis.call('TIME')
 local seconds, micros = tonumber(time[1]), tonumber(time[2])
 local now_us = seconds * 1000000 + micros
 local now_ms = math.floor(now_us / 1000)
 local oldest_us = now_us - window_ms * 1000
 local oldest = oldest_us / 1000000
-local function text_of(us)
-  return string.format('%d.%06d', math.floor(us / 1000000), us % 1000000)
-end
+local oldest_text = string.format('%d.%06d', math.floor(oldest_us / 1000000), oldest_us % 1000000)
+
 local before, length = redis.call('PEXPIRETIME', key), redis.call('ZCARD', key)
+local marker, erased_us, erased_version = nil, 0, 0
+if length > 0 then
+  marker = redis.call('ZRANGEBYSCORE', key, '0', '0', 'LIMIT', '0', '1')[1]
+  if marker then
+    local at, version = string.match(marker, '^{"erased":true,"at":"(%d+)","version":"(%d+)"}$')
+    if at then
+      erased_us, erased_version, length = tonumber(at), tonumber(version), length - 1
+    else
+      marker = nil
+    end
+  end
+end
+if length == 0 then before = -2 end
+if now_us - sent_us > MAX_AGE_US or sent_us < erased_us then
+  return { 2, 0, length, before, before, now_us, 0, {} }
+end
 -- A version identifies a set of members. Other programs may add members without
 -- changing it: then the length differs.
-local searched = length == 0 or (before == tonumber(ARGV[5]) and length == tonumber(ARGV[6]))
-
--- Times of the events with one of the ids, by the suffixes of their members. Read
--- once per call, over the time range of its events. A nested object cannot match:
--- another brace would follow it.
-local from, to
-local times_by_suffix, sizes = {}, {}
-for i = first_event, #ARGV, 3 do
-  local suffix = ARGV[i + 2]
-  if suffix ~= '' then
-    local at = tonumber(ARGV[i])
-    if not from or at < from then from = at end
-    if not to or at > to then to = at end
-    times_by_suffix[suffix] = {}
-    sizes[#suffix] = true
-  end
-end
-local function remember(member, at)
-  for size in pairs(sizes) do
-    local times = times_by_suffix[string.sub(member, -size)]
-    if times then table.insert(times, at) end
-  end
-end
-if from and not searched then
-  -- In pages, to bound the memory of large events.
-  local page, offset, near = 100, 0, nil
-  local first = string.format('%.6f', math.max(from - span_s, oldest))
-  repeat
-    near = redis.call('ZRANGEBYSCORE', key, first,
-      string.format('%.6f', to + span_s), 'WITHSCORES', 'LIMIT', offset, page)
-    for i = 1, #near, 2 do remember(near[i], tonumber(near[i + 1])) end
-    offset = offset + page
-  until #near < 2 * page
-end
-local function has_id(suffix, at)
-  for _, other in ipairs(times_by_suffix[suffix] or {}) do
-    -- Half a microsecond more: doubles round the microseconds.
-    if math.abs(other - at) <= span_s + 0.0000005 then return true end
-  end
-  return false
+if ARGV[5] ~= '' and (before ~= tonumber(ARGV[5]) or length ~= tonumber(ARGV[6])) then
+  return { 1, 0, length, before, before, now_us, 0, {} }
 end
 
 local outcomes, added = {}, 0
+local function was_accepted(events)
+  for index in string.gmatch(events, '%d+') do
+    if outcomes[tonumber(index)] == 0 then return true end
+  end
+  return false
+end
+local function is_near(suffix, time_text)
+  local at = tonumber(time_text)
+  local from = string.format('%.6f', math.max(at - SPAN_S, oldest))
+  -- Half a microsecond more: doubles round the microseconds.
+  local to = string.format('%.6f', at + SPAN_S)
+  local before_it = redis.call('ZREVRANGEBYSCORE', key, time_text, from, 'LIMIT', 0, MAX_SIDE)
+  local after_it = redis.call('ZRANGEBYSCORE', key, '(' .. time_text, to, 'LIMIT', 0, MAX_SIDE)
+  for _, members in ipairs({ before_it, after_it }) do
+    for _, member in ipairs(members) do
+      if string.sub(member, -#suffix) == suffix then return true end
+    end
+  end
+  return false
+end
 for i = first_event, #ARGV, 3 do
-  local at, member, suffix = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
+  local id = ARGV[i + 2]
   local outcome = 0
-  if at < oldest then
+  if tonumber(ARGV[i]) < oldest then
     outcome = 2
-  elseif suffix ~= '' and has_id(suffix, at) then
+  elseif id == '*' then
     outcome = 1
-  elseif redis.call('ZADD', key, 'NX', ARGV[i], member) == 0 then
+  elseif id ~= '' and string.sub(id, 1, 1) ~= ',' and was_accepted(id) then
+    outcome = 1
+  elseif string.sub(id, 1, 1) == ',' and is_near(id, ARGV[i]) then
+    outcome = 1
+  elseif redis.call('ZADD', key, 'NX', ARGV[i], ARGV[i + 1]) == 0 then
     outcome = 1
   else
-    if suffix ~= '' then remember(member, at) end
     added = added + 1
   end
-  table.insert(outcomes, outcome)
+  outcomes[#outcomes + 1] = outcome
 end
 
 -- Pruned only by an append that stores something: a buffer pruned to nothing
--- would lose its version.
-local accepted, count = added > 0, nil
+-- would lose its version. A long idle buffer is pruned by several appends.
+local accepted, removed = added > 0, 0
+local members = length + added
+local expired = length == 0 and 0 or redis.call('ZCOUNT', key, '(0', '(' .. oldest_text)
 if accepted then
-  count = length + added - redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. text_of(oldest_us))
-  local surplus = count - max_events
+  local surplus = math.min(math.max(expired, members - max_events), MAX_PRUNED + added)
   if surplus > 0 then
-    redis.call('ZREMRANGEBYRANK', key, 0, surplus - 1)
-    count = max_events
+    local first = marker and 1 or 0
+    redis.call('ZREMRANGEBYRANK', key, first, first + surplus - 1)
+    members = members - surplus
+    expired = math.max(expired - surplus, 0)
+    removed = surplus
     -- An event that the cap drops at once was not accepted.
     accepted = false
     for i = first_event, #ARGV, 3 do
       local index = (i - first_event) / 3 + 1
       if outcomes[index] == 0 then
-        if redis.call('ZSCORE', key, ARGV[i + 1]) then accepted = true else outcomes[index] = 2 end
+        if redis.call('ZSCORE', key, ARGV[i + 1]) then
+          accepted = true
+        else
+          outcomes[index] = 2
+          removed = removed - 1
+        end
       end
     end
   end
-else
-  count = redis.call('ZCOUNT', key, text_of(oldest_us), '+inf')
 end
 
 -- The version of the buffer is its expiry. It rises with each append, even if the
@@ -113,9 +131,10 @@ end
 -- redelivery it is set again: without a write, WAIT would not wait.
 local after = before
 if accepted then
-  after = math.max(before + 1, now_ms + window_ms)
+  after = math.max(before + 1, now_ms + window_ms, erased_version + 1)
   redis.call('PEXPIREAT', key, string.format('%d', after))
-elseif before >= 0 and ARGV[4] == '1' then
+  if marker and now_us - erased_us > ERASED_FOR_US then redis.call('ZREM', key, marker) end
+elseif before >= 0 and ARGV[3] == '1' then
   redis.call('PEXPIREAT', key, string.format('%d', before))
 end
-return { count, length, before, after, now_us, outcomes }
+return { 0, members - expired, length, before, after, now_us, removed, outcomes }

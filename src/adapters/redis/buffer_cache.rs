@@ -1,43 +1,35 @@
-//! Copies of buffers, as this process read them or as its own appends left them.
-//! While the version is that of the copy, an append need not read the buffer.
+//! Copies of buffers, as this process read them and as its own appends left them.
+//! While the version is that of the copy, neither an append nor the build of a
+//! model reads the buffer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::user_cache::{ByteSize, UserCache};
-use crate::{
-    adapters::{event_list, memory_size::event_bytes},
-    domain::{event::StoredEvent, ids::UserId, time::Timestamp},
-    ports::Version,
-    telemetry::meters::{self, Level},
+use super::{
+    append::ComparedBuffer,
+    buffer_copy::BufferCopy,
+    user_cache::{ByteSize, UserCache},
 };
-
-/// Overhead of a cached buffer besides its events.
-const ENTRY_BYTES: usize = 200;
+use crate::{
+    domain::{event::StoredEvent, ids::UserId},
+    ports::Version,
+    telemetry::meters::Level,
+};
 
 /// Buffers by user.
 pub(super) type BufferCache = UserCache<CachedBuffer>;
 
-/// A copy of a user's buffer.
+/// A copy of a user's buffer, with its size when it was cached. An append changes
+/// the copy in place and caches it again: a cached value's size must not change.
 pub(super) struct CachedBuffer {
-    version: Version,
-    /// The generation of the connections that it was read over. After a failover
-    /// a version may repeat with other contents.
-    generation: u64,
-    /// All members of the sorted set, in its order.
-    events: Vec<Arc<StoredEvent>>,
+    copy: Arc<Mutex<BufferCopy>>,
     bytes: u64,
 }
 
 impl CachedBuffer {
-    /// A copy as of this version or a later one, over connections of this
-    /// generation.
-    pub(super) fn new(version: Version, generation: u64, events: Vec<Arc<StoredEvent>>) -> Self {
-        let bytes = ENTRY_BYTES + events.iter().map(|event| event_bytes(event)).sum::<usize>();
+    pub(super) fn new(copy: BufferCopy) -> Self {
         Self {
-            version,
-            generation,
-            events,
-            bytes: bytes as u64,
+            bytes: copy.byte_size() as u64,
+            copy: Arc::new(Mutex::new(copy)),
         }
     }
 }
@@ -52,17 +44,13 @@ impl ByteSize for CachedBuffer {
 pub(super) struct BufferChange<'a> {
     /// `None` if there was no buffer.
     pub(super) before: Option<Version>,
-    /// Members before the append.
+    /// Events before the append.
     pub(super) length_before: usize,
     /// The generation of the connections that the append was sent over.
     pub(super) generation: u64,
     pub(super) after: Version,
-    /// Events before this time were pruned,
-    pub(super) oldest: Timestamp,
-    /// and those beyond the newest `max_events`.
-    pub(super) max_events: usize,
-    /// Members after the append.
-    pub(super) length: usize,
+    /// How many of the oldest events before were removed.
+    pub(super) removed: usize,
     /// The events that were accepted.
     pub(super) accepted: &'a [Arc<StoredEvent>],
 }
@@ -73,63 +61,141 @@ impl BufferCache {
         Self::new(max_bytes, Level::BufferBytes, Level::BufferEntries)
     }
 
-    /// Version and length of the user's buffer, if its copy contains none of the
-    /// events' ids near their times.
-    pub(super) fn lacking_ids_of(
+    /// The copy of the user's buffer, and for each event whether it has its id near
+    /// its time.
+    pub(super) fn compare_ids(
         &self,
         user: &UserId,
         events: &[StoredEvent],
         generation: u64,
-    ) -> Option<(Version, usize)> {
+    ) -> Option<(ComparedBuffer, Vec<bool>)> {
         let cached = self.get(user)?;
-        let is_new =
-            |event: &StoredEvent| !event_list::contains_id_of(&cached.events, &event.event);
-        (cached.generation == generation && events.iter().all(is_new))
-            .then_some((cached.version, cached.events.len()))
+        let copy = lock(&cached.copy);
+        let compared = ComparedBuffer {
+            expiry: i64::try_from(copy.version.0).ok()?,
+            length: copy.len(),
+        };
+        let found = |event: &StoredEvent| copy.has_id_of(&event.event);
+        (copy.generation == generation).then(|| (compared, events.iter().map(found).collect()))
     }
 
-    /// The buffer after an append. `None` if there was no copy of the buffer
-    /// before, or if the length differs from the store's: then another program
-    /// writes without raising the version.
+    /// The events of the user's buffer, if the copy has this version.
+    pub(super) fn events_at(
+        &self,
+        user: &UserId,
+        version: Version,
+        generation: u64,
+    ) -> Option<Vec<Arc<StoredEvent>>> {
+        let cached = self.get(user)?;
+        let copy = lock(&cached.copy);
+        (copy.version == version && copy.generation == generation)
+            .then(|| copy.events().cloned().collect())
+    }
+
+    /// Brings the copy up to date with an append. Returns the bytes of the buffer's
+    /// members, or `None` if there is no copy of the buffer before. An event more
+    /// or less than the store has shows that another program writes without raising
+    /// the version: then the copy is dropped.
     pub(super) fn apply(
         &self,
         user: &UserId,
         change: &BufferChange<'_>,
         erasures: u64,
-    ) -> Option<Vec<Arc<StoredEvent>>> {
-        let mut events = match change.before {
-            None => Vec::new(),
+    ) -> Option<usize> {
+        let copy = match change.before {
+            None => Arc::new(Mutex::new(BufferCopy::new(
+                change.after,
+                change.generation,
+                [],
+            ))),
             Some(before) => {
-                let cached = self.get(user).filter(|cached| {
-                    cached.version == before
-                        && cached.generation == change.generation
-                        && cached.events.len() == change.length_before
-                });
-                let hits = usize::from(cached.is_some());
-                meters::cache_lookups(meters::Cache::Buffers, hits, 1 - hits);
-                cached?.events.clone()
+                let cached = self.get(user)?;
+                let is_base = {
+                    let copy = lock(&cached.copy);
+                    // A read may have been faster than the append's reply.
+                    if copy.version >= change.after && copy.generation == change.generation {
+                        return None;
+                    }
+                    copy.version == before
+                        && copy.generation == change.generation
+                        && copy.len() == change.length_before
+                };
+                if !is_base {
+                    self.remove(user);
+                    return None;
+                }
+                Arc::clone(&cached.copy)
             }
         };
-        for event in change.accepted {
-            event_list::insert(&mut events, Arc::clone(event));
-        }
-        events.drain(..event_list::prunable(&events, change.oldest, change.max_events));
-        if events.len() != change.length {
-            self.remove(user);
-            return None;
-        }
-        let copy = CachedBuffer::new(change.after, change.generation, events.clone());
-        self.insert(user, copy, erasures);
-        Some(events)
+        let (bytes, member_bytes) = {
+            let mut copy = lock(&copy);
+            copy.remove_oldest(change.removed);
+            for event in change.accepted {
+                copy.insert(Arc::clone(event));
+            }
+            copy.version = change.after;
+            (copy.byte_size() as u64, copy.member_bytes())
+        };
+        self.insert(user, CachedBuffer { copy, bytes }, erasures);
+        Some(member_bytes)
     }
+
+    /// Version and length of the copy, and how many of its oldest events must go so
+    /// that the others have at most `max_bytes`.
+    pub(super) fn oldest_beyond(
+        &self,
+        user: &UserId,
+        max_bytes: usize,
+    ) -> Option<(ComparedBuffer, usize)> {
+        let cached = self.get(user)?;
+        let copy = lock(&cached.copy);
+        let compared = ComparedBuffer {
+            expiry: i64::try_from(copy.version.0).ok()?,
+            length: copy.len(),
+        };
+        Some((compared, copy.oldest_beyond(max_bytes)))
+    }
+}
+
+impl BufferCache {
+    /// Brings the copy of a buffer up to date after its oldest events were removed.
+    /// A copy of another buffer is dropped.
+    pub(super) fn trimmed(&self, user: &UserId, buffer: ComparedBuffer, count: usize, after: i64) {
+        let Some(cached) = self.get(user) else {
+            return;
+        };
+        let bytes = {
+            let mut copy = lock(&cached.copy);
+            let is_same =
+                i64::try_from(copy.version.0) == Ok(buffer.expiry) && copy.len() == buffer.length;
+            is_same.then(|| {
+                copy.remove_oldest(count);
+                copy.version = Version(after.unsigned_abs());
+                copy.byte_size() as u64
+            })
+        };
+        match bytes {
+            Some(bytes) => {
+                let copy = Arc::clone(&cached.copy);
+                self.insert(user, CachedBuffer { copy, bytes }, self.erasures());
+            }
+            None => self.remove(user),
+        }
+    }
+}
+
+fn lock(copy: &Mutex<BufferCopy>) -> MutexGuard<'_, BufferCopy> {
+    // Nothing between two changes of a copy can panic.
+    copy.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{BufferCache, BufferChange, CachedBuffer};
+    use super::{BufferCache, BufferChange, BufferCopy, CachedBuffer};
     use crate::{
+        adapters::redis::append::ComparedBuffer,
         domain::{
             event::{InteractionEvent, StoredEvent},
             event_member,
@@ -147,7 +213,7 @@ mod tests {
     const READ_AT: i64 = 1_000_000;
 
     fn read(user: &UserId) -> CachedBuffer {
-        CachedBuffer::new(Version(1), 0, vec![event_at(user, READ_AT)])
+        CachedBuffer::new(BufferCopy::new(Version(1), 0, [event_at(user, READ_AT)]))
     }
 
     fn event_at(user: &UserId, micros: i64) -> Arc<StoredEvent> {
@@ -162,9 +228,7 @@ mod tests {
             length_before: 1,
             generation: 0,
             after: Version(2),
-            oldest: Timestamp::from_micros(0),
-            max_events: 10,
-            length: 1 + accepted.len(),
+            removed: 0,
             accepted,
         }
     }
@@ -174,16 +238,24 @@ mod tests {
         let cache = BufferCache::of_buffers(1 << 20);
         let user = user("u");
         cache.insert(&user, read(&user), cache.erasures());
-        let events = cache.apply(&user, change, cache.erasures());
-        events.map(|events| events.len())
+        cache.apply(&user, change, cache.erasures())?;
+        cache
+            .events_at(&user, change.after, change.generation)
+            .map(|events| events.len())
     }
 
     #[test]
     fn an_append_updates_only_the_copy_of_the_buffer_that_it_found() {
         let new = [event_at(&user("u"), READ_AT + 1)];
         assert_eq!(length_after(&appended(&new)), Some(2));
+        let pruning = BufferChange {
+            removed: 1,
+            ..appended(&new)
+        };
+        assert_eq!(length_after(&pruning), Some(1));
         let of_another_version = BufferChange {
             before: Some(Version(9)),
+            after: Version(10),
             ..appended(&new)
         };
         let over_other_connections = BufferChange {
@@ -194,58 +266,41 @@ mod tests {
             length_before: 2,
             ..appended(&new)
         };
-        let with_others = BufferChange {
-            length: 3,
-            ..appended(&new)
-        };
-        for change in [
-            of_another_version,
-            over_other_connections,
-            to_other_events,
-            with_others,
-        ] {
+        for change in [of_another_version, over_other_connections, to_other_events] {
             assert_eq!(length_after(&change), None);
         }
     }
 
     #[test]
-    fn event_ids_are_new_only_if_a_copy_of_the_buffer_lacks_them() {
+    fn a_copy_is_used_at_its_version_and_over_its_connections_only() {
         let cache = BufferCache::of_buffers(1 << 20);
         let (user, other) = (user("u"), user("other"));
-        let named = |id: &str, micros| {
-            let time = Timestamp::from_micros(micros);
-            let mut event = InteractionEvent::new(user.clone(), "T", time);
-            event.event_id = Some(id.to_owned());
-            event_member::encode(event).unwrap()
+        cache.insert(&user, read(&user), cache.erasures());
+        let at = |version, generation| cache.events_at(&user, Version(version), generation);
+        assert_eq!(at(1, 0).map(|events| events.len()), Some(1));
+        assert!(at(2, 0).is_none() && at(1, 1).is_none());
+        assert!(cache.events_at(&other, Version(1), 0).is_none());
+        let compared = ComparedBuffer {
+            expiry: 1,
+            length: 1,
         };
-        let held = CachedBuffer::new(Version(1), 0, vec![Arc::new(named("held", READ_AT))]);
-        cache.insert(&user, held, cache.erasures());
-        let lacks = |event: StoredEvent| cache.lacking_ids_of(&user, &[event], 0).is_some();
-        let ten_minutes = 600_000_000;
-        assert!(lacks(named("new", READ_AT)));
-        assert!(!lacks(named("held", READ_AT + 1)));
-        assert!(!lacks(named("held", READ_AT + ten_minutes)));
-        assert!(!lacks(named("held", READ_AT - ten_minutes)));
-        assert!(lacks(named("held", READ_AT + ten_minutes + 1)));
-        assert!(lacks(named("held", READ_AT - ten_minutes - 1)));
-        let new = [named("new", READ_AT)];
-        assert_eq!(cache.lacking_ids_of(&user, &new, 0), Some((Version(1), 1)));
-        assert_eq!(cache.lacking_ids_of(&user, &new, 1), None, "another server");
-        assert_eq!(cache.lacking_ids_of(&other, &new, 0), None, "no copy");
+        let event = (*event_at(&user, READ_AT)).clone();
+        let events = [event];
+        let found = cache.compare_ids(&user, &events, 0);
+        assert_eq!(found, Some((compared, vec![false])));
+        assert_eq!(cache.compare_ids(&user, &events, 1), None);
+        assert_eq!(cache.compare_ids(&other, &events, 0), None);
     }
 
     #[test]
-    fn an_append_prunes_the_copy_as_the_store_does() {
-        let new = [event_at(&user("u"), READ_AT + 1)];
-        let pruned = |oldest, max_events, length| BufferChange {
-            oldest: Timestamp::from_micros(oldest),
-            max_events,
-            length,
-            ..appended(&new)
-        };
-        assert_eq!(length_after(&pruned(READ_AT, 10, 2)), Some(2));
-        assert_eq!(length_after(&pruned(READ_AT + 1, 10, 1)), Some(1));
-        assert_eq!(length_after(&pruned(0, 1, 1)), Some(1));
+    fn a_newer_copy_is_not_replaced_by_the_reply_of_an_earlier_append() {
+        let cache = BufferCache::of_buffers(1 << 20);
+        let user = user("u");
+        let newer = BufferCopy::new(Version(3), 0, [event_at(&user, READ_AT)]);
+        cache.insert(&user, CachedBuffer::new(newer), cache.erasures());
+        let new = [event_at(&user, READ_AT + 1)];
+        assert_eq!(cache.apply(&user, &appended(&new), cache.erasures()), None);
+        assert!(cache.events_at(&user, Version(3), 0).is_some());
     }
 
     #[test]
@@ -258,7 +313,6 @@ mod tests {
         let change = BufferChange {
             before: None,
             length_before: 0,
-            length: 1,
             ..appended(&new)
         };
         assert!(cache.apply(&erased, &change, before).is_some());

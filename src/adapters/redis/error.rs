@@ -53,6 +53,19 @@ pub(super) fn malformed_reply(operation: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, context)
 }
 
+/// Whether the detail of an error says that the server lacks a command, or cannot
+/// run scripts as Redis 7 does.
+pub(super) fn is_unknown_command(detail: &str) -> bool {
+    let detail = detail.to_ascii_lowercase();
+    [
+        "unknown command",
+        "unknown redis command",
+        "error compiling script",
+    ]
+    .iter()
+    .any(|text| detail.contains(text))
+}
+
 fn kind(error: &RedisError) -> StoreErrorKind {
     // In a pipeline each command has an error of its own; the first decides.
     let of_pipeline = error.clone().into_server_errors();
@@ -64,6 +77,9 @@ fn kind(error: &RedisError) -> StoreErrorKind {
         (Some("OOM"), _) => StoreErrorKind::Full,
         (Some("NOAUTH" | "WRONGPASS" | "NOPERM"), _)
         | (_, ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig) => {
+            StoreErrorKind::Misconfigured
+        }
+        (Some("ERR"), _) if error.detail().is_some_and(is_unknown_command) => {
             StoreErrorKind::Misconfigured
         }
         (Some("WRONGTYPE"), _) | (_, ErrorKind::UnexpectedReturnType) => StoreErrorKind::Corrupt,

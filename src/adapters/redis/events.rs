@@ -1,245 +1,139 @@
 //! Event buffers: the sorted sets `evt:<user_id>`.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use deadpool_redis::redis::{cmd, pipe};
-use tracing::warn;
+use deadpool_redis::redis::cmd;
+use tracing::debug;
 
 use super::{
-    append::{AppendArguments, AppendReply, suffixes},
-    buffer_cache::{BufferCache, BufferChange, CachedBuffer},
-    expiry::{NO_VERSION, milliseconds, version},
-    keys::Keys,
+    append::ComparedBuffer,
+    buffer_store::{BufferStore, ReadBuffer, beyond, from_score},
+    expiry::{milliseconds, version},
     pool::RedisPool,
-    script::Script,
 };
 use crate::{
     domain::{event::StoredEvent, event_member, ids::UserId, time::Timestamp},
     ports::{
-        AppendOutcome, Appended, BufferSnapshot, Deleted, EventBuffer, PAGE_EVENTS, PageStart,
-        StoreError, StoredPage, StoredText, Version,
+        Appended, BufferSnapshot, ERASED_FOR, Erasure, ErasureStart, EventBuffer, ObservedVersion,
+        PAGE_EVENTS, PageStart, StoreError, StoreErrorKind, StoredPage, StoredText, Version,
+        WaitingCaller,
     },
-    telemetry::meters::{self, Unreadable},
 };
 
-/// How event buffers in Redis are kept.
-#[derive(Clone, Debug)]
-pub struct EventBufferOptions {
-    /// The text that all keys begin with.
-    pub key_prefix: String,
-    /// Older events are pruned and never returned.
-    pub window: Duration,
-    /// How many events a user's buffer keeps at most, the newest.
-    pub max_events: usize,
-    /// Memory for copies of buffers in this process, in bytes.
-    pub cache_max_bytes: u64,
-}
+pub use super::buffer_store::EventBufferOptions;
 
-/// Event buffers in Redis.
-pub struct RedisEventBuffer {
-    pool: RedisPool,
-    keys: Keys,
-    window: Duration,
-    max_events: usize,
-    append: Script,
-    delete: Script,
-    cache: BufferCache,
-    unreadable_logged: AtomicBool,
-}
+/// Event buffers in Redis. Clones share everything.
+#[derive(Clone)]
+pub struct RedisEventBuffer(Arc<BufferStore>);
 
 impl RedisEventBuffer {
     /// Buffers in the Redis of a pool.
     #[must_use]
     pub fn new(pool: RedisPool, options: EventBufferOptions) -> Self {
-        Self {
-            pool,
-            keys: Keys::new(&options.key_prefix),
-            window: options.window,
-            max_events: options.max_events,
-            append: Script::new(include_str!("append.lua")),
-            delete: Script::new(include_str!("delete.lua")),
-            cache: BufferCache::of_buffers(options.cache_max_bytes),
-            unreadable_logged: AtomicBool::new(false),
-        }
+        Self(Arc::new(BufferStore::new(pool, options)))
     }
 
-    /// The events that can be read, and whether the list is exact: all members,
-    /// each at the time of its score.
-    fn decode(&self, user: &UserId, members: Vec<(Vec<u8>, f64)>) -> (Vec<Arc<StoredEvent>>, bool) {
-        let mut exact = true;
-        let events = members
-            .into_iter()
-            .filter_map(|(text, score)| {
-                let at = from_score(score);
-                let decoded = std::str::from_utf8(&text)
-                    .map_err(|error| error.to_string())
-                    .and_then(|text| {
-                        event_member::decode(user, text, at).map_err(|error| error.to_string())
-                    });
-                match decoded {
-                    Ok(event) => {
-                        exact &= event.event.time == at;
-                        Some(Arc::new(event))
-                    }
-                    Err(error) => {
-                        exact = false;
-                        meters::unreadable(Unreadable::Event);
-                        // Once: a single broken writer would fill the log.
-                        if !self.unreadable_logged.swap(true, Ordering::Relaxed) {
-                            warn!(
-                                error,
-                                "skipping an unreadable event in redis; further ones are not logged"
-                            );
-                        }
-                        None
-                    }
-                }
-            })
-            .collect();
-        (events, exact)
-    }
-
-    /// The buffer after an append, if it was cached before. `generation` and
-    /// `erasures` are from before the append.
-    fn contents(
-        &self,
-        user: &UserId,
-        events: &[StoredEvent],
-        reply: &AppendReply,
-        generation: u64,
-        erasures: u64,
-    ) -> Option<BufferSnapshot> {
-        let accepted: Vec<Arc<StoredEvent>> = events
-            .iter()
-            .zip(&reply.outcomes)
-            .filter(|(_, outcome)| **outcome == AppendOutcome::Accepted)
-            .map(|(event, _)| Arc::new(event.clone()))
-            .collect();
-        let after = reply.after.filter(|_| !accepted.is_empty())?;
-        if generation != self.pool.generation() {
-            // The reply may be from another server than the cached copy.
-            self.cache.remove(user);
-            return None;
-        }
-        let change = BufferChange {
-            before: reply.before,
-            length_before: reply.length_before,
-            generation,
-            after,
-            oldest: reply.now.minus(self.window),
-            max_events: self.max_events,
-            length: reply.buffered_events,
-            accepted: &accepted,
-        };
-        Some(BufferSnapshot {
-            version: Some(after),
-            now: reply.now,
-            events: self.cache.apply(user, &change, erasures)?,
-        })
+    /// Removes the oldest events of a buffer that has too many bytes, in a task of
+    /// its own: no call waits for it. If it fails, the next append or read finds the
+    /// buffer too large again.
+    fn trim_later(&self, user: &UserId, buffer: ComparedBuffer, beyond: usize) {
+        let (store, user) = (Arc::clone(&self.0), user.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.trim(&user, buffer, beyond).await {
+                let error = &error as &dyn std::error::Error;
+                debug!(error, "a large buffer was not trimmed");
+            }
+        });
     }
 }
 
-/// The time of a sorted set's score, to the microsecond.
-pub(crate) fn from_score(score: f64) -> Timestamp {
-    Timestamp::from_micros((score * 1e6).round() as i64)
+/// The size to which a buffer is trimmed: less than the largest, so that not every
+/// append exceeds that again.
+fn trimmed_bytes(max_user_bytes: usize) -> usize {
+    max_user_bytes - max_user_bytes / 8
 }
 
 #[async_trait]
 impl EventBuffer for RedisEventBuffer {
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
-        let key = self.keys.events(user);
-        let (generation, erasures) = (self.pool.generation(), self.cache.erasures());
-        let first = AppendArguments {
-            window: self.window,
-            max_events: self.max_events,
-            waits: self.pool.settings().redis_wait_replicas > 0,
-            searched: self.cache.lacking_ids_of(user, events, generation),
+    async fn append(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        caller: &WaitingCaller,
+    ) -> Result<Appended, StoreError> {
+        let (appended, is_too_large) = self.0.append_all(user, events, caller).await?;
+        let target = trimmed_bytes(self.0.max_user_bytes);
+        if is_too_large && let Some((buffer, beyond)) = self.0.cache.oldest_beyond(user, target) {
+            self.trim_later(user, buffer, beyond);
+        }
+        Ok(appended)
+    }
+
+    fn known(&self, user: &UserId, observed: &ObservedVersion) -> Option<BufferSnapshot> {
+        let store = &*self.0;
+        let (version, now) = (observed.version?, store.pool.known_time()?);
+        let mut events = store
+            .cache
+            .events_at(user, version, store.pool.generation())?;
+        let oldest = now.minus(store.window);
+        let expired = events.partition_point(|stored| stored.event.time < oldest);
+        events.drain(..expired);
+        Some(BufferSnapshot {
+            version: Some(version),
+            now,
+            read_at: observed.observed_at,
             events,
-            suffixes: &suffixes(events)?,
-        };
-        let retry = AppendArguments {
-            searched: None,
-            ..first
-        };
-        let reply = self
-            .pool
-            .write_or_retry_with("append", &key, &self.append, &first, &retry)
-            .await?;
-        let reply = AppendReply::decode(reply, events.len())?;
-        self.pool.set_time(reply.now);
-        Ok(Appended {
-            contents: self.contents(user, events, &reply, generation, erasures),
-            buffered_events: reply.buffered_events,
-            version: reply.after,
-            outcomes: reply.outcomes,
         })
     }
 
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
-        let key = self.keys.events(user);
-        let (generation, erasures) = (self.pool.generation(), self.cache.erasures());
-        // The version first: events appended between the two are read, too.
-        let mut both = pipe();
-        both.cmd("PEXPIRETIME").arg(&key);
-        both.cmd("ZRANGE")
-            .arg(&key)
-            .arg(0)
-            .arg(-1)
-            .arg("WITHSCORES");
-        let both = &both;
-        let (expiry, members): (i64, Vec<(Vec<u8>, f64)>) = self
-            .pool
-            .run("read", |mut connection| async move {
-                both.query_async(&mut connection).await
-            })
-            .await?;
-        let version = version(expiry);
-        let (mut events, exact) = self.decode(user, members);
-        match version {
-            Some(version) if exact && version > NO_VERSION => {
-                let copy = CachedBuffer::new(version, generation, events.clone());
-                self.cache.insert(user, copy, erasures);
-            }
-            Some(_) | None => self.cache.remove(user),
+        let store = &*self.0;
+        let (generation, erasures) = (store.pool.generation(), store.cache.erasures());
+        let ReadBuffer {
+            expiry,
+            members,
+            read_at,
+        } = store.read("read", user).await?;
+        let mut events = store.cache_read(user, expiry, &members, generation, erasures);
+        let bytes: usize = members.iter().map(|(member, _)| member.len()).sum();
+        if bytes > store.max_user_bytes {
+            let buffer = ComparedBuffer::new(expiry, members.len());
+            let beyond = beyond(&members, trimmed_bytes(store.max_user_bytes));
+            self.trim_later(user, buffer, beyond);
         }
-        let now = self.pool.now().await?;
-        let oldest = now.minus(self.window);
+        let now = store.pool.now().await?;
+        let oldest = now.minus(store.window);
         events.retain(|stored| stored.event.time >= oldest);
         Ok(BufferSnapshot {
-            version,
+            // The marker of an erasure alone is no buffer.
+            version: version(expiry).filter(|_| !members.is_empty()),
             now,
+            read_at,
             events,
         })
     }
 
     async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
-        let mut command = cmd("ZRANGE");
-        command.arg(self.keys.events(user)).arg(0).arg(-1);
-        let members: Vec<Vec<u8>> = self.pool.query("stored_events", &command).await?;
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(members.into_iter().map(text).collect())
+        let read = self.0.read("stored_events", user).await?;
+        let text = |(bytes, _): (Vec<u8>, f64)| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(read.members.into_iter().map(text).collect())
     }
 
     async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
         let mut command = cmd("ZRANGEBYSCORE");
-        command.arg(self.keys.events(user));
+        command.arg(self.0.keys.events(user));
         if start.seconds == f64::NEG_INFINITY {
-            command.arg("-inf");
+            // The marker of an erasure has the score 0.
+            command.arg("(0");
         } else {
             command.arg(start.seconds);
         }
         command.arg("+inf").arg("WITHSCORES").arg("LIMIT");
         command.arg(start.skipped).arg(PAGE_EVENTS);
-        let members: Vec<(Vec<u8>, f64)> = self.pool.query("stored_page", &command).await?;
+        let members: Vec<(Vec<u8>, f64)> = self.0.pool.query("stored_page", &command).await?;
         let times: Vec<f64> = members.iter().map(|(_, score)| *score).collect();
-        let oldest = self.pool.now().await?.minus(self.window);
+        let oldest = self.0.pool.now().await?.minus(self.0.window);
         let events = members.into_iter().map(|(bytes, score)| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let decoded = std::str::from_utf8(&bytes).ok();
@@ -258,30 +152,67 @@ impl EventBuffer for RedisEventBuffer {
         })
     }
 
-    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+    async fn version(&self, user: &UserId) -> Result<ObservedVersion, StoreError> {
+        let observed_at = self.0.pool.now().await?;
         let mut command = cmd("PEXPIRETIME");
-        command.arg(self.keys.events(user));
-        Ok(version(self.pool.query("version", &command).await?))
-    }
-
-    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
-        let key = self.keys.events(user);
-        let (existed, floor): (bool, u64) = self
-            .pool
-            .write("delete", &key, &self.delete, &milliseconds(self.window))
-            .await?;
-        self.cache.erase(user);
-        Ok(Deleted {
-            existed,
-            floor: Version(floor),
+        command.arg(self.0.keys.events(user));
+        Ok(ObservedVersion {
+            version: version(self.0.pool.query("version", &command).await?),
+            observed_at,
         })
     }
 
+    async fn begin_erasure(&self, user: &UserId) -> Result<ErasureStart, StoreError> {
+        let read_at = self.0.pool.now().await?;
+        let mut command = cmd("ZCOUNT");
+        command.arg(self.0.keys.events(user)).arg("(0").arg("+inf");
+        let events: Result<usize, StoreError> = self.0.pool.query("begin_erasure", &command).await;
+        let existed = match events {
+            Ok(events) => events > 0,
+            // A key of another type, which is removed as well.
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => true,
+            Err(error) => return Err(error),
+        };
+        Ok(ErasureStart { read_at, existed })
+    }
+
+    async fn erase(
+        &self,
+        user: &UserId,
+        read_at: Timestamp,
+        floor: Version,
+    ) -> Result<Option<Erasure>, StoreError> {
+        let store = &*self.0;
+        let key = store.keys.events(user);
+        let arguments = (
+            read_at.as_micros(),
+            floor.0,
+            milliseconds(store.window),
+            milliseconds(ERASED_FOR),
+        );
+        let erased = store
+            .pool
+            .write("erase_events", &key, &store.erase, &arguments)
+            .await;
+        // Also after an error, as the events may be gone.
+        store.cache.erase(user);
+        let (is_refused, existed, version, now_us): (bool, bool, u64, i64) = erased?;
+        let at = Timestamp::from_micros(now_us);
+        store.pool.set_time(at);
+        Ok((!is_refused).then_some(Erasure {
+            existed,
+            version: Version(version),
+            at,
+        }))
+    }
+
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.pool.now().await
+        self.0.pool.now().await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.pool.check(&self.keys.events_probe()).await
+        let store = &*self.0;
+        store.pool.check(&store.keys.events_probe()).await?;
+        store.probe.run_if_due(&store.pool, &store.keys).await
     }
 }

@@ -1,5 +1,5 @@
 //! A single examination of Redis for `recsys doctor`, over the pool that `serve`
-//! opens. Changes nothing.
+//! opens. Leaves nothing behind.
 
 use std::{
     collections::HashMap,
@@ -18,6 +18,7 @@ use super::{
     connection::RedisConnection,
     keys::Keys,
     pool::RedisPool,
+    script_probe::ScriptProbe,
     settings::RedisSettings,
     setup_error::RedisSetupError,
 };
@@ -28,6 +29,9 @@ use crate::ports::StoreError;
 pub struct RedisExamination {
     /// The result of the health check.
     pub health: Result<(), StoreError>,
+    /// Whether it runs the service's scripts; `None` if it denies a command, or does
+    /// not take writes.
+    pub scripts: Option<Result<(), StoreError>>,
     /// The nodes that take writes; empty if the ACL denies INFO.
     pub masters: Vec<RedisMaster>,
     /// What Redis refuses to this user.
@@ -67,6 +71,7 @@ pub async fn examine(
         let probe = AclProbe::new(keys, replicas > 0, cluster);
         Ok(RedisExamination {
             health: Ok(()),
+            scripts: None,
             masters: masters(&mut connection, replicas).await?,
             clock_ahead_us: clock_ahead_us(&mut connection).await?,
             denials: probe.run(&mut connection).await?,
@@ -75,6 +80,10 @@ pub async fn examine(
     let mut examined = examined.await;
     if let Ok(examination) = &mut examined {
         examination.health = pool.check(&probe_key).await;
+        let runs_scripts = examination.health.is_ok() && examination.denials.is_empty();
+        if let (true, Some(keys)) = (runs_scripts, keys.first()) {
+            examination.scripts = Some(ScriptProbe::default().run(&pool, keys).await);
+        }
     }
     Ok(examined)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::ports::Version;
 
 /// The reply of PEXPIRETIME for a key that does not exist.
-const NO_KEY: i64 = -2;
+pub(super) const NO_KEY: i64 = -2;
 /// The version of a buffer without expiry, as the reference engine may have left
 /// it.
 pub(super) const NO_VERSION: Version = Version(0);

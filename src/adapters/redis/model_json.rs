@@ -38,8 +38,8 @@ pub(super) const HEAD_BYTES: usize = START.len() + RANK_LENGTH + 1;
 /// Largest absolute weight of an item or a tag: sums of weights stay finite.
 /// Actual weights are far smaller.
 const MAX_WEIGHT: f64 = 1e9;
-/// What follows the version in the marker of an erased user.
-pub(super) const ERASED_END: &str = r#"-00000000000000000","erased":true}"#;
+/// What follows the rank in the marker of an erasure: its version and its time.
+pub(super) const ERASED_END: &str = r#"","erased":true}"#;
 
 #[derive(Serialize)]
 struct ModelRef<'a> {
@@ -110,9 +110,10 @@ struct ModelJson {
 pub(super) fn is_marker(value: &[u8]) -> bool {
     value
         .strip_prefix(START.as_bytes())
-        .and_then(|rest| rest.split_at_checked(VERSION_DIGITS))
-        .is_some_and(|(version, end)| {
-            version.iter().all(u8::is_ascii_digit) && end == ERASED_END.as_bytes()
+        .and_then(|rest| rest.split_at_checked(RANK_LENGTH))
+        .is_some_and(|(rank, end)| {
+            std::str::from_utf8(rank).is_ok_and(|rank| parse_rank(rank).is_some())
+                && end == ERASED_END.as_bytes()
         })
 }
 
@@ -199,8 +200,10 @@ fn expected_bytes(signals: &UserSignals) -> usize {
 /// If it is not JSON of the shared shape, or a weight is too large.
 pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Error> {
     let JsonObject(model): JsonObject<ModelJson> = serde_json::from_slice(value)?;
+    let rank = model.version.as_deref().and_then(parse_rank);
+    let (version, built_at) = rank.unwrap_or((Version(0), None));
     if model.erased {
-        return Ok(ModelSlot::Erased);
+        return Ok(ModelSlot::Erased(version));
     }
     let maps = [
         &model.positives,
@@ -215,11 +218,6 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
     {
         return Err(serde_json::Error::custom("a weight is too large"));
     }
-    let (version, built_at) = model
-        .version
-        .as_deref()
-        .and_then(parse_rank)
-        .unwrap_or((Version(0), None));
     let vector = |values: Option<Vec<f32>>| values.and_then(|values| UnitVector::new(&values));
     let (viewed, recent_views) = views(model.viewed, model.recent_views);
     let done: BTreeSet<ContentId> = model.done.into_iter().map(ContentId::from).collect();
@@ -322,7 +320,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{ERASED_END, RANK_LENGTH, START, decode, encode};
+    use super::{ERASED_END, RANK_LENGTH, START, decode, encode, is_marker, rank};
     use crate::{
         domain::{
             ids::{ContentId, UserId},
@@ -410,9 +408,13 @@ mod tests {
 
     #[test]
     fn a_marker_is_decoded_as_an_erased_user() {
-        let marker = format!("{START}{:017}{ERASED_END}", 5);
+        let erased_at = Timestamp::from_micros(1_795_202_581_123_456);
+        let rank = rank(Version(5), Some(erased_at));
+        let marker = format!("{START}{rank}{ERASED_END}");
         let slot = decode(&UserId::parse("u").unwrap(), marker.as_bytes()).unwrap();
-        assert_eq!(slot, ModelSlot::Erased);
+        assert_eq!(slot, ModelSlot::Erased(Version(5)));
+        assert!(is_marker(marker.as_bytes()));
+        assert!(!is_marker(encode(&model()).unwrap().as_bytes()));
     }
 
     #[test]

@@ -13,15 +13,15 @@ use super::{
     expiry::milliseconds,
     keys::Keys,
     model_cache::ModelCache,
-    model_json::{self, ERASED_END, HEAD_BYTES, RANK_LENGTH, START, VERSION_DIGITS},
+    model_json::{self, ERASED_END, HEAD_BYTES, RANK_LENGTH, START},
     pool::RedisPool,
     script::Script,
 };
 use crate::{
-    domain::{ids::UserId, json::json_fault},
+    domain::{ids::UserId, json::json_fault, time::Timestamp},
     ports::{
-        ERASED_FOR, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
-        StoredModel, Version,
+        ERASED_FOR, Erasure, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
+        StoredModel,
     },
     telemetry::meters::{self, Unreadable},
 };
@@ -57,7 +57,7 @@ impl RedisModelStore {
             keys: Keys::new(&options.key_prefix),
             ttl: options.ttl,
             save: Script::new(include_str!("save.lua")),
-            erase: Script::new(include_str!("erase.lua")),
+            erase: Script::new(include_str!("erase_model.lua")),
             cache: ModelCache::of_models(options.cache_max_bytes),
             unreadable_logged: AtomicBool::new(false),
         }
@@ -112,7 +112,7 @@ impl ModelStore for RedisModelStore {
         });
         match &slot {
             ModelSlot::Present(model) => self.cache.insert_text(user, &value, model, erasures),
-            ModelSlot::Missing | ModelSlot::Unreadable | ModelSlot::Erased => {
+            ModelSlot::Missing | ModelSlot::Unreadable | ModelSlot::Erased(_) => {
                 self.cache.remove(user);
             }
         }
@@ -131,6 +131,7 @@ impl ModelStore for RedisModelStore {
         user: &UserId,
         model: &StoredModel,
         instead_of: Option<Rank>,
+        read_at: Timestamp,
     ) -> Result<SaveOutcome, StoreError> {
         let text = model_json::encode(model).map_err(|error| {
             StoreError::new(StoreErrorKind::Corrupt, "model cannot be written").caused_by(error)
@@ -141,7 +142,15 @@ impl ModelStore for RedisModelStore {
             Some((version, Some(built_at))) => model_json::rank(version, Some(built_at)),
             Some((_, None)) | None => String::new(),
         };
-        let arguments = (&text, milliseconds(self.ttl), START, RANK_LENGTH, replaced);
+        let arguments = (
+            &text,
+            milliseconds(self.ttl),
+            START,
+            RANK_LENGTH,
+            replaced,
+            read_at.as_micros(),
+            ERASED_END,
+        );
         let erasures = self.cache.erasures();
         // Does not wait for replicas: a lost model is rebuilt.
         let saved: bool = self
@@ -160,16 +169,30 @@ impl ModelStore for RedisModelStore {
         Ok(SaveOutcome::Saved)
     }
 
-    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
+    async fn erase(
+        &self,
+        user: &UserId,
+        erasure: &Erasure,
+        read_at: Timestamp,
+    ) -> Result<Option<bool>, StoreError> {
         let key = self.keys.model(user);
-        let lifetime = milliseconds(ERASED_FOR);
-        let arguments = (lifetime, START, floor.0, VERSION_DIGITS, ERASED_END);
-        let had_model = self
+        let rank = model_json::rank(erasure.version, Some(erasure.at));
+        let (version, at) = rank.split_once('-').unwrap_or_default();
+        let arguments = (
+            milliseconds(ERASED_FOR),
+            START,
+            version,
+            at,
+            ERASED_END,
+            read_at.as_micros(),
+        );
+        let erased = self
             .pool
-            .write("erase", &key, &self.erase, &arguments)
+            .write("erase_model", &key, &self.erase, &arguments)
             .await;
         // Also after an error, as the model may be gone.
         self.cache.erase(user);
-        had_model
+        let reply: u8 = erased?;
+        Ok((reply > 0).then_some(reply > 1))
     }
 }

@@ -178,6 +178,11 @@ impl RedisPool {
         Ok(now)
     }
 
+    /// The Redis server's time, if it is known.
+    pub(super) fn known_time(&self) -> Option<Timestamp> {
+        self.clock.now()
+    }
+
     /// Takes the server's time from a script's reply.
     pub(super) fn set_time(&self, now: Timestamp) {
         self.clock.set(now);
@@ -325,7 +330,12 @@ impl RedisPool {
     where
         W: Future<Output = RedisResult<T>>,
     {
-        let pooled = match self.pool.get().await {
+        let mut pooled = self.pool.get().await;
+        // Nothing was sent yet: another connection may be opened without a retry.
+        if matches!(&pooled, Err(PoolError::Backend(error)) if is_lost_in_handshake(error)) {
+            pooled = self.pool.get().await;
+        }
+        let pooled = match pooled {
             Ok(pooled) => pooled,
             Err(PoolError::Backend(error)) if is_lost_in_handshake(&error) => {
                 return Ok(Err(error));

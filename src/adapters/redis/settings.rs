@@ -90,9 +90,9 @@ pub struct RedisSettings {
     #[arg(long, global = true, env = "REDIS_WAIT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "200ms")]
     pub redis_wait_timeout: Duration,
-    /// Timeout for a reply
+    /// Timeout for a reply, at most 10s
     #[arg(long, global = true, env = "REDIS_COMMAND_TIMEOUT", value_name = "DURATION",
-          value_parser = parse_duration, default_value = "500ms")]
+          value_parser = command_timeout, default_value = "500ms")]
     pub redis_command_timeout: Duration,
     /// Age at which a connection is closed, so that a name that resolves to another
     /// address takes effect. Fixed.
@@ -115,6 +115,16 @@ pub struct RedisSettings {
     #[arg(long, global = true, env = "MODEL_CACHE_MAX_BYTES", value_name = "BYTES",
           default_value_t = 64 << 20)]
     pub model_cache_max_bytes: u64,
+}
+
+/// A write that arrives later than 30 s is refused: a reply is not waited for nearly as
+/// long.
+fn command_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text)?;
+    if timeout > Duration::from_secs(10) {
+        return Err("must be at most 10s".to_owned());
+    }
+    Ok(timeout)
 }
 
 impl Default for RedisSettings {

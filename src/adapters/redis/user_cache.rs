@@ -1,11 +1,15 @@
 //! A cache of values by user, bounded in bytes. Least used values are evicted.
 //!
 //! A user who was erased by this process is not cached again by a read that
-//! began before the erasure.
+//! began before the erasure. One who was erased by another process is forgotten
+//! within ten minutes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
@@ -27,14 +31,36 @@ const EXPECTED_BYTES: u64 = 16 << 10;
 const SHARD_BYTES: u64 = 32 << 20;
 const MAX_SHARDS: usize = 64;
 
+/// A value is not used for longer than this after it was read or written,
+const TTL: Duration = Duration::from_secs(9 * 60);
+/// and removed this much later at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
 /// A value with its estimated size in memory.
 pub(super) trait ByteSize {
     fn byte_size(&self) -> u64;
 }
 
+struct Entry<V> {
+    value: Arc<V>,
+    inserted: Instant,
+}
+
+impl<V> Clone for Entry<V> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            inserted: self.inserted,
+        }
+    }
+}
+
+type Entries<V> = Cache<UserId, Entry<V>, ByteWeighter, RandomState>;
+
 /// Values by user.
 pub(super) struct UserCache<V> {
-    cache: Arc<Cache<UserId, Arc<V>, ByteWeighter, RandomState>>,
+    cache: Arc<Entries<V>>,
+    ttl: Duration,
     /// Rises with each erasure by this process.
     erasures: AtomicU64,
 }
@@ -42,15 +68,19 @@ pub(super) struct UserCache<V> {
 #[derive(Clone)]
 struct ByteWeighter;
 
-impl<V: ByteSize> Weighter<UserId, Arc<V>> for ByteWeighter {
-    fn weight(&self, user: &UserId, value: &Arc<V>) -> u64 {
-        value.byte_size() + user.as_str().len() as u64
+impl<V: ByteSize> Weighter<UserId, Entry<V>> for ByteWeighter {
+    fn weight(&self, user: &UserId, entry: &Entry<V>) -> u64 {
+        entry.value.byte_size() + user.as_str().len() as u64
     }
 }
 
 impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
     /// An empty cache. Reports its size under these levels.
     pub(super) fn new(max_bytes: u64, bytes: Level, entries: Level) -> Self {
+        Self::with_ttl(max_bytes, bytes, entries, TTL)
+    }
+
+    fn with_ttl(max_bytes: u64, bytes: Level, entries: Level, ttl: Duration) -> Self {
         let count = |bytes_each| usize::try_from(max_bytes / bytes_each).unwrap_or(usize::MAX);
         let expected = count(EXPECTED_BYTES).max(1);
         let options = OptionsBuilder::new()
@@ -68,14 +98,17 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
             levels.add(bytes, cache.weight());
             levels.add(entries, cache.len() as u64);
         });
+        sweep_in_background(&cache, ttl);
         Self {
             cache,
+            ttl,
             erasures: AtomicU64::new(0),
         }
     }
 
     pub(super) fn get(&self, user: &UserId) -> Option<Arc<V>> {
-        self.cache.get(user)
+        let entry = self.cache.get(user)?;
+        (entry.inserted.elapsed() < self.ttl).then_some(entry.value)
     }
 
     /// How many users this process has erased. Take it before a read, and pass
@@ -89,7 +122,11 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
         if erasures != self.erasures() {
             return;
         }
-        self.cache.insert(user.clone(), Arc::new(value));
+        let entry = Entry {
+            value: Arc::new(value),
+            inserted: Instant::now(),
+        };
+        self.cache.insert(user.clone(), entry);
         // An erasure between the check and the insertion.
         if erasures != self.erasures() {
             self.remove(user);
@@ -107,9 +144,37 @@ impl<V: ByteSize + Send + Sync + 'static> UserCache<V> {
     }
 }
 
+/// Removes values that are too old.
+fn sweep<V>(cache: &Entries<V>, ttl: Duration)
+where
+    ByteWeighter: Weighter<UserId, Entry<V>>,
+{
+    cache.retain(|_, entry| entry.inserted.elapsed() < ttl);
+}
+
+/// Removes values that are too old, in a task that ends with the cache. Without a
+/// runtime there is none: values are only not used.
+fn sweep_in_background<V: Send + Sync + 'static>(cache: &Arc<Entries<V>>, ttl: Duration)
+where
+    ByteWeighter: Weighter<UserId, Entry<V>>,
+{
+    let cache = Arc::downgrade(cache);
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                let Some(cache) = cache.upgrade() else {
+                    return;
+                };
+                sweep(&cache, ttl);
+            }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
+    use std::{sync::Barrier, time::Duration};
 
     use super::{ByteSize, UserCache};
     use crate::{domain::ids::UserId, telemetry::meters::Level};
@@ -145,6 +210,19 @@ mod tests {
         }
         let cached = users.iter().filter(|user| contains(&cache, user)).count();
         assert!((1..=32).contains(&cached), "{cached}");
+    }
+
+    #[test]
+    fn a_value_that_is_too_old_is_not_used_and_is_removed() {
+        let levels = (Level::BufferBytes, Level::BufferEntries);
+        let of_ttl = |ttl| UserCache::with_ttl(64 << 10, levels.0, levels.1, ttl);
+        for (ttl, stays) in [(Duration::ZERO, false), (super::TTL, true)] {
+            let (cache, user) = (of_ttl(ttl), user("u"));
+            cache.insert(&user, TestValue, cache.erasures());
+            assert_eq!(cache.get(&user).is_some(), stays);
+            super::sweep(&cache.cache, ttl);
+            assert_eq!(contains(&cache, &user), stays);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::report::{Finding, Section, Severity};
 use crate::{
-    adapters::redis::{self, AclDenial, Concern, RedisMaster},
+    adapters::redis::{self, AclDenial, Concern, RedisExamination, RedisMaster},
     config::Settings,
     edge::tenants::TenantsFile,
     ports::{StoreError, StoreErrorKind},
@@ -57,6 +57,7 @@ pub(super) async fn check(
         findings.push(SECTION.ok("durability", found));
     }
     findings.extend(permissions(&examination.denials));
+    findings.extend(scripts(&examination));
     findings.push(clock(examination.clock_ahead_us));
     findings
 }
@@ -126,6 +127,27 @@ fn durability(master: &RedisMaster) -> Vec<Finding> {
     concerns.iter().map(of_concern).collect()
 }
 
+/// Whether the service's scripts run.
+fn scripts(examination: &RedisExamination) -> Option<Finding> {
+    let missing = examination
+        .denials
+        .iter()
+        .filter_map(|denial| match denial {
+            AclDenial::Missing(command) => Some(command.as_str()),
+            AclDenial::Command(_) | AclDenial::Keys(_) | AclDenial::Writes(_) => None,
+        });
+    let missing = Vec::from_iter(missing);
+    let fix = "docker pull redis:7.2   # or Valkey; with every command under its own name";
+    if !missing.is_empty() {
+        let found = format!("misconfigured: it lacks {}", missing.join(", "));
+        return Some(SECTION.fail("commands", found).fix(fix));
+    }
+    Some(match examination.scripts.as_ref()? {
+        Ok(()) => SECTION.ok("scripts", "run on a probe key"),
+        Err(error) => SECTION.fail("scripts", with_causes(error)).fix(fix),
+    })
+}
+
 /// What Redis refuses, with the ACL rules that allow it.
 fn permissions(denials: &[AclDenial]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -135,6 +157,7 @@ fn permissions(denials: &[AclDenial]) -> Vec<Finding> {
             AclDenial::Command(command) => {
                 rules.insert(format!("+{command}"));
             }
+            AclDenial::Missing(_) => {}
             AclDenial::Keys(prefix) => {
                 rules.insert(format!("~{prefix}*"));
             }

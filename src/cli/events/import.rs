@@ -22,7 +22,7 @@ use crate::{
         IngestOutcome, IngestResult, InteractionEvent, StreamIngestEventsRequest,
         StreamIngestEventsResponse,
     },
-    tables::{EventFile, Mapping, TableError},
+    tables::{EventFile, Mapping, NumberedRow, TableError},
 };
 
 /// Size of the largest event, in bytes: more than a server stores.
@@ -143,9 +143,7 @@ impl Import {
     }
 
     /// The next row: its line number, and its event or why it has none.
-    fn next_row(
-        &mut self,
-    ) -> Result<Option<(u64, Result<InteractionEvent, String>)>, EventsImportError> {
+    fn next_row(&mut self) -> Result<Option<NumberedRow<InteractionEvent>>, EventsImportError> {
         let Some((line, event)) = self.file.next_event()? else {
             return Ok(None);
         };

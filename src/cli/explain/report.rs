@@ -181,6 +181,9 @@ fn write_item(
     };
     writeln!(text, "  strength {:.3} ({strength})", item.strength)?;
     let days = explained.now.days_since(item.last);
+    if item.opinion == Opinion::Neutral {
+        return writeln!(text, "  weight 0: between the thresholds");
+    }
     writeln!(
         text,
         "  weight {:.3} (|strength| × decay {:.3} after {days:.1} days)",

@@ -78,7 +78,7 @@ pub fn build(
         let engagement = Engagement::of(history, item, config);
         dwell_ratios += engagement.dwell_ratio;
         let opinion = Opinion::of(engagement.strength, config);
-        if config.associations.enabled && !matches!(opinion, Opinion::Disliked) {
+        if config.associations.enabled && opinion != Opinion::Disliked {
             interests.push(InterestEntry {
                 item: history.content_id.clone(),
                 time: history.last,

@@ -231,7 +231,7 @@ impl AssociationState {
                 continue;
             }
             // Read after the list: an engagement that the list lacks has raised it.
-            let buffer = self.events.version(&member.user).await?;
+            let buffer = self.events.version(&member.user).await?.version;
             let list = slot.and_then(ListSlot::version);
             if buffer.is_none() || list >= buffer {
                 changes.removed.push((member.user.clone(), member.time));

@@ -1,8 +1,14 @@
-//! Builds a model from the buffer and saves it.
+//! Builds a model from the buffer, and saves one.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::refresh_request::{RefreshRequest, RefreshResult};
+use super::{
+    built_model::BuiltModel,
+    refresh_request::{RefreshRequest, RefreshResult},
+};
 use crate::{
     blocking,
     domain::{event::EventLog, ids::UserId, ranking_config::RankingConfig, signals},
@@ -11,9 +17,7 @@ use crate::{
         error::{Dependency, EngineError, log_failure},
         item_reader::ItemReader,
     },
-    ports::{
-        BufferSnapshot, Deadline, EventBuffer, ModelStore, Rank, SaveOutcome, StoredModel, Version,
-    },
+    ports::{BufferSnapshot, Deadline, EventBuffer, ModelStore, SaveOutcome, StoredModel, Version},
     telemetry::meters::{self, ModelBuild},
 };
 
@@ -48,42 +52,66 @@ impl ModelBuilder {
         }
     }
 
-    /// Builds and saves a user's model. Reads the buffer unless the request has it.
-    /// A model that cannot be saved is returned: the next read builds it again.
-    pub(super) async fn build(&self, user: &UserId, mut request: RefreshRequest) -> RefreshResult {
-        let snapshot = match request.take_buffer() {
+    /// Builds a user's model. Reads the buffer unless the store knows it.
+    pub(super) async fn build(&self, user: &UserId, request: &RefreshRequest) -> RefreshResult {
+        let snapshot = match self.events.known(user, &request.observed) {
             Some(known) => known,
             None => {
                 let read = self.events.read(user).await;
                 read.map_err(EngineError::user_state)?
             }
         };
-        let Some(version) = snapshot.version else {
+        let (Some(version), read_at) = (snapshot.version, snapshot.read_at) else {
             return Ok(None);
         };
-        let read_at = snapshot.now;
-        let model = self
+        let (model, cost) = self
             .build_from(user, version, snapshot, request.accepts_incomplete)
             .await?;
+        Ok(Some(BuiltModel {
+            model,
+            read_at,
+            replaces: request.replaces,
+            renews: request.renews,
+            cost,
+        }))
+    }
+
+    /// Saves a model after its associations, and counts the lag of the events that it has. If it cannot be
+    /// saved, the next read builds it again.
+    pub(super) async fn save(
+        &self,
+        user: &UserId,
+        built: &BuiltModel,
+        received: Vec<(Instant, usize)>,
+    ) {
         self.associations
             .record(RecordRequest {
                 user,
-                list: &model.signals.interests,
-                rank: model.rank(),
-                replaces: request.replaces,
-                read_at,
-                writes_all: request.renews,
+                list: &built.model.signals.interests,
+                rank: built.model.rank(),
+                replaces: built.replaces,
+                read_at: built.read_at,
+                writes_all: built.renews,
             })
             .await;
-        let outcome = self.save(user, &model, request.replaces).await;
+        let saved = self
+            .models
+            .save(user, &built.model, built.replaces, built.read_at);
+        let outcome = match saved.await {
+            Ok(SaveOutcome::Saved) => ModelBuild::Saved,
+            Ok(SaveOutcome::Superseded) => ModelBuild::Superseded,
+            Err(error) => {
+                log_failure(Dependency::UserState, &error);
+                ModelBuild::NotSaved
+            }
+        };
         meters::model_build(outcome);
         // A newer stored model has these events as well.
         if outcome != ModelBuild::NotSaved {
-            for (received, events) in request.received {
+            for (received, events) in received {
                 meters::model_lag(received, events);
             }
         }
-        Ok(Some(model))
     }
 
     async fn build_from(
@@ -92,7 +120,7 @@ impl ModelBuilder {
         version: Version,
         snapshot: BufferSnapshot,
         accepts_incomplete: bool,
-    ) -> Result<StoredModel, EngineError> {
+    ) -> Result<(StoredModel, Duration), EngineError> {
         let log = EventLog::new(snapshot.events);
         let ids = signals::items_needed(&log);
         // Several callers share it, so it is bounded by the store's own time-outs
@@ -106,28 +134,19 @@ impl ModelBuilder {
             meters::model_items(ids.len(), items.values().count());
         }
         let build = || signals::build(user, &log, &items, snapshot.now, &self.config);
+        let started = Instant::now();
         // A long build must not delay other tasks of this thread.
         let built = if log.len() > LONG_LOG {
             blocking::in_place(build)
         } else {
             build()
         };
-        Ok(StoredModel {
+        let model = StoredModel {
             version,
             ranking: Some(self.fingerprint),
             incomplete,
             signals: Arc::new(built),
-        })
-    }
-
-    async fn save(&self, user: &UserId, model: &StoredModel, replaces: Option<Rank>) -> ModelBuild {
-        match self.models.save(user, model, replaces).await {
-            Ok(SaveOutcome::Saved) => ModelBuild::Saved,
-            Ok(SaveOutcome::Superseded) => ModelBuild::Superseded,
-            Err(error) => {
-                log_failure(Dependency::UserState, &error);
-                ModelBuild::NotSaved
-            }
-        }
+        };
+        Ok((model, started.elapsed()))
     }
 }

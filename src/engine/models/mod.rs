@@ -2,39 +2,38 @@
 //! and save it.
 
 mod builder;
+mod built_model;
 mod refresh_request;
+mod refresher;
+mod save_queue;
+mod saver;
 mod singleflight;
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
-use tracing::Instrument as _;
+use tracing::debug;
 
 use super::{
-    associations::Associations,
-    error::EngineError,
-    item_reader::ItemReader,
-    tasks::{Tasks, panicked},
+    associations::Associations, error::EngineError, item_reader::ItemReader, tasks::Tasks,
 };
 use crate::{
     domain::{
         ids::UserId, ranking_config::RankingConfig, time::Timestamp, user_signals::UserSignals,
     },
     ports::{
-        AppendOutcome, Appended, EventBuffer, ModelSlot, ModelStore, Rank, StoredModel, Version,
+        AppendOutcome, Appended, EventBuffer, ModelSlot, ModelStore, ObservedVersion, Rank,
+        StoredModel, Version,
     },
-    telemetry::{
-        meters::{self, ModelBuild, Rebuild},
-        spans,
-    },
+    telemetry::meters::{self, Rebuild, Refresh},
 };
 use builder::ModelBuilder;
-use refresh_request::{RefreshRequest, RefreshResult};
-use singleflight::{PendingRefresh, Singleflight, result_of};
+use refresh_request::RefreshRequest;
+use refresher::Refresher;
+use save_queue::{Noted, SaveQueue};
+use saver::Saver;
 
 /// Where a model comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +85,23 @@ struct ModelsState {
     events: Arc<dyn EventBuffer>,
     models: Arc<dyn ModelStore>,
     items: ItemReader,
-    builder: ModelBuilder,
     /// Fingerprint of the ranking file.
     fingerprint: u64,
-    max_age: Duration,
-    refreshes: Singleflight,
-    tasks: Tasks,
+    ages: ModelAges,
+    refresher: Refresher,
+    queue: Arc<SaveQueue>,
+    /// The queue has a weak reference to it only.
+    _saver: Arc<Saver>,
+}
+
+/// Times of models.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ModelAges {
+    /// Age at which a model is rebuilt even without new events.
+    pub(super) max_age: Duration,
+    /// Time between two saves of a user's model; 0 saves it before an event is
+    /// acknowledged.
+    pub(super) save_interval: Duration,
 }
 
 impl Models {
@@ -101,8 +111,8 @@ impl Models {
         items: ItemReader,
         config: Arc<RankingConfig>,
         associations: Associations,
-        max_age: Duration,
-        tasks: Tasks,
+        ages: ModelAges,
+        tasks: &Tasks,
     ) -> Self {
         let fingerprint = config.fingerprint();
         let builder = ModelBuilder::new(
@@ -113,16 +123,24 @@ impl Models {
             associations,
             fingerprint,
         );
+        let queue = Arc::new(SaveQueue::new(ages.save_interval));
+        let refresher = Refresher::new(builder, Arc::clone(&queue), tasks.clone());
+        let saver = Saver::new(
+            Arc::clone(&events),
+            Arc::clone(&models),
+            refresher.clone(),
+            tasks.clone(),
+        );
         Self {
             inner: Arc::new(ModelsState {
                 events,
                 models,
                 items,
-                builder,
                 fingerprint,
-                max_age,
-                refreshes: Singleflight::default(),
-                tasks,
+                ages,
+                refresher,
+                queue,
+                _saver: saver,
             }),
         }
     }
@@ -153,46 +171,77 @@ impl Models {
         self.current(user).await.map(|_| ())
     }
 
-    /// Brings the stored model up to date with an append. Callers run to
-    /// completion.
+    /// Brings the stored model up to date with an append: now, or later if models are
+    /// saved behind the acknowledgement. Callers run to completion.
     pub(super) async fn after_append(
         &self,
         user: &UserId,
-        appended: Appended,
+        appended: &Appended,
         received: Instant,
     ) -> Result<(), EngineError> {
-        let is_accepted = |outcome: &&AppendOutcome| **outcome == AppendOutcome::Accepted;
-        let accepted = appended.outcomes.iter().filter(is_accepted).count();
-        if let Some(version) = appended.version.filter(|_| accepted > 0) {
+        let count = |wanted| {
+            let is_wanted = |outcome: &&AppendOutcome| **outcome == wanted;
+            appended.outcomes.iter().filter(is_wanted).count()
+        };
+        let accepted = count(AppendOutcome::Accepted);
+        if accepted == 0 && count(AppendOutcome::Duplicate) == 0 {
+            return Ok(());
+        }
+        let observed = ObservedVersion {
+            version: appended.version,
+            observed_at: appended.now,
+        };
+        let inner = &*self.inner;
+        if !inner.queue.is_immediate() {
+            let received = (accepted > 0).then_some((received, accepted));
+            let noted = inner.queue.note(user, observed, received);
+            match noted {
+                Noted::Queued if accepted > 0 => meters::model_refresh(Refresh::Own),
+                Noted::Joined if accepted > 0 => meters::model_refresh(Refresh::Shared),
+                Noted::Queued | Noted::Joined => {}
+                Noted::Dropped => debug!("model not queued: the next read builds it"),
+            }
+            return Ok(());
+        }
+        if accepted > 0 {
             let request = RefreshRequest {
-                buffer: appended.contents,
                 received: vec![(received, accepted)],
-                ..RefreshRequest::from_version(version)
+                ..RefreshRequest::from_version(observed)
             };
-            return self.refresh_inline(user, request).await.map(|_| ());
+            let refreshed = inner.refresher.refresh_inline(user, request).await;
+            return refreshed.map(|_| ());
         }
-        if appended.outcomes.contains(&AppendOutcome::Duplicate) {
-            // The process that stored the first copy may have died before its
-            // refresh.
-            return self.ensure_current(user).await;
-        }
-        Ok(())
+        // The process that stored the first copy may have died before its refresh.
+        self.ensure_current(user).await
     }
 
-    /// Discards what is known of a user's buffer, because it was deleted.
-    pub(super) fn forget_buffer(&self, user: &UserId) {
-        self.inner.refreshes.forget_buffer(user);
+    /// Forgets what is known of a user, because they were erased.
+    pub(super) fn forget(&self, user: &UserId) {
+        self.inner.queue.forget(user);
+    }
+
+    /// Makes all models that wait to be saved due at once, until the returned guard
+    /// is dropped.
+    pub(super) fn flush(&self) -> impl Drop + '_ {
+        self.inner.queue.flush()
     }
 
     /// Builds and saves a user's model, and records its associations as a whole.
     /// Returns whether the user has events.
     pub(super) async fn rebuild(&self, user: &UserId) -> Result<bool, EngineError> {
+        let inner = &*self.inner;
+        let observed = inner.events.version(user).await;
         let request = RefreshRequest {
             renews: true,
             accepts_incomplete: false,
-            ..RefreshRequest::from_version(Version(0))
+            ..RefreshRequest::from_version(observed.map_err(EngineError::user_state)?)
         };
-        Ok(self.refresh(user, request).await?.is_some())
+        let builder = &inner.refresher.builder;
+        let Some(built) = builder.build(user, &request).await? else {
+            return Ok(false);
+        };
+        builder.save(user, &built, Vec::new()).await;
+        Ok(true)
     }
 
     async fn load_or_rebuild(
@@ -200,22 +249,29 @@ impl Models {
         user: &UserId,
     ) -> Result<(Option<StoredModel>, SignalsSource), EngineError> {
         let inner = &*self.inner;
-        let (slot, mut version) =
+        let (slot, mut observed) =
             tokio::try_join!(inner.models.load(user), inner.events.version(user))
                 .map_err(EngineError::user_state)?;
-        let loaded = self.judge(slot);
-        if let (Some(model), Some(buffer)) = (&loaded.model, version)
+        if let ModelSlot::Erased(erased) = slot
+            && observed.version <= Some(erased)
+        {
+            inner.queue.forget(user);
+            return Ok((None, SignalsSource::Empty));
+        }
+        let mut loaded = self.judge(slot);
+        if let (Some(model), Some(buffer)) = (&loaded.model, observed.version)
             && model.version > buffer
         {
             // Either an append came between the two answers, or the buffer was
             // lost and restarted under a clock that is behind.
             let latest = inner.events.version(user).await;
-            version = latest.map_err(EngineError::user_state)?;
+            observed = latest.map_err(EngineError::user_state)?;
         }
+        loaded.prefer(self.held(user, observed.version));
         let now = inner.events.now().await.map_err(EngineError::user_state)?;
-        match (loaded.model, version) {
+        match (loaded.model, observed.version) {
             (Some(model), Some(version)) if model.version == version && !model.incomplete => {
-                self.keep_or_renew(user, model, now).await
+                self.keep_or_renew(user, model, observed, now).await
             }
             (model, Some(version)) => {
                 meters::model_rebuild(loaded.if_rebuilt);
@@ -226,9 +282,10 @@ impl Models {
                         .filter(|model| model.version > version || model.incomplete)
                         .map(|model| model.rank())
                         .or(loaded.unusable),
-                    ..RefreshRequest::from_version(version)
+                    ..RefreshRequest::from_version(observed)
                 };
-                Ok((self.refresh(user, request).await?, SignalsSource::Rebuilt))
+                let built = inner.refresher.refresh(user, request).await?;
+                Ok((built.map(|built| built.model), SignalsSource::Rebuilt))
             }
             // Without a buffer there is nothing to rebuild from. The stored model
             // counts until the buffer would have expired.
@@ -239,15 +296,22 @@ impl Models {
         }
     }
 
+    /// The model that waits to be saved, if it is of this version and usable.
+    fn held(&self, user: &UserId, version: Option<Version>) -> Option<StoredModel> {
+        let held = self.inner.queue.held(user)?.model;
+        (Some(held.version) == version && self.is_usable(&held)).then_some(held)
+    }
+
     /// A model that has every event: kept while it is young, else rebuilt for
     /// changes of the catalogue.
     async fn keep_or_renew(
         &self,
         user: &UserId,
         model: StoredModel,
+        observed: ObservedVersion,
         now: Timestamp,
     ) -> Result<(Option<StoredModel>, SignalsSource), EngineError> {
-        let max_age = self.inner.max_age;
+        let max_age = self.inner.ages.max_age;
         let built_at = model.signals.built_at;
         if built_at.is_some_and(|built_at| now < built_at.plus(max_age)) {
             return Ok((Some(model), SignalsSource::Materialized));
@@ -257,10 +321,10 @@ impl Models {
             // Without items, the stored model is the better one.
             accepts_incomplete: false,
             renews: true,
-            ..RefreshRequest::from_version(model.version)
+            ..RefreshRequest::from_version(observed)
         };
-        Ok(match self.refresh(user, request).await {
-            Ok(rebuilt) => (rebuilt, SignalsSource::Rebuilt),
+        Ok(match self.inner.refresher.refresh(user, request).await {
+            Ok(built) => (built.map(|built| built.model), SignalsSource::Rebuilt),
             Err(_) => (Some(model), SignalsSource::Materialized),
         })
     }
@@ -271,7 +335,7 @@ impl Models {
                 (Some(model), None, Rebuild::Behind)
             }
             ModelSlot::Present(model) => (None, Some(model.rank()), Rebuild::Old),
-            ModelSlot::Missing | ModelSlot::Erased => (None, None, Rebuild::Missing),
+            ModelSlot::Missing | ModelSlot::Erased(_) => (None, None, Rebuild::Missing),
             ModelSlot::Unreadable => (None, None, Rebuild::Unreadable),
         };
         LoadedModel {
@@ -290,57 +354,6 @@ impl Models {
             .is_none_or(|ranking| ranking == self.inner.fingerprint);
         same_ranking && self.inner.items.fits(&model.signals)
     }
-
-    /// Refreshes a user's model from the known buffer, if that is new enough, or
-    /// from a read that starts after this call. The refresh continues if the
-    /// caller goes away.
-    async fn refresh(&self, user: &UserId, request: RefreshRequest) -> RefreshResult {
-        let (result, is_first) = self.inner.refreshes.join(user, request);
-        if is_first {
-            self.run_in_background(user, None);
-        }
-        result_of(result).await
-    }
-
-    /// Like [`Models::refresh`], for callers that run to completion: it saves a
-    /// task.
-    async fn refresh_inline(&self, user: &UserId, request: RefreshRequest) -> RefreshResult {
-        let refreshes = &self.inner.refreshes;
-        let (result, is_first) = refreshes.join(user, request);
-        if is_first && let Some(own) = refreshes.take_next(user) {
-            self.run(user, own).await;
-            if let Some(next) = refreshes.take_next(user) {
-                self.run_in_background(user, Some(next));
-            }
-        }
-        result_of(result).await
-    }
-
-    /// Runs the refreshes of a user in a task until none is pending.
-    fn run_in_background(&self, user: &UserId, mut first: Option<PendingRefresh>) {
-        let (models, user) = (self.clone(), user.clone());
-        self.inner.tasks.spawn(async move {
-            let refreshes = &models.inner.refreshes;
-            while let Some(next) = first.take().or_else(|| refreshes.take_next(&user)) {
-                models.run(&user, next).await;
-            }
-        });
-    }
-
-    async fn run(&self, user: &UserId, refresh: PendingRefresh) {
-        let span = spans::apart("refresh", &refresh.causes);
-        let build = self.inner.builder.build(user, refresh.request);
-        // A panic must not end the later refreshes of the user.
-        let built = AssertUnwindSafe(build).catch_unwind();
-        let result = match built.instrument(span).await {
-            Ok(result) => result,
-            Err(_) => Err(panicked(&RefreshPanicked)),
-        };
-        if result.is_err() {
-            meters::model_build(ModelBuild::Failed);
-        }
-        refresh.result.send_replace(Some(result));
-    }
 }
 
 /// A stored model, judged.
@@ -353,10 +366,20 @@ struct LoadedModel {
     if_rebuilt: Rebuild,
 }
 
-/// The panic hook has logged the panic itself.
-#[derive(Debug, thiserror::Error)]
-#[error("a refresh panicked")]
-struct RefreshPanicked;
+impl LoadedModel {
+    /// Takes the held model of the buffer's version, unless a newer one is stored.
+    fn prefer(&mut self, held: Option<StoredModel>) {
+        let Some(held) = held else {
+            return;
+        };
+        let is_worse = |model: &StoredModel| {
+            model.version != held.version || model.rank() < held.rank() || model.incomplete
+        };
+        if self.model.as_ref().is_none_or(is_worse) {
+            self.model = Some(held);
+        }
+    }
+}
 
 /// Whether the buffer of a model would still exist: its version is the time at
 /// which it expires. A model of another program has the lowest version and its

@@ -2,21 +2,20 @@
 
 use std::time::Instant;
 
+use super::built_model::BuiltModel;
 use crate::{
     engine::error::EngineError,
-    ports::{BufferSnapshot, Rank, StoredModel, Version},
+    ports::{ObservedVersion, Rank},
 };
 
 /// The refreshed model; `None` if the user has no buffer.
-pub(super) type RefreshResult = Result<Option<StoredModel>, EngineError>;
+pub(super) type RefreshResult = Result<Option<BuiltModel>, EngineError>;
 
 /// A request to refresh a model. Requests of several callers are merged.
 #[derive(Debug)]
 pub(super) struct RefreshRequest {
     /// The lowest version of the buffer to build from.
-    pub(super) min_version: Version,
-    /// The newest known buffer.
-    pub(super) buffer: Option<BufferSnapshot>,
+    pub(super) observed: ObservedVersion,
     /// A stored model to replace, even if its version is higher.
     pub(super) replaces: Option<Rank>,
     /// Whether a model without its items is better than none.
@@ -29,11 +28,10 @@ pub(super) struct RefreshRequest {
 }
 
 impl RefreshRequest {
-    /// A refresh from a buffer of at least this version, which must be read.
-    pub(super) fn from_version(min_version: Version) -> Self {
+    /// A refresh from a buffer of at least this version.
+    pub(super) fn from_version(observed: ObservedVersion) -> Self {
         Self {
-            min_version,
-            buffer: None,
+            observed,
             replaces: None,
             accepts_incomplete: true,
             renews: false,
@@ -43,24 +41,14 @@ impl RefreshRequest {
 
     /// Adds the request of another caller.
     pub(super) fn merge(&mut self, other: Self) {
-        self.min_version = self.min_version.max(other.min_version);
-        let version =
-            |buffer: &Option<BufferSnapshot>| buffer.as_ref().and_then(|buffer| buffer.version);
-        if version(&other.buffer) > version(&self.buffer) {
-            self.buffer = other.buffer;
+        let rank = |observed: &ObservedVersion| (observed.version, observed.observed_at);
+        if rank(&other.observed) > rank(&self.observed) {
+            self.observed = other.observed;
         }
         self.replaces = other.replaces.or(self.replaces);
         self.accepts_incomplete |= other.accepts_incomplete;
         self.renews |= other.renews;
         self.received.extend(other.received);
-    }
-
-    /// Takes the known buffer, if it is new enough.
-    pub(super) fn take_buffer(&mut self) -> Option<BufferSnapshot> {
-        let min_version = self.min_version;
-        self.buffer
-            .take()
-            .filter(|buffer| buffer.version >= Some(min_version))
     }
 }
 
@@ -69,60 +57,36 @@ mod tests {
     use super::RefreshRequest;
     use crate::{
         domain::time::Timestamp,
-        ports::{BufferSnapshot, Version},
+        ports::{ObservedVersion, Version},
     };
 
-    fn request(min_version: u64, known: Option<u64>) -> RefreshRequest {
-        RefreshRequest {
-            buffer: known.map(|version| BufferSnapshot {
-                version: Some(Version(version)),
-                now: Timestamp::from_micros(0),
-                events: Vec::new(),
-            }),
-            ..RefreshRequest::from_version(Version(min_version))
-        }
-    }
-
-    /// Version of the known buffer that merged requests are built from.
-    fn merged(
-        mut first: RefreshRequest,
-        others: impl IntoIterator<Item = RefreshRequest>,
-    ) -> Option<Version> {
-        for other in others {
-            first.merge(other);
-        }
-        first.take_buffer().and_then(|buffer| buffer.version)
+    fn request(version: u64, observed_at: i64) -> RefreshRequest {
+        RefreshRequest::from_version(ObservedVersion {
+            version: Some(Version(version)),
+            observed_at: Timestamp::from_micros(observed_at),
+        })
     }
 
     #[test]
-    fn merged_requests_use_the_newest_known_buffer() {
-        for [first, second] in [[5, 7], [7, 5]] {
-            let version = merged(request(5, Some(first)), [request(5, Some(second))]);
-            assert_eq!(version, Some(Version(7)));
+    fn merged_requests_build_from_the_newest_version_that_one_observed() {
+        for [first, second] in [[(5, 9), (7, 1)], [(7, 1), (5, 9)], [(7, 0), (7, 1)]] {
+            let mut merged = request(first.0, first.1);
+            merged.merge(request(second.0, second.1));
+            assert_eq!(merged.observed.version, Some(Version(7)));
+            assert_eq!(merged.observed.observed_at, Timestamp::from_micros(1));
         }
-        assert_eq!(
-            merged(request(5, None), [request(5, Some(5))]),
-            Some(Version(5))
-        );
-    }
-
-    #[test]
-    fn a_buffer_older_than_a_request_needs_is_read_again() {
-        assert_eq!(merged(request(5, Some(5)), [request(6, None)]), None);
-        assert_eq!(merged(request(6, None), [request(5, Some(5))]), None);
-        assert_eq!(merged(request(5, Some(4)), []), None);
     }
 
     #[test]
     fn an_incomplete_model_is_accepted_if_one_request_accepts_it() {
         let strict = || RefreshRequest {
             accepts_incomplete: false,
-            ..request(5, None)
+            ..request(5, 1)
         };
         for (first, second, accepted) in [
             (strict(), strict(), false),
-            (strict(), request(5, None), true),
-            (request(5, None), strict(), true),
+            (strict(), request(5, 1), true),
+            (request(5, 1), strict(), true),
         ] {
             let mut merged = first;
             merged.merge(second);

@@ -95,18 +95,6 @@ impl Singleflight {
         (receiver, is_first)
     }
 
-    /// Discards the known buffer of a user's pending refresh, because the buffer
-    /// was deleted.
-    pub(super) fn forget_buffer(&self, user: &UserId) {
-        if let Some(next) = self
-            .lock()
-            .get_mut(user)
-            .and_then(|flight| flight.next.as_mut())
-        {
-            next.request.buffer = None;
-        }
-    }
-
     /// Takes the user's next refresh to run it: nobody joins it any more. If there
     /// is none, the task that runs the user's refreshes must end.
     pub(super) fn take_next(&self, user: &UserId) -> Option<PendingRefresh> {
@@ -116,37 +104,5 @@ impl Singleflight {
             flights.remove(user);
         }
         next
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{RefreshRequest, Singleflight};
-    use crate::{
-        domain::{ids::UserId, time::Timestamp},
-        ports::{BufferSnapshot, Version},
-    };
-
-    #[test]
-    fn the_known_contents_of_a_deleted_buffer_are_not_used() {
-        let refreshes = Singleflight::default();
-        let user = UserId::parse("u").unwrap();
-        for deleted in [false, true] {
-            let request = RefreshRequest {
-                buffer: Some(BufferSnapshot {
-                    version: Some(Version(5)),
-                    now: Timestamp::from_micros(0),
-                    events: Vec::new(),
-                }),
-                ..RefreshRequest::from_version(Version(5))
-            };
-            let _joined = refreshes.join(&user, request);
-            if deleted {
-                refreshes.forget_buffer(&user);
-            }
-            let mut next = refreshes.take_next(&user).unwrap();
-            assert_eq!(next.request.take_buffer().is_none(), deleted);
-            assert!(refreshes.take_next(&user).is_none());
-        }
     }
 }

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use super::{
     svg::{Bar, BarGroup, bar_chart, escaped},
     words::{
-        MOST_POPULAR, Verdict, headline, percent, percent_or_dash, signed, value, with_most_popular,
+        MOST_POPULAR, Verdict, earlier_events, headline, percent, percent_or_dash, signed, value,
+        with_most_popular,
     },
 };
 use crate::eval::{
@@ -291,9 +292,9 @@ fn example_box(example: &ExampleSummary) -> String {
         None => "It was not in the list.".to_owned(),
     };
     let mut text = format!(
-        "<div class=\"example\"><p>A user with {} earlier events {latest}, and then liked \
+        "<div class=\"example\"><p>A user with {} {latest}, and then liked \
          <b>{}</b>. {outcome}</p>\n<ol>\n",
-        example.earlier_events,
+        earlier_events(example.earlier_events),
         escaped(&example.liked_next)
     );
     for (place, item) in (1..).zip(&example.list) {

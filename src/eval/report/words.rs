@@ -8,6 +8,14 @@ use crate::eval::{
 /// The baseline of the headline.
 pub(super) const MOST_POPULAR: &str = "most popular";
 
+/// How many events a user had before.
+pub(super) fn earlier_events(count: u32) -> String {
+    match count {
+        1 => "1 earlier event".to_owned(),
+        count => format!("{count} earlier events"),
+    }
+}
+
 /// A share in percent.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)

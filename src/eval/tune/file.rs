@@ -24,8 +24,16 @@ pub fn ranking_file(
     trials: usize,
     selection: usize,
 ) -> Result<String, toml::ser::Error> {
-    let defaults = Table::try_from(RankingConfig::default())?;
-    let changed = differing(Table::try_from(config)?, &defaults);
+    let defaults = Table::try_from(RankingConfig::of(config.preset))?;
+    let values = Table::try_from(config)?;
+    let mut changed = Table::new();
+    // The defaults are those of its preset.
+    changed.extend(
+        values
+            .get_key_value("preset")
+            .map(|(key, preset)| (key.clone(), preset.clone())),
+    );
+    changed.extend(differing(values, &defaults));
     let mut text = comment(report, trials, selection);
     text.push_str(&toml::to_string(&changed)?);
     Ok(text)

@@ -29,12 +29,14 @@ const ZERO_SHARE: f64 = 0.15;
 /// they may be. Diversity and exploration do not pay off on a log: their bounds
 /// keep a search from switching them off. A log says nothing of places, so `geo`
 /// is not among them.
-pub(super) static TUNABLES: [Tunable; 7] = [
+pub(super) static TUNABLES: [Tunable; 9] = [
     Tunable::weight(Scorer::Tag, 0.0, 2.0),
     Tunable::weight(Scorer::Semantic, 0.0, 2.0),
     Tunable::weight(Scorer::Affinity, 0.0, 2.0),
     Tunable::weight(Scorer::Recency, 0.0, 1.0),
     Tunable::weight(Scorer::Aversion, -1.0, 0.0),
+    Tunable::weight(Scorer::Collaborative, 0.0, 4.0),
+    Tunable::weight(Scorer::Popularity, 0.0, 1.0),
     Tunable {
         value: TunableValue::MmrLambda,
         low: 0.5,
@@ -66,6 +68,16 @@ impl Tunable {
             TunableValue::MmrLambda => "mmr_lambda".to_owned(),
             TunableValue::ExplorationProbability => "exploration.probability".to_owned(),
         }
+    }
+
+    /// Whether a search leaves it at 0 if it starts there: exploration, and what needs
+    /// associations.
+    fn stays_off(&self) -> bool {
+        matches!(
+            self.value,
+            TunableValue::ExplorationProbability
+                | TunableValue::Weight(Scorer::Collaborative | Scorer::Popularity)
+        )
     }
 
     fn get(&self, config: &RankingConfig) -> f64 {
@@ -135,8 +147,7 @@ impl Candidate {
     fn each(&self, start: &Self, mut change: impl FnMut(&Tunable, f64) -> f64) -> Self {
         let mut changed = *self;
         for (index, tunable) in TUNABLES.iter().enumerate() {
-            let is_off = matches!(tunable.value, TunableValue::ExplorationProbability)
-                && start.0[index] == 0.0;
+            let is_off = tunable.stays_off() && start.0[index] == 0.0;
             let value = change(tunable, self.0[index]);
             if !is_off {
                 // A search cannot resolve more than three places.
@@ -184,6 +195,21 @@ mod tests {
                     tunable.key()
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_weight_can_be_left_out_and_others_stay() {
+        let start = Candidate::of(&RankingConfig::default());
+        for (index, tunable) in TUNABLES.iter().enumerate() {
+            let Some(without) = start.without(index) else {
+                assert!(!tunable.has_zero, "{}", tunable.key());
+                continue;
+            };
+            for (other, (value, old)) in without.0.into_iter().zip(start.0).enumerate() {
+                assert_eq!(value, if other == index { 0.0 } else { old });
+            }
+            assert_eq!(without.without(index), None, "it is at 0 already");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
         access::Caller,
         deadline::{CallTime, STORE_SHARE},
         load::Account,
+        refusal::Refusal,
     },
     engine::Engine,
     http::webhook::{
@@ -135,8 +136,13 @@ impl Reading<'_> {
             if let Some(account) = self.account
                 && let Err(refusal) = account.reserve(FORMS * cost.bytes)
             {
-                self.report
-                    .failed(ElementId::without_id(index), refusal.into());
+                let id = ElementId::without_id(index);
+                if matches!(refusal, Refusal::TooMuchMemory { .. }) {
+                    // Another try would end in the same way.
+                    self.report.invalid(id, refusal.into());
+                } else {
+                    self.report.failed(id, refusal.into());
+                }
                 continue;
             }
             let is_event = self.read_one(element, index);

@@ -27,6 +27,7 @@ fn a_redis_that_keeps_its_events_has_no_warnings() {
     diagnosis.says(GROUP, "reachable", "ok", "");
     diagnosis.says(GROUP, "durability", "ok", "append-only file, no eviction");
     diagnosis.says(GROUP, "permissions", "ok", "");
+    diagnosis.says(GROUP, "scripts", "ok", "");
     diagnosis.says(GROUP, "clock", "ok", "s ahead of");
     assert_eq!(server.cli(&["DBSIZE"]), "0", "nothing is written");
 }
@@ -49,6 +50,19 @@ fn a_redis_that_loses_events_is_fixed_by_what_it_says_to_do() {
     let full = diagnosis(&server.url());
     assert_eq!(full.code, 1);
     full.says(GROUP, "writes", "fail", "OOM");
+}
+
+#[test]
+fn a_redis_that_lacks_a_command_is_misconfigured() {
+    let server = RedisServer::with(&["--rename-command", "PEXPIRETIME", ""]);
+    let diagnosis = diagnosis(&server.url());
+    assert_eq!(diagnosis.code, 1);
+    diagnosis.says(
+        GROUP,
+        "commands",
+        "fail",
+        "misconfigured: it lacks PEXPIRETIME",
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{slice, time::Duration};
 use recsys::{
     adapters::redis::{RedisPool, RedisSettings},
     domain::{ids::UserId, ranking_config::RankingConfig},
+    ports::WaitingCaller,
     proto::{self, IngestOutcome, SignalsSource},
 };
 use tokio::{
@@ -167,7 +168,9 @@ async fn a_connection_lost_in_its_handshake_is_retried() {
             let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
             let events = ports(&pool, &prefix, &world).events;
             proxy.cut_after(bytes, Way::Replies, end);
-            let appended = events.append(&user, slice::from_ref(&event)).await;
+            let caller = WaitingCaller::without_deadline();
+            let one = slice::from_ref(&event);
+            let appended = events.append(&user, one, &caller).await;
             assert!(
                 appended.is_ok(),
                 "{end:?} after {bytes} bytes: {appended:?}"

@@ -2,14 +2,13 @@
 
 use recsys::{
     edge::settings::ServerSettings,
-    proto::{
-        self, BatchIngestEventsRequest, GetItemsRequest, InteractionEvent, Item, UpsertItemsRequest,
-    },
+    proto::{self, GetItemsRequest, Item, UpsertItemsRequest},
 };
 use serde_json::json;
 use tonic::Code;
 
 use crate::support::{
+    attacks::send_empty,
     http::{gzip, send},
     server::{TestServer, event, fields, reason},
 };
@@ -25,28 +24,19 @@ fn small() -> ServerSettings {
 #[tokio::test]
 async fn elements_are_counted_before_a_message_is_decoded() {
     let server = TestServer::serving_with(small()).await;
-    // 2 bytes each, and 400 in memory.
-    let events = BatchIngestEventsRequest {
-        events: vec![InteractionEvent::default(); 2 << 20],
-    };
-    let status = server.recommender().batch_ingest_events(events).await;
-    let status = status.unwrap_err();
-    assert_eq!(fields(&status), ["events"], "{status}");
-    assert!(
-        status
-            .message()
-            .contains("at most 1000 entries, has 2097152")
-    );
-    let items = UpsertItemsRequest {
-        items: vec![Item::default(); 8 << 20],
-    };
-    let status = server.catalog().upsert_items(items).await.unwrap_err();
-    assert_eq!(fields(&status), ["items"], "{status}");
-    let ids = GetItemsRequest {
-        content_ids: vec![String::new(); 1 << 20],
-    };
-    let status = server.catalog().get_items(ids).await.unwrap_err();
-    assert_eq!(fields(&status), ["content_ids"], "{status}");
+    // 2 bytes each; decoded, an event or item takes 400.
+    for (method, field, elements) in [
+        ("RecommenderService/BatchIngestEvents", "events", 2 << 20),
+        ("CatalogService/UpsertItems", "items", 3 << 20),
+        ("CatalogService/GetItems", "content_ids", 1 << 20),
+    ] {
+        let path = format!("/recsys.v1.{method}");
+        let sent = send_empty(server.channel.clone(), &path, "", elements - 1).await;
+        let status = sent.unwrap_err();
+        assert_eq!(fields(&status), [field], "{status}");
+        let has = format!("entries, has {}", elements - 1);
+        assert!(status.message().contains(&has), "{status}");
+    }
 }
 
 #[tokio::test]
@@ -102,20 +92,57 @@ async fn an_element_of_a_delivery_with_too_many_values_is_refused_alone_before_i
 #[tokio::test]
 async fn a_delivery_that_does_not_fit_into_memory_is_retried() {
     let settings = ServerSettings {
+        max_buffered_bytes: 8 << 20,
+        ..ServerSettings::default()
+    };
+    let server = TestServer::serving_with(settings).await;
+    let deliver = async |elements: usize, values: usize| {
+        let lists = "[],".repeat(values);
+        let elements: Vec<String> = (0..elements)
+            .map(|id| {
+                let id = format!("\"type\":\"identify\",\"userId\":\"u\",\"messageId\":\"{id}\"");
+                format!("{{{id},\"traits\":{{\"a\":[{lists}0]}}}}")
+            })
+            .collect();
+        let body = gzip(format!("[{}]", elements.join(",")).as_bytes());
+        let headers = [
+            ("content-type", "application/json"),
+            ("content-encoding", "gzip"),
+        ];
+        let path = "/v1/webhooks/rudderstack";
+        send(server.webhook, "POST", path, &headers, &body).await
+    };
+    // 4 MB each while it is read, and a third of that until it is stored.
+    let reply = deliver(6, 15_000).await;
+    let report = reply.json();
+    assert_eq!(reply.status, 503, "{report}");
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert!(count("accepted") > 0 && count("failed") > 0, "{report}");
+    assert_eq!(count("accepted") + count("failed"), 6, "{report}");
+    // Nothing stays counted.
+    assert_eq!(deliver(1, 15_000).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_element_that_needs_more_memory_than_a_call_may_have_is_refused_alone() {
+    let settings = ServerSettings {
         max_buffered_bytes: 2 << 20,
         ..ServerSettings::default()
     };
     let server = TestServer::serving_with(settings).await;
     let wide = format!("{{\"messageId\":\"1\",\"a\":[{}0]}}", "[],".repeat(15_000));
-    let body = gzip(wide.as_bytes());
-    let headers = [
-        ("content-type", "application/json"),
-        ("content-encoding", "gzip"),
-    ];
+    let good = json!({"type": "track", "event": "Liked", "userId": "u", "messageId": "2",
+                      "properties": {"content": "i001"}});
+    let body = format!("[{wide},{good}]");
+    let headers = [("content-type", "application/json")];
     let path = "/v1/webhooks/rudderstack";
-    let reply = send(server.webhook, "POST", path, &headers, &body).await;
-    assert_eq!(reply.status, 503, "{}", reply.json());
-    assert_eq!(reply.json()["failed"], json!(1));
+    let reply = send(server.webhook, "POST", path, &headers, body.as_bytes()).await;
+    let report = reply.json();
+    assert_eq!(reply.status, 200, "{report}");
+    assert_eq!(
+        (&report["accepted"], &report["invalid"]),
+        (&json!(1), &json!(1))
+    );
 }
 
 #[tokio::test]
@@ -139,7 +166,8 @@ async fn a_reply_is_bounded_before_it_is_made() {
     let of = |content_ids: &[String]| GetItemsRequest {
         content_ids: content_ids.to_vec(),
     };
-    let reply = server.catalog().get_items(of(&ids[..60])).await.unwrap();
+    let mut catalogue = server.catalog().max_decoding_message_size(usize::MAX);
+    let reply = catalogue.get_items(of(&ids[..60])).await.unwrap();
     assert_eq!(reply.into_inner().items.len(), 60);
     let status = server.catalog().get_items(of(&ids)).await.unwrap_err();
     assert_eq!(

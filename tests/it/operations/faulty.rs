@@ -20,9 +20,9 @@ use recsys::{
     edge::settings::ServerSettings,
     engine::{Engine, EngineSettings},
     ports::{
-        Appended, BufferSnapshot, Deadline, Deleted, EventBuffer, Found, ItemRefusal, ItemStore,
-        ModelSlot, ModelStore, PageStart, Rank, SaveOutcome, Search, SearchOrder, StoreError,
-        StoreErrorKind, StoredModel, StoredPage, Version,
+        Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer, Found, ItemRefusal,
+        ItemStore, ModelSlot, ModelStore, ObservedVersion, PageStart, Rank, SaveOutcome, Search,
+        SearchOrder, StoreError, StoreErrorKind, StoredModel, StoredPage, Version, WaitingCaller,
     },
 };
 
@@ -123,7 +123,12 @@ fn answer(down: &AtomicBool) -> Result<(), StoreError> {
 
 #[async_trait]
 impl EventBuffer for Faulty {
-    async fn append(&self, user: &UserId, events: &[StoredEvent]) -> Result<Appended, StoreError> {
+    async fn append(
+        &self,
+        user: &UserId,
+        events: &[StoredEvent],
+        caller: &WaitingCaller,
+    ) -> Result<Appended, StoreError> {
         self.state().await?;
         if user.as_str() == self.broken_user {
             return Err(StoreError::new(StoreErrorKind::Unavailable, "broken"));
@@ -132,7 +137,7 @@ impl EventBuffer for Faulty {
         while self.hold_appends.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.world.ports.events.append(user, events).await
+        self.world.ports.events.append(user, events, caller).await
     }
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         answer(&self.down)?;
@@ -150,14 +155,23 @@ impl EventBuffer for Faulty {
         self.state().await?;
         self.world.ports.events.stored(user).await
     }
-    async fn version(&self, user: &UserId) -> Result<Option<Version>, StoreError> {
+    async fn version(&self, user: &UserId) -> Result<ObservedVersion, StoreError> {
         assert_ne!(user.as_str(), "panic", "a bug, for a test");
         self.state().await?;
         self.world.ports.events.version(user).await
     }
-    async fn delete(&self, user: &UserId) -> Result<Deleted, StoreError> {
+    async fn begin_erasure(&self, user: &UserId) -> Result<ErasureStart, StoreError> {
         self.state().await?;
-        self.world.ports.events.delete(user).await
+        self.world.ports.events.begin_erasure(user).await
+    }
+    async fn erase(
+        &self,
+        user: &UserId,
+        read_at: Timestamp,
+        floor: Version,
+    ) -> Result<Option<Erasure>, StoreError> {
+        self.state().await?;
+        self.world.ports.events.erase(user, read_at, floor).await
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.world.ports.events.now().await
@@ -182,17 +196,25 @@ impl ModelStore for Faulty {
         user: &UserId,
         model: &StoredModel,
         instead_of: Option<Rank>,
+        read_at: Timestamp,
     ) -> Result<SaveOutcome, StoreError> {
         self.models()?;
         self.saves_waiting.fetch_add(1, Ordering::SeqCst);
         while self.hold_saves.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.world.ports.models.save(user, model, instead_of).await
+        let models = &self.world.ports.models;
+        models.save(user, model, instead_of, read_at).await
     }
-    async fn erase(&self, user: &UserId, floor: Version) -> Result<bool, StoreError> {
+    async fn erase(
+        &self,
+        user: &UserId,
+        erasure: &Erasure,
+        read_at: Timestamp,
+    ) -> Result<Option<bool>, StoreError> {
         self.models()?;
-        self.world.ports.models.erase(user, floor).await
+        let models = &self.world.ports.models;
+        models.erase(user, erasure, read_at).await
     }
 }
 

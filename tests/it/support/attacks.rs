@@ -9,8 +9,9 @@ use recsys::proto::{
     recommender_service_client::RecommenderServiceClient,
 };
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_request::MessageRequest,
 };
@@ -21,6 +22,28 @@ use super::{
     server::{connect, liked},
     tenants::with_headers,
 };
+
+/// Calls a method with a request of this many empty elements in field 1. A message of the
+/// method's type would take as much memory here as it may take in the server.
+pub async fn send_empty(
+    channel: Channel,
+    path: &str,
+    key: &str,
+    elements: usize,
+) -> Result<(), Status> {
+    let message = GetItemsRequest {
+        content_ids: vec![String::new(); elements],
+    };
+    let mut client = tonic::client::Grpc::new(channel).max_encoding_message_size(usize::MAX);
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let codec: ProstCodec<GetItemsRequest, ()> = ProstCodec::default();
+    let request = with_headers(&[("x-api-key", key)], message);
+    let path = path.parse().expect("a path");
+    client.unary(request, path, codec).await.map(|_| ())
+}
 
 /// A client that tries to exhaust a server.
 pub struct Attacker {
@@ -74,11 +97,8 @@ impl Attacker {
 
     async fn tiny_events(&self) {
         self.at_once(6, async |channel, key| {
-            let events = vec![InteractionEvent::default(); 2 << 20];
-            let request = with_headers(&[("x-api-key", &key)], BatchIngestEventsRequest { events });
-            let mut client = RecommenderServiceClient::new(channel);
-            let status = client.batch_ingest_events(request).await;
-            assert!(status.is_err());
+            let path = "/recsys.v1.RecommenderService/BatchIngestEvents";
+            assert!(send_empty(channel, path, &key, 1 << 20).await.is_err());
         })
         .await;
     }
@@ -86,7 +106,7 @@ impl Attacker {
     async fn wide_events(&self) {
         self.at_once(6, async |channel, key| {
             let event = InteractionEvent {
-                impressions: vec![String::new(); 1 << 20],
+                impressions: vec![String::new(); 512 << 10],
                 ..liked("u", "2001")
             };
             let events = vec![event];
@@ -99,20 +119,16 @@ impl Attacker {
 
     async fn tiny_items(&self) {
         self.at_once(3, async |channel, key| {
-            let items = vec![Item::default(); 8 << 20];
-            let request = with_headers(&[("x-api-key", &key)], UpsertItemsRequest { items });
-            let mut client = CatalogServiceClient::new(channel);
-            assert!(client.upsert_items(request).await.is_err());
+            let path = "/recsys.v1.CatalogService/UpsertItems";
+            assert!(send_empty(channel, path, &key, 2 << 20).await.is_err());
         })
         .await;
     }
 
     async fn tiny_ids(&self) {
         self.at_once(6, async |channel, key| {
-            let content_ids = vec![String::new(); 1 << 20];
-            let request = with_headers(&[("x-api-key", &key)], GetItemsRequest { content_ids });
-            let mut client = CatalogServiceClient::new(channel);
-            assert!(client.get_items(request).await.is_err());
+            let path = "/recsys.v1.CatalogService/GetItems";
+            assert!(send_empty(channel, path, &key, 1 << 20).await.is_err());
         })
         .await;
     }

@@ -15,7 +15,7 @@ pub fn recsys(arguments: &[&str]) -> Command {
         .env("RECSYS_LOG_FORMAT", "text")
         .args(arguments);
     for timeout in ["CONNECT", "WAIT", "COMMAND"] {
-        command.env(format!("REDIS_{timeout}_TIMEOUT"), "20s");
+        command.env(format!("REDIS_{timeout}_TIMEOUT"), "10s");
     }
     command
 }

@@ -154,12 +154,19 @@ impl RedisServer {
 
     /// The event ids in a buffer, one for each copy, by time.
     pub fn event_ids(&self, key: &str) -> Vec<String> {
-        let members = self.cli(&["-c", "ZRANGE", key, "0", "-1"]);
+        // Without the marker of an erasure, at score 0.
+        let members = self.cli(&["-c", "ZRANGEBYSCORE", key, "(0", "+inf"]);
         let id = |member: &str| {
             let member: serde_json::Value = serde_json::from_str(member).unwrap();
             member["event_id"].as_str().unwrap().to_owned()
         };
         members.lines().map(id).collect()
+    }
+
+    /// How many events a buffer has, without the marker of an erasure.
+    pub fn events(&self, key: &str) -> usize {
+        let count = self.cli(&["-c", "ZCOUNT", key, "(0", "+inf"]);
+        count.parse().unwrap()
     }
 
     /// How often a command was called since `CONFIG RESETSTAT`.
@@ -299,6 +306,7 @@ pub fn event_buffer(
         key_prefix: prefix.to_owned(),
         window,
         max_events,
+        max_user_bytes: 4 << 20,
         cache_max_bytes: 64 << 20,
     };
     RedisEventBuffer::new(pool.clone(), options)
@@ -329,14 +337,33 @@ pub fn ports(pool: &RedisPool, prefix: &str, world: &MemoryWorld) -> Ports {
     }
 }
 
+/// An engine that saves models before it acknowledges events.
 pub fn engine(ports: Ports) -> Engine {
-    Engine::new(ports, RankingConfig::default(), EngineSettings::default())
+    engine_saving_after(ports, Duration::ZERO)
 }
 
-/// A server over a Redis, with a catalogue in memory.
+pub fn engine_saving_after(ports: Ports, model_save_interval: Duration) -> Engine {
+    let settings = EngineSettings {
+        model_save_interval,
+        ..EngineSettings::default()
+    };
+    Engine::new(ports, RankingConfig::default(), settings)
+}
+
+/// A server over a Redis, with a catalogue in memory, that saves models before it
+/// acknowledges events.
 pub async fn instance(pool: &RedisPool, prefix: &str) -> TestServer {
+    instance_saving_after(pool, prefix, Duration::ZERO).await
+}
+
+/// One that saves models this long after the acknowledgement.
+pub async fn instance_saving_after(
+    pool: &RedisPool,
+    prefix: &str,
+    interval: Duration,
+) -> TestServer {
     let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(30));
-    let engine = engine(ports(pool, prefix, &world));
+    let engine = engine_saving_after(ports(pool, prefix, &world), interval);
     TestServer::serving(world, engine, ServerSettings::default()).await
 }
 

@@ -27,9 +27,12 @@ use tonic::{
     Status,
     transport::{Channel, Endpoint},
 };
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_types::StatusExt as _;
 
-use super::{MemoryWorld, items::half_circle};
+use super::{MemoryWorld, items::half_circle, until};
 
 /// The fixed time of the test servers.
 pub const NOW: &str = "2026-06-10T12:00:00Z";
@@ -128,6 +131,20 @@ impl TestServer {
             channel: connect(address).await,
             running,
         }
+    }
+
+    /// Waits until the stores were checked: from then on, nothing is sent to them for a
+    /// minute but a ping each second.
+    pub async fn healthy(self) -> Self {
+        let is_serving = async || {
+            let request = HealthCheckRequest {
+                service: "recsys.v1.RecommenderService".to_owned(),
+            };
+            let reply = HealthClient::new(self.channel.clone()).check(request).await;
+            reply.unwrap().into_inner().status() == ServingStatus::Serving
+        };
+        until("the stores answer", is_serving).await;
+        self
     }
 
     pub fn recommender(&self) -> RecommenderServiceClient<Channel> {

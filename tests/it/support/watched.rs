@@ -31,9 +31,12 @@ impl Watched {
         Self::set(&[&[("REDIS_URL", url.as_str())], settings].concat()).await
     }
 
+    /// Models are saved before the acknowledgement unless the settings say otherwise.
     pub async fn set(settings: &[(&str, &str)]) -> Self {
         let mut served = Served::start(
-            recsys(&["serve", "--admin-addr", "127.0.0.1:0"]).envs(settings.iter().copied()),
+            recsys(&["serve", "--admin-addr", "127.0.0.1:0"])
+                .env("MODEL_SAVE_INTERVAL", "0")
+                .envs(settings.iter().copied()),
         );
         let admin = served.admin_address();
         let channel = connect(served.address.parse().unwrap()).await;

@@ -14,7 +14,7 @@ use deadpool_redis::redis::{Cmd, Value, cmd, from_redis_value};
 use tracing::warn;
 
 use super::{
-    error::malformed_reply, events::from_score, expiry::milliseconds, keys::Keys,
+    buffer_store::from_score, error::malformed_reply, expiry::milliseconds, keys::Keys,
     model_json::VERSION_DIGITS, pool::RedisPool, script::Script,
 };
 use crate::{
