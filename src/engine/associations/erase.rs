@@ -16,7 +16,7 @@ use crate::{
 const DUE_AFTER_ERASURE: Duration = Duration::from_secs(2 * MAX_READ_AGE.as_secs() + 1);
 
 /// The audiences that an erased user has left.
-pub(in super::super) struct Departure {
+pub(crate) struct Departure {
     /// Their items.
     items: BTreeMap<ContentId, Timestamp>,
     /// The store's time before anything was read.
@@ -26,7 +26,7 @@ pub(in super::super) struct Departure {
 
 impl Departure {
     /// A version as high as that of the user's list.
-    pub(in super::super) fn floor(&self) -> Version {
+    pub(crate) fn floor(&self) -> Version {
         self.floor
     }
 }

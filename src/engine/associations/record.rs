@@ -17,17 +17,17 @@ use crate::{
 const DUE_AFTER_REFUSAL: Duration = Duration::from_secs(MAX_READ_AGE.as_secs() + 1);
 
 /// An interest list to record, with the model that it is from.
-pub(in super::super) struct RecordRequest<'a> {
-    pub(in super::super) user: &'a UserId,
-    pub(in super::super) list: &'a InterestList,
+pub(crate) struct RecordRequest<'a> {
+    pub(crate) user: &'a UserId,
+    pub(crate) list: &'a InterestList,
     /// The model's rank.
-    pub(in super::super) rank: Rank,
+    pub(crate) rank: Rank,
     /// The rank of a stored model to replace, even if it is higher.
-    pub(in super::super) replaces: Option<Rank>,
+    pub(crate) replaces: Option<Rank>,
     /// The store's time at which the events of the model were read.
-    pub(in super::super) read_at: Timestamp,
+    pub(crate) read_at: Timestamp,
     /// Whether all items are written to their audiences, not only those that changed.
-    pub(in super::super) writes_all: bool,
+    pub(crate) writes_all: bool,
 }
 
 impl AssociationState {
