@@ -147,9 +147,6 @@ impl Engine {
         existed: &mut bool,
     ) -> Result<Option<bool>, EngineError> {
         let Ports { events, models, .. } = &self.inner.ports;
-        let associations = &self.inner.associations;
-        // Audiences first: the list and the buffer name them.
-        let left = associations.begin_erasure(user).await?;
         let start = events.begin_erasure(user).await;
         let start = start.map_err(EngineError::user_state)?;
         let slot = models.load(user).await;
@@ -168,6 +165,12 @@ impl Engine {
             ModelSlot::Present(model) => (model.version, true),
         };
         *existed |= start.existed || had_model;
+        let associations = &self.inner.associations;
+        let departure = associations.begin_erasure(user, start.read_at).await?;
+        let Some(departure) = departure else {
+            return Ok(None);
+        };
+        let floor = floor.max(departure.floor());
         if deadline.remaining().is_zero() {
             return Err(EngineError::TimedOut);
         }
@@ -176,12 +179,12 @@ impl Engine {
             return Ok(None);
         };
         *existed |= erasure.existed;
-        if deadline.remaining().is_zero() {
-            return Err(EngineError::TimedOut);
-        }
         let had_list = associations
-            .end_erasure(user, left, erasure.version)
+            .end_erasure(user, departure, erasure.version)
             .await?;
+        let Some(had_list) = had_list else {
+            return Ok(None);
+        };
         *existed |= had_list;
         if deadline.remaining().is_zero() {
             return Err(EngineError::TimedOut);

@@ -102,15 +102,6 @@ pub struct Near {
     pub scale_m: f64,
 }
 
-/// The collaborative score of an item, and where it comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CollaborativePart {
-    /// The score, 0 to 1.
-    pub score: f64,
-    /// The user's item that added most.
-    pub because: ContentId,
-}
-
 /// What becomes of items that were displayed and ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IgnoredItems {
@@ -118,6 +109,15 @@ pub enum IgnoredItems {
     Hidden,
     /// Their scores are lower.
     ScoredLower,
+}
+
+/// The collaborative score of an item, and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollaborativePart {
+    /// The score, 0 to 1.
+    pub score: f64,
+    /// The user's item that added most.
+    pub because: ContentId,
 }
 
 /// All that candidate generators and scorers know of whom or what a list is for.

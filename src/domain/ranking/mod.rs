@@ -9,59 +9,18 @@ pub mod draws;
 pub mod exploration;
 pub mod fusion;
 pub mod interest;
+mod ranked_item;
 pub mod reason;
 pub mod scorers;
 
 use std::sync::Arc;
 
-use super::{
-    ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, tags::TagKey, vector::wide,
-};
+use super::{ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, vector::wide};
 use exploration::{ExplorationRequest, ExplorationSkip};
-use fusion::{Fusion, Scored};
+use fusion::Fusion;
 use interest::Interest;
-use scorers::Scorer;
 
-/// Why an item is in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ItemRole {
-    /// It was ranked.
-    Target,
-    /// It is the exploration item.
-    Exploration,
-}
-
-/// One item of a list.
-#[derive(Clone, Debug)]
-pub struct RankedItem {
-    /// The item with its score.
-    pub scored: Scored,
-    /// Why it is in the list.
-    pub role: ItemRole,
-    /// Its liked tags, by their part of the tag score, largest first.
-    pub matched_tags: Vec<TagKey>,
-    /// The user's item that added most to the collaborative score.
-    pub similar_because: Option<ContentId>,
-}
-
-impl RankedItem {
-    fn new(scored: Scored, role: ItemRole, interest: &Interest) -> Self {
-        let matched_tags = scorers::matched_tags(&scored.item, interest)
-            .into_iter()
-            .cloned()
-            .collect();
-        let part = interest.collaborative_part(scored.item.id());
-        let similar_because = part
-            .filter(|_| scored.breakdown.part(Scorer::Collaborative).is_some())
-            .map(|part| part.because.clone());
-        Self {
-            scored,
-            role,
-            matched_tags,
-            similar_because,
-        }
-    }
-}
+pub use ranked_item::{ItemRole, RankedItem};
 
 /// The exploration item of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,9 @@
 //! One sentence on why an item is in a list.
 
-use super::{ItemRole, RankedItem, scorers::Scorer};
+use super::{
+    ranked_item::{ItemRole, RankedItem},
+    scorers::Scorer,
+};
 use crate::domain::{
     ids::ContentId,
     item::Items,
@@ -67,9 +70,9 @@ mod tests {
         associations::PopularItems,
         item::{CatalogueItem, Item, Items, Tag},
         ranking::{
-            exploration::ExplorationSkip,
+            fusion::Fusion,
             interest::{CollaborativePart, IgnoredItems, Interest},
-            rank,
+            ranked_item::{ItemRole, RankedItem},
         },
         ranking_config::RankingConfig,
         tags::Canonicalizer,
@@ -89,10 +92,9 @@ mod tests {
 
     fn sentence(interest: &Interest, items: &Items) -> String {
         let config = RankingConfig::default();
-        let pool = vec![item("x", "")];
-        let skip = Err(ExplorationSkip::Disabled);
-        let list = rank(pool, interest, skip, 1, &config);
-        reason(&list.items[0], items, &Canonicalizer::default())
+        let scored = Fusion::new(interest, &config.fusion).score(item("x", ""));
+        let ranked = RankedItem::new(scored, ItemRole::Target, interest);
+        reason(&ranked, items, &Canonicalizer::default())
     }
 
     #[test]

@@ -2,90 +2,101 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{refresh::too_late, state::AssociationState};
+use super::state::AssociationState;
 use crate::{
     domain::{
         ids::{ContentId, UserId},
         time::Timestamp,
     },
-    ports::{Engagement, ListSlot, MAX_READ_AGE, StoreError, StoreErrorKind, Version},
+    ports::{Engagement, ListSlot, MAX_READ_AGE, StoreError, Version},
 };
 
 /// When the rows of an erased user's items are due: no refresh of lists that were read
 /// before the erasure, and no write of such a refresh, can come later.
 const DUE_AFTER_ERASURE: Duration = Duration::from_secs(2 * MAX_READ_AGE.as_secs() + 1);
 
-/// What an erasure knows of its user.
-pub(in crate::engine) struct Erasure {
-    /// The items whose audiences the user has left.
+/// The audiences that an erased user has left.
+pub(crate) struct Departure {
+    /// Their items.
     items: BTreeMap<ContentId, Timestamp>,
     /// The store's time before anything was read.
     read_at: Timestamp,
+    floor: Version,
+}
+
+impl Departure {
+    /// A version as high as that of the user's list.
+    pub(crate) fn floor(&self) -> Version {
+        self.floor
+    }
 }
 
 impl AssociationState {
     /// Takes the user out of the audiences of all items in the list and in the buffer.
-    /// To be called before either is deleted.
-    pub(super) async fn begin_erasure(&self, user: &UserId) -> Result<Erasure, StoreError> {
-        let read_at = self.now().await?;
+    /// To be called before either is deleted, with the time of the erasure's first
+    /// read. `None` if that is too long ago.
+    pub(super) async fn begin_erasure(
+        &self,
+        user: &UserId,
+        read_at: Timestamp,
+    ) -> Result<Option<Departure>, StoreError> {
         let mut items: BTreeMap<ContentId, Timestamp> = BTreeMap::new();
         let slots = self.store.lists(std::slice::from_ref(user)).await?;
         for (item, time) in slots.iter().flat_map(engagements) {
             items.insert(item, time);
         }
-        let events = match self.events.read(user).await {
-            Ok(buffer) => buffer.events,
-            // A key of another type, which is erased as well.
-            Err(error) if error.kind() == StoreErrorKind::Corrupt => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        for stored in &events {
+        let buffer = self.events.read(user).await?;
+        for stored in &buffer.events {
             if let Some(item) = &stored.event.content_id {
                 let time = items.entry(item.clone()).or_insert(stored.event.time);
                 *time = (*time).max(stored.event.time);
             }
         }
         let left: Vec<Engagement> = items.iter().map(|(i, time)| (i.clone(), *time)).collect();
-        self.leave(user, &left, read_at).await?;
-        Ok(Erasure { items, read_at })
+        let floor = slots.iter().filter_map(ListSlot::version).max();
+        let has_left = self.leave(user, &left, read_at).await?;
+        Ok(has_left.then_some(Departure {
+            items,
+            read_at,
+            floor: floor.unwrap_or(Version(0)),
+        }))
     }
 
     /// Erases the user's list, after the buffer was deleted. Returns whether there was
-    /// one.
+    /// one; `None` if its first read is too long ago.
     pub(super) async fn end_erasure(
         &self,
         user: &UserId,
-        erasure: Erasure,
+        departure: Departure,
         version: Version,
-    ) -> Result<bool, StoreError> {
-        let read_at = erasure.read_at;
+    ) -> Result<Option<bool>, StoreError> {
+        let read_at = departure.read_at;
         let erased = self.store.erase_list(user, version, read_at).await?;
         self.written.remove(user);
-        let slot = erased.ok_or_else(too_late)?;
+        let Some(slot) = erased else {
+            return Ok(None);
+        };
         // Items that a build added in the meantime.
         let mut added = engagements(&slot);
-        added.retain(|(item, time)| erasure.items.get(item).is_none_or(|left| left < time));
-        self.leave(user, &added, read_at).await?;
-        Ok(slot.present().is_some())
+        added.retain(|(item, time)| departure.items.get(item).is_none_or(|left| left < time));
+        let has_left = self.leave(user, &added, read_at).await?;
+        Ok(has_left.then(|| slot.present().is_some()))
     }
 
+    /// Whether the user has left the audiences: not if the read is too long ago.
     async fn leave(
         &self,
         user: &UserId,
         left: &[Engagement],
         read_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         // Whether or not the call succeeds.
         for (item, _) in left {
             self.changes.force(item, read_at.plus(DUE_AFTER_ERASURE));
         }
         self.written.remove(user);
         let refused = self.store.leave_audiences(user, left, read_at).await?;
-        if refused.is_empty() {
-            Ok(())
-        } else {
-            Err(too_late())
-        }
+        Ok(refused.is_empty())
     }
 }
 

@@ -26,12 +26,13 @@ use crate::{
     domain::{
         associations::{AssociationsConfig, NeighborRow, PopularItems},
         ids::{ContentId, UserId},
+        time::Timestamp,
     },
     ports::{AssociationStore, Deadline, EventBuffer, Version},
 };
 use state::{AssociationState, failed};
 
-pub(super) use erase::Erasure;
+pub(super) use erase::Departure;
 pub(super) use record::RecordRequest;
 pub use {settings::AssociationSettings, signals::ItemSignals};
 
@@ -111,20 +112,27 @@ impl Associations {
     }
 
     /// Takes a user out of all audiences, before the user's buffer is deleted. Also if
-    /// this process keeps no associations: others may.
-    pub(super) async fn begin_erasure(&self, user: &UserId) -> Result<Erasure, EngineError> {
-        self.0.begin_erasure(user).await.map_err(failed)
+    /// this process keeps no associations: others may. `None` if the erasure's first
+    /// read, at `read_at`, is too long ago.
+    pub(super) async fn begin_erasure(
+        &self,
+        user: &UserId,
+        read_at: Timestamp,
+    ) -> Result<Option<Departure>, EngineError> {
+        let begun = self.0.begin_erasure(user, read_at).await;
+        begun.map_err(failed)
     }
 
     /// Erases a user's list, after the user's buffer was deleted. `version` is at least
-    /// as high as any that the buffer had. Returns whether there was a list.
+    /// as high as any that the buffer had. Returns whether there was a list;
+    /// `None` as above.
     pub(super) async fn end_erasure(
         &self,
         user: &UserId,
-        erasure: Erasure,
+        departure: Departure,
         version: Version,
-    ) -> Result<bool, EngineError> {
-        let erased = self.0.end_erasure(user, erasure, version).await;
+    ) -> Result<Option<bool>, EngineError> {
+        let erased = self.0.end_erasure(user, departure, version).await;
         erased.map_err(failed)
     }
 

@@ -17,17 +17,17 @@ use crate::{
 const DUE_AFTER_REFUSAL: Duration = Duration::from_secs(MAX_READ_AGE.as_secs() + 1);
 
 /// An interest list to record, with the model that it is from.
-pub(in crate::engine) struct RecordRequest<'a> {
-    pub(in crate::engine) user: &'a UserId,
-    pub(in crate::engine) list: &'a InterestList,
+pub(crate) struct RecordRequest<'a> {
+    pub(crate) user: &'a UserId,
+    pub(crate) list: &'a InterestList,
     /// The model's rank.
-    pub(in crate::engine) rank: Rank,
+    pub(crate) rank: Rank,
     /// The rank of a stored model to replace, even if it is higher.
-    pub(in crate::engine) replaces: Option<Rank>,
+    pub(crate) replaces: Option<Rank>,
     /// The store's time at which the events of the model were read.
-    pub(in crate::engine) read_at: Timestamp,
+    pub(crate) read_at: Timestamp,
     /// Whether all items are written to their audiences, not only those that changed.
-    pub(in crate::engine) writes_all: bool,
+    pub(crate) writes_all: bool,
 }
 
 impl AssociationState {
