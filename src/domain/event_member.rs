@@ -305,7 +305,9 @@ mod tests {
         for (value, rating) in [
             (json!(1), Some(1.0)),
             (json!(5.0), Some(5.0)),
-            (json!(0.99), None),
+            (json!(0), Some(0.0)),
+            (json!(2.5), Some(2.5)),
+            (json!(-0.01), None),
             (json!(5.01), None),
             (json!("4"), None),
             (json!(null), None),
