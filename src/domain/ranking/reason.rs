@@ -68,7 +68,7 @@ mod tests {
         item::{CatalogueItem, Item, Items, Tag},
         ranking::{
             exploration::ExplorationSkip,
-            interest::{CollaborativePart, IgnoredItems, Interest},
+            interest::{CollaborativePart, IgnoredItems, Interest, SeenPolicy},
             rank,
         },
         ranking_config::RankingConfig,
@@ -128,6 +128,7 @@ mod tests {
             &signals,
             &Canonicalizer::default(),
             IgnoredItems::ScoredLower,
+            SeenPolicy::Hide,
         );
         let sentence = sentence(&interest, &Items::new());
         assert_eq!(sentence, "Because you like Old Clocks");
