@@ -16,7 +16,7 @@ use recsys::{
         item::{CatalogueItem, Item, Items, Tag},
         ranking::{
             exploration::ExplorationSkip,
-            interest::{IgnoredItems, Interest},
+            interest::{IgnoredItems, Interest, SeenPolicy},
             rank,
         },
         ranking_config::RankingConfig,
@@ -133,6 +133,7 @@ fn ranked(candidates: usize) -> Work {
         &model(500),
         &Canonicalizer::default(),
         IgnoredItems::ScoredLower,
+        SeenPolicy::Hide,
     );
     interest.positives.truncate(LIKED);
     interest.load_liked(&items());

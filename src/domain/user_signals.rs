@@ -137,6 +137,20 @@ impl UserSignals {
         self.recent_views.iter().chain(unlisted)
     }
 
+    /// The items that the user engaged with and dislikes, by id.
+    pub fn disliked(&self) -> impl Iterator<Item = &ContentId> {
+        self.negatives.keys().filter(|id| self.has_engaged(id))
+    }
+
+    /// The items that the user dislikes or is done with, each once.
+    pub fn disliked_or_done(&self) -> impl Iterator<Item = &ContentId> {
+        let done = self.done.iter();
+        let other = self
+            .disliked()
+            .filter(|id| self.done.binary_search(id).is_err());
+        done.chain(other)
+    }
+
     /// Items that were displayed and ignored, with their decayed strength.
     pub fn ignored(&self) -> impl Iterator<Item = (&ContentId, f64)> {
         self.negatives

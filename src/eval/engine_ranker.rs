@@ -21,7 +21,7 @@ use crate::{
         Budget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
     },
     domain::{
-        ranking::{ItemRole, RankedItem, scorers::Scorer},
+        ranking::{ItemRole, RankedItem, interest::SeenPolicy, scorers::Scorer},
         ranking_config::RankingConfig,
         restriction::Restriction,
         time::Timestamp,
@@ -154,12 +154,6 @@ impl EngineRanker {
 impl ListRanker for EngineRanker {
     fn list(&mut self, query: &ListQuery<'_>) -> Result<ListedItems, RankerError> {
         let (log, rules) = (query.log, query.rules);
-        if rules.seen == SeenItems::Allow {
-            return Err(RankerError {
-                ranker: self.name.clone(),
-                reason: "the engine hides what a user has seen; leave out --seen allow".to_owned(),
-            });
-        }
         self.set_time(query.event.time);
         let excluded = query.history.latest(rules.exclude_last).iter();
         let request = RecommendRequest {
@@ -170,6 +164,11 @@ impl ListRanker for EngineRanker {
             exclude: excluded
                 .map(|item| log.items[*item as usize].clone())
                 .collect(),
+            seen: match rules.seen {
+                SeenItems::Hide => SeenPolicy::Hide,
+                SeenItems::Allow => SeenPolicy::Allow,
+            },
+            exploration: None,
             seed: Some(mixed(rules.seed, u64::from(query.position)) as u32),
         };
         let list = self.engine.recommend(&request, Deadlines::UNLIMITED);

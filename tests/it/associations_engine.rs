@@ -178,6 +178,8 @@ impl EngineCase {
                 restriction: Restriction::default(),
                 near: None,
                 exclude: Default::default(),
+                seen: Default::default(),
+                exploration: None,
                 seed: Some(1),
             };
             let list = engine

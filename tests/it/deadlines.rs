@@ -261,6 +261,8 @@ async fn a_list_waits_for_items_no_longer_than_its_deadline() {
         restriction: Restriction::default(),
         near: None,
         exclude: Default::default(),
+        seen: Default::default(),
+        exploration: None,
         seed: None,
     };
     let deadlines = Deadlines {

@@ -238,7 +238,6 @@ fn wrong_input_is_a_sentence_that_says_what_to_do() {
             &["--json", "no/such/report.json"],
             "cannot write no/such/report.json",
         ),
-        (&["--seen", "allow"], "leave out --seen allow"),
     ] {
         let output = files.eval(arguments);
         let said = stderr(&output) + &stdout(&output);

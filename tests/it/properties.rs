@@ -282,6 +282,8 @@ impl AnyRequest {
             },
             near: self.radius_m.map(|_| near),
             exclude: self.exclude.iter().cloned().collect(),
+            seen: Default::default(),
+            exploration: None,
             seed: Some(self.seed),
         }
     }

@@ -4,6 +4,7 @@ use crate::{
     api::{error::ApiError, limits::Limits, parse::checks::Checks},
     domain::{
         geo::{Circle, GeoPoint},
+        ranking::interest::SeenPolicy,
         restriction::Restriction,
         tags::{Canonicalizer, TagKey},
     },
@@ -34,6 +35,7 @@ pub(crate) fn recommend(
             request.radius_meters,
         ),
     };
+    let seen = seen_policy(&mut checks, request.seen);
     let exclude = checks
         .content_ids("exclude_ids", limits.max_exclude_ids, request.exclude_ids)
         .into_iter()
@@ -44,9 +46,24 @@ pub(crate) fn recommend(
         restriction,
         near,
         exclude,
+        seen: seen.unwrap_or_default(),
+        exploration: request.exploration,
         seed: request.seed,
     });
     checks.finish(read)
+}
+
+fn seen_policy(checks: &mut Checks<'_>, given: i32) -> Option<SeenPolicy> {
+    use proto::SeenPolicy as Given;
+    match Given::try_from(given) {
+        Ok(Given::Unspecified | Given::Hide) => Some(SeenPolicy::Hide),
+        Ok(Given::HideDone) => Some(SeenPolicy::HideDone),
+        Ok(Given::Allow) => Some(SeenPolicy::Allow),
+        Err(_) => {
+            checks.broken("seen", format!("has no value {given}"));
+            None
+        }
+    }
 }
 
 fn label(checks: &mut Checks<'_>, given: String, canonical: &Canonicalizer) -> Option<String> {

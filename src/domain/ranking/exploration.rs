@@ -57,22 +57,24 @@ pub struct ExplorationRequest {
     pub pool: ExplorationPool,
 }
 
-/// Decides whether a request explores, and at which position.
+/// Decides whether a request explores, and at which position. `requested` overrides
+/// whether and how often the ranking file explores.
 ///
 /// # Errors
 /// [`ExplorationSkip`] if it does not.
 pub fn decide(
     config: &ExplorationConfig,
+    requested: Option<bool>,
     limit: usize,
     draws: &Draws,
 ) -> Result<usize, ExplorationSkip> {
-    if !config.enabled {
+    if !requested.unwrap_or(config.enabled) {
         return Err(ExplorationSkip::Disabled);
     }
     if limit < MIN_LIMIT {
         return Err(ExplorationSkip::LimitTooSmall);
     }
-    if !draws.explores(config) {
+    if requested.is_none() && !draws.explores(config) {
         return Err(ExplorationSkip::NotDrawn);
     }
     Ok(draws.slot(config))

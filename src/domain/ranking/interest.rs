@@ -120,6 +120,18 @@ pub struct CollaborativePart {
     pub because: ContentId,
 }
 
+/// Which of a user's items a list hides. What the user disliked is always hidden.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SeenPolicy {
+    /// What the user engaged with.
+    #[default]
+    Hide,
+    /// What the user is done with.
+    HideDone,
+    /// Nothing else.
+    Allow,
+}
+
 /// All that candidate generators and scorers know of whom or what a list is for.
 #[derive(Clone, Debug, Default)]
 pub struct Interest {
@@ -160,6 +172,7 @@ impl Interest {
         signals: &UserSignals,
         canonical: &Canonicalizer,
         ignored_items: IgnoredItems,
+        policy: SeenPolicy,
     ) -> Self {
         let mut positives: Vec<(&ContentId, f64)> = signals
             .positives
@@ -169,12 +182,14 @@ impl Interest {
         positives.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         positives.truncate(MAX_LIKED_ITEMS);
         let mut ignored = foldhash::HashMap::default();
-        let seen = match ignored_items {
-            IgnoredItems::Hidden => signals.seen().cloned().collect(),
-            IgnoredItems::ScoredLower => {
-                ignored.extend(signals.ignored().map(|(id, weight)| (id.clone(), weight)));
-                signals.engaged().cloned().collect()
-            }
+        if ignored_items == IgnoredItems::ScoredLower {
+            ignored.extend(signals.ignored().map(|(id, weight)| (id.clone(), weight)));
+        }
+        let seen = match (policy, ignored_items) {
+            (SeenPolicy::Hide, IgnoredItems::Hidden) => signals.seen().cloned().collect(),
+            (SeenPolicy::Hide, IgnoredItems::ScoredLower) => signals.engaged().cloned().collect(),
+            (SeenPolicy::HideDone, _) => signals.disliked_or_done().cloned().collect(),
+            (SeenPolicy::Allow, _) => signals.disliked().cloned().collect(),
         };
         Self {
             affinity: TagMap::new(signals.tag_affinity.iter(), canonical),

@@ -71,7 +71,7 @@ mod tests {
         item::{CatalogueItem, Item, Items, Tag},
         ranking::{
             fusion::Fusion,
-            interest::{CollaborativePart, IgnoredItems, Interest},
+            interest::{CollaborativePart, IgnoredItems, Interest, SeenPolicy},
             ranked_item::{ItemRole, RankedItem},
         },
         ranking_config::RankingConfig,
@@ -130,6 +130,7 @@ mod tests {
             &signals,
             &Canonicalizer::default(),
             IgnoredItems::ScoredLower,
+            SeenPolicy::Hide,
         );
         let sentence = sentence(&interest, &Items::new());
         assert_eq!(sentence, "Because you like Old Clocks");

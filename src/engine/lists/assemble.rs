@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     domain::{
-        geo::GeoPoint,
         ids::{ContentId, UserId},
         item::Items,
         ranking::{
@@ -79,7 +78,7 @@ impl Engine {
         items.learn_vector_size(deadlines.items).await?;
         let chance = self.chance(request);
         let mut model = self.model(&request.user, deadlines.model).await;
-        let mut audience = self.audience(model.as_ref(), request.near);
+        let mut audience = self.audience(model.as_ref(), request);
         let mut inputs = self
             .inputs(request, &mut audience, &chance, deadlines)
             .await?;
@@ -88,7 +87,7 @@ impl Engine {
         if model.is_some_and(|model| !items.fits(&model.signals)) {
             model = self.model(&request.user, deadlines.model).await;
             if model.is_some() {
-                audience = self.audience(model.as_ref(), request.near);
+                audience = self.audience(model.as_ref(), request);
                 inputs = self
                     .inputs(request, &mut audience, &chance, deadlines)
                     .await?;
@@ -111,7 +110,7 @@ impl Engine {
     }
 
     /// A user with this model; `None` if it could not be read.
-    fn audience(&self, model: Option<&CurrentModel>, near: Option<GeoPoint>) -> Audience {
+    fn audience(&self, model: Option<&CurrentModel>, request: &RecommendRequest) -> Audience {
         let mut degraded = Vec::new();
         if model.is_none_or(|model| model.incomplete) {
             debug!("recommending without a complete user model");
@@ -123,7 +122,8 @@ impl Engine {
                     Preset::Recsys => IgnoredItems::ScoredLower,
                     Preset::Reference => IgnoredItems::Hidden,
                 };
-                Interest::of_user(&model.signals, &self.inner.canonical, ignored_items)
+                let canonical = &self.inner.canonical;
+                Interest::of_user(&model.signals, canonical, ignored_items, request.seen)
             }
             None => Interest::nobody(),
         };
@@ -133,6 +133,7 @@ impl Engine {
             Some(_) if interest.is_cold() => ColdReason::NoPositiveEvents,
             Some(_) => ColdReason::CatalogueWithoutFeatures,
         };
+        let near = request.near;
         let scale_m = self.inner.config.geo_scale_m;
         Audience {
             interest: Interest {
@@ -150,7 +151,7 @@ impl Engine {
         let draws = Draws::new(request.seed.map_or_else(random, u64::from));
         let config = &self.inner.config.exploration;
         Chance {
-            slot: exploration::decide(config, request.limit, &draws),
+            slot: exploration::decide(config, request.exploration, request.limit, &draws),
             draws,
         }
     }

@@ -6,6 +6,7 @@ use crate::{
     domain::{
         geo::GeoPoint,
         ids::{ContentId, UserId},
+        ranking::interest::SeenPolicy,
         restriction::Restriction,
     },
     ports::Deadline,
@@ -24,6 +25,10 @@ pub struct RecommendRequest {
     pub near: Option<GeoPoint>,
     /// Items that must not be in the list.
     pub exclude: HashSet<ContentId>,
+    /// Which of the user's items the list hides.
+    pub seen: SeenPolicy,
+    /// Whether the list gets an exploration item; `None` = as the ranking file says.
+    pub exploration: Option<bool>,
     /// Seed of all random draws: makes the list reproducible.
     pub seed: Option<u32>,
 }

@@ -75,6 +75,8 @@ fn request() -> RecommendRequest {
         restriction: Restriction::default(),
         near: None,
         exclude: Default::default(),
+        seen: Default::default(),
+        exploration: None,
         seed: None,
     }
 }
