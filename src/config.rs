@@ -23,8 +23,9 @@ use crate::{
 };
 
 pub use commands::{
-    CatalogCommand, CatalogImportFlags, Command, DoctorFlags, EventsCommand, EventsImportFlags,
-    ExplainFlags, HealthcheckFlags, KeysCommand, NewKeyFlags, RankingCommand,
+    AssociationsCommand, AssociationsRebuildFlags, CatalogCommand, CatalogImportFlags, Command,
+    DoctorFlags, EventsCommand, EventsImportFlags, ExplainFlags, HealthcheckFlags, KeysCommand,
+    NewKeyFlags, RankingCommand,
 };
 pub use eval_flags::{EvalFlags, ReplayFlags, SeenFlag, Threshold, TuneFlags};
 pub use retired::retired_variables;
@@ -227,6 +228,7 @@ impl Cli {
                 | Command::Doctor(_)
                 | Command::Catalog { .. }
                 | Command::Events { .. }
+                | Command::Associations { .. }
                 | Command::Eval(_)
                 | Command::Tune(_)
                 | Command::Ranking { .. }

@@ -5,6 +5,7 @@ mod error;
 mod files;
 mod listen;
 mod plaintext;
+mod rebuild;
 pub mod server;
 mod shutdown;
 mod stores;
@@ -29,6 +30,7 @@ pub use {
     error::StartError,
     listen::{check_webhook, listen, requires_key_or_loopback},
     plaintext::is_public_plaintext,
+    rebuild::{RebuildTarget, rebuild_target, rebuild_target_of_tenant},
     shutdown::stop_on_signal,
     stores::{catalogue_in_memory, qdrant_items, ranking},
     tenants::{engine_of_tenant, ranking_path, tenants_file},
@@ -103,12 +105,7 @@ impl Server {
 /// [`StartError`] if a file is refused or a store cannot be used.
 pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
     let config = ranking(settings, settings.ranking_path.as_deref())?;
-    let place = Place {
-        key_prefix: "",
-        collection: &settings.qdrant.collection_name,
-        share_of: 1,
-    };
-    Stores::open(settings)?.engine(&place, config)
+    Stores::open(settings)?.engine(&Place::of_all(settings), config)
 }
 
 /// The callers and their engines: one engine for all, or one per tenant of the

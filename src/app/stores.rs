@@ -18,8 +18,8 @@ use crate::{
         },
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
         redis::{
-            EventBufferOptions, ModelStoreOptions, RedisAssociationStore, RedisEventBuffer,
-            RedisModelStore, RedisPool, advise,
+            EventBufferOptions, KeyScan, ModelStoreOptions, RedisAssociationStore,
+            RedisEventBuffer, RedisModelStore, RedisPool, advise, advise_associations,
         },
         system::{SystemClock, SystemRandomness},
     },
@@ -60,6 +60,8 @@ pub(super) struct Place<'a> {
     pub(super) collection: &'a str,
     /// How many engines share the memory for caches.
     pub(super) share_of: u64,
+    /// Whether the engine refreshes associations in the background.
+    pub(super) refreshes: bool,
 }
 
 impl<'a> Place<'a> {
@@ -69,6 +71,7 @@ impl<'a> Place<'a> {
             key_prefix: "",
             collection: &settings.qdrant.collection_name,
             share_of: 1,
+            refreshes: true,
         }
     }
 }
@@ -105,7 +108,11 @@ impl Stores {
     ) -> Result<Engine, StartError> {
         let settings = &self.settings;
         let (events, models, associations) = match &self.redis {
-            Some(pool) => redis_state(pool, settings, place),
+            Some(pool) => {
+                let prefix = key_prefix(settings, place);
+                tokio::spawn(advise_associations(pool.clone(), prefix));
+                redis_state(pool, settings, place)
+            }
             None => self.memory_state(place),
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
@@ -128,10 +135,17 @@ impl Stores {
                 cpu: settings.associations_cpu,
                 replicas: settings.associations_replicas,
                 cache_max_bytes: settings.associations_cache_max_bytes / place.share_of,
-                background: true,
+                background: place.refreshes,
             },
         };
         Ok(Engine::new(ports, config, engine_settings))
+    }
+
+    /// Scans the keys of a place; `None` if users' state is in memory.
+    pub(super) fn key_scan(&self, place: &Place<'_>) -> Option<KeyScan> {
+        let prefix = key_prefix(&self.settings, place);
+        let pool = self.redis.clone()?;
+        Some(KeyScan::new(pool, &prefix))
     }
 
     fn memory_state(&self, place: &Place<'_>) -> UserState {
@@ -172,9 +186,13 @@ fn redis(url: &str, settings: &Settings) -> Result<RedisPool, StartError> {
     Ok(pool)
 }
 
+fn key_prefix(settings: &Settings, place: &Place<'_>) -> String {
+    format!("{}{}", settings.redis.redis_key_prefix, place.key_prefix)
+}
+
 fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> UserState {
     let redis = &settings.redis;
-    let key_prefix = format!("{}{}", redis.redis_key_prefix, place.key_prefix);
+    let key_prefix = key_prefix(settings, place);
     let events = EventBufferOptions {
         key_prefix: key_prefix.clone(),
         window: settings.event_window,

@@ -120,6 +120,7 @@ impl EnginesBuilder {
                         key_prefix: &tenant.key_prefix,
                         collection: &tenant.collection,
                         share_of: file.tenants.len() as u64,
+                        refreshes: true,
                     };
                     self.stores.engine(&place, config)?
                 }
@@ -154,6 +155,7 @@ pub fn engine_of_tenant(
         key_prefix: &entry.key_prefix,
         collection: &entry.collection,
         share_of: 1,
+        refreshes: true,
     };
     Stores::open(settings)?.engine(&place, config).map(Some)
 }

@@ -7,9 +7,12 @@ mod report;
 
 use std::process::ExitCode;
 
-use super::exit;
+use super::{
+    exit,
+    tenant_choice::{self, TenantChoiceError},
+};
 use crate::{
-    app::{self, StartError},
+    app,
     config::{ExplainFlags, Settings},
     domain::ids::{InvalidUserId, UserId},
     engine::{Engine, EngineError},
@@ -23,17 +26,8 @@ enum ExplainError {
     NoRedis,
     #[error("the user's id {0}")]
     User(#[from] InvalidUserId),
-    #[error(
-        "a tenants file is set: name the user's tenant with --tenant, one of {}",
-        .0.join(", ")
-    )]
-    WhichTenant(Vec<String>),
-    #[error("the tenants file has no tenant {0}")]
-    UnknownTenant(String),
-    #[error("--tenant needs a tenants file (RECSYS_TENANTS_PATH)")]
-    NoTenants,
     #[error(transparent)]
-    Start(#[from] StartError),
+    Tenant(#[from] TenantChoiceError),
     #[error("{}", with_causes(.0))]
     Engine(#[from] EngineError),
 }
@@ -42,12 +36,8 @@ impl ExplainError {
     /// Whether a setting or an argument must be fixed before the next try.
     fn is_bad_input(&self) -> bool {
         match self {
-            Self::Start(error) => error.is_bad_input(),
-            Self::NoRedis
-            | Self::User(_)
-            | Self::WhichTenant(_)
-            | Self::UnknownTenant(_)
-            | Self::NoTenants => true,
+            Self::Tenant(error) => error.is_bad_input(),
+            Self::NoRedis | Self::User(_) => true,
             Self::Engine(_) => false,
         }
     }
@@ -77,16 +67,7 @@ async fn explain(settings: &Settings, flags: &ExplainFlags) -> Result<String, Ex
     })
 }
 
-fn engine(settings: &Settings, flags: &ExplainFlags) -> Result<Engine, ExplainError> {
-    match (&settings.tenants_path, &flags.tenant) {
-        (None, None) => Ok(app::engine(settings)?),
-        (None, Some(_)) => Err(ExplainError::NoTenants),
-        (Some(path), Some(tenant)) => app::engine_of_tenant(settings, path, tenant)?
-            .ok_or_else(|| ExplainError::UnknownTenant(tenant.to_string())),
-        (Some(path), None) => {
-            let tenants = app::tenants_file(path)?.tenants;
-            let names = tenants.keys().map(ToString::to_string).collect();
-            Err(ExplainError::WhichTenant(names))
-        }
-    }
+fn engine(settings: &Settings, flags: &ExplainFlags) -> Result<Engine, TenantChoiceError> {
+    let tenant = flags.tenant.as_ref();
+    tenant_choice::open(settings, tenant, app::engine, app::engine_of_tenant)
 }

@@ -1,5 +1,6 @@
 //! The commands: each runs, prints, and returns the exit code of the process.
 
+mod associations;
 mod catalog;
 mod doctor;
 mod eval;
@@ -13,6 +14,7 @@ mod quickstart;
 mod ranking;
 mod serve;
 mod settings;
+mod tenant_choice;
 mod tune;
 
 use std::process::ExitCode;
@@ -56,6 +58,7 @@ async fn run_command(cli: Cli) -> ExitCode {
         Command::Quickstart { exit } => quickstart::run(settings, exit).await,
         Command::Catalog { command } => catalog::run(settings, &command).await,
         Command::Events { command } => events::run(settings, &command).await,
+        Command::Associations { command } => associations::run(settings, &command).await,
         Command::Eval(flags) => eval::run(settings, &flags),
         Command::Tune(flags) => tune::run(settings, &flags),
         Command::Ranking { command } => ranking::run(settings, &command),

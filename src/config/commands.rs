@@ -36,6 +36,12 @@ pub enum Command {
         #[command(subcommand)]
         command: EventsCommand,
     },
+    /// Manage what is stored of other users' behavior
+    Associations {
+        /// What to do with associations.
+        #[command(subcommand)]
+        command: AssociationsCommand,
+    },
     /// Measure the lists of ranking files on a log of events, and compare them with
     /// simple baselines. Exit code 4 if --fail-below is not met
     Eval(Box<EvalFlags>),
@@ -126,6 +132,33 @@ pub struct EventsImportFlags {
     /// Only check the lines
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Commands of associations.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AssociationsCommand {
+    /// Make interest lists, audiences, rows of neighbors and popularity from the events in
+    /// Redis, while servers run or not. If interrupted, run the same command again to
+    /// resume
+    Rebuild(AssociationsRebuildFlags),
+}
+
+/// Flags of `associations rebuild`.
+#[derive(Clone, Debug, Args)]
+pub struct AssociationsRebuildFlags {
+    /// The tenant, if there is a tenants file
+    #[arg(long, value_parser = parse_tenant)]
+    pub tenant: Option<TenantId>,
+    /// Where the progress is saved, for a run that resumes
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "associations-rebuild.progress"
+    )]
+    pub progress: PathBuf,
+    /// Start with the first user, even if an earlier run was interrupted
+    #[arg(long)]
+    pub restart: bool,
 }
 
 /// Commands of the ranking file.

@@ -21,7 +21,8 @@ impl Engine {
     /// items. Returns whether the user has events.
     ///
     /// # Errors
-    /// [`EngineError`] if the user's events or their items cannot be read.
+    /// [`EngineError`] if the user's events or their items cannot be read, or the
+    /// audiences or the list cannot be written.
     pub async fn rebuild_user(&self, user: &UserId) -> Result<bool, EngineError> {
         self.inner.models.rebuild(user).await
     }
@@ -33,6 +34,24 @@ impl Engine {
     /// [`EngineError`] if the store fails; it is safe to call again.
     pub async fn rebuild_items(&self, items: &[ContentId]) -> Result<(), EngineError> {
         self.inner.associations.rebuild(items).await
+    }
+
+    /// Corrects the audiences of items by their users' lists: the first half of
+    /// [`Engine::rebuild_items`], for more items than fit into memory.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the store fails; it is safe to call again.
+    pub async fn settle_items(&self, items: &[ContentId]) -> Result<(), EngineError> {
+        self.inner.associations.settle_all(items).await
+    }
+
+    /// Builds the rows and popularity of items: the second half, once all audiences
+    /// are corrected.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the store fails; it is safe to call again.
+    pub async fn refresh_items(&self, items: &[ContentId]) -> Result<(), EngineError> {
+        self.inner.associations.refresh_items(items).await
     }
 
     /// Refreshes all rows of neighbours that are due at the store's time, without a

@@ -15,6 +15,11 @@ impl Keys {
         }
     }
 
+    /// The start of every key.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// A user's events.
     pub(super) fn events(&self, user: &UserId) -> String {
         self.key("evt", user.as_str())
@@ -59,6 +64,11 @@ impl Keys {
     /// A key of a model for checks, which never exists either.
     pub(super) fn model_probe(&self) -> String {
         self.key("umodel", "")
+    }
+
+    /// Keys of an interest list, an audience and a row for checks, which never exist.
+    pub(super) fn association_probes(&self) -> [String; 3] {
+        ["lst", "aud", "nbr"].map(|kind| self.key(kind, ""))
     }
 
     fn key(&self, kind: &str, id: &str) -> String {

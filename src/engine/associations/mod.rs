@@ -70,15 +70,16 @@ impl Associations {
 
     /// Records an interest list, before its model is saved. A failure is logged: the
     /// next build records the list again.
-    pub(super) async fn record(&self, request: RecordRequest<'_>) {
+    pub(super) async fn record(&self, request: RecordRequest<'_>) -> Result<(), EngineError> {
         if !self.0.config.enabled {
-            return;
+            return Ok(());
         }
         self.0.start();
-        if let Err(error) = self.0.record(request).await {
-            let _ = failed(error);
+        let recorded = self.0.record(request).await;
+        recorded.map_err(|error| {
             debug!("associations are behind until the user's next model");
-        }
+            failed(error)
+        })
     }
 
     /// The rows of a query's items, and popularity, read before a deadline.
@@ -148,9 +149,21 @@ impl Associations {
         self.0.item_signals(item, limit).await.map_err(failed)
     }
 
-    /// Refreshes items, whatever changed.
+    /// Refreshes items, whatever changed. All audiences are corrected first: rows
+    /// depend on the sizes of each other's audiences.
     pub(super) async fn rebuild(&self, items: &[ContentId]) -> Result<(), EngineError> {
-        self.0.rebuild(items).await
+        self.settle_all(items).await?;
+        self.refresh_items(items).await
+    }
+
+    /// Corrects the audiences of items.
+    pub(super) async fn settle_all(&self, items: &[ContentId]) -> Result<(), EngineError> {
+        self.0.settle_all(items).await
+    }
+
+    /// Builds the rows and popularity of items, whatever changed.
+    pub(super) async fn refresh_items(&self, items: &[ContentId]) -> Result<(), EngineError> {
+        self.0.refresh_items(items).await
     }
 
     /// Refreshes all rows that are due, without a budget. Returns how many.

@@ -11,12 +11,16 @@ use crate::{
 };
 
 impl AssociationState {
-    /// Refreshes items, whatever changed. All audiences are corrected first: rows
-    /// depend on the sizes of each other's audiences.
-    pub(super) async fn rebuild(&self, items: &[ContentId]) -> Result<(), EngineError> {
+    /// Corrects the audiences of items by their members' lists.
+    pub(super) async fn settle_all(&self, items: &[ContentId]) -> Result<(), EngineError> {
         for item in items {
             self.settle(item).await.map_err(failed)?;
         }
+        Ok(())
+    }
+
+    /// Refreshes items, whatever changed.
+    pub(super) async fn refresh_items(&self, items: &[ContentId]) -> Result<(), EngineError> {
         self.sizes.clear();
         for item in items {
             self.refresh(item).await.map_err(failed)?;

@@ -76,15 +76,20 @@ impl ModelBuilder {
         }))
     }
 
-    /// Saves a model after its associations, and counts the lag of the events that it has. If it cannot be
-    /// saved, the next read builds it again.
+    /// Saves a model after its associations, and counts the lag of the events that it
+    /// has. If it cannot be saved, the next read builds it again.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the associations were not recorded; the model may be saved
+    /// nevertheless.
     pub(super) async fn save(
         &self,
         user: &UserId,
         built: &BuiltModel,
         received: Vec<(Instant, usize)>,
-    ) {
-        self.associations
+    ) -> Result<(), EngineError> {
+        let recorded = self
+            .associations
             .record(RecordRequest {
                 user,
                 list: &built.model.signals.interests,
@@ -112,6 +117,7 @@ impl ModelBuilder {
                 meters::model_lag(received, events);
             }
         }
+        recorded
     }
 
     async fn build_from(

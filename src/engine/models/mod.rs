@@ -240,7 +240,7 @@ impl Models {
         let Some(built) = builder.build(user, &request).await? else {
             return Ok(false);
         };
-        builder.save(user, &built, Vec::new()).await;
+        builder.save(user, &built, Vec::new()).await?;
         Ok(true)
     }
 

@@ -100,7 +100,8 @@ impl Refresher {
         if let Some(built) = &built
             && (self.queue.is_immediate() || !self.queue.hold(user, built.clone()))
         {
-            self.builder.save(user, built, request.received).await;
+            // The next build records associations that this one could not.
+            let _ = self.builder.save(user, built, request.received).await;
         }
         Ok(built)
     }

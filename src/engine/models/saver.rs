@@ -98,7 +98,8 @@ impl Saver {
         match self.built(user, &work, is_known).await {
             Ok(Some(built)) => {
                 let started = Instant::now();
-                self.refresher.builder.save(user, &built, received).await;
+                // The next build records associations that this one could not.
+                let _ = self.refresher.builder.save(user, &built, received).await;
                 saved = Some(built.model.rank());
                 cost = built.cost + started.elapsed();
             }
