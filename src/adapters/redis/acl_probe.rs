@@ -17,6 +17,8 @@ pub enum AclDenial {
     Missing(String),
     /// The ACL denies the keys with this prefix.
     Keys(String),
+    /// The ACL denies this key.
+    Key(String),
     /// Writes are refused: memory is at its limit, or they cannot be persisted or
     /// replicated. The error.
     Writes(String),
@@ -36,6 +38,7 @@ impl AclProbe {
             }
             probe.add("ZCARD", &keys.events_probe(), &[]);
             probe.add("GET", &keys.model_probe(), &[]);
+            probe.add_associations(keys);
         }
         let Some(keys) = prefixes.first() else {
             return probe;
@@ -55,6 +58,7 @@ impl AclProbe {
             ("ZRANGEBYSCORE", &["1", "0"]),
             ("ZREVRANGEBYSCORE", &["0", "1"]),
             ("ZREM", &["none"]),
+            ("ZREVRANGE", &["0", "-1"]),
             ("EXISTS", &[]),
             ("PEXPIRE", &["1"]),
             ("ZCOUNT", &["1", "0"]),
@@ -84,6 +88,25 @@ impl AclProbe {
         probe
     }
 
+    /// One read and one write of each kind of association.
+    pub(super) fn of_associations(keys: &Keys) -> Self {
+        let mut probe = Self(Vec::new());
+        probe.add_associations(keys);
+        probe
+    }
+
+    fn add_associations(&mut self, keys: &Keys) {
+        for key in keys.association_probes() {
+            self.add("UNLINK", &key, &[]);
+            self.add("EXISTS", &key, &[]);
+        }
+        for key in [keys.popular(), keys.trending()] {
+            // No item's id is empty.
+            self.add("ZREM", &key, &[""]);
+            self.add("ZCARD", &key, &[]);
+        }
+    }
+
     fn add(&mut self, name: &'static str, key: &str, arguments: &[&str]) {
         let mut command = cmd(name);
         command.arg(key).arg(arguments);
@@ -106,7 +129,8 @@ impl AclProbe {
             let is_unknown = error.detail().is_some_and(is_unknown_command);
             let on_key = || error.detail().is_some_and(|detail| detail.contains(" key"));
             denials.extend(match error.code() {
-                Some("NOPERM") if on_key() => Some(AclDenial::Keys(key)),
+                Some("NOPERM") if on_key() && key.ends_with(':') => Some(AclDenial::Keys(key)),
+                Some("NOPERM") if on_key() => Some(AclDenial::Key(key)),
                 Some("NOPERM") => Some(AclDenial::Command(name.to_ascii_lowercase())),
                 Some("OOM" | "MISCONF" | "NOREPLICAS") => {
                     Some(AclDenial::Writes(RedactedError::from(&error).to_string()))

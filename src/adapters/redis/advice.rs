@@ -4,7 +4,11 @@ use std::{collections::HashMap, time::Duration};
 
 use tracing::{info, warn};
 
-use super::pool::RedisPool;
+use super::{
+    acl_probe::{AclDenial, AclProbe},
+    keys::Keys,
+    pool::RedisPool,
+};
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
@@ -37,6 +41,43 @@ pub async fn advise(pool: RedisPool) {
     );
     for concern in concerns(&info, pool.settings().redis_wait_replicas) {
         warn!("{concern}");
+    }
+}
+
+/// Waits until Redis answers, then logs which keys of associations its ACL denies.
+/// Lists do without these, so the health check does not test them.
+pub async fn advise_associations(pool: RedisPool, key_prefix: String) {
+    let keys = Keys::new(&key_prefix);
+    let mut backoff = FIRST_BACKOFF;
+    let denials = loop {
+        let probed = pool.run("probe", |mut connection| {
+            let probe = AclProbe::of_associations(&keys);
+            async move { probe.run(&mut connection).await }
+        });
+        match probed.await {
+            Ok(denials) => break denials,
+            Err(_) => tokio::time::sleep(backoff).await,
+        }
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+    };
+    let mut lacking: Vec<String> = denials.into_iter().filter_map(acl_rule).collect();
+    lacking.dedup();
+    if !lacking.is_empty() {
+        warn!(
+            acl_rules = lacking.join(" "),
+            "redis denies keys of associations: lists lack what other users did, and users \
+             cannot be erased; add these rules to the ACL"
+        );
+    }
+}
+
+/// The ACL rule that allows what was denied; `None` if no rule does.
+fn acl_rule(denial: AclDenial) -> Option<String> {
+    match denial {
+        AclDenial::Keys(prefix) => Some(format!("~{prefix}*")),
+        AclDenial::Key(key) => Some(format!("~{key}")),
+        AclDenial::Command(command) => Some(format!("+{command}")),
+        AclDenial::Missing(_) | AclDenial::Writes(_) => None,
     }
 }
 

@@ -158,6 +158,7 @@ async fn name_command(pool: &RedisPool, keys: &Keys) -> StoreError {
             AclDenial::Missing(command) => format!("it lacks {command}"),
             AclDenial::Command(command) => format!("it denies {command} to this user"),
             AclDenial::Keys(prefix) => format!("it denies the keys {prefix}* to this user"),
+            AclDenial::Key(key) => format!("it denies the key {key} to this user"),
             AclDenial::Writes(error) => error,
         });
     }

@@ -134,7 +134,10 @@ fn scripts(examination: &RedisExamination) -> Option<Finding> {
         .iter()
         .filter_map(|denial| match denial {
             AclDenial::Missing(command) => Some(command.as_str()),
-            AclDenial::Command(_) | AclDenial::Keys(_) | AclDenial::Writes(_) => None,
+            AclDenial::Command(_)
+            | AclDenial::Keys(_)
+            | AclDenial::Key(_)
+            | AclDenial::Writes(_) => None,
         });
     let missing = Vec::from_iter(missing);
     let fix = "docker pull redis:7.2   # or Valkey; with every command under its own name";
@@ -160,6 +163,9 @@ fn permissions(denials: &[AclDenial]) -> Vec<Finding> {
             AclDenial::Missing(_) => {}
             AclDenial::Keys(prefix) => {
                 rules.insert(format!("~{prefix}*"));
+            }
+            AclDenial::Key(key) => {
+                rules.insert(format!("~{key}"));
             }
             AclDenial::Writes(error) => findings.push(
                 SECTION

@@ -131,13 +131,23 @@ fn the_acl_of_the_readme_suffices_and_a_lesser_one_is_fixed() {
     set(&["-zadd", "-eval", "resetkeys", "~evt:*"]);
     let lacking = diagnosis(&url);
     assert_eq!(lacking.code, 1);
-    let lacks = lacking.says(GROUP, "permissions", "fail", "+eval +zadd ~umodel:*");
+    let lacks = lacking.says(
+        GROUP,
+        "permissions",
+        "fail",
+        "+eval +zadd ~aud:* ~lst:* ~nbr:* ~pop ~trend ~umodel:*",
+    );
     let line = fixes(lacks)[0].replace(" USER ", " recsys ");
     let admin = server.url();
     follow(&std::env::temp_dir(), &line, &[("REDIS_URL", &admin)]);
     assert_eq!(diagnosis(&url).code, 0);
     let prefixed = Diagnosis::of(&[("REDIS_URL", &url), ("REDIS_KEY_PREFIX", "x:")]);
-    prefixed.says(GROUP, "permissions", "fail", "~x:evt:* ~x:umodel:*");
+    prefixed.says(
+        GROUP,
+        "permissions",
+        "fail",
+        "~x:aud:* ~x:evt:* ~x:lst:* ~x:nbr:* ~x:pop ~x:trend ~x:umodel:*",
+    );
 
     set(&["+@all", "-info", "-config"]);
     let silent = diagnosis(&url);
