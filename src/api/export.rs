@@ -102,10 +102,13 @@ impl Export {
         if let Some(model) = engine.stored_model(&self.user).await? {
             self.parts.stored_model(&model);
         }
+        let mut interests = engine.stored_interests(&self.user).await?;
         if self.stored_bytes <= MAX_MODEL_SOURCE {
             let (signals, _): (Arc<UserSignals>, _) = engine.signals(&self.user).await?;
             self.parts.signals(&signals);
+            interests.get_or_insert_with(|| signals.interests.clone());
         }
+        self.parts.interests(&interests.unwrap_or_default());
         self.parts.finish();
         self.next = Step::End;
         Ok(())

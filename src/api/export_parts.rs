@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::{
     api::reply,
-    domain::user_signals::UserSignals,
+    domain::{associations::InterestList, user_signals::UserSignals},
     ports::StoredText,
     proto::{ExportUserPagesResponse, UserSignals as SignalsPart},
 };
@@ -132,6 +132,13 @@ impl Parts {
             .flat_map(|vector| vector.as_slice())
         {
             self.signals_part(4).recency_vector.push(*number);
+        }
+    }
+
+    pub(crate) fn interests(&mut self, list: &InterestList) {
+        for entry in reply::interests(list) {
+            let bytes = entry.encoded_len() + ELEMENT_BYTES;
+            self.with_room(bytes).interests.push(entry);
         }
     }
 

@@ -190,6 +190,7 @@ impl RecommenderService for Recommender {
             signals: Some(reply::signals(&export.signals, true)),
             stored_events: export.stored_events,
             stored_model: export.stored_model.unwrap_or_default(),
+            interests: reply::interests(&export.interests),
         };
         if reply.encoded_len() > MAX_EXPORT_BYTES {
             return Err(too_large().into());

@@ -8,6 +8,7 @@ use crate::{
         wkt::{optional_struct, proto_timestamp},
     },
     domain::{
+        associations::InterestList,
         event::{EndReason, InteractionEvent},
         geo::GeoPoint,
         ids::ContentId,
@@ -93,6 +94,16 @@ pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::Us
         recency_vector: vector(&signals.recency_vector),
         ..rest_of_signals(signals)
     }
+}
+
+/// The items of an interest list, oldest first.
+pub(crate) fn interests(list: &InterestList) -> Vec<proto::InterestItem> {
+    let items = list.entries().iter().map(|entry| proto::InterestItem {
+        content_id: entry.item.to_string(),
+        engaged_at: Some(proto_timestamp(entry.time)),
+        strength: entry.strength.value(),
+    });
+    items.collect()
 }
 
 /// What a model holds besides its lists.

@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     domain::{
+        associations::InterestList,
         event::{EventLog, StoredEvent},
         ids::UserId,
         user_signals::UserSignals,
     },
-    ports::{Deadline, ModelSlot, PageStart, StoreErrorKind, StoredPage, Version},
+    ports::{Deadline, ListSlot, ModelSlot, PageStart, StoreErrorKind, StoredPage, Version},
 };
 
 /// All data that is stored about a user.
@@ -27,6 +28,8 @@ pub struct UserExport {
     pub stored_events: Vec<String>,
     /// The model in its stored form, if the store has one.
     pub stored_model: Option<String>,
+    /// The interest list as it is stored; if none is, that of the model.
+    pub interests: InterestList,
 }
 
 impl Engine {
@@ -75,9 +78,11 @@ impl Engine {
             }
             start = page.next;
         }
+        let stored_list = self.stored_interests(user).await?;
         let model = self.inner.models.current(user).await?;
         Ok(Some(UserExport {
             events: EventLog::new(events).into_events(),
+            interests: stored_list.unwrap_or_else(|| model.signals.interests.clone()),
             signals: model.signals,
             stored_events,
             stored_model,
@@ -104,6 +109,22 @@ impl Engine {
     pub async fn stored_model(&self, user: &UserId) -> Result<Option<String>, EngineError> {
         let model = self.inner.ports.models.stored(user).await;
         model.map_err(EngineError::user_state)
+    }
+
+    /// Reads a user's interest list as it is stored; `None` if none is, or it is
+    /// unreadable.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the user's state cannot be read.
+    pub async fn stored_interests(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<InterestList>, EngineError> {
+        let users = std::slice::from_ref(user);
+        let slots = self.inner.ports.associations.lists(users).await;
+        let slots = slots.map_err(EngineError::user_state)?;
+        let stored = slots.first().and_then(ListSlot::present);
+        Ok(stored.and_then(|stored| stored.list().ok()))
     }
 
     /// Erases a user. Returns whether any data was stored. A write in progress, of

@@ -46,6 +46,8 @@ async fn the_pages_of_a_small_user_hold_what_export_user_returns() {
     assert_eq!(pages[0].stored_events, whole.stored_events);
     assert_eq!(pages[0].stored_model, whole.stored_model);
     assert_eq!(pages[0].signals, whole.signals);
+    assert_eq!(pages[0].interests, whole.interests);
+    assert_eq!(whole.interests.len(), 10);
 }
 
 #[tokio::test]

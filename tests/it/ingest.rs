@@ -357,11 +357,21 @@ async fn an_export_contains_everything_and_an_erasure_leaves_nothing() {
     assert!(exported.stored_events[1].contains(r#""session_id":"#));
     assert_eq!(exported.stored_events.len(), 2);
     assert_eq!(exported.stored_model, "", "memory stores no text of it");
+    let interests = exported.interests.iter();
+    let interests = interests.map(|item| (item.content_id.as_str(), item.strength));
+    let interests: Vec<_> = interests.collect();
+    assert_eq!(interests[0], ("i002", 1.0), "{interests:?}");
+    assert!(interests.contains(&("i001", 1.0)), "{interests:?}");
+    assert!(exported.interests.is_sorted_by_key(|item| {
+        let time = item.engaged_at.unwrap();
+        (time.seconds, time.nanos)
+    }));
 
     assert!(server.delete("u").await);
     assert!(!server.delete("u").await, "nothing is left to delete");
     let exported = export().await;
     assert!(exported.events.is_empty() && exported.signals.unwrap().viewed.is_empty());
+    assert_eq!(exported.interests, []);
     assert_eq!(server.signals("u").await.1, SignalsSource::Empty);
 
     server.ingest(liked("u", "i003")).await.unwrap();
