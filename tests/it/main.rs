@@ -14,6 +14,7 @@ mod access;
 mod api_docs;
 mod associations_conformance;
 mod associations_engine;
+mod associations_faults;
 mod associations_rebuild;
 mod budget;
 mod call_lines;
