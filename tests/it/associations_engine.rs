@@ -76,8 +76,10 @@ impl EngineCase {
         let mut constants = self.constants.clone();
         let floor = constants.remove("floor").unwrap();
         constants.insert("score_floor".into(), floor);
-        let mut config = RankingConfig::default();
-        config.associations = serde_json::from_value(constants.into()).unwrap();
+        let mut config = RankingConfig {
+            associations: serde_json::from_value(constants.into()).unwrap(),
+            ..RankingConfig::default()
+        };
         config.exploration.enabled = false;
         config.check().unwrap();
         config
@@ -373,7 +375,11 @@ async fn an_erased_user_leaves_audiences_at_once_and_rows_at_the_next_refresh() 
     let items = ["a", "b", "c"].map(ContentId::from);
     let sizes = ports.associations.audience_sizes(&items).await.unwrap();
     assert_eq!(sizes, [1, 0, 1]);
-    let slots = ports.associations.lists(&[erased.clone()]).await.unwrap();
+    let slots = ports
+        .associations
+        .lists(std::slice::from_ref(&erased))
+        .await
+        .unwrap();
     assert!(matches!(slots[0], ListSlot::Erased(_)));
 
     world.clock.advance(Duration::from_secs(60));

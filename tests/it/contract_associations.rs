@@ -359,9 +359,9 @@ async fn data_that_was_read_long_ago_is_refused_and_changes_nothing() {
         let (id, item) = (user("u"), ContentId::from("i"));
         let engagements = [(item.clone(), test.now)];
         let refused = test.store.join_audiences(&id, &engagements, 4, long_ago);
-        assert_eq!(refused.await.unwrap(), [item.clone()]);
+        assert_eq!(refused.await.unwrap(), std::slice::from_ref(&item));
         let refused = test.store.leave_audiences(&id, &engagements, long_ago);
-        assert_eq!(refused.await.unwrap(), [item.clone()]);
+        assert_eq!(refused.await.unwrap(), std::slice::from_ref(&item));
         let changes = AudienceChanges {
             moved: Vec::new(),
             removed: vec![(id.clone(), test.now)],

@@ -44,7 +44,7 @@ pub(super) fn parse(text: &str, canonical: &Canonicalizer) -> Result<Expression,
         canonical,
         comparisons: 0,
     };
-    let whole = |input: &mut &str| {
+    let mut whole = |input: &mut &str| {
         let expression = grammar.expression(input, 0)?;
         multispace0.parse_next(input)?;
         if input.is_empty() {
@@ -53,17 +53,18 @@ pub(super) fn parse(text: &str, canonical: &Canonicalizer) -> Result<Expression,
             expected(input, "AND, OR or the end")
         }
     };
-    let mut whole = whole;
     whole.parse(text).map_err(|error| FilterError {
         column: text[..error.offset()].chars().count() + 1,
         expected: error
             .inner()
             .context()
-            .map(|context| match context {
-                StrContext::Expected(what) => what.to_string(),
-                context => context.to_string(),
+            .find_map(|context| {
+                if let StrContext::Expected(what) = context {
+                    Some(what.to_string())
+                } else {
+                    None
+                }
             })
-            .next()
             .unwrap_or_else(|| "a comparison".to_owned()),
     })
 }

@@ -247,11 +247,10 @@ fn the_commented_file_has_every_key_and_reads_back() {
         let shown = config.to_commented_toml().unwrap();
         assert_eq!(RankingConfig::from_toml(&shown).unwrap(), config, "{shown}");
         for (name, value) in toml::Table::try_from(&config).unwrap() {
-            let keys = match &value {
-                toml::Value::Table(below) => {
-                    below.keys().map(|key| format!("{name}.{key}")).collect()
-                }
-                _ => vec![name],
+            let below = value.as_table().map(|below| below.keys());
+            let keys: Vec<String> = match below {
+                Some(below) => below.map(|key| format!("{name}.{key}")).collect(),
+                None => vec![name],
             };
             for key in keys {
                 assert!(KEYS.iter().any(|(known, _)| *known == key), "{key}");

@@ -48,12 +48,8 @@ async fn a_user_is_explained_from_the_stores() {
     assert_eq!(json["event_count"], 3);
     assert_eq!(json["events_by_meaning"]["like"], 1);
     let item = |id: &str| {
-        let items = json["items"].as_array().unwrap().iter();
-        items
-            .filter(|item| item["content_id"] == id)
-            .next()
-            .unwrap()
-            .clone()
+        let mut items = json["items"].as_array().unwrap().iter();
+        items.find(|item| item["content_id"] == id).unwrap().clone()
     };
     let bought = item("2001");
     assert_eq!(bought["opinion"], "liked");

@@ -72,13 +72,13 @@ impl RedisAssociationStore {
 
     /// The text of a value, or `None` for a value of another type.
     fn bytes(&self, value: Value) -> Option<Vec<u8>> {
-        match value {
-            Value::Nil => None,
-            other => from_redis_value(other).unwrap_or_else(|_| {
-                self.count_unreadable("not a text");
-                None
-            }),
+        if value == Value::Nil {
+            return None;
         }
+        from_redis_value(value).unwrap_or_else(|_| {
+            self.count_unreadable("not a text");
+            None
+        })
     }
 
     fn count_unreadable(&self, error: &str) {
