@@ -105,7 +105,7 @@ async fn assert_calls_without_state(server: &TestServer, user: &str, event_id: &
     let list = server.recommend(recommend_request(user)).await.unwrap();
     assert_eq!(list.strategy(), RecommendStrategy::Cold);
     assert!(!list.items.is_empty());
-    assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
+    assert_eq!(list.diagnostics.unwrap().degraded[0], "user_model");
 }
 
 /// Events that were acknowledged, by user.

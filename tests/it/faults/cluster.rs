@@ -83,7 +83,7 @@ async fn assert_unavailable(server: &TestServer, user: &str) {
     let refused = server.ingest(event(user, "meanwhile")).await.unwrap_err();
     assert_state_unavailable(&refused);
     let list = server.recommend(recommend_request(user)).await.unwrap();
-    assert_eq!(list.diagnostics.unwrap().degraded, ["user_model"]);
+    assert_eq!(list.diagnostics.unwrap().degraded[0], "user_model");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
