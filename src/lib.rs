@@ -46,7 +46,8 @@
 //! 2. `api/recommender.rs`: the handler parses the event, which checks it and encodes it
 //!    for the store, and calls the engine.
 //! 3. `engine/ingest.rs`: appends the event to the user's buffer, in a task that finishes
-//!    even if the client cancels the call, and refreshes the user's model.
+//!    even if the client cancels the call. `engine/models/` saves the user's model behind
+//!    the acknowledgement.
 //! 4. `ports/events.rs`: what an append guarantees.
 //! 5. `adapters/redis/events.rs`: the append as a script in Redis.
 //!

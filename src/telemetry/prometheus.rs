@@ -28,6 +28,7 @@ impl PrometheusExporter {
         let seconds = Matcher::Suffix("_seconds".to_owned());
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(seconds, &meters::BUCKETS_SECONDS)?
+            .set_buckets_for_metric(full(meters::MODEL_LAG), &meters::BUCKETS_MODEL_LAG)?
             .set_buckets_for_metric(full(meters::MODEL_BYTES), &meters::BUCKETS_MODEL_BYTES)?
             .set_buckets_for_metric(full(meters::CANDIDATES), &meters::BUCKETS_CANDIDATES)?
             .set_buckets_for_metric(full(meters::ROW_LAG), &meters::BUCKETS_ROW_LAG)?

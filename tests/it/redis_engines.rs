@@ -274,6 +274,11 @@ async fn tls_works_with_a_private_ca_and_user_and_password() {
                 // As README.md recommends.
                 "~evt:*",
                 "~umodel:*",
+                "~lst:*",
+                "~aud:*",
+                "~nbr:*",
+                "~pop",
+                "~trend",
                 "~aud:*",
                 "~lst:*",
                 "~nbr:*",

@@ -451,7 +451,7 @@ async fn a_save_in_flight_does_not_restore_an_erased_user() {
 }
 
 #[tokio::test]
-async fn an_erasure_leaves_two_markers_without_data_for_a_minute_and_nothing_else() {
+async fn an_erasure_leaves_three_markers_without_data_for_a_minute_and_nothing_else() {
     let redis = RedisServer::start();
     // A tenant's data has a prefix before that of the settings' keys.
     for prefix in ["", "recsys:", "shop:", "recsys:shop:"] {
@@ -470,7 +470,8 @@ async fn an_erasure_leaves_two_markers_without_data_for_a_minute_and_nothing_els
         let server = server.healthy().await;
         server.ingest(liked("zaphod42", "i001")).await.unwrap();
         held.waiting.acquire().await.unwrap().forget();
-        assert_eq!(redis.cli(&["DBSIZE"]), "2");
+        // The buffer, the model, the interest list, and the audience of the item.
+        assert_eq!(redis.cli(&["DBSIZE"]), "4");
 
         let mut client = server.recommender();
         let event = Some(liked("zaphod42", "i002"));
@@ -481,11 +482,11 @@ async fn an_erasure_leaves_two_markers_without_data_for_a_minute_and_nothing_els
         held.released.add_permits(1);
         in_flight.await.unwrap().unwrap();
 
-        let keys = ["evt", "umodel"].map(|kind| format!("{prefix}{kind}:zaphod42"));
+        let keys = ["evt", "lst", "umodel"].map(|kind| format!("{prefix}{kind}:zaphod42"));
         let mut left: Vec<String> = redis.cli(&["KEYS", "*"]).lines().map(Into::into).collect();
         left.sort();
         assert_eq!(left, keys, "the only keys");
-        let [evt, umodel] = &keys;
+        let [evt, _, umodel] = &keys;
         let marker = redis.cli(&["GET", umodel]);
         let rank = marker
             .strip_prefix(r#"{"version":""#)

@@ -15,7 +15,10 @@ use serde_json::Value;
 use crate::support::{
     DAY, MemoryWorld, WINDOW,
     items::{half_circle, item},
-    redis::{RedisServer, engine, event_buffer, instance, own_prefix, pool, ports, shared},
+    redis::{
+        RedisServer, engine, event_buffer, instance, instance_without_associations, own_prefix,
+        pool, ports, shared,
+    },
     server::{NOW, TestServer, liked, named},
 };
 
@@ -282,8 +285,14 @@ async fn a_model_that_is_missing_unreadable_or_of_another_ranking_is_rebuilt() {
 #[tokio::test]
 async fn a_read_takes_one_command_per_key_and_an_ingest_no_more_than_it_needs() {
     let redis = RedisServer::start();
-    let server = instance(&redis.pool(), "").await.healthy().await;
-    let other = instance(&redis.pool(), "").await.healthy().await;
+    let server = instance_without_associations(&redis.pool())
+        .await
+        .healthy()
+        .await;
+    let other = instance_without_associations(&redis.pool())
+        .await
+        .healthy()
+        .await;
     server.ingest(liked("u", "i001")).await.unwrap();
     let request = || proto::RecommendRequest {
         user_id: "u".into(),

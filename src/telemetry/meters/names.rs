@@ -148,6 +148,9 @@ pub const OF_THE_PROCESS: [&str; 8] = [
 pub const BUCKETS_SECONDS: [f64; 12] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
+/// Upper bounds of the buckets of [`MODEL_LAG`], in seconds. Models are saved at
+/// intervals, of a second unless set otherwise.
+pub const BUCKETS_MODEL_LAG: [f64; 9] = [0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 /// Upper bounds of the buckets of [`MODEL_BYTES`]: powers of 4 from 1 KiB to 16 MiB.
 pub const BUCKETS_MODEL_BYTES: [f64; 8] = [
     1_024.0,

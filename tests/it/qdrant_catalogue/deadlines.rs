@@ -97,5 +97,5 @@ async fn a_list_meets_its_deadline_while_all_stores_hang() {
     let list = list(&server, "u").await.unwrap();
     assert_eq!(list.items.len(), 10);
     let degraded = list.diagnostics.unwrap().degraded;
-    assert_eq!(degraded, ["user_model", "catalogue"]);
+    assert_eq!(degraded, ["user_model", "associations", "catalogue"]);
 }

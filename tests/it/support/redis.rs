@@ -356,6 +356,15 @@ pub async fn instance(pool: &RedisPool, prefix: &str) -> TestServer {
     instance_saving_after(pool, prefix, Duration::ZERO).await
 }
 
+/// One that keeps no associations.
+pub async fn instance_without_associations(pool: &RedisPool) -> TestServer {
+    let mut config = RankingConfig::default();
+    config.associations.enabled = false;
+    let world = MemoryWorld::new(NOW, &config, half_circle(30));
+    let engine = Engine::new(ports(pool, "", &world), config, EngineSettings::default());
+    TestServer::serving(world, engine, ServerSettings::default()).await
+}
+
 /// One that saves models this long after the acknowledgement.
 pub async fn instance_saving_after(
     pool: &RedisPool,
