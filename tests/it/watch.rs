@@ -42,6 +42,9 @@ async fn metrics_count_calls_commands_events_and_rebuilds() {
         .unwrap()
         .as_secs();
     redis.cli(&["ZADD", "evt:u", &now.to_string(), "{broken"]);
+    // Another program's write: the later expiry is a new version.
+    let expiry: u64 = redis.cli(&["PEXPIRETIME", "evt:u"]).parse().unwrap();
+    redis.cli(&["PEXPIREAT", "evt:u", &(expiry + 1_000).to_string()]);
     redis.cli(&["DEL", "umodel:u"]);
     watched.signals("u").await.unwrap();
     watched.signals("u").await.unwrap();
