@@ -35,6 +35,10 @@ COMMANDS = {
 CALL_TIMEOUT = {"go": "60s"}
 # Longest that a start or a change of state may take.
 TIMEOUT_S = 60
+# What the clients print must not depend on when rows of neighbors are ready and models
+# are saved.
+RANKING = folder / "ranking.toml"
+RANKING.write_text('preset = "reference"\n')
 EXPECTED = (clients / "expected.txt").read_text()
 LISTS_IN_EXPECTED = 5
 EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
@@ -116,7 +120,11 @@ def serving(**settings):
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [program, "serve", "--listen-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"],
-            env={"RECSYS_LOG_FORMAT": "text"} | {name: str(v) for name, v in settings.items()},
+            env={
+                "RECSYS_LOG_FORMAT": "text",
+                "MODEL_SAVE_INTERVAL": "0",
+                "RECSYS_RANKING_PATH": str(RANKING),
+            } | {name: str(v) for name, v in settings.items()},
             stdout=subprocess.DEVNULL, stderr=stderr,
         )
     try:
