@@ -1,20 +1,13 @@
 //! Making audiences, rows and popularity from the interest lists.
 
-use super::{
-    refresh::too_late,
-    state::{AssociationState, failed},
-};
-use crate::{
-    domain::ids::ContentId,
-    engine::error::EngineError,
-    ports::{StoreError, WriteOutcome},
-};
+use super::state::{AssociationState, failed};
+use crate::{domain::ids::ContentId, engine::error::EngineError, ports::StoreError};
 
 impl AssociationState {
     /// Corrects the audiences of items by their members' lists.
     pub(super) async fn settle_all(&self, items: &[ContentId]) -> Result<(), EngineError> {
         for item in items {
-            self.settle(item).await.map_err(failed)?;
+            self.settle_item(item).await.map_err(failed)?;
         }
         Ok(())
     }
@@ -29,18 +22,10 @@ impl AssociationState {
         Ok(())
     }
 
-    /// Corrects the audience of an item by its members' lists.
-    async fn settle(&self, item: &ContentId) -> Result<(), StoreError> {
+    async fn settle_item(&self, item: &ContentId) -> Result<(), StoreError> {
         let read_at = self.now().await?;
         let read = self.read_audience(item).await?;
-        let checked = self.check(item, &read).await?;
-        let settled = self
-            .store
-            .settle_audience(item, &checked.changes, read_at)
-            .await?;
-        if settled == WriteOutcome::TooOld {
-            return Err(too_late());
-        }
-        Ok(())
+        let lists = read.lists(item);
+        self.settle(item, &read, &lists, read_at).await.map(|_| ())
     }
 }

@@ -16,7 +16,8 @@ use crate::{
         time::Timestamp,
     },
     ports::{
-        AudienceChanges, ListSlot, PopularityRanking, StoreError, StoreErrorKind, WriteOutcome,
+        AudienceChanges, ListSlot, PopularityRanking, StoreError, StoreErrorKind, StoredList,
+        WriteOutcome,
     },
     telemetry::meters::{self, RowRefresh},
 };
@@ -24,18 +25,35 @@ use crate::{
 /// Audience sizes per read.
 const SIZES_PER_READ: usize = 2_000;
 
-/// An audience as it was read, then its members' lists.
+/// An audience as it was read, then its members' lists, in the order of the members.
 pub(super) struct ReadAudience {
     audience: Audience,
-    lists: HashMap<UserId, ListSlot, RandomState>,
+    slots: Vec<ListSlot>,
 }
 
-/// The members of an audience by their interest lists.
-pub(super) struct CheckedAudience {
-    /// The members whose lists have the item, with the times of the lists, and those
-    /// that stay although their lists lack it.
-    audience: Audience,
-    pub(super) changes: AudienceChanges,
+impl ReadAudience {
+    /// The readable lists of the members.
+    pub(super) fn lists(&self, item: &ContentId) -> MemberLists<'_> {
+        let mut lists = MemberLists::default();
+        for (member, slot) in self.audience.members().iter().zip(&self.slots) {
+            let Some(Ok(entries)) = slot.present().map(StoredList::entries) else {
+                continue;
+            };
+            let place = entries.iter().position(|entry| entry.item == item.as_str());
+            lists.insert(&member.user, MemberList { entries, place });
+        }
+        lists
+    }
+}
+
+/// The decoded lists of an audience's members.
+pub(super) type MemberLists<'a> = HashMap<&'a UserId, MemberList<'a>, RandomState>;
+
+/// A member's interest list.
+pub(super) struct MemberList<'a> {
+    entries: Vec<InterestEntry<&'a str>>,
+    /// The position of the audience's item; `None` if the list lacks it.
+    place: Option<usize>,
 }
 
 impl AssociationState {
@@ -124,24 +142,20 @@ impl AssociationState {
     pub(super) async fn refresh(&self, item: &ContentId) -> Result<RowRefresh, StoreError> {
         let read_at = self.now().await?;
         let read = self.read_audience(item).await?;
-        let CheckedAudience { audience, changes } = self.check(item, &read).await?;
+        let lists = read.lists(item);
+        let audience = self.settle(item, &read, &lists, read_at).await?;
         meters::audience_size(audience.members().len());
-        if self.store.settle_audience(item, &changes, read_at).await? == WriteOutcome::TooOld {
-            return Err(too_late());
-        }
 
         let members = audience.members().iter().take(self.config.refresh_users);
-        let decoded: Vec<Vec<InterestEntry<&str>>> = members
-            .filter_map(|member| {
-                let list = read.lists.get(&member.user)?.present()?;
-                list.entries().ok()
-            })
+        let lists: Vec<&MemberList<'_>> = members
+            .filter_map(|member| lists.get(&member.user))
             .collect();
         let mut items: HashSet<&str> = HashSet::default();
         let span = self.config.pair_span;
-        for list in &decoded {
-            if let Some(place) = list.iter().position(|entry| entry.item == item.as_str()) {
+        for list in &lists {
+            if let Some(place) = list.place {
                 let near = list
+                    .entries
                     .iter()
                     .skip(place.saturating_sub(span))
                     .take(2 * span + 1);
@@ -155,7 +169,7 @@ impl AssociationState {
             .insert(vec![item.clone()], vec![audience.members().len()]);
         let row = blocking::in_place(|| {
             self.sizes.with(|size| {
-                let lists = decoded.iter().map(|list| list.iter().cloned());
+                let lists = lists.iter().map(|list| list.entries.iter().cloned());
                 neighbor_row(item.as_str(), lists, size, read_at, &self.config)
             })
         });
@@ -197,29 +211,38 @@ impl AssociationState {
         let audience = self.store.audience(item, self.config.audience_max).await?;
         let members = audience.members().iter();
         let users: Vec<UserId> = members.map(|member| member.user.clone()).collect();
-        let lists = self.store.lists(&users).await?;
-        Ok(ReadAudience {
-            audience,
-            lists: users.into_iter().zip(lists).collect(),
-        })
+        let slots = self.store.lists(&users).await?;
+        Ok(ReadAudience { audience, slots })
     }
 
-    /// Compares an audience with its members' lists.
-    pub(super) async fn check(
+    /// Corrects the stored audience by its members' lists. Returns the members whose
+    /// lists have the item, with the times of the lists, and those that stay although
+    /// their lists lack it.
+    pub(super) async fn settle(
         &self,
         item: &ContentId,
         read: &ReadAudience,
-    ) -> Result<CheckedAudience, StoreError> {
+        lists: &MemberLists<'_>,
+        read_at: Timestamp,
+    ) -> Result<Audience, StoreError> {
+        let (audience, changes) = self.compare(read, lists).await?;
+        match self.store.settle_audience(item, &changes, read_at).await? {
+            WriteOutcome::Written | WriteOutcome::Superseded => Ok(audience),
+            WriteOutcome::TooOld => Err(too_late()),
+        }
+    }
+
+    /// Compares an audience with its members' lists.
+    async fn compare(
+        &self,
+        read: &ReadAudience,
+        lists: &MemberLists<'_>,
+    ) -> Result<(Audience, AudienceChanges), StoreError> {
         let mut changes = AudienceChanges::default();
         let mut members = Vec::with_capacity(read.audience.members().len());
-        for member in read.audience.members() {
-            let slot = read.lists.get(&member.user);
-            let entries = slot.and_then(|slot| slot.present()?.entries().ok());
-            let entry = entries.as_ref().and_then(|entries| {
-                let mut entries = entries.iter();
-                entries.find(|entry| entry.item == item.as_str())
-            });
-            if let Some(entry) = entry {
+        for (member, slot) in read.audience.members().iter().zip(&read.slots) {
+            let list = lists.get(&member.user);
+            if let Some(entry) = list.and_then(|list| list.entries.get(list.place?)) {
                 if entry.time != member.time {
                     let user = member.user.clone();
                     changes.moved.push((user, member.time, entry.time));
@@ -232,17 +255,14 @@ impl AssociationState {
             }
             // Read after the list: an engagement that the list lacks has raised it.
             let buffer = self.events.version(&member.user).await?.version;
-            let list = slot.and_then(ListSlot::version);
-            if buffer.is_none() || list >= buffer {
+            if buffer.is_none() || slot.version() >= buffer {
                 changes.removed.push((member.user.clone(), member.time));
             } else {
                 members.push(member.clone());
             }
         }
-        Ok(CheckedAudience {
-            audience: Audience::new(members, self.config.audience_max),
-            changes,
-        })
+        let audience = Audience::new(members, self.config.audience_max);
+        Ok((audience, changes))
     }
 
     /// Reads the sizes that are not known yet.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::state::AssociationState;
 use crate::{domain::ids::ContentId, ports::StoreError};
 
-/// Below this many users, an item's neighbours could tell about single ones.
+/// Below this many users, an item's neighbours could identify single ones.
 const MIN_USERS_FOR_NEIGHBORS: usize = 5;
 
 /// What is known of an item from its users.
