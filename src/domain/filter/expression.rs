@@ -15,20 +15,6 @@ pub enum Expression {
     Comparison(Comparison),
 }
 
-impl Expression {
-    /// All comparisons, in the order of the text.
-    #[must_use]
-    pub fn comparisons(&self) -> Vec<&Comparison> {
-        match self {
-            Self::All(parts) | Self::Any(parts) => {
-                parts.iter().flat_map(Self::comparisons).collect()
-            }
-            Self::Not(part) => part.comparisons(),
-            Self::Comparison(comparison) => vec![comparison],
-        }
-    }
-}
-
 /// A test of one field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
