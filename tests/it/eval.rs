@@ -396,7 +396,7 @@ fn tune_finds_the_weight_of_what_was_planted_and_reports_on_held_out_lists_alone
         ..WorldSettings::tags_only(3)
     };
     let files = Files::of(&generate(&settings));
-    // What tells nothing has the weight, and what tells all has none.
+    // The scorers without information have the weight; the informative one has none.
     let base = "[fusion]\ntag = 0.0\nsemantic = 1.0\naffinity = 1.0\nrecency = 0.5\n\
                 collaborative = 0.0\npopularity = 0.0\n\
                 [exploration]\nenabled = false\n";
