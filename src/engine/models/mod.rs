@@ -215,6 +215,21 @@ impl Models {
         self.ensure_current(user).await
     }
 
+    /// Brings the stored model up to date with all events of the buffer: now, or later
+    /// if models are saved behind the acknowledgement. Callers run to completion.
+    pub(super) async fn catch_up(&self, user: &UserId) -> Result<(), EngineError> {
+        let inner = &*self.inner;
+        if inner.queue.is_immediate() {
+            return self.ensure_current(user).await;
+        }
+        let observed = inner.events.version(user).await;
+        let observed = observed.map_err(EngineError::user_state)?;
+        if observed.version.is_some() && inner.queue.note(user, observed, None) == Noted::Dropped {
+            debug!("model not queued: the next read builds it");
+        }
+        Ok(())
+    }
+
     /// Forgets what is known of a user, because they were erased.
     pub(super) fn forget(&self, user: &UserId) {
         self.inner.queue.forget(user);

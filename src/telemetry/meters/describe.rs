@@ -8,7 +8,7 @@ use super::{
         AUDIENCE_SIZE, BUFFERED_BYTES, BUILD_INFO, CACHE_BYTES, CACHE_ENTRIES, CACHE_LOOKUPS,
         CALLS_IN_FLIGHT, CANDIDATES, COLD_LISTS, CONNECTIONS, CONNECTIONS_ENDED, DB_CONNECTIONS,
         DB_MAX_CONNECTIONS, DB_PENDING_REQUESTS, DEGRADED, DEPENDENCY_UP, EMBEDDED_BYTES,
-        EMBEDDED_MAX_BYTES, EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS,
+        EMBEDDED_MAX_BYTES, EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS, MERGED_EVENTS,
         MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS,
         MODEL_REFRESHES, PANICS, REFUSED, ROW_LAG, ROW_REFRESHES, ROWS_DUE, RPC_DURATION,
         RUNTIME_SILENCE, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
@@ -16,7 +16,7 @@ use super::{
     record::{buffered_bytes, calls_in_flight, http_duration, rows_due},
     series::{
         AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG,
-        LOOKUPS, MADE, REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS,
+        LOOKUPS, MADE, MERGED, REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS,
     },
 };
 
@@ -67,6 +67,7 @@ fn of_stores() {
 
 fn of_models() {
     describe_counter!(EVENTS, "Events received, by outcome");
+    describe_counter!(MERGED_EVENTS, "Events of merged users, by outcome");
     describe_counter!(EVENT_MEANINGS, "Events received, by what they say");
     describe_counter!(
         MODEL_ITEMS,
@@ -152,6 +153,7 @@ fn init() {
     counter!(PANICS).increment(0);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     BY_OUTCOME.init();
+    MERGED.init();
     BY_KIND.init();
     REBUILDS.init();
     BUILDS.init();
