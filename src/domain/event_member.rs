@@ -152,7 +152,10 @@ pub fn with_user(stored: &StoredEvent, user: &UserId) -> Result<StoredEvent, ser
         user_id: user.clone(),
         ..stored.event.clone()
     };
-    let before = format!("{USER_KEY}{}", serde_json::to_string(stored.event.user_id.as_str())?);
+    let before = format!(
+        "{USER_KEY}{}",
+        serde_json::to_string(stored.event.user_id.as_str())?
+    );
     let rest = stored.member.strip_prefix(before.as_str());
     let Some(rest) = rest.filter(|rest| rest.starts_with([',', '}'])) else {
         return encode(event);

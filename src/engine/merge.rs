@@ -5,12 +5,15 @@
 //! that were copied, else they are copied again. A merge that ends in the middle has
 //! removed nothing that was not copied, and the next one completes it.
 
-use super::{error::EngineError, handle::{Engine, Ports}};
+use super::{
+    error::EngineError,
+    handle::{Engine, Ports},
+};
 use crate::{
     domain::{event::StoredEvent, event_member, ids::UserId},
     ports::{
-        AppendOutcome, Deadline, ModelSlot, ObservedBuffer, PageStart, StoreError,
-        StoreErrorKind, StoredPage, Version, WaitingCaller,
+        AppendOutcome, Deadline, ModelSlot, ObservedBuffer, PageStart, StoreError, StoreErrorKind,
+        StoredPage, Version, WaitingCaller,
     },
     telemetry::meters::{self, MergedEvent},
 };
@@ -26,7 +29,12 @@ pub struct MergedUsers {
 
 impl MergedUsers {
     fn count(&mut self, outcomes: &[AppendOutcome]) {
-        let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+        let count = |wanted| {
+            outcomes
+                .iter()
+                .filter(|outcome| **outcome == wanted)
+                .count()
+        };
         self.moved += count(AppendOutcome::Accepted);
         self.duplicates += count(AppendOutcome::Duplicate);
     }
@@ -78,11 +86,12 @@ impl Engine {
             let result = self.copy(from, into, deadline, &mut copied).await;
             merged.add(copied);
             meters::merged_events(MergedEvent::Moved, copied.moved);
-            // Also after a failure: what was copied is in the buffer. And if nothing was:
-            // the process of an earlier call may have died before.
-            let caught_up = self.inner.models.catch_up(into).await;
             result?;
-            caught_up?;
+            if copied != MergedUsers::default() {
+                // Before the events of `from` are removed: an earlier call, whose copies
+                // are duplicates now, may have ended before.
+                self.inner.models.after_merge(into).await?;
+            }
             if self.remove_copied(from, &before, deadline).await? {
                 meters::merged_events(MergedEvent::Duplicate, merged.duplicates);
                 return Ok(merged);
@@ -174,7 +183,10 @@ impl Engine {
 
 /// The readable events of a page that are in the window, as if `user` had sent them.
 fn of_user(page: &StoredPage, user: &UserId) -> Result<Vec<StoredEvent>, StoreError> {
-    let events = page.events.iter().filter_map(|stored| stored.event.as_ref());
+    let events = page
+        .events
+        .iter()
+        .filter_map(|stored| stored.event.as_ref());
     events
         .map(|event| {
             event_member::with_user(event, user).map_err(|error| {

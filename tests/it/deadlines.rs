@@ -26,8 +26,8 @@ use recsys::{
     },
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer,
-        Found, ItemRefusal, ItemStore, ModelSlot, ObservedBuffer, ObservedVersion, PageStart, Search, StoreError,
-        StoreErrorKind, StoredPage, Version, WaitingCaller,
+        Found, ItemRefusal, ItemStore, ModelSlot, ObservedBuffer, ObservedVersion, PageStart,
+        Search, StoreError, StoreErrorKind, StoredPage, Version, WaitingCaller,
     },
     proto::{self, IngestOutcome},
 };

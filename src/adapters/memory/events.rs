@@ -16,8 +16,8 @@ use crate::{
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Clock, ERASED_FOR, Erasure, ErasureStart,
-        EventBuffer, MAX_WRITE_AGE, ObservedBuffer, ObservedVersion, PAGE_EVENTS, PageStart, StoreError,
-        StoredPage, StoredText, Version, WaitingCaller,
+        EventBuffer, MAX_WRITE_AGE, ObservedBuffer, ObservedVersion, PAGE_EVENTS, PageStart,
+        StoreError, StoredPage, StoredText, Version, WaitingCaller,
     },
 };
 

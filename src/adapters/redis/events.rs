@@ -15,9 +15,9 @@ use super::{
 use crate::{
     domain::{event::StoredEvent, event_member, ids::UserId, time::Timestamp},
     ports::{
-        Appended, BufferSnapshot, ERASED_FOR, Erasure, ErasureStart, EventBuffer, ObservedBuffer, ObservedVersion,
-        PAGE_EVENTS, PageStart, StoreError, StoreErrorKind, StoredPage, StoredText, Version,
-        WaitingCaller,
+        Appended, BufferSnapshot, ERASED_FOR, Erasure, ErasureStart, EventBuffer, ObservedBuffer,
+        ObservedVersion, PAGE_EVENTS, PageStart, StoreError, StoreErrorKind, StoredPage,
+        StoredText, Version, WaitingCaller,
     },
 };
 

@@ -215,21 +215,6 @@ impl Models {
         self.ensure_current(user).await
     }
 
-    /// Brings the stored model up to date with all events of the buffer: now, or later
-    /// if models are saved behind the acknowledgement. Callers run to completion.
-    pub(super) async fn catch_up(&self, user: &UserId) -> Result<(), EngineError> {
-        let inner = &*self.inner;
-        if inner.queue.is_immediate() {
-            return self.ensure_current(user).await;
-        }
-        let observed = inner.events.version(user).await;
-        let observed = observed.map_err(EngineError::user_state)?;
-        if observed.version.is_some() && inner.queue.note(user, observed, None) == Noted::Dropped {
-            debug!("model not queued: the next read builds it");
-        }
-        Ok(())
-    }
-
     /// Forgets what is known of a user, because they were erased.
     pub(super) fn forget(&self, user: &UserId) {
         self.inner.queue.forget(user);
@@ -244,11 +229,25 @@ impl Models {
     /// Builds and saves a user's model, and records its associations as a whole.
     /// Returns whether the user has events.
     pub(super) async fn rebuild(&self, user: &UserId) -> Result<bool, EngineError> {
+        self.build_whole(user, false).await
+    }
+
+    /// Builds and saves the model of a user who got the events of another one, and
+    /// records its associations as a whole. Without its items, if they cannot be read.
+    pub(super) async fn after_merge(&self, user: &UserId) -> Result<(), EngineError> {
+        self.build_whole(user, true).await.map(|_| ())
+    }
+
+    async fn build_whole(
+        &self,
+        user: &UserId,
+        accepts_incomplete: bool,
+    ) -> Result<bool, EngineError> {
         let inner = &*self.inner;
         let observed = inner.events.version(user).await;
         let request = RefreshRequest {
             renews: true,
-            accepts_incomplete: false,
+            accepts_incomplete,
             ..RefreshRequest::from_version(observed.map_err(EngineError::user_state)?)
         };
         let builder = &inner.refresher.builder;

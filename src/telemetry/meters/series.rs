@@ -3,14 +3,14 @@
 use super::{
     handles::{Counters, Histograms, NamedCounters, NamedHistograms},
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild, ModelItem,
-        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
+        ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::{
         AUDIENCE_SIZE, CACHE_LOOKUPS, CANDIDATES, COLD_LISTS, CONNECTIONS_ENDED, DEGRADED,
-        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MERGED_EVENTS, MODEL_BUILDS, MODEL_BYTES,
-        MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, REFUSED, ROW_LAG,
-        ROW_REFRESHES, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
+        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MERGED_EVENTS, MODEL_BUILDS,
+        MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, REFUSED,
+        ROW_LAG, ROW_REFRESHES, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
     },
 };
 

@@ -21,8 +21,9 @@ use recsys::{
     engine::{Engine, EngineSettings},
     ports::{
         Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer, Found, ItemRefusal,
-        ItemStore, ModelSlot, ModelStore, ObservedBuffer, ObservedVersion, PageStart, Rank, SaveOutcome, Search,
-        SearchOrder, StoreError, StoreErrorKind, StoredModel, StoredPage, Version, WaitingCaller,
+        ItemStore, ModelSlot, ModelStore, ObservedBuffer, ObservedVersion, PageStart, Rank,
+        SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind, StoredModel, StoredPage,
+        Version, WaitingCaller,
     },
 };
 
