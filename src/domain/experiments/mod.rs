@@ -4,4 +4,6 @@ mod assignment;
 mod signed_id;
 
 pub use assignment::{position, variant_at};
-pub use signed_id::{ATTRIBUTION_WINDOW, ArmId, InvalidKeys, RequestIdKeys, SignedId};
+pub use signed_id::{
+    ATTRIBUTION_WINDOW, ArmId, InvalidKeys, MAX_SIGNED_ID_BYTES, RequestIdKeys, SignedId,
+};

@@ -1,7 +1,7 @@
 //! Ids of lists that carry their placement and variant, with a signature, so that an
 //! event that sends one back is attributed without any lookup.
 //!
-//! An id is 30 bytes in URL-safe base64, without padding:
+//! An id of a list of n items is 30 + 2n bytes in URL-safe base64, without padding:
 //!
 //! ```text
 //! version  1   VERSION
@@ -9,29 +9,38 @@
 //! arm      8   ArmId
 //! issued   4   seconds since 1970
 //! nonce    8   random: the id is unique
+//! items   2n   of each item, the last 16 bits of XXH3-64 of the nonce and the item's id
 //! tag      8   the first 8 bytes of HMAC-SHA-256 over the context, the scope's length and
-//!              the scope, the 22 bytes before the tag, and the user id
+//!              the scope, the length of what is before the tag and that itself, and the
+//!              user id
 //! ```
 //!
 //! Numbers are big-endian. 64 bits suffice: a forger cannot check a guess alone, but must
 //! send it to the service, which does not reply whether it was right.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::hmac;
 use subtle::ConstantTimeEq as _;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::domain::{ids::UserId, time::Timestamp};
+use crate::domain::{
+    ids::{ContentId, UserId},
+    time::Timestamp,
+};
 
 const VERSION: u8 = 1;
 const FOR_A_USER: u8 = 1;
-const BODY_BYTES: usize = 22;
+/// Before the items.
+const HEAD_BYTES: usize = 22;
 const TAG_BYTES: usize = 8;
-const ID_BYTES: usize = BODY_BYTES + TAG_BYTES;
-/// Length of an id in base64.
-const ID_LENGTH: usize = 40;
+/// Items that an id carries: more would make it longer than ids may be. Events of later
+/// items are not attributed.
+const MAX_ITEMS: usize = 150;
+/// Length of the longest id, in bytes.
+pub const MAX_SIGNED_ID_BYTES: usize = 440;
+const LENGTHS: RangeInclusive<usize> = 40..=MAX_SIGNED_ID_BYTES;
 /// No other use of a key has the same first bytes.
 const CONTEXT: &[u8] = b"recsys request id\0";
 const KEY_BYTES: usize = 32;
@@ -58,7 +67,7 @@ impl ArmId {
 }
 
 /// What an id carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedId {
     /// The placement and the variant of the list.
     pub arm: ArmId,
@@ -66,9 +75,36 @@ pub struct SignedId {
     pub issued: Timestamp,
     /// A random number that makes the id unique.
     pub nonce: u64,
+    /// A hash of each item.
+    items: Vec<u16>,
 }
 
 impl SignedId {
+    /// The id of a list of these items.
+    pub fn new<'a>(
+        arm: ArmId,
+        issued: Timestamp,
+        nonce: u64,
+        items: impl Iterator<Item = &'a ContentId>,
+    ) -> Self {
+        Self {
+            arm,
+            issued,
+            nonce,
+            items: items
+                .take(MAX_ITEMS)
+                .map(|item| hash(nonce, item))
+                .collect(),
+        }
+    }
+
+    /// Whether an item is in the list. Wrong for one of 65,536 other items for each item
+    /// of the list.
+    #[must_use]
+    pub fn has(&self, item: &ContentId) -> bool {
+        self.items.contains(&hash(self.nonce, item))
+    }
+
     /// Whether an event can result from the list: it happened, and arrives, within
     /// [`ATTRIBUTION_WINDOW`] after it.
     #[must_use]
@@ -80,30 +116,36 @@ impl SignedId {
         during(event_time) && during(now)
     }
 
-    /// `None` if its time has no form in an id.
-    fn body(&self, flags: u8) -> Option<[u8; BODY_BYTES]> {
+    /// What is before the tag; `None` if the time has no form in an id.
+    fn to_body(&self, flags: u8) -> Option<Vec<u8>> {
         let issued = u32::try_from(self.issued.as_micros().div_euclid(1_000_000)).ok()?;
-        let mut body = [0; BODY_BYTES];
-        body[0] = VERSION;
-        body[1] = flags;
-        body[2..10].copy_from_slice(&self.arm.0.to_be_bytes());
-        body[10..14].copy_from_slice(&issued.to_be_bytes());
-        body[14..].copy_from_slice(&self.nonce.to_be_bytes());
-        Some(body)
+        let items = self.items.iter().flat_map(|item| item.to_be_bytes());
+        let head = [VERSION, flags].into_iter();
+        let head = head.chain(self.arm.0.to_be_bytes());
+        let head = head.chain(issued.to_be_bytes());
+        Some(head.chain(self.nonce.to_be_bytes()).chain(items).collect())
     }
 
-    fn of_body(body: &[u8; BODY_BYTES]) -> Self {
+    fn of_body(body: &[u8]) -> Option<Self> {
+        let (head, items) = body.split_first_chunk::<HEAD_BYTES>()?;
+        let (items, rest) = items.as_chunks::<2>();
         let number = |bytes: &[u8]| {
             let of_byte = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
             bytes.iter().fold(0, of_byte)
         };
-        let issued = i64::from(u32::try_from(number(&body[10..14])).unwrap_or(u32::MAX));
-        Self {
-            arm: ArmId(number(&body[2..10])),
+        let issued = i64::try_from(number(&head[10..14])).ok()?;
+        rest.is_empty().then(|| Self {
+            arm: ArmId(number(&head[2..10])),
             issued: Timestamp::from_micros(issued * 1_000_000),
-            nonce: number(&body[14..]),
-        }
+            nonce: number(&head[14..]),
+            items: items.iter().map(|item| u16::from_be_bytes(*item)).collect(),
+        })
     }
+}
+
+fn hash(nonce: u64, item: &ContentId) -> u16 {
+    let text = [&nonce.to_be_bytes(), item.as_str().as_bytes()].concat();
+    (xxh3_64(&text) & u64::from(u16::MAX)) as u16
 }
 
 /// A key file is refused.
@@ -173,16 +215,14 @@ impl RequestIdKeys {
         }
     }
 
-    /// An id for a list of this user, or of nobody. `None` if its time has no form in an
-    /// id (before 1970, or after 2106).
+    /// The id as a text, for a list of this user, or of nobody. `None` if its time has no
+    /// form in an id (before 1970, or after 2106).
     #[must_use]
     pub fn sign(&self, id: &SignedId, user: Option<&UserId>) -> Option<String> {
         let flags = if user.is_some() { FOR_A_USER } else { 0 };
-        let body = id.body(flags)?;
-        let tag = self.tag(self.keys.first()?, &body, user);
-        let mut bytes = [0; ID_BYTES];
-        bytes[..BODY_BYTES].copy_from_slice(&body);
-        bytes[BODY_BYTES..].copy_from_slice(&tag);
+        let mut bytes = id.to_body(flags)?;
+        let tag = self.tag(self.keys.first()?, &bytes, user);
+        bytes.extend(tag);
         Some(URL_SAFE_NO_PAD.encode(bytes))
     }
 
@@ -190,31 +230,31 @@ impl RequestIdKeys {
     /// it, or it is of another user's list.
     #[must_use]
     pub fn verify(&self, text: &str, user: &UserId) -> Option<SignedId> {
-        if text.len() != ID_LENGTH {
+        if !LENGTHS.contains(&text.len()) {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (body, tag) = bytes.split_first_chunk::<BODY_BYTES>()?;
-        if body[0] != VERSION || body[1] > FOR_A_USER {
+        let (body, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
+        let [VERSION, flags, ..] = *body else {
+            return None;
+        };
+        if flags > FOR_A_USER {
             return None;
         }
-        let user = (body[1] == FOR_A_USER).then_some(user);
+        let user = (flags == FOR_A_USER).then_some(user);
         let mut keys = self.keys.iter();
         keys.any(|key| bool::from(self.tag(key, body, user)[..].ct_eq(tag)))
             .then(|| SignedId::of_body(body))
+            .flatten()
     }
 
-    fn tag(
-        &self,
-        key: &hmac::Key,
-        body: &[u8; BODY_BYTES],
-        user: Option<&UserId>,
-    ) -> [u8; TAG_BYTES] {
+    fn tag(&self, key: &hmac::Key, body: &[u8], user: Option<&UserId>) -> [u8; TAG_BYTES] {
         let mut context = hmac::Context::with_key(key);
         context.update(CONTEXT);
-        context.update(&(self.scope.len() as u64).to_be_bytes());
-        context.update(self.scope.as_bytes());
-        context.update(body);
+        for part in [self.scope.as_bytes(), body] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
         context.update(user.map_or("", UserId::as_str).as_bytes());
         let mut tag = [0; TAG_BYTES];
         for (byte, signed) in tag.iter_mut().zip(context.sign().as_ref()) {

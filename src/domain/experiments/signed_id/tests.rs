@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{ArmId, InvalidKeys, RequestIdKeys, SignedId};
-use crate::domain::{ids::UserId, time::Timestamp};
+use crate::domain::{
+    ids::{ContentId, UserId},
+    time::Timestamp,
+};
 
 const FIRST: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const SECOND: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
@@ -20,12 +23,14 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
 }
 
+fn issued_at(issued: Timestamp) -> SignedId {
+    let arm = ArmId::of(Some("home"), Some(("weights", "b")));
+    let items = ["clock", "77"].map(ContentId::from);
+    SignedId::new(arm, issued, 0x0123_4567_89ab_cdef, items.iter())
+}
+
 fn an_id() -> SignedId {
-    SignedId {
-        arm: ArmId::of(Some("home"), Some(("weights", "b"))),
-        issued: at(1_767_225_600),
-        nonce: 0x0123_4567_89ab_cdef,
-    }
+    issued_at(at(1_767_225_600))
 }
 
 #[test]
@@ -36,8 +41,8 @@ fn an_id_has_the_documented_form() {
     ];
     // Computed with Python's hmac and xxhash from the documented form.
     let expected = [
-        "AQEIln0NKnNHpWlVuQABI0VniavN7yIdgDwoaenc",
-        "AQAIln0NKnNHpWlVuQABI0VniavN7-NkKUb5SSYI",
+        "AQEIln0NKnNHpWlVuQABI0VniavN7yiuO5DpWu2-Tpps4A",
+        "AQAIln0NKnNHpWlVuQABI0VniavN7yiuO5B_A3Qjo3-IRw",
     ];
     assert_eq!(ids, expected.map(|id| Some(id.to_owned())));
 }
@@ -87,7 +92,7 @@ fn a_changed_id_and_other_texts_are_not_valid() {
         }
     }
     let uuid = "0bd9c1a7-7f3c-4a57-9c3f-2b1f9d0c7a11";
-    let (cut, longer) = (&id[..39], format!("{id}A"));
+    let (cut, longer) = (&id[..40], format!("{id}AAA"));
     for text in ["", uuid, cut, &longer, &"é".repeat(20), &"A".repeat(40)] {
         assert_eq!(keys.verify(text, &ada), None, "{text}");
     }
@@ -151,12 +156,33 @@ fn only_events_within_a_day_of_the_list_result_from_it() {
 
 #[test]
 fn a_time_that_an_id_cannot_hold_has_none() {
-    let of = |issued: Timestamp| SignedId { issued, ..an_id() };
     let last = at(i64::from(u32::MAX));
-    assert!(keys(FIRST).sign(&of(last), None).is_some());
+    assert!(keys(FIRST).sign(&issued_at(last), None).is_some());
     assert_eq!(
-        keys(FIRST).sign(&of(last.plus(Duration::from_secs(1))), None),
+        keys(FIRST).sign(&issued_at(last.plus(Duration::from_secs(1))), None),
         None
     );
-    assert_eq!(keys(FIRST).sign(&of(at(-1)), None), None);
+    assert_eq!(keys(FIRST).sign(&issued_at(at(-1)), None), None);
+}
+
+#[test]
+fn an_id_has_the_items_of_its_list_and_is_no_longer_than_ids_may_be() {
+    let items: Vec<ContentId> = (0..200).map(|n| format!("item-{n}").into()).collect();
+    let id = SignedId::new(ArmId::of(None, None), at(1), 7, items.iter());
+    let text = keys(FIRST).sign(&id, None).unwrap();
+    assert_eq!(text.len(), 440);
+    let id = keys(FIRST).verify(&text, &user("ada")).unwrap();
+    assert!(items[..150].iter().all(|item| id.has(item)));
+    let others = (0..1_000).map(|n| ContentId::from(format!("other-{n}")));
+    let wrong = others.filter(|item| id.has(item)).count();
+    assert!(wrong <= 10, "{wrong} of 1,000");
+    let empty = SignedId::new(ArmId::of(None, None), at(1), 7, [].iter());
+    let text = keys(FIRST).sign(&empty, None).unwrap();
+    assert_eq!(text.len(), 40);
+    assert!(
+        !keys(FIRST)
+            .verify(&text, &user("ada"))
+            .unwrap()
+            .has(&items[0])
+    );
 }
