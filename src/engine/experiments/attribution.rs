@@ -52,11 +52,7 @@ impl Experiments {
     }
 
     /// How a list is made.
-    pub(crate) fn arm(
-        &self,
-        placement: Option<&str>,
-        user: Option<&UserId>,
-    ) -> &Arc<Arm> {
+    pub(crate) fn arm(&self, placement: Option<&str>, user: Option<&UserId>) -> &Arc<Arm> {
         self.arms.of(placement, user)
     }
 
