@@ -2,6 +2,7 @@
 
 mod attribution;
 mod program;
+mod week;
 
 use std::collections::BTreeSet;
 
