@@ -33,8 +33,10 @@ async function route(focus) {
   turn += 1;
   const mine = turn;
   for (const link of nav.children) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.hash === `#${name}`) {
+      link.setAttribute("aria-current", "page");
+      nav.scrollLeft = link.offsetLeft - nav.offsetLeft - 32;
+    } else link.removeAttribute("aria-current");
   }
   try {
     const module = await VIEWS[name]();

@@ -69,7 +69,7 @@ export function requestForm(submit) {
   const more = button("Add a boost", addBoost, { class: "button small" });
 
   const groups = [
-    [group("List", true,
+    [group("List", innerWidth > 1080,
       h("div", { class: "pair" }, field("Items", limit), field("Seed", seed)),
       field("Items that the user has seen", seen), field("Exploration item", exploration),
       field("Placement", placement, "A name from the ranking file's placements.")),

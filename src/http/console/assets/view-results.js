@@ -43,7 +43,7 @@ export function create() {
       ...one, hits: one.events?.[meaning.value] ?? 0,
       ...interval(one.events?.[meaning.value] ?? 0, one.itemsServed ?? 0),
     }));
-    const most = Math.max(...all.map((one) => one.high), 1e-6);
+    const most = Math.max(...all.filter((one) => one.itemsServed > 0).map((one) => one.high), 1e-6);
     const name = MEANINGS[meaning.value][1];
     return table(`Rate of ${name}s per item shown`, [{ name: "Placement" }, { name: "Variant" },
       { name: "Items shown", right: true }, { name: `${name}s`, right: true }, { name: "Rate", right: true }, { name: "95 % interval" }, { name: "" }],
