@@ -1,4 +1,4 @@
-// The cases, in the order in which they run. Each starts the servers that it needs.
+// The cases, by name. Each starts the servers that it needs.
 
 import { spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";

@@ -108,11 +108,6 @@ export function span(seconds) {
   return "0 seconds";
 }
 
-export function ago(time, now = Date.now()) {
-  const seconds = (now - time) / 1000;
-  return seconds < 5 ? "just now" : `${span(seconds)} ago`;
-}
-
 const clock = new Intl.DateTimeFormat("en-GB", {
   month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
 });
@@ -165,8 +160,3 @@ export function announce(text) {
 export function button(label, click, props = {}) {
   return h("button", { type: "button", class: "button", on: { click }, ...props }, label);
 }
-
-let ids = 0;
-
-/** An id for an element of the page, unique in the page. */
-export const freshId = (prefix) => `${prefix}-${++ids}`;

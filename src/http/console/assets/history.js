@@ -1,7 +1,7 @@
 // What a user did: the events as a timeline and as a table, and what they say of items.
 
 import { bdi, button, count, dayOf, few, fill, h, plain, s, when } from "./dom.js";
-import { bar, callout, chip, empty, itemLink, paged, table } from "./parts.js";
+import { bar, callout, chip, dot, empty, itemLink, paged, table } from "./parts.js";
 
 /** What an event says, with its color's name and a word for people. */
 export const MEANINGS = {
@@ -52,7 +52,7 @@ export function timeline(events) {
       below += height;
       return s("rect", {
         x: x * 10 + 1, width: 8, y: 60 - below, height: Math.max(height, 1),
-        class: `m-${MEANINGS[names[i]][0]}`,
+        vars: { "--c": `var(--m-${MEANINGS[names[i]][0]})` },
       }, s("title", {}, `${dayOf(first + x * width)}: ${count(n)} ${MEANINGS[names[i]][1]}`));
     });
   });
@@ -66,7 +66,7 @@ export function timeline(events) {
     }, s("path", { d: "M0 60.5H600", class: "axis" }), columns),
     h("figcaption", {}, h("span", {}, `${start} UTC`),
       h("ul", { class: "legend" }, used.map((name) => h("li", {},
-        h("span", { class: `dot m-${MEANINGS[name][0]}`, "aria-hidden": "true" }), MEANINGS[name][1]))),
+        dot(`var(--m-${MEANINGS[name][0]})`), MEANINGS[name][1]))),
       h("span", {}, end)));
 }
 
@@ -164,7 +164,7 @@ function verdictRow(item, strongest) {
     h("div", { class: "verdict-head" }, chip(name, `m-${kind}`), itemLink(item.content_id, item.title),
       item.in_catalog === false && chip("not in the catalogue", "warn"),
       item.done && chip("done"),
-      h("span", { class: "spacer" }), bar((item.weight ?? 0) / strongest, kind),
+      h("span", { class: "spacer" }), bar((item.weight ?? 0) / strongest, `--m-${kind}`),
       h("span", { class: "num" }, (item.weight ?? 0).toFixed(2))),
     h("p", { class: "muted small" },
       event ? [h("span", { class: "decider" }, bdi(event.event_type, 60, { class: "mono clip" }), " ", when(event.time)), ": "] : null,

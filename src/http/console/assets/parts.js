@@ -2,7 +2,7 @@
 
 import { ApiError } from "./api.js";
 import {
-  announce, bdi, breathe, button, count, few, fill, h, icon, percent, plain, score,
+  announce, bdi, breathe, button, count, few, fill, h, icon, plain, score,
 } from "./dom.js";
 
 // -- States of a view -----------------------------------------------------------------
@@ -92,9 +92,9 @@ export const figure = (name, value, note) =>
 export const figures = (...all) => h("dl", { class: "figures" }, all);
 
 /** A horizontal bar of `share`, 0 to 1. Decoration only: write the number beside it. */
-export const bar = (share, kind = "") =>
-  h("span", { class: `track ${kind}`, "aria-hidden": "true" },
-    h("span", { class: "fill", vars: { "--w": `${Math.min(1, Math.max(0, share || 0)) * 100}%` } }));
+export const bar = (share, color = "--accent") =>
+  h("span", { class: "track", "aria-hidden": "true" },
+    h("span", { class: "fill", vars: { "--c": `var(${color})`, "--w": `${Math.min(1, Math.max(0, share || 0)) * 100}%` } }));
 
 /** A table that can be scrolled sideways by keyboard. `columns`: `{name, right}`. */
 export function table(caption, columns, rows) {
@@ -106,8 +106,6 @@ export function table(caption, columns, rows) {
     body);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, node);
 }
-
-export const row = (...cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell)));
 
 /** A cell for numbers. */
 export const right = (...content) => h("td", { class: "right" }, content);
@@ -208,7 +206,10 @@ export const PARTS = {
   aversion: "disliked tags that the item carries",
 };
 
-const known = (part) => (part in PARTS ? part : "other");
+const colorOf = (part) => `var(--p-${part in PARTS ? part : "other"})`;
+
+/** A spot of a color of the legend. */
+export const dot = (color) => h("span", { class: "dot", "aria-hidden": "true", vars: { "--c": color } });
 
 /** The parts of a breakdown that are not zero, in the order of the legend. */
 export function partsOf(breakdown) {
@@ -238,21 +239,17 @@ export function scaleOf(items) {
 export function scoreBar(breakdown, scale) {
   const parts = partsOf(breakdown);
   const whole = scale.low + scale.high;
-  const segment = ([part, value]) =>
+  const segment = (of) => ([part, value]) =>
     h("span", {
-      class: `seg p-${known(part)}`,
+      class: "seg",
       title: `${plain(part, 40)} ${score(value)}`,
-      vars: { "--w": `${(Math.abs(value) / whole) * 100}%` },
+      vars: { "--c": colorOf(part), "--w": `${(Math.abs(value) / of) * 100}%` },
     });
   const text = parts.map(([part, value]) => `${plain(part, 40)} ${score(value)}`).join(", ");
   return h("span", { class: "stack", role: "img", "aria-label": `Parts of the score: ${text || "none"}` },
     h("span", { class: "below", vars: { "--w": `${(scale.low / whole) * 100}%` } },
-      parts.filter(([, value]) => value < 0).map(([part, value]) =>
-        h("span", {
-          class: `seg p-${known(part)}`, title: `${plain(part, 40)} ${score(value)}`,
-          vars: { "--w": `${scale.low ? (-value / scale.low) * 100 : 0}%` },
-        }))),
-    parts.filter(([, value]) => value > 0).map(segment));
+      parts.filter(([, value]) => value < 0).map(segment(scale.low))),
+    parts.filter(([, value]) => value > 0).map(segment(whole)));
 }
 
 /** The names and colors of the parts that occur in a list. */
@@ -261,8 +258,7 @@ export function legend(items) {
   const all = [...Object.keys(PARTS), ...[...names].filter((name) => !(name in PARTS))];
   return h("ul", { class: "legend", "aria-label": "Parts of the score" },
     all.filter((name) => names.has(name)).map((name) =>
-      h("li", { title: PARTS[name] }, h("span", { class: `dot p-${known(name)}`, "aria-hidden": "true" }),
-        plain(name, 40))));
+      h("li", { title: PARTS[name] }, dot(colorOf(name)), plain(name, 40))));
 }
 
 /** The likes and dislikes of two maps of tags as bars, the strongest first. */
@@ -281,7 +277,7 @@ export function tagBars(likes, dislikes, limit = 12) {
               h("span", { class: "bar-name" },
                 colon > 0 && h("span", { class: "muted" }, bdi(`${tag.slice(0, colon)} `, 30)),
                 bdi(tag.slice(colon + 1), 48)),
-              bar(weight, kind), h("span", { class: "num" }, weight.toFixed(2)));
+              bar(weight, `--m-${kind}`), h("span", { class: "num" }, weight.toFixed(2)));
           })),
       more > 0 && h("p", { class: "muted" }, `and ${count(more)} more`));
   };
@@ -326,5 +322,3 @@ export function paged(list, elements, build, size = 100) {
   next(false);
   return more;
 }
-
-export { percent };

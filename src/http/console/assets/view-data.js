@@ -98,7 +98,7 @@ function coverage(items) {
       items.vectorSize > 0 && figure("numbers in a vector", count(items.vectorSize))),
     items.sampled > 0 && items.sampled < items.total && h("p", { class: "note" }, `Shares of a sample of ${few(items.sampled, "item")}.`),
     h("ul", { class: "bars" }, rows.filter(([, n]) => n !== undefined).map(([name, n]) => h("li", {},
-      h("span", { class: "bar-name" }, `with ${name}`), bar(whole ? n / whole : 0, whole && n / whole < 0.5 ? "low" : ""),
+      h("span", { class: "bar-name" }, `with ${name}`), bar(whole ? n / whole : 0, whole && n / whole < 0.5 ? "--p-semantic" : "--accent"),
       h("span", { class: "num" }, percent(n, whole))))),
     counted("Content types", items.contentTypes), counted("Facets of tags", items.facets),
   ];

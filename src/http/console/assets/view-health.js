@@ -27,7 +27,7 @@ function calls(all) {
   if (used.length === 0) return empty("No call yet");
   const slowest = Math.max(...used.map((call) => call.p99Ms ?? 0), 1e-6);
   return table("Calls, with their latencies", [{ name: "Call" }, { name: "Calls", right: true }, { name: "Errors", right: true },
-    { name: "p50", right: true }, { name: "p99", right: true }, { name: "" }],
+    { name: "p50", right: true }, { name: "p99", right: true }, { name: "Chart" }],
   used.map((call) => h("tr", {}, h("td", {}, bdi(call.method, 60, { class: "mono" })), right(count(call.calls)),
     right(call.errors > 0 ? h("span", { class: "bad-text" }, `${count(call.errors)} (${percent(call.errors, call.calls)})`) : "0"),
     right(millis(call.p50Ms)), right(millis(call.p99Ms)), h("td", { class: "wide-cell" }, bar((call.p99Ms ?? 0) / slowest)))));

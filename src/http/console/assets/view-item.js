@@ -25,20 +25,6 @@ function facts(item) {
     h("dt", {}, name), h("dd", {}, value)]));
 }
 
-function vectorStrip(vector) {
-  if (!vector?.length) return null;
-  // At most 96 columns, each the mean of its numbers.
-  const size = Math.ceil(vector.length / 96);
-  const columns = [];
-  for (let from = 0; from < vector.length; from += size) {
-    const part = vector.slice(from, from + size);
-    columns.push(part.reduce((sum, x) => sum + x, 0) / part.length);
-  }
-  const most = Math.max(...columns.map(Math.abs), 1e-9);
-  return h("div", { class: "strip", role: "img", "aria-label": `Vector of ${vector.length} numbers` }, columns.map((x) =>
-    h("span", { class: x < 0 ? "neg" : "pos", vars: { "--o": String(Math.abs(x) / most) } })));
-}
-
 export function create() {
   const latest = new Latest();
   let drawing = new AbortController();
@@ -82,7 +68,7 @@ export function create() {
       h("div", {}, h("p", { class: "hero-title" }, bdi(item.title || "(no title)", 300)),
         h("p", { class: "muted" }, bdi(item.contentId, 120, { class: "mono clip" })))),
     item.text && h("p", { class: "text" }, bdi(item.text, 1200)),
-    h("h3", {}, "Tags"), tagList(item.tags, 60), facts(item), vectorStrip(item.vector),
+    h("h3", {}, "Tags"), tagList(item.tags, 60), facts(item),
   ];
 
   const behavior = (about, titles) => [

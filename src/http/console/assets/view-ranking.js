@@ -4,7 +4,7 @@
 import { Latest, ask, look, recommender } from "./api.js";
 import { announce, appendAll, button, fill, h, icon, plain, score } from "./dom.js";
 import {
-  PARTS, callout, chip, download, empty, failure, field, itemLink, legend, loading, panel, picture, scaleOf, scoreBar, show,
+  PARTS, callout, chip, dot, download, empty, failure, field, itemLink, legend, loading, panel, picture, scaleOf, scoreBar, show,
 } from "./parts.js";
 import { remember, state } from "./state.js";
 
@@ -114,7 +114,7 @@ export function create() {
     const exact = h("input", { type: "number", class: "exact", step: 0.01, value: now[key], "aria-label": `${name}, exact value` });
     const node = h("div", { class: "slider" },
       h("div", { class: "row" },
-        h("label", { for: id }, key in PARTS && h("span", { class: `dot p-${key}`, "aria-hidden": "true" }), plain(name, 40)),
+        h("label", { for: id }, key in PARTS && dot(`var(--p-${key})`), plain(name, 40)),
         h("span", { class: "spacer" }), exact),
       range, h("small", { class: "hint", id: `${id}-about` }, about, h("span", { class: "was" })));
     function set(value, from) {

@@ -46,7 +46,7 @@ export function create() {
     const most = Math.max(...all.filter((one) => one.itemsServed > 0).map((one) => one.high), 1e-6);
     const name = MEANINGS[meaning.value][1];
     return table(`Rate of ${name}s per item shown`, [{ name: "Placement" }, { name: "Variant" },
-      { name: "Items shown", right: true }, { name: `${name}s`, right: true }, { name: "Rate", right: true }, { name: "95 % interval" }, { name: "" }],
+      { name: "Items shown", right: true }, { name: `${name}s`, right: true }, { name: "Rate", right: true }, { name: "95 % interval" }, { name: "Chart" }],
     all.map((one) => h("tr", {},
       h("td", {}, bdi(one.placement || "(none)", 40)),
       h("td", {}, one.experiment && h("span", { class: "muted" }, bdi(`${one.experiment} `, 40)), bdi(one.variant || "–", 40)),
