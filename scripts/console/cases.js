@@ -348,7 +348,7 @@ export async function heavy({ recsys, browser, folder, pictures, must, timing, C
   const items = Array.from({ length: 400 }, (_, i) => ({
     id: `i${i}`, title: `Item ${i}`, text: "words ".repeat(40), content_type: `type ${i % 5}`,
     tags: [{ facet: "theme", label: `theme ${i % 17}` }, { facet: "mood", label: `mood ${i % 7}` }],
-    vector: Array.from({ length: 64 }, (_, d) => Math.sin(i * (d + 1))),
+    vector: Array.from({ length: 64 }, (_, d) => Math.sin((i + 1) * (d + 1))),
   }));
   const server = await serve(recsys, "serve", { CATALOG_PATH: await catalogFile(folder, "heavy.jsonl", items) });
   const events = Array.from({ length: 5000 }, (_, i) => ({

@@ -70,6 +70,7 @@ export async function recsys(program, command, settings = {}) {
     if (child.exitCode !== null) throw new Error(`recsys exited:\n${child.log}`);
     return (await fetch(`${console}/`)).ok;
   });
+  await until("the API", () => fetch(`${api}/`).then(() => true));
   // The quickstart serves its console before its tour is over.
   if (command === "quickstart") await until("the tour", async () => child.log.includes("Serving on"));
   return { api, console, child };
