@@ -41,6 +41,7 @@ mod grpc_web;
 mod house;
 mod ingest;
 mod limits;
+mod list_kinds;
 mod meaning;
 mod names;
 mod operations;
