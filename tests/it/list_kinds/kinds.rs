@@ -221,7 +221,7 @@ fn likes() -> Vec<InteractionEvent> {
     let mut events: Vec<InteractionEvent> = (0..8)
         .flat_map(|user| {
             let name = format!("u{user}");
-            (4 + user / 2..24 - user).map(move |index| like(&name, index))
+            (2 + user / 2..24 - user).map(move |index| like(&name, index))
         })
         .collect();
     events.extend((0..3).map(|index| like(ADA, index)));
