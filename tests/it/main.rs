@@ -36,6 +36,7 @@ mod event_import;
 mod export_pages;
 mod faults;
 mod feed;
+mod field;
 mod free_calls;
 mod grpc_web;
 mod house;
