@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use crate::{
-    config::{Settings, is_set_variable, retired_variables, unknown_variables, variable_names},
+    config::{Settings, is_set_variable, retired_variables, unknown_variables},
     edge::access::Access,
     engine::Engine,
     http::{admin::Admin, webhook::Webhook},

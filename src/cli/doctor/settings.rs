@@ -8,7 +8,7 @@ use super::report::{Finding, Section};
 use crate::{
     app::{self, StartError},
     cli::healthcheck::{self, Unhealthy},
-    config::{Settings, is_set_variable, retired_variables, unknown_variables, variable_names},
+    config::{Settings, is_set_variable, retired_variables, unknown_variables},
     telemetry,
 };
 

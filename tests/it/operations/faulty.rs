@@ -177,7 +177,7 @@ impl EventBuffer for Faulty {
         self.world.ports.events.now().await
     }
     async fn data_id(&self) -> Result<String, StoreError> {
-        self.state().await?;
+        answer(&self.down)?;
         self.world.ports.events.data_id().await
     }
     async fn check(&self) -> Result<(), StoreError> {
