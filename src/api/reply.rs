@@ -1,6 +1,6 @@
 //! From the engine's types to replies.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     api::{
@@ -20,7 +20,8 @@ use crate::{
         vector::UnitVector,
     },
     engine::{
-        ColdReason, EmptyReason, ItemSignals, Received, Recommendation, SignalsSource, Strategy,
+        ColdReason, EmptyReason, ItemSignals, MergedUsers, Received, Recommendation, SignalsSource,
+        Strategy,
     },
     ports::AppendOutcome,
     proto,
@@ -61,6 +62,13 @@ pub(crate) fn received(received: Received) -> proto::IngestEventResponse {
         outcome: outcome(received).into(),
         buffered_events: count(buffered.unwrap_or(0)),
         meaning: meaning(received.meaning).into(),
+    }
+}
+
+pub(crate) fn merged(merged: MergedUsers) -> proto::MergeUsersResponse {
+    proto::MergeUsersResponse {
+        moved_events: count(merged.moved),
+        duplicate_events: count(merged.duplicates),
     }
 }
 
@@ -237,6 +245,9 @@ pub(crate) fn recommendation(
             Strategy::Cold(reason) => cold_reason(reason),
         }
         .into(),
+        placement: name(given.treatment.placement),
+        experiment: name(given.treatment.experiment),
+        variant: name(given.treatment.variant),
     };
     proto::RecommendResponse {
         request_id: given.request_id,
@@ -254,6 +265,10 @@ pub(crate) fn recommendation(
             .collect(),
         diagnostics: Some(diagnostics),
     }
+}
+
+fn name(name: Option<Arc<str>>) -> String {
+    name.map(|name| name.to_string()).unwrap_or_default()
 }
 
 fn cold_reason(reason: ColdReason) -> proto::ColdReason {
