@@ -43,6 +43,7 @@ mod house;
 mod ingest;
 mod limits;
 mod meaning;
+mod merge;
 mod names;
 mod operations;
 mod overload;
