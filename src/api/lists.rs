@@ -43,8 +43,7 @@ impl ListCall {
     pub(crate) fn settings<'a>(&'a self, limits: &'a Limits) -> ListSettings<'a> {
         ListSettings {
             limits,
-            default_limit: self.engine.default_limit(),
-            canonical: self.engine.canonicalizer(),
+            engine: &self.engine,
         }
     }
 
@@ -56,10 +55,10 @@ impl ListCall {
     ) -> Result<proto::RecommendResponse, Status> {
         let list = self.engine.list(request, self.deadlines).await;
         let mut list = list.map_err(ApiError::from)?;
-        // The list has the id of its call, unless the client set that: the id of a
-        // list must be unique.
+        // The list has the id of its call, unless that is signed, or the client set it: the
+        // id of a list must be unique.
         let call = self.request_id.as_ref();
-        if let Some(id) = call.and_then(RequestId::if_generated) {
+        if let (false, Some(id)) = (list.is_signed, call.and_then(RequestId::if_generated)) {
             id.clone_into(&mut list.request_id);
         }
         let bytes = reply_cost::recommendation(&list, include_content);

@@ -1,6 +1,6 @@
 //! From the engine's types to replies.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     api::{
@@ -20,7 +20,8 @@ use crate::{
         vector::UnitVector,
     },
     engine::{
-        ColdReason, EmptyReason, ItemSignals, Received, Recommendation, SignalsSource, Strategy,
+        ColdReason, EmptyReason, ItemSignals, MergedUsers, Received, Recommendation, SignalsSource,
+        Strategy,
     },
     ports::AppendOutcome,
     proto,
@@ -61,6 +62,13 @@ pub(crate) fn received(received: Received) -> proto::IngestEventResponse {
         outcome: outcome(received).into(),
         buffered_events: count(buffered.unwrap_or(0)),
         meaning: meaning(received.meaning).into(),
+    }
+}
+
+pub(crate) fn merged(merged: MergedUsers) -> proto::MergeUsersResponse {
+    proto::MergeUsersResponse {
+        moved_events: count(merged.moved),
+        duplicate_events: count(merged.duplicates),
     }
 }
 
@@ -240,6 +248,9 @@ pub(crate) fn recommendation(
         .into(),
         unknown_context_ids: id_texts(&given.unknown_context),
         popular_fallback: given.popular_fallback,
+        placement: name(given.treatment.placement),
+        experiment: name(given.treatment.experiment),
+        variant: name(given.treatment.variant),
     };
     proto::RecommendResponse {
         request_id: given.request_id,
@@ -275,6 +286,10 @@ pub(crate) fn popular_items(list: proto::RecommendResponse) -> proto::PopularIte
         items: list.items,
         diagnostics: list.diagnostics,
     }
+}
+
+fn name(name: Option<Arc<str>>) -> String {
+    name.map(|name| name.to_string()).unwrap_or_default()
 }
 
 fn cold_reason(reason: ColdReason) -> proto::ColdReason {

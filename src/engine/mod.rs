@@ -1,4 +1,4 @@
-//! The use cases: ingest events, recommend, read and erase users, keep the
+//! The use cases: ingest events, recommend, read, merge and erase users, keep the
 //! catalogue.
 //!
 //! The engine depends on the domain and the ports, not on Redis, Qdrant or gRPC.
@@ -8,12 +8,14 @@
 mod associations;
 mod catalog;
 mod error;
+mod experiments;
 mod explain;
 mod handle;
 mod ingest;
 mod item_reader;
 mod item_signals;
 mod lists;
+mod merge;
 mod models;
 mod receive;
 mod tasks;
@@ -21,6 +23,7 @@ mod users;
 
 pub use associations::{AssociationSettings, ItemSignals};
 pub use error::{Dependency, EngineError};
+pub use experiments::{ArmResult, Treatment};
 pub use explain::UserExplanation;
 pub use handle::{Engine, EngineSettings, Ports};
 pub use ingest::Ingested;
@@ -28,6 +31,7 @@ pub use lists::{
     ColdReason, Deadlines, Degradation, EmptyReason, Generator, ListKind, ListRequest,
     PopularityWindow, Recommendation, SimilarityBasis, Strategy,
 };
+pub use merge::MergedUsers;
 pub use models::SignalsSource;
 pub use receive::Received;
 pub use users::UserExport;

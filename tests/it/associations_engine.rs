@@ -188,6 +188,7 @@ impl EngineCase {
                 seen: Default::default(),
                 boosts: Vec::new(),
                 exploration: None,
+                placement: None,
                 seed: Some(1),
             };
             let list = engine.list(&request, Deadlines::UNLIMITED).await.unwrap();

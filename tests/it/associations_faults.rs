@@ -87,6 +87,7 @@ async fn list(engine: &Engine, of: usize) -> Recommendation {
         seen: Default::default(),
         boosts: Vec::new(),
         exploration: None,
+        placement: None,
         seed: Some(1),
     };
     let list = engine.list(&request, Deadlines::UNLIMITED).await;

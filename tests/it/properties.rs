@@ -288,6 +288,7 @@ impl AnyRequest {
             seen: Default::default(),
             boosts: Vec::new(),
             exploration: None,
+            placement: None,
             seed: Some(self.seed),
         }
     }

@@ -1,5 +1,7 @@
 //! Requests for a list.
 
+use std::sync::Arc;
+
 use crate::{
     api::{error::ApiError, limits::Limits, parse::checks::Checks},
     domain::{
@@ -9,7 +11,7 @@ use crate::{
         restriction::Restriction,
         tags::{Canonicalizer, TagKey},
     },
-    engine::{ListKind, ListRequest, PopularityWindow, SimilarityBasis},
+    engine::{Engine, ListKind, ListRequest, PopularityWindow, SimilarityBasis},
     proto,
 };
 
@@ -30,6 +32,7 @@ struct ListFields {
     seed: Option<u32>,
     seen: i32,
     boosts: Vec<proto::Boost>,
+    placement: String,
 }
 
 /// Takes them from a request of any of these types.
@@ -48,6 +51,7 @@ macro_rules! list_fields {
             seed: $request.seed,
             seen: $request.seen,
             boosts: $request.boosts,
+            placement: $request.placement,
         }
     };
 }
@@ -56,8 +60,7 @@ macro_rules! list_fields {
 #[derive(Clone, Copy)]
 pub(crate) struct ListSettings<'a> {
     pub(crate) limits: &'a Limits,
-    pub(crate) default_limit: usize,
-    pub(crate) canonical: &'a Canonicalizer,
+    pub(crate) engine: &'a Engine,
 }
 
 /// Reads a request for a list for a user, a session or nobody.
@@ -129,14 +132,13 @@ fn list(
     given: ListFields,
     settings: ListSettings<'_>,
 ) -> Option<ListRequest> {
-    let ListSettings {
-        limits, canonical, ..
-    } = settings;
+    let ListSettings { limits, engine } = settings;
+    let canonical = engine.canonicalizer();
     let user = match given.user_id.as_str() {
         "" => Some(None),
         text => checks.user_id("user_id", text).map(Some),
     };
-    let limit = checks.limit(given.limit, settings.default_limit);
+    let limit = checks.limit(given.limit, engine.default_limit());
     let near = given.near.and_then(|near| checks.point("near", near));
     let restriction = Restriction {
         label: label(checks, given.filter, canonical),
@@ -150,6 +152,7 @@ fn list(
         .content_ids("exclude_ids", limits.max_exclude_ids, given.exclude_ids)
         .into_iter()
         .collect();
+    let placement = placement(checks, &given.placement, engine.placements());
     let boosts = boosts(checks, given.boosts, canonical);
     Some(ListRequest {
         kind,
@@ -161,6 +164,7 @@ fn list(
         seen: seen.unwrap_or_default(),
         boosts,
         exploration: None,
+        placement,
         seed: given.seed,
     })
 }
@@ -187,6 +191,31 @@ fn boosts(
         }
     }
     read
+}
+
+/// One of `placements`; `None` for an empty text.
+pub(super) fn placement<'a>(
+    checks: &mut Checks<'_>,
+    given: &str,
+    placements: impl Iterator<Item = &'a Arc<str>>,
+) -> Option<Arc<str>> {
+    if given.is_empty() {
+        return None;
+    }
+    let mut names = Vec::new();
+    for name in placements {
+        if **name == *given {
+            return Some(Arc::clone(name));
+        }
+        names.push(&**name);
+    }
+    let rule = if names.is_empty() {
+        "must be empty: the ranking file has no placements".to_owned()
+    } else {
+        format!("must be one of {}, or empty", names.join(", "))
+    };
+    checks.broken("placement", rule);
+    None
 }
 
 fn seen_policy(checks: &mut Checks<'_>, given: i32) -> Option<SeenPolicy> {

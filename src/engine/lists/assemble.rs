@@ -6,7 +6,7 @@ use tracing::Instrument as _;
 
 use super::{
     audience::{Audience, Context, UserState},
-    candidates::Chance,
+    candidates::{Chance, Generating},
     gather::CandidatePool,
     metrics,
     others::{Proposals, scores},
@@ -15,17 +15,23 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::ContentId,
+        ids::{ContentId, UserId},
         item::Items,
         ranking::{
-            self, RankRules, RankedList,
+            self, RankRules, RankedItem, RankedList,
             draws::Draws,
             exploration::{self, ExplorationPool, ExplorationRequest, ExplorationSkip},
             reason::{ListBasis, reason},
         },
+        ranking_config::RankingConfig,
         restriction::Restriction,
     },
-    engine::{associations::OtherUsers, error::EngineError, handle::Engine},
+    engine::{
+        associations::OtherUsers,
+        error::EngineError,
+        experiments::{Arm, Treatment},
+        handle::Engine,
+    },
     ports::{Deadline, Found, Search, SearchOrder},
     telemetry::spans,
 };
@@ -65,8 +71,11 @@ impl Engine {
             // A model with vectors of another size must be rebuilt before it is used.
             items.learn_vector_size(deadlines.items).await?;
         }
-        let chance = self.chance(request);
+        let experiments = &self.inner.experiments;
         let user = request.user.as_ref();
+        let arm = experiments.arm(request.placement.as_deref(), user);
+        let config = &arm.config;
+        let chance = self.chance(request, config);
         let (mut state, context) = tokio::join!(
             self.user_state(user, deadlines.model),
             self.context(&request.kind, &at_hand, deadlines.items),
@@ -74,7 +83,7 @@ impl Engine {
         let context = context?;
         let mut audience = self.audience(&state, &context, request);
         let mut inputs = self
-            .inputs(request, &mut audience, &context, &chance, deadlines)
+            .inputs(request, &mut audience, &context, &chance, config, deadlines)
             .await?;
         // The search can find that the catalogue was recreated with vectors of
         // another size.
@@ -86,22 +95,28 @@ impl Engine {
             if let UserState::Read(_) = state {
                 audience = self.audience(&state, &context, request);
                 inputs = self
-                    .inputs(request, &mut audience, &context, &chance, deadlines)
+                    .inputs(request, &mut audience, &context, &chance, config, deadlines)
                     .await?;
             }
         }
+        let (slot, deadline) = (chance.slot, deadlines.items);
         let mut list = self
-            .assemble(request, audience, inputs, chance.slot, deadlines.items)
+            .assemble(request, audience, inputs, slot, config, deadline)
             .await?;
         list.unknown_context = context.unknown;
+        list.treatment = arm.treatment();
+        if let Some(id) = self.signed_id(arm, user, &list.items).await {
+            (list.request_id, list.is_signed) = (id, true);
+        }
         metrics::count(&list, &request.kind);
+        experiments.count_list(arm, list.items.len());
         Ok(list)
     }
 
-    fn chance(&self, request: &ListRequest) -> Chance {
+    fn chance(&self, request: &ListRequest, config: &RankingConfig) -> Chance {
         let random = || self.inner.ports.randomness.next_u64();
         let draws = Draws::new(request.seed.map_or_else(random, u64::from));
-        let config = &self.inner.config.exploration;
+        let config = &config.exploration;
         let slot = match &request.kind {
             ListKind::ForUser { .. } => {
                 exploration::decide(config, request.exploration, request.limit, &draws)
@@ -163,6 +178,7 @@ impl Engine {
         audience: &mut Audience,
         context: &Context,
         chance: &Chance,
+        ranking: &RankingConfig,
         deadlines: Deadlines,
     ) -> Result<ListInputs, EngineError> {
         let others = self.others(request, audience, deadlines.model).await;
@@ -172,7 +188,6 @@ impl Engine {
         let mut scored = scores(request, interest, &interest.seen, &others, config);
         let proposals = match &request.kind {
             ListKind::ForUser { .. } | ListKind::SimilarTo { .. } => {
-                let ranking = &self.inner.config;
                 Proposals::new(request, interest, &scored, popular.as_ref(), ranking)
             }
             ListKind::MostPopular { .. } => Proposals::default(),
@@ -187,7 +202,16 @@ impl Engine {
         liked.dedup();
         let (items, deadline) = (&self.inner.items, deadlines.items);
         let popular = popular.as_deref();
-        let candidates = self.candidates(request, interest, popular, &proposals, chance, deadline);
+        let generating = Generating {
+            request,
+            interest,
+            popular,
+            proposals: &proposals,
+            chance,
+            config: ranking,
+            deadline,
+        };
+        let candidates = self.candidates(&generating);
         let (pool, liked_items) = tokio::join!(
             candidates.instrument(spans::step("candidates")),
             items.read(&liked, deadline),
@@ -221,9 +245,9 @@ impl Engine {
         audience: Audience,
         inputs: ListInputs,
         slot: Result<usize, ExplorationSkip>,
+        config: &RankingConfig,
         deadline: Deadline,
     ) -> Result<Recommendation, EngineError> {
-        let config = &self.inner.config;
         let Audience {
             mut interest,
             signals_source,
@@ -255,7 +279,7 @@ impl Engine {
         let rules = if is_by_popularity {
             RankRules::by_popularity(config, &request.boosts)
         } else {
-            self.rules(request)
+            rules(request, config)
         };
         let pool_size = pool.items.len();
         let RankedList {
@@ -292,6 +316,8 @@ impl Engine {
         let reasons = reasons.map(|item| reason(item, &basis, &inputs.liked, canonical));
         Ok(Recommendation {
             request_id: self.fresh_request_id(),
+            is_signed: false,
+            treatment: Treatment::default(),
             strategy,
             reasons: reasons.collect(),
             items,
@@ -307,21 +333,6 @@ impl Engine {
             degraded,
             signals_source,
         })
-    }
-
-    /// How candidates of a list that is not by popularity are ranked.
-    fn rules<'a>(&self, request: &'a ListRequest) -> RankRules<'a> {
-        let (config, boosts) = (&*self.inner.config, &request.boosts[..]);
-        match &request.kind {
-            ListKind::SimilarTo { basis, .. } => match basis {
-                SimilarityBasis::Best => RankRules::of(config, boosts),
-                SimilarityBasis::Behavior => RankRules::by_behavior(config, boosts),
-                SimilarityBasis::Content => RankRules::by_content(config, boosts),
-            },
-            ListKind::ForUser { .. } | ListKind::MostPopular { .. } => {
-                RankRules::of(config, boosts)
-            }
-        }
     }
 
     async fn why_empty(
@@ -355,6 +366,24 @@ impl Engine {
         })
     }
 
+    /// A signed id of a list that is made now; `None` if its arm has none, or the store
+    /// does not report the time.
+    async fn signed_id(
+        &self,
+        arm: &Arm,
+        user: Option<&UserId>,
+        items: &[RankedItem],
+    ) -> Option<String> {
+        let experiments = &self.inner.experiments;
+        if !experiments.signs(arm) {
+            return None;
+        }
+        let now = self.now().await.ok()?;
+        let nonce = self.inner.ports.randomness.next_u64();
+        let items = items.iter().map(|item| item.scored.item.id());
+        experiments.signed_id(arm, user, items, now, nonce)
+    }
+
     fn fresh_request_id(&self) -> String {
         let randomness = &self.inner.ports.randomness;
         let mut bytes = [0; 16];
@@ -363,6 +392,19 @@ impl Engine {
         uuid::Builder::from_random_bytes(bytes)
             .into_uuid()
             .to_string()
+    }
+}
+
+/// How candidates of a list that is not by popularity are ranked.
+fn rules<'a>(request: &'a ListRequest, config: &RankingConfig) -> RankRules<'a> {
+    let boosts = &request.boosts[..];
+    match &request.kind {
+        ListKind::SimilarTo { basis, .. } => match basis {
+            SimilarityBasis::Best => RankRules::of(config, boosts),
+            SimilarityBasis::Behavior => RankRules::by_behavior(config, boosts),
+            SimilarityBasis::Content => RankRules::by_content(config, boosts),
+        },
+        ListKind::ForUser { .. } | ListKind::MostPopular { .. } => RankRules::of(config, boosts),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What to list, and until when.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use crate::{
     domain::{
@@ -34,6 +34,9 @@ pub struct ListRequest {
     /// Whether the list gets an exploration item; `None` = as the ranking file says.
     /// Only lists of [`ListKind::ForUser`] have one.
     pub exploration: Option<bool>,
+    /// Where the list is shown: one of [`Engine::placements`](crate::engine::Engine), or
+    /// none.
+    pub placement: Option<Arc<str>>,
     /// Seed of all random draws: makes the list reproducible.
     pub seed: Option<u32>,
 }

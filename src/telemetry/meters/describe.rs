@@ -9,14 +9,15 @@ use super::{
         CALLS_IN_FLIGHT, CANDIDATES, COLD_LISTS, CONNECTIONS, CONNECTIONS_ENDED, DB_CONNECTIONS,
         DB_MAX_CONNECTIONS, DB_PENDING_REQUESTS, DEGRADED, DEPENDENCY_UP, EMBEDDED_BYTES,
         EMBEDDED_MAX_BYTES, EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS,
-        MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS,
-        MODEL_REFRESHES, PANICS, REFUSED, ROW_LAG, ROW_REFRESHES, ROWS_DUE, RPC_DURATION,
-        RUNTIME_SILENCE, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
+        MERGED_EVENTS, MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS,
+        MODEL_REBUILDS, MODEL_REFRESHES, PANICS, PLACEMENT_EVENTS, PLACEMENT_ITEMS, REFUSED,
+        ROW_LAG, ROW_REFRESHES, ROWS_DUE, RPC_DURATION, RUNTIME_SILENCE, SHED, STORE_DURATION,
+        UNREADABLE, WEBHOOK_ELEMENTS,
     },
     record::{buffered_bytes, calls_in_flight, http_duration, rows_due},
     series::{
         AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG,
-        LOOKUPS, MADE, REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS,
+        LOOKUPS, MADE, MERGED, REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS,
     },
 };
 
@@ -67,6 +68,7 @@ fn of_stores() {
 
 fn of_models() {
     describe_counter!(EVENTS, "Events received, by outcome");
+    describe_counter!(MERGED_EVENTS, "Events of merged users, by outcome");
     describe_counter!(EVENT_MEANINGS, "Events received, by what they say");
     describe_counter!(
         MODEL_ITEMS,
@@ -105,6 +107,14 @@ fn of_lists() {
     describe_gauge!(ROWS_DUE, "Rows of neighbours that are due");
     describe_histogram!(AUDIENCE_SIZE, "Users of refreshed items' audiences");
     describe_counter!(EXPLORATION, "Exploration items of lists, by outcome");
+    describe_counter!(
+        PLACEMENT_ITEMS,
+        "Items of served lists, by placement and variant"
+    );
+    describe_counter!(
+        PLACEMENT_EVENTS,
+        "Events attributed to lists, by placement, variant and what they say"
+    );
 }
 
 fn of_the_server() {
@@ -152,6 +162,7 @@ fn init() {
     counter!(PANICS).increment(0);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     BY_OUTCOME.init();
+    MERGED.init();
     BY_KIND.init();
     REBUILDS.init();
     BUILDS.init();

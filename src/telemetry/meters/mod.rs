@@ -2,9 +2,10 @@
 //! [`PrometheusExporter`](crate::telemetry::PrometheusExporter) is started, counting
 //! costs next to nothing and has no effect.
 //!
-//! Labels have few values, all known beforehand: never an id, a key or a text from
-//! outside.
+//! Labels have few values, all known beforehand, in the code or in the ranking file: never
+//! an id, a key or a text from outside.
 
+mod arm_series;
 mod describe;
 mod gauges;
 mod handles;
@@ -13,13 +14,14 @@ mod names;
 mod record;
 mod series;
 
-pub(crate) use {describe::describe, gauges::measure};
 pub use {
+    arm_series::ArmSeries,
     gauges::{Level, Levels, watch},
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
-        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
+        ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::*,
     record::*,
 };
+pub(crate) use {describe::describe, gauges::measure};

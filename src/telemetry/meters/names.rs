@@ -14,6 +14,8 @@ pub const DB_PENDING_REQUESTS: &str = "db_client_connection_pending_requests";
 pub const EVENTS: &str = "recsys_events_total";
 /// Events received, by meaning.
 pub const EVENT_MEANINGS: &str = "recsys_event_meanings_total";
+/// Events of merged users, by outcome.
+pub const MERGED_EVENTS: &str = "recsys_merged_events_total";
 /// Stored values that cannot be decoded, by kind.
 pub const UNREADABLE: &str = "recsys_unreadable_total";
 /// Reads of models, by source.
@@ -43,6 +45,10 @@ pub const EMPTY_LISTS: &str = "recsys_empty_lists_total";
 pub const DEGRADED: &str = "recsys_degraded_total";
 /// Lists, by the outcome of their exploration.
 pub const EXPLORATION: &str = "recsys_exploration_total";
+/// Items of served lists, by placement and variant.
+pub const PLACEMENT_ITEMS: &str = "recsys_placement_items_served_total";
+/// Events that are attributed to lists, by placement, variant and meaning.
+pub const PLACEMENT_EVENTS: &str = "recsys_placement_events_total";
 /// Lookups in the caches of this process.
 pub const CACHE_LOOKUPS: &str = "recsys_cache_lookups_total";
 /// Memory of the caches.
@@ -87,7 +93,7 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names except those of the process.
-pub const ALL: [&str; 42] = [
+pub const ALL: [&str; 45] = [
     RPC_DURATION,
     STORE_DURATION,
     DB_CONNECTIONS,
@@ -95,6 +101,7 @@ pub const ALL: [&str; 42] = [
     DB_PENDING_REQUESTS,
     EVENTS,
     EVENT_MEANINGS,
+    MERGED_EVENTS,
     UNREADABLE,
     MODEL_READS,
     MODEL_REBUILDS,
@@ -109,6 +116,8 @@ pub const ALL: [&str; 42] = [
     EMPTY_LISTS,
     DEGRADED,
     EXPLORATION,
+    PLACEMENT_ITEMS,
+    PLACEMENT_EVENTS,
     CACHE_LOOKUPS,
     CACHE_BYTES,
     CACHE_ENTRIES,

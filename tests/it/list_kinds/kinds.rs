@@ -100,6 +100,7 @@ impl Kind {
                     seed: given.seed,
                     seen: given.seen.into(),
                     boosts: given.boosts,
+                    placement: given.placement,
                     exploration: given.exploration,
                 };
                 Ok(client.recommend(request).await?.into_inner())
@@ -121,6 +122,7 @@ impl Kind {
                     seed: given.seed,
                     seen: given.seen.into(),
                     boosts: given.boosts,
+                    placement: given.placement,
                 };
                 let list = client.similar_items(request).await?.into_inner();
                 Ok(RecommendResponse {
@@ -146,6 +148,7 @@ impl Kind {
                     seed: given.seed,
                     seen: given.seen.into(),
                     boosts: given.boosts,
+                    placement: given.placement,
                 };
                 let list = client.popular_items(request).await?.into_inner();
                 Ok(RecommendResponse {
@@ -174,6 +177,7 @@ pub struct Options {
     pub seed: Option<u32>,
     pub seen: SeenPolicy,
     pub boosts: Vec<Boost>,
+    pub placement: String,
     /// Only lists for users, sessions and nobody have it.
     pub exploration: Option<bool>,
 }

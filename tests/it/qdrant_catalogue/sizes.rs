@@ -81,6 +81,7 @@ fn request() -> ListRequest {
         seen: Default::default(),
         boosts: Vec::new(),
         exploration: None,
+        placement: None,
         seed: None,
     }
 }
