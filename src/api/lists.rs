@@ -43,9 +43,7 @@ impl ListCall {
     pub(crate) fn settings<'a>(&'a self, limits: &'a Limits) -> ListSettings<'a> {
         ListSettings {
             limits,
-            default_limit: self.engine.default_limit(),
-            canonical: self.engine.canonicalizer(),
-            placements: self.engine.placements().collect(),
+            engine: &self.engine,
         }
     }
 

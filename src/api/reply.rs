@@ -246,11 +246,11 @@ pub(crate) fn recommendation(
             Strategy::Cold(reason) => cold_reason(reason),
         }
         .into(),
+        unknown_context_ids: id_texts(&given.unknown_context),
+        popular_fallback: given.popular_fallback,
         placement: name(given.treatment.placement),
         experiment: name(given.treatment.experiment),
         variant: name(given.treatment.variant),
-        unknown_context_ids: id_texts(&given.unknown_context),
-        popular_fallback: given.popular_fallback,
     };
     proto::RecommendResponse {
         request_id: given.request_id,
@@ -270,10 +270,6 @@ pub(crate) fn recommendation(
     }
 }
 
-fn name(name: Option<Arc<str>>) -> String {
-    name.map(|name| name.to_string()).unwrap_or_default()
-}
-
 pub(crate) fn similar_items(list: proto::RecommendResponse) -> proto::SimilarItemsResponse {
     proto::SimilarItemsResponse {
         request_id: list.request_id,
@@ -290,6 +286,10 @@ pub(crate) fn popular_items(list: proto::RecommendResponse) -> proto::PopularIte
         items: list.items,
         diagnostics: list.diagnostics,
     }
+}
+
+fn name(name: Option<Arc<str>>) -> String {
+    name.map(|name| name.to_string()).unwrap_or_default()
 }
 
 fn cold_reason(reason: ColdReason) -> proto::ColdReason {

@@ -11,7 +11,7 @@ use crate::{
         restriction::Restriction,
         tags::{Canonicalizer, TagKey},
     },
-    engine::{ListKind, ListRequest, PopularityWindow, SimilarityBasis},
+    engine::{Engine, ListKind, ListRequest, PopularityWindow, SimilarityBasis},
     proto,
 };
 
@@ -57,12 +57,10 @@ macro_rules! list_fields {
 }
 
 /// What requests for lists are read with.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct ListSettings<'a> {
     pub(crate) limits: &'a Limits,
-    pub(crate) default_limit: usize,
-    pub(crate) canonical: &'a Canonicalizer,
-    pub(crate) placements: Vec<&'a Arc<str>>,
+    pub(crate) engine: &'a Engine,
 }
 
 /// Reads a request for a list for a user, a session or nobody.
@@ -134,17 +132,13 @@ fn list(
     given: ListFields,
     settings: ListSettings<'_>,
 ) -> Option<ListRequest> {
-    let ListSettings {
-        limits,
-        canonical,
-        placements,
-        ..
-    } = settings;
+    let ListSettings { limits, engine } = settings;
+    let canonical = engine.canonicalizer();
     let user = match given.user_id.as_str() {
         "" => Some(None),
         text => checks.user_id("user_id", text).map(Some),
     };
-    let limit = checks.limit(given.limit, settings.default_limit);
+    let limit = checks.limit(given.limit, engine.default_limit());
     let near = given.near.and_then(|near| checks.point("near", near));
     let restriction = Restriction {
         label: label(checks, given.filter, canonical),
@@ -158,8 +152,8 @@ fn list(
         .content_ids("exclude_ids", limits.max_exclude_ids, given.exclude_ids)
         .into_iter()
         .collect();
+    let placement = placement(checks, &given.placement, engine.placements());
     let boosts = boosts(checks, given.boosts, canonical);
-    let placement = placement(checks, &given.placement, &placements);
     Some(ListRequest {
         kind,
         user: user?,
@@ -173,24 +167,6 @@ fn list(
         placement,
         seed: given.seed,
     })
-}
-
-/// One of `placements`; `None` for an empty text.
-fn placement(checks: &mut Checks<'_>, given: &str, placements: &[&Arc<str>]) -> Option<Arc<str>> {
-    if given.is_empty() {
-        return None;
-    }
-    if let Some(name) = placements.iter().find(|name| ****name == *given) {
-        return Some(Arc::clone(name));
-    }
-    let names: Vec<&str> = placements.iter().map(|name| &***name).collect();
-    let rule = if names.is_empty() {
-        "must be empty: the ranking file has no placements".to_owned()
-    } else {
-        format!("must be one of {}, or empty", names.join(", "))
-    };
-    checks.broken("placement", rule);
-    None
 }
 
 fn boosts(
@@ -215,6 +191,31 @@ fn boosts(
         }
     }
     read
+}
+
+/// One of `placements`; `None` for an empty text.
+pub(super) fn placement<'a>(
+    checks: &mut Checks<'_>,
+    given: &str,
+    placements: impl Iterator<Item = &'a Arc<str>>,
+) -> Option<Arc<str>> {
+    if given.is_empty() {
+        return None;
+    }
+    let mut names = Vec::new();
+    for name in placements {
+        if **name == *given {
+            return Some(Arc::clone(name));
+        }
+        names.push(&**name);
+    }
+    let rule = if names.is_empty() {
+        "must be empty: the ranking file has no placements".to_owned()
+    } else {
+        format!("must be one of {}, or empty", names.join(", "))
+    };
+    checks.broken("placement", rule);
+    None
 }
 
 fn seen_policy(checks: &mut Checks<'_>, given: i32) -> Option<SeenPolicy> {

@@ -6,7 +6,7 @@ use tracing::Instrument as _;
 
 use super::{
     audience::{Audience, Context, UserState},
-    candidates::ListSetup,
+    candidates::{Chance, Generating},
     gather::CandidatePool,
     metrics,
     others::{Proposals, scores},
@@ -71,10 +71,11 @@ impl Engine {
             // A model with vectors of another size must be rebuilt before it is used.
             items.learn_vector_size(deadlines.items).await?;
         }
-        let user = request.user.as_ref();
         let experiments = &self.inner.experiments;
+        let user = request.user.as_ref();
         let arm = experiments.arm(request.placement.as_deref(), user);
-        let setup = self.list_setup(request, &arm.config);
+        let config = &arm.config;
+        let chance = self.chance(request, config);
         let (mut state, context) = tokio::join!(
             self.user_state(user, deadlines.model),
             self.context(&request.kind, &at_hand, deadlines.items),
@@ -82,7 +83,7 @@ impl Engine {
         let context = context?;
         let mut audience = self.audience(&state, &context, request);
         let mut inputs = self
-            .inputs(request, &mut audience, &context, &setup, deadlines)
+            .inputs(request, &mut audience, &context, &chance, config, deadlines)
             .await?;
         // The search can find that the catalogue was recreated with vectors of
         // another size.
@@ -94,12 +95,13 @@ impl Engine {
             if let UserState::Read(_) = state {
                 audience = self.audience(&state, &context, request);
                 inputs = self
-                    .inputs(request, &mut audience, &context, &setup, deadlines)
+                    .inputs(request, &mut audience, &context, &chance, config, deadlines)
                     .await?;
             }
         }
+        let (slot, deadline) = (chance.slot, deadlines.items);
         let mut list = self
-            .assemble(request, audience, inputs, setup, deadlines.items)
+            .assemble(request, audience, inputs, slot, config, deadline)
             .await?;
         list.unknown_context = context.unknown;
         list.treatment = arm.treatment();
@@ -111,10 +113,10 @@ impl Engine {
         Ok(list)
     }
 
-    fn list_setup(&self, request: &ListRequest, ranking: &Arc<RankingConfig>) -> ListSetup {
+    fn chance(&self, request: &ListRequest, config: &RankingConfig) -> Chance {
         let random = || self.inner.ports.randomness.next_u64();
         let draws = Draws::new(request.seed.map_or_else(random, u64::from));
-        let config = &ranking.exploration;
+        let config = &config.exploration;
         let slot = match &request.kind {
             ListKind::ForUser { .. } => {
                 exploration::decide(config, request.exploration, request.limit, &draws)
@@ -123,11 +125,7 @@ impl Engine {
                 Err(ExplorationSkip::Disabled)
             }
         };
-        ListSetup {
-            ranking: Arc::clone(ranking),
-            draws,
-            slot,
-        }
+        Chance { draws, slot }
     }
 
     /// Reads what other users did, as far as a list of this kind uses it.
@@ -179,7 +177,8 @@ impl Engine {
         request: &ListRequest,
         audience: &mut Audience,
         context: &Context,
-        setup: &ListSetup,
+        chance: &Chance,
+        ranking: &RankingConfig,
         deadlines: Deadlines,
     ) -> Result<ListInputs, EngineError> {
         let others = self.others(request, audience, deadlines.model).await;
@@ -189,7 +188,7 @@ impl Engine {
         let mut scored = scores(request, interest, &interest.seen, &others, config);
         let proposals = match &request.kind {
             ListKind::ForUser { .. } | ListKind::SimilarTo { .. } => {
-                Proposals::new(request, interest, &scored, popular.as_ref(), &setup.ranking)
+                Proposals::new(request, interest, &scored, popular.as_ref(), ranking)
             }
             ListKind::MostPopular { .. } => Proposals::default(),
         };
@@ -203,7 +202,16 @@ impl Engine {
         liked.dedup();
         let (items, deadline) = (&self.inner.items, deadlines.items);
         let popular = popular.as_deref();
-        let candidates = self.candidates(request, interest, popular, &proposals, setup, deadline);
+        let generating = Generating {
+            request,
+            interest,
+            popular,
+            proposals: &proposals,
+            chance,
+            config: ranking,
+            deadline,
+        };
+        let candidates = self.candidates(&generating);
         let (pool, liked_items) = tokio::join!(
             candidates.instrument(spans::step("candidates")),
             items.read(&liked, deadline),
@@ -236,10 +244,10 @@ impl Engine {
         request: &ListRequest,
         audience: Audience,
         inputs: ListInputs,
-        setup: ListSetup,
+        slot: Result<usize, ExplorationSkip>,
+        config: &RankingConfig,
         deadline: Deadline,
     ) -> Result<Recommendation, EngineError> {
-        let config = &*setup.ranking;
         let Audience {
             mut interest,
             signals_source,
@@ -254,7 +262,7 @@ impl Engine {
         let without_effect = boosts.filter(|(_, boost)| boost.names_missing_attribute(&pool.items));
         degraded.extend(without_effect.map(|(index, _)| Degradation::Boost(index)));
 
-        let exploration = setup.slot.map(|slot| ExplorationRequest {
+        let exploration = slot.map(|slot| ExplorationRequest {
             slot,
             pool: match pool.exploration {
                 Some(items) if inputs.explores_popular => ExplorationPool::LowestScored(items),
@@ -268,25 +276,18 @@ impl Engine {
             let ids = pool.items.iter().map(|item| item.id());
             interest.popularity = popularity.as_ref().map(|items| Arc::new(items.among(ids)));
         }
-        let rank_rules = if is_by_popularity {
+        let rules = if is_by_popularity {
             RankRules::by_popularity(config, &request.boosts)
         } else {
-            rank_rules(request, config)
+            rules(request, config)
         };
         let pool_size = pool.items.len();
         let RankedList {
             items,
             scored,
             exploration,
-        } = spans::step("rank").in_scope(|| {
-            ranking::rank(
-                pool.items,
-                &interest,
-                exploration,
-                request.limit,
-                &rank_rules,
-            )
-        });
+        } = spans::step("rank")
+            .in_scope(|| ranking::rank(pool.items, &interest, exploration, request.limit, &rules));
         let empty = match (&request.kind, items.is_empty()) {
             (_, false) => None,
             (ListKind::MostPopular { .. }, true) if popularity.is_none() => {
@@ -395,7 +396,7 @@ impl Engine {
 }
 
 /// How candidates of a list that is not by popularity are ranked.
-fn rank_rules<'a>(request: &'a ListRequest, config: &'a RankingConfig) -> RankRules<'a> {
+fn rules<'a>(request: &'a ListRequest, config: &RankingConfig) -> RankRules<'a> {
     let boosts = &request.boosts[..];
     match &request.kind {
         ListKind::SimilarTo { basis, .. } => match basis {

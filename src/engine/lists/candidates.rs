@@ -1,6 +1,6 @@
 //! The candidates of each kind of list.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use super::{
     gather::{CandidatePool, Exclusions, fetch, gather},
@@ -26,12 +26,22 @@ const PAGE_GROWTH: usize = 4;
 /// do not require a second page.
 const SPARE_POPULAR: usize = 4;
 
-/// How a list is made: the ranking of its placement and variant, its random draws, and
-/// whether it gets an exploration item.
-pub(super) struct ListSetup {
-    pub(super) ranking: Arc<RankingConfig>,
+/// The random draws of a list, and whether it gets an exploration item.
+pub(super) struct Chance {
     pub(super) draws: Draws,
     pub(super) slot: Result<usize, ExplorationSkip>,
+}
+
+/// What candidates are gathered for.
+pub(super) struct Generating<'a> {
+    pub(super) request: &'a ListRequest,
+    pub(super) interest: &'a Interest,
+    /// The items by popularity, if there are any.
+    pub(super) popular: Option<&'a PopularItems>,
+    pub(super) proposals: &'a Proposals,
+    pub(super) chance: &'a Chance,
+    pub(super) config: &'a RankingConfig,
+    pub(super) deadline: Deadline,
 }
 
 impl Engine {
@@ -39,67 +49,61 @@ impl Engine {
     /// ones have seen ones if there are no others.
     pub(super) async fn candidates(
         &self,
-        request: &ListRequest,
-        interest: &Interest,
-        popular: Option<&PopularItems>,
-        proposals: &Proposals,
-        setup: &ListSetup,
-        deadline: Deadline,
+        list: &Generating<'_>,
     ) -> Result<CandidatePool, EngineError> {
-        match &request.kind {
-            ListKind::ForUser { .. } => {
-                self.user_candidates(request, interest, proposals, setup, deadline)
-                    .await
-            }
+        match &list.request.kind {
+            ListKind::ForUser { .. } => self.user_candidates(list).await,
             ListKind::SimilarTo { .. } => {
-                let similar =
-                    self.similar_candidates(request, interest, proposals, setup, deadline);
-                let similar = similar.await?;
+                let similar = self.similar_candidates(list).await?;
                 if !similar.items.is_empty() {
                     return Ok(similar);
                 }
-                let found = self.popular_candidates(request, interest, popular, deadline);
-                let mut pool = found.await?;
+                let mut pool = self.popular_candidates(list).await?;
                 pool.degraded.extend(similar.degraded);
                 pool.popular_fallback = !pool.items.is_empty();
-                if pool.items.is_empty() && request.restriction.is_open() {
-                    let (draws, config) = (&setup.draws, &setup.ranking);
-                    let plan = CandidatePlan::sample(request, draws, config);
-                    let unseen = self.unseen(request, interest);
-                    let (restriction, items) = (&request.restriction, &self.inner.items);
-                    pool = gather(&plan, restriction, &unseen, items, deadline).await?;
+                if pool.items.is_empty() && list.request.restriction.is_open() {
+                    let draws = &list.chance.draws;
+                    let plan = CandidatePlan::sample(list.request, draws, list.config);
+                    pool = self.unseen(&plan, list).await?;
                     pool.cold_start_fallback = true;
                 }
                 Ok(pool)
             }
-            ListKind::MostPopular { .. } => {
-                self.popular_candidates(request, interest, popular, deadline)
-                    .await
-            }
+            ListKind::MostPopular { .. } => self.popular_candidates(list).await,
         }
     }
 
-    fn unseen(&self, request: &ListRequest, interest: &Interest) -> Exclusions {
+    /// Runs a plan without what the user has seen.
+    async fn unseen(
+        &self,
+        plan: &CandidatePlan,
+        list: &Generating<'_>,
+    ) -> Result<CandidatePool, EngineError> {
+        self.gather_without(&list.interest.seen, plan, list).await
+    }
+
+    async fn gather_without(
+        &self,
+        seen: &[ContentId],
+        plan: &CandidatePlan,
+        list: &Generating<'_>,
+    ) -> Result<CandidatePool, EngineError> {
         let max_in_query = self.inner.settings.max_excluded_ids;
-        Exclusions::new(&request.exclude, &interest.seen, max_in_query)
+        let exclusions = Exclusions::new(&list.request.exclude, seen, max_in_query);
+        let (restriction, items) = (&list.request.restriction, &self.inner.items);
+        gather(plan, restriction, &exclusions, items, list.deadline).await
     }
 
     /// Runs a plan of a restricted list, again with seen items if there are no others.
     async fn restricted(
         &self,
         plan: &CandidatePlan,
-        request: &ListRequest,
-        interest: &Interest,
-        deadline: Deadline,
+        list: &Generating<'_>,
     ) -> Result<CandidatePool, EngineError> {
-        let (restriction, items) = (&request.restriction, &self.inner.items);
-        let unseen = self.unseen(request, interest);
-        let mut pool = gather(plan, restriction, &unseen, items, deadline).await?;
-        if pool.items.is_empty() && self.inner.config.filter_reshow_when_exhausted {
-            let max_in_query = self.inner.settings.max_excluded_ids;
-            let all = Exclusions::new(&request.exclude, &[], max_in_query);
+        let mut pool = self.unseen(plan, list).await?;
+        if pool.items.is_empty() && list.config.filter_reshow_when_exhausted {
             let degraded = std::mem::take(&mut pool.degraded);
-            pool = gather(plan, restriction, &all, items, deadline).await?;
+            pool = self.gather_without(&[], plan, list).await?;
             pool.seen_fallback = !pool.items.is_empty();
             if pool.degraded.is_empty() {
                 pool.degraded = degraded;
@@ -110,26 +114,25 @@ impl Engine {
 
     /// Unseen items or, if there are none, seen ones (restricted list) or a random
     /// sample (unrestricted list).
-    async fn user_candidates(
-        &self,
-        request: &ListRequest,
-        interest: &Interest,
-        proposals: &Proposals,
-        setup: &ListSetup,
-        deadline: Deadline,
-    ) -> Result<CandidatePool, EngineError> {
-        let (config, items) = (&*setup.ranking, &self.inner.items);
-        let (draws, restriction) = (&setup.draws, &request.restriction);
-        if !restriction.is_open() {
+    async fn user_candidates(&self, list: &Generating<'_>) -> Result<CandidatePool, EngineError> {
+        let &Generating {
+            request,
+            interest,
+            proposals,
+            chance,
+            config,
+            ..
+        } = list;
+        let draws = &chance.draws;
+        if !request.restriction.is_open() {
             let plan = CandidatePlan::restricted(request, interest, proposals, draws, config);
-            return self.restricted(&plan, request, interest, deadline).await;
+            return self.restricted(&plan, list).await;
         }
 
-        let unseen = self.unseen(request, interest);
-        let explores = setup.slot.is_ok();
+        let explores = chance.slot.is_ok();
         let plan =
             CandidatePlan::unrestricted(request, interest, proposals, draws, config, explores);
-        let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
+        let mut pool = self.unseen(&plan, list).await?;
         if plan.is_sample() {
             pool.cold_start_fallback = true;
             return Ok(pool);
@@ -137,7 +140,7 @@ impl Engine {
         let none_to_explore = pool.exploration.as_ref().is_some_and(Vec::is_empty);
         if pool.items.len() < request.limit || none_to_explore {
             let plan = CandidatePlan::fill_up(request, interest, proposals, draws, config);
-            let sample = gather(&plan, restriction, &unseen, items, deadline).await?;
+            let sample = self.unseen(&plan, list).await?;
             pool.cold_start_fallback = pool.items.is_empty() && !sample.has_of(Generator::Popular);
             let limit = if pool.cold_start_fallback {
                 usize::MAX
@@ -153,43 +156,31 @@ impl Engine {
     /// than one of random items.
     async fn similar_candidates(
         &self,
-        request: &ListRequest,
-        interest: &Interest,
-        proposals: &Proposals,
-        setup: &ListSetup,
-        deadline: Deadline,
+        list: &Generating<'_>,
     ) -> Result<CandidatePool, EngineError> {
-        let (config, items) = (&*setup.ranking, &self.inner.items);
-        let plan = CandidatePlan::similar(request, interest, proposals, config);
+        let (request, interest) = (list.request, list.interest);
+        let plan = CandidatePlan::similar(request, interest, list.proposals, list.config);
         if plan.queries.is_empty() {
-            return Ok(CandidatePool::default());
+            Ok(CandidatePool::default())
+        } else if request.restriction.is_open() {
+            self.unseen(&plan, list).await
+        } else {
+            self.restricted(&plan, list).await
         }
-        if !request.restriction.is_open() {
-            return self.restricted(&plan, request, interest, deadline).await;
-        }
-        let unseen = self.unseen(request, interest);
-        gather(&plan, &request.restriction, &unseen, items, deadline).await
     }
 
     /// The most popular items, at least as many as the list has places if there are
     /// that many.
     async fn popular_candidates(
         &self,
-        request: &ListRequest,
-        interest: &Interest,
-        popular: Option<&PopularItems>,
-        deadline: Deadline,
+        list: &Generating<'_>,
     ) -> Result<CandidatePool, EngineError> {
-        let mut pool = self
-            .popular_pages(request, &interest.seen, popular, deadline)
-            .await?;
-        let reshows = self.inner.config.filter_reshow_when_exhausted;
-        if pool.items.is_empty()
-            && !request.restriction.is_open()
-            && reshows
-            && !interest.seen.is_empty()
-        {
-            pool = self.popular_pages(request, &[], popular, deadline).await?;
+        let seen = &list.interest.seen;
+        let mut pool = self.popular_pages(list, seen).await?;
+        let reshows =
+            !list.request.restriction.is_open() && list.config.filter_reshow_when_exhausted;
+        if pool.items.is_empty() && reshows && !seen.is_empty() {
+            pool = self.popular_pages(list, &[]).await?;
             pool.seen_fallback = !pool.items.is_empty();
         }
         Ok(pool)
@@ -197,15 +188,14 @@ impl Engine {
 
     async fn popular_pages(
         &self,
-        request: &ListRequest,
+        list: &Generating<'_>,
         seen: &[ContentId],
-        popular: Option<&PopularItems>,
-        deadline: Deadline,
     ) -> Result<CandidatePool, EngineError> {
+        let (request, deadline) = (list.request, list.deadline);
         let none = Exclusions::new(&HashSet::new(), &[], 0);
         let mut pool = CandidatePool::default();
         let is_hidden = hidden(request, seen);
-        let ranking = popular.map_or(&[][..], PopularItems::items).iter();
+        let ranking = list.popular.map_or(&[][..], PopularItems::items).iter();
         let mut left = ranking
             .map(|(item, _)| item)
             .filter(|item| !is_hidden(item.as_str()));

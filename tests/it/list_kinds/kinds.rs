@@ -166,7 +166,6 @@ impl Kind {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub limit: u32,
-    pub placement: String,
     pub filter: String,
     pub must: Vec<TagFilter>,
     pub must_not: Vec<TagFilter>,
@@ -178,6 +177,7 @@ pub struct Options {
     pub seed: Option<u32>,
     pub seen: SeenPolicy,
     pub boosts: Vec<Boost>,
+    pub placement: String,
     /// Only lists for users, sessions and nobody have it.
     pub exploration: Option<bool>,
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use recsys::proto::{
-    ExplorationSkip, GeoPoint, ItemRole, PopularityWindow, RecommendResponse, SeenPolicy,
-    SimilarItemsBasis,
+use recsys::{
+    domain::ranking_config::RankingConfig,
+    proto::{
+        ExplorationSkip, GeoPoint, ItemRole, PopularityWindow, RecommendResponse, SeenPolicy,
+        SimilarItemsBasis,
+    },
 };
 
 use super::kinds::{ADA, Kind, Options, Shop, boost, tag};
@@ -338,5 +341,19 @@ async fn parts_of_scores_are_those_of_the_kind_of_list() {
             let parts: Vec<&str> = item.breakdown.keys().map(String::as_str).collect();
             assert_eq!(parts, expected, "{kind:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_list_counts_for_its_placement() {
+    let config = RankingConfig::from_toml("[[placements]]\nname = \"home\"").unwrap();
+    let shop = Shop::with_config(config).await;
+    for kind in Kind::ALL {
+        let options = Options {
+            placement: "home".into(),
+            ..Options::default()
+        };
+        let list = kind.list(&shop.server, &options).await.unwrap();
+        assert_eq!(list.diagnostics.unwrap().placement, "home", "{kind:?}");
     }
 }

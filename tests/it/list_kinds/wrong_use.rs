@@ -145,6 +145,14 @@ async fn a_wrong_use_of_an_option_is_refused_by_every_kind_of_list() {
             },
         ),
         (
+            "placement",
+            "must be empty: the ranking file has no placements",
+            Options {
+                placement: "home".into(),
+                ..Options::default()
+            },
+        ),
+        (
             "boosts[0].where",
             "column 1: expected",
             Options {
