@@ -1,6 +1,7 @@
 //! Conditions on the items of a list.
 
 use super::{
+    filter::ItemFilter,
     geo::{Circle, nearest_m},
     item::CatalogueItem,
     tags::TagKey,
@@ -15,10 +16,14 @@ pub struct Restriction {
     pub must: Vec<TagKey>,
     /// Tags that the item has none of.
     pub must_not: Vec<TagKey>,
+    /// Tags that the item has at least one of; empty means any.
+    pub any_of: Vec<TagKey>,
     /// The item has one of these types; empty means any.
     pub content_types: Vec<String>,
     /// At least one of the item's places is in this circle.
     pub within: Option<Circle>,
+    /// The item meets this filter.
+    pub filter: Option<ItemFilter>,
 }
 
 impl Restriction {
@@ -31,11 +36,26 @@ impl Restriction {
     /// Whether an item meets all conditions.
     #[must_use]
     pub fn admits(&self, item: &CatalogueItem) -> bool {
+        self.admits_before_filter(item) && self.passes_filter(item)
+    }
+
+    /// Whether an item meets the filter, if there is one.
+    #[must_use]
+    pub fn passes_filter(&self, item: &CatalogueItem) -> bool {
+        self.filter
+            .as_ref()
+            .is_none_or(|filter| filter.matches(item))
+    }
+
+    /// Whether an item meets all other conditions.
+    #[must_use]
+    pub fn admits_before_filter(&self, item: &CatalogueItem) -> bool {
         self.label
             .as_ref()
             .is_none_or(|label| item.has_label(label))
             && self.must.iter().all(|tag| item.has_tag(tag))
             && !self.must_not.iter().any(|tag| item.has_tag(tag))
+            && (self.any_of.is_empty() || self.any_of.iter().any(|tag| item.has_tag(tag)))
             && (self.content_types.is_empty()
                 || self.content_types.contains(&item.item().content_type))
             && self.within.is_none_or(|circle| {

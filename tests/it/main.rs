@@ -23,6 +23,7 @@ mod cli;
 mod conformance;
 mod contract_associations;
 mod contract_events;
+mod contract_filters;
 mod contract_items;
 mod contract_models;
 mod deadlines;

@@ -10,7 +10,7 @@ mod tags;
 mod top_k;
 mod vectors;
 
-use std::{cmp::Ordering, collections::HashSet, sync::Arc};
+use std::{cell::Cell, cmp::Ordering, collections::HashSet, sync::Arc};
 
 use crate::{
     adapters::exact_search::sample_key,
@@ -57,20 +57,43 @@ pub(super) struct Index {
     tags: TagIndex,
 }
 
-/// The slots that a search may return.
-struct AllowedSlots {
-    slots: Vec<bool>,
+/// The slots that a search may return. A filter is evaluated only on items that would
+/// otherwise be among the results.
+struct AllowedSlots<'a> {
+    slots: Vec<Cell<Allowed>>,
+    /// How many are not [`Allowed::No`], before any is evaluated.
     count: usize,
+    index: &'a Index,
+    restriction: &'a Restriction,
 }
 
-impl AllowedSlots {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    Yes,
+    No,
+    /// If it passes the filter.
+    Perhaps,
+}
+
+impl AllowedSlots<'_> {
     fn contains(&self, slot: u32) -> bool {
-        self.slots[slot as usize]
+        let allowed = &self.slots[slot as usize];
+        if allowed.get() == Allowed::Perhaps {
+            let item = self.index.item(slot);
+            let passes = item.is_some_and(|item| self.restriction.passes_filter(item));
+            allowed.set(if passes { Allowed::Yes } else { Allowed::No });
+        }
+        allowed.get() == Allowed::Yes
     }
 
     fn iter(&self) -> impl Iterator<Item = u32> {
+        self.candidates().filter(|slot| self.contains(*slot))
+    }
+
+    /// The slots whose items may pass the filter.
+    fn candidates(&self) -> impl Iterator<Item = u32> {
         let slots = self.slots.iter().zip(0..);
-        slots.filter_map(|(allowed, slot)| allowed.then_some(slot))
+        slots.filter_map(|(allowed, slot)| (allowed.get() != Allowed::No).then_some(slot))
     }
 }
 
@@ -145,7 +168,7 @@ impl Index {
     /// Runs a call's searches; one result each, in order.
     pub(super) fn search(&self, searches: &[Search<'_>]) -> Vec<Vec<Arc<CatalogueItem>>> {
         let mut found: Vec<Option<Vec<_>>> = vec![None; searches.len()];
-        let mut last: Option<(&Search<'_>, AllowedSlots)> = None;
+        let mut last: Option<(&Search<'_>, AllowedSlots<'_>)> = None;
         for (index, search) in searches.iter().enumerate() {
             if found[index].is_some() {
                 continue;
@@ -169,7 +192,7 @@ impl Index {
     }
 
     /// The first slots of a search that is not by cosine.
-    fn first(&self, search: &Search<'_>, allowed: &AllowedSlots) -> Vec<u32> {
+    fn first(&self, search: &Search<'_>, allowed: &AllowedSlots<'_>) -> Vec<u32> {
         let limit = search.limit;
         match &search.order {
             SearchOrder::NearestTo(_) | SearchOrder::FarthestFrom(_) => Vec::new(),
@@ -196,7 +219,9 @@ impl Index {
             SearchOrder::Sample {
                 seed,
                 pinned: false,
-            } => sample(allowed.iter().collect(), limit, *seed),
+            } => sample(allowed.candidates().collect(), limit, *seed, |slot| {
+                allowed.contains(slot)
+            }),
             SearchOrder::Sample { seed, pinned: true } => {
                 let mut top = TopK::new(limit, |a: &(u64, u32), b: &(u64, u32)| {
                     a.0.cmp(&b.0).then_with(|| self.by_id(a.1, b.1))
@@ -212,7 +237,7 @@ impl Index {
     }
 
     /// The slots with the largest sums above 0.
-    fn by_sum(&self, sums: &[f64], limit: usize, allowed: &AllowedSlots) -> Vec<u32> {
+    fn by_sum(&self, sums: &[f64], limit: usize, allowed: &AllowedSlots<'_>) -> Vec<u32> {
         let mut top = TopK::new(limit, self.by_key());
         let mut least = 0.0_f64;
         for (chunk, begin) in sums.chunks(CHUNK_SUMS).zip((0..).step_by(CHUNK_SUMS)) {
@@ -238,7 +263,7 @@ impl Index {
         &self,
         vector: &UnitVector,
         searches: &[CosineSearch],
-        allowed: &AllowedSlots,
+        allowed: &AllowedSlots<'_>,
     ) -> Vec<Vec<u32>> {
         if self.vectors.size() != Some(vector.size()) {
             return searches.iter().map(|_| Vec::new()).collect();
@@ -293,32 +318,38 @@ impl Index {
         id(a).cmp(&id(b))
     }
 
-    fn allowed(&self, search: &Search<'_>) -> AllowedSlots {
-        let mut slots = self.matching(search.restriction);
+    fn allowed<'a>(&'a self, search: &Search<'a>) -> AllowedSlots<'a> {
+        let slots = self.matching(search.restriction);
         for id in search.exclude.iter().chain(search.exclude_afterwards) {
             if let Some(slot) = self.slot_of_id.get(id) {
-                slots[*slot as usize] = false;
+                slots[*slot as usize].set(Allowed::No);
             }
         }
+        let possible = slots.iter().filter(|allowed| allowed.get() != Allowed::No);
         AllowedSlots {
-            count: slots.iter().filter(|allowed| **allowed).count(),
+            count: possible.count(),
             slots,
+            index: self,
+            restriction: search.restriction,
         }
     }
 
-    fn matching(&self, restriction: &Restriction) -> Vec<bool> {
-        if restriction.is_open() {
-            return self.slots.iter().map(Option::is_some).collect();
-        }
+    fn matching(&self, restriction: &Restriction) -> Vec<Cell<Allowed>> {
+        let admitted = match &restriction.filter {
+            Some(_) => Allowed::Perhaps,
+            None => Allowed::Yes,
+        };
         let matches = |item: &Option<Arc<CatalogueItem>>| {
-            item.as_ref().is_some_and(|item| restriction.admits(item))
+            let admits = |item: &Arc<CatalogueItem>| restriction.admits_before_filter(item);
+            let admits = item.as_ref().is_some_and(admits);
+            Cell::new(if admits { admitted } else { Allowed::No })
         };
         let Some(superset) = self.tags.superset(restriction, self.len()) else {
             return self.slots.iter().map(matches).collect();
         };
-        let mut matching = vec![false; self.slots.len()];
+        let matching = vec![Cell::new(Allowed::No); self.slots.len()];
         for slot in superset.into_iter().flatten() {
-            matching[*slot as usize] = matches(&self.slots[*slot as usize]);
+            matching[*slot as usize].swap(&matches(&self.slots[*slot as usize]));
         }
         matching
     }

@@ -7,7 +7,9 @@ use qdrant_client::qdrant::{
     PayloadSchemaType, VectorParams, VectorsConfig, vectors_config,
 };
 
-use super::payload::{CONTENT_ID, CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES};
+use super::payload::{
+    CONTENT_ID, CONTENT_TYPE, HAS_IMAGE, LOCATIONS, TAG_FACETS, TAG_LABELS, TAG_VALUES, YEARS,
+};
 
 /// The indexes that searches need, and lookups of points of other programs.
 const INDEXES: [(&str, FieldType); 5] = [
@@ -16,6 +18,14 @@ const INDEXES: [(&str, FieldType); 5] = [
     (CONTENT_TYPE, FieldType::Keyword),
     (LOCATIONS, FieldType::Geo),
     (CONTENT_ID, FieldType::Keyword),
+];
+
+/// The indexes of fields that only our import writes to all points: filters by them need
+/// these.
+const OWN_INDEXES: [(&str, FieldType); 3] = [
+    (TAG_FACETS, FieldType::Keyword),
+    (HAS_IMAGE, FieldType::Bool),
+    (YEARS, FieldType::Integer),
 ];
 
 /// What searches need to know about a collection.
@@ -81,10 +91,17 @@ impl Collection {
     }
 }
 
+/// The fields that only our import writes to all points, and that have an index.
+pub(super) fn own_fields() -> impl Iterator<Item = &'static str> {
+    OWN_INDEXES.iter().map(|(field, _)| *field)
+}
+
 /// The kind of index that a field needs.
 pub(super) fn wanted_schema(field: &str) -> PayloadSchemaType {
     match field {
         LOCATIONS => PayloadSchemaType::Geo,
+        HAS_IMAGE => PayloadSchemaType::Bool,
+        YEARS => PayloadSchemaType::Integer,
         _ => PayloadSchemaType::Keyword,
     }
 }
@@ -113,7 +130,8 @@ pub(super) fn creation(name: &str, vector_size: Option<usize>) -> CreateCollecti
 
 /// The request that creates the index of a field; `None` if it needs none.
 pub(super) fn index(collection: &str, field: &str) -> Option<CreateFieldIndexCollection> {
-    let (field, kind) = INDEXES.iter().find(|(name, _)| *name == field)?;
+    let mut all = INDEXES.iter().chain(&OWN_INDEXES);
+    let (field, kind) = all.find(|(name, _)| *name == field)?;
     Some(CreateFieldIndexCollection {
         collection_name: collection.to_owned(),
         wait: Some(true),

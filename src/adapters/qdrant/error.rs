@@ -17,6 +17,13 @@ fn meaning(status: &Status) -> (StoreErrorKind, &'static str) {
     if let Some(advice) = settings_advice(status) {
         return (StoreErrorKind::Misconfigured, advice);
     }
+    if is_missing_index(status) {
+        return (
+            StoreErrorKind::Unprepared,
+            ": a field of the restriction has no index (make one with: recsys catalog index FIELD \
+             TYPE)",
+        );
+    }
     let kind = match status.code() {
         // A proxy's answer: the code that tonic derives from it says little.
         _ if http_code(status).is_some() => StoreErrorKind::Unavailable,
@@ -36,6 +43,11 @@ fn meaning(status: &Status) -> (StoreErrorKind, &'static str) {
         | Code::Unauthenticated => StoreErrorKind::Unavailable,
     };
     (kind, "")
+}
+
+/// Whether strict mode refuses a search by a field without index.
+pub(super) fn is_missing_index(status: &Status) -> bool {
+    status.message().contains("Index required but not found")
 }
 
 /// Which settings to fix, if they cause the failure.

@@ -5,6 +5,7 @@
 mod collection;
 mod error;
 mod examine;
+mod filter;
 pub(crate) mod ids;
 mod item_cache;
 mod items;

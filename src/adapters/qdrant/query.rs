@@ -10,12 +10,13 @@ use qdrant_client::qdrant::{
 
 use super::{
     collection::Collection,
+    filter,
     ids::PointKey,
     payload::{CONTENT_ID, CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES},
 };
 use crate::{
     domain::{geo::GeoPoint, restriction::Restriction, tags::TagKey, vector::UnitVector},
-    ports::{Search, SearchOrder},
+    ports::{Search, SearchOrder, StoreError},
 };
 
 /// Extra results of a search by cosine, so that equal cosines at the end of the
@@ -55,7 +56,9 @@ const RADIUS_ALLOWANCE: f64 = 1.005;
 /// The payload fields that a search filters or ranks by, which need an index.
 pub(super) fn fields(search: &Search<'_>) -> Vec<&'static str> {
     let restriction = search.restriction;
-    let tagged = !restriction.must.is_empty() || !restriction.must_not.is_empty();
+    let tagged = !restriction.must.is_empty()
+        || !restriction.must_not.is_empty()
+        || !restriction.any_of.is_empty();
     let by_tags = matches!(search.order, SearchOrder::TagOverlap(_));
     let by_place = matches!(search.order, SearchOrder::ClosestTo(_));
     [
@@ -86,18 +89,21 @@ pub(super) fn page_size(search: &Search<'_>, limit: usize) -> (usize, usize) {
 
 /// The query for the first `limit` results of a search; `None` if it has none, as
 /// the collection's vectors have another length than the search's.
+///
+/// # Errors
+/// As [`filter`].
 pub(super) fn query(
     collection_name: &str,
     collection: &Collection,
     search: &Search<'_>,
     limit: usize,
-) -> Option<QueryPoints> {
+) -> Result<Option<QueryPoints>, StoreError> {
     let (_, page) = page_size(search, limit);
     let page = page as u64;
     // Qdrant applies the filter to the prefetches, too.
     let base = QueryPoints {
         collection_name: collection_name.to_owned(),
-        filter: Some(filter(search, collection)),
+        filter: Some(filter(search, collection)?),
         with_payload: Some(without_payload()),
         with_vectors: Some(without_vectors()),
         limit: Some(page),
@@ -110,7 +116,7 @@ pub(super) fn query(
             ..base
         })
     };
-    match &search.order {
+    Ok(match &search.order {
         SearchOrder::NearestTo(vector) => by_vector(base, vector.as_slice().to_vec()),
         SearchOrder::FarthestFrom(vector) => by_vector(base, opposite(vector)),
         SearchOrder::TagOverlap(weights) => Some(QueryPoints {
@@ -136,17 +142,23 @@ pub(super) fn query(
             }),
             ..base
         }),
-    }
+    })
 }
 
 /// The filter of a search: its restriction and excluded ids.
-pub(super) fn filter(search: &Search<'_>, collection: &Collection) -> Filter {
+///
+/// # Errors
+/// [`StoreErrorKind::Unprepared`](crate::ports::StoreErrorKind::Unprepared) if the collection
+/// lacks what the restriction's filter needs.
+pub(super) fn filter(search: &Search<'_>, collection: &Collection) -> Result<Filter, StoreError> {
     let Restriction {
         label,
         must,
         must_not,
+        any_of,
         content_types,
         within,
+        filter,
     } = search.restriction;
     let keys = |tags: &[TagKey]| -> Vec<String> {
         tags.iter().map(|tag| tag.as_str().to_owned()).collect()
@@ -162,6 +174,12 @@ pub(super) fn filter(search: &Search<'_>, collection: &Collection) -> Filter {
     required.extend(
         within.map(|circle| within_radius(circle.center, circle.radius_m * RADIUS_ALLOWANCE)),
     );
+    if !any_of.is_empty() {
+        required.push(is_any(TAG_LABELS, keys(any_of)));
+    }
+    if let Some(filter) = filter {
+        required.push(filter::condition(filter, collection)?);
+    }
     let mut excluded = Vec::new();
     if !must_not.is_empty() {
         excluded.push(is_any(TAG_LABELS, keys(must_not)));
@@ -179,11 +197,11 @@ pub(super) fn filter(search: &Search<'_>, collection: &Collection) -> Filter {
         // Other programs may have chosen other keys for these items.
         excluded.push(is_any(CONTENT_ID, hashed));
     }
-    Filter {
+    Ok(Filter {
         must: required,
         must_not: excluded,
         ..Filter::default()
-    }
+    })
 }
 
 /// Matches the whole text. The client's own conversion would match any word of a

@@ -52,10 +52,9 @@ impl QdrantItemStore {
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
         let mut batch = Vec::new();
-        let methods: Vec<SearchMethod<'_>> = searches
-            .iter()
-            .map(|search| self.method(collection, search, &mut batch))
-            .collect();
+        let methods = searches.iter();
+        let methods = methods.map(|search| self.method(collection, search, &mut batch));
+        let methods: Vec<SearchMethod<'_>> = methods.collect::<Result<_, _>>()?;
         let proposed = self.proposed(collection, batch, deadline).await?;
         let mut proposed = proposed.into_iter();
         let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(methods.len());
@@ -110,24 +109,25 @@ impl QdrantItemStore {
         collection: &Collection,
         search: &'a Search<'a>,
         batch: &mut Vec<(&'a Search<'a>, QueryPoints)>,
-    ) -> SearchMethod<'a> {
+    ) -> Result<SearchMethod<'a>, StoreError> {
         let fields = query::fields(search);
         if fields.iter().any(|field| !collection.has_index(field)) {
-            return SearchMethod::NoIndex;
+            return Ok(SearchMethod::NoIndex);
         }
         if let SearchOrder::Sample { seed, pinned: true } = search.order {
-            return SearchMethod::PinnedSample { seed };
+            return Ok(SearchMethod::PinnedSample { seed });
         }
         if let SearchOrder::ByIds(ids) = &search.order {
-            return SearchMethod::Read(ids);
+            return Ok(SearchMethod::Read(ids));
         }
-        match query::query(&self.name, collection, search, search.limit) {
+        let query = query::query(&self.name, collection, search, search.limit)?;
+        Ok(match query {
             Some(query) => {
                 batch.push((search, query));
                 SearchMethod::Query
             }
             None => SearchMethod::Empty,
-        }
+        })
     }
 
     /// The ids that Qdrant proposes for a batch of searches, without those of
@@ -151,7 +151,7 @@ impl QdrantItemStore {
             page.retain(|key| !excluded.contains(key));
             if was_full && page.len() < needed {
                 let enough = search.limit + excluded.len();
-                longer.extend(query::query(&self.name, collection, search, enough));
+                longer.extend(query::query(&self.name, collection, search, enough)?);
                 short.push(index);
             }
         }
@@ -230,7 +230,7 @@ impl QdrantItemStore {
         let mut offset: Option<PointId> = None;
         loop {
             let request = ScrollPoints {
-                filter: Some(query::filter(search, collection)),
+                filter: Some(query::filter(search, collection)?),
                 offset: offset.take(),
                 limit: Some(SCROLL_PAGE),
                 with_payload: Some(WithPayloadSelector {
@@ -310,9 +310,10 @@ impl QdrantItemStore {
 fn in_order(items: Vec<Arc<CatalogueItem>>, search: &Search<'_>) -> Vec<Arc<CatalogueItem>> {
     // Qdrant's indexes matched the tags. The circle is checked again, as Qdrant
     // measures it a little differently, and so are the ids, as a payload may name
-    // another id than its point.
+    // another id than its point, and the filter, as other programs may write other fields.
     let within = Restriction {
         within: search.restriction.within,
+        filter: search.restriction.filter.clone(),
         ..Restriction::default()
     };
     let exact = Search {

@@ -1,6 +1,7 @@
 //! The store itself: its collection, its connections and its cache.
 
 use std::{
+    error::Error as _,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -156,7 +157,7 @@ impl QdrantItemStore {
     ) -> Result<T, StoreError> {
         let reply = self.pool.call(operation, deadline, call).await;
         reply.map_err(|error| match error.kind() {
-            StoreErrorKind::Unprepared => StoreError::new(
+            StoreErrorKind::Unprepared if !is_missing_index(&error) => StoreError::new(
                 StoreErrorKind::Unprepared,
                 format!(
                     "collection {:?} does not exist in Qdrant; create it with: recsys catalog \
@@ -165,10 +166,19 @@ impl QdrantItemStore {
                 ),
             )
             .caused_by(error),
-            StoreErrorKind::Unavailable
+            StoreErrorKind::Unprepared
+            | StoreErrorKind::Unavailable
             | StoreErrorKind::Misconfigured
             | StoreErrorKind::Full
             | StoreErrorKind::Corrupt => error,
         })
     }
+}
+
+/// Whether a search failed as strict mode requires an index.
+fn is_missing_index(error: &StoreError) -> bool {
+    let status = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<Status>());
+    status.is_some_and(super::error::is_missing_index)
 }

@@ -65,7 +65,8 @@ impl QdrantItemStore {
             }
             described => described?,
         };
-        for field in collection.missing_indexes() {
+        let own = collection::own_fields().filter(|field| !collection.has_index(field));
+        for field in collection.missing_indexes().into_iter().chain(own) {
             if let Some(request) = collection::index(&self.name, field) {
                 let mut points = self.pool.points();
                 self.pool

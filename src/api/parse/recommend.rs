@@ -25,6 +25,8 @@ struct ListFields {
     filter: String,
     must: Vec<proto::TagFilter>,
     must_not: Vec<proto::TagFilter>,
+    any_of: Vec<proto::TagFilter>,
+    r#where: String,
     content_types: Vec<String>,
     near: Option<proto::GeoPoint>,
     radius_meters: Option<f64>,
@@ -44,6 +46,8 @@ macro_rules! list_fields {
             filter: $request.filter,
             must: $request.must,
             must_not: $request.must_not,
+            any_of: $request.any_of,
+            r#where: $request.r#where,
             content_types: $request.content_types,
             near: $request.near,
             radius_meters: $request.radius_meters,
@@ -144,8 +148,10 @@ fn list(
         label: label(checks, given.filter, canonical),
         must: tags(checks, "must", given.must, canonical),
         must_not: tags(checks, "must_not", given.must_not, canonical),
+        any_of: tags(checks, "any_of", given.any_of, canonical),
         content_types: content_types(checks, given.content_types),
         within: circle(checks, given.near.is_some(), near, given.radius_meters),
+        filter: item_filter(checks, &given.r#where, canonical),
     };
     let seen = seen_policy(checks, given.seen);
     let exclude = checks
@@ -167,6 +173,21 @@ fn list(
         placement,
         seed: given.seed,
     })
+}
+
+/// `None` for an empty text.
+fn item_filter(
+    checks: &mut Checks<'_>,
+    given: &str,
+    canonical: &Canonicalizer,
+) -> Option<ItemFilter> {
+    if given.trim().is_empty() {
+        return None;
+    }
+    let parsed = ItemFilter::parse(given, canonical);
+    parsed
+        .inspect_err(|error| checks.broken("where", error.to_string()))
+        .ok()
 }
 
 fn boosts(

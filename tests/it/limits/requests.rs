@@ -235,6 +235,7 @@ async fn list_fields_of_a_recommend_request_are_limited() {
         exclude_ids: vec!["x".into(); excluded],
         must: vec![tag.clone(); tags],
         must_not: vec![tag.clone(); tags],
+        any_of: vec![tag.clone(); tags],
         content_types: vec!["t".into(); tags],
         ..base()
     };
@@ -244,6 +245,6 @@ async fn list_fields_of_a_recommend_request_are_limited() {
     violated.sort();
     assert_eq!(
         violated,
-        ["content_types", "exclude_ids", "must", "must_not"]
+        ["any_of", "content_types", "exclude_ids", "must", "must_not"]
     );
 }

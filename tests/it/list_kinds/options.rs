@@ -59,7 +59,7 @@ async fn every_kind_of_list_obeys_every_restriction() {
         latitude: 52.0 + index as f64 * 0.001,
         longitude: 4.0,
     };
-    let cases: [(&str, Options, fn(usize) -> bool); 7] = [
+    let cases: [(&str, Options, fn(usize) -> bool); 9] = [
         ("none", Options::default(), |_| true),
         (
             "filter",
@@ -84,6 +84,24 @@ async fn every_kind_of_list_obeys_every_restriction() {
                 ..Options::default()
             },
             |index| index % 2 == 1,
+        ),
+        (
+            "any_of",
+            Options {
+                any_of: vec![tag("color", "red"), tag("color", "green")],
+                ..Options::default()
+            },
+            |index| index % 4 == 0 || index % 4 == 1,
+        ),
+        (
+            "where",
+            Options {
+                r#where: "tags.color = \"red\" OR tags.color = \"green\" AND NOT \
+                          content_type = \"bundle\""
+                    .into(),
+                ..Options::default()
+            },
+            |index| (index % 4 == 0 || index % 4 == 1) && index % 5 != 0,
         ),
         (
             "content_types",

@@ -60,6 +60,22 @@ async fn a_wrong_use_of_an_option_is_refused_by_every_kind_of_list() {
             },
         ),
         (
+            "any_of[0].facet",
+            "must not be empty",
+            Options {
+                any_of: vec![tag("", "red")],
+                ..Options::default()
+            },
+        ),
+        (
+            "where",
+            "column 7: expected",
+            Options {
+                r#where: "price ~ 3".into(),
+                ..Options::default()
+            },
+        ),
+        (
             "content_types[0]",
             "must not be empty",
             Options {

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use crate::{
     adapters::{exact_search, memory::MemoryItemStore},
     domain::{
+        filter::ItemFilter,
         geo::{Circle, GeoPoint},
         ids::ContentId,
         item::{CatalogueItem, Item, Tag},
@@ -92,6 +93,13 @@ fn any_steps() -> impl Strategy<Value = (usize, Vec<StoreStep>)> {
 
 fn any_restriction() -> impl Strategy<Value = Restriction> {
     let tags = || prop::collection::vec((0..8_usize).prop_map(key), 0..2);
+    let filter = prop::sample::select(vec![
+        "tags.f:*",
+        "NOT content_type = \"type 1\"",
+        "word_count > 1 OR has_image = true",
+        "years:*",
+    ])
+    .prop_map(|text| ItemFilter::parse(text, &Canonicalizer::default()).unwrap());
     let within = (0..4_u8).prop_map(|number| Circle {
         center: point(number),
         radius_m: 1_200.0,
@@ -102,16 +110,20 @@ fn any_restriction() -> impl Strategy<Value = Restriction> {
         prop::option::of(label),
         tags(),
         tags(),
+        tags(),
         types,
         prop::option::of(within),
+        prop::option::of(filter),
     )
         .prop_map(
-            |(label, must, must_not, content_types, within)| Restriction {
+            |(label, must, must_not, any_of, content_types, within, filter)| Restriction {
                 label,
                 must,
                 must_not,
+                any_of,
                 content_types,
                 within,
+                filter,
             },
         );
     prop_oneof![Just(Restriction::default()), some]

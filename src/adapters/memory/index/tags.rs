@@ -62,6 +62,10 @@ impl TagIndex {
         if let Some(fewest) = must.min_by_key(|slots| slots.len()) {
             return Some(vec![fewest]);
         }
+        if !restriction.any_of.is_empty() {
+            let any_of = restriction.any_of.iter().map(|key| self.slots(key));
+            return Some(any_of.collect());
+        }
         // A label matches in any facet: all tags are visited.
         let label = restriction
             .label

@@ -4,6 +4,8 @@
 pub(crate) const TAG_LABELS: &str = "tag_labels";
 /// Canonical labels; KEYWORD index.
 pub(crate) const TAG_VALUES: &str = "tag_values";
+/// Facets of canonical tags; KEYWORD index.
+pub(crate) const TAG_FACETS: &str = "tag_facets";
 /// Locations; GEO index.
 pub(crate) const LOCATIONS: &str = "locations";
 /// KEYWORD index.
@@ -11,24 +13,26 @@ pub(crate) const CONTENT_TYPE: &str = "content_type";
 /// The item's id, if it cannot be read off the point's id; KEYWORD index.
 pub(crate) const CONTENT_ID: &str = "content_id";
 
-pub(super) const TITLE: &str = "title";
+pub(crate) const TITLE: &str = "title";
 pub(super) const TEXT: &str = "text";
 pub(super) const TAGS: &str = "tags";
-pub(super) const HAS_IMAGE: &str = "has_image";
-pub(super) const WORD_COUNTS: [&str; 2] = ["text_length_words", "word_count"];
+/// Whether there is a picture; BOOL index.
+pub(crate) const HAS_IMAGE: &str = "has_image";
+pub(crate) const WORD_COUNTS: [&str; 2] = ["text_length_words", "word_count"];
 pub(super) const IMAGE_URLS: [&str; 4] = ["image_url", "imageUrl", "thumbnail_url", "files_url"];
 pub(super) const PAGE_URLS: [&str; 2] = ["public_url", "publicUrl"];
 pub(super) const LOCATION: &str = "location";
 pub(super) const LATITUDE: &str = "lat";
 pub(super) const LONGITUDE: &str = "lon";
-pub(super) const YEARS: &str = "years";
+/// INTEGER index.
+pub(crate) const YEARS: &str = "years";
 pub(super) const TIMES: &str = "time_metadata";
 pub(super) const DATES: &str = "dates_of_creation";
 
 /// Whether a field belongs to an item itself, in any of its spellings. All others
 /// are attributes.
 pub(crate) fn is_item_field(name: &str) -> bool {
-    const OTHERS: [&str; 13] = [
+    const OTHERS: [&str; 14] = [
         TITLE,
         TEXT,
         CONTENT_TYPE,
@@ -36,6 +40,7 @@ pub(crate) fn is_item_field(name: &str) -> bool {
         TAGS,
         TAG_LABELS,
         TAG_VALUES,
+        TAG_FACETS,
         LOCATIONS,
         LOCATION,
         LATITUDE,

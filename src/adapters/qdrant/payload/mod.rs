@@ -5,7 +5,10 @@ mod read;
 mod vectors;
 mod write;
 
-pub(super) use fields::{CONTENT_ID, CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES};
+pub(super) use fields::{
+    CONTENT_ID, CONTENT_TYPE, HAS_IMAGE, LOCATIONS, TAG_FACETS, TAG_LABELS, TAG_VALUES, TITLE,
+    WORD_COUNTS, YEARS,
+};
 pub(crate) use read::read;
 pub(crate) use vectors::vectors;
 pub(crate) use write::write;

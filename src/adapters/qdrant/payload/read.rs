@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::fields::{
     CONTENT_ID, CONTENT_TYPE, DATES, HAS_IMAGE, IMAGE_URLS, LATITUDE, LOCATION, LOCATIONS,
-    LONGITUDE, PAGE_URLS, TAG_LABELS, TAG_VALUES, TAGS, TEXT, TIMES, TITLE, WORD_COUNTS, YEARS,
+    LONGITUDE, PAGE_URLS, TAG_FACETS, TAG_LABELS, TAG_VALUES, TAGS, TEXT, TIMES, TITLE,
+    WORD_COUNTS, YEARS,
 };
 use crate::{
     adapters::qdrant::ids::PointKey,
@@ -49,6 +50,7 @@ pub(crate) fn read(
 
     let labels = fields.remove(TAG_LABELS);
     fields.remove(TAG_VALUES);
+    fields.remove(TAG_FACETS);
     item.tags = tags(fields.remove(TAGS).as_ref(), labels.as_ref());
     item.locations = locations(&mut fields);
     item.years = years(&mut fields);

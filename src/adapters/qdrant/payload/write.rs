@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::fields::{
     CONTENT_ID, CONTENT_TYPE, DATES, HAS_IMAGE, IMAGE_URLS, LATITUDE, LOCATIONS, LONGITUDE,
-    PAGE_URLS, TAG_LABELS, TAG_VALUES, TAGS, TEXT, TIMES, TITLE, WORD_COUNTS, YEARS, is_item_field,
+    PAGE_URLS, TAG_FACETS, TAG_LABELS, TAG_VALUES, TAGS, TEXT, TIMES, TITLE, WORD_COUNTS, YEARS,
+    is_item_field,
 };
 use crate::{adapters::qdrant::ids::PointKey, domain::item::CatalogueItem};
 
@@ -28,12 +29,19 @@ pub(crate) fn write(item: &CatalogueItem, before: Map<String, Value>) -> Map<Str
         .collect();
     values.sort_unstable();
     values.dedup();
+    let mut facets: Vec<&str> = labels
+        .iter()
+        .filter_map(|label| Some(label.split_once(':')?.0))
+        .collect();
+    facets.sort_unstable();
+    facets.dedup();
     let described = item.item();
     let mut set = |name: &str, value: Value| {
         fields.insert(name.to_owned(), value);
     };
     set(TAG_LABELS, json!(labels));
     set(TAG_VALUES, json!(values));
+    set(TAG_FACETS, json!(facets));
     set(HAS_IMAGE, json!(described.has_image));
     set(WORD_COUNTS[0], json!(described.word_count));
     if PointKey::is_hash_of(&described.id) {

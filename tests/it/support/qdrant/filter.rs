@@ -1,13 +1,14 @@
 //! Filters: the places of the points that meet their conditions.
 
 use qdrant_client::qdrant::{
-    Condition, FieldCondition, Filter, GeoPoint, GeoRadius, PayloadSchemaType,
-    condition::ConditionOneOf, r#match::MatchValue,
+    Condition, DatetimeRange, FieldCondition, Filter, GeoPoint, GeoRadius, PayloadSchemaType,
+    Range, condition::ConditionOneOf, r#match::MatchValue,
 };
+use recsys::domain::time::Timestamp;
 use tonic::Status;
 
 use super::{
-    payload::{self, check_field},
+    payload,
     places::PlaceSet,
     store::{StoredCollection, StoredId, unsupported},
 };
@@ -56,13 +57,21 @@ pub fn condition(condition: &Condition, collection: &StoredCollection) -> Result
             Ok(collection.points.places_of(&ids))
         }
         Some(ConditionOneOf::Field(field)) => of_field(field, collection),
+        Some(ConditionOneOf::Filter(nested)) => places(nested, collection),
+        Some(ConditionOneOf::IsEmpty(empty)) => {
+            let path = payload::path(&empty.key)?;
+            Ok(collection
+                .points
+                .places_where(|point| payload::is_empty(&point.payload, &path)))
+        }
         other => Err(unsupported(format!("the condition {other:?}"))),
     }
 }
 
 fn of_field(field: &FieldCondition, collection: &StoredCollection) -> Result<PlaceSet, Status> {
     let key = field.key.as_str();
-    check_field(key)?;
+    let path = payload::path(key)?;
+    let is_nested = path.len() > 1 || path[0] != key;
     let of_match = FieldCondition {
         key: field.key.clone(),
         r#match: field.r#match.clone(),
@@ -77,7 +86,42 @@ fn of_field(field: &FieldCondition, collection: &StoredCollection) -> Result<Pla
         .r#match
         .as_ref()
         .and_then(|one| one.match_value.as_ref());
+    let of_range = FieldCondition {
+        key: field.key.clone(),
+        range: field.range,
+        datetime_range: field.datetime_range,
+        ..FieldCondition::default()
+    };
+    if let (Some(range), None) = (field.range, field.datetime_range)
+        && *field == of_range
+    {
+        let kinds = [PayloadSchemaType::Integer, PayloadSchemaType::Float];
+        collection.check_indexed_as(key, &kinds)?;
+        return Ok(collection.points.places_where(|point| {
+            payload::numbers(&point.payload, &path).any(|number| is_in(&range, number))
+        }));
+    }
+    if let (None, Some(range)) = (field.range, field.datetime_range)
+        && *field == of_range
+    {
+        collection.check_indexed_as(key, &[PayloadSchemaType::Datetime])?;
+        return Ok(collection.points.places_where(|point| {
+            payload::times(&point.payload, &path).any(|time| is_between(&range, time))
+        }));
+    }
     match (value, field.geo_radius) {
+        (Some(MatchValue::Boolean(flag)), None) if *field == of_match => {
+            collection.check_indexed_as(key, &[PayloadSchemaType::Bool])?;
+            Ok(collection.points.places_where(|point| {
+                payload::flags(&point.payload, &path).any(|value| value == *flag)
+            }))
+        }
+        (Some(MatchValue::Keyword(keyword)), None) if *field == of_match && is_nested => {
+            collection.check_indexed(key, PayloadSchemaType::Keyword)?;
+            Ok(collection.points.places_where(|point| {
+                payload::texts(&point.payload, &path).any(|text| text == keyword)
+            }))
+        }
         (Some(MatchValue::Keyword(keyword)), None) if *field == of_match => {
             collection.check_indexed(key, PayloadSchemaType::Keyword)?;
             let keywords = std::slice::from_ref(keyword);
@@ -95,6 +139,24 @@ fn of_field(field: &FieldCondition, collection: &StoredCollection) -> Result<Pla
         }
         _ => Err(unsupported(format!("the condition {field:?}"))),
     }
+}
+
+fn is_in(range: &Range, number: f64) -> bool {
+    range.lt.is_none_or(|bound| number < bound)
+        && range.lte.is_none_or(|bound| number <= bound)
+        && range.gt.is_none_or(|bound| number > bound)
+        && range.gte.is_none_or(|bound| number >= bound)
+}
+
+fn is_between(range: &DatetimeRange, time: Timestamp) -> bool {
+    let micros = |bound: qdrant_client::qdrant::Timestamp| {
+        bound.seconds * 1_000_000 + i64::from(bound.nanos) / 1_000
+    };
+    let time = time.as_micros();
+    range.lt.is_none_or(|bound| time < micros(bound))
+        && range.lte.is_none_or(|bound| time <= micros(bound))
+        && range.gt.is_none_or(|bound| time > micros(bound))
+        && range.gte.is_none_or(|bound| time >= micros(bound))
 }
 
 fn is_within(circle: GeoRadius, at: GeoPoint) -> bool {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use qdrant_client::qdrant::{
     GeoPoint, Value, WithPayloadSelector, value::Kind, with_payload_selector::SelectorOptions,
 };
+use recsys::domain::time::Timestamp;
 use tonic::Status;
 
 use super::store::unsupported;
@@ -17,6 +18,86 @@ pub fn check_field(name: &str) -> Result<(), Status> {
         return Err(unsupported(format!("the payload path {name}")));
     }
     Ok(())
+}
+
+/// The keys of a path into nested values, such as `a."b c"`.
+pub fn path(text: &str) -> Result<Vec<String>, Status> {
+    let mut keys = Vec::new();
+    let mut rest = text;
+    loop {
+        let key;
+        (key, rest) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted
+                .split_once('"')
+                .ok_or_else(|| unsupported(format!("the payload path {text}")))?,
+            None => rest.split_at(rest.find('.').unwrap_or(rest.len())),
+        };
+        if key.contains('[') {
+            return Err(unsupported(format!("the payload path {text}")));
+        }
+        keys.push(key.to_owned());
+        match rest.strip_prefix('.') {
+            Some(more) => rest = more,
+            None => return Ok(keys),
+        }
+    }
+}
+
+fn nested<'a>(payload: &'a Payload, path: &[String]) -> Option<&'a Value> {
+    let (first, keys) = path.split_first()?;
+    keys.iter()
+        .try_fold(payload.get(first)?, |value, key| match &value.kind {
+            Some(Kind::StructValue(object)) => object.fields.get(key),
+            _ => None,
+        })
+}
+
+fn elements<'a>(payload: &'a Payload, path: &[String]) -> &'a [Value] {
+    match nested(payload, path) {
+        None => &[],
+        Some(Value {
+            kind: Some(Kind::ListValue(list)),
+        }) => &list.values,
+        Some(value) => std::slice::from_ref(value),
+    }
+}
+
+/// Whether a field is missing, null or an empty list.
+pub fn is_empty(payload: &Payload, path: &[String]) -> bool {
+    match nested(payload, path).and_then(|value| value.kind.as_ref()) {
+        None | Some(Kind::NullValue(_)) => true,
+        Some(Kind::ListValue(list)) => list.values.is_empty(),
+        Some(_) => false,
+    }
+}
+
+pub fn numbers(payload: &Payload, path: &[String]) -> impl Iterator<Item = f64> {
+    let elements = elements(payload, path).iter();
+    elements.filter_map(|value| match value.kind {
+        Some(Kind::DoubleValue(number)) => Some(number),
+        Some(Kind::IntegerValue(number)) => Some(number as f64),
+        _ => None,
+    })
+}
+
+pub fn flags(payload: &Payload, path: &[String]) -> impl Iterator<Item = bool> {
+    let elements = elements(payload, path).iter();
+    elements.filter_map(|value| match value.kind {
+        Some(Kind::BoolValue(flag)) => Some(flag),
+        _ => None,
+    })
+}
+
+pub fn texts<'a>(payload: &'a Payload, path: &[String]) -> impl Iterator<Item = &'a str> {
+    let elements = elements(payload, path).iter();
+    elements.filter_map(|value| match &value.kind {
+        Some(Kind::StringValue(text)) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+pub fn times(payload: &Payload, path: &[String]) -> impl Iterator<Item = Timestamp> {
+    texts(payload, path).filter_map(Timestamp::parse_iso8601)
 }
 
 /// The elements of a field that is a list, or else its only value.

@@ -99,16 +99,30 @@ impl StoredCollection {
 
     /// Of strict mode only this is enforced; its limits are just reported.
     pub fn check_indexed(&self, field: &str, needed: PayloadSchemaType) -> Result<(), Status> {
+        self.check_indexed_as(field, &[needed])
+    }
+
+    /// The same with any of these kinds of index.
+    pub fn check_indexed_as(
+        &self,
+        field: &str,
+        needed: &[PayloadSchemaType],
+    ) -> Result<(), Status> {
         let strict = self.strict.as_ref().is_some_and(|mode| {
             mode.enabled == Some(true) && mode.unindexed_filtering_retrieve == Some(false)
         });
-        if !strict || self.indexes.get(field) == Some(&needed) {
+        let index = self.indexes.get(field);
+        if !strict || index.is_some_and(|kind| needed.contains(kind)) {
             return Ok(());
         }
         Err(Status::invalid_argument(format!(
             "Bad request: Index required but not found for \"{field}\" of one of the following \
              types: [{}]. Help: Create an index for this key or use a different filter.",
-            needed.as_str_name().to_lowercase()
+            needed
+                .iter()
+                .map(|kind| kind.as_str_name().to_lowercase())
+                .collect::<Vec<_>>()
+                .join(", ")
         )))
     }
 }
