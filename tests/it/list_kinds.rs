@@ -1,5 +1,6 @@
 //! Lists of every kind: for a user, a session, both, nobody; similar and popular items.
 
+mod commands;
 mod context;
 mod kinds;
 mod options;
