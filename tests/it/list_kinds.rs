@@ -2,6 +2,7 @@
 
 mod commands;
 mod context;
+mod generated_shop;
 mod kinds;
 mod options;
 mod popular;
