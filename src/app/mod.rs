@@ -6,6 +6,7 @@ mod files;
 mod listen;
 mod plaintext;
 mod rebuild;
+mod request_id_keys;
 pub mod server;
 mod shutdown;
 mod stores;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use crate::{
-    config::{Settings, is_set_variable, retired_variables},
+    config::{Settings, is_set_variable, retired_variables, unknown_variables},
     edge::access::Access,
     engine::Engine,
     http::{admin::Admin, webhook::Webhook},
@@ -31,6 +32,7 @@ pub use {
     listen::{check_webhook, listen, requires_key_or_loopback},
     plaintext::is_public_plaintext,
     rebuild::{RebuildTarget, rebuild_target, rebuild_target_of_tenant},
+    request_id_keys::request_id_keys,
     shutdown::stop_on_signal,
     stores::{catalogue_in_memory, qdrant_items, ranking},
     tenants::{engine_of_tenant, ranking_path, tenants_file},
@@ -52,6 +54,9 @@ impl Server {
     pub async fn start(settings: &Settings, log: LogFilter) -> Result<Self, StartError> {
         if let Some(variables) = retired_variables(is_set_variable) {
             warn!("variables that are no longer read: {variables}");
+        }
+        if let Some(variables) = unknown_variables() {
+            warn!("variables that no setting has: {variables}");
         }
         // First, so that the stores are measured from the start.
         let admin = listen::admin(settings, log).await?;

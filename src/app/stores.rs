@@ -9,7 +9,10 @@ use std::{
 
 use tracing::warn;
 
-use super::{error::StartError, files::read, plaintext::is_public_plaintext};
+use super::{
+    error::StartError, files::read, plaintext::is_public_plaintext,
+    request_id_keys::request_id_keys,
+};
 use crate::{
     adapters::{
         memory::{
@@ -24,7 +27,12 @@ use crate::{
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
-    domain::{item::Item, ranking_config::RankingConfig},
+    domain::{
+        experiments::RequestIdKeys,
+        item::Item,
+        item_counts::{ItemCounts, NO_FEATURES},
+        ranking_config::RankingConfig,
+    },
     engine::{AssociationSettings, Engine, EngineSettings, Ports},
     ports::{AssociationStore, EventBuffer, ItemStore, ModelStore},
     tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
@@ -43,6 +51,8 @@ pub(super) struct Stores {
     redis: Option<RedisPool>,
     /// `None` keeps the catalogue in memory.
     qdrant: Option<QdrantPool>,
+    /// The keys that sign ids of lists, if the settings name a file.
+    request_id_keys: Option<RequestIdKeys>,
     /// For all users' state in memory.
     budget: Arc<Budget>,
     /// For all catalogues in memory.
@@ -93,6 +103,7 @@ impl Stores {
         Ok(Self {
             redis,
             qdrant: qdrant(settings)?,
+            request_id_keys: request_id_keys(settings)?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
             catalogue_budget: CatalogueBudget::new(settings.embedded_catalog_max_bytes),
             in_memory: Mutex::default(),
@@ -117,7 +128,10 @@ impl Stores {
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
             Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
-            None => Arc::new(memory_catalogue(settings, &config, &self.catalogue_budget)?),
+            None => {
+                let (catalogue, _) = memory_catalogue(settings, &config, &self.catalogue_budget)?;
+                Arc::new(catalogue)
+            }
         };
         let ports = Ports {
             events,
@@ -137,6 +151,11 @@ impl Stores {
                 cache_max_bytes: settings.associations_cache_max_bytes / place.share_of,
                 background: place.refreshes,
             },
+            // An id of one tenant's list is not valid for another.
+            request_id_keys: self
+                .request_id_keys
+                .as_ref()
+                .map(|keys| keys.in_scope(place.key_prefix)),
         };
         Ok(Engine::new(ports, config, engine_settings))
     }
@@ -279,26 +298,28 @@ pub fn qdrant_items(settings: &Settings) -> Result<Option<QdrantItemStore>, Star
     Ok(pool.map(|pool| qdrant_catalogue(&pool, settings, &place, &config)))
 }
 
-/// Loads the settings' catalogue into memory, and returns its number of items.
+/// Loads the settings' catalogue into memory, and returns what its items have.
 ///
 /// # Errors
 /// [`StartError`] if it is refused or does not fit.
 pub fn catalogue_in_memory(
     settings: &Settings,
     config: &RankingConfig,
-) -> Result<usize, StartError> {
+) -> Result<ItemCounts, StartError> {
     let budget = CatalogueBudget::new(settings.embedded_catalog_max_bytes);
-    memory_catalogue(settings, config, &budget).map(|store| store.len())
+    memory_catalogue(settings, config, &budget).map(|(_, counts)| counts)
 }
 
 fn memory_catalogue(
     settings: &Settings,
     config: &RankingConfig,
     budget: &Arc<CatalogueBudget>,
-) -> Result<MemoryItemStore, StartError> {
+) -> Result<(MemoryItemStore, ItemCounts), StartError> {
     let (name, items) = catalogue_items(settings)?;
     let store = MemoryItemStore::sharing(config.canonicalizer(), Arc::clone(budget));
+    let mut counts = ItemCounts::default();
     for item in items {
+        counts.add(&item);
         let id = item.id.to_string();
         store
             .put(item)
@@ -311,9 +332,16 @@ fn memory_catalogue(
     warn!(
         catalogue = name,
         items = store.len(),
+        with_title = counts.with_title,
+        with_tags = counts.with_tags,
+        with_vector = counts.with_vector,
+        with_picture = counts.with_picture,
         "QDRANT_API_URL is not set: items are in memory, and changes end with this process"
     );
-    Ok(store)
+    if counts.lack_features() {
+        warn!(catalogue = name, "{NO_FEATURES}");
+    }
+    Ok((store, counts))
 }
 
 fn catalogue_items(settings: &Settings) -> Result<(String, Vec<Item>), StartError> {

@@ -8,6 +8,7 @@
 mod associations;
 mod catalog;
 mod error;
+mod experiments;
 mod explain;
 mod handle;
 mod ingest;
@@ -22,12 +23,13 @@ mod users;
 
 pub use associations::{AssociationSettings, ItemSignals};
 pub use error::{Dependency, EngineError};
+pub use experiments::{ArmResult, Treatment};
 pub use explain::UserExplanation;
 pub use handle::{Engine, EngineSettings, Ports};
 pub use ingest::Ingested;
 pub use lists::{
-    ColdReason, Deadlines, Degradation, EmptyReason, Generator, RecommendRequest, Recommendation,
-    Strategy,
+    ColdReason, Deadlines, Degradation, EmptyReason, Generator, ListKind, ListRequest,
+    PopularityWindow, Recommendation, SimilarityBasis, Strategy,
 };
 pub use merge::MergedUsers;
 pub use models::SignalsSource;
