@@ -251,7 +251,7 @@ def check_load_balancing(redis_url):
 
 def check_tls_and_keys(redis_url):
     make_certificate()
-    key, entry = new_key("ingest", "serve", "read-profile")
+    key, entry = new_key("ingest", "serve", "read-profile", "merge")
     (folder / "tenants.toml").write_text(f'[tenants.shop]\ncollection = "shop"\n{entry}')
     settings = {
         "REDIS_URL": redis_url,

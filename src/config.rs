@@ -4,6 +4,7 @@
 mod commands;
 mod eval_flags;
 mod help;
+mod list_flags;
 mod retired;
 mod unknown;
 
@@ -29,6 +30,9 @@ pub use commands::{
     NewKeyFlags, RankingCommand,
 };
 pub use eval_flags::{EvalFlags, ReplayFlags, SeenFlag, Threshold, TuneFlags};
+pub use list_flags::{
+    BasisFlag, ListFlags, PopularFlags, RecommendFlags, SeenPolicyFlag, SimilarFlags, WindowFlag,
+};
 pub use retired::retired_variables;
 use unknown::unknown;
 
@@ -242,6 +246,9 @@ impl Cli {
                 | Command::Catalog { .. }
                 | Command::Events { .. }
                 | Command::Associations { .. }
+                | Command::Recommend(_)
+                | Command::Similar(_)
+                | Command::Popular(_)
                 | Command::Eval(_)
                 | Command::Tune(_)
                 | Command::Ranking { .. }

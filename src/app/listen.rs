@@ -112,6 +112,7 @@ pub(super) async fn webhook(
         listener,
         tls: api.tls.clone(),
         secret: secret.map(|secret| SharedSecret::new(secret.expose())),
+        merges_users: settings.webhook.webhook_merge_users,
     }))
 }
 

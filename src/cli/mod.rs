@@ -11,6 +11,7 @@ mod healthcheck;
 mod import_file;
 mod keys;
 mod lines;
+mod lists;
 mod quickstart;
 mod ranking;
 mod serve;
@@ -60,6 +61,9 @@ async fn run_command(cli: Cli) -> ExitCode {
         Command::Catalog { command } => catalog::run(settings, &command).await,
         Command::Events { command } => events::run(settings, &command).await,
         Command::Associations { command } => associations::run(settings, &command).await,
+        Command::Recommend(flags) => lists::recommend(settings, &flags).await,
+        Command::Similar(flags) => lists::similar(settings, &flags).await,
+        Command::Popular(flags) => lists::popular(settings, &flags).await,
         Command::Eval(flags) => eval::run(settings, &flags),
         Command::Tune(flags) => tune::run(settings, &flags),
         Command::Ranking { command } => ranking::run(settings, &command),

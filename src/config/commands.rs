@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::eval_flags::{EvalFlags, TuneFlags};
+use super::{
+    eval_flags::{EvalFlags, TuneFlags},
+    list_flags::{PopularFlags, RecommendFlags, SimilarFlags},
+};
 use crate::{
     api::health::READINESS,
     domain::ids::TenantId,
@@ -42,6 +45,12 @@ pub enum Command {
         #[command(subcommand)]
         command: AssociationsCommand,
     },
+    /// Print what a running server recommends to a user, with the reasons
+    Recommend(RecommendFlags),
+    /// Print the items that a running server lists as similar to one, with the reasons
+    Similar(SimilarFlags),
+    /// Print the popular items of a running server
+    Popular(PopularFlags),
     /// Measure the lists of ranking files on a log of events, and compare them with
     /// simple baselines. Exit code 4 if --fail-below is not met
     Eval(Box<EvalFlags>),

@@ -23,7 +23,7 @@ fn relevant(command: &[&str]) -> &'static [&'static str] {
         ],
         ["quickstart"] => &["listen_addr", "catalog_path", "ranking_path"],
         ["catalog", "import"] => &["qdrant_api_url", "qdrant_api_key", "collection_name"],
-        ["events", "import"] => &["listen_addr"],
+        ["events", "import"] | ["recommend"] | ["similar"] | ["popular"] => &["listen_addr"],
         ["associations", "rebuild"] | ["explain"] => &[
             "tenants_path",
             "ranking_path",

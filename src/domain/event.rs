@@ -89,6 +89,9 @@ pub struct InteractionEvent {
     pub impressions: Vec<ContentId>,
     /// Answers by question.
     pub survey_answers: Map<String, Value>,
+    /// Whether its sender knew the user by an id of a browser or device only, and
+    /// users may be merged by senders like it.
+    pub anonymous: bool,
 }
 
 impl InteractionEvent {
@@ -109,6 +112,7 @@ impl InteractionEvent {
             clicked_id: None,
             impressions: Vec::new(),
             survey_answers: Map::new(),
+            anonymous: false,
         }
     }
 

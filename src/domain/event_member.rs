@@ -44,6 +44,8 @@ struct MemberOut<'a> {
     impressions: Vec<&'a str>,
     survey_answers: &'a Map<String, Value>,
     raw: Map<String, Value>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    anonymous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<&'a str>,
 }
@@ -64,6 +66,9 @@ struct MemberIn {
     impressions: Vec<String>,
     #[serde(default, deserialize_with = "null_is_default")]
     survey_answers: Map<String, Value>,
+    /// Of any type: other programs may have a key of this name.
+    #[serde(default)]
+    anonymous: Value,
     event_id: Option<String>,
 }
 
@@ -94,6 +99,7 @@ pub fn encode(event: InteractionEvent) -> Result<StoredEvent, serde_json::Error>
         impressions: event.impressions.iter().map(ContentId::as_str).collect(),
         survey_answers: &event.survey_answers,
         raw: Map::new(),
+        anonymous: event.anonymous,
         event_id: event.event_id.as_deref(),
     })?
     .into_boxed_str();
@@ -136,12 +142,13 @@ pub fn decode(
                 .map(ContentId::from)
                 .collect(),
             survey_answers: read.survey_answers,
+            anonymous: read.anonymous == Value::Bool(true),
         },
         member: member.into(),
     })
 }
 
-/// The event as if `user` had sent it. The rest of the member stays byte by byte, with
+/// The event as if `user` had sent it, who is not anonymous. The rest of the member stays byte by byte, with
 /// what another program may have added, if it begins with the user's id, as all of ours
 /// do; else it is encoded again.
 ///
@@ -150,8 +157,12 @@ pub fn decode(
 pub fn with_user(stored: &StoredEvent, user: &UserId) -> Result<StoredEvent, serde_json::Error> {
     let event = InteractionEvent {
         user_id: user.clone(),
+        anonymous: false,
         ..stored.event.clone()
     };
+    if stored.event.anonymous {
+        return encode(event);
+    }
     let before = format!(
         "{USER_KEY}{}",
         serde_json::to_string(stored.event.user_id.as_str())?
@@ -324,6 +335,29 @@ mod tests {
         };
         assert_eq!(with_user(&of(&ada), &bob).unwrap(), of(&bob));
         assert_eq!(with_user(&of(&bob), &ada).unwrap(), of(&ada));
+    }
+
+    #[test]
+    fn an_anonymous_event_is_marked_until_it_is_of_another_user() {
+        let [visitor, ada] = ["visitor", "ada"].map(|id| UserId::parse(id).unwrap());
+        let of = |user: &UserId, anonymous| {
+            let mut event = InteractionEvent::new(user.clone(), "T", event().time);
+            event.event_id = Some("e".into());
+            event.anonymous = anonymous;
+            encode(event).unwrap()
+        };
+        let marked = of(&visitor, true);
+        let end = r#","raw":{},"anonymous":true,"event_id":"e"}"#;
+        assert!(marked.member.ends_with(end), "{}", marked.member);
+        assert!(marked.member.ends_with(&event_id_suffix("e").unwrap()));
+        assert_eq!(
+            decode(&visitor, &marked.member, event().time).unwrap(),
+            marked
+        );
+        assert_eq!(with_user(&marked, &ada).unwrap(), of(&ada, false));
+        let foreign = r#"{"event":"E","anonymous":"yes"}"#;
+        let read = decode(&ada, foreign, event().time).unwrap();
+        assert!(!read.event.anonymous);
     }
 
     #[test]

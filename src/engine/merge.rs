@@ -10,7 +10,7 @@ use super::{
     handle::{Engine, Ports},
 };
 use crate::{
-    domain::{event::StoredEvent, event_member, ids::UserId},
+    domain::{event::StoredEvent, event_member, ids::UserId, time::Timestamp},
     ports::{
         AppendOutcome, Deadline, ModelSlot, ObservedBuffer, PageStart, StoreError, StoreErrorKind,
         StoredPage, Version, WaitingCaller,
@@ -25,6 +25,26 @@ pub struct MergedUsers {
     pub moved: usize,
     /// Events that the second user had before.
     pub duplicates: usize,
+}
+
+/// Which users are merged, until when, and under which condition.
+struct Merge {
+    from: UserId,
+    into: UserId,
+    deadline: Deadline,
+    /// Whether all events of `from` must be anonymous.
+    only_anonymous: bool,
+}
+
+impl Merge {
+    fn new(from: &UserId, into: &UserId, deadline: Deadline, only_anonymous: bool) -> Self {
+        Self {
+            from: from.clone(),
+            into: into.clone(),
+            deadline,
+            only_anonymous,
+        }
+    }
 }
 
 impl MergedUsers {
@@ -65,56 +85,86 @@ impl Engine {
         into: &UserId,
         deadline: Deadline,
     ) -> Result<MergedUsers, EngineError> {
-        let engine = self.clone();
-        let (from, into) = (from.clone(), into.clone());
-        let merge = async move { engine.merge(&from, &into, deadline).await };
-        let tasks = &self.inner.tasks;
-        tasks.spawn_to_completion("merge users", merge).await?
+        let merge = Merge::new(from, into, deadline, false);
+        // A user who may have any event is not refused.
+        Ok(self.start_merge(merge).await?.unwrap_or_default())
     }
 
-    async fn merge(
+    /// Merges as [`Engine::merge_users`] does, if all events of `from` are
+    /// [anonymous](crate::domain::event::InteractionEvent::anonymous). `None` if not:
+    /// then `from` is the id of a person, whom the caller must not move. Nothing is done
+    /// for a user without events.
+    ///
+    /// # Errors
+    /// As [`Engine::merge_users`].
+    pub async fn merge_visitor(
         &self,
         from: &UserId,
         into: &UserId,
         deadline: Deadline,
-    ) -> Result<MergedUsers, EngineError> {
+    ) -> Result<Option<MergedUsers>, EngineError> {
+        let merge = Merge::new(from, into, deadline, true);
+        self.start_merge(merge).await
+    }
+
+    async fn start_merge(&self, merge: Merge) -> Result<Option<MergedUsers>, EngineError> {
+        let engine = self.clone();
+        let merge = async move { engine.merge(&merge).await };
+        let tasks = &self.inner.tasks;
+        tasks.spawn_to_completion("merge users", merge).await?
+    }
+
+    /// `None` if an event is not anonymous, and all must be.
+    async fn merge(&self, merge: &Merge) -> Result<Option<MergedUsers>, EngineError> {
+        let Merge { from, into, .. } = merge;
+        let deadline = merge.deadline;
         let mut merged = MergedUsers::default();
         // Events came meanwhile, or an erasure: it begins again with a new read.
         while !deadline.remaining().is_zero() {
             let before = self.observe(from).await?;
+            if merge.only_anonymous {
+                if before.events == 0 && merged == MergedUsers::default() {
+                    return Ok(Some(merged));
+                }
+                // Before anything is copied: one who knows a person's id must not get a
+                // part of that person's events.
+                if !self.is_anonymous(from, deadline).await? {
+                    return Ok(None);
+                }
+            }
             let mut copied = MergedUsers::default();
-            let result = self.copy(from, into, deadline, &mut copied).await;
+            let result = self.copy(merge, &mut copied).await;
             merged.add(copied);
             meters::merged_events(MergedEvent::Moved, copied.moved);
-            result?;
+            let is_anonymous = result?;
             if copied != MergedUsers::default() {
                 // Before the events of `from` are removed: an earlier call, whose copies
                 // are duplicates now, may have ended before.
                 self.inner.models.after_merge(into).await?;
             }
+            if !is_anonymous {
+                return Ok(None);
+            }
             if self.remove_copied(from, &before, deadline).await? {
                 meters::merged_events(MergedEvent::Duplicate, merged.duplicates);
-                return Ok(merged);
+                return Ok(Some(merged));
             }
         }
         Err(EngineError::TimedOut)
     }
 
     /// Appends the events of `from` to the buffer of `into`, oldest first, in pages.
-    async fn copy(
-        &self,
-        from: &UserId,
-        into: &UserId,
-        deadline: Deadline,
-        copied: &mut MergedUsers,
-    ) -> Result<(), EngineError> {
-        let (caller, _guard) = WaitingCaller::new(deadline);
+    /// Returns `false`, and copies no more, at an event that is not anonymous, if all must
+    /// be.
+    async fn copy(&self, merge: &Merge, copied: &mut MergedUsers) -> Result<bool, EngineError> {
+        let Merge { from, into, .. } = merge;
+        let (caller, _guard) = WaitingCaller::new(merge.deadline);
         let mut start = Some(PageStart::FIRST);
         while let Some(from_here) = start {
-            if deadline.remaining().is_zero() {
-                return Err(EngineError::TimedOut);
+            let page = self.page(from, from_here, merge.deadline).await?;
+            if merge.only_anonymous && !all_anonymous(&page, from) {
+                return Ok(false);
             }
-            let page = self.stored_page(from, from_here).await?;
             let events = of_user(&page, into).map_err(EngineError::user_state)?;
             start = page.next;
             if events.is_empty() {
@@ -123,7 +173,33 @@ impl Engine {
             let appended = self.inner.ports.events.append(into, &events, &caller).await;
             copied.count(&appended.map_err(EngineError::user_state)?.outcomes);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether all events of a user are anonymous, also those that are older than the
+    /// window.
+    async fn is_anonymous(&self, user: &UserId, deadline: Deadline) -> Result<bool, EngineError> {
+        let mut start = Some(PageStart::FIRST);
+        while let Some(from_here) = start {
+            let page = self.page(user, from_here, deadline).await?;
+            if !all_anonymous(&page, user) {
+                return Ok(false);
+            }
+            start = page.next;
+        }
+        Ok(true)
+    }
+
+    async fn page(
+        &self,
+        user: &UserId,
+        start: PageStart,
+        deadline: Deadline,
+    ) -> Result<StoredPage, EngineError> {
+        if deadline.remaining().is_zero() {
+            return Err(EngineError::TimedOut);
+        }
+        self.stored_page(user, start).await
     }
 
     /// Removes the user's events, if they are still those that were observed before they
@@ -179,6 +255,16 @@ impl Engine {
         let observed = self.inner.ports.events.observe(user).await;
         observed.map_err(EngineError::user_state)
     }
+}
+
+/// Whether all events of a page are anonymous. One that cannot be read is not.
+fn all_anonymous(page: &StoredPage, user: &UserId) -> bool {
+    page.events.iter().all(|stored| match &stored.event {
+        Some(event) => event.event.anonymous,
+        // Older than the window: its time does not matter here.
+        None => event_member::decode(user, &stored.text, Timestamp::from_micros(0))
+            .is_ok_and(|decoded| decoded.event.anonymous),
+    })
 }
 
 /// The readable events of a page that are in the window, as if `user` had sent them.

@@ -1,6 +1,8 @@
 //! Lists of every kind: for a user, a session, both, nobody; similar and popular items.
 
+mod commands;
 mod context;
+mod generated_shop;
 mod kinds;
 mod options;
 mod popular;

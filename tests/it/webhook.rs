@@ -3,5 +3,7 @@
 mod bodies;
 mod deliveries;
 mod failures;
+mod field;
 mod mapping;
+mod merges;
 mod program;

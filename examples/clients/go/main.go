@@ -83,6 +83,9 @@ func (c client) play(lists int) error {
 	if err := c.openTheFirst(reply); err != nil {
 		return err
 	}
+	if err := c.logIn(); err != nil {
+		return err
+	}
 	return c.askBadly()
 }
 
@@ -210,6 +213,26 @@ func (c client) openTheFirst(list *pb.RecommendResponse) error {
 	}
 	outcome := short(reply.Outcome, "INGEST_OUTCOME_")
 	fmt.Printf("opened the first: %s, %d events kept\n", outcome, reply.BufferedEvents)
+	return nil
+}
+
+// logIn moves what the user did before, as a visitor without an account, to the account.
+func (c client) logIn() error {
+	ctx, cancel := c.deadline()
+	defer cancel()
+	visit := c.view("visit-1", "2020", 60, 45, pb.EndReason_END_REASON_NEXT_BUTTON)
+	visit.UserId = c.user + "-visitor"
+	if _, err := c.stub.IngestEvent(ctx, &pb.IngestEventRequest{Event: visit}); err != nil {
+		return err
+	}
+	reply, err := c.stub.MergeUsers(ctx, &pb.MergeUsersRequest{
+		FromUserId: visit.UserId,
+		IntoUserId: c.user,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("the visitor logged in: %d event moved\n", reply.MovedEvents)
 	return nil
 }
 

@@ -144,6 +144,16 @@ async function openTheFirst(call, user, list) {
   console.log(`opened the first: ${short(outcome, 'INGEST_OUTCOME_')}, ${kept} events kept`);
 }
 
+// Moves what the user did before, as a visitor without an account, to the account.
+async function logIn(call, user) {
+  const visitor = `${user}-visitor`;
+  const event = view(visitor, 'visit-1', '2020', 60, 45, 'END_REASON_NEXT_BUTTON');
+  await call('IngestEvent', { event }, WAIT_FOR_READY);
+  const merge = { from_user_id: visitor, into_user_id: user };
+  const { moved_events: moved } = await call('MergeUsers', merge);
+  console.log(`the visitor logged in: ${moved} event moved`);
+}
+
 async function askBadly(call, user) {
   const bad = { user_id: user, limit: 1000, near: { latitude: 91 }, radius_meters: -1 };
   try {
@@ -179,5 +189,6 @@ await ingestABatch(call, given.user);
 await readSignals(call, given.user);
 const reply = await getLists(call, given);
 await openTheFirst(call, given.user, reply);
+await logIn(call, given.user);
 await askBadly(call, given.user);
 stub.close();

@@ -1,5 +1,5 @@
 """A client of recsys: sends a user's events, reads the user's model, gets a
-list with reasons, and shows the error of an invalid request.
+list with reasons, logs a visitor in, and shows the error of an invalid request.
 
 README.md describes how to run it; docs/clients.md explains the connection settings.
 """
@@ -86,6 +86,10 @@ class Recsys:
     def recommend(self, request):
         return self.stub.Recommend(request, **self.common)
 
+    def merge(self, visitor, account):
+        request = api.MergeUsersRequest(from_user_id=visitor, into_user_id=account)
+        return self.stub.MergeUsers(request, **self.common)
+
 
 def minutes_ago(minutes):
     return Timestamp(seconds=int(time.time()) - 60 * minutes)
@@ -167,6 +171,14 @@ def open_the_first(recsys, user, reply):
     print(f"opened the first: {outcome}, {ingested.buffered_events} events kept")
 
 
+def log_in(recsys, user):
+    """Moves what the user did before, as a visitor without an account, to the account."""
+    visitor = f"{user}-visitor"
+    recsys.ingest(view(visitor, "visit-1", "2020", 60, 45, types_pb2.END_REASON_NEXT_BUTTON))
+    merged = recsys.merge(visitor, user)
+    print(f"the visitor logged in: {merged.moved_events} event moved")
+
+
 def ask_badly(recsys, user):
     bad = api.RecommendRequest(user_id=user, limit=1000, radius_meters=-1)
     bad.near.latitude = 91
@@ -197,6 +209,7 @@ def main():
         read_signals(recsys, given.user)
         reply = get_lists(recsys, given.user, given.placement, given.lists)
         open_the_first(recsys, given.user, reply)
+        log_in(recsys, given.user)
         ask_badly(recsys, given.user)
 
 

@@ -35,6 +35,8 @@ pub(crate) struct UncheckedEvent {
     pub(crate) clicked_id: String,
     pub(crate) impressions: Vec<String>,
     pub(crate) survey_answers: Result<Map<String, Value>, InvalidValue>,
+    /// Whether the user is known by an id of a browser or device only.
+    pub(crate) anonymous: bool,
 }
 
 impl UncheckedEvent {
@@ -54,6 +56,7 @@ impl UncheckedEvent {
             clicked_id: String::new(),
             impressions: Vec::new(),
             survey_answers: Ok(Map::new()),
+            anonymous: false,
         }
     }
 }
@@ -77,6 +80,7 @@ impl From<proto::InteractionEvent> for UncheckedEvent {
             clicked_id: event.clicked_id,
             impressions: event.impressions,
             survey_answers: wkt::json_object(event.survey_answers.unwrap_or_default()),
+            anonymous: false,
         }
     }
 }
@@ -149,6 +153,7 @@ pub(crate) fn validate(
         clicked_id,
         impressions,
         survey_answers,
+        anonymous: event.anonymous,
         ..InteractionEvent::new(user_id, event.event_type, time)
     }))?;
     let stored = event_member::encode(checked).map_err(|error| ApiError::internal(&error))?;

@@ -23,14 +23,16 @@ use crate::{
     engine::Engine,
     http::webhook::{
         body::{self, Encoding},
+        element::{Element, MergeIds, SkipReason},
         elements::elements,
         error::WebhookError,
+        item_ids,
         json_cost::json_cost,
-        mapping::{self, Element, SkipReason},
-        report::{DeliveryReport, ElementId},
+        mapping, merges,
+        report::{DeliveryReport, ElementId, ReportJson},
     },
     ports::Deadline,
-    telemetry::meters::{self, EventOutcome, WebhookOutcome},
+    telemetry::meters::{self, EventOutcome},
 };
 
 /// Largest delivery, in batches of the API.
@@ -43,11 +45,12 @@ const MAX_VALUES: usize = 20_000;
 /// An element is held as its JSON, as its answers, and as its event.
 const FORMS: usize = 3;
 
-/// Ingests a delivery and reports on every element that was not stored.
+/// Ingests a delivery and reports on every element.
 pub(crate) async fn ingest(
     request: Request<Body>,
     limits: Arc<Limits>,
-) -> Result<DeliveryReport, WebhookError> {
+    merges_users: bool,
+) -> Result<ReportJson, WebhookError> {
     let extensions = request.extensions();
     let caller = Caller::of(extensions)?;
     let deadline = CallTime::share(extensions, STORE_SHARE);
@@ -70,26 +73,37 @@ pub(crate) async fn ingest(
     caller.take_events(elements.len())?;
     let mut report = DeliveryReport::new(elements.len());
     // Batch by batch, so that only the events of one are in memory.
-    let mut first = 0;
-    for batch in elements.chunks(limits.max_batch_events) {
+    let mut next = 0;
+    while next < elements.len() {
         let mut reading = Reading {
+            caller: &caller,
             account: account.as_ref(),
+            max_events: limits.max_batch_events,
+            merges_users,
             report: &mut report,
             events: Vec::new(),
+            merges: Vec::new(),
             reserved: 0,
         };
-        run(is_long, || reading.read(batch, first));
-        first += batch.len();
+        next = run(is_long, || reading.read(&elements, next));
         let Reading {
-            events, reserved, ..
+            mut events,
+            merges,
+            reserved,
+            ..
         } = reading;
+        let of_items = events.iter_mut().map(|(_, event)| event);
+        item_ids::resolve(of_items, &caller.engine, deadline).await;
         let valid = validate(events, &caller.engine, &limits, &mut report).await?;
         store(valid, &caller.engine, deadline, &mut report).await?;
+        // After all events of the batch, so that those are merged, too.
+        let engine = &caller.engine;
+        merges::merge(merges, merges_users, engine, &limits, deadline, &mut report).await;
         if let Some(account) = &account {
             account.release(reserved);
         }
     }
-    Ok(report.sorted())
+    Ok(report.finish())
 }
 
 /// Runs a computation, outside of the runtime's own threads if it is long.
@@ -113,36 +127,36 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Reads the elements of a batch.
 struct Reading<'a> {
+    caller: &'a Caller,
     account: Option<&'a Account>,
+    /// A batch ends with the element that has the last of so many events.
+    max_events: usize,
+    merges_users: bool,
     report: &'a mut DeliveryReport,
     events: Vec<(ElementId, UncheckedEvent)>,
+    merges: Vec<(ElementId, MergeIds)>,
     /// Bytes that are reserved for the events.
     reserved: usize,
 }
 
 impl Reading<'_> {
-    /// Reads elements; the first one has this index in its delivery. Reserves the memory
-    /// of each before it is parsed.
-    fn read(&mut self, elements: &[&str], first: usize) {
-        for (element, index) in elements.iter().zip(first..) {
+    /// Reads elements from the index `first` on. Reserves the memory of each before it is
+    /// parsed. Returns the index of the next batch.
+    fn read(&mut self, elements: &[&str], first: usize) -> usize {
+        let last = elements.len().min(first + self.max_events);
+        for (index, element) in elements.iter().enumerate().take(last).skip(first) {
+            if self.events.len() >= self.max_events {
+                return index;
+            }
             let cost = json_cost(element);
             if cost.values > MAX_VALUES {
-                meters::webhook_element(WebhookOutcome::Unreadable);
                 let rule = format!("has more than {MAX_VALUES} values");
                 self.report
                     .skipped(ElementId::without_id(index), &SkipReason::Unreadable(rule));
                 continue;
             }
-            if let Some(account) = self.account
-                && let Err(refusal) = account.reserve(FORMS * cost.bytes)
-            {
-                let id = ElementId::without_id(index);
-                if matches!(refusal, Refusal::TooMuchMemory { .. }) {
-                    // Another try would end in the same way.
-                    self.report.invalid(id, refusal.into());
-                } else {
-                    self.report.failed(id, refusal.into());
-                }
+            if let Err(refusal) = self.reserve(FORMS * cost.bytes) {
+                self.refused(ElementId::without_id(index), refusal);
                 continue;
             }
             let is_event = self.read_one(element, index);
@@ -153,27 +167,65 @@ impl Reading<'_> {
                 account.release(FORMS * cost.bytes - kept);
             }
         }
+        last
     }
 
-    /// Reads an element. Returns whether it is an event.
+    /// Reads an element. Returns whether it is kept.
     fn read_one(&mut self, element: &str, index: usize) -> bool {
-        let Element { message_id, event } = mapping::read(element);
-        meters::webhook_element(match &event {
-            Ok(_) => WebhookOutcome::Mapped,
-            Err(SkipReason::NoUser) => WebhookOutcome::NoUser,
-            Err(SkipReason::OtherType) => WebhookOutcome::OtherType,
-            Err(SkipReason::Unreadable(_)) => WebhookOutcome::Unreadable,
-        });
+        let Element { message_id, mapped } = mapping::read(element);
         let id = ElementId { index, message_id };
-        match event {
-            Ok(event) => {
-                self.events.push((id, event));
-                true
-            }
+        let mut mapped = match mapped {
+            Ok(mapped) => mapped,
             Err(reason) => {
                 self.report.skipped(id, &reason);
-                false
+                return false;
             }
+        };
+        // The memory and the quota of its first event are taken already.
+        let copies = mapped.copies_bytes();
+        if copies > 0 {
+            let more = mapped.events() - 1;
+            if let Err(refusal) = self.reserve(copies) {
+                self.refused(id, refusal);
+                return false;
+            }
+            if let Err(refusal) = self.caller.take_events(more) {
+                if let Some(account) = self.account {
+                    account.release(copies);
+                }
+                self.refused(id, refusal);
+                return false;
+            }
+            self.reserved += copies;
+        }
+        if let Some(event) = &mut mapped.event {
+            event.anonymous &= self.merges_users;
+        }
+        if let Some(merge) = mapped.merge.take() {
+            self.merges.push((id.clone(), merge));
+        }
+        for event in mapped.into_events() {
+            self.events.push((id.clone(), event));
+        }
+        true
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<(), Refusal> {
+        self.account
+            .map_or(Ok(()), |account| account.reserve(bytes))
+    }
+
+    /// Records an element for which there is no memory or no quota.
+    fn refused(&mut self, id: ElementId, refusal: Refusal) {
+        let is_final = matches!(
+            refusal,
+            Refusal::TooMuchMemory { .. } | Refusal::OverQuota { wait: None }
+        );
+        if is_final {
+            // Another try would end in the same way.
+            self.report.invalid(id, refusal.into());
+        } else {
+            self.report.failed(id, refusal.into());
         }
     }
 }

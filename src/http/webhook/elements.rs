@@ -15,11 +15,16 @@ pub enum DeliveryError {
     #[error("the body is not UTF-8")]
     Encoding,
     /// It is neither an object nor a list.
-    #[error("the body must be a JSON object, or a list of them")]
+    #[error(
+        "the body must be a JSON object, a list of them, or an object with such a list as batch"
+    )]
     Form,
     /// It is an object with a syntax error.
     #[error("the body is {0}")]
     Object(String),
+    /// It is an object whose `batch` is no list.
+    #[error("batch in the body must be a list of JSON objects")]
+    Batch,
     /// It is a list that cannot be split into elements.
     #[error("the list in the body is not closed, or has an empty place")]
     List,
@@ -31,8 +36,8 @@ pub enum DeliveryError {
     },
 }
 
-/// The elements of a list, or the body itself if it is an object. Elements of a list
-/// need not be valid JSON.
+/// The elements of a list, those of the list `batch` of an object without a `type`, or
+/// the body itself if it is another object. Elements of a list need not be valid JSON.
 ///
 /// # Errors
 /// [`DeliveryError`] if the body cannot be split.
@@ -40,13 +45,69 @@ pub fn elements(body: &[u8], max: usize) -> Result<Vec<&str>, DeliveryError> {
     let text = std::str::from_utf8(body).map_err(|_| DeliveryError::Encoding)?;
     let text = text.trim_matches(WHITESPACE);
     if text.starts_with('{') {
-        return match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Ok(vec![text]),
-            Err(fault) => Err(DeliveryError::Object(json_fault(&fault))),
+        if let Err(fault) = serde_json::from_str::<IgnoredAny>(text) {
+            return Err(DeliveryError::Object(json_fault(&fault)));
+        }
+        return match (member(text, "type"), member(text, "batch")) {
+            (None, Some(batch)) if batch.starts_with('[') => list(batch, max),
+            (None, Some(_)) => Err(DeliveryError::Batch),
+            (_, None) | (Some(_), _) => Ok(vec![text]),
         };
     }
-    let list = text.strip_prefix('[').ok_or(DeliveryError::Form)?;
-    split(list.strip_suffix(']').ok_or(DeliveryError::List)?, max)
+    if !text.starts_with('[') {
+        return Err(DeliveryError::Form);
+    }
+    list(text, max)
+}
+
+fn list(text: &str, max: usize) -> Result<Vec<&str>, DeliveryError> {
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    split(inner.ok_or(DeliveryError::List)?, max)
+}
+
+/// The text of a member's value in an object, which is valid JSON; the last one of its
+/// name. A name with escapes is not found.
+fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    let (mut string, mut found, mut value) = (0..0, None, None);
+    for (at, byte) in object.bytes().enumerate() {
+        if quoted {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => {
+                    quoted = false;
+                    string.end = at;
+                }
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => {
+                quoted = true;
+                string = at + 1..at + 1;
+            }
+            b':' if depth == 1 => {
+                value = (&object[string.clone()] == name).then_some(at + 1);
+            }
+            b'{' | b'[' => depth += 1,
+            b',' | b'}' | b']' => {
+                if depth == 1
+                    && let Some(begin) = value.take()
+                {
+                    found = Some(object[begin..at].trim_matches(WHITESPACE));
+                }
+                if byte != b',' {
+                    depth = depth.saturating_sub(1);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Splits at the commas that are neither in quotes nor in brackets.
@@ -115,6 +176,38 @@ mod tests {
         assert_eq!(
             split(r#"[{"a":[1,{}]}, "b,]\"\\" ,3]"#),
             Ok(vec![r#"{"a":[1,{}]}"#, r#""b,]\"\\""#, "3"])
+        );
+    }
+
+    #[test]
+    fn the_batch_of_an_object_without_a_type_is_split() {
+        for (body, expected) in [
+            (
+                r#"{"batch":[{"a":1}, 2],"sentAt":"x"}"#,
+                vec![r#"{"a":1}"#, "2"],
+            ),
+            (r#"{"c":{"batch":[1]},"d":"batch","batch" : [] }"#, vec![]),
+            (r#"{"a":"\",\"batch\":[1]","batch":["x"]}"#, vec![r#""x""#]),
+        ] {
+            assert_eq!(split(body), Ok(expected), "{body}");
+        }
+        for element in [
+            r#"{"type":"track","batch":[1,2]}"#,
+            r#"{"c":{"batch":[1]}}"#,
+            r#"{"a":"batch","b":":[1]"}"#,
+        ] {
+            assert_eq!(split(element), Ok(vec![element]));
+        }
+        for other in [
+            r#"{"batch":{"a":1}}"#,
+            r#"{"batch":"[1]"}"#,
+            r#"{"batch":null}"#,
+        ] {
+            assert_eq!(split(other), Err(DeliveryError::Batch), "{other}");
+        }
+        assert_eq!(
+            split(r#"{"batch":[1,2,3,4]}"#),
+            Err(DeliveryError::TooMany { max: MAX })
         );
     }
 

@@ -1,9 +1,14 @@
-//! From an element of a delivery to an event.
+//! From an element of a delivery to what it says.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Number, Value};
 
+use super::{
+    commerce,
+    element::{Element, MappedElement, MergeIds, SkipReason, unreadable},
+    paths::{at, id_at, id_of, is_unset, list_at, number_at, object_at, text_at, text_of},
+};
 use crate::{
     api::{parse::UncheckedEvent, wkt},
     domain::{
@@ -13,54 +18,28 @@ use crate::{
     },
 };
 
-/// The prefix of an item's id, before its digits.
-const CONTENT_PREFIX: &str = "content_";
 /// Where the time of an event is, in order of preference.
 const TIMES: [&str; 3] = ["timestamp", "originalTimestamp", "sentAt"];
 /// The type of a question whose answer rates the item.
 const RATING: &str = "rating";
-
-/// An element that was read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Element {
-    /// Its `messageId`, if it has one.
-    pub message_id: Option<String>,
-    /// Its event, or why it has none.
-    pub(crate) event: Result<UncheckedEvent, SkipReason>,
-}
-
-/// Why an element is skipped.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SkipReason {
-    /// It names no user.
-    #[error("has neither userId nor anonymousId")]
-    NoUser,
-    /// It is another call than track or identify.
-    #[error("is neither track nor identify")]
-    OtherType,
-    /// It has an unexpected shape.
-    #[error("{0}")]
-    Unreadable(String),
-}
-
-fn unreadable(path: &str, rule: &str) -> SkipReason {
-    SkipReason::Unreadable(format!("{path} {rule}"))
-}
+/// Names of a trait and an answer that are called so and rate nothing.
+const RATING_TRAIT: &str = "traits.rating";
+const RATING_ANSWER: &str = "answers.rating";
 
 /// Reads an element.
 #[must_use]
 pub fn read(text: &str) -> Element {
     let skipped = |reason| Element {
         message_id: None,
-        event: Err(reason),
+        mapped: Err(reason),
     };
     match serde_json::from_str(text) {
         Ok(Value::Object(payload)) => {
-            let message_id = text_at(&payload, "messageId");
-            let event = message_id.clone().and_then(|id| event(&payload, id));
+            let message_id = id_at(&payload, "messageId");
+            let mapped = message_id.clone().and_then(|id| mapped(&payload, id));
             Element {
                 message_id: message_id.unwrap_or_default(),
-                event,
+                mapped,
             }
         }
         Ok(_) => skipped(unreadable("it", "must be a JSON object")),
@@ -68,84 +47,134 @@ pub fn read(text: &str) -> Element {
     }
 }
 
-fn event(
+fn mapped(
     payload: &Map<String, Value>,
     event_id: Option<String>,
-) -> Result<UncheckedEvent, SkipReason> {
-    let is_track = match payload.get("type").and_then(Value::as_str) {
-        Some("track") => true,
-        Some("identify") => false,
+) -> Result<MappedElement, SkipReason> {
+    let call = match payload.get("type").and_then(Value::as_str) {
+        Some(call @ ("track" | "identify" | "alias")) => call,
         Some(_) => return Err(SkipReason::OtherType),
-        None => return Err(unreadable("type", "must be track or identify")),
+        None => return Err(unreadable("type", "must be track, identify or alias")),
     };
-    let user_id = match text_at(payload, "userId")? {
-        Some(user_id) => user_id,
-        None => text_at(payload, "anonymousId")?.ok_or(SkipReason::NoUser)?,
+    let person = id_at(payload, "userId")?;
+    let device = id_at(payload, "anonymousId")?;
+    if call == "alias" {
+        return alias(payload, person, device);
+    }
+    let anonymous = person.is_none();
+    let Some(user_id) = person.clone().or_else(|| device.clone()) else {
+        return Err(SkipReason::NoUser);
     };
     let event = UncheckedEvent {
         event_id: event_id.unwrap_or_default(),
         time: time(payload)?.map(Ok),
+        anonymous,
         ..UncheckedEvent::new(user_id, event_types::IDENTIFY.to_owned())
     };
-    if is_track {
+    if call == "track" {
         return track(payload, event);
     }
-    Ok(UncheckedEvent {
-        survey_answers: wkt::like_struct(traits(payload)),
+    let event = UncheckedEvent {
+        survey_answers: wkt::like_struct(traits(payload)?),
         ..event
+    };
+    Ok(MappedElement {
+        merge: merge_ids(device, person),
+        ..MappedElement::of_event(event)
     })
 }
 
-fn track(
+fn alias(
     payload: &Map<String, Value>,
-    event: UncheckedEvent,
-) -> Result<UncheckedEvent, SkipReason> {
+    person: Option<String>,
+    device: Option<String>,
+) -> Result<MappedElement, SkipReason> {
+    let person = person.ok_or(SkipReason::NoUser)?;
+    let previous = id_at(payload, "previousId")?.or(device);
+    let previous = previous.ok_or_else(|| unreadable("previousId", "must be set"))?;
+    if previous == person {
+        return Err(unreadable("previousId", "must differ from userId"));
+    }
+    Ok(MappedElement {
+        merge: merge_ids(Some(previous), Some(person)),
+        ..MappedElement::default()
+    })
+}
+
+/// The ids of one user, if there are two.
+fn merge_ids(from: Option<String>, into: Option<String>) -> Option<MergeIds> {
+    let (from, into) = from.zip(into)?;
+    (from != into).then_some(MergeIds { from, into })
+}
+
+fn track(payload: &Map<String, Value>, event: UncheckedEvent) -> Result<MappedElement, SkipReason> {
     let text = |path| text_at(payload, path).map(Option::unwrap_or_default);
-    let item = |path| Ok(plain_id(text(path)?));
-    let content_id = match at(payload, "properties.content") {
-        Some(Value::Object(_)) => item("properties.content.content_id")?,
-        _ => item("properties.content")?,
+    let id = |path| id_at(payload, path).map(Option::unwrap_or_default);
+    let event_type = text("event")?;
+    let content = match at(payload, "properties.content")? {
+        Some(Value::Object(_)) => id_at(payload, "properties.content.content_id")?,
+        Some(_) => id_at(payload, "properties.content")?,
+        None => None,
     };
+    let content = match content {
+        Some(content) => Some(content),
+        None => commerce::item(payload)?,
+    };
+    let mut items = commerce::items(payload)?;
+    let mut impressions = candidates(payload)?;
+    if commerce::are_shown(&event_type) {
+        impressions.append(&mut items);
+    } else if !items.is_empty()
+        && let Some(content) = content.as_ref().filter(|content| !items.contains(content))
+    {
+        items.insert(0, content.clone());
+    }
     // An unknown reason is none.
     let end_reason = EndReason::parse(&text("properties.details.reason")?);
-    Ok(UncheckedEvent {
-        event_type: text("event")?,
-        session_id: text("properties.context.session_id")?,
-        request_id: text("properties.context.request_id")?,
-        content_id,
+    let event = UncheckedEvent {
+        event_type,
+        session_id: id("properties.context.session_id")?,
+        request_id: id("properties.context.request_id")?,
+        content_id: content.unwrap_or_default(),
         dwell_seconds: number_at(payload, "properties.details.dwell_seconds")?,
         end_reason: Ok(end_reason),
-        query_text: text("properties.details.query_text")?,
-        clicked_id: item("properties.details.clicked_id")?,
-        impressions: candidates(payload)?,
+        query_text: query(payload)?,
+        clicked_id: id("properties.details.clicked_id")?,
+        impressions,
         survey_answers: wkt::like_struct(answers(payload)?),
         ..event
+    };
+    Ok(MappedElement {
+        items,
+        ..MappedElement::of_event(event)
     })
 }
 
-/// `content_1001` is item 1001; any other id is unchanged.
-fn plain_id(id: String) -> String {
-    match id.strip_prefix(CONTENT_PREFIX) {
-        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.to_owned()
+fn query(payload: &Map<String, Value>) -> Result<String, SkipReason> {
+    for path in [
+        "properties.details.query_text",
+        "properties.query",
+        "properties.search_term",
+    ] {
+        if let Some(query) = text_at(payload, path)? {
+            return Ok(query);
         }
-        _ => id,
     }
+    Ok(String::new())
 }
 
 /// The items that were on display.
 fn candidates(payload: &Map<String, Value>) -> Result<Vec<String>, SkipReason> {
     const PATH: &str = "properties.context.candidates";
-    let listed = list_at(payload, PATH).iter().enumerate();
+    let listed = list_at(payload, PATH)?.iter().enumerate();
     let ids = listed.map(|(index, candidate)| match candidate.as_object() {
-        Some(object) => text_of(
+        Some(object) => id_of(
             object.get("content_id"),
             &format!("{PATH}[{index}].content_id"),
         ),
-        None => text_of(Some(candidate), &format!("{PATH}[{index}]")),
+        None => id_of(Some(candidate), &format!("{PATH}[{index}]")),
     });
-    ids.filter_map(|id| id.map(|id| id.map(plain_id)).transpose())
-        .collect()
+    ids.filter_map(Result::transpose).collect()
 }
 
 /// Answers by question; a list if a question was answered several times. The answer
@@ -156,16 +185,23 @@ fn answers(payload: &Map<String, Value>) -> Result<Map<String, Value>, SkipReaso
     let mut answers: Map<String, Value> = Map::new();
     let mut repeated: BTreeSet<String> = BTreeSet::new();
     let mut rating = None;
-    for (index, answer) in list_at(payload, PATH).iter().enumerate() {
-        let path = format!("{PATH}[{index}].question_id");
-        let question = text_of(answer.get("question_id"), &path)?;
+    for (index, answer) in list_at(payload, PATH)?.iter().enumerate() {
+        let Value::Object(answer) = answer else {
+            return Err(unreadable(&format!("{PATH}[{index}]"), "must be an object"));
+        };
+        let text = |name: &str| text_of(answer.get(name), &format!("{PATH}[{index}].{name}"));
+        let (question, kind) = (text("question_id")?, text("question_type")?);
         let value = answer.get("answer_value").filter(|value| !value.is_null());
         let (Some(question), Some(value)) = (question, value) else {
             continue;
         };
-        if answer.get("question_type").and_then(Value::as_str) == Some(RATING) {
+        if kind.as_deref() == Some(RATING) {
             rating = stars(value).or(rating);
         }
+        let question = match question.as_str() {
+            RATING if !is_rating(value) => RATING_ANSWER.to_owned(),
+            _ => question,
+        };
         match answers.get_mut(&question) {
             None => {
                 answers.insert(question, value.clone());
@@ -182,7 +218,23 @@ fn answers(payload: &Map<String, Value>) -> Result<Map<String, Value>, SkipReaso
     if let Some(rating) = rating {
         answers.insert(RATING.to_owned(), Value::Number(rating));
     }
+    // A question of this name that was answered twice.
+    if let Some(other) = answers
+        .get(RATING)
+        .filter(|value| !is_rating(value))
+        .cloned()
+    {
+        answers.remove(RATING);
+        answers.insert(RATING_ANSWER.to_owned(), other);
+    }
     Ok(answers)
+}
+
+/// Whether an event may have this value as its rating.
+fn is_rating(value: &Value) -> bool {
+    value
+        .as_f64()
+        .is_some_and(|rating| (0.0..=5.0).contains(&rating))
 }
 
 /// A number from 1 to 5, also if it is given as text.
@@ -197,16 +249,21 @@ fn stars(value: &Value) -> Option<Number> {
 }
 
 /// The traits at the top level; if there are none, those in the context, where some
-/// client libraries put them.
-fn traits(payload: &Map<String, Value>) -> Map<String, Value> {
-    let given = ["traits", "context.traits"].into_iter();
-    let mut given = given.filter_map(|path| at(payload, path).and_then(Value::as_object));
-    let traits = given.find(|traits| !traits.is_empty());
-    let traits = traits.into_iter().flatten();
-    traits
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+/// client libraries put them. A trait named `rating` is about the user: it gets another
+/// name.
+fn traits(payload: &Map<String, Value>) -> Result<Map<String, Value>, SkipReason> {
+    let at_top = object_at(payload, "traits")?.filter(|traits| !traits.is_empty());
+    let given = match at_top {
+        Some(traits) => Some(traits),
+        None => object_at(payload, "context.traits")?,
+    };
+    let given = given.into_iter().flatten();
+    let given = given.filter(|(_, value)| !value.is_null());
+    let named = given.map(|(name, value)| {
+        let name = if name == RATING { RATING_TRAIT } else { name };
+        (name.to_owned(), value.clone())
+    });
+    Ok(named.collect())
 }
 
 fn time(payload: &Map<String, Value>) -> Result<Option<Timestamp>, SkipReason> {
@@ -224,56 +281,19 @@ fn time(payload: &Map<String, Value>) -> Result<Option<Timestamp>, SkipReason> {
         .ok_or_else(|| unreadable(TIMES[0], "must be a time in ISO 8601"))
 }
 
-fn is_unset(value: &Value) -> bool {
-    value.is_null() || value.as_str() == Some("")
-}
-
-/// The value at a dotted path.
-fn at<'a>(payload: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    let mut names = path.split('.');
-    let first = payload.get(names.next()?)?;
-    names.try_fold(first, |value, name| value.get(name))
-}
-
-fn list_at<'a>(payload: &'a Map<String, Value>, path: &str) -> &'a [Value] {
-    let list = at(payload, path).and_then(Value::as_array);
-    list.map_or(&[], Vec::as_slice)
-}
-
-fn text_at(payload: &Map<String, Value>, path: &str) -> Result<Option<String>, SkipReason> {
-    text_of(at(payload, path), path)
-}
-
-/// A text that is not empty. A whole number is accepted as text.
-fn text_of(value: Option<&Value>, path: &str) -> Result<Option<String>, SkipReason> {
-    match value {
-        None => Ok(None),
-        Some(value) if is_unset(value) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(Value::Number(number)) if !number.is_f64() => Ok(Some(number.to_string())),
-        Some(_) => Err(unreadable(path, "must be a text")),
-    }
-}
-
-fn number_at(payload: &Map<String, Value>, path: &str) -> Result<Option<f64>, SkipReason> {
-    match at(payload, path) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_f64() {
-            Some(number) => Ok(Some(number)),
-            None => Err(unreadable(path, "must be a number")),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{SkipReason, plain_id, read};
+    use super::{MappedElement, SkipReason, read};
     use crate::{api::parse::UncheckedEvent, domain::time::Timestamp};
 
+    fn mapped(payload: &Value) -> Result<MappedElement, SkipReason> {
+        read(&payload.to_string()).mapped
+    }
+
     fn event(payload: &Value) -> Result<UncheckedEvent, SkipReason> {
-        read(&payload.to_string()).event
+        mapped(payload).map(|mapped| mapped.event.unwrap())
     }
 
     fn answers(payload: &Value) -> serde_json::Map<String, Value> {
@@ -286,23 +306,6 @@ mod tests {
             payload[name] = value.clone();
         }
         payload
-    }
-
-    #[test]
-    fn only_digits_after_the_prefix_are_an_id() {
-        for (given, plain) in [
-            ("content_1001", "1001"),
-            ("content_", "content_"),
-            ("content_1a", "content_1a"),
-            ("content_٣", "content_٣"),
-            ("content_-1", "content_-1"),
-            ("Content_1", "Content_1"),
-            ("xcontent_1", "xcontent_1"),
-            ("1009", "1009"),
-            ("sku-7", "sku-7"),
-        ] {
-            assert_eq!(plain_id(given.to_owned()), plain, "{given}");
-        }
     }
 
     #[test]
@@ -355,7 +358,7 @@ mod tests {
                 json!({"properties": {"context": {"candidates": ["1", {"content_id": true}]}}}),
                 "properties.context.candidates[1].content_id must be a text",
             ),
-            (json!({"type": 1}), "type must be track or identify"),
+            (json!({"type": 1}), "type must be track, identify or alias"),
         ] {
             let reason = event(&track(&more)).unwrap_err();
             assert_eq!(reason.to_string(), expected);
@@ -411,7 +414,7 @@ mod tests {
     #[test]
     fn errors_of_json_do_not_quote_it() {
         for text in ["ada@example.com", "{\"ada@example.com\"", "\"ada\""] {
-            let Err(SkipReason::Unreadable(reason)) = read(text).event else {
+            let Err(SkipReason::Unreadable(reason)) = read(text).mapped else {
                 panic!("{text} was read");
             };
             assert!(!reason.contains("ada"), "{reason}");

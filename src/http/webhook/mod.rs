@@ -2,12 +2,17 @@
 //! same guard as calls of the API; refusals are written as JSON.
 
 mod body;
+mod commerce;
 mod credentials;
 mod delivery;
+mod element;
 pub mod elements;
 mod error;
+mod item_ids;
 mod json_cost;
 pub mod mapping;
+mod merges;
+mod paths;
 mod reply;
 mod report;
 mod settings;
@@ -38,7 +43,10 @@ use crate::{
 };
 use error::WebhookError;
 
-pub use settings::WebhookSettings;
+pub use {
+    element::{Element, SkipReason},
+    settings::WebhookSettings,
+};
 
 /// Most connections: there are few senders.
 pub const MAX_CONNECTIONS: usize = 1_024;
@@ -58,6 +66,8 @@ pub struct Webhook {
     pub tls: Option<Arc<Tls>>,
     /// The secret that deliveries must have if there are no keys.
     pub secret: Option<SharedSecret>,
+    /// Whether deliveries may merge users.
+    pub merges_users: bool,
 }
 
 /// A webhook that is being served.
@@ -85,7 +95,8 @@ impl Webhook {
             timeout: settings.request_timeout,
             protocol: &reply::JsonHttp,
         };
-        let handler = service_fn(move |request| handle(request, Arc::clone(&limits)));
+        let merges_users = self.merges_users;
+        let handler = service_fn(move |request| handle(request, Arc::clone(&limits), merges_users));
         let guarded = guard.layer(handler);
         let secret = self.secret;
         let service = service_fn(move |request| answer(request, guarded.clone(), secret.clone()));
@@ -151,12 +162,18 @@ fn check(
     Ok(())
 }
 
-async fn handle(request: Request<Body>, limits: Arc<Limits>) -> Result<Response<Body>, Infallible> {
+async fn handle(
+    request: Request<Body>,
+    limits: Arc<Limits>,
+    merges_users: bool,
+) -> Result<Response<Body>, Infallible> {
     if *request.method() != Method::POST {
         return Ok(reply::ok());
     }
-    Ok(match delivery::ingest(request, limits).await {
-        Ok(report) => reply::of_report(&report),
-        Err(error) => reply::of_error(&error),
-    })
+    Ok(
+        match delivery::ingest(request, limits, merges_users).await {
+            Ok(report) => reply::of_report(&report),
+            Err(error) => reply::of_error(&error),
+        },
+    )
 }

@@ -12,7 +12,7 @@ use tonic::{Code, body::Body};
 use crate::{
     api::error::ApiError,
     edge::refusal::{Protocol, Refusal},
-    http::webhook::{elements::DeliveryError, error::WebhookError, report::DeliveryReport},
+    http::webhook::{elements::DeliveryError, error::WebhookError, report::ReportJson},
 };
 
 /// The retry delay where no other is known.
@@ -86,7 +86,8 @@ pub(crate) fn of_error(error: &WebhookError) -> Response<Body> {
         WebhookError::Delivery(error) => {
             let code = match error {
                 DeliveryError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                DeliveryError::Encoding
+                DeliveryError::Batch
+                | DeliveryError::Encoding
                 | DeliveryError::Form
                 | DeliveryError::Object(_)
                 | DeliveryError::List => StatusCode::BAD_REQUEST,
@@ -143,7 +144,7 @@ fn of_api_error(error: &ApiError) -> Response<Body> {
 
 /// The reply to a delivery. The sender should retry it if a store was unavailable for
 /// some elements.
-pub(crate) fn of_report(report: &DeliveryReport) -> Response<Body> {
+pub(crate) fn of_report(report: &ReportJson) -> Response<Body> {
     let code = if report.retry {
         StatusCode::SERVICE_UNAVAILABLE
     } else if report.counts.failed > 0 {

@@ -22,4 +22,9 @@ pub struct WebhookSettings {
         hide_env_values = true
     )]
     pub webhook_secret: Option<Secret>,
+    /// Whether identify and alias calls merge users; only a user known by an
+    /// anonymousId alone is merged into another one
+    #[arg(long, global = true, env = "WEBHOOK_MERGE_USERS", value_name = "BOOL",
+          action = clap::ArgAction::Set, default_value = "false")]
+    pub webhook_merge_users: bool,
 }

@@ -285,9 +285,13 @@ label! {
     WebhookOutcome "outcome" {
         /// An event, which counts in [`EVENTS`](crate::telemetry::meters::EVENTS), too.
         Mapped "mapped"
+        /// It says nothing that a list could use.
+        NoItem "no_item"
         /// It names no user.
         NoUser "no_user"
-        /// It is another call than track or identify.
+        /// It would merge users, and may not.
+        MergeRefused "merge_refused"
+        /// It is another call than track, identify or alias.
         OtherType "other_type"
         /// Its shape is unknown.
         Unreadable "unreadable"

@@ -101,6 +101,25 @@ impl TestServer {
         settings: ServerSettings,
         limits: Limits,
     ) -> Self {
+        Self::start_with(world, engine, settings, limits, false).await
+    }
+
+    /// One whose deliveries may merge users.
+    pub async fn merging_users(world: MemoryWorld, engine: Engine) -> Self {
+        let settings = ServerSettings {
+            drain_delay: Duration::ZERO,
+            ..ServerSettings::default()
+        };
+        Self::start_with(world, engine, settings, Limits::default(), true).await
+    }
+
+    async fn start_with(
+        world: MemoryWorld,
+        engine: Engine,
+        settings: ServerSettings,
+        limits: Limits,
+        merges_users: bool,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let deliveries = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -118,6 +137,7 @@ impl TestServer {
                 listener: deliveries,
                 tls: None,
                 secret: None,
+                merges_users,
             }),
             None,
             stop.clone(),

@@ -75,7 +75,7 @@ async fn an_invalid_element_fails_alone_and_is_reported() {
         (6, "a", "must nest at most 30 deep"),
         (7, "nameless", "event.event_type must not be empty"),
         (8, "nobody's", "neither userId nor anonymousId"),
-        (9, "page", "neither track nor identify"),
+        (9, "page", "neither track nor identify nor alias"),
         (11, "", "timestamp must be a time"),
         (12, "", "event.event_time must be at most 300 s ahead"),
         (13, "old", "older than"),

@@ -24,6 +24,7 @@ import recsys.v1.GetUserSignalsRequest;
 import recsys.v1.IngestEventRequest;
 import recsys.v1.IngestResult;
 import recsys.v1.InteractionEvent;
+import recsys.v1.MergeUsersRequest;
 import recsys.v1.RecommendRequest;
 import recsys.v1.RecommendResponse;
 import recsys.v1.RecommendedItem;
@@ -61,6 +62,7 @@ final class Client {
       client.readSignals();
       RecommendResponse list = client.getLists(given.lists());
       client.openTheFirst(list);
+      client.logIn();
       client.askBadly();
     } finally {
       channel.shutdown().awaitTermination(5, TimeUnit.SECONDS);
@@ -179,6 +181,23 @@ final class Client {
     String outcome = without("INGEST_OUTCOME_", reply.getOutcome());
     System.out.println(
         "opened the first: " + outcome + ", " + reply.getBufferedEvents() + " events kept");
+  }
+
+  /** Moves what the user did before, as a visitor without an account, to the account. */
+  private void logIn() {
+    InteractionEvent visit =
+        view("visit-1", "2020", 60, 45, EndReason.END_REASON_NEXT_BUTTON).toBuilder()
+            .setUserId(user + "-visitor")
+            .build();
+    call().ingestEvent(IngestEventRequest.newBuilder().setEvent(visit).build());
+    var reply =
+        call()
+            .mergeUsers(
+                MergeUsersRequest.newBuilder()
+                    .setFromUserId(visit.getUserId())
+                    .setIntoUserId(user)
+                    .build());
+    System.out.println("the visitor logged in: " + reply.getMovedEvents() + " event moved");
   }
 
   private void askBadly() throws InvalidProtocolBufferException {
