@@ -9,7 +9,7 @@ use crate::{
     api::{
         error::ApiError,
         export::{Export, ExportParts},
-        feed::{Feed, FeedReplies},
+        feed::{DATA_ID, Feed, FeedReplies},
         ingest::Ingest,
         limits::Limits,
         lists::ListCall,
@@ -93,8 +93,13 @@ impl RecommenderService for Recommender {
         request: Request<Streaming<proto::StreamIngestEventsRequest>>,
     ) -> Result<Response<FeedReplies>, Status> {
         let ingest = self.ingest(request.extensions())?;
+        let data_id = ingest.caller.engine.data_id().await;
         let feed = Feed::open(ingest, request)?;
-        Ok(Response::new(feed.replies()))
+        let mut response = Response::new(feed.replies());
+        if let Some(data_id) = data_id.and_then(|id| id.parse().ok()) {
+            response.metadata_mut().insert(DATA_ID, data_id);
+        }
+        Ok(response)
     }
 
     async fn get_user_signals(

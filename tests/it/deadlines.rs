@@ -147,6 +147,9 @@ impl EventBuffer for Hanging {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.world.ports.events.now().await
     }
+    async fn data_id(&self) -> Result<String, StoreError> {
+        self.world.ports.events.data_id().await
+    }
     async fn check(&self) -> Result<(), StoreError> {
         self.world.ports.events.check().await
     }

@@ -37,6 +37,7 @@ mod experiments;
 mod export_pages;
 mod faults;
 mod feed;
+mod field;
 mod free_calls;
 mod grpc_web;
 mod house;
