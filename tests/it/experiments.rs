@@ -1,6 +1,7 @@
 //! Placements, variants, and events that are attributed to lists.
 
 mod attribution;
+mod kinds;
 mod program;
 mod week;
 

@@ -105,7 +105,8 @@ impl Engine {
             .await?;
         list.unknown_context = context.unknown;
         list.treatment = arm.treatment();
-        if let Some(id) = self.signed_id(arm, user, &list.items).await {
+        let signed = self.signed_id(arm, user, &list.items, deadlines.model);
+        if let Some(id) = signed.await {
             (list.request_id, list.is_signed) = (id, true);
         }
         metrics::count(&list, &request.kind);
@@ -367,18 +368,21 @@ impl Engine {
     }
 
     /// A signed id of a list that is made now; `None` if its arm has none, or the store
-    /// does not report the time.
+    /// does not report the time before its deadline.
     async fn signed_id(
         &self,
         arm: &Arm,
         user: Option<&UserId>,
         items: &[RankedItem],
+        deadline: Deadline,
     ) -> Option<String> {
         let experiments = &self.inner.experiments;
         if !experiments.signs(arm) {
             return None;
         }
-        let now = self.now().await.ok()?;
+        // The time is known here, unless the store has never answered.
+        let now = tokio::time::timeout(deadline.remaining(), self.now());
+        let now = now.await.ok()?.ok()?;
         let nonce = self.inner.ports.randomness.next_u64();
         let items = items.iter().map(|item| item.scored.item.id());
         experiments.signed_id(arm, user, items, now, nonce)
