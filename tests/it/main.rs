@@ -44,6 +44,7 @@ mod grpc_web;
 mod house;
 mod ingest;
 mod limits;
+mod list_kinds;
 mod meaning;
 mod merge;
 mod names;
