@@ -9,9 +9,10 @@ use super::retired::retired_names;
 
 /// The start of the variables that are ours alone.
 const PREFIX: &str = "RECSYS_";
-/// Edits between a variable of ours and the setting that is proposed for it, …
-const MAX_EDITS: usize = 4;
-/// … and those between a variable of any other program and one of our settings.
+/// One edit for so many bytes leads from a variable of ours to the setting that is
+/// proposed for it, …
+const BYTES_PER_EDIT: usize = 4;
+/// … and this many from a variable of any other program.
 const MAX_FOREIGN_EDITS: usize = 1;
 /// Shorter names of other programs are alike by chance.
 const MIN_FOREIGN_BYTES: usize = 8;
@@ -39,7 +40,7 @@ fn described(name: &str, settings: &BTreeSet<String>, set: &BTreeSet<&str>) -> O
         return None;
     }
     let most = if is_ours {
-        MAX_EDITS
+        (name.len() - PREFIX.len()) / BYTES_PER_EDIT
     } else {
         MAX_FOREIGN_EDITS
     };

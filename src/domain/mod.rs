@@ -22,5 +22,6 @@ pub mod restriction;
 pub mod signals;
 pub mod tags;
 pub mod time;
+pub mod toml_fault;
 pub mod user_signals;
 pub mod vector;

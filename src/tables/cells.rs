@@ -111,8 +111,8 @@ pub(super) fn list(value: &Value) -> Vec<Value> {
     }
 }
 
-/// A time: RFC 3339, also with a space for the `T`, with ` UTC` or ` +0000` at
-/// its end, or without an offset, which is UTC; or seconds, milliseconds or
+/// A time: RFC 3339, also with a space for the `T`, with ` UTC`, ` +0000` or
+/// ` +0000 UTC` at its end, or without an offset, which is UTC; or seconds, milliseconds or
 /// microseconds since 1970, as number or text.
 pub(super) fn time(value: &Value) -> Option<Timestamp> {
     if let Some(number) = number(value) {
@@ -130,7 +130,8 @@ pub(super) fn time(value: &Value) -> Option<Timestamp> {
         .iter()
         .find_map(|zone| upper.strip_suffix(zone));
     if let Some(naive) = zulu {
-        return Timestamp::parse_iso8601(&format!("{}Z", naive.trim_end()));
+        // Go's times have an offset before the zone.
+        return time(&Value::String(naive.trim_end().to_owned()));
     }
     // An offset after a space, or without its colon.
     let sign = text.rfind(['+', '-']).filter(|sign| *sign > 10)?;
@@ -186,6 +187,7 @@ mod tests {
         for value in [
             json!("2026-11-29 18:39:52 UTC"),
             json!("2026-11-29 18:39:52.000 +0000"),
+            json!("2026-11-29 19:39:52 +0100 UTC"),
             json!("2026-11-29 18:39:52+0000"),
             json!("2026-11-29T19:39:52 +01:00"),
             json!("2026-11-29 18:39:52"),

@@ -1,9 +1,9 @@
 //! What a reader should know of a log, and what makes it useless.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use crate::{
-    config::ReplayFlags,
+    config::{ReplayFlags, SeenFlag},
     eval::log::{LogPart, ReplayLog},
 };
 
@@ -80,6 +80,7 @@ pub(super) fn of(log: &ReplayLog, flags: &ReplayFlags) -> Vec<String> {
             facts.likes_of_unknown_items, facts.likes
         ));
     }
+    notes.extend(mostly_seen(log, flags.seen));
     notes.extend(
         flags
             .window_days
@@ -114,6 +115,29 @@ pub(super) fn of(log: &ReplayLog, flags: &ReplayFlags) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Likes of items that the user had events of before, if they are most of all: lists
+/// that hide seen items cannot hold them.
+fn mostly_seen(log: &ReplayLog, seen: SeenFlag) -> Option<String> {
+    if seen == SeenFlag::Allow {
+        return None;
+    }
+    let mut pairs = HashSet::new();
+    let (mut likes, mut hidden) = (0_usize, 0_usize);
+    for event in &log.events {
+        let Some(item) = event.item else { continue };
+        let is_first = pairs.insert((event.user, item));
+        likes += usize::from(event.is_like);
+        hidden += usize::from(event.is_like && !is_first);
+    }
+    (2 * hidden > likes).then(|| {
+        format!(
+            "{hidden} of {likes} likes are of items that the user had seen before, such as \
+             purchases after a view: lists that hide seen items cannot hold them, and they count \
+             as misses; --seen allow lists such items again"
+        )
+    })
 }
 
 /// Events that no list sees any more at the end of the log.

@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize, de::Error as DeError};
 use toml::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{associations::AssociationsConfig, meaning::EventTable, tags::Canonicalizer};
+use super::{
+    associations::AssociationsConfig, meaning::EventTable, tags::Canonicalizer,
+    toml_fault::toml_fault,
+};
 
 use check::Violations;
 
@@ -31,7 +34,7 @@ pub use tables::{CanonicalTables, ProfileRule};
 #[derive(Debug, thiserror::Error)]
 pub enum RankingConfigError {
     /// It is not TOML, or has an unknown key or a value of the wrong type.
-    #[error("{0}")]
+    #[error("{}", toml_fault(.0))]
     Toml(#[from] toml::de::Error),
     /// Values are out of range: all of them.
     #[error("{}", .0.join("; "))]

@@ -9,7 +9,10 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    domain::ids::{InvalidTenantId, TenantId},
+    domain::{
+        ids::{InvalidTenantId, TenantId},
+        toml_fault::plain,
+    },
     edge::tenants::{
         key::{KeyHash, KeyId},
         role::{Role, Roles},
@@ -141,7 +144,10 @@ impl TenantsFile {
             let line = error.span().map_or(0, |span| {
                 1 + text[..span.start].bytes().filter(|b| *b == b'\n').count()
             });
-            TenantsFileError::Form(format!("line {line}: {}", hide_secrets(error.message())))
+            TenantsFileError::Form(format!(
+                "line {line}: {}",
+                hide_secrets(&plain(error.message()))
+            ))
         })?;
         if raw.tenants.is_empty() {
             return Err(TenantsFileError::Empty);
@@ -346,7 +352,7 @@ roles = ["admin"]
             ),
             ("events_per_second = 1000", "", "events_burst needs"),
             ("calls_per_second = 100", "calls_per_second = 0", "line"),
-            ("ranking", "rank", "unknown field"),
+            ("ranking", "rank", "unknown key"),
         ] {
             let error = parse(good, bad).unwrap_err();
             assert!(error.contains(rule), "{bad:?}: {error}");

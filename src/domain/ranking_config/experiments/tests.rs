@@ -74,7 +74,7 @@ fn a_wrong_value_of_a_variant_is_refused_with_its_path() {
         ("mmr_lambda = 1.5", "mmr_lambda must be 0 to 1"),
         ("fusion = { tag = nan }", "fusion.tag must be"),
         ("fusion = { tags = 1.0 }", "tags"),
-        ("fusion = 1.0", "invalid type"),
+        ("fusion = 1.0", "must be a table"),
         (
             "pool_per_generator = 0",
             "pool_per_generator must be 1 to 10000",
