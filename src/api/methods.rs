@@ -34,6 +34,7 @@ pub(crate) const METHODS: Methods = Methods(&[
         &[Role::Serve, Role::Catalog],
     ),
     Method::unary("/recsys.v1.RecommenderService/DeleteUser", &[Role::Erase]),
+    Method::unary("/recsys.v1.RecommenderService/MergeUsers", &[Role::Merge]),
     Method::unary(
         "/recsys.v1.RecommenderService/ExportUser",
         &[Role::ReadProfile],

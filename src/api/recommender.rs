@@ -48,6 +48,17 @@ impl Recommender {
         })
     }
 
+    /// The users of a merge: the first one's events go to the second.
+    fn users(&self, request: &proto::MergeUsersRequest) -> Result<(UserId, UserId), ApiError> {
+        let mut checks = Checks::new(&self.limits);
+        let from = checks.user_id("from_user_id", &request.from_user_id);
+        let into = checks.user_id("into_user_id", &request.into_user_id);
+        if from.is_some() && from == into {
+            checks.broken("into_user_id", "must differ from from_user_id");
+        }
+        checks.finish(from.zip(into))
+    }
+
     fn user(&self, text: &str) -> Result<UserId, ApiError> {
         let mut checks = Checks::new(&self.limits);
         let user = checks.user_id("user_id", text);
@@ -165,6 +176,18 @@ impl RecommenderService for Recommender {
         let deleted = engine.delete_user(&user, deadline).await;
         let deleted = deleted.map_err(ApiError::from)?;
         Ok(Response::new(proto::DeleteUserResponse { deleted }))
+    }
+
+    async fn merge_users(
+        &self,
+        request: Request<proto::MergeUsersRequest>,
+    ) -> Result<Response<proto::MergeUsersResponse>, Status> {
+        let deadline = CallTime::share(request.extensions(), STORE_SHARE);
+        let engine = Caller::of(request.extensions())?.engine;
+        let (from, into) = self.users(request.get_ref())?;
+        let merged = engine.merge_users(&from, &into, deadline).await;
+        let merged = merged.map_err(ApiError::from)?;
+        Ok(Response::new(reply::merged(merged)))
     }
 
     async fn export_user(

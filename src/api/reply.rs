@@ -20,7 +20,8 @@ use crate::{
         vector::UnitVector,
     },
     engine::{
-        ColdReason, EmptyReason, ItemSignals, Received, Recommendation, SignalsSource, Strategy,
+        ColdReason, EmptyReason, ItemSignals, MergedUsers, Received, Recommendation, SignalsSource,
+        Strategy,
     },
     ports::AppendOutcome,
     proto,
@@ -61,6 +62,13 @@ pub(crate) fn received(received: Received) -> proto::IngestEventResponse {
         outcome: outcome(received).into(),
         buffered_events: count(buffered.unwrap_or(0)),
         meaning: meaning(received.meaning).into(),
+    }
+}
+
+pub(crate) fn merged(merged: MergedUsers) -> proto::MergeUsersResponse {
+    proto::MergeUsersResponse {
+        moved_events: count(merged.moved),
+        duplicate_events: count(merged.duplicates),
     }
 }
 

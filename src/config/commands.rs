@@ -197,7 +197,7 @@ pub struct NewKeyFlags {
     /// The key's tenant
     #[arg(value_parser = parse_tenant)]
     pub tenant: TenantId,
-    /// What the key may do: ingest, serve, read-profile, catalog, erase, admin; may be
+    /// What the key may do: ingest, serve, read-profile, catalog, erase, merge, admin; may be
     /// repeated
     #[arg(long = "role", value_name = "ROLE", required = true)]
     pub roles: Vec<Role>,

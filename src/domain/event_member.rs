@@ -15,6 +15,9 @@ use super::{
     time::Timestamp,
 };
 
+/// The start of a member, up to the user's id.
+const USER_KEY: &str = r#"{"user_id":"#;
+
 /// A stored member is not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableMember {
@@ -138,6 +141,30 @@ pub fn decode(
     })
 }
 
+/// The event as if `user` had sent it. The rest of the member stays byte by byte, with
+/// what another program may have added, if it begins with the user's id, as all of ours
+/// do; else it is encoded again.
+///
+/// # Errors
+/// As [`encode`].
+pub fn with_user(stored: &StoredEvent, user: &UserId) -> Result<StoredEvent, serde_json::Error> {
+    let event = InteractionEvent {
+        user_id: user.clone(),
+        ..stored.event.clone()
+    };
+    let before = format!(
+        "{USER_KEY}{}",
+        serde_json::to_string(stored.event.user_id.as_str())?
+    );
+    let rest = stored.member.strip_prefix(before.as_str());
+    let Some(rest) = rest.filter(|rest| rest.starts_with([',', '}'])) else {
+        return encode(event);
+    };
+    let id = serde_json::to_string(user.as_str())?;
+    let member = format!("{USER_KEY}{id}{rest}").into_boxed_str();
+    Ok(StoredEvent { event, member })
+}
+
 fn non_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
@@ -155,7 +182,7 @@ pub fn event_id_suffix(event_id: &str) -> Result<String, serde_json::Error> {
 mod tests {
     use serde_json::{Map, json};
 
-    use super::{decode, encode, event_id_suffix};
+    use super::{decode, encode, event_id_suffix, with_user};
     use crate::domain::{
         event::{EndReason, InteractionEvent},
         ids::UserId,
@@ -283,6 +310,35 @@ mod tests {
         }
         let year_0 = r#"{"ts":"0000-06-10T11:00:00Z"}"#;
         assert!(decode(&user, year_0, time("2026-01-01T00:00:00Z")).is_err());
+    }
+
+    #[test]
+    fn an_event_of_another_user_has_the_bytes_as_if_that_user_had_sent_it() {
+        let [ada, bob] = ["a\"da: é", "bob"].map(|id| UserId::parse(id).unwrap());
+        let of = |user: &UserId| {
+            let mut event = InteractionEvent::new(user.clone(), "T", event().time);
+            event.content_id = Some("7".into());
+            event.dwell_seconds = Some(95.5);
+            event.event_id = Some("e".into());
+            encode(event).unwrap()
+        };
+        assert_eq!(with_user(&of(&ada), &bob).unwrap(), of(&bob));
+        assert_eq!(with_user(&of(&bob), &ada).unwrap(), of(&ada));
+    }
+
+    #[test]
+    fn what_another_program_stored_stays_in_an_event_of_another_user() {
+        let [ada, bob] = ["ada", "bob"].map(|id| UserId::parse(id).unwrap());
+        let at = event().time;
+        let foreign = r#"{"user_id":"ada","ts":"2026-06-10T11:00:00","raw":{"a":1},"x":2}"#;
+        let moved = with_user(&decode(&ada, foreign, at).unwrap(), &bob).unwrap();
+        assert_eq!(&*moved.member, foreign.replace("ada", "bob"));
+        // Not where ours have it: encoded again.
+        let other = r#"{"event":"E", "user_id": "ada","content_id":"7"}"#;
+        let moved = with_user(&decode(&ada, other, at).unwrap(), &bob).unwrap();
+        assert_eq!(moved.event.user_id, bob);
+        assert!(moved.member.starts_with(r#"{"user_id":"bob","event":"E""#));
+        assert_eq!(decode(&bob, &moved.member, at).unwrap(), moved);
     }
 
     #[test]

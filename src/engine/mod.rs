@@ -1,4 +1,4 @@
-//! The use cases: ingest events, recommend, read and erase users, keep the
+//! The use cases: ingest events, recommend, read, merge and erase users, keep the
 //! catalogue.
 //!
 //! The engine depends on the domain and the ports, not on Redis, Qdrant or gRPC.
@@ -14,6 +14,7 @@ mod ingest;
 mod item_reader;
 mod item_signals;
 mod lists;
+mod merge;
 mod models;
 mod receive;
 mod tasks;
@@ -28,6 +29,7 @@ pub use lists::{
     ColdReason, Deadlines, Degradation, EmptyReason, Generator, RecommendRequest, Recommendation,
     Strategy,
 };
+pub use merge::MergedUsers;
 pub use models::SignalsSource;
 pub use receive::Received;
 pub use users::UserExport;

@@ -170,16 +170,7 @@ impl Engine {
         let Ports { events, models, .. } = &self.inner.ports;
         let start = events.begin_erasure(user).await;
         let start = start.map_err(EngineError::user_state)?;
-        let slot = models.load(user).await;
-        // A key of another type is erased as well.
-        let slot = slot.or_else(|error| match error.kind() {
-            StoreErrorKind::Corrupt => Ok(ModelSlot::Unreadable),
-            StoreErrorKind::Unavailable
-            | StoreErrorKind::Misconfigured
-            | StoreErrorKind::Full
-            | StoreErrorKind::Unprepared => Err(EngineError::user_state(error)),
-        })?;
-        let (floor, had_model) = match slot {
+        let (floor, had_model) = match self.model_slot(user).await? {
             ModelSlot::Missing => (Version(0), false),
             ModelSlot::Unreadable => (Version(0), true),
             ModelSlot::Erased(version) => (version, false),
@@ -213,5 +204,18 @@ impl Engine {
         let erased = models.erase(user, &erasure, start.read_at).await;
         let erased = erased.map_err(EngineError::user_state)?;
         Ok(erased.map(|had_model| had_model || *existed))
+    }
+
+    /// Reads a user's slot for a model that is about to be removed: a key of another
+    /// type is removed as well.
+    pub(super) async fn model_slot(&self, user: &UserId) -> Result<ModelSlot, EngineError> {
+        let slot = self.inner.ports.models.load(user).await;
+        slot.or_else(|error| match error.kind() {
+            StoreErrorKind::Corrupt => Ok(ModelSlot::Unreadable),
+            StoreErrorKind::Unavailable
+            | StoreErrorKind::Misconfigured
+            | StoreErrorKind::Full
+            | StoreErrorKind::Unprepared => Err(EngineError::user_state(error)),
+        })
     }
 }

@@ -231,6 +231,21 @@ pub trait AssociationStore: Send + Sync {
         read_at: Timestamp,
     ) -> Result<Option<ListSlot>, StoreError>;
 
+    /// Removes the list of a user whose events were copied to another one, and leaves a
+    /// marker of this version for [`ERASED_FOR`](super::ERASED_FOR), without a time of
+    /// its own; the time of an earlier erasure stays. A list or a marker of a higher
+    /// version stays. Returns the slot as it was; `None` if the write is too old or from
+    /// before an erasure.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the list may have been removed.
+    async fn remove_copied_list(
+        &self,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<Option<ListSlot>, StoreError>;
+
     /// Reads neighbour rows; one for each item, in order. An unreadable row counts
     /// as missing.
     ///

@@ -77,6 +77,26 @@ pub struct ObservedVersion {
     pub observed_at: Timestamp,
 }
 
+/// A buffer's version and size, as of a moment. They identify its events: other
+/// programs may add events without a new version.
+#[derive(Clone, Copy, Debug)]
+pub struct ObservedBuffer {
+    /// The version; `None` if there are no events.
+    pub version: Option<Version>,
+    /// The number of its events.
+    pub events: usize,
+    /// The store's time before either was read.
+    pub observed_at: Timestamp,
+}
+
+impl ObservedBuffer {
+    /// Whether the events of both are the same.
+    #[must_use]
+    pub fn has_events_of(&self, other: &Self) -> bool {
+        (self.version, self.events) == (other.version, other.events)
+    }
+}
+
 /// A user's buffer at one moment.
 #[derive(Clone, Debug)]
 pub struct BufferSnapshot {
@@ -235,6 +255,29 @@ pub trait EventBuffer: Send + Sync {
         read_at: Timestamp,
         floor: Version,
     ) -> Result<Option<Erasure>, StoreError>;
+
+    /// Reads the version and the number of events.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn observe(&self, user: &UserId) -> Result<ObservedBuffer, StoreError>;
+
+    /// Removes a user's events, which were copied to another user, if they are still
+    /// those that were observed. Leaves a marker for [`ERASED_FOR`] with the returned
+    /// version, which is above that of the buffer and above `floor`; later appends take
+    /// a higher one. Unlike an erasure's it has no time of its own and refuses no
+    /// append; the time of an earlier erasure stays. `None` if nothing is removed: there
+    /// are other events, or `copied` was observed longer ago than [`MAX_WRITE_AGE`] or
+    /// before an erasure.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the events may have been removed.
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        copied: &ObservedBuffer,
+        floor: Version,
+    ) -> Result<Option<Version>, StoreError>;
 
     /// The store's time. All processes that share a store use it instead of their
     /// own clocks.

@@ -19,8 +19,8 @@ pub use clock::{Clock, Deadline, Randomness};
 pub use error::{StoreError, StoreErrorKind};
 pub use events::{
     AppendOutcome, Appended, BufferSnapshot, ERASED_FOR, EVENT_ID_SPAN, Erasure, ErasureStart,
-    EventBuffer, MAX_WRITE_AGE, ObservedVersion, PAGE_EVENTS, PageStart, StoredPage, StoredText,
-    Version,
+    EventBuffer, MAX_WRITE_AGE, ObservedBuffer, ObservedVersion, PAGE_EVENTS, PageStart,
+    StoredPage, StoredText, Version,
 };
 pub use items::{Found, ItemRefusal, ItemStore, Search, SearchOrder};
 pub use models::{ModelSlot, ModelStore, Rank, SaveOutcome, StoredModel};

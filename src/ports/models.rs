@@ -108,4 +108,19 @@ pub trait ModelStore: Send + Sync {
         erasure: &Erasure,
         read_at: Timestamp,
     ) -> Result<Option<bool>, StoreError>;
+
+    /// Removes the model of a user whose events were copied to another one, and leaves a
+    /// marker of this version for [`ERASED_FOR`](super::ERASED_FOR), without a time of
+    /// its own; the time of an earlier erasure stays. A model of a higher version, which
+    /// has later events, is not removed. Returns whether it was done: not if `read_at` is
+    /// longer ago than [`MAX_WRITE_AGE`](super::MAX_WRITE_AGE) or before an erasure.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the model may have been removed.
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<bool, StoreError>;
 }

@@ -171,7 +171,7 @@ fn check(case: &Case) {
             .members()
             .iter()
             .map(|member| lists[member.user.as_str()].iter());
-        let row = neighbor_row(item, lists, size, now, &config);
+        let row = neighbor_row(item.as_str(), lists, |id| id, size, now, &config);
         let ours = row
             .iter()
             .map(|(id, weight)| (id.to_owned(), weight))

@@ -18,7 +18,7 @@ use recsys::{
     engine::{Engine, EngineSettings, Ports},
     ports::{
         Appended, BufferSnapshot, Clock, Deadline, Erasure, ErasureStart, EventBuffer,
-        ObservedVersion, PageStart, StoreError, StoredPage, Version, WaitingCaller,
+        ObservedBuffer, ObservedVersion, PageStart, StoreError, StoredPage, Version, WaitingCaller,
     },
     proto,
 };
@@ -298,6 +298,18 @@ impl EventBuffer for AsOf {
         floor: Version,
     ) -> Result<Option<Erasure>, StoreError> {
         self.inner.erase(user, read_at, floor).await
+    }
+    async fn observe(&self, user: &UserId) -> Result<ObservedBuffer, StoreError> {
+        self.inner.observe(user).await
+    }
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        copied: &ObservedBuffer,
+        floor: Version,
+    ) -> Result<Option<Version>, StoreError> {
+        let events = &self.inner;
+        events.remove_copied(user, copied, floor).await
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(self.now)

@@ -139,7 +139,14 @@ impl UnderTest {
         });
         let list = InterestList::new(entries.collect(), 200);
         let config = AssociationsConfig::default();
-        neighbor_row(item, [list.iter()], |_| 3, self.ago(built_ago), &config)
+        neighbor_row(
+            item,
+            [list.iter()],
+            |id| id,
+            |_| 3,
+            self.ago(built_ago),
+            &config,
+        )
     }
 
     async fn save_row(&self, item: &str, row: &NeighborRow) -> WriteOutcome {

@@ -26,8 +26,8 @@ use recsys::{
     },
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer,
-        Found, ItemRefusal, ItemStore, ModelSlot, ObservedVersion, PageStart, Search, StoreError,
-        StoreErrorKind, StoredPage, Version, WaitingCaller,
+        Found, ItemRefusal, ItemStore, ModelSlot, ObservedBuffer, ObservedVersion, PageStart,
+        Search, StoreError, StoreErrorKind, StoredPage, Version, WaitingCaller,
     },
     proto::{self, IngestOutcome},
 };
@@ -131,6 +131,18 @@ impl EventBuffer for Hanging {
         floor: Version,
     ) -> Result<Option<Erasure>, StoreError> {
         self.world.ports.events.erase(user, read_at, floor).await
+    }
+    async fn observe(&self, user: &UserId) -> Result<ObservedBuffer, StoreError> {
+        self.world.ports.events.observe(user).await
+    }
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        copied: &ObservedBuffer,
+        floor: Version,
+    ) -> Result<Option<Version>, StoreError> {
+        let events = &self.world.ports.events;
+        events.remove_copied(user, copied, floor).await
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.world.ports.events.now().await

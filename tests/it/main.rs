@@ -42,6 +42,7 @@ mod house;
 mod ingest;
 mod limits;
 mod meaning;
+mod merge;
 mod names;
 mod operations;
 mod overload;

@@ -22,7 +22,7 @@ use recsys::{
     engine::{Ports, SignalsSource as EngineSource},
     ports::{
         Clock, Deadline, Erasure, EventBuffer, ModelSlot, ModelStore, Rank, SaveOutcome,
-        StoreError, StoredModel, WaitingCaller,
+        StoreError, StoredModel, Version, WaitingCaller,
     },
     proto::{self, IngestOutcome, SignalsSource},
 };
@@ -391,6 +391,15 @@ impl ModelStore for HeldSaves {
         read_at: Timestamp,
     ) -> Result<Option<bool>, StoreError> {
         self.inner.erase(user, erasure, read_at).await
+    }
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let models = &self.inner;
+        models.remove_copied(user, version, read_at).await
     }
 }
 

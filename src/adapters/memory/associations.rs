@@ -48,9 +48,28 @@ struct AssociationTables {
     next_sweep: Option<Timestamp>,
 }
 
+impl AssociationTables {
+    /// Leaves a marker instead of a user's list, which is not in the table.
+    fn mark_list(
+        &mut self,
+        user: &UserId,
+        version: Version,
+        erased_at: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        let entry = ExpiringEntry {
+            value: ListState::Erased(version, erased_at),
+            expires_at: now.plus(ERASED_FOR),
+            bytes: 0,
+        };
+        self.lists.0.insert(user.clone(), entry);
+    }
+}
+
 enum ListState {
-    /// The version of the marker, and the time of the erasure.
-    Erased(Version, Timestamp),
+    /// The version of the marker, and the time of the last erasure; `None` if there was
+    /// none, only a merge.
+    Erased(Version, Option<Timestamp>),
     Present(StoredList),
 }
 
@@ -300,7 +319,9 @@ impl AssociationStore for MemoryAssociationStore {
             return Ok(WriteOutcome::TooOld);
         }
         let is_superseded = |stored: &ListState| match stored {
-            ListState::Erased(version, at) => list.rank <= (*version, None) || read_at < *at,
+            ListState::Erased(version, at) => {
+                list.rank <= (*version, None) || at.is_some_and(|at| read_at < at)
+            }
             ListState::Present(stored) => list.rank <= stored.rank && replaces != Some(stored.rank),
         };
         if state.lists.get(user, now).is_some_and(is_superseded) {
@@ -332,14 +353,31 @@ impl AssociationStore for MemoryAssociationStore {
         }
         let stored = state.lists.take(user, now, &self.budget);
         let above = stored.as_ref().map_or(0, |stored| stored.rank().0.0 + 1);
-        let marker = ListState::Erased(Version(version.0.max(above)), now);
-        let entry = ExpiringEntry {
-            value: marker,
-            expires_at: now.plus(ERASED_FOR),
-            bytes: 0,
-        };
-        state.lists.0.insert(user.clone(), entry);
+        state.mark_list(user, Version(version.0.max(above)), Some(now), now);
         Ok(Some(stored.map_or(ListSlot::Missing, |list| list.slot())))
+    }
+
+    async fn remove_copied_list(
+        &self,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<Option<ListSlot>, StoreError> {
+        let (mut state, now) = self.lock();
+        let stored = state.lists.get(user, now);
+        let erased_at = match stored {
+            Some(ListState::Erased(_, at)) => *at,
+            Some(ListState::Present(_)) | None => None,
+        };
+        if is_too_old(read_at, now) || erased_at.is_some_and(|at| read_at < at) {
+            return Ok(None);
+        }
+        let slot = stored.map_or(ListSlot::Missing, ListState::slot);
+        if slot.version() <= Some(version) {
+            state.lists.take(user, now, &self.budget);
+            state.mark_list(user, version, erased_at, now);
+        }
+        Ok(Some(slot))
     }
 
     async fn rows(&self, items: &[ContentId]) -> Result<Vec<Option<NeighborRow>>, StoreError> {

@@ -16,8 +16,8 @@ use crate::{
     domain::{event::StoredEvent, ids::UserId, time::Timestamp},
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Clock, ERASED_FOR, Erasure, ErasureStart,
-        EventBuffer, MAX_WRITE_AGE, ObservedVersion, PAGE_EVENTS, PageStart, StoreError,
-        StoredPage, StoredText, Version, WaitingCaller,
+        EventBuffer, MAX_WRITE_AGE, ObservedBuffer, ObservedVersion, PAGE_EVENTS, PageStart,
+        StoreError, StoredPage, StoredText, Version, WaitingCaller,
     },
 };
 
@@ -36,21 +36,33 @@ const MAX_USER_BYTES: usize = 4 << 20;
 
 struct Buffer {
     version: Version,
-    /// Sorted by buffer order, each once. Empty after an erasure.
+    /// Sorted by buffer order, each once. Empty after an erasure or a merge.
     events: Vec<Arc<StoredEvent>>,
+    marker: Option<Marker>,
+}
+
+/// What remains of a buffer whose events were removed.
+#[derive(Clone, Copy)]
+struct Marker {
+    /// The time of the last erasure; `None` if there was none, only a merge.
     erased_at: Option<Timestamp>,
+    expires_at: Timestamp,
 }
 
 impl Expires for Buffer {
     fn expires_at(&self) -> Timestamp {
-        if let (true, Some(erased_at)) = (self.events.is_empty(), self.erased_at) {
-            return erased_at.plus(ERASED_FOR);
+        if let (true, Some(marker)) = (self.events.is_empty(), self.marker) {
+            return marker.expires_at;
         }
         Timestamp::from_micros(i64::try_from(self.version.0).unwrap_or(i64::MAX / 1_000) * 1_000)
     }
 }
 
 impl Buffer {
+    fn erased_at(&self) -> Option<Timestamp> {
+        self.marker.and_then(|marker| marker.erased_at)
+    }
+
     fn bytes(&self) -> usize {
         self.events.iter().map(|event| event_bytes(event)).sum()
     }
@@ -116,7 +128,7 @@ impl MemoryEventBuffer {
         let mut buffer = shard.entries.remove(user).unwrap_or(Buffer {
             version: Version(0),
             events: Vec::new(),
-            erased_at: None,
+            marker: None,
         });
         let mut outcomes: Vec<AppendOutcome> = events
             .iter()
@@ -160,10 +172,37 @@ impl MemoryEventBuffer {
             version: (!buffer.events.is_empty()).then_some(buffer.version),
             now,
         };
-        if !buffer.events.is_empty() || buffer.erased_at.is_some() {
+        if !buffer.events.is_empty() || buffer.marker.is_some() {
             shard.entries.insert(user.clone(), buffer);
         }
         Ok(appended)
+    }
+
+    /// Replaces a user's buffer by a marker, and returns its version.
+    fn mark(
+        &self,
+        shard: &mut Shard<Buffer>,
+        user: &UserId,
+        erased_at: Option<Timestamp>,
+        floor: Version,
+        now: Timestamp,
+    ) -> Version {
+        let buffer = shard.entries.get(user);
+        let highest = buffer.map_or(floor, |buffer| buffer.version.max(floor));
+        let next = u64::try_from(now.plus(self.window).as_millis()).unwrap_or_default();
+        let version = Version(highest.0.max(next) + 1);
+        let marked = Buffer {
+            version,
+            events: Vec::new(),
+            marker: Some(Marker {
+                erased_at,
+                expires_at: now.plus(ERASED_FOR),
+            }),
+        };
+        if let Some(removed) = shard.entries.insert(user.clone(), marked) {
+            self.release(&removed);
+        }
+        version
     }
 
     fn lock(&self, user: &UserId, now: Timestamp) -> MutexGuard<'_, Shard<Buffer>> {
@@ -179,6 +218,14 @@ impl MemoryEventBuffer {
 fn events_of<'a>(shard: &'a Shard<Buffer>, user: &UserId) -> Option<&'a Buffer> {
     let buffer = shard.entries.get(user);
     buffer.filter(|buffer| !buffer.events.is_empty())
+}
+
+fn observed(buffer: Option<&Buffer>, now: Timestamp) -> ObservedBuffer {
+    ObservedBuffer {
+        version: buffer.map(|buffer| buffer.version),
+        events: buffer.map_or(0, |buffer| buffer.events.len()),
+        observed_at: now,
+    }
 }
 
 /// Whether an event is in the window and not stored yet.
@@ -297,27 +344,40 @@ impl EventBuffer for MemoryEventBuffer {
         let now = self.clock.now();
         let mut shard = self.lock(user, now);
         let buffer = shard.entries.get(user);
-        let erased_at = buffer.and_then(|buffer| buffer.erased_at);
+        let erased_at = buffer.and_then(Buffer::erased_at);
         if read_at.plus(MAX_WRITE_AGE) < now || erased_at.is_some_and(|at| read_at < at) {
             return Ok(None);
         }
         let existed = buffer.is_some_and(|buffer| !buffer.events.is_empty());
-        let highest = buffer.map_or(floor, |buffer| buffer.version.max(floor));
-        let next = u64::try_from(now.plus(self.window).as_millis()).unwrap_or_default();
-        let version = Version(highest.0.max(next) + 1);
-        let marker = Buffer {
-            version,
-            events: Vec::new(),
-            erased_at: Some(now),
-        };
-        if let Some(erased) = shard.entries.insert(user.clone(), marker) {
-            self.release(&erased);
-        }
+        let version = self.mark(&mut shard, user, Some(now), floor, now);
         Ok(Some(Erasure {
             existed,
             version,
             at: now,
         }))
+    }
+
+    async fn observe(&self, user: &UserId) -> Result<ObservedBuffer, StoreError> {
+        let now = self.clock.now();
+        let shard = self.lock(user, now);
+        Ok(observed(events_of(&shard, user), now))
+    }
+
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        copied: &ObservedBuffer,
+        floor: Version,
+    ) -> Result<Option<Version>, StoreError> {
+        let now = self.clock.now();
+        let mut shard = self.lock(user, now);
+        let erased_at = shard.entries.get(user).and_then(Buffer::erased_at);
+        let is_old = copied.observed_at.plus(MAX_WRITE_AGE) < now
+            || erased_at.is_some_and(|at| copied.observed_at < at);
+        if is_old || !observed(events_of(&shard, user), now).has_events_of(copied) {
+            return Ok(None);
+        }
+        Ok(Some(self.mark(&mut shard, user, erased_at, floor, now)))
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

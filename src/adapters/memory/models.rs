@@ -36,8 +36,9 @@ struct ModelEntry {
 }
 
 enum ModelState {
-    /// With the erasure's version and time.
-    Erased(Version, Timestamp),
+    /// With the marker's version, and the time of the last erasure; `None` if there was
+    /// none, only a merge.
+    Erased(Version, Option<Timestamp>),
     Present(StoredModel),
 }
 
@@ -51,7 +52,9 @@ impl ModelState {
     /// Whether it stays when this model, read at this time, is saved.
     fn stays(&self, model: &StoredModel, instead_of: Option<Rank>, read_at: Timestamp) -> bool {
         match self {
-            Self::Erased(version, at) => model.version <= *version || read_at < *at,
+            Self::Erased(version, at) => {
+                model.version <= *version || at.is_some_and(|at| read_at < at)
+            }
             Self::Present(stored) => {
                 model.rank() <= stored.rank() && instead_of != Some(stored.rank())
             }
@@ -68,6 +71,25 @@ impl MemoryModelStore {
             ttl,
             budget,
             models: Shards::new(),
+        }
+    }
+
+    /// Replaces a user's model by a marker.
+    fn mark(
+        &self,
+        shard: &mut Shard<ModelEntry>,
+        user: &UserId,
+        version: Version,
+        erased_at: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        let marker = ModelEntry {
+            state: ModelState::Erased(version, erased_at),
+            expires_at: now.plus(ERASED_FOR),
+            bytes: 0,
+        };
+        if let Some(removed) = shard.entries.insert(user.clone(), marker) {
+            self.budget.release(removed.bytes);
         }
     }
 
@@ -130,20 +152,39 @@ impl ModelStore for MemoryModelStore {
         let now = self.clock.now();
         let mut shard = self.lock(user, now);
         let stored = shard.entries.get(user).map(|entry| &entry.state);
-        let is_later = matches!(stored, Some(ModelState::Erased(version, at))
-            if read_at < *at && (*version, *at) != (erasure.version, erasure.at));
+        let (mut version, mut is_later) = (erasure.version, false);
+        if let Some(ModelState::Erased(marked, at)) = stored {
+            version = version.max(*marked);
+            is_later = at.is_some_and(|at| read_at < at && at != erasure.at);
+        }
         if read_at.plus(MAX_WRITE_AGE) < now || is_later {
             return Ok(None);
         }
         let had_model = matches!(stored, Some(ModelState::Present(_)));
-        let marker = ModelEntry {
-            state: ModelState::Erased(erasure.version, erasure.at),
-            expires_at: now.plus(ERASED_FOR),
-            bytes: 0,
-        };
-        if let Some(entry) = shard.entries.insert(user.clone(), marker) {
-            self.budget.release(entry.bytes);
-        }
+        self.mark(&mut shard, user, version, Some(erasure.at), now);
         Ok(Some(had_model))
+    }
+
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut shard = self.lock(user, now);
+        let (mut version, mut erased_at) = (version, None);
+        match shard.entries.get(user).map(|entry| &entry.state) {
+            Some(ModelState::Present(model)) if model.version > version => return Ok(true),
+            Some(ModelState::Erased(marked, at)) => {
+                (version, erased_at) = (version.max(*marked), *at);
+            }
+            Some(ModelState::Present(_)) | None => {}
+        }
+        if read_at.plus(MAX_WRITE_AGE) < now || erased_at.is_some_and(|at| read_at < at) {
+            return Ok(false);
+        }
+        self.mark(&mut shard, user, version, erased_at, now);
+        Ok(true)
     }
 }

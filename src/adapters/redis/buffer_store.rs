@@ -72,6 +72,7 @@ pub(super) struct BufferStore {
     pub(super) max_user_bytes: usize,
     pub(super) append: Script,
     pub(super) erase: Script,
+    pub(super) remove: Script,
     pub(super) trim: Script,
     pub(super) probe: ScriptProbe,
     pub(super) cache: BufferCache,
@@ -99,6 +100,7 @@ impl BufferStore {
             max_user_bytes: options.max_user_bytes,
             append: Script::new(include_str!("append.lua")),
             erase: Script::new(include_str!("erase_events.lua")),
+            remove: Script::new(include_str!("remove_events.lua")),
             trim: Script::new(include_str!("trim.lua")),
             probe: ScriptProbe::default(),
             cache: BufferCache::of_buffers(options.cache_max_bytes),
@@ -206,24 +208,7 @@ impl BufferStore {
                 .arg(0)
                 .arg(limit);
         };
-        let mut first = pipe();
-        first.cmd("PEXPIRETIME").arg(&key);
-        first.cmd("ZCARD").arg(&key);
-        first
-            .cmd("ZRANGEBYSCORE")
-            .arg(&key)
-            .arg("0")
-            .arg("0")
-            .arg("WITHSCORES")
-            .arg("LIMIT")
-            .arg(0)
-            .arg(1);
-        let (expiry, length, lowest): (i64, usize, Vec<Member>) =
-            self.pipeline("read_near", &first).await?;
-        let markers = lowest
-            .iter()
-            .filter(|(member, score)| is_marker(member, *score))
-            .count();
+        let (expiry, length) = self.read_size("read_near", user).await?;
         let mut pages = pipe();
         for (from, to) in &ranges {
             range(&mut pages, *from, *to, each);
@@ -243,7 +228,35 @@ impl BufferStore {
             }
             members.append(&mut page);
         }
-        Ok((expiry, length.saturating_sub(markers), members))
+        Ok((expiry, length, members))
+    }
+
+    /// Reads the expiry of a buffer, and then its number of events.
+    pub(super) async fn read_size(
+        &self,
+        operation: &'static str,
+        user: &UserId,
+    ) -> Result<(i64, usize), StoreError> {
+        let key = self.keys.events(user);
+        let mut commands = pipe();
+        commands.cmd("PEXPIRETIME").arg(&key);
+        commands.cmd("ZCARD").arg(&key);
+        commands
+            .cmd("ZRANGEBYSCORE")
+            .arg(&key)
+            .arg("0")
+            .arg("0")
+            .arg("WITHSCORES")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(1);
+        let (expiry, length, lowest): (i64, usize, Vec<Member>) =
+            self.pipeline(operation, &commands).await?;
+        let markers = lowest
+            .iter()
+            .filter(|(member, score)| is_marker(member, *score))
+            .count();
+        Ok((expiry, length.saturating_sub(markers)))
     }
 
     /// Removes the oldest `beyond` events of a buffer, unless it changes meanwhile.

@@ -10,15 +10,19 @@ local key, start, version, at, erased = KEYS[1], ARGV[2], ARGV[3], ARGV[4], ARGV
 local read_us = tonumber(ARGV[6])
 local time = redis.call('TIME')
 if tonumber(time[1]) * 1000000 + tonumber(time[2]) - read_us > 30000000 then return 0 end
-local marker = start .. version .. '-' .. at .. erased
+local length = #start + #version + 1 + #at + #erased
 local had_model = redis.call('EXISTS', key)
 -- A key of another type is replaced as well.
-local head = redis.pcall('GETRANGE', key, 0, #marker - 1)
-if type(head) == 'string' and #head == #marker and string.sub(head, 1, #start) == start
+local head = redis.pcall('GETRANGE', key, 0, length - 1)
+if type(head) == 'string' and #head == length and string.sub(head, 1, #start) == start
   and string.sub(head, -#erased) == erased then
   had_model = 0
-  local erased_us = tonumber(string.sub(head, #start + #version + 2, #start + #version + 1 + #at))
-  if head ~= marker and erased_us and read_us < erased_us then return 0 end
+  local stored = string.sub(head, #start + 1, #start + #version)
+  local stored_at = string.sub(head, #start + #version + 2, #start + #version + 1 + #at)
+  local erased_us = tonumber(stored_at)
+  if stored_at ~= at and erased_us and read_us < erased_us then return 0 end
+  -- A merge may have left a higher one.
+  if string.find(stored, '^%d+$') and stored > version then version = stored end
 end
-redis.call('SET', key, marker, 'PX', ARGV[1])
+redis.call('SET', key, start .. version .. '-' .. at .. erased, 'PX', ARGV[1])
 return had_model + 1

@@ -9,15 +9,15 @@ use tracing::debug;
 use super::{
     append::ComparedBuffer,
     buffer_store::{BufferStore, ReadBuffer, beyond, from_score},
-    expiry::{milliseconds, version},
+    expiry::{expiry, milliseconds, version},
     pool::RedisPool,
 };
 use crate::{
     domain::{event::StoredEvent, event_member, ids::UserId, time::Timestamp},
     ports::{
-        Appended, BufferSnapshot, ERASED_FOR, Erasure, ErasureStart, EventBuffer, ObservedVersion,
-        PAGE_EVENTS, PageStart, StoreError, StoreErrorKind, StoredPage, StoredText, Version,
-        WaitingCaller,
+        Appended, BufferSnapshot, ERASED_FOR, Erasure, ErasureStart, EventBuffer, ObservedBuffer,
+        ObservedVersion, PAGE_EVENTS, PageStart, StoreError, StoreErrorKind, StoredPage,
+        StoredText, Version, WaitingCaller,
     },
 };
 
@@ -91,14 +91,14 @@ impl EventBuffer for RedisEventBuffer {
         let store = &*self.0;
         let (generation, erasures) = (store.pool.generation(), store.cache.erasures());
         let ReadBuffer {
-            expiry,
+            expiry: expires_at,
             members,
             read_at,
         } = store.read("read", user).await?;
-        let mut events = store.cache_read(user, expiry, &members, generation, erasures);
+        let mut events = store.cache_read(user, expires_at, &members, generation, erasures);
         let bytes: usize = members.iter().map(|(member, _)| member.len()).sum();
         if bytes > store.max_user_bytes {
-            let buffer = ComparedBuffer::new(expiry, members.len());
+            let buffer = ComparedBuffer::new(expires_at, members.len());
             let beyond = beyond(&members, trimmed_bytes(store.max_user_bytes));
             self.trim_later(user, buffer, beyond);
         }
@@ -107,7 +107,7 @@ impl EventBuffer for RedisEventBuffer {
         events.retain(|stored| stored.event.time >= oldest);
         Ok(BufferSnapshot {
             // The marker of an erasure alone is no buffer.
-            version: version(expiry).filter(|_| !members.is_empty()),
+            version: version(expires_at).filter(|_| !members.is_empty()),
             now,
             read_at,
             events,
@@ -204,6 +204,49 @@ impl EventBuffer for RedisEventBuffer {
             version: Version(version),
             at,
         }))
+    }
+
+    async fn observe(&self, user: &UserId) -> Result<ObservedBuffer, StoreError> {
+        let observed_at = self.0.pool.now().await?;
+        let (expiry, events) = self.0.read_size("observe", user).await?;
+        Ok(ObservedBuffer {
+            version: version(expiry).filter(|_| events > 0),
+            events,
+            observed_at,
+        })
+    }
+
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        copied: &ObservedBuffer,
+        floor: Version,
+    ) -> Result<Option<Version>, StoreError> {
+        let store = &*self.0;
+        let key = store.keys.events(user);
+        let of_version = |expiry: i64| {
+            (
+                copied.observed_at.as_micros(),
+                floor.0,
+                milliseconds(store.window),
+                milliseconds(ERASED_FOR),
+                expiry,
+                copied.events,
+            )
+        };
+        // Another server may have a buffer of the same version with other events: they
+        // must be copied again.
+        let (first, retry) = (expiry(copied.version), ComparedBuffer::UNKNOWN.expiry);
+        let (first, retry) = (of_version(first), of_version(retry));
+        let removed = store
+            .pool
+            .write_or_retry_with("remove_events", &key, &store.remove, &first, &retry)
+            .await;
+        // Also after an error, as the events may be gone.
+        store.cache.erase(user);
+        let (version, now_us): (u64, i64) = removed?;
+        store.pool.set_time(Timestamp::from_micros(now_us));
+        Ok((version > 0).then_some(Version(version)))
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

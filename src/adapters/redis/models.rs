@@ -21,7 +21,7 @@ use crate::{
     domain::{ids::UserId, json::json_fault, time::Timestamp},
     ports::{
         ERASED_FOR, Erasure, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
-        StoredModel,
+        StoredModel, Version,
     },
     telemetry::meters::{self, Unreadable},
 };
@@ -44,6 +44,7 @@ pub struct RedisModelStore {
     ttl: Duration,
     save: Script,
     erase: Script,
+    remove: Script,
     cache: ModelCache,
     unreadable_logged: AtomicBool,
 }
@@ -58,6 +59,7 @@ impl RedisModelStore {
             ttl: options.ttl,
             save: Script::new(include_str!("save.lua")),
             erase: Script::new(include_str!("erase_model.lua")),
+            remove: Script::new(include_str!("remove_model.lua")),
             cache: ModelCache::of_models(options.cache_max_bytes),
             unreadable_logged: AtomicBool::new(false),
         }
@@ -194,5 +196,30 @@ impl ModelStore for RedisModelStore {
         self.cache.erase(user);
         let reply: u8 = erased?;
         Ok((reply > 0).then_some(reply > 1))
+    }
+
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let key = self.keys.model(user);
+        let rank = model_json::rank(version, None);
+        let (version, _) = rank.split_once('-').unwrap_or_default();
+        let arguments = (
+            milliseconds(ERASED_FOR),
+            START,
+            version,
+            ERASED_END,
+            read_at.as_micros(),
+        );
+        let removed = self
+            .pool
+            .write("remove_model", &key, &self.remove, &arguments)
+            .await;
+        // Also after an error, as the model may be gone.
+        self.cache.erase(user);
+        removed
     }
 }

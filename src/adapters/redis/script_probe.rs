@@ -13,6 +13,7 @@ use super::{
     acl_probe::{AclDenial, AclProbe},
     append::RawReply,
     connection::RedisConnection,
+    expiry::NO_KEY,
     keys::Keys,
     model_json::{self, ERASED_END, RANK_LENGTH, START},
     pool::RedisPool,
@@ -35,8 +36,10 @@ pub(super) struct ScriptProbe {
     append: Script,
     trim: Script,
     erase_events: Script,
+    remove_events: Script,
     save: Script,
     erase_model: Script,
+    remove_model: Script,
     succeeded: Mutex<Option<Instant>>,
 }
 
@@ -46,8 +49,10 @@ impl Default for ScriptProbe {
             append: Script::new(include_str!("append.lua")),
             trim: Script::new(include_str!("trim.lua")),
             erase_events: Script::new(include_str!("erase_events.lua")),
+            remove_events: Script::new(include_str!("remove_events.lua")),
             save: Script::new(include_str!("save.lua")),
             erase_model: Script::new(include_str!("erase_model.lua")),
+            remove_model: Script::new(include_str!("remove_model.lua")),
             succeeded: Mutex::new(None),
         }
     }
@@ -121,6 +126,9 @@ impl ScriptProbe {
         let _: i64 = self.trim.run(connection, &events, &trim).await?;
         let erase = (now_us, 0, LIFETIME_MS, LIFETIME_MS);
         let _: (u8, u8, i64, i64) = self.erase_events.run(connection, &events, &erase).await?;
+        // There are no events: it replaces the marker.
+        let remove = (now_us, 0, LIFETIME_MS, LIFETIME_MS, NO_KEY, 0);
+        let _: (i64, i64) = self.remove_events.run(connection, &events, &remove).await?;
         let rank = model_json::rank(Version(1), Some(now));
         let value = format!("{START}{rank}\"}}");
         let save = (
@@ -136,6 +144,8 @@ impl ScriptProbe {
         let (version, at) = rank.split_once('-').unwrap_or_default();
         let erase = (LIFETIME_MS, START, version, at, ERASED_END, now_us);
         let _: u8 = self.erase_model.run(connection, &model, &erase).await?;
+        let remove = (LIFETIME_MS, START, version, ERASED_END, now_us);
+        let _: u8 = self.remove_model.run(connection, &model, &remove).await?;
         for key in [&events, &model] {
             let _: i64 = cmd("UNLINK").arg(key).query_async(connection).await?;
         }

@@ -130,7 +130,7 @@ mod tests {
         let list = InterestList::new(entries.collect(), 100);
         let config = AssociationsConfig::default();
         let now = Timestamp::from_micros(0);
-        neighbor_row(item, [list.iter()], |_| 1, now, &config)
+        neighbor_row(item, [list.iter()], |id| id, |_| 1, now, &config)
     }
 
     fn weight(row: &NeighborRow, item: &str) -> f64 {

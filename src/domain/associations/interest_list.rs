@@ -59,6 +59,21 @@ impl<T: Borrow<str>> InterestEntry<T> {
     }
 }
 
+/// The position of `item` among entries in the order of a list, found at once if the
+/// user last engaged with it at `time`.
+#[must_use]
+pub fn position_of<T: Borrow<str>>(
+    entries: &[InterestEntry<T>],
+    item: &str,
+    time: Timestamp,
+) -> Option<usize> {
+    let order = |entry: &InterestEntry<T>| {
+        (entry.time.cmp(&time)).then_with(|| entry.item.borrow().cmp(item))
+    };
+    let found = entries.binary_search_by(order).ok();
+    found.or_else(|| entries.iter().position(|entry| entry.item.borrow() == item))
+}
+
 /// The items that a user recently engaged with and did not dislike, each once, in
 /// the order of (last engagement, item id bytes), the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -226,7 +241,7 @@ mod tests {
         prop_assert, prop_assert_eq, proptest,
     };
 
-    use super::{InterestEntry, InterestList, InterestStrength, PackedError};
+    use super::{InterestEntry, InterestList, InterestStrength, PackedError, position_of};
     use crate::domain::time::Timestamp;
 
     fn entry(item: &str, micros: i64, is_full: bool) -> InterestEntry {
@@ -275,6 +290,28 @@ mod tests {
         ];
         let list = InterestList::new(entries, 10);
         assert_eq!(list.entries(), [entry("b", 2, true), entry("a", 3, false)]);
+    }
+
+    #[test]
+    fn an_item_is_found_at_its_time_and_at_another() {
+        let list = InterestList::new(
+            vec![
+                entry("b", 2, true),
+                entry("a", 2, true),
+                entry("c", 3, true),
+            ],
+            10,
+        );
+        for (item, place) in [("a", Some(0)), ("b", Some(1)), ("c", Some(2)), ("d", None)] {
+            for micros in 1..5 {
+                let time = Timestamp::from_micros(micros);
+                assert_eq!(
+                    position_of(list.entries(), item, time),
+                    place,
+                    "{item} {micros}"
+                );
+            }
+        }
     }
 
     #[test]

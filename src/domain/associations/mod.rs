@@ -20,7 +20,7 @@ mod row_changes;
 pub use audience::{Audience, AudienceMember};
 pub use collaborative::{CollaborativeScore, CollaborativeScores, collaborative_scores};
 pub use config::AssociationsConfig;
-pub use interest_list::{InterestEntry, InterestList, InterestStrength};
+pub use interest_list::{InterestEntry, InterestList, InterestStrength, position_of};
 pub use neighbor_row::{NeighborRow, neighbor_row};
 pub use packed::PackedError;
 pub use popular_items::PopularItems;

@@ -1,6 +1,6 @@
 //! The items most associated with an item.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, hash::Hash};
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -144,8 +144,10 @@ struct Pairs {
 
 /// Builds the row of `item` from the interest lists of its audience, the newest
 /// member's first (those after the first `refresh_users` are ignored; a list that
-/// lacks the item adds nothing). `audience_size` gives the number of members of the
-/// stored audience of any item, `item` included; it is called once for each item.
+/// lacks the item adds nothing; of a list, the entries at most `pair_span` positions
+/// from the item are enough). Items are named by keys: their ids, or numbers that stand
+/// for these. `id` gives the id of a key, and `audience_size` the number of members
+/// of the stored audience of any item, `item` included; it is called once for each item.
 ///
 /// With `pos` the index in a list:
 ///
@@ -159,22 +161,24 @@ struct Pairs {
 /// A neighbour in fewer than `min_common_users` of these lists is left out, and so
 /// is one of weight 0.
 #[must_use]
-pub fn neighbor_row<'a, L>(
-    item: &str,
+pub fn neighbor_row<'a, K, L>(
+    item: K,
     lists: impl IntoIterator<Item = L>,
-    audience_size: impl Fn(&str) -> usize,
+    id: impl Fn(K) -> &'a str,
+    audience_size: impl Fn(K) -> usize,
     built_at: Timestamp,
     config: &AssociationsConfig,
 ) -> NeighborRow
 where
-    L: IntoIterator<Item = InterestEntry<&'a str>>,
+    K: Copy + Eq + Hash,
+    L: IntoIterator<Item = InterestEntry<K>>,
 {
     let distances: Vec<f64> = (0..=config.pair_span)
         .map(|distance| (distance as f64).sqrt())
         .collect();
-    let mut pairs: HashMap<&str, Pairs> = HashMap::with_capacity(4_096);
+    let mut pairs: HashMap<K, Pairs> = HashMap::with_capacity(4_096);
     let mut itself = 0.0;
-    let mut list: Vec<(&str, f64)> = Vec::new();
+    let mut list: Vec<(K, f64)> = Vec::new();
     for entries in lists.into_iter().take(config.refresh_users) {
         let mut place = None;
         list.clear();
@@ -188,29 +192,29 @@ where
         itself += config.self_weight * list[place].1;
         let first = place.saturating_sub(config.pair_span);
         let end = list.len().min(place + config.pair_span + 1);
-        for (position, (id, strength)) in list.iter().enumerate().take(end).skip(first) {
+        for (position, (key, strength)) in list.iter().enumerate().take(end).skip(first) {
             if position != place {
-                let pair = pairs.entry(*id).or_default();
+                let pair = pairs.entry(*key).or_default();
                 pair.sum += strength / distances[position.abs_diff(place)];
                 pair.users += 1;
             }
         }
     }
 
-    let size = |id: &str| audience_size(id).min(config.count_cap) as f64;
+    let size = |key: K| audience_size(key).min(config.count_cap) as f64;
     let own_size = size(item);
     let own_root = (own_size + 1.0).sqrt();
     let scored = |sum: f64, size: f64| sum / (own_root * (size + config.shrink).sqrt());
-    let mut neighbors: Vec<(&str, f64)> = pairs
+    let mut neighbors: Vec<(K, f64)> = pairs
         .into_iter()
         .filter(|(_, pair)| pair.users >= config.min_common_users)
-        .map(|(id, pair)| (id, scored(pair.sum, size(id))))
+        .map(|(key, pair)| (key, scored(pair.sum, size(key))))
         .collect();
     neighbors.push((item, scored(itself, own_size)));
     neighbors.retain(|(_, weight)| *weight > 0.0);
 
-    let row_order = |a: &(&str, f64), b: &(&str, f64)| -> Ordering {
-        b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0))
+    let row_order = |a: &(K, f64), b: &(K, f64)| -> Ordering {
+        b.1.total_cmp(&a.1).then_with(|| id(a.0).cmp(id(b.0)))
     };
     if neighbors.len() > config.row_max {
         neighbors.select_nth_unstable_by(config.row_max, row_order);
@@ -220,7 +224,9 @@ where
     let divisor = neighbors.first().map_or(0.0, |(_, largest)| *largest) + config.row_offset;
     NeighborRow::new(
         built_at,
-        neighbors.iter().map(|(id, weight)| (*id, weight / divisor)),
+        neighbors
+            .iter()
+            .map(|(key, weight)| (id(*key), weight / divisor)),
     )
 }
 

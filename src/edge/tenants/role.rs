@@ -15,18 +15,21 @@ pub enum Role {
     Catalog,
     /// Erase users.
     Erase,
+    /// Move the events of a user to another one.
+    Merge,
     /// Everything, for any tenant.
     Admin,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Ingest,
         Self::Serve,
         Self::ReadProfile,
         Self::Catalog,
         Self::Erase,
+        Self::Merge,
         Self::Admin,
     ];
 
@@ -39,6 +42,7 @@ impl Role {
             Self::ReadProfile => "read-profile",
             Self::Catalog => "catalog",
             Self::Erase => "erase",
+            Self::Merge => "merge",
             Self::Admin => "admin",
         }
     }

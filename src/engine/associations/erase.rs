@@ -76,11 +76,41 @@ impl AssociationState {
         let Some(slot) = erased else {
             return Ok(None);
         };
-        // Items that a build added in the meantime.
-        let mut added = engagements(&slot);
-        added.retain(|(item, time)| departure.items.get(item).is_none_or(|left| left < time));
-        let has_left = self.leave(user, &added, read_at).await?;
+        let has_left = self.leave_rest(user, &departure, &slot).await?;
         Ok(has_left.then(|| slot.present().is_some()))
+    }
+
+    /// Removes the user's list, after the user's events were copied to another one and
+    /// removed, with their marker's version. A list of later events stays. Returns
+    /// whether it was done: not if the first read is too long ago or before an erasure.
+    pub(super) async fn end_merge(
+        &self,
+        user: &UserId,
+        departure: &Departure,
+        version: Version,
+    ) -> Result<bool, StoreError> {
+        let read_at = departure.read_at;
+        let removed = self.store.remove_copied_list(user, version, read_at);
+        let removed = removed.await?;
+        self.written.remove(user);
+        match removed {
+            None => Ok(false),
+            Some(slot) if slot.version() > Some(version) => Ok(true),
+            Some(slot) => self.leave_rest(user, departure, &slot).await,
+        }
+    }
+
+    /// Takes the user out of the audiences of items that a build added to the list in the
+    /// meantime.
+    async fn leave_rest(
+        &self,
+        user: &UserId,
+        departure: &Departure,
+        slot: &ListSlot,
+    ) -> Result<bool, StoreError> {
+        let mut added = engagements(slot);
+        added.retain(|(item, time)| departure.items.get(item).is_none_or(|left| left < time));
+        self.leave(user, &added, departure.read_at).await
     }
 
     /// Whether the user has left the audiences: not if the read is too long ago.

@@ -137,6 +137,18 @@ impl Associations {
         erased.map_err(failed)
     }
 
+    /// Removes the list of a user whose events were copied to another one and removed,
+    /// with their marker's version. Returns whether it was done.
+    pub(super) async fn end_merge(
+        &self,
+        user: &UserId,
+        departure: &Departure,
+        version: Version,
+    ) -> Result<bool, EngineError> {
+        let removed = self.0.end_merge(user, departure, version).await;
+        removed.map_err(failed)
+    }
+
     /// What is known of an item; nothing if associations are not kept.
     pub(super) async fn item_signals(
         &self,

@@ -14,7 +14,7 @@ impl AssociationState {
 
     /// Refreshes items, whatever changed.
     pub(super) async fn refresh_items(&self, items: &[ContentId]) -> Result<(), EngineError> {
-        self.sizes.clear();
+        self.items.forget_sizes();
         for item in items {
             self.refresh(item).await.map_err(failed)?;
         }
@@ -25,7 +25,7 @@ impl AssociationState {
     async fn settle_item(&self, item: &ContentId) -> Result<(), StoreError> {
         let read_at = self.now().await?;
         let read = self.read_audience(item).await?;
-        let lists = read.lists(item);
+        let lists = self.member_lists(item, &read);
         self.settle(item, &read, &lists, read_at).await.map(|_| ())
     }
 }

@@ -43,8 +43,8 @@ impl AssociationState {
         let now = self.now().await?;
         let cached = self.written.get(user, now);
         let before = match cached {
-            Some(before) => before,
-            None => self.stored_list(user).await?.into(),
+            Some(before) => before.list.clone(),
+            None => self.stored_list(user).await?,
         };
         let changed: Vec<(usize, &InterestEntry)> = list.changed_since(&before).collect();
         let engagement = |entry: &InterestEntry| (entry.item.clone(), entry.time);
@@ -69,7 +69,7 @@ impl AssociationState {
         let saved = saved.await?;
         let after = self.now().await?;
         if saved == WriteOutcome::Written && refused.is_empty() {
-            self.written.insert(user, list, after);
+            self.written.insert(user, list, rank, after);
         } else {
             self.written.remove(user);
             let due_at = after.plus(DUE_AFTER_REFUSAL);

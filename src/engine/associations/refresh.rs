@@ -4,20 +4,23 @@ use std::{collections::HashMap, sync::Arc};
 
 use foldhash::{HashSet, fast::RandomState};
 
-use super::{changes::PendingChanges, state::AssociationState};
+use super::{
+    caches::{ItemTable, WrittenList},
+    changes::PendingChanges,
+    state::AssociationState,
+};
 use crate::{
     blocking,
     domain::{
         associations::{
             Audience, AudienceMember, InterestEntry, NeighborRow, RowChanges, neighbor_row,
-            popularity, popularity_key,
+            popularity, popularity_key, position_of,
         },
         ids::{ContentId, UserId},
         time::Timestamp,
     },
     ports::{
-        AudienceChanges, ListSlot, PopularityRanking, StoreError, StoreErrorKind, StoredList,
-        WriteOutcome,
+        AudienceChanges, ListSlot, PopularityRanking, StoreError, StoreErrorKind, WriteOutcome,
     },
     telemetry::meters::{self, RowRefresh},
 };
@@ -31,29 +34,78 @@ pub(super) struct ReadAudience {
     slots: Vec<ListSlot>,
 }
 
-impl ReadAudience {
-    /// The readable lists of the members.
-    pub(super) fn lists(&self, item: &ContentId) -> MemberLists<'_> {
-        let mut lists = MemberLists::default();
-        for (member, slot) in self.audience.members().iter().zip(&self.slots) {
-            let Some(Ok(entries)) = slot.present().map(StoredList::entries) else {
-                continue;
-            };
-            let place = entries.iter().position(|entry| entry.item == item.as_str());
-            lists.insert(&member.user, MemberList { entries, place });
-        }
-        lists
-    }
-}
-
 /// The decoded lists of an audience's members.
 pub(super) type MemberLists<'a> = HashMap<&'a UserId, MemberList<'a>, RandomState>;
 
 /// A member's interest list.
 pub(super) struct MemberList<'a> {
-    entries: Vec<InterestEntry<&'a str>>,
+    entries: MemberEntries<'a>,
     /// The position of the audience's item; `None` if the list lacks it.
     place: Option<usize>,
+}
+
+enum MemberEntries<'a> {
+    Decoded(Vec<InterestEntry<&'a str>>),
+    /// This process wrote it.
+    Written(Arc<WrittenList>),
+}
+
+impl<'a> MemberList<'a> {
+    fn new(entries: MemberEntries<'a>, item: &ContentId, time: Timestamp) -> Self {
+        let item = item.as_str();
+        let place = match &entries {
+            MemberEntries::Decoded(entries) => position_of(entries, item, time),
+            MemberEntries::Written(written) => position_of(written.list.entries(), item, time),
+        };
+        Self { entries, place }
+    }
+
+    /// When the user last engaged with the audience's item; `None` if the list lacks it.
+    fn time(&self) -> Option<Timestamp> {
+        let place = self.place?;
+        match &self.entries {
+            MemberEntries::Decoded(entries) => entries.get(place).map(|entry| entry.time),
+            MemberEntries::Written(written) => {
+                let entry = written.list.entries().get(place);
+                entry.map(|entry| entry.time)
+            }
+        }
+    }
+
+    /// The entries at most `span` positions from the audience's item, numbered.
+    fn around(&self, span: usize, table: &ItemTable) -> Vec<InterestEntry<u32>> {
+        let Some(place) = self.place else {
+            return Vec::new();
+        };
+        let around = place.saturating_sub(span)..place.saturating_add(span).saturating_add(1);
+        let (start, end) = (around.start, around.end);
+        match &self.entries {
+            MemberEntries::Decoded(entries) => {
+                let entries = entries.get(start..end.min(entries.len()));
+                let entries = entries.unwrap_or_default();
+                let numbers = table.numbers(entries.iter().map(|entry| entry.item));
+                numbered(entries, &numbers)
+            }
+            MemberEntries::Written(written) => {
+                let entries = written.list.entries();
+                let end = end.min(entries.len());
+                let numbers = written.numbers(table);
+                let numbers = numbers.get(start..end).unwrap_or_default();
+                numbered(entries.get(start..end).unwrap_or_default(), numbers)
+            }
+        }
+    }
+}
+
+fn numbered<T>(entries: &[InterestEntry<T>], numbers: &[u32]) -> Vec<InterestEntry<u32>> {
+    let entries = entries.iter().zip(numbers);
+    entries
+        .map(|(entry, number)| InterestEntry {
+            item: *number,
+            time: entry.time,
+            strength: entry.strength,
+        })
+        .collect()
 }
 
 impl AssociationState {
@@ -67,21 +119,24 @@ impl AssociationState {
         if only_forced {
             pending.retain(|(_, pending)| pending.is_forced(now));
         }
-        self.read_sizes(pending.iter().map(|(item, _)| item.clone()))
-            .await?;
+        let table = self.items.current();
+        let numbers = table.numbers(pending.iter().map(|(item, _)| item.as_str()));
+        self.read_sizes(&table, numbers.iter().copied()).await?;
         let replicas = self.settings.replicas;
-        let mut due: Vec<(bool, RowChanges)> = self.sizes.with(|size| {
-            let rows = pending.into_iter().map(|(item, pending)| {
+        let mut due: Vec<(bool, RowChanges)> = {
+            let sizes = table.read();
+            let rows = pending.into_iter().zip(&*numbers);
+            let rows = rows.map(|((item, pending), number)| {
                 let changes = RowChanges {
                     changes: pending.count(),
-                    audience_size: size(item.as_str()),
+                    audience_size: sizes.size(*number),
                     item,
                 };
                 (pending.is_forced(now), changes)
             });
             rows.filter(|(forced, changes)| *forced || changes.is_due(replicas))
                 .collect()
-        });
+        };
         due.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.refresh_order(&b.1)));
         for (_, changes) in &due {
             self.changes.set_due(&changes.item, now);
@@ -127,7 +182,7 @@ impl AssociationState {
             let changes = RowChanges {
                 item: item.clone(),
                 changes: left.count(),
-                audience_size: self.sizes.with(|size| size(item.as_str())),
+                audience_size: self.known_size(item),
             };
             if !left.is_forced(now) && !changes.is_due(self.settings.replicas) {
                 *taken = left;
@@ -142,36 +197,25 @@ impl AssociationState {
     pub(super) async fn refresh(&self, item: &ContentId) -> Result<RowRefresh, StoreError> {
         let read_at = self.now().await?;
         let read = self.read_audience(item).await?;
-        let lists = read.lists(item);
+        let lists = self.member_lists(item, &read);
         let audience = self.settle(item, &read, &lists, read_at).await?;
         meters::audience_size(audience.members().len());
 
+        let table = self.items.current();
         let members = audience.members().iter().take(self.config.refresh_users);
-        let lists: Vec<&MemberList<'_>> = members
-            .filter_map(|member| lists.get(&member.user))
-            .collect();
-        let mut items: HashSet<&str> = HashSet::default();
+        let lists = members.filter_map(|member| lists.get(&member.user));
         let span = self.config.pair_span;
-        for list in &lists {
-            if let Some(place) = list.place {
-                let near = list
-                    .entries
-                    .iter()
-                    .skip(place.saturating_sub(span))
-                    .take(2 * span + 1);
-                items.extend(near.map(|entry| entry.item));
-            }
-        }
-        items.insert(item.as_str());
-        self.read_sizes(items.into_iter().map(ContentId::from))
-            .await?;
-        self.sizes
-            .insert(vec![item.clone()], vec![audience.members().len()]);
+        let lists: Vec<_> = lists.map(|list| list.around(span, &table)).collect();
+        let number = table.number(item.as_str());
+        let mut numbers: HashSet<u32> = HashSet::default();
+        numbers.extend(lists.iter().flatten().map(|entry| entry.item));
+        numbers.insert(number);
+        self.read_sizes(&table, numbers.into_iter()).await?;
+        table.set_sizes(std::slice::from_ref(item), &[audience.members().len()]);
         let row = blocking::in_place(|| {
-            self.sizes.with(|size| {
-                let lists = lists.iter().map(|list| list.entries.iter().cloned());
-                neighbor_row(item.as_str(), lists, size, read_at, &self.config)
-            })
+            let items = table.read();
+            let (id, size) = (|number| items.id(number), |number| items.size(number));
+            neighbor_row(number, lists, id, size, read_at, &self.config)
         });
         self.save(item, row, &audience, read_at).await
     }
@@ -215,6 +259,30 @@ impl AssociationState {
         Ok(ReadAudience { audience, slots })
     }
 
+    /// The readable lists of the members.
+    pub(super) fn member_lists<'a>(
+        &self,
+        item: &ContentId,
+        read: &'a ReadAudience,
+    ) -> MemberLists<'a> {
+        let mut lists = MemberLists::default();
+        for (member, slot) in read.audience.members().iter().zip(&read.slots) {
+            let Some(stored) = slot.present() else {
+                continue;
+            };
+            let entries = match self.written.of_rank(&member.user, stored.rank) {
+                Some(written) => MemberEntries::Written(written),
+                None => match stored.entries() {
+                    Ok(entries) => MemberEntries::Decoded(entries),
+                    Err(_) => continue,
+                },
+            };
+            let list = MemberList::new(entries, item, member.time);
+            lists.insert(&member.user, list);
+        }
+        lists
+    }
+
     /// Corrects the stored audience by its members' lists. Returns the members whose
     /// lists have the item, with the times of the lists, and those that stay although
     /// their lists lack it.
@@ -242,14 +310,14 @@ impl AssociationState {
         let mut members = Vec::with_capacity(read.audience.members().len());
         for (member, slot) in read.audience.members().iter().zip(&read.slots) {
             let list = lists.get(&member.user);
-            if let Some(entry) = list.and_then(|list| list.entries.get(list.place?)) {
-                if entry.time != member.time {
+            if let Some(time) = list.and_then(MemberList::time) {
+                if time != member.time {
                     let user = member.user.clone();
-                    changes.moved.push((user, member.time, entry.time));
+                    changes.moved.push((user, member.time, time));
                 }
                 members.push(AudienceMember {
                     user: member.user.clone(),
-                    time: entry.time,
+                    time,
                 });
                 continue;
             }
@@ -265,15 +333,24 @@ impl AssociationState {
         Ok((audience, changes))
     }
 
+    /// The size of an item's audience, 0 if it is not known.
+    fn known_size(&self, item: &ContentId) -> usize {
+        let table = self.items.current();
+        let number = table.number(item.as_str());
+        let size = table.read().size(number);
+        size
+    }
+
     /// Reads the sizes that are not known yet.
     async fn read_sizes(
         &self,
-        items: impl Iterator<Item = ContentId> + Send,
+        table: &ItemTable,
+        items: impl Iterator<Item = u32> + Send,
     ) -> Result<(), StoreError> {
-        let unknown = self.sizes.unknown(items);
+        let unknown = table.unknown_sizes(items);
         for items in unknown.chunks(SIZES_PER_READ) {
             let sizes = self.store.audience_sizes(items).await?;
-            self.sizes.insert(items.to_vec(), sizes);
+            table.set_sizes(items, &sizes);
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ impl AssociationState {
     pub(super) async fn refresh_all(&self) -> Result<usize, EngineError> {
         let mut refreshed = 0;
         for _ in 0..MAX_ROUNDS {
-            self.sizes.clear();
+            self.items.forget_sizes();
             let now = self.now().await.map_err(failed)?;
             let due = self.due(now, false).await.map_err(failed)?;
             if due.is_empty() {
@@ -50,7 +50,7 @@ impl AssociationState {
     async fn refresh_until(&self, end: Instant, only_forced: bool) -> Result<(), StoreError> {
         let now = self.now().await?;
         if !only_forced {
-            self.sizes.clear();
+            self.items.forget_sizes();
             self.rows.sweep(now);
             self.written.sweep(now);
         }

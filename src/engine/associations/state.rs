@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    caches::{PopularityCache, RowCache, SizeCache, WrittenLists},
+    caches::{ItemTables, PopularityCache, RowCache, WrittenLists},
     changes::Changes,
     settings::AssociationSettings,
 };
@@ -31,7 +31,7 @@ pub(super) struct AssociationState {
     pub(super) settings: AssociationSettings,
     pub(super) tasks: Tasks,
     pub(super) changes: Changes,
-    pub(super) sizes: SizeCache,
+    pub(super) items: ItemTables,
     pub(super) rows: RowCache,
     pub(super) written: WrittenLists,
     pub(super) popularity: PopularityCache,
@@ -59,7 +59,7 @@ impl AssociationState {
             settings,
             tasks,
             changes: Changes::default(),
-            sizes: SizeCache::default(),
+            items: ItemTables::new(),
             popularity: PopularityCache::default(),
             wake: Arc::default(),
             is_started: AtomicBool::new(false),

@@ -229,11 +229,25 @@ impl Models {
     /// Builds and saves a user's model, and records its associations as a whole.
     /// Returns whether the user has events.
     pub(super) async fn rebuild(&self, user: &UserId) -> Result<bool, EngineError> {
+        self.build_whole(user, false).await
+    }
+
+    /// Builds and saves the model of a user who got the events of another one, and
+    /// records its associations as a whole. Without its items, if they cannot be read.
+    pub(super) async fn after_merge(&self, user: &UserId) -> Result<(), EngineError> {
+        self.build_whole(user, true).await.map(|_| ())
+    }
+
+    async fn build_whole(
+        &self,
+        user: &UserId,
+        accepts_incomplete: bool,
+    ) -> Result<bool, EngineError> {
         let inner = &*self.inner;
         let observed = inner.events.version(user).await;
         let request = RefreshRequest {
             renews: true,
-            accepts_incomplete: false,
+            accepts_incomplete,
             ..RefreshRequest::from_version(observed.map_err(EngineError::user_state)?)
         };
         let builder = &inner.refresher.builder;

@@ -89,6 +89,16 @@ label! {
 }
 
 label! {
+    /// The outcome of an event of a merged user.
+    MergedEvent "outcome" {
+        /// Added to the other user.
+        Moved "moved"
+        /// The other user had it.
+        Duplicate "duplicate"
+    }
+}
+
+label! {
     /// A stored value that cannot be decoded.
     Unreadable "kind" {
         /// A member of an event buffer.

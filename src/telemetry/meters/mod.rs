@@ -17,8 +17,8 @@ pub(crate) use {describe::describe, gauges::measure};
 pub use {
     gauges::{Level, Levels, watch},
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
-        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
+        ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::*,
     record::*,

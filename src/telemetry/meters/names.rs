@@ -14,6 +14,8 @@ pub const DB_PENDING_REQUESTS: &str = "db_client_connection_pending_requests";
 pub const EVENTS: &str = "recsys_events_total";
 /// Events received, by meaning.
 pub const EVENT_MEANINGS: &str = "recsys_event_meanings_total";
+/// Events of merged users, by outcome.
+pub const MERGED_EVENTS: &str = "recsys_merged_events_total";
 /// Stored values that cannot be decoded, by kind.
 pub const UNREADABLE: &str = "recsys_unreadable_total";
 /// Reads of models, by source.
@@ -87,7 +89,7 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names except those of the process.
-pub const ALL: [&str; 42] = [
+pub const ALL: [&str; 43] = [
     RPC_DURATION,
     STORE_DURATION,
     DB_CONNECTIONS,
@@ -95,6 +97,7 @@ pub const ALL: [&str; 42] = [
     DB_PENDING_REQUESTS,
     EVENTS,
     EVENT_MEANINGS,
+    MERGED_EVENTS,
     UNREADABLE,
     MODEL_READS,
     MODEL_REBUILDS,

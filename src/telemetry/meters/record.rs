@@ -6,8 +6,8 @@ use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
-        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
+        ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::{
         BUFFERED_BYTES, CALLS_IN_FLIGHT, CONNECTIONS, DEPENDENCY_UP, HTTP_DURATION, PANICS,
@@ -15,7 +15,7 @@ use super::{
     },
     series::{
         AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, COLD, DELIVERED, EMPTY, ENDED,
-        EXPLORED, LAG, LOOKUPS, MADE, MEANINGS, PROPOSED, READS, REBUILDS, REFRESHES,
+        EXPLORED, LAG, LOOKUPS, MADE, MEANINGS, MERGED, PROPOSED, READS, REBUILDS, REFRESHES,
         REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS, STORE_OPERATIONS, WITHOUT,
     },
 };
@@ -63,6 +63,11 @@ pub fn runtime_silence(silence: Duration) {
 /// Counts events of one outcome.
 pub fn events(outcome: EventOutcome, count: usize) {
     BY_OUTCOME.add(outcome, count);
+}
+
+/// Counts events of a merged user.
+pub fn merged_events(outcome: MergedEvent, count: usize) {
+    MERGED.add(outcome, count);
 }
 
 /// Counts events of one meaning.

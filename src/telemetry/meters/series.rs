@@ -3,19 +3,20 @@
 use super::{
     handles::{Counters, Histograms, NamedCounters, NamedHistograms},
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, ModelBuild, ModelItem,
-        Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
+        ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
     },
     names::{
         AUDIENCE_SIZE, CACHE_LOOKUPS, CANDIDATES, COLD_LISTS, CONNECTIONS_ENDED, DEGRADED,
-        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MODEL_BUILDS, MODEL_BYTES,
-        MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, REFUSED, ROW_LAG,
-        ROW_REFRESHES, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
+        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MERGED_EVENTS, MODEL_BUILDS,
+        MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, REFUSED,
+        ROW_LAG, ROW_REFRESHES, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
     },
 };
 
 pub(super) static BY_OUTCOME: Counters<EventOutcome> = Counters::new(EVENTS);
 pub(super) static MEANINGS: NamedCounters<1> = NamedCounters::new(EVENT_MEANINGS, ["meaning"]);
+pub(super) static MERGED: Counters<MergedEvent> = Counters::new(MERGED_EVENTS);
 pub(super) static BY_KIND: Counters<Unreadable> = Counters::new(UNREADABLE);
 pub(super) static READS: NamedCounters<1> = NamedCounters::new(MODEL_READS, ["source"]);
 pub(super) static REBUILDS: Counters<Rebuild> = Counters::new(MODEL_REBUILDS);

@@ -138,6 +138,19 @@ async fn every_call(
                 .await
                 .map(|_| ()),
         ),
+        (
+            "MergeUsers",
+            users
+                .merge_users(with_headers(
+                    headers,
+                    proto::MergeUsersRequest {
+                        from_user_id: "visitor".to_owned(),
+                        into_user_id: user_id(),
+                    },
+                ))
+                .await
+                .map(|_| ()),
+        ),
     ]
 }
 
@@ -149,6 +162,7 @@ fn allowed(role: Role) -> &'static [&'static str] {
         Role::ReadProfile => &["GetUserSignals", "ExportUser"],
         Role::Catalog => &["UpsertItems", "GetItems", "DeleteItems"],
         Role::Erase => &["DeleteUser"],
+        Role::Merge => &["MergeUsers"],
         Role::Admin => &[
             "IngestEvent",
             "StreamIngestEvents",
@@ -160,6 +174,7 @@ fn allowed(role: Role) -> &'static [&'static str] {
             "GetItems",
             "DeleteItems",
             "DeleteUser",
+            "MergeUsers",
         ],
     }
 }

@@ -21,8 +21,9 @@ use recsys::{
     engine::{Engine, EngineSettings},
     ports::{
         Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer, Found, ItemRefusal,
-        ItemStore, ModelSlot, ModelStore, ObservedVersion, PageStart, Rank, SaveOutcome, Search,
-        SearchOrder, StoreError, StoreErrorKind, StoredModel, StoredPage, Version, WaitingCaller,
+        ItemStore, ModelSlot, ModelStore, ObservedBuffer, ObservedVersion, PageStart, Rank,
+        SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind, StoredModel, StoredPage,
+        Version, WaitingCaller,
     },
 };
 
@@ -173,6 +174,20 @@ impl EventBuffer for Faulty {
         self.state().await?;
         self.world.ports.events.erase(user, read_at, floor).await
     }
+    async fn observe(&self, user: &UserId) -> Result<ObservedBuffer, StoreError> {
+        self.state().await?;
+        self.world.ports.events.observe(user).await
+    }
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        copied: &ObservedBuffer,
+        floor: Version,
+    ) -> Result<Option<Version>, StoreError> {
+        self.state().await?;
+        let events = &self.world.ports.events;
+        events.remove_copied(user, copied, floor).await
+    }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.world.ports.events.now().await
     }
@@ -215,6 +230,16 @@ impl ModelStore for Faulty {
         self.models()?;
         let models = &self.world.ports.models;
         models.erase(user, erasure, read_at).await
+    }
+    async fn remove_copied(
+        &self,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.models()?;
+        let models = &self.world.ports.models;
+        models.remove_copied(user, version, read_at).await
     }
 }
 

@@ -45,6 +45,7 @@ struct Scripts {
     settle: Script,
     save_list: Script,
     erase_list: Script,
+    remove_list: Script,
     save_row: Script,
     rank: Script,
 }
@@ -63,6 +64,7 @@ impl RedisAssociationStore {
                 settle: Script::new(include_str!("settle.lua")),
                 save_list: Script::new(include_str!("save_list.lua")),
                 erase_list: Script::new(include_str!("erase_list.lua")),
+                remove_list: Script::new(include_str!("remove_list.lua")),
                 save_row: Script::new(include_str!("save_row.lua")),
                 rank: Script::new(include_str!("rank.lua")),
             },
@@ -96,6 +98,29 @@ impl RedisAssociationStore {
             PopularityRanking::Popular => self.keys.popular(),
             PopularityRanking::Trending => self.keys.trending(),
         }
+    }
+
+    /// Replaces a user's list by a marker. Returns the slot as it was; `None` if that is
+    /// refused.
+    async fn replace_list(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<Option<ListSlot>, StoreError> {
+        let arguments = (
+            milliseconds(ERASED_FOR),
+            version.0,
+            VERSION_DIGITS,
+            read_at.as_micros(),
+            microseconds(MAX_READ_AGE),
+        );
+        let key = self.keys.list(user);
+        let replaced = self.pool.write(operation, &key, script, &arguments);
+        let stored: Option<Vec<u8>> = replaced.await?;
+        Ok(stored.map(|value| stored_list::decode(Some(value))))
     }
 
     async fn get_each(
@@ -307,19 +332,20 @@ impl AssociationStore for RedisAssociationStore {
         version: Version,
         read_at: Timestamp,
     ) -> Result<Option<ListSlot>, StoreError> {
-        let arguments = (
-            milliseconds(ERASED_FOR),
-            version.0,
-            VERSION_DIGITS,
-            read_at.as_micros(),
-            microseconds(MAX_READ_AGE),
-        );
-        let key = self.keys.list(user);
-        let stored: Option<Vec<u8>> = self
-            .pool
-            .write("erase_list", &key, &self.scripts.erase_list, &arguments)
-            .await?;
-        Ok(stored.map(|value| stored_list::decode(Some(value))))
+        let script = &self.scripts.erase_list;
+        self.replace_list("erase_list", script, user, version, read_at)
+            .await
+    }
+
+    async fn remove_copied_list(
+        &self,
+        user: &UserId,
+        version: Version,
+        read_at: Timestamp,
+    ) -> Result<Option<ListSlot>, StoreError> {
+        let script = &self.scripts.remove_list;
+        self.replace_list("remove_list", script, user, version, read_at)
+            .await
     }
 
     async fn rows(&self, items: &[ContentId]) -> Result<Vec<Option<NeighborRow>>, StoreError> {

@@ -25,7 +25,7 @@ fn list(items: &[(&str, InterestStrength)]) -> InterestList {
 
 fn row(lists: &[InterestList], config: &AssociationsConfig) -> Vec<(String, f64)> {
     let lists = lists.iter().map(InterestList::iter);
-    neighbor_row("i", lists, |_| 6, NOW, config)
+    neighbor_row("i", lists, |id| id, |_| 6, NOW, config)
         .iter()
         .map(|(id, weight)| (id.to_owned(), weight))
         .collect()
@@ -104,7 +104,7 @@ fn pairs_too_far_apart_or_of_too_few_users_are_left_out() {
 fn an_item_without_lists_has_an_empty_row() {
     let config = AssociationsConfig::default();
     let none: [Vec<InterestEntry<&str>>; 0] = [];
-    let row = neighbor_row("i", none, |_| 0, NOW, &config);
+    let row = neighbor_row("i", none, |id| id, |_| 0, NOW, &config);
     assert!(row.is_empty());
     assert_eq!(row.built_at(), NOW);
     assert_eq!(NeighborRow::decode(&row.encode()), Ok(row));
@@ -181,7 +181,7 @@ proptest! {
         let config = AssociationsConfig { row_max, pair_span, ..AssociationsConfig::default() };
         let size = |id: &str| id.len();
         let entries = lists.iter().map(InterestList::iter);
-        let row = neighbor_row("i", entries, size, NOW, &config);
+        let row = neighbor_row("i", entries, |id| id, size, NOW, &config);
         let neighbors: Vec<_> = row.iter().collect();
         prop_assert!(row.len() <= row_max);
         prop_assert!(neighbors.iter().all(|(_, weight)| *weight > 0.0 && *weight < 1.0));
@@ -191,7 +191,7 @@ proptest! {
         let borrowed = packed
             .iter()
             .map(|bytes| InterestList::decode_entries(bytes).unwrap());
-        prop_assert_eq!(&neighbor_row("i", borrowed, size, NOW, &config), &row);
+        prop_assert_eq!(&neighbor_row("i", borrowed, |id| id, size, NOW, &config), &row);
 
         let stored = NeighborRow::decode(&row.encode()).unwrap();
         prop_assert_eq!(stored, row);
@@ -205,7 +205,7 @@ proptest! {
     ) {
         let entries = lists.iter().map(InterestList::iter);
         let config = AssociationsConfig::default();
-        let mut damaged = neighbor_row("i", entries, |_| 1, NOW, &config).encode();
+        let mut damaged = neighbor_row("i", entries, |id| id, |_| 1, NOW, &config).encode();
         for (index, byte) in changes {
             let at = index.index(damaged.len());
             damaged[at] = byte;
