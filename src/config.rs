@@ -60,6 +60,15 @@ pub struct Settings {
     /// Tenants file (TOML): callers' keys, roles and quotas; unset = no key needed
     #[arg(long, global = true, env = "RECSYS_TENANTS_PATH", value_name = "FILE")]
     pub tenants_path: Option<PathBuf>,
+    /// Key file that signs ids of lists, so that events are attributed to placements and
+    /// variants: one key, or two, of 64 hexadecimal digits; unset = no attribution
+    #[arg(
+        long,
+        global = true,
+        env = "RECSYS_REQUEST_ID_KEY_FILE",
+        value_name = "FILE"
+    )]
+    pub request_id_key_file: Option<PathBuf>,
     /// Listen on an address that other machines reach, without a tenants file
     #[arg(long, global = true, env = "RECSYS_INSECURE_ALLOW_UNAUTHENTICATED",
           value_parser = clap::builder::BoolishValueParser::new())]

@@ -139,12 +139,16 @@ impl RecommenderService for Recommender {
             &self.limits,
             engine.default_limit(),
             engine.canonicalizer(),
+            engine.placements(),
         )?;
         let list = engine.recommend(&request, deadlines).await;
         let mut list = list.map_err(ApiError::from)?;
-        // The list has the id of its call, unless the client set that: the id of a
-        // list must be unique.
-        if let Some(id) = call.as_ref().and_then(RequestId::if_generated) {
+        // The list has the id of its call, unless that is signed, or the client set it: the
+        // id of a list must be unique.
+        if let (false, Some(id)) = (
+            list.is_signed,
+            call.as_ref().and_then(RequestId::if_generated),
+        ) {
             id.clone_into(&mut list.request_id);
         }
         let bytes = reply_cost::recommendation(&list, include_content);

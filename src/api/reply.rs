@@ -1,6 +1,6 @@
 //! From the engine's types to replies.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     api::{
@@ -245,6 +245,9 @@ pub(crate) fn recommendation(
             Strategy::Cold(reason) => cold_reason(reason),
         }
         .into(),
+        placement: name(given.treatment.placement),
+        experiment: name(given.treatment.experiment),
+        variant: name(given.treatment.variant),
     };
     proto::RecommendResponse {
         request_id: given.request_id,
@@ -262,6 +265,10 @@ pub(crate) fn recommendation(
             .collect(),
         diagnostics: Some(diagnostics),
     }
+}
+
+fn name(name: Option<Arc<str>>) -> String {
+    name.map(|name| name.to_string()).unwrap_or_default()
 }
 
 fn cold_reason(reason: ColdReason) -> proto::ColdReason {

@@ -6,7 +6,10 @@ use metrics_exporter_prometheus::BuildError;
 
 use crate::{
     adapters::{qdrant::QdrantSetupError, redis::RedisSetupError},
-    domain::ranking_config::RankingConfigError,
+    domain::{
+        experiments::{InvalidKeys, MAX_SIGNED_ID_BYTES},
+        ranking_config::RankingConfigError,
+    },
     edge::{tenants::TenantsFileError, tls::TlsError},
     ports::ItemRefusal,
     tables::CatalogueFileError,
@@ -30,6 +33,34 @@ pub enum StartError {
         path: PathBuf,
         /// The cause.
         source: RankingConfigError,
+    },
+    /// The file of the keys that sign ids of lists is refused.
+    #[error("RECSYS_REQUEST_ID_KEY_FILE {path} {source}")]
+    RequestIdKeys {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: InvalidKeys,
+    },
+    /// Every user of the machine may open that file.
+    #[error(
+        "RECSYS_REQUEST_ID_KEY_FILE {path} is open to every user of this machine (mode {mode:o}); \
+         run: chmod o= {path}"
+    )]
+    RequestIdKeysOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Events could not send signed ids back.
+    #[error(
+        "RECSYS_REQUEST_ID_KEY_FILE makes ids of up to {MAX_SIGNED_ID_BYTES} bytes, and \
+         RECSYS_LIMITS refuses ids above {max_id_bytes}: raise id_bytes"
+    )]
+    RequestIdLimit {
+        /// Longest id of an event.
+        max_id_bytes: usize,
     },
     /// The ranking file's default list is longer than the limit of lists.
     #[error("default_limit {default_limit} is above the largest limit {max_limit}")]

@@ -6,6 +6,7 @@ mod files;
 mod listen;
 mod plaintext;
 mod rebuild;
+mod request_id_keys;
 pub mod server;
 mod shutdown;
 mod stores;
@@ -31,6 +32,7 @@ pub use {
     listen::{check_webhook, listen, requires_key_or_loopback},
     plaintext::is_public_plaintext,
     rebuild::{RebuildTarget, rebuild_target, rebuild_target_of_tenant},
+    request_id_keys::request_id_keys,
     shutdown::stop_on_signal,
     stores::{catalogue_in_memory, qdrant_items, ranking},
     tenants::{engine_of_tenant, ranking_path, tenants_file},

@@ -9,7 +9,10 @@ use std::{
 
 use tracing::warn;
 
-use super::{error::StartError, files::read, plaintext::is_public_plaintext};
+use super::{
+    error::StartError, files::read, plaintext::is_public_plaintext,
+    request_id_keys::request_id_keys,
+};
 use crate::{
     adapters::{
         memory::{
@@ -24,7 +27,7 @@ use crate::{
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
-    domain::{item::Item, ranking_config::RankingConfig},
+    domain::{experiments::RequestIdKeys, item::Item, ranking_config::RankingConfig},
     engine::{AssociationSettings, Engine, EngineSettings, Ports},
     ports::{AssociationStore, EventBuffer, ItemStore, ModelStore},
     tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
@@ -43,6 +46,8 @@ pub(super) struct Stores {
     redis: Option<RedisPool>,
     /// `None` keeps the catalogue in memory.
     qdrant: Option<QdrantPool>,
+    /// The keys that sign ids of lists, if the settings name a file.
+    request_id_keys: Option<RequestIdKeys>,
     /// For all users' state in memory.
     budget: Arc<Budget>,
     /// For all catalogues in memory.
@@ -93,6 +98,7 @@ impl Stores {
         Ok(Self {
             redis,
             qdrant: qdrant(settings)?,
+            request_id_keys: request_id_keys(settings)?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
             catalogue_budget: CatalogueBudget::new(settings.embedded_catalog_max_bytes),
             in_memory: Mutex::default(),
@@ -137,6 +143,11 @@ impl Stores {
                 cache_max_bytes: settings.associations_cache_max_bytes / place.share_of,
                 background: place.refreshes,
             },
+            // An id of one tenant's list is not valid for another.
+            request_id_keys: self
+                .request_id_keys
+                .as_ref()
+                .map(|keys| keys.in_scope(place.key_prefix)),
         };
         Ok(Engine::new(ports, config, engine_settings))
     }

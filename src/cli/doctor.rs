@@ -26,6 +26,7 @@ pub(super) async fn run(settings: &Settings, flags: &DoctorFlags) -> ExitCode {
     findings.extend(settings::check(settings));
     findings.extend(files::ranking(settings));
     findings.extend(of_tenants);
+    findings.extend(files::request_ids(settings));
     findings.extend(tls::check(settings));
     findings.extend(redis);
     findings.extend(qdrant);

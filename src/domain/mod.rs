@@ -8,6 +8,7 @@ pub mod associations;
 pub mod catalogue_line;
 pub mod event;
 pub mod event_member;
+pub mod experiments;
 pub mod filter;
 pub mod geo;
 pub mod ids;

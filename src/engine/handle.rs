@@ -5,12 +5,16 @@ use std::{sync::Arc, time::Duration};
 use super::{
     associations::{AssociationSettings, Associations},
     error::{Dependency, EngineError},
+    experiments::{ArmResult, Experiments},
     item_reader::ItemReader,
     models::{ModelAges, Models},
     tasks::Tasks,
 };
 use crate::{
-    domain::{ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp},
+    domain::{
+        experiments::RequestIdKeys, ranking_config::RankingConfig, tags::Canonicalizer,
+        time::Timestamp,
+    },
     ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness},
 };
 
@@ -43,6 +47,8 @@ pub struct EngineSettings {
     pub max_excluded_ids: usize,
     /// How associations are refreshed.
     pub associations: AssociationSettings,
+    /// The keys that sign ids of lists; without them, no event is attributed.
+    pub request_id_keys: Option<RequestIdKeys>,
 }
 
 impl Default for EngineSettings {
@@ -54,6 +60,7 @@ impl Default for EngineSettings {
             model_save_interval: Duration::ZERO,
             max_excluded_ids: 2_000,
             associations: AssociationSettings::default(),
+            request_id_keys: None,
         }
     }
 }
@@ -72,6 +79,7 @@ pub(super) struct EngineState {
     pub(super) items: ItemReader,
     pub(super) models: Models,
     pub(super) associations: Associations,
+    pub(super) experiments: Experiments,
     pub(super) tasks: Tasks,
 }
 
@@ -104,6 +112,7 @@ impl Engine {
         Self {
             inner: Arc::new(EngineState {
                 canonical: config.canonicalizer(),
+                experiments: Experiments::new(&config, settings.request_id_keys.clone()),
                 ports,
                 settings,
                 config,
@@ -125,6 +134,24 @@ impl Engine {
     #[must_use]
     pub fn default_limit(&self) -> usize {
         self.inner.config.default_limit
+    }
+
+    /// The names that a request's placement may have, in the order of the ranking file.
+    pub fn placements(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.inner.experiments.placements()
+    }
+
+    /// What was counted of each placement and variant since this engine was made: in this
+    /// process, and since the ranking file changed. In the order of the ranking file.
+    #[must_use]
+    pub fn placement_results(&self) -> Vec<ArmResult> {
+        self.inner.experiments.results()
+    }
+
+    /// Whether events are attributed to lists: there are keys that sign ids of lists.
+    #[must_use]
+    pub fn attributes_events(&self) -> bool {
+        self.inner.experiments.attributes()
     }
 
     /// The current time of the store of users' state.

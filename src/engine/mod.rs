@@ -8,6 +8,7 @@
 mod associations;
 mod catalog;
 mod error;
+mod experiments;
 mod explain;
 mod handle;
 mod ingest;
@@ -22,6 +23,7 @@ mod users;
 
 pub use associations::{AssociationSettings, ItemSignals};
 pub use error::{Dependency, EngineError};
+pub use experiments::{ArmResult, Treatment};
 pub use explain::UserExplanation;
 pub use handle::{Engine, EngineSettings, Ports};
 pub use ingest::Ingested;

@@ -1,13 +1,13 @@
 //! Receiving events: what they mean, and whether they are stored.
 
-use super::{error::EngineError, handle::Engine, ingest::Ingested};
+use super::{error::EngineError, experiments::Attribution, handle::Engine, ingest::Ingested};
 use crate::{
     domain::{
         event::{InteractionEvent, StoredEvent},
         meaning::EventMeaning,
         ranking_config::Preset,
     },
-    ports::Deadline,
+    ports::{AppendOutcome, Deadline},
     telemetry::meters::{self, EventOutcome},
 };
 
@@ -42,7 +42,11 @@ impl Engine {
         let meaning = self.meaning(&event.event);
         meters::event_meanings(meaning.as_str(), 1);
         let ingested = if self.stores(meaning) {
-            Some(self.ingest(event, deadline).await?)
+            let attribution = self.inner.experiments.attribution(&event.event);
+            let ingested = self.ingest(event, deadline).await?;
+            self.attribute(attribution.as_ref(), meaning, ingested)
+                .await;
+            Some(ingested)
         } else {
             meters::events(EventOutcome::NotStored, 1);
             None
@@ -72,22 +76,54 @@ impl Engine {
         let mut each = meanings.iter();
         stored.retain(|_| each.next().is_some_and(|meaning| self.stores(*meaning)));
         meters::events(EventOutcome::NotStored, meanings.len() - stored.len());
+        let experiments = &self.inner.experiments;
+        let attributions: Vec<Option<Attribution>> = stored
+            .iter()
+            .map(|event| experiments.attribution(&event.event))
+            .collect();
         let ingested = if stored.is_empty() {
             Vec::new()
         } else {
             self.ingest_batch(stored, deadline).await?
         };
-        let mut ingested = ingested.into_iter();
-        let results = meanings.into_iter().map(|meaning| {
-            let ingested = if self.stores(meaning) {
+        let mut ingested = ingested.into_iter().zip(attributions);
+        let mut results = Vec::with_capacity(meanings.len());
+        for meaning in meanings {
+            let result = if self.stores(meaning) {
                 // One result for each event.
-                Some(ingested.next().unwrap_or(Err(EngineError::Panicked))?)
+                match ingested.next() {
+                    Some((Ok(ingested), attribution)) => {
+                        self.attribute(attribution.as_ref(), meaning, ingested)
+                            .await;
+                        Ok(Some(ingested))
+                    }
+                    Some((Err(error), _)) => Err(error),
+                    None => Err(EngineError::Panicked),
+                }
             } else {
-                None
+                Ok(None)
             };
-            Ok(Received { meaning, ingested })
-        });
-        Ok(results.collect())
+            results.push(result.map(|ingested| Received { meaning, ingested }));
+        }
+        Ok(results)
+    }
+
+    /// Counts an accepted event for the list that it results from. A repeated one is not
+    /// accepted again.
+    async fn attribute(
+        &self,
+        attribution: Option<&Attribution>,
+        meaning: EventMeaning,
+        ingested: Ingested,
+    ) {
+        let (Some(attribution), AppendOutcome::Accepted) = (attribution, ingested.outcome) else {
+            return;
+        };
+        // The append has learned the store's time.
+        if let Ok(now) = self.now().await {
+            let experiments = &self.inner.experiments;
+            experiments.count_event(attribution, meaning, now);
+        }
     }
 
     fn stores(&self, meaning: EventMeaning) -> bool {

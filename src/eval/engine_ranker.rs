@@ -126,6 +126,8 @@ impl EngineRanker {
                 drawn: AtomicU64::new(0),
             }),
         };
+        // Rankings are compared as they are: each user gets the same.
+        let config = config.without_experiments();
         // Models are saved at once, and rows are refreshed on the clock of the events.
         let mut engine = engine.clone();
         engine.model_save_interval = Duration::ZERO;
@@ -169,6 +171,7 @@ impl ListRanker for EngineRanker {
                 SeenItems::Allow => SeenPolicy::Allow,
             },
             exploration: None,
+            placement: None,
             seed: Some(mixed(rules.seed, u64::from(query.position)) as u32),
         };
         let list = self.engine.recommend(&request, Deadlines::UNLIMITED);

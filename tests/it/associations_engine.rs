@@ -182,6 +182,7 @@ impl EngineCase {
                 exclude: Default::default(),
                 seen: Default::default(),
                 exploration: None,
+                placement: None,
                 seed: Some(1),
             };
             let list = engine

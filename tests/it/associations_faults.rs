@@ -83,6 +83,7 @@ async fn list(engine: &Engine, of: usize) -> Recommendation {
         exclude: Default::default(),
         seen: Default::default(),
         exploration: None,
+        placement: None,
         seed: Some(1),
     };
     let list = engine.recommend(&request, Deadlines::UNLIMITED).await;

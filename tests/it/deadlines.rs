@@ -275,6 +275,7 @@ async fn a_list_waits_for_items_no_longer_than_its_deadline() {
         exclude: Default::default(),
         seen: Default::default(),
         exploration: None,
+        placement: None,
         seed: None,
     };
     let deadlines = Deadlines {

@@ -108,6 +108,7 @@ fn without_stores_there_are_warnings_and_no_failure() {
         ("tenants", "tenants file"),
         ("tls", "API's port"),
         ("ranking", "ranking file"),
+        ("request ids", "key file"),
     ] {
         diagnosis.says(group, check, "ok", "");
     }
@@ -158,6 +159,9 @@ QDRANT_API_URL=grpc://hunter2@h             | qdrant, settings, export QDRANT_AP
 RECSYS_LISTEN_ADDR=0.0.0.0:0                | settings, callers, (umask
 RECSYS_RANKING_PATH=/nonexistent            | ranking, ranking file, ls -l
 RECSYS_LIMITS=limit=5                       | ranking, ranking file, export RECSYS_LIMITS=limit=10
+RECSYS_REQUEST_ID_KEY_FILE=/nonexistent     | request ids, key file, ls -l
+RECSYS_REQUEST_ID_KEY_FILE=/dev/null RECSYS_LIMITS=id_bytes=99 | request ids, key file, export RECSYS_LIMITS=id_bytes=440
+RECSYS_REQUEST_ID_KEY_FILE=/dev/null        | request ids, key file, chmod o=
 CATALOG_PATH=/nonexistent                   | embedded, catalogue, ls -l
 OTEL_EXPORTER_OTLP_ENDPOINT=hunter2         | settings, traces, export OTEL_
 RECSYS_WEBHOOK_ADDR=0.0.0.0:0               | settings, deliveries, export RECSYS_WEBHOOK_SECRET=

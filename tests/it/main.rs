@@ -33,6 +33,7 @@ mod embedded;
 mod eval;
 mod eval_truth;
 mod event_import;
+mod experiments;
 mod export_pages;
 mod faults;
 mod feed;

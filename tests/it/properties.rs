@@ -284,6 +284,7 @@ impl AnyRequest {
             exclude: self.exclude.iter().cloned().collect(),
             seen: Default::default(),
             exploration: None,
+            placement: None,
             seed: Some(self.seed),
         }
     }

@@ -1,5 +1,7 @@
 //! Requests for a list.
 
+use std::sync::Arc;
+
 use crate::{
     api::{error::ApiError, limits::Limits, parse::checks::Checks},
     domain::{
@@ -13,11 +15,12 @@ use crate::{
 };
 
 /// Reads a request for a list.
-pub(crate) fn recommend(
+pub(crate) fn recommend<'a>(
     request: proto::RecommendRequest,
     limits: &Limits,
     default_limit: usize,
     canonical: &Canonicalizer,
+    placements: impl Iterator<Item = &'a Arc<str>>,
 ) -> Result<RecommendRequest, ApiError> {
     let mut checks = Checks::new(limits);
     let user = checks.user_id("user_id", &request.user_id);
@@ -36,6 +39,7 @@ pub(crate) fn recommend(
         ),
     };
     let seen = seen_policy(&mut checks, request.seen);
+    let placement = placement(&mut checks, &request.placement, placements);
     let exclude = checks
         .content_ids("exclude_ids", limits.max_exclude_ids, request.exclude_ids)
         .into_iter()
@@ -48,9 +52,35 @@ pub(crate) fn recommend(
         exclude,
         seen: seen.unwrap_or_default(),
         exploration: request.exploration,
+        placement,
         seed: request.seed,
     });
     checks.finish(read)
+}
+
+/// One of `placements`; `None` for an empty text.
+pub(super) fn placement<'a>(
+    checks: &mut Checks<'_>,
+    given: &str,
+    placements: impl Iterator<Item = &'a Arc<str>>,
+) -> Option<Arc<str>> {
+    if given.is_empty() {
+        return None;
+    }
+    let mut names = Vec::new();
+    for name in placements {
+        if **name == *given {
+            return Some(Arc::clone(name));
+        }
+        names.push(&**name);
+    }
+    let rule = if names.is_empty() {
+        "must be empty: the ranking file has no placements".to_owned()
+    } else {
+        format!("must be one of {}, or empty", names.join(", "))
+    };
+    checks.broken("placement", rule);
+    None
 }
 
 fn seen_policy(checks: &mut Checks<'_>, given: i32) -> Option<SeenPolicy> {

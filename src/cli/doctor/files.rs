@@ -6,11 +6,13 @@ use super::report::{Finding, Section};
 use crate::{
     app::{self, StartError},
     config::Settings,
+    domain::experiments::MAX_SIGNED_ID_BYTES,
     edge::tenants::TenantsFile,
 };
 
 const RANKING: Section = Section("ranking");
 const TENANTS: Section = Section("tenants");
+const REQUEST_IDS: Section = Section("request ids");
 const EMBEDDED: Section = Section("embedded");
 /// How a key is made.
 pub(super) const NEW_KEY: &str = "recsys keys new shop --role ingest --role serve   # add what \
@@ -43,6 +45,12 @@ fn refused(section: Section, check: &'static str, error: &StartError, path: &Pat
         format!("ls -l {path}")
     } else if let StartError::DefaultLimit { default_limit, .. } = error {
         format!("export RECSYS_LIMITS=limit={default_limit}")
+    } else if let StartError::RequestIdLimit { .. } = error {
+        format!("export RECSYS_LIMITS=id_bytes={MAX_SIGNED_ID_BYTES}")
+    } else if let StartError::RequestIdKeys { .. } = error {
+        format!("(umask 077; openssl rand -hex 32 > {path})")
+    } else if let StartError::RequestIdKeysOpen { .. } = error {
+        format!("chmod o= {path}")
     } else {
         format!("${{EDITOR:-vi}} {path}")
     };
@@ -62,6 +70,20 @@ pub(super) fn ranking(settings: &Settings) -> Vec<Finding> {
             &error,
             path.unwrap_or(Path::new("")),
         ),
+    }]
+}
+
+/// The keys that sign ids of lists.
+pub(super) fn request_ids(settings: &Settings) -> Vec<Finding> {
+    const CHECK: &str = "key file";
+    let Some(path) = &settings.request_id_key_file else {
+        let found = "none: events are not attributed to placements and variants";
+        return vec![REQUEST_IDS.ok(CHECK, found)];
+    };
+    let valid = || REQUEST_IDS.ok(CHECK, format!("{} is valid", path.display()));
+    vec![match app::request_id_keys(settings) {
+        Ok(_) => valid(),
+        Err(error) => refused(REQUEST_IDS, CHECK, &error, path),
     }]
 }
 

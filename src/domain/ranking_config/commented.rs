@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::{Table, Value};
 
 /// Every key of a ranking file with what it does, in the order of the file.
-pub(super) const KEYS: [(&str, &str); 63] = [
+pub(super) const KEYS: [(&str, &str); 67] = [
     ("preset", "defaults of all other keys: recsys or reference"),
     (
         "half_life_days",
@@ -194,6 +194,21 @@ pub(super) const KEYS: [(&str, &str); 63] = [
         "profile.*",
         "questions: the first one answered counts; field = name in demographics; facet and \
          weight = the tag that is seeded; values = label by answer",
+    ),
+    (
+        "placements",
+        "where lists are shown: the values of a request's placement",
+    ),
+    ("placements.*", "name = 1 to 32 of a-z, 0-9, _ and -"),
+    (
+        "experiments",
+        "variants of the ranking; at most one experiment applies to a list",
+    ),
+    (
+        "experiments.*",
+        "salt and user id decide the variant; placements = those it applies to, without them \
+         all lists; variants = name, share (they sum to 1) and ranking: fusion, mmr_lambda, \
+         exploration and pool_per_generator",
     ),
 ];
 

@@ -5,6 +5,7 @@ mod check;
 mod commented;
 mod engagement;
 mod events;
+mod experiments;
 mod exploration;
 mod fusion;
 mod preset;
@@ -20,6 +21,7 @@ use check::Violations;
 
 pub use check::MAX_WEIGHT;
 pub use engagement::{CompletionWeights, EngagementWeights};
+pub use experiments::{ExperimentConfig, PlacementConfig, VariantConfig};
 pub use exploration::{ExplorationConfig, ExplorationStrategy};
 pub use fusion::FusionWeights;
 pub use preset::Preset;
@@ -95,6 +97,10 @@ pub struct RankingConfig {
     pub profile: Vec<ProfileRule>,
     /// Tables for canonical labels.
     pub canonical: CanonicalTables,
+    /// Where lists are shown.
+    pub placements: Vec<PlacementConfig>,
+    /// Variants of the ranking. At most one experiment applies to a list.
+    pub experiments: Vec<ExperimentConfig>,
 }
 
 impl Default for RankingConfig {
@@ -139,6 +145,8 @@ impl RankingConfig {
             events: EventTable::of(preset),
             profile: Vec::new(),
             canonical: CanonicalTables::default(),
+            placements: Vec::new(),
+            experiments: Vec::new(),
         }
     }
 
@@ -159,6 +167,35 @@ impl RankingConfig {
         overlay(&mut keys, toml::from_str(text)?);
         let mut config: Self = keys.try_into()?;
         config.events = EventTable::of(preset).extended_by(config.events);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The same ranking without placements and experiments.
+    #[must_use]
+    pub fn without_experiments(&self) -> Self {
+        Self {
+            placements: Vec::new(),
+            experiments: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The ranking of a variant, without placements and experiments.
+    ///
+    /// # Errors
+    /// [`RankingConfigError`] with every value of the variant that is not valid.
+    pub fn of_variant(&self, variant: &VariantConfig) -> Result<Self, RankingConfigError> {
+        let base = self.without_experiments();
+        let mut keys =
+            toml::Table::try_from(&base).map_err(<toml::de::Error as DeError>::custom)?;
+        overlay(&mut keys, variant.ranking.clone());
+        let config: Self = keys.try_into()?;
+        // The table of events is the base's, whatever the form in which it was written.
+        let config = Self {
+            events: base.events,
+            ..config
+        };
         config.check()?;
         Ok(config)
     }
@@ -215,6 +252,8 @@ impl RankingConfig {
             fusion: _,
             exploration: _,
             canonical: _,
+            placements: _,
+            experiments: _,
         } = self;
         let model = (
             preset,
@@ -254,9 +293,26 @@ impl RankingConfig {
         for (index, rule) in self.profile.iter().enumerate() {
             rule.check(index, &mut violations);
         }
+        experiments::check(&self.placements, &self.experiments, &mut violations);
+        if violations.0.is_empty() {
+            self.check_variants(&mut violations);
+        }
         match violations.0 {
             none if none.is_empty() => Ok(()),
             rules => Err(RankingConfigError::Values(rules)),
+        }
+    }
+
+    fn check_variants(&self, violations: &mut Violations) {
+        for (index, experiment) in self.experiments.iter().enumerate() {
+            for (at, variant) in experiment.variants.iter().enumerate() {
+                if let Err(error) = self.of_variant(variant) {
+                    let error = error.to_string();
+                    let error = error.trim_end();
+                    let path = format!("experiments[{index}].variants[{at}].ranking");
+                    violations.require(false, format!("{path}: {error}"));
+                }
+            }
         }
     }
 

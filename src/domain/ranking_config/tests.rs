@@ -242,6 +242,13 @@ fn the_commented_file_has_every_key_and_reads_back() {
         events = [{ types = ['\"quoted\"', 'Ж'], strength = -0.5 }]
         canonical.spellings = { 'labour' = 'labor' }
         ",
+        "
+        placements = [{ name = 'home' }, { name = 'product_page' }]
+        experiments = [{ name = 'e', salt = 'Ж \"1\"', placements = ['home'], variants = [
+            { name = 'a', share = 0.25 },
+            { name = 'b', share = 0.75, ranking = { mmr_lambda = 0.5, fusion.tag = 1.0 } },
+        ] }]
+        ",
     ] {
         let config = RankingConfig::from_toml(text).unwrap();
         let shown = config.to_commented_toml().unwrap();

@@ -17,17 +17,18 @@ use crate::{
         ids::{ContentId, UserId},
         item::Items,
         ranking::{
-            self, RankedList,
+            self, RankedItem, RankedList,
             draws::Draws,
             exploration::{self, ExplorationPool, ExplorationRequest, ExplorationSkip},
             interest::{IgnoredItems, Interest, Near},
             reason::reason,
         },
-        ranking_config::Preset,
+        ranking_config::{Preset, RankingConfig},
         restriction::Restriction,
     },
     engine::{
         error::EngineError,
+        experiments::{Arm, Treatment},
         handle::Engine,
         models::{CurrentModel, SignalsSource},
     },
@@ -76,11 +77,14 @@ impl Engine {
         let items = &self.inner.items;
         // A model with vectors of another size must be rebuilt before it is used.
         items.learn_vector_size(deadlines.items).await?;
-        let chance = self.chance(request);
+        let experiments = &self.inner.experiments;
+        let arm = experiments.arm(request.placement.as_deref(), Some(&request.user));
+        let config = &arm.config;
+        let chance = self.chance(request, config);
         let mut model = self.model(&request.user, deadlines.model).await;
         let mut audience = self.audience(model.as_ref(), request);
         let mut inputs = self
-            .inputs(request, &mut audience, &chance, deadlines)
+            .inputs(request, &mut audience, &chance, config, deadlines)
             .await?;
         // The search can find that the catalogue was recreated with vectors of
         // another size.
@@ -89,14 +93,20 @@ impl Engine {
             if model.is_some() {
                 audience = self.audience(model.as_ref(), request);
                 inputs = self
-                    .inputs(request, &mut audience, &chance, deadlines)
+                    .inputs(request, &mut audience, &chance, config, deadlines)
                     .await?;
             }
         }
-        let list = self
-            .assemble(request, audience, inputs, chance.slot, deadlines.items)
+        let (slot, deadline) = (chance.slot, deadlines.items);
+        let mut list = self
+            .assemble(request, audience, inputs, slot, config, deadline)
             .await?;
+        list.treatment = arm.treatment();
+        if let Some(id) = self.signed_id(arm, Some(&request.user), &list.items).await {
+            (list.request_id, list.is_signed) = (id, true);
+        }
         metrics::count(&list);
+        experiments.count_list(arm, list.items.len());
         Ok(list)
     }
 
@@ -146,10 +156,10 @@ impl Engine {
         }
     }
 
-    fn chance(&self, request: &RecommendRequest) -> Chance {
+    fn chance(&self, request: &RecommendRequest, config: &RankingConfig) -> Chance {
         let random = || self.inner.ports.randomness.next_u64();
         let draws = Draws::new(request.seed.map_or_else(random, u64::from));
-        let config = &self.inner.config.exploration;
+        let config = &config.exploration;
         Chance {
             slot: exploration::decide(config, request.exploration, request.limit, &draws),
             draws,
@@ -163,6 +173,7 @@ impl Engine {
         request: &RecommendRequest,
         audience: &mut Audience,
         chance: &Chance,
+        ranking: &RankingConfig,
         deadlines: Deadlines,
     ) -> Result<ListInputs, EngineError> {
         let associations = &self.inner.associations;
@@ -177,7 +188,6 @@ impl Engine {
         audience.interest.popularity = others.popular.clone();
         let interest = &audience.interest;
         let mut scored = scores(request, interest, &interest.seen, &others, config);
-        let ranking = &self.inner.config;
         let popular = others.popular.as_ref();
         let proposals = Proposals::new(request, interest, &scored, popular, ranking);
 
@@ -186,7 +196,7 @@ impl Engine {
         liked.sort_unstable();
         liked.dedup();
         let (items, deadline) = (&self.inner.items, deadlines.items);
-        let candidates = self.candidates(request, interest, &proposals, chance, deadline);
+        let candidates = self.candidates(request, interest, &proposals, chance, ranking, deadline);
         let (pool, liked_items) = tokio::join!(
             candidates.instrument(spans::step("candidates")),
             items.read(&liked, deadline),
@@ -219,9 +229,10 @@ impl Engine {
         interest: &Interest,
         proposals: &Proposals,
         chance: &Chance,
+        config: &RankingConfig,
         deadline: Deadline,
     ) -> Result<CandidatePool, EngineError> {
-        let (config, items) = (&*self.inner.config, &self.inner.items);
+        let items = &self.inner.items;
         let (draws, restriction) = (&chance.draws, &request.restriction);
         let max_in_query = self.inner.settings.max_excluded_ids;
         let unseen = Exclusions::new(&request.exclude, &interest.seen, max_in_query);
@@ -270,9 +281,9 @@ impl Engine {
         audience: Audience,
         inputs: ListInputs,
         slot: Result<usize, ExplorationSkip>,
+        config: &RankingConfig,
         deadline: Deadline,
     ) -> Result<Recommendation, EngineError> {
-        let config = &self.inner.config;
         let Audience {
             mut interest,
             signals_source,
@@ -314,6 +325,8 @@ impl Engine {
         let reasons = reasons.map(|item| reason(item, &inputs.liked, canonical));
         Ok(Recommendation {
             request_id: self.fresh_request_id(),
+            is_signed: false,
+            treatment: Treatment::default(),
             strategy,
             reasons: reasons.collect(),
             items,
@@ -358,6 +371,24 @@ impl Engine {
         } else {
             EmptyReason::CatalogueEmpty
         })
+    }
+
+    /// A signed id of a list that is made now; `None` if its arm has none, or the store
+    /// does not report the time.
+    async fn signed_id(
+        &self,
+        arm: &Arm,
+        user: Option<&UserId>,
+        items: &[RankedItem],
+    ) -> Option<String> {
+        let experiments = &self.inner.experiments;
+        if !experiments.signs(arm) {
+            return None;
+        }
+        let now = self.now().await.ok()?;
+        let nonce = self.inner.ports.randomness.next_u64();
+        let items = items.iter().map(|item| item.scored.item.id());
+        experiments.signed_id(arm, user, items, now, nonce)
     }
 
     fn fresh_request_id(&self) -> String {

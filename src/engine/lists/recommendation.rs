@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     domain::ranking::{ExplorationItem, RankedItem, exploration::ExplorationSkip},
-    engine::models::SignalsSource,
+    engine::{experiments::Treatment, models::SignalsSource},
 };
 
 /// A list, with how it was made.
@@ -12,6 +12,10 @@ use crate::{
 pub struct Recommendation {
     /// A fresh id of the list.
     pub request_id: String,
+    /// Whether that id is signed, so that events are attributed by it.
+    pub is_signed: bool,
+    /// The list's placement and the user's variant.
+    pub treatment: Treatment,
     /// What it is based on.
     pub strategy: Strategy,
     /// The items, first position first.

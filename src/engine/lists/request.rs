@@ -1,6 +1,6 @@
 //! What to recommend, and until when.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     domain::{
@@ -29,6 +29,9 @@ pub struct RecommendRequest {
     pub seen: SeenPolicy,
     /// Whether the list gets an exploration item; `None` = as the ranking file says.
     pub exploration: Option<bool>,
+    /// Where the list is shown: one of [`Engine::placements`](crate::engine::Engine), or
+    /// none.
+    pub placement: Option<Arc<str>>,
     /// Seed of all random draws: makes the list reproducible.
     pub seed: Option<u32>,
 }

@@ -10,8 +10,9 @@ use super::{
         DB_MAX_CONNECTIONS, DB_PENDING_REQUESTS, DEGRADED, DEPENDENCY_UP, EMBEDDED_BYTES,
         EMBEDDED_MAX_BYTES, EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS,
         MERGED_EVENTS, MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS,
-        MODEL_REBUILDS, MODEL_REFRESHES, PANICS, REFUSED, ROW_LAG, ROW_REFRESHES, ROWS_DUE,
-        RPC_DURATION, RUNTIME_SILENCE, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
+        MODEL_REBUILDS, MODEL_REFRESHES, PANICS, PLACEMENT_EVENTS, PLACEMENT_ITEMS, REFUSED,
+        ROW_LAG, ROW_REFRESHES, ROWS_DUE, RPC_DURATION, RUNTIME_SILENCE, SHED, STORE_DURATION,
+        UNREADABLE, WEBHOOK_ELEMENTS,
     },
     record::{buffered_bytes, calls_in_flight, http_duration, rows_due},
     series::{
@@ -106,6 +107,14 @@ fn of_lists() {
     describe_gauge!(ROWS_DUE, "Rows of neighbours that are due");
     describe_histogram!(AUDIENCE_SIZE, "Users of refreshed items' audiences");
     describe_counter!(EXPLORATION, "Exploration items of lists, by outcome");
+    describe_counter!(
+        PLACEMENT_ITEMS,
+        "Items of served lists, by placement and variant"
+    );
+    describe_counter!(
+        PLACEMENT_EVENTS,
+        "Events attributed to lists, by placement, variant and what they say"
+    );
 }
 
 fn of_the_server() {

@@ -22,6 +22,11 @@ pub(super) fn enable() {
     ENABLED.store(true, Ordering::Release);
 }
 
+/// Whether there is a recorder.
+pub(super) fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Acquire)
+}
+
 /// The series of one metric, by their labels.
 pub(super) struct Series<L, H> {
     name: &'static str,
@@ -44,7 +49,7 @@ impl<L: Labels, H> Series<L, H> {
     /// `None` if there is no recorder.
     fn handle(&self, labels: L, look_up: impl Fn(&'static str, Vec<Label>) -> H) -> Option<&H> {
         let handle = self.handles.get(labels.index())?;
-        if !ENABLED.load(Ordering::Acquire) {
+        if !is_enabled() {
             return None;
         }
         Some(handle.get_or_init(|| {
@@ -110,7 +115,7 @@ impl<const N: usize, H> Named<N, H> {
         look_up: impl Fn(&'static str, Vec<Label>) -> H,
         record: impl Fn(&H),
     ) {
-        if !ENABLED.load(Ordering::Acquire) {
+        if !is_enabled() {
             return;
         }
         let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);

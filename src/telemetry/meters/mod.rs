@@ -2,9 +2,10 @@
 //! [`PrometheusExporter`](crate::telemetry::PrometheusExporter) is started, counting
 //! costs next to nothing and has no effect.
 //!
-//! Labels have few values, all known beforehand: never an id, a key or a text from
-//! outside.
+//! Labels have few values, all known beforehand, in the code or in the ranking file: never
+//! an id, a key or a text from outside.
 
+mod arm_series;
 mod describe;
 mod gauges;
 mod handles;
@@ -13,8 +14,8 @@ mod names;
 mod record;
 mod series;
 
-pub(crate) use {describe::describe, gauges::measure};
 pub use {
+    arm_series::ArmSeries,
     gauges::{Level, Levels, watch},
     labels::{
         Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
@@ -23,3 +24,4 @@ pub use {
     names::*,
     record::*,
 };
+pub(crate) use {describe::describe, gauges::measure};

@@ -45,6 +45,10 @@ pub const EMPTY_LISTS: &str = "recsys_empty_lists_total";
 pub const DEGRADED: &str = "recsys_degraded_total";
 /// Lists, by the outcome of their exploration.
 pub const EXPLORATION: &str = "recsys_exploration_total";
+/// Items of served lists, by placement and variant.
+pub const PLACEMENT_ITEMS: &str = "recsys_placement_items_served_total";
+/// Events that are attributed to lists, by placement, variant and meaning.
+pub const PLACEMENT_EVENTS: &str = "recsys_placement_events_total";
 /// Lookups in the caches of this process.
 pub const CACHE_LOOKUPS: &str = "recsys_cache_lookups_total";
 /// Memory of the caches.
@@ -89,7 +93,7 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names except those of the process.
-pub const ALL: [&str; 43] = [
+pub const ALL: [&str; 45] = [
     RPC_DURATION,
     STORE_DURATION,
     DB_CONNECTIONS,
@@ -112,6 +116,8 @@ pub const ALL: [&str; 43] = [
     EMPTY_LISTS,
     DEGRADED,
     EXPLORATION,
+    PLACEMENT_ITEMS,
+    PLACEMENT_EVENTS,
     CACHE_LOOKUPS,
     CACHE_BYTES,
     CACHE_ENTRIES,

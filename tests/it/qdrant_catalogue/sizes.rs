@@ -77,6 +77,7 @@ fn request() -> RecommendRequest {
         exclude: Default::default(),
         seen: Default::default(),
         exploration: None,
+        placement: None,
         seed: None,
     }
 }
