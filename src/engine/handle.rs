@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    activity::{Activity, ActivityReport},
     associations::{AssociationSettings, Associations},
     error::{Dependency, EngineError},
     experiments::{ArmResult, Experiments},
@@ -81,6 +82,7 @@ pub(super) struct EngineState {
     pub(super) associations: Associations,
     pub(super) experiments: Experiments,
     pub(super) tasks: Tasks,
+    pub(super) activity: Activity,
 }
 
 impl Engine {
@@ -120,6 +122,7 @@ impl Engine {
                 models,
                 associations,
                 tasks,
+                activity: Activity::default(),
             }),
         }
     }
@@ -152,6 +155,23 @@ impl Engine {
     #[must_use]
     pub fn attributes_events(&self) -> bool {
         self.inner.experiments.attributes()
+    }
+
+    /// Starts counting what arrives and what is served.
+    pub fn count_activity(&self) {
+        self.inner.activity.enable();
+    }
+
+    /// What was counted since [`Engine::count_activity`].
+    #[must_use]
+    pub fn activity(&self) -> ActivityReport {
+        self.inner.activity.report()
+    }
+
+    /// The ranking file.
+    #[must_use]
+    pub fn ranking(&self) -> &RankingConfig {
+        &self.inner.config
     }
 
     /// The current time of the store of users' state.
