@@ -120,7 +120,7 @@ pub(super) async fn webhook(
 ///
 /// # Errors
 /// [`StartError::OpenConsole`].
-pub fn check_console(settings: &Settings) -> Result<(), StartError> {
+pub(super) fn check_console(settings: &Settings) -> Result<(), StartError> {
     let Some(address) = settings.console.console_addr else {
         return Ok(());
     };
