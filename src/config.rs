@@ -16,7 +16,7 @@ use crate::{
     adapters::{qdrant::QdrantSettings, redis::RedisSettings},
     api::limits::Limits,
     edge::{settings::ServerSettings, tls::TlsSettings},
-    http::webhook::WebhookSettings,
+    http::{console::ConsoleSettings, webhook::WebhookSettings},
     parsers::{
         Secret, at_least_one, parse_address, parse_days, parse_delay, parse_duration, parse_share,
         user_bytes, whole_number,
@@ -211,6 +211,9 @@ pub struct Settings {
     /// The server.
     #[command(flatten)]
     pub server: ServerSettings,
+    /// The console.
+    #[command(flatten)]
+    pub console: ConsoleSettings,
     /// The webhook.
     #[command(flatten)]
     pub webhook: WebhookSettings,

@@ -124,6 +124,16 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
     },
+    /// Everyone who reaches the console could look at all users.
+    #[error(
+        "RECSYS_CONSOLE_ADDR {address} can be reached from other machines, and the console shows \
+         any user. Set RECSYS_TENANTS_PATH, RECSYS_TLS_CERT_FILE and RECSYS_TLS_KEY_FILE, or \
+         listen on a loopback address"
+    )]
+    OpenConsole {
+        /// The address.
+        address: SocketAddr,
+    },
     /// The secret names no tenant.
     #[error(
         "RECSYS_WEBHOOK_SECRET is for a server without a tenants file: with RECSYS_TENANTS_PATH \

@@ -10,7 +10,7 @@ use crate::{
     config::Settings,
     edge::{tenants::SharedSecret, tls::Tls},
     engine::start_metrics,
-    http::{admin::Admin, webhook::Webhook},
+    http::{admin::Admin, console::Console, webhook::Webhook},
     telemetry::{LogFilter, PrometheusExporter},
 };
 
@@ -113,6 +113,45 @@ pub(super) async fn webhook(
         tls: api.tls.clone(),
         secret: secret.map(|secret| SharedSecret::new(secret.expose())),
         merges_users: settings.webhook.webhook_merge_users,
+    }))
+}
+
+/// Checks the console's settings, without listening: other machines reach it only with
+/// keys and TLS.
+///
+/// # Errors
+/// [`StartError::OpenConsole`].
+pub(super) fn check_console(settings: &Settings) -> Result<(), StartError> {
+    let Some(address) = settings.console.console_addr else {
+        return Ok(());
+    };
+    let is_guarded = settings.tenants_path.is_some() && settings.tls.tls_cert_file.is_some();
+    if address.ip().is_loopback() || is_guarded {
+        return Ok(());
+    }
+    Err(StartError::OpenConsole { address })
+}
+
+/// Listens on the console's address, if there is one, with TLS if the API's port has it.
+///
+/// # Errors
+/// [`StartError::OpenConsole`], [`StartError::Listen`].
+pub async fn console(settings: &Settings, api: &Port) -> Result<Option<Console>, StartError> {
+    check_console(settings)?;
+    let Some(address) = settings.console.console_addr else {
+        return Ok(None);
+    };
+    let listener = bind(address, "RECSYS_CONSOLE_ADDR").await?;
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, tls = api.tls.is_some(), "serving the console");
+    }
+    let scheme = if api.tls.is_some() { "https" } else { "http" };
+    let api_address = api.listener.local_addr().unwrap_or(settings.listen_addr);
+    Ok(Some(Console {
+        listener,
+        tls: api.tls.clone(),
+        example_users: Vec::new(),
+        api_url: format!("{scheme}://{api_address}"),
     }))
 }
 

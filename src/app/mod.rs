@@ -20,7 +20,7 @@ use crate::{
     config::{Settings, is_set_variable, retired_variables, unknown_variables},
     edge::access::Access,
     engine::Engine,
-    http::{admin::Admin, webhook::Webhook},
+    http::{admin::Admin, console::Console, webhook::Webhook},
     telemetry::LogFilter,
 };
 use server::{Port, ServeError, Stop};
@@ -29,7 +29,7 @@ use stores::{Place, Stores};
 pub use {
     descriptors::needed_descriptors,
     error::StartError,
-    listen::{check_webhook, listen, requires_key_or_loopback},
+    listen::{check_webhook, console, listen, requires_key_or_loopback},
     plaintext::is_public_plaintext,
     rebuild::{RebuildTarget, rebuild_target, rebuild_target_of_tenant},
     request_id_keys::request_id_keys,
@@ -43,6 +43,7 @@ pub struct Server {
     access: Arc<Access>,
     port: Port,
     webhook: Option<Webhook>,
+    console: Option<Console>,
     admin: Option<Admin>,
 }
 
@@ -63,21 +64,24 @@ impl Server {
         let access = access(settings)?;
         let port = listen(settings).await?;
         let webhook = listen::webhook(settings, &port).await?;
+        let console = console(settings, &port).await?;
         Ok(Self {
             access,
             port,
             webhook,
+            console,
             admin,
         })
     }
 
-    /// A server of one engine on the API's port alone.
+    /// A server of one engine on the API's port, with a console if there is one.
     #[must_use]
-    pub fn of_engine(engine: Engine, port: Port) -> Self {
+    pub fn of_engine(engine: Engine, port: Port, console: Option<Console>) -> Self {
         Self {
             access: Access::open(engine),
             port,
             webhook: None,
+            console,
             admin: None,
         }
     }
@@ -96,6 +100,7 @@ impl Server {
             descriptors::within_descriptors(&settings.server, self.webhook.is_some()),
             self.port,
             self.webhook,
+            self.console,
             self.admin,
             stop,
         )

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic_web::GrpcWebLayer;
-use tower::Layer as _;
+use tower::{Layer as _, util::BoxCloneSyncService};
 use tracing::{info, warn};
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     },
     http::{
         admin::{Admin, AdminError},
+        console::Console,
         webhook::Webhook,
     },
 };
@@ -66,7 +67,7 @@ pub struct Port {
 }
 
 /// Serves the API's port until `stop`; then finishes calls in flight and all work of the
-/// engines. The webhook starts and stops together with that port. The admin port is
+/// engines. The webhook and the console start and stop together with that port. The admin port is
 /// served to the very end.
 ///
 /// # Errors
@@ -77,6 +78,7 @@ pub async fn serve(
     settings: ServerSettings,
     port: Port,
     webhook: Option<Webhook>,
+    console: Option<Console>,
     admin: Option<Admin>,
     stop: Stop,
 ) -> Result<(), ServeError> {
@@ -117,6 +119,10 @@ pub async fn serve(
         http1: settings.browser.grpc_web,
     };
     let connections = Connections::new(policy, port.tls.clone(), Arc::clone(&load));
+    let console = console.map(|console| {
+        let api = BoxCloneSyncService::new(service.clone());
+        console.open(Arc::clone(&access), Arc::clone(&load), api, &settings)
+    });
     let port_of_api = Arc::clone(&connections);
     let accepting = if settings.browser.grpc_web {
         // Outermost: the other layers see these calls as any other.
@@ -141,7 +147,10 @@ pub async fn serve(
         () = stop.no_delay.cancelled() => {}
     }
     info!("stopping: finishing calls in flight");
-    let others = webhook.as_ref().map(|webhook| &webhook.connections);
+    let others = [
+        webhook.as_ref().map(|webhook| &webhook.connections),
+        console.as_ref().map(|console| &console.connections),
+    ];
     if !close(&connections, others, settings.drain_timeout).await {
         warn!(
             drain_timeout_s = settings.drain_timeout.as_secs_f64(),
@@ -151,6 +160,9 @@ pub async fn serve(
     let _ = accepting.await;
     if let Some(webhook) = webhook {
         let _ = webhook.accepting.await;
+    }
+    if let Some(console) = console {
+        let _ = console.accepting.await;
     }
     if tokio::time::timeout(LAST_WORK, access.finish())
         .await
@@ -165,14 +177,18 @@ pub async fn serve(
     Ok(())
 }
 
-/// Closes both ports together. Returns whether all calls finished in time.
-async fn close(api: &Connections, webhook: Option<&Arc<Connections>>, timeout: Duration) -> bool {
-    let webhook = async {
-        match webhook {
-            Some(webhook) => webhook.close(timeout).await,
+/// Closes all ports together. Returns whether all calls finished in time.
+async fn close(
+    api: &Connections,
+    others: [Option<&Arc<Connections>>; 2],
+    timeout: Duration,
+) -> bool {
+    let [webhook, console] = others.map(|port| async move {
+        match port {
+            Some(port) => port.close(timeout).await,
             None => true,
         }
-    };
-    let (api, webhook) = tokio::join!(api.close(timeout), webhook);
-    api && webhook
+    });
+    let (api, webhook, console) = tokio::join!(api.close(timeout), webhook, console);
+    api && webhook && console
 }

@@ -16,6 +16,7 @@ use crate::{
     config::{ExplainFlags, Settings},
     domain::ids::{InvalidUserId, UserId},
     engine::{Engine, EngineError},
+    http::console::explanation,
     telemetry::error_chain::with_causes,
 };
 
@@ -61,7 +62,7 @@ async fn explain(settings: &Settings, flags: &ExplainFlags) -> Result<String, Ex
     }
     let explained = engine(settings, flags)?.explain(&user).await?;
     Ok(if flags.json {
-        format!("{}\n", report::json(&explained))
+        format!("{}\n", explanation(&explained))
     } else {
         report::text(&explained)
     })

@@ -7,7 +7,12 @@ mod names;
 mod print;
 mod shop;
 
-use std::{collections::HashMap, process::ExitCode, time::SystemTime};
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    time::SystemTime,
+};
 
 use anstream::println;
 use tonic::transport::{Channel, Endpoint};
@@ -16,10 +21,11 @@ use super::{exit, healthcheck::reachable};
 use crate::{
     app::{
         self, StartError,
-        server::{ServeError, Stop},
+        server::{Port, ServeError, Stop},
     },
     config::Settings,
     edge::tls::TlsSettings,
+    http::console::Console,
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
         Item, RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
@@ -32,6 +38,8 @@ use shop::{SHOPPER, Shop};
 /// Fixed, so that every tour over the same catalogue is the same. This one draws an
 /// exploration item.
 const SEED: u32 = 14;
+/// Where the console is, unless the settings say.
+const CONSOLE_ADDR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 50_080);
 
 /// The tour failed.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +87,11 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
         .listener
         .local_addr()
         .map_or(settings.listen_addr, reachable);
-    let server = app::Server::of_engine(engine, port);
+    let console = console(&settings, &port).await?;
+    let console_address = console
+        .as_ref()
+        .and_then(|console| console.listener.local_addr().ok());
+    let server = app::Server::of_engine(engine, port, console);
     let server = tokio::spawn({
         let (settings, stop) = (settings.clone(), stop.clone());
         async move { server.serve(&settings, stop).await }
@@ -94,6 +106,9 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
     };
     if let Ok(Some(example)) = &toured {
         print::next_steps(&address.to_string(), example, exit);
+        if let (Some(address), false) = (console_address, exit) {
+            println!("Look at it in a browser: http://{address}");
+        }
     }
     if exit || toured.is_err() {
         stop.no_delay.cancel();
@@ -101,6 +116,22 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
     }
     server.await.map_err(|_| TourError::Panicked)??;
     toured.map(|_| ())
+}
+
+/// The console, on its usual address if the settings name none: then an address that is
+/// in use is no reason to fail.
+async fn console(settings: &Settings, port: &Port) -> Result<Option<Console>, StartError> {
+    let is_named = settings.console.console_addr.is_some();
+    let mut settings = settings.clone();
+    settings.console.console_addr.get_or_insert(CONSOLE_ADDR);
+    match app::console(&settings, port).await {
+        Ok(console) => Ok(console.map(|console| Console {
+            example_users: vec![VISITOR.to_owned(), SHOPPER.to_owned()],
+            ..console
+        })),
+        Err(StartError::Listen { .. }) if !is_named => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 struct TourClient {

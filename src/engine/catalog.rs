@@ -1,14 +1,15 @@
 //! Writing and reading the catalogue.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{error::EngineError, handle::Engine};
 use crate::{
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
+        restriction::Restriction,
     },
-    ports::{Deadline, ItemRefusal},
+    ports::{Deadline, Found, ItemRefusal, Search, SearchOrder},
 };
 
 impl Engine {
@@ -43,6 +44,36 @@ impl Engine {
             .get(ids, deadline)
             .await
             .map_err(EngineError::catalogue_within(deadline))
+    }
+
+    /// A random sample of the items, all of them if there are at most `limit`.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the catalogue cannot be read before the deadline.
+    pub async fn sample_items(
+        &self,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<Arc<CatalogueItem>>, EngineError> {
+        let search = Search {
+            order: SearchOrder::Sample {
+                seed: 0,
+                pinned: false,
+            },
+            restriction: &Restriction::default(),
+            exclude: &HashSet::new(),
+            exclude_afterwards: &HashSet::new(),
+            limit,
+        };
+        let found = self.inner.ports.items.search(&[search], deadline).await;
+        let found = found.map_err(EngineError::catalogue_within(deadline))?;
+        Ok(found
+            .into_iter()
+            .flat_map(|found| match found {
+                Found::Items(items) | Found::Cached(items) => items,
+                Found::NoIndex => Vec::new(),
+            })
+            .collect())
     }
 
     /// Removes items; for each, whether it existed.

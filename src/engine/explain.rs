@@ -24,6 +24,10 @@ pub struct UserExplanation {
     pub meanings: Vec<(EventMeaning, usize)>,
     /// The items with events, the one with the latest event first.
     pub items: Vec<ItemExplanation>,
+    /// The events, oldest first.
+    pub log: EventLog,
+    /// What each of them says, in their order.
+    pub event_meanings: Vec<EventMeaning>,
     /// The model of these events.
     pub signals: Arc<UserSignals>,
 }
@@ -52,6 +56,8 @@ impl Engine {
             meanings: meanings.collect(),
             items: signals::explain(&log, &items, now, config),
             signals: Arc::new(signals::build(user, &log, &items, now, config)),
+            log,
+            event_meanings: all,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    activity::{Activity, ActivityReport},
     associations::{AssociationSettings, Associations},
     error::{Dependency, EngineError},
     experiments::{ArmResult, Experiments},
@@ -84,6 +85,7 @@ pub(super) struct EngineState {
     pub(super) associations: Associations,
     pub(super) experiments: Experiments,
     pub(super) tasks: Tasks,
+    pub(super) activity: Activity,
 }
 
 impl Engine {
@@ -123,6 +125,7 @@ impl Engine {
                 models,
                 associations,
                 tasks,
+                activity: Activity::default(),
             }),
         }
     }
@@ -155,6 +158,23 @@ impl Engine {
     #[must_use]
     pub fn attributes_events(&self) -> bool {
         self.inner.experiments.attributes()
+    }
+
+    /// Starts counting what arrives and what is served.
+    pub fn count_activity(&self) {
+        self.inner.activity.enable();
+    }
+
+    /// What was counted since [`Engine::count_activity`].
+    #[must_use]
+    pub fn activity(&self) -> ActivityReport {
+        self.inner.activity.report()
+    }
+
+    /// The ranking file.
+    #[must_use]
+    pub fn ranking(&self) -> &RankingConfig {
+        &self.inner.config
     }
 
     /// The current time of the store of users' state.

@@ -5,6 +5,7 @@
 //! Work that must not be interrupted when a caller goes away, such as an append
 //! with its refresh, runs in its own task; [`Engine::finish`] waits for these.
 
+mod activity;
 mod associations;
 mod catalog;
 mod error;
@@ -21,6 +22,7 @@ mod receive;
 mod tasks;
 mod users;
 
+pub use activity::{ActivityReport, TypeActivity};
 pub use associations::{AssociationSettings, ItemSignals};
 pub use error::{Dependency, EngineError};
 pub use experiments::{ArmResult, Treatment};

@@ -40,6 +40,7 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<Received, EngineError> {
         let meaning = self.meaning(&event.event);
+        self.count(&event.event, meaning);
         meters::event_meanings(meaning.as_str(), 1);
         let ingested = if self.stores(meaning) {
             let attribution = self.inner.experiments.attribution(&event.event);
@@ -71,6 +72,9 @@ impl Engine {
         for meaning in EventMeaning::ALL {
             let count = meanings.iter().filter(|other| **other == meaning).count();
             meters::event_meanings(meaning.as_str(), count);
+        }
+        for (event, meaning) in events.iter().zip(&meanings) {
+            self.count(&event.event, *meaning);
         }
         let mut stored = events;
         let mut each = meanings.iter();
@@ -123,6 +127,13 @@ impl Engine {
         if let Ok(now) = self.now().await {
             let experiments = &self.inner.experiments;
             experiments.count_event(attribution, meaning, now);
+        }
+    }
+
+    fn count(&self, event: &InteractionEvent, meaning: EventMeaning) {
+        if self.inner.activity.is_enabled() {
+            let rule = self.inner.config.events.rule(&event.event_type);
+            self.inner.activity.event(event, meaning, rule);
         }
     }
 

@@ -1,5 +1,6 @@
-//! Plain HTTP: the admin port and the webhook.
+//! Plain HTTP: the admin port, the webhook and the console.
 
 pub mod admin;
+pub mod console;
 pub(crate) mod log_filter;
 pub mod webhook;

@@ -1,8 +1,6 @@
-//! The report of an explanation, as text and as JSON.
+//! The report of an explanation, as text.
 
 use std::fmt::Write as _;
-
-use serde_json::{Value, json};
 
 use crate::{
     domain::{
@@ -11,64 +9,6 @@ use crate::{
     },
     engine::UserExplanation,
 };
-
-/// The explanation as one JSON object.
-pub(super) fn json(explained: &UserExplanation) -> Value {
-    let meanings: serde_json::Map<String, Value> = explained
-        .meanings
-        .iter()
-        .map(|(meaning, count)| (meaning.as_str().to_owned(), json!(count)))
-        .collect();
-    json!({
-        "user_id": explained.signals.user_id.as_str(),
-        "now": explained.now.to_string(),
-        "event_count": explained.signals.event_count,
-        "events_by_meaning": meanings,
-        "is_cold": explained.signals.is_cold(),
-        "ignored": explained.signals.ignored().count(),
-        "items": explained.items.iter().map(item_json).collect::<Vec<_>>(),
-    })
-}
-
-fn item_json(item: &ItemExplanation) -> Value {
-    json!({
-        "content_id": item.content_id.as_str(),
-        "title": item.title,
-        "in_catalog": item.title.is_some(),
-        "opinion": item.opinion.as_str(),
-        "weight": item.weight(),
-        "strength": item.strength,
-        "explicit": item.explicit,
-        "behavior": {
-            "total": item.behavior,
-            "dwell": item.dwell,
-            "completion": item.completion,
-            "revisit": item.revisit,
-            "survey": item.survey,
-            "dwell_seconds": item.dwell_seconds,
-            "reading_seconds": item.reading_seconds,
-            "visits": item.visits,
-        },
-        "last_event": item.last.to_string(),
-        "decay": item.decay,
-        "done": item.done,
-        "events": item.events.iter().map(event_json).collect::<Vec<_>>(),
-    })
-}
-
-fn event_json(event: &ItemEvent) -> Value {
-    let rule = event
-        .rule
-        .map(|rule| json!({"strength": rule.strength, "weak": rule.weak, "done": rule.done}));
-    json!({
-        "time": event.time.to_string(),
-        "event_type": event.event_type,
-        "rule": rule,
-        "rating": event.rating,
-        "dwell_seconds": event.dwell_seconds,
-        "end_reason": event.end_reason.map(|reason| reason.as_str()),
-    })
-}
 
 /// The explanation as text.
 pub(super) fn text(explained: &UserExplanation) -> String {

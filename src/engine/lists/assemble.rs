@@ -110,6 +110,7 @@ impl Engine {
             (list.request_id, list.is_signed) = (id, true);
         }
         metrics::count(&list, &request.kind);
+        self.inner.activity.list(&list);
         experiments.count_list(arm, list.items.len());
         Ok(list)
     }

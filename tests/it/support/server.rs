@@ -140,6 +140,7 @@ impl TestServer {
                 merges_users,
             }),
             None,
+            None,
             stop.clone(),
         ));
         Self {

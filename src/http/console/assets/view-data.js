@@ -8,8 +8,8 @@ import { bar, callout, chip, empty, figure, figures, panel, right, show, table }
 export const title = "Data";
 
 const COLD_NAMES = {
-  NO_USER: "for nobody", UNKNOWN_USER: "unknown user", NO_POSITIVE_EVENTS: "no event makes an item liked",
-  USER_STATE_UNAVAILABLE: "model not readable", CATALOG_WITHOUT_FEATURES: "items without tags and vectors",
+  no_user: "for nobody", unknown_user: "unknown user", no_positive_events: "no event makes an item liked",
+  user_state_unavailable: "model not readable", catalog_without_features: "items without tags and vectors",
 };
 
 const code = (text) => h("code", {}, text);
@@ -18,20 +18,20 @@ const code = (text) => h("code", {}, text);
 export function findings({ items = {}, events = {}, lists = {}, associations = {} }) {
   const all = [];
   const add = (kind, name, ...advice) => all.push([kind, name, advice]);
-  const whole = items.sampled || items.total;
+  const whole = items.total;
   const types = events.types ?? [];
   const share = (part) => (whole ? (part ?? 0) / whole : 0);
   if (!items.total) {
     add("bad", "The catalogue holds no items", "Every list is empty. Import one: ", code("recsys catalog import"), ".");
   } else {
     const [tags, vectors] = [share(items.withTags), share(items.withVector)];
-    const others = associations.enabled && associations.rows > 0;
+    const others = associations.enabled && events.total > 0;
     if (tags === 0 && vectors === 0) {
-      add(others ? "warn" : "bad",
-        others ? "No item has tags or vectors" : "Lists are random: no item has tags or vectors",
+      add("bad",
+        others ? "No item has tags or vectors: lists are random until users have items in common" : "Lists are random: no item has tags or vectors",
         "Nothing connects one item with another by content. Send ", code("tags"), " (genres, categories, brands) or ",
         code("vector"), " with the items; names such as ", code("genres"), " and ", code("categories"), " are taken as tags.",
-        others ? " Lists live from what other users did alone." : "");
+        others && " What other users did is all that lists can use.");
     } else {
       if (tags < 0.5) {
         add("warn", `Only ${percent(tags)} of the items have tags`,
@@ -72,10 +72,10 @@ export function findings({ items = {}, events = {}, lists = {}, associations = {
         weak.slice(0, 5).map((type) => [code(plain(type.eventType, 60)), " "]),
         "count as mere views. If one means more, give it a strength in ", code("[[events]]"), ".");
     }
-    const unknown = events.unknownItem ?? types.reduce((n, type) => n + (type.unknownItem ?? 0), 0);
-    const naming = types.reduce((n, type) => n + (type.namesItem ?? 0), 0);
+    const unknown = types.reduce((n, type) => n + (type.unknownItem ?? 0), 0);
+    const naming = types.reduce((n, type) => n + (type.recentItems ?? 0), 0);
     if (naming > 0 && unknown / naming > 0.02) {
-      add(unknown / naming > 0.5 ? "bad" : "warn", `${percent(unknown, naming)} of the events of items name an item that the catalogue lacks`,
+      add(unknown / naming > 0.5 ? "bad" : "warn", `${percent(unknown, naming)} of the items that events name are not in the catalogue`,
         "Compare the ids of events and items, such as ", code("77"), " and ", code("content_77"), ", or import the missing items.");
     }
   }
@@ -90,13 +90,13 @@ export function findings({ items = {}, events = {}, lists = {}, associations = {
 }
 
 function coverage(items) {
-  const whole = items.sampled || items.total || 0;
+  const whole = items.total || 0;
   const rows = [["title", items.withTitle], ["text", items.withText], ["tags", items.withTags],
     ["vector", items.withVector], ["picture", items.withImage]];
   return [
-    figures(figure("items", compact(items.total ?? 0)),
+    figures(figure("items", count(whole), items.isSample && " or more"),
       items.vectorSize > 0 && figure("numbers in a vector", count(items.vectorSize))),
-    items.sampled > 0 && items.sampled < items.total && h("p", { class: "note" }, `Shares of a sample of ${few(items.sampled, "item")}.`),
+    items.isSample && h("p", { class: "note" }, `Shares of a sample of ${few(whole, "item")}.`),
     h("ul", { class: "bars" }, rows.filter(([, n]) => n !== undefined).map(([name, n]) => h("li", {},
       h("span", { class: "bar-name" }, `with ${name}`), bar(whole ? n / whole : 0, whole && n / whole < 0.5 ? "--p-semantic" : "--accent"),
       h("span", { class: "num" }, percent(n, whole))))),
@@ -124,7 +124,7 @@ function eventTypes(events) {
     h("td", {}, meaningChip(type.meaning), type.knownType === false && meaningOf(type.meaning) === "VIEW" && chip("type unknown", "warn")),
     right(type.strength === undefined || type.strength === null ? h("span", { class: "muted" }, "–") : type.strength.toFixed(1), type.weak && h("span", { class: "muted" }, " weak")),
     right(count(type.count)), right(percent(type.count, total)),
-    right(type.namesItem > 0 ? percent(type.unknownItem ?? 0, type.namesItem) : h("span", { class: "muted" }, "no item")))));
+    right(type.recentItems > 0 ? percent(type.unknownItem ?? 0, type.recentItems) : h("span", { class: "muted" }, "no item")))));
 }
 
 function coldShare(lists) {
@@ -134,7 +134,7 @@ function coldShare(lists) {
     figures(figure("lists", count(lists.total)), figure("cold", percent(lists.cold ?? 0, lists.total)),
       lists.empty !== undefined && figure("empty", percent(lists.empty, lists.total))),
     reasons.length > 0 && h("ul", { class: "bars" }, reasons.map(([reason, n]) => h("li", {},
-      h("span", { class: "bar-name" }, COLD_NAMES[reason.replace("COLD_REASON_", "")] ?? plain(reason, 40)),
+      h("span", { class: "bar-name" }, COLD_NAMES[reason] ?? plain(reason, 40)),
       bar(n / lists.total), h("span", { class: "num" }, percent(n, lists.total))))),
   ];
 }
@@ -152,7 +152,7 @@ export function create() {
       h("div", { class: "grid" },
         panel("Items", {}, coverage(data.items ?? {})),
         panel("Lists since start", {}, coldShare(data.lists ?? {}))),
-      panel("Event types", { note: data.events?.since && `Events that this process took since ${plain(data.events.since, 40)}.` }, eventTypes(data.events ?? {})),
+      panel("Event types", { note: "Events that this process took since its start." }, eventTypes(data.events ?? {})),
     ];
   }, refresh, 8);
   const node = h("div", { class: "view" },

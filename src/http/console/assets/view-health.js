@@ -58,7 +58,7 @@ export function create() {
         health.residentBytes > 0 && figure("memory", bytes(health.residentBytes)),
         health.associations?.dueRows !== undefined && figure("rows of neighbors due", count(health.associations.dueRows))),
       panel("Stores", {}, h("ul", { class: "stores" }, stores.map(store))),
-      panel("Calls since start", {}, calls(health.calls ?? [])),
+      health.calls && panel("Calls since start", {}, calls(health.calls)),
     ];
   }
 

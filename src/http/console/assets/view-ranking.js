@@ -27,7 +27,6 @@ const GOALS = [
 ];
 
 const round = (value) => Math.round(value * 1000) / 1000;
-const toml = (value) => (Number.isInteger(value) ? `${value}.0` : String(value));
 
 /** Where a setting stands in the ranking file. */
 const PLACES = {
@@ -35,34 +34,6 @@ const PLACES = {
   explorationProbability: ["exploration", "probability"],
 };
 const placeOf = (key) => PLACES[key] ?? ["fusion", key];
-
-/** The ranking file with changed values: `changes` maps a setting to its value. */
-export function withChanges(file, changes) {
-  const left = new Map(Object.entries(changes));
-  let section = "";
-  const lines = file.split("\n").flatMap((line) => {
-    const header = /^\s*\[+([^\]]*)\]+/.exec(line);
-    if (header) section = header[1].trim();
-    const set = /^\s*([A-Za-z0-9_]+)\s*=/.exec(line);
-    for (const [key, value] of left) {
-      const [place, name] = placeOf(key);
-      if (set && place === section && name === set[1]) {
-        left.delete(key);
-        return [`${name} = ${toml(value)}`];
-      }
-    }
-    return [line];
-  });
-  // Keys that the file does not hold: those of no table must precede all tables.
-  for (const [key, value] of left) {
-    const [place, name] = placeOf(key);
-    const at = lines.findIndex((line) => line.trim() === `[${place}]`);
-    if (place === "") lines.unshift(`${name} = ${toml(value)}`);
-    else if (at >= 0) lines.splice(at + 1, 0, `${name} = ${toml(value)}`);
-    else lines.push("", `[${place}]`, `${name} = ${toml(value)}`);
-  }
-  return lines.join("\n");
-}
 
 /** The settings as one flat map. */
 const flatten = (ranking) => ({
@@ -178,10 +149,7 @@ export function create() {
 
   async function save() {
     try {
-      const reply = await ask("ranking", override()).catch((error) => {
-        if (error.code === "unimplemented" || error.code === "not_found") return { toml: withChanges(ranking.toml, changes()) };
-        throw error;
-      });
+      const reply = await ask("ranking", override());
       if (reply.violations?.length > 0) {
         fill(changed, callout("bad", "The server refuses these values", h("ul", { class: "plain" },
           reply.violations.map((one) => h("li", {}, plain(one, 200))))));

@@ -1,7 +1,7 @@
 // Results: what users did with the lists of each placement and variant, with intervals.
 
 import { Latest, look } from "./api.js";
-import { bdi, button, count, fill, h, plain } from "./dom.js";
+import { bdi, button, count, fill, h } from "./dom.js";
 import { MEANINGS } from "./history.js";
 import { callout, empty, panel, right, select, show, table } from "./parts.js";
 
@@ -68,7 +68,7 @@ export function create() {
         h("p", {}, "Set ", h("code", {}, "RECSYS_REQUEST_ID_KEY_FILE"), ", and send each list's request_id back in the events that it led to.")),
       panel("Placements and variants", {
         aside: h("div", { class: "row" }, h("label", { for: meaning.id }, "Count"), meaning),
-        note: `What this process served${reply.since ? ` since ${plain(reply.since, 40)}` : ""}. Other processes have counts of their own: the metrics have the sums.`,
+        note: "What this process served since its start. Other processes have counts of their own: the metrics have the sums.",
       }, box),
       callout("info", "How to read it", h("p", {},
         "Intervals that do not overlap are a difference. Where they do, wait for more events: do not stop at the first good day. Shares of items shown that differ from the variants' shares mean that something is wrong with the split.")),
