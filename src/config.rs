@@ -5,6 +5,7 @@ mod commands;
 mod eval_flags;
 mod help;
 mod retired;
+mod unknown;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -17,7 +18,7 @@ use crate::{
     http::{console::ConsoleSettings, webhook::WebhookSettings},
     parsers::{
         Secret, at_least_one, parse_address, parse_days, parse_delay, parse_duration, parse_share,
-        user_bytes,
+        user_bytes, whole_number,
     },
     telemetry::LogFormat,
 };
@@ -29,6 +30,7 @@ pub use commands::{
 };
 pub use eval_flags::{EvalFlags, ReplayFlags, SeenFlag, Threshold, TuneFlags};
 pub use retired::retired_variables;
+use unknown::unknown;
 
 /// An online recommender service: it takes users' events and returns ranked, explained
 /// lists, over gRPC.
@@ -152,11 +154,12 @@ pub struct Settings {
     pub associations_replicas: usize,
     /// Memory limit of cached rows of neighbors, in bytes
     #[arg(long, global = true, env = "ASSOCIATIONS_CACHE_MAX_BYTES", value_name = "BYTES",
-          default_value_t = 64 << 20, help_heading = "User state")]
+          value_parser = whole_number::<u64>, default_value_t = 64 << 20,
+          help_heading = "User state")]
     pub associations_cache_max_bytes: u64,
     /// Memory limit of the users' state without Redis, in bytes
     #[arg(long, global = true, env = "EMBEDDED_STATE_MAX_BYTES", value_name = "BYTES",
-          default_value_t = 512 << 20, help_heading = "User state")]
+          value_parser = whole_number::<usize>, default_value_t = 512 << 20, help_heading = "User state")]
     pub embedded_state_max_bytes: usize,
 
     /// Qdrant for the items, such as http://host:6333; unset = in memory
@@ -180,7 +183,7 @@ pub struct Settings {
     pub catalog_path: Option<PathBuf>,
     /// Memory limit of the items of all tenants without Qdrant, in bytes
     #[arg(long, global = true, env = "EMBEDDED_CATALOG_MAX_BYTES", value_name = "BYTES",
-          default_value_t = 1 << 30, help_heading = "Catalogue")]
+          value_parser = whole_number::<usize>, default_value_t = 1 << 30, help_heading = "Catalogue")]
     pub embedded_catalog_max_bytes: usize,
     /// Newest seen items that a search excludes itself; the rest are removed from its
     /// result
@@ -189,6 +192,7 @@ pub struct Settings {
         global = true,
         env = "MAX_EXCLUDED_IDS",
         value_name = "N",
+        value_parser = whole_number::<usize>,
         default_value_t = 2_000,
         help_heading = "Catalogue"
     )]
@@ -286,6 +290,22 @@ pub fn is_set_variable(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
+/// The names of the environment's variables that are not empty.
+fn variable_names() -> Vec<String> {
+    std::env::vars_os()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, _)| name.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// The variables of the environment that no setting has, each with the setting whose
+/// name is nearest; `None` if there are none. Variables that do not begin with
+/// `RECSYS_` count only if they are one edit away from a setting that is not set.
+#[must_use]
+pub fn unknown_variables() -> Option<String> {
+    unknown(&Cli::command(), variable_names().iter().map(String::as_str))
+}
+
 /// The command and its subcommands, without the variables that are empty.
 fn without_empty_variables(
     command: clap::Command,
@@ -332,7 +352,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::{
-        Cli, Command, QdrantSettings, RedisSettings, ServerSettings, retired_variables,
+        Cli, Command, QdrantSettings, RedisSettings, ServerSettings, retired_variables, unknown,
         without_empty_flags,
     };
 
@@ -397,5 +417,38 @@ mod tests {
         let expected = "QDRANT_CONNECTIONS (its value is fixed now), \
                         RECSYS_MAX_LIMIT (RECSYS_LIMITS=limit=N)";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_named_with_the_nearest_setting() {
+        let set = [
+            "RECSYS_RANKNG_PATH",
+            "RECSYS_COLOUR",
+            "REDIS_ULR",
+            "CATALOG_PAHT",
+            "PATH",
+        ];
+        assert_eq!(
+            unknown(&Cli::command(), set).unwrap(),
+            "CATALOG_PAHT (did you mean CATALOG_PATH?), RECSYS_COLOUR, RECSYS_RANKNG_PATH (did \
+             you mean RECSYS_RANKING_PATH?), REDIS_ULR (did you mean REDIS_URL?)"
+        );
+    }
+
+    #[test]
+    fn settings_and_variables_of_other_programs_are_not_named() {
+        for name in [
+            "RECSYS_RANKING_PATH",
+            "RECSYS_KEY",
+            "RECSYS_MAX_LIMIT",
+            "RECSYS_SERVICE_HOST",
+            "RECSYS_SERVICE_PORT_GRPC",
+            "RECSYS_PORT_50051_TCP_ADDR",
+            "REDIS_HOST",
+            "HOME",
+        ] {
+            assert_eq!(unknown(&Cli::command(), [name]), None, "{name}");
+        }
+        assert_eq!(unknown(&Cli::command(), ["REDIS_URL", "REDIS_URI"]), None);
     }
 }

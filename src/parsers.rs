@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
+    str::FromStr,
     time::Duration,
 };
 
@@ -84,6 +85,25 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|count| *count >= 1)
         .ok_or_else(|| "must be a whole number, at least 1".to_owned())
+}
+
+/// Parses a whole number, at least 0.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
+    let number = text.parse();
+    number.map_err(|_| "must be a whole number, at least 0".to_owned())
+}
+
+/// Parses a count, 1 to `MAX`.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn up_to<const MAX: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok();
+    let number = number.filter(|number| (1..=MAX).contains(number));
+    number.ok_or_else(|| format!("must be a whole number, 1 to {MAX}"))
 }
 
 /// Parses a number of connections, 1 to 1,024.

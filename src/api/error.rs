@@ -257,6 +257,10 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let (dependency, source) = match &error {
             EngineError::Store { dependency, source } => (dependency, source),
+            EngineError::UnknownItem => {
+                let message = "content_id: the catalogue has no such item";
+                return Self::new(Code::NotFound, "ITEM_UNKNOWN", message);
+            }
             EngineError::TimedOut => {
                 let message = "not done within the call's deadline; it may be done all the same";
                 return Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message);

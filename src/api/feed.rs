@@ -29,6 +29,10 @@ use crate::{
     telemetry::meters::Shed,
 };
 
+/// The response header of a stream that identifies the data which takes its events: an
+/// importer that finds another value sends everything again.
+pub(crate) const DATA_ID: &str = "recsys-data-id";
+
 /// The replies to the batches of a stream, in order.
 pub(crate) type FeedReplies =
     Pin<Box<dyn Stream<Item = Result<StreamIngestEventsResponse, Status>> + Send>>;

@@ -39,6 +39,10 @@ pub struct Limits {
     pub max_limit: usize,
     /// Ids that a request may exclude.
     pub max_exclude_ids: usize,
+    /// Items at hand of a request.
+    pub max_context_ids: usize,
+    /// Boosts of a request.
+    pub max_boosts: usize,
     /// Entries of each of `must`, `must_not` and `content_types`, and of an item's
     /// tags, years and places.
     pub max_tags: usize,
@@ -61,6 +65,8 @@ impl Default for Limits {
             max_dwell_seconds: 86_400.0,
             max_limit: 100,
             max_exclude_ids: 10_000,
+            max_context_ids: 100,
+            max_boosts: 10,
             max_tags: 200,
         }
     }
@@ -68,7 +74,7 @@ impl Default for Limits {
 
 impl Limits {
     /// The counts, by the names that they have as text.
-    fn counts(&mut self) -> [(&'static str, &mut usize); 13] {
+    fn counts(&mut self) -> [(&'static str, &mut usize); 15] {
         [
             ("request_bytes", &mut self.max_request_bytes),
             ("catalog_request_bytes", &mut self.max_catalog_request_bytes),
@@ -82,6 +88,8 @@ impl Limits {
             ("item_bytes", &mut self.max_item_bytes),
             ("limit", &mut self.max_limit),
             ("exclude_ids", &mut self.max_exclude_ids),
+            ("context_ids", &mut self.max_context_ids),
+            ("boosts", &mut self.max_boosts),
             ("tags", &mut self.max_tags),
         ]
     }
@@ -110,6 +118,8 @@ pub(crate) fn elements(limits: &Limits, field: &str) -> Option<usize> {
         "items" | "updates" | "content_ids" => Some(limits.max_catalog_items),
         "must" | "must_not" | "any_of" | "content_types" => Some(limits.max_tags),
         "exclude_ids" => Some(limits.max_exclude_ids),
+        "context_ids" => Some(limits.max_context_ids),
+        "boosts" => Some(limits.max_boosts),
         _ => None,
     }
 }

@@ -29,6 +29,8 @@ pub(crate) const METHODS: Methods = Methods(&[
         &[Role::ReadProfile],
     ),
     Method::unary("/recsys.v1.RecommenderService/Recommend", &[Role::Serve]),
+    Method::unary("/recsys.v1.RecommenderService/SimilarItems", &[Role::Serve]),
+    Method::unary("/recsys.v1.RecommenderService/PopularItems", &[Role::Serve]),
     Method::unary(
         "/recsys.v1.RecommenderService/GetItemSignals",
         &[Role::Serve, Role::Catalog],

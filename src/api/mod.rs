@@ -11,6 +11,7 @@ pub(crate) mod feed;
 pub mod health;
 pub(crate) mod ingest;
 pub mod limits;
+pub(crate) mod lists;
 pub(crate) mod methods;
 pub(crate) mod parse;
 pub(crate) mod recommender;

@@ -9,9 +9,10 @@ use crate::{
     api::{
         error::ApiError,
         export::{Export, ExportParts},
-        feed::{Feed, FeedReplies},
+        feed::{DATA_ID, Feed, FeedReplies},
         ingest::Ingest,
         limits::Limits,
+        lists::ListCall,
         parse::{self, Checks},
         reply, reply_cost,
         service_traits::recommender_service_server::RecommenderService,
@@ -19,17 +20,11 @@ use crate::{
     domain::ids::UserId,
     edge::{
         access::Caller,
-        call::RequestId,
         deadline::{CallTime, STORE_SHARE},
         load::Account,
     },
-    engine::Deadlines,
     proto,
 };
-
-/// The share of a call's time within which the user's model must be read: a list
-/// without it is better than none.
-const MODEL_SHARE: f64 = 0.5;
 
 /// Largest reply of ExportUser: clients accept 4 MiB by default.
 const MAX_EXPORT_BYTES: usize = 3 << 20;
@@ -98,8 +93,13 @@ impl RecommenderService for Recommender {
         request: Request<Streaming<proto::StreamIngestEventsRequest>>,
     ) -> Result<Response<FeedReplies>, Status> {
         let ingest = self.ingest(request.extensions())?;
+        let data_id = ingest.caller.engine.data_id().await;
         let feed = Feed::open(ingest, request)?;
-        Ok(Response::new(feed.replies()))
+        let mut response = Response::new(feed.replies());
+        if let Some(data_id) = data_id.and_then(|id| id.parse().ok()) {
+            response.metadata_mut().insert(DATA_ID, data_id);
+        }
+        Ok(response)
     }
 
     async fn get_user_signals(
@@ -125,37 +125,35 @@ impl RecommenderService for Recommender {
         &self,
         request: Request<proto::RecommendRequest>,
     ) -> Result<Response<proto::RecommendResponse>, Status> {
-        let engine = Caller::of(request.extensions())?.engine;
-        let call = request.extensions().get::<RequestId>().cloned();
-        let account = Account::of(request.extensions());
-        let deadlines = Deadlines {
-            model: CallTime::share(request.extensions(), MODEL_SHARE),
-            items: CallTime::share(request.extensions(), STORE_SHARE),
-        };
+        let call = ListCall::of(request.extensions())?;
         let request = request.into_inner();
         let include_content = request.include_content;
-        let request = parse::recommend(
-            request,
-            &self.limits,
-            engine.default_limit(),
-            engine.canonicalizer(),
-            engine.placements(),
-        )?;
-        let list = engine.recommend(&request, deadlines).await;
-        let mut list = list.map_err(ApiError::from)?;
-        // The list has the id of its call, unless that is signed, or the client set it: the
-        // id of a list must be unique.
-        if let (false, Some(id)) = (
-            list.is_signed,
-            call.as_ref().and_then(RequestId::if_generated),
-        ) {
-            id.clone_into(&mut list.request_id);
-        }
-        let bytes = reply_cost::recommendation(&list, include_content);
-        reply_cost::reserve(account.as_ref(), bytes)?;
-        let reply = reply::recommendation(list, include_content);
-        reply_cost::check(&reply, bytes)?;
-        Ok(Response::new(reply))
+        let request = parse::recommend(request, call.settings(&self.limits))?;
+        Ok(Response::new(call.reply(&request, include_content).await?))
+    }
+
+    async fn similar_items(
+        &self,
+        request: Request<proto::SimilarItemsRequest>,
+    ) -> Result<Response<proto::SimilarItemsResponse>, Status> {
+        let call = ListCall::of(request.extensions())?;
+        let request = request.into_inner();
+        let include_content = request.include_content;
+        let request = parse::similar_items(request, call.settings(&self.limits))?;
+        let list = call.reply(&request, include_content).await?;
+        Ok(Response::new(reply::similar_items(list)))
+    }
+
+    async fn popular_items(
+        &self,
+        request: Request<proto::PopularItemsRequest>,
+    ) -> Result<Response<proto::PopularItemsResponse>, Status> {
+        let call = ListCall::of(request.extensions())?;
+        let request = request.into_inner();
+        let include_content = request.include_content;
+        let request = parse::popular_items(request, call.settings(&self.limits))?;
+        let list = call.reply(&request, include_content).await?;
+        Ok(Response::new(reply::popular_items(list)))
     }
 
     async fn get_item_signals(

@@ -235,6 +235,7 @@ pub(crate) fn recommendation(
             Some(EmptyReason::CatalogueEmpty) => proto::EmptyReason::CatalogEmpty,
             Some(EmptyReason::NoItemMatches) => proto::EmptyReason::NoItemMatches,
             Some(EmptyReason::AllSeenOrExcluded) => proto::EmptyReason::AllSeenOrExcluded,
+            Some(EmptyReason::NoPopularity) => proto::EmptyReason::NoPopularity,
         }
         .into(),
         exploration: Some(exploration(given.exploration)),
@@ -245,6 +246,8 @@ pub(crate) fn recommendation(
             Strategy::Cold(reason) => cold_reason(reason),
         }
         .into(),
+        unknown_context_ids: id_texts(&given.unknown_context),
+        popular_fallback: given.popular_fallback,
         placement: name(given.treatment.placement),
         experiment: name(given.treatment.experiment),
         variant: name(given.treatment.variant),
@@ -267,12 +270,31 @@ pub(crate) fn recommendation(
     }
 }
 
+pub(crate) fn similar_items(list: proto::RecommendResponse) -> proto::SimilarItemsResponse {
+    proto::SimilarItemsResponse {
+        request_id: list.request_id,
+        strategy: list.strategy,
+        items: list.items,
+        diagnostics: list.diagnostics,
+    }
+}
+
+pub(crate) fn popular_items(list: proto::RecommendResponse) -> proto::PopularItemsResponse {
+    proto::PopularItemsResponse {
+        request_id: list.request_id,
+        strategy: list.strategy,
+        items: list.items,
+        diagnostics: list.diagnostics,
+    }
+}
+
 fn name(name: Option<Arc<str>>) -> String {
     name.map(|name| name.to_string()).unwrap_or_default()
 }
 
 fn cold_reason(reason: ColdReason) -> proto::ColdReason {
     match reason {
+        ColdReason::NoUser => proto::ColdReason::NoUser,
         ColdReason::UnknownUser => proto::ColdReason::UnknownUser,
         ColdReason::NoPositiveEvents => proto::ColdReason::NoPositiveEvents,
         ColdReason::UserStateUnavailable => proto::ColdReason::UserStateUnavailable,
@@ -319,8 +341,8 @@ fn recommended(
         .into(),
         breakdown: scored
             .breakdown
-            .parts()
-            .map(|(scorer, part)| (scorer.name().to_owned(), part))
+            .named_parts()
+            .map(|(name, part)| (name.to_owned(), part))
             .collect(),
         matched_tags: ranked
             .matched_tags

@@ -100,7 +100,9 @@ pub(crate) fn recommendation(list: &Recommendation, include_content: bool) -> us
         };
         RECOMMENDED_BYTES + tags.sum::<usize>() + content
     });
-    RECOMMENDED_BYTES + items.sum::<usize>()
+    let unknown = list.unknown_context.iter();
+    let unknown = unknown.map(|item| TEXT_BYTES + item.as_str().len());
+    RECOMMENDED_BYTES + items.sum::<usize>() + unknown.sum::<usize>()
 }
 
 /// Memory of a model in a reply.

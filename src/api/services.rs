@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tonic::service::Routes;
+use tonic::{codec::CompressionEncoding::Gzip, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::{
@@ -36,11 +36,14 @@ pub(crate) fn services(
     let recommender = RecommenderServiceServer::new(Recommender {
         limits: Arc::clone(limits),
     })
+    .accept_compressed(Gzip)
+    // Of the unpacked request.
     .max_decoding_message_size(limits.max_request_bytes)
     .max_encoding_message_size(MAX_REPLY_BYTES);
     let catalog = CatalogServiceServer::new(Catalog {
         limits: Arc::clone(limits),
     })
+    .accept_compressed(Gzip)
     .max_decoding_message_size(limits.max_catalog_request_bytes)
     .max_encoding_message_size(MAX_REPLY_BYTES);
     let mut routes = Routes::new(recommender)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use crate::{
-    config::{Settings, is_set_variable, retired_variables},
+    config::{Settings, is_set_variable, retired_variables, unknown_variables},
     edge::access::Access,
     engine::Engine,
     http::{admin::Admin, console::Console, webhook::Webhook},
@@ -55,6 +55,9 @@ impl Server {
     pub async fn start(settings: &Settings, log: LogFilter) -> Result<Self, StartError> {
         if let Some(variables) = retired_variables(is_set_variable) {
             warn!("variables that are no longer read: {variables}");
+        }
+        if let Some(variables) = unknown_variables() {
+            warn!("variables that no setting has: {variables}");
         }
         // First, so that the stores are measured from the start.
         let admin = listen::admin(settings, log).await?;

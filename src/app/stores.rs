@@ -27,7 +27,12 @@ use crate::{
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
-    domain::{experiments::RequestIdKeys, item::Item, ranking_config::RankingConfig},
+    domain::{
+        experiments::RequestIdKeys,
+        item::Item,
+        item_counts::{ItemCounts, NO_FEATURES},
+        ranking_config::RankingConfig,
+    },
     engine::{AssociationSettings, Engine, EngineSettings, Ports},
     ports::{AssociationStore, EventBuffer, ItemStore, ModelStore},
     tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
@@ -123,7 +128,10 @@ impl Stores {
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
             Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
-            None => Arc::new(memory_catalogue(settings, &config, &self.catalogue_budget)?),
+            None => {
+                let (catalogue, _) = memory_catalogue(settings, &config, &self.catalogue_budget)?;
+                Arc::new(catalogue)
+            }
         };
         let ports = Ports {
             events,
@@ -290,26 +298,28 @@ pub fn qdrant_items(settings: &Settings) -> Result<Option<QdrantItemStore>, Star
     Ok(pool.map(|pool| qdrant_catalogue(&pool, settings, &place, &config)))
 }
 
-/// Loads the settings' catalogue into memory, and returns its number of items.
+/// Loads the settings' catalogue into memory, and returns what its items have.
 ///
 /// # Errors
 /// [`StartError`] if it is refused or does not fit.
 pub fn catalogue_in_memory(
     settings: &Settings,
     config: &RankingConfig,
-) -> Result<usize, StartError> {
+) -> Result<ItemCounts, StartError> {
     let budget = CatalogueBudget::new(settings.embedded_catalog_max_bytes);
-    memory_catalogue(settings, config, &budget).map(|store| store.len())
+    memory_catalogue(settings, config, &budget).map(|(_, counts)| counts)
 }
 
 fn memory_catalogue(
     settings: &Settings,
     config: &RankingConfig,
     budget: &Arc<CatalogueBudget>,
-) -> Result<MemoryItemStore, StartError> {
+) -> Result<(MemoryItemStore, ItemCounts), StartError> {
     let (name, items) = catalogue_items(settings)?;
     let store = MemoryItemStore::sharing(config.canonicalizer(), Arc::clone(budget));
+    let mut counts = ItemCounts::default();
     for item in items {
+        counts.add(&item);
         let id = item.id.to_string();
         store
             .put(item)
@@ -322,9 +332,16 @@ fn memory_catalogue(
     warn!(
         catalogue = name,
         items = store.len(),
+        with_title = counts.with_title,
+        with_tags = counts.with_tags,
+        with_vector = counts.with_vector,
+        with_picture = counts.with_picture,
         "QDRANT_API_URL is not set: items are in memory, and changes end with this process"
     );
-    Ok(store)
+    if counts.lack_features() {
+        warn!(catalogue = name, "{NO_FEATURES}");
+    }
+    Ok((store, counts))
 }
 
 fn catalogue_items(settings: &Settings) -> Result<(String, Vec<Item>), StartError> {

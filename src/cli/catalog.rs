@@ -5,29 +5,35 @@
 //! written, and only the ids are held in memory.
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{
-    exit,
-    lines::{RefusedLines, is_file},
-};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::{exit, import_file::ImportFile, lines::RefusedLines};
 use crate::{
     adapters::qdrant::{PutOutcome, QdrantItemStore},
     app::{self, StartError},
     config::{CatalogCommand, CatalogImportFlags, Settings},
-    domain::item::Item,
-    ports::{StoreError, StoreErrorKind},
+    domain::{
+        item::Item,
+        item_counts::{ItemCounts, NO_FEATURES},
+    },
+    ports::{ItemRefusal, StoreError, StoreErrorKind},
     tables::{CatalogueFile, InvalidMapping, ItemFile, Mapping, RefusedItem, TableError},
     telemetry::error_chain::causes,
 };
 
 /// Items per write.
 const BATCH: usize = 200;
+/// Writes in flight: while Qdrant stores some, the next ones are read and compared.
+const IN_FLIGHT: usize = 4;
 /// Attempts of a call that Qdrant does not answer, and the delay after the first,
 /// which doubles with each attempt.
 const ATTEMPTS: u32 = 6;
@@ -36,8 +42,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Counts of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct CatalogCounts {
-    /// Lines that hold a valid item.
-    good: usize,
+    /// What the valid items have.
+    items: ItemCounts,
     written: usize,
     unchanged: usize,
     /// Lines that were refused.
@@ -55,8 +61,6 @@ enum CatalogImportError {
     Table(#[from] TableError),
     #[error(transparent)]
     Mapping(#[from] InvalidMapping),
-    #[error("{path} is not a file: give a file, not a pipe")]
-    NotAFile { path: PathBuf },
     /// The second pass found fewer lines than the first.
     #[error("{path} has changed while it was read: run the same command again")]
     Changed { path: PathBuf },
@@ -82,6 +86,11 @@ enum CatalogImportError {
     },
     #[error("{source}{}{}", causes(source), advice(source))]
     Store { source: StoreError },
+    /// A write panicked: a bug.
+    #[error(
+        "a write failed (run the same command again: items that are written already are skipped)"
+    )]
+    Task(#[from] JoinError),
 }
 
 impl CatalogImportError {
@@ -92,11 +101,10 @@ impl CatalogImportError {
             Self::NoQdrant
             | Self::Table(_)
             | Self::Mapping(_)
-            | Self::NotAFile { .. }
             | Self::VectorSize { .. }
             | Self::Collection { .. } => true,
             Self::Store { source } => source.kind() == StoreErrorKind::Misconfigured,
-            Self::Changed { .. } => false,
+            Self::Changed { .. } | Self::Task(_) => false,
         }
     }
 }
@@ -125,7 +133,7 @@ pub(super) async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCo
     if flags.dry_run {
         anstream::println!(
             "{} items would be imported, {} lines refused; nothing was written",
-            counts.good,
+            counts.items.items,
             counts.refused
         );
     } else {
@@ -136,6 +144,12 @@ pub(super) async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCo
             counts.refused
         );
     }
+    anstream::println!("{}", counts.items);
+    if counts.items.lack_features() {
+        anstream::eprintln!(
+            "WARNING: {NO_FEATURES}. Name the column that has them, for example --map tags=COLUMN"
+        );
+    }
     exit::imported(counts.refused > 0)
 }
 
@@ -144,35 +158,41 @@ async fn import(
     settings: &Settings,
     flags: &CatalogImportFlags,
 ) -> Result<CatalogCounts, CatalogImportError> {
+    let mapping = Mapping::parse(flags.map.iter().map(String::as_str))?;
+    let store = app::qdrant_items(settings)?.map(Arc::new);
+    if store.is_none() && !flags.dry_run {
+        return Err(CatalogImportError::NoQdrant);
+    }
     let source = CatalogSource {
-        path: &flags.file,
-        mapping: Mapping::parse(flags.map.iter().map(String::as_str))?,
+        file: ImportFile::open(&flags.file)?,
+        mapping,
     };
-    let store = app::qdrant_items(settings)?.ok_or(CatalogImportError::NoQdrant)?;
-    let existing = if flags.dry_run {
+    let existing = match &store {
         // A check of the file alone needs no Qdrant.
-        store.existing_vector_size().await.unwrap_or_else(|error| {
-            anstream::eprintln!(
-                "{error}{}; the file is checked without the collection's vector size",
-                causes(&error)
-            );
-            None
-        })
-    } else {
-        with_retries(|| store.existing_vector_size()).await?
+        None => None,
+        Some(store) if flags.dry_run => {
+            store.existing_vector_size().await.unwrap_or_else(|error| {
+                anstream::eprintln!(
+                    "{error}{}; the file is checked without the collection's vector size",
+                    causes(&error)
+                );
+                None
+            })
+        }
+        Some(store) => with_retries(|| store.existing_vector_size()).await?,
     };
     // A collection without vectors has vector size 0.
     let collection = &settings.qdrant.collection_name;
     let checked = check(&source, collection, existing.map(Option::unwrap_or_default))?;
     checked.refused.print();
     let mut counts = CatalogCounts {
-        good: checked.good,
+        items: checked.items,
         refused: checked.refused.count(),
         ..CatalogCounts::default()
     };
-    if flags.dry_run || checked.good == 0 {
+    let Some(store) = store.filter(|_| !flags.dry_run && checked.items.items > 0) else {
         return Ok(counts);
-    }
+    };
     let size = with_retries(|| store.prepare(checked.vector_size)).await?;
     if let Some(given) = checked.vector_size
         && size != Some(given)
@@ -188,7 +208,7 @@ async fn import(
     refused.print();
     written?;
     counts.refused += refused.count();
-    if counts.written + counts.unchanged + refused.count() < checked.good {
+    if counts.written + counts.unchanged + refused.count() < checked.items.items {
         return Err(CatalogImportError::Changed {
             path: flags.file.clone(),
         });
@@ -197,38 +217,41 @@ async fn import(
 }
 
 /// The file of an import, and which of its columns is which field.
-struct CatalogSource<'a> {
-    path: &'a Path,
+struct CatalogSource {
+    file: ImportFile,
     mapping: Mapping,
+}
+
+impl CatalogSource {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// An error with the path that the user gave.
+    fn named(&self) -> impl Fn(TableError) -> TableError {
+        |error| error.of(self.file.named())
+    }
 }
 
 /// The result of the first pass.
 #[derive(Default)]
 struct CheckedFile {
-    good: usize,
+    items: ItemCounts,
     /// Size of the vectors; `None` if no item has one.
     vector_size: Option<usize>,
     refused: RefusedLines,
 }
 
 fn check(
-    source: &CatalogSource<'_>,
+    source: &CatalogSource,
     collection: &str,
     vector_size: Option<usize>,
 ) -> Result<CheckedFile, CatalogImportError> {
-    let path = source.path;
-    let is_file = is_file(path).map_err(|source| TableError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    if !is_file {
-        return Err(CatalogImportError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
+    let named = source.named();
     let mut checked = CheckedFile::default();
-    let mut file = CatalogueFile::open(path, &source.mapping, vector_size)?;
-    while let Some((line, item)) = file.next_item()? {
+    let opened = CatalogueFile::open(source.path(), &source.mapping, vector_size);
+    let mut file = opened.map_err(&named)?;
+    while let Some((line, item)) = file.next_item().map_err(&named)? {
         let item = match item {
             Ok(item) => item,
             Err(RefusedItem::VectorSize { size, expected }) => {
@@ -247,7 +270,7 @@ fn check(
                 continue;
             }
         };
-        checked.good += 1;
+        checked.items.add(&item);
         if let Some(vector) = &item.vector {
             checked.vector_size = Some(vector.size());
         }
@@ -259,46 +282,82 @@ fn check(
 }
 
 async fn write(
-    store: &QdrantItemStore,
-    source: &CatalogSource<'_>,
+    store: &Arc<QdrantItemStore>,
+    source: &CatalogSource,
     checked: &CheckedFile,
     counts: &mut CatalogCounts,
     refused: &mut RefusedLines,
 ) -> Result<(), CatalogImportError> {
     let style = "{bar:30} {human_pos}/{human_len} items  {per_sec}  {eta} left";
-    let bar = ProgressBar::new(checked.good as u64).with_style(
+    let bar = ProgressBar::new(checked.items.items as u64).with_style(
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let mut file = ItemFile::open(source.path, &source.mapping)?;
+    let named = source.named();
+    let mut file = ItemFile::open(source.path(), &source.mapping).map_err(&named)?;
+    let mut writes: VecDeque<BatchWrite> = VecDeque::new();
+    let mut at_end = false;
+    // The first write alone: a collection that takes no item is found before more are
+    // sent.
+    let mut in_flight = 1;
     loop {
-        let mut lines: Vec<u64> = Vec::with_capacity(BATCH);
-        let mut batch: Vec<Item> = Vec::with_capacity(BATCH);
-        let mut at_end = true;
-        while let Some((line, item)) = file.next_item()? {
-            if let Ok(item) = item
-                && !checked.refused.contains(line)
-            {
-                lines.push(line);
-                batch.push(item);
+        while !at_end && writes.len() < in_flight {
+            let mut batch = ItemBatch::default();
+            while batch.items.len() < BATCH {
+                let Some((line, item)) = file.next_item().map_err(&named)? else {
+                    at_end = true;
+                    break;
+                };
+                if let Ok(item) = item
+                    && !checked.refused.contains(line)
+                {
+                    batch.lines.push(line);
+                    batch.items.push(item);
+                }
             }
-            if batch.len() == BATCH {
-                at_end = false;
-                break;
+            if !batch.items.is_empty() {
+                writes.push_back(BatchWrite::start(store, batch));
             }
         }
-        let size = batch.len() as u64;
-        let put = with_retries(|| store.put(batch.clone())).await?;
-        for (line, put) in lines.into_iter().zip(put) {
+        let Some(write) = writes.pop_front() else {
+            bar.finish_and_clear();
+            return Ok(());
+        };
+        let put = write.put.await??;
+        bar.inc(put.len() as u64);
+        for (line, put) in write.lines.into_iter().zip(put) {
             match put {
                 Ok(PutOutcome::Written) => counts.written += 1,
                 Ok(PutOutcome::Unchanged) => counts.unchanged += 1,
                 Err(refusal) => refused.add(line, refusal.to_string()),
             }
         }
-        bar.inc(size);
-        if at_end {
-            bar.finish_and_clear();
-            return Ok(());
+        in_flight = IN_FLIGHT;
+    }
+}
+
+/// Items with their line numbers.
+#[derive(Default)]
+struct ItemBatch {
+    lines: Vec<u64>,
+    items: Vec<Item>,
+}
+
+/// The outcome of each item of a batch.
+type PutOutcomes = Vec<Result<PutOutcome, ItemRefusal>>;
+
+/// A write in flight.
+struct BatchWrite {
+    lines: Vec<u64>,
+    put: JoinHandle<Result<PutOutcomes, StoreError>>,
+}
+
+impl BatchWrite {
+    fn start(store: &Arc<QdrantItemStore>, batch: ItemBatch) -> Self {
+        let (store, items) = (Arc::clone(store), batch.items);
+        let put = async move { with_retries(|| store.put(items.clone())).await };
+        Self {
+            lines: batch.lines,
+            put: tokio::spawn(put),
         }
     }
 }

@@ -1,14 +1,9 @@
 //! The lines of imported files that are refused.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::collections::BTreeSet;
 
 /// Refused lines that are printed.
 const MAX_LISTED: usize = 100;
-
-/// Whether a path is a file, which can be read twice; a pipe cannot.
-pub(super) fn is_file(path: &Path) -> io::Result<bool> {
-    Ok(fs::metadata(path)?.is_file())
-}
 
 /// The lines that are refused, the first of them with their reasons.
 #[derive(Default)]

@@ -8,6 +8,7 @@ mod events;
 mod exit;
 mod explain;
 mod healthcheck;
+mod import_file;
 mod keys;
 mod lines;
 mod quickstart;

@@ -2,14 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand, builder::RangedU64ValueParser};
+use clap::{Args, Subcommand};
 
 use super::eval_flags::{EvalFlags, TuneFlags};
 use crate::{
     api::health::READINESS,
     domain::ids::TenantId,
     edge::tenants::Role,
-    parsers::{Secret, parse_duration},
+    parsers::{Secret, parse_duration, up_to},
 };
 
 /// A command.
@@ -85,12 +85,12 @@ pub enum CatalogCommand {
 /// Flags of `catalog import`.
 #[derive(Clone, Debug, Args)]
 pub struct CatalogImportFlags {
-    /// The file
+    /// The file; - = standard input
     pub file: PathBuf,
     /// Which column is which field, such as id=sku; may be repeated
     #[arg(long, value_name = "FIELD=COLUMN")]
     pub map: Vec<String>,
-    /// Only check the file
+    /// Only check the file; needs no Qdrant
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -100,14 +100,15 @@ pub struct CatalogImportFlags {
 pub enum EventsCommand {
     /// Send the events of a file (JSON Lines, a JSON array, CSV or TSV, also gzipped;
     /// each with its time) to a running server. If interrupted, run the same command
-    /// again to resume. Exit code 3 if lines were refused
+    /// again to resume. Exit code 3 if lines were refused, or all events are older than
+    /// the server's window
     Import(EventsImportFlags),
 }
 
 /// Flags of `events import`.
 #[derive(Clone, Debug, Args)]
 pub struct EventsImportFlags {
-    /// The file
+    /// The file; - = standard input
     pub file: PathBuf,
     /// Which column is which field, such as content_id=movieId; may be repeated
     #[arg(long, value_name = "FIELD=COLUMN")]
@@ -124,11 +125,18 @@ pub struct EventsImportFlags {
     pub ca_file: Option<PathBuf>,
     /// Events per batch
     #[arg(long, value_name = "N", default_value_t = 500,
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000))]
+          value_parser = up_to::<1_000>)]
     pub batch: usize,
     /// Start from the first line, even if an earlier run was interrupted
     #[arg(long)]
     pub restart: bool,
+    /// First erase the users whose events the file has, such as after an import with a
+    /// wrong mapping; needs a key with the role erase. Asks before it erases
+    #[arg(long, conflicts_with = "dry_run")]
+    pub replace: bool,
+    /// Erase without asking
+    #[arg(long, requires = "replace")]
+    pub yes: bool,
     /// Only check the lines
     #[arg(long)]
     pub dry_run: bool,

@@ -2,15 +2,15 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use clap::{Args, ValueEnum, builder::RangedU64ValueParser};
+use clap::{Args, ValueEnum};
 
 use crate::{
     domain::time::Timestamp,
-    parsers::{at_least_one, parse_days, parse_share},
+    parsers::{at_least_one, parse_days, parse_share, up_to, whole_number},
 };
 
 /// Most items in a list.
-const MAX_K: u64 = 100;
+const MAX_K: usize = 100;
 
 fn parse_time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse_iso8601(text)
@@ -38,7 +38,7 @@ pub struct ReplayFlags {
     pub catalog_map: Vec<String>,
     /// Items in a list
     #[arg(long, value_name = "N", default_value_t = 10,
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_K))]
+          value_parser = up_to::<MAX_K>)]
     pub k: usize,
     /// Items that the user has seen: hide or allow
     #[arg(
@@ -49,7 +49,7 @@ pub struct ReplayFlags {
     )]
     pub seen: SeenFlag,
     /// Leave a user's N latest items out of lists
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = whole_number::<usize>, default_value_t = 0)]
     pub exclude_last: usize,
     /// Make lists from the N-th event on, from 1
     #[arg(long, value_name = "N", value_parser = at_least_one, group = "first list")]
@@ -61,13 +61,13 @@ pub struct ReplayFlags {
     #[arg(long, value_name = "SHARE", value_parser = parse_share, group = "first list")]
     pub warmup: Option<f64>,
     /// Make lists only for users with N or more earlier events
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = whole_number::<usize>, default_value_t = 0)]
     pub min_history: usize,
     /// Days for which events count; unset = all of the log
     #[arg(long, value_name = "DAYS", value_parser = parse_days)]
     pub window_days: Option<std::time::Duration>,
     /// Seed of everything that is random
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>, default_value_t = 0)]
     pub seed: u64,
     /// Parallel replays; unset = one per processor
     #[arg(long, value_name = "N", value_parser = at_least_one)]

@@ -32,6 +32,11 @@ const RETIRED: [(&str, &str); 20] = [
     ("REDIS_MAX_CONNECTION_AGE", FIXED),
 ];
 
+/// The names of the retired variables.
+pub(super) fn retired_names() -> impl Iterator<Item = &'static str> {
+    RETIRED.iter().map(|(name, _)| *name)
+}
+
 /// The retired variables that are set, as one text; `None` if there are none.
 #[must_use]
 pub fn retired_variables(is_set: impl Fn(&str) -> bool) -> Option<String> {

@@ -6,7 +6,7 @@ use super::{
     geo::GeoPoint,
     ids::ContentId,
     item::{Item, Tag},
-    json::{MAX_NESTING, nests_deeper},
+    json::{MAX_NESTING, nests_deeper, not_json},
     vector::UnitVector,
 };
 
@@ -27,7 +27,7 @@ pub struct InvalidLine(Vec<String>);
 /// [`InvalidLine`] lists every invalid field.
 pub fn parse(line: &str) -> Result<Item, InvalidLine> {
     let value: Value =
-        serde_json::from_str(line).map_err(|error| InvalidLine(vec![not_json(&error)]))?;
+        serde_json::from_str(line).map_err(|error| InvalidLine(vec![not_json(line, &error)]))?;
     match value {
         Value::Object(object) => from_object(object),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -65,13 +65,6 @@ pub fn from_object(object: Map<String, Value>) -> Result<Item, InvalidLine> {
     } else {
         Err(InvalidLine(fields.errors))
     }
-}
-
-/// Removes the line number, which is always 1, from serde_json's message.
-fn not_json(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or(&text);
-    format!("not JSON: {what} (column {})", error.column())
 }
 
 struct LineFields {

@@ -205,6 +205,12 @@ impl Items {
     }
 }
 
+impl Extend<(ContentId, Arc<CatalogueItem>)> for Items {
+    fn extend<I: IntoIterator<Item = (ContentId, Arc<CatalogueItem>)>>(&mut self, items: I) {
+        self.0.extend(items);
+    }
+}
+
 impl FromIterator<(ContentId, Arc<CatalogueItem>)> for Items {
     fn from_iter<I: IntoIterator<Item = (ContentId, Arc<CatalogueItem>)>>(items: I) -> Self {
         Self(items.into_iter().collect())

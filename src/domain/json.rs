@@ -14,6 +14,25 @@ use serde_json::{Value, error::Category};
 /// of them, and a list of items takes a few more.
 pub const MAX_NESTING: usize = 30;
 
+/// Why a text is not JSON: where it ends, or the character that cannot stand where it
+/// does, with its column.
+#[must_use]
+pub fn not_json(text: &str, error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "not JSON: it ends in the middle of a value".to_owned();
+    }
+    let column = error.column();
+    let line = text.lines().nth(error.line().saturating_sub(1));
+    let rest = line.and_then(|line| line.get(column.saturating_sub(1)..));
+    let advice = match rest.and_then(|rest| rest.chars().next()) {
+        Some('\'') => "; texts stand in double quotes".to_owned(),
+        Some('N' | 'I') => "; write null for a number that is none".to_owned(),
+        Some(character) => format!(": {character:?} is not expected"),
+        None => String::new(),
+    };
+    format!("not JSON at column {column}{advice}")
+}
+
 /// Whether lists and objects are nested deeper than `max_depth`.
 #[must_use]
 pub fn nests_deeper(value: &Value, max_depth: usize) -> bool {

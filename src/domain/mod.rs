@@ -13,6 +13,7 @@ pub mod filter;
 pub mod geo;
 pub mod ids;
 pub mod item;
+pub mod item_counts;
 pub mod json;
 pub mod meaning;
 pub mod ranking;

@@ -29,6 +29,9 @@ pub enum EngineError {
         /// Its error.
         source: Arc<StoreError>,
     },
+    /// The catalogue lacks the item that similar ones were to be listed for.
+    #[error("the catalogue lacks the item")]
+    UnknownItem,
     /// The caller's deadline has passed. Work that has started continues.
     #[error("deadline exceeded")]
     TimedOut,
@@ -69,7 +72,7 @@ impl EngineError {
     pub fn is_misconfigured(&self) -> bool {
         match self {
             Self::Store { source, .. } => source.kind() == StoreErrorKind::Misconfigured,
-            Self::TimedOut | Self::Panicked => false,
+            Self::UnknownItem | Self::TimedOut | Self::Panicked => false,
         }
     }
 

@@ -19,6 +19,9 @@ use crate::{
     ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness},
 };
 
+/// How long a stream of events waits for the id of the data that takes them.
+const DATA_ID_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The stores that an engine works on.
 #[derive(Clone)]
 pub struct Ports {
@@ -181,6 +184,13 @@ impl Engine {
     pub async fn now(&self) -> Result<Timestamp, EngineError> {
         let now = self.inner.ports.events.now().await;
         now.map_err(EngineError::user_state)
+    }
+
+    /// Identifies the users' data; `None` if its store does not answer in time. A store
+    /// that lost its data has another id from then on.
+    pub async fn data_id(&self) -> Option<String> {
+        let id = self.inner.ports.events.data_id();
+        tokio::time::timeout(DATA_ID_TIMEOUT, id).await.ok()?.ok()
     }
 
     /// Checks that the store of users' state answers. Does not log a failure:

@@ -30,8 +30,8 @@ pub use explain::UserExplanation;
 pub use handle::{Engine, EngineSettings, Ports};
 pub use ingest::Ingested;
 pub use lists::{
-    ColdReason, Deadlines, Degradation, EmptyReason, Generator, RecommendRequest, Recommendation,
-    Strategy,
+    ColdReason, Deadlines, Degradation, EmptyReason, Generator, ListKind, ListRequest,
+    PopularityWindow, Recommendation, SimilarityBasis, Strategy,
 };
 pub use merge::MergedUsers;
 pub use models::SignalsSource;

@@ -27,7 +27,7 @@ use crate::{
         time::Timestamp,
     },
     engine::{
-        Deadlines, Engine, EngineSettings, Ports, RecommendRequest, Recommendation, Strategy,
+        Deadlines, Engine, EngineSettings, ListKind, ListRequest, Ports, Recommendation, Strategy,
     },
     ports::{Clock, Deadline, Randomness},
 };
@@ -158,8 +158,11 @@ impl ListRanker for EngineRanker {
         let (log, rules) = (query.log, query.rules);
         self.set_time(query.event.time);
         let excluded = query.history.latest(rules.exclude_last).iter();
-        let request = RecommendRequest {
-            user: log.users[query.event.user as usize].clone(),
+        let request = ListRequest {
+            kind: ListKind::ForUser {
+                context: Vec::new(),
+            },
+            user: Some(log.users[query.event.user as usize].clone()),
             limit: rules.k,
             restriction: Restriction::default(),
             near: None,
@@ -170,11 +173,12 @@ impl ListRanker for EngineRanker {
                 SeenItems::Hide => SeenPolicy::Hide,
                 SeenItems::Allow => SeenPolicy::Allow,
             },
+            boosts: Vec::new(),
             exploration: None,
             placement: None,
             seed: Some(mixed(rules.seed, u64::from(query.position)) as u32),
         };
-        let list = self.engine.recommend(&request, Deadlines::UNLIMITED);
+        let list = self.engine.list(&request, Deadlines::UNLIMITED);
         let list = self
             .runtime
             .block_on(list)

@@ -286,6 +286,13 @@ pub trait EventBuffer: Send + Sync {
     /// [`StoreError`] if it is not known yet and the store does not answer.
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
+    /// Identifies the stored events: the same text as long as they are kept, for every
+    /// process that shares them; another one after the store has lost all of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read or written.
+    async fn data_id(&self) -> Result<String, StoreError>;
+
     /// Checks that the store answers and accepts writes.
     ///
     /// # Errors

@@ -187,7 +187,7 @@ mod tests {
         let error = read(text).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "line 3: not JSON: key must be a string (column 2)\n\
+            "line 3: not JSON at column 2: 'o' is not expected\n\
              line 4: id: the same as in line 1\n\
              line 5: vector: has 1 numbers, the first one has 2"
         );

@@ -137,7 +137,7 @@ fn event(values: &Values) -> Result<InteractionEvent, String> {
     event.content_id = other_id(field::CONTENT_ID)?.map(ContentId::from);
     event.dwell_seconds = dwell(value(field::DWELL_SECONDS))?;
     event.end_reason = end_reason(value(field::END_REASON))?;
-    event.query_text = value(field::QUERY_TEXT).and_then(cells::text);
+    event.query_text = text(field::QUERY_TEXT, value(field::QUERY_TEXT))?;
     event.clicked_id = other_id(field::CLICKED_ID)?;
     event.impressions = impressions(value(field::IMPRESSIONS), values.untyped)?;
     event.survey_answers = answers(value(field::SURVEY_ANSWERS))?;
@@ -147,6 +147,16 @@ fn event(values: &Values) -> Result<InteractionEvent, String> {
             .insert("rating".to_owned(), cells::json_number(rating));
     }
     Ok(event)
+}
+
+fn text(field: usize, value: Option<&Value>) -> Result<Option<String>, String> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    match cells::text(value) {
+        Some(text) => Ok(Some(text)),
+        None => Err(format!("{} must be a text", EVENT_FIELDS[field].name)),
+    }
 }
 
 fn time(value: Option<&Value>) -> Result<Timestamp, String> {
@@ -187,7 +197,7 @@ fn dwell(value: Option<&Value>) -> Result<Option<f64>, String> {
 
 /// Also with the prefix of the API's JSON, in any case.
 fn end_reason(value: Option<&Value>) -> Result<Option<EndReason>, String> {
-    let text = value.and_then(cells::text).unwrap_or_default();
+    let text = text(field::END_REASON, value)?.unwrap_or_default();
     let name = text.to_lowercase();
     let name = name.strip_prefix("end_reason_").unwrap_or(&name);
     if ["", "unspecified"].contains(&name) {

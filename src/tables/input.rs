@@ -56,6 +56,23 @@ impl<R: Read> Read for CountedRead<R> {
     }
 }
 
+/// Unpacks gzip; an error says that the data is damaged, in no library's words.
+struct Unpacked<R>(MultiGzDecoder<R>);
+
+impl<R: BufRead> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            if error.raw_os_error().is_some() {
+                return error;
+            }
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "its gzip data is damaged or incomplete",
+            )
+        })
+    }
+}
+
 /// A reader with the number of bytes that it has read from its file.
 pub(super) type OpenedInput = (Box<dyn BufRead + Send>, Arc<AtomicU64>);
 
@@ -66,6 +83,12 @@ pub(super) fn open(path: &Path) -> Result<OpenedInput, TableError> {
         path: path.to_owned(),
         source,
     };
+    if path.is_dir() {
+        return Err(TableError::Form {
+            path: path.to_owned(),
+            reason: "is a directory: name a file".to_owned(),
+        });
+    }
     let raw: Box<dyn Read + Send> = if path.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
@@ -82,7 +105,8 @@ pub(super) fn open(path: &Path) -> Result<OpenedInput, TableError> {
         .map_err(unreadable)?
         .starts_with(b"\x1f\x8b");
     let mut reader: Box<dyn BufRead + Send> = if is_gzip {
-        Box::new(BufReader::with_capacity(CHUNK, MultiGzDecoder::new(packed)))
+        let unpacked = Unpacked(MultiGzDecoder::new(packed));
+        Box::new(BufReader::with_capacity(CHUNK, unpacked))
     } else {
         Box::new(packed)
     };

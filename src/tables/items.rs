@@ -74,38 +74,38 @@ impl ItemFile {
 
 fn item(values: Values) -> Result<Item, String> {
     let Values {
-        fields,
+        mut fields,
         others,
         untyped,
         ..
     } = values;
     let mut line = others;
-    let value = |field: usize| fields[field].as_ref();
+    let mut take = |field: usize| fields[field].take();
     let mut put = |field: usize, value: Option<Value>| {
         if let Some(value) = value {
             line.insert(ITEM_FIELDS[field].name.to_owned(), value);
         }
     };
 
-    let id = value(field::ID).ok_or("id: must be set")?;
-    let id = cells::id(id, untyped).map_err(|rule| format!("id: {rule}"))?;
+    let id = take(field::ID).ok_or("id: must be set")?;
+    let id = cells::id(&id, untyped).map_err(|rule| format!("id: {rule}"))?;
     put(field::ID, Some(Value::String(id)));
     for name in [field::TITLE, field::TEXT, field::CONTENT_TYPE] {
-        put(name, value(name).map(text_or_same));
+        put(name, take(name).map(text_or_same));
     }
     for name in [field::IMAGE_URL, field::PUBLIC_URL] {
-        put(name, value(name).and_then(cells::text).map(Value::String));
+        put(name, take(name).map(text_or_same));
     }
     for name in [field::WORD_COUNT, field::LAT, field::LON] {
-        put(name, value(name).map(number_or_same));
+        put(name, take(name).map(number_or_same));
     }
-    let has_image = value(field::HAS_IMAGE);
+    let has_image = take(field::HAS_IMAGE);
     put(
         field::HAS_IMAGE,
-        has_image.map(|value| cells::flag(value).map_or_else(|| value.clone(), Value::Bool)),
+        has_image.map(|value| cells::flag(&value).map_or(value, Value::Bool)),
     );
-    put(field::YEARS, value(field::YEARS).map(years));
-    put(field::VECTOR, value(field::VECTOR).map(vector));
+    put(field::YEARS, take(field::YEARS).map(years));
+    put(field::VECTOR, take(field::VECTOR).map(vector));
     let mut tags: Vec<Value> = Vec::new();
     for (name, facet, is_key) in [
         (field::TAGS, TAG_FACET, false),
@@ -113,48 +113,75 @@ fn item(values: Values) -> Result<Item, String> {
         (field::GENRES, "genre", false),
         (field::CATEGORIES, "category", false),
     ] {
-        let entries = value(name).map(cells::list).unwrap_or_default();
+        let value = take(name);
+        if let Some(facets) = value.as_ref().and_then(by_facet) {
+            tags.extend(facets);
+            continue;
+        }
+        let entries = value.as_ref().map(cells::list).unwrap_or_default();
         tags.extend(entries.into_iter().map(|entry| tag(entry, facet, is_key)));
     }
     if !tags.is_empty() {
         put(field::TAGS, Some(Value::Array(tags)));
     }
-    place(value(field::LOCATIONS), &mut line);
+    place(take(field::LOCATIONS).as_ref(), &mut line);
     catalogue_line::from_object(line).map_err(|error| error.to_string())
 }
 
-fn number_or_same(value: &Value) -> Value {
-    cells::number(value).map_or_else(|| value.clone(), cells::json_number)
+fn number_or_same(value: Value) -> Value {
+    cells::number(&value).map_or(value, cells::json_number)
 }
 
-/// Texts; a list of texts is joined by spaces. Anything else is left to the check
-/// of the item.
-fn text_or_same(value: &Value) -> Value {
+/// Texts; a list of texts is joined by spaces. Anything else is left to the check of
+/// the item.
+fn text_or_same(value: Value) -> Value {
     match value {
-        Value::Array(_) | Value::String(_) => {
-            cells::text(value).map_or_else(|| value.clone(), Value::String)
+        Value::Array(_) => cells::text(&value).map_or(value, Value::String),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            value
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.clone(),
     }
 }
 
 /// One year, a list of years, or `1995|1996`.
-fn years(value: &Value) -> Value {
-    Value::Array(cells::list(value).iter().map(number_or_same).collect())
+fn years(value: Value) -> Value {
+    let entries = cells::list(&value).into_iter();
+    Value::Array(entries.map(number_or_same).collect())
 }
 
 /// Numbers, or one text with numbers that commas or spaces separate.
-fn vector(value: &Value) -> Value {
-    let Value::String(text) = value else {
-        return value.clone();
+fn vector(value: Value) -> Value {
+    let Value::String(text) = &value else {
+        return value;
     };
     let numbers: Option<Vec<Value>> = text
         .trim_matches(['[', ']'])
-        .split([',', ' '])
+        .split([',', ' ', '|'])
         .filter(|number| !number.is_empty())
         .map(|number| Some(json!(number.parse::<f32>().ok()?)))
         .collect();
-    numbers.map_or_else(|| value.clone(), Value::Array)
+    numbers.map_or(value, Value::Array)
+}
+
+/// The tags of an object that names labels by their facets, such as
+/// `{"genre": ["Drama"]}`; `None` for anything else. A list of fractions is an
+/// embedding that stands among the labels, and is left out.
+fn by_facet(value: &Value) -> Option<Vec<Value>> {
+    let Value::Object(facets) = value else {
+        return None;
+    };
+    if facets.contains_key("label") {
+        return None;
+    }
+    let labels = facets
+        .iter()
+        .map(|(facet, labels)| (facet, cells::list(labels)))
+        .filter(|(_, labels)| !labels.iter().any(Value::is_f64));
+    let tags = labels.flat_map(|(facet, labels)| {
+        let labels = labels.into_iter();
+        labels.map(move |label| tag(label, facet, false))
+    });
+    Some(tags.collect())
 }
 
 /// A tag as an object: from a label, or from a `facet:label` key.

@@ -5,9 +5,12 @@ use std::io::{self, BufRead};
 use serde_json::Value;
 
 use super::columns::{ColumnTable, Row, Values};
+use crate::domain::json::not_json;
 
 /// Longest row, in bytes: an item of the largest size, and some more.
 const MAX_ROW_BYTES: usize = 4 << 20;
+
+const NOT_UTF8: &str = "not text in UTF-8; save the file as UTF-8";
 
 /// One object a line.
 pub(super) struct JsonLines {
@@ -140,17 +143,10 @@ fn too_long() -> String {
 }
 
 fn object(text: &[u8], columns: &mut ColumnTable) -> Result<Values, String> {
-    let text = std::str::from_utf8(text).map_err(|error| format!("not text: {error}"))?;
+    let text = std::str::from_utf8(text).map_err(|_| NOT_UTF8.to_owned())?;
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(columns.of_object(object)),
         Ok(_) => Err("not a JSON object".to_owned()),
-        Err(error) => Err(not_json(&error)),
+        Err(error) => Err(not_json(text, &error)),
     }
-}
-
-/// The error without serde_json's line number, which is that of the row.
-fn not_json(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or(&text);
-    format!("not JSON: {what} (column {})", error.column())
 }

@@ -233,7 +233,7 @@ fn a_bad_row_is_returned_with_its_line_and_the_rest_is_read() {
         outcomes,
         [
             "1 ok",
-            "2 not an event: not JSON: key must be a string (column 2)",
+            "2 not an event: not JSON at column 2: 'o' is not expected",
             "3 not an event: not a JSON object",
             "4 ok",
             "4 not an event: the file ends in the middle of this object",

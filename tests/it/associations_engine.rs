@@ -19,7 +19,9 @@ use recsys::{
         restriction::Restriction,
         time::Timestamp,
     },
-    engine::{AssociationSettings, Deadlines, Engine, EngineSettings, Ports, RecommendRequest},
+    engine::{
+        AssociationSettings, Deadlines, Engine, EngineSettings, ListKind, ListRequest, Ports,
+    },
     ports::{Clock as _, Deadline, ListSlot, PopularityRanking},
 };
 use serde::Deserialize;
@@ -174,21 +176,22 @@ impl EngineCase {
         let is_whole = |user: &str| self.lists[user].len() <= config.list_max;
         let scores = self.expected.scores.iter();
         for (user, expected) in scores.filter(|(user, _)| is_whole(user)) {
-            let request = RecommendRequest {
-                user: UserId::parse(user).unwrap(),
+            let request = ListRequest {
+                kind: ListKind::ForUser {
+                    context: Vec::new(),
+                },
+                user: Some(UserId::parse(user).unwrap()),
                 limit: 100,
                 restriction: Restriction::default(),
                 near: None,
                 exclude: Default::default(),
                 seen: Default::default(),
+                boosts: Vec::new(),
                 exploration: None,
                 placement: None,
                 seed: Some(1),
             };
-            let list = engine
-                .recommend(&request, Deadlines::UNLIMITED)
-                .await
-                .unwrap();
+            let list = engine.list(&request, Deadlines::UNLIMITED).await.unwrap();
             assert_eq!(list.degraded, []);
             let parts = list.items.iter().filter_map(|item| {
                 let part = item.scored.breakdown.part(Scorer::Collaborative)?;

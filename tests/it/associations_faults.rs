@@ -14,8 +14,8 @@ use recsys::{
         time::Timestamp,
     },
     engine::{
-        AssociationSettings, Deadlines, Degradation, Engine, EngineSettings, Ports,
-        RecommendRequest, Recommendation,
+        AssociationSettings, Deadlines, Degradation, Engine, EngineSettings, ListKind, ListRequest,
+        Ports, Recommendation,
     },
     ports::Deadline,
 };
@@ -75,18 +75,22 @@ async fn ingest(engine: &Engine, events: Vec<StoredEvent>) {
 }
 
 async fn list(engine: &Engine, of: usize) -> Recommendation {
-    let request = RecommendRequest {
-        user: user(of),
+    let request = ListRequest {
+        kind: ListKind::ForUser {
+            context: Vec::new(),
+        },
+        user: Some(user(of)),
         limit: 10,
         restriction: Restriction::default(),
         near: None,
         exclude: Default::default(),
         seen: Default::default(),
+        boosts: Vec::new(),
         exploration: None,
         placement: None,
         seed: Some(1),
     };
-    let list = engine.recommend(&request, Deadlines::UNLIMITED).await;
+    let list = engine.list(&request, Deadlines::UNLIMITED).await;
     list.unwrap()
 }
 

@@ -1,6 +1,9 @@
 //! `recsys catalog import`, from the command line.
 
-use std::{io::Write as _, process::Output};
+use std::{
+    io::Write as _,
+    process::{Output, Stdio},
+};
 
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
@@ -35,6 +38,12 @@ fn import(qdrant: &QdrantServer, file: &NamedTempFile, more: &[&str]) -> Output 
         .unwrap()
 }
 
+/// The first line of the output: what became of the lines of the file.
+fn counted(output: &Output) -> String {
+    let (out, _) = printed(output);
+    format!("{}\n", out.lines().next().unwrap_or_default())
+}
+
 fn printed(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (text(&output.stdout), text(&output.stderr))
@@ -54,7 +63,7 @@ async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
     let first = import(&qdrant, &items, &[]);
     assert!(first.status.success(), "{:?}", printed(&first));
     assert_eq!(
-        printed(&first).0,
+        counted(&first),
         "450 items written, 0 unchanged, 0 lines refused\n"
     );
     assert_eq!(qdrant.points_count("items"), 450);
@@ -63,7 +72,7 @@ async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
     qdrant.reset_calls();
     let second = import(&qdrant, &items, &[]);
     assert_eq!(
-        printed(&second).0,
+        counted(&second),
         "0 items written, 450 unchanged, 0 lines refused\n"
     );
     assert_eq!(qdrant.calls("Upsert"), 0);
@@ -74,7 +83,7 @@ async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
     lines.push(line(450, 8));
     let third = import(&qdrant, &file(&lines), &[]);
     assert_eq!(
-        printed(&third).0,
+        counted(&third),
         "2 items written, 449 unchanged, 0 lines refused\n"
     );
     // An index that somebody dropped comes back.
@@ -96,9 +105,12 @@ async fn bad_lines_are_skipped_and_listed_and_the_exit_code_says_so() {
         line(1, 8),
     ]);
     let output = import(&qdrant, &items, &[]);
-    let (out, err) = printed(&output);
+    let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(3), "{err}");
-    assert_eq!(out, "2 items written, 0 unchanged, 3 lines refused\n");
+    assert_eq!(
+        counted(&output),
+        "2 items written, 0 unchanged, 3 lines refused\n"
+    );
     for part in [
         "line 2: not JSON",
         "line 4: id: the same as in line 1",
@@ -120,9 +132,10 @@ async fn a_line_that_is_not_text_or_too_long_is_refused() {
     let mut items = NamedTempFile::new().unwrap();
     items.write_all(&bytes).unwrap();
     let output = import(&qdrant, &items, &[]);
-    let (out, err) = printed(&output);
+    let (_, err) = printed(&output);
     assert_eq!(
-        out, "2 items written, 0 unchanged, 2 lines refused\n",
+        counted(&output),
+        "2 items written, 0 unchanged, 2 lines refused\n",
         "{err}"
     );
     assert!(
@@ -132,19 +145,65 @@ async fn a_line_that_is_not_text_or_too_long_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipe_is_refused_and_a_dry_run_needs_no_qdrant() {
-    let dry = recsys(&["catalog", "import", "/dev/stdin", "--dry-run"])
-        .env("QDRANT_API_URL", "http://127.0.0.1:1")
-        .stdin(std::process::Stdio::piped())
+async fn standard_input_and_pipes_are_imported() {
+    let qdrant = QdrantServer::start().await;
+    let lines = format!("{}\n{}\n", line(0, 8), line(1, 8));
+    for path in ["-", "/dev/stdin"] {
+        let mut child = recsys(&["catalog", "import", path])
+            .env("QDRANT_API_URL", qdrant.url())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(lines.as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{:?}", printed(&output));
+    }
+    assert_eq!(qdrant.points_count("items"), 2);
+
+    let empty = recsys(&["catalog", "import", "-", "--dry-run"])
+        .stdin(Stdio::null())
         .output()
         .unwrap();
-    assert!(
-        printed(&dry).1.contains("not a pipe"),
-        "{:?}",
-        printed(&dry)
+    assert_eq!(
+        printed(&empty).0,
+        "0 items would be imported, 0 lines refused; nothing was written\n\
+         0 items: 0 with a title, 0 with tags, 0 with a vector, 0 with a picture\n"
     );
+    let mut table = recsys(&["catalog", "import", "-", "--dry-run"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = table.stdin.take().unwrap();
+    stdin.write_all(b"artikel,name\n1,Lamp\n").unwrap();
+    drop(stdin);
+    let output = table.wait_with_output().unwrap();
+    let (_, err) = printed(&output);
+    let text = "recsys: standard input: no column is known as id; the columns are artikel, name";
+    assert!(err.starts_with(text), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_needs_no_qdrant() {
     let items = file(&[line(0, 8)]);
     let path = items.path().to_str().unwrap();
+    let without = recsys(&["catalog", "import", path, "--dry-run"])
+        .output()
+        .unwrap();
+    assert!(without.status.success(), "{:?}", printed(&without));
+    assert_eq!(
+        printed(&without),
+        (
+            "1 items would be imported, 0 lines refused; nothing was written\n\
+             1 items: 1 with a title, 1 with tags, 1 with a vector, 0 with a picture\n"
+                .to_owned(),
+            String::new()
+        )
+    );
     let output = recsys(&["catalog", "import", path, "--dry-run"])
         .env("QDRANT_API_URL", "http://127.0.0.1:1")
         .output()
@@ -201,9 +260,12 @@ async fn items_that_the_collection_refuses_are_listed_by_their_lines() {
     // Recreated by another program after the first 200 are written.
     qdrant.recreate_after("Upsert", "items", 9);
     let output = import(&qdrant, &file(&lines), &[]);
-    let (out, err) = printed(&output);
+    let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(3), "{err}");
-    assert_eq!(out, "200 items written, 0 unchanged, 3 lines refused\n");
+    assert_eq!(
+        counted(&output),
+        "200 items written, 0 unchanged, 3 lines refused\n"
+    );
     assert!(err.contains("line 1: not JSON"), "{err}");
     for number in [202, 203] {
         let text =
@@ -301,11 +363,15 @@ async fn a_gzipped_table_of_products_is_imported_with_a_map() {
     let output = import(&qdrant, &items, &["--map", "id=artikel"]);
     let (out, err) = printed(&output);
     assert_eq!(output.status.code(), Some(3), "{err}");
-    assert_eq!(out, "2 items written, 0 unchanged, 1 lines refused\n");
+    assert_eq!(
+        out,
+        "2 items written, 0 unchanged, 1 lines refused\n\
+         2 items: 2 with a title, 2 with tags, 0 with a vector, 0 with a picture\n"
+    );
     assert_eq!(err, "line 3: id: must be set\n");
     let again = import(&qdrant, &items, &["--map", "id=artikel"]);
     assert_eq!(
-        printed(&again).0,
+        counted(&again),
         "0 items written, 2 unchanged, 1 lines refused\n"
     );
 }

@@ -314,6 +314,9 @@ impl EventBuffer for AsOf {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(self.now)
     }
+    async fn data_id(&self) -> Result<String, StoreError> {
+        self.inner.data_id().await
+    }
     async fn check(&self) -> Result<(), StoreError> {
         self.inner.check().await
     }

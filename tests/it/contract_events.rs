@@ -151,6 +151,23 @@ fn id(user: &str) -> UserId {
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
+async fn the_id_of_the_data_is_the_same_for_all_processes_and_another_one_for_other_data() {
+    let mut ids = Vec::new();
+    for under in all() {
+        let id = under.buffer.data_id().await.unwrap();
+        let of_other = under.other.data_id().await.unwrap();
+        assert_eq!(of_other, id, "{}", under.name);
+        under.append("u", &[under.event("u", DAY, "i")]).await;
+        assert_eq!(under.buffer.data_id().await.unwrap(), id, "{}", under.name);
+        ids.push(id);
+    }
+    for under in all() {
+        let id = under.buffer.data_id().await.unwrap();
+        assert!(!ids.contains(&id), "{}", under.name);
+    }
+}
+
+#[tokio::test]
 async fn appended_events_are_read_once_whatever_their_order_and_repetition() {
     for test in all() {
         let (old, new) = (

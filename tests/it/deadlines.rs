@@ -21,7 +21,7 @@ use recsys::{
     },
     edge::settings::ServerSettings,
     engine::{
-        Deadlines, Degradation, Engine, EngineError, EngineSettings, Ports, RecommendRequest,
+        Deadlines, Degradation, Engine, EngineError, EngineSettings, ListKind, ListRequest, Ports,
         SignalsSource,
     },
     ports::{
@@ -147,6 +147,9 @@ impl EventBuffer for Hanging {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.world.ports.events.now().await
     }
+    async fn data_id(&self) -> Result<String, StoreError> {
+        self.world.ports.events.data_id().await
+    }
     async fn check(&self) -> Result<(), StoreError> {
         self.world.ports.events.check().await
     }
@@ -267,13 +270,17 @@ async fn a_list_waits_for_items_no_longer_than_its_deadline() {
     let stores = Hanging::new();
     let engine = stores.engine();
     stores.items.store(true, Ordering::SeqCst);
-    let request = RecommendRequest {
-        user: user("u"),
+    let request = ListRequest {
+        kind: ListKind::ForUser {
+            context: Vec::new(),
+        },
+        user: Some(user("u")),
         limit: 10,
         restriction: Restriction::default(),
         near: None,
         exclude: Default::default(),
         seen: Default::default(),
+        boosts: Vec::new(),
         exploration: None,
         placement: None,
         seed: None,
@@ -282,7 +289,7 @@ async fn a_list_waits_for_items_no_longer_than_its_deadline() {
         items: soon(),
         ..Deadlines::UNLIMITED
     };
-    let failed = in_time(engine.recommend(&request, deadlines)).await;
+    let failed = in_time(engine.list(&request, deadlines)).await;
     let failed = failed.unwrap_err();
     assert!(matches!(failed, EngineError::TimedOut), "{failed}");
 
@@ -292,9 +299,7 @@ async fn a_list_waits_for_items_no_longer_than_its_deadline() {
         model: soon(),
         ..Deadlines::UNLIMITED
     };
-    let list = in_time(engine.recommend(&request, deadlines))
-        .await
-        .unwrap();
+    let list = in_time(engine.list(&request, deadlines)).await.unwrap();
     assert_eq!(
         (list.items.len(), list.degraded),
         (10, vec![Degradation::UserModel])

@@ -173,7 +173,7 @@ async fn a_browser_gets_the_same_list_as_other_clients() {
 #[tokio::test]
 async fn errors_carry_their_details() {
     let server = serving(with_pages(None)).await;
-    let outcome = call(server.address, RECOMMEND, &[], &recommend_request("")).await;
+    let outcome = call(server.address, RECOMMEND, &[], &recommend_request("\n")).await;
     assert_eq!(outcome.status.code(), Code::InvalidArgument);
     let details = outcome.details();
     let broken = &details.bad_request().unwrap().field_violations;

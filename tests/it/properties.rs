@@ -21,7 +21,7 @@ use recsys::{
         tags::Canonicalizer,
         time::Timestamp,
     },
-    engine::{Deadlines, RecommendRequest, Recommendation},
+    engine::{Deadlines, ListKind, ListRequest, Recommendation},
     ports::Deadline,
 };
 use serde_json::json;
@@ -256,11 +256,14 @@ fn any_request() -> impl Strategy<Value = AnyRequest> {
 }
 
 impl AnyRequest {
-    fn request(&self) -> RecommendRequest {
+    fn request(&self) -> ListRequest {
         let near = GeoPoint::new(50.01, 5.0).unwrap();
         let canonical = Canonicalizer::default();
-        RecommendRequest {
-            user: user(),
+        ListRequest {
+            kind: ListKind::ForUser {
+                context: Vec::new(),
+            },
+            user: Some(user()),
             limit: self.limit,
             restriction: Restriction {
                 label: self.label.map(|label| format!("t{label}")),
@@ -283,6 +286,7 @@ impl AnyRequest {
             near: self.radius_m.map(|_| near),
             exclude: self.exclude.iter().cloned().collect(),
             seen: Default::default(),
+            boosts: Vec::new(),
             exploration: None,
             placement: None,
             seed: Some(self.seed),
@@ -344,8 +348,8 @@ proptest! {
         let (model, list, again) = Runtime::new().unwrap().block_on(async {
             engine.ingest_batch(events, Deadline::NONE).await.unwrap();
             let model = engine.signals(&user()).await.unwrap().0;
-            let list = engine.recommend(&request, Deadlines::UNLIMITED).await.unwrap();
-            (model, list, engine.recommend(&request, Deadlines::UNLIMITED).await.unwrap())
+            let list = engine.list(&request, Deadlines::UNLIMITED).await.unwrap();
+            (model, list, engine.list(&request, Deadlines::UNLIMITED).await.unwrap())
         });
 
         let hides = |id: &ContentId| match config.preset {

@@ -41,6 +41,7 @@ func main() {
 	caFile := setting("ca-file", "", "CA bundle for the server's certificate (PEM); enables TLS")
 	serverName := setting("server-name", "", "name in the server's certificate, if not the host name")
 	user := setting("user", "ada", "id of the user to send events for")
+	placement := setting("placement", "", "where the lists are shown: a name of the server's ranking file")
 	timeout := flag.Duration("timeout", 10*time.Second, "deadline of each call, including retries")
 	lists := flag.Int("lists", 5, "how often to repeat the request for a list")
 	flag.Parse()
@@ -50,7 +51,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer channel.Close()
-	recsys := client{pb.NewRecommenderServiceClient(channel), *user, *timeout}
+	recsys := client{pb.NewRecommenderServiceClient(channel), *user, *placement, *timeout}
 	if err := recsys.play(*lists); err != nil {
 		log.Fatal(err)
 	}
@@ -58,9 +59,10 @@ func main() {
 
 // client makes calls for one user, each with a deadline.
 type client struct {
-	stub    pb.RecommenderServiceClient
-	user    string
-	timeout time.Duration
+	stub      pb.RecommenderServiceClient
+	user      string
+	placement string
+	timeout   time.Duration
 }
 
 func (c client) deadline() (context.Context, context.CancelFunc) {
@@ -158,7 +160,9 @@ func (c client) recommend(request *pb.RecommendRequest) (*pb.RecommendResponse, 
 }
 
 func (c client) getLists(howMany int) (*pb.RecommendResponse, error) {
-	request := &pb.RecommendRequest{UserId: c.user, Limit: 5, Seed: proto.Uint32(seed)}
+	request := &pb.RecommendRequest{
+		UserId: c.user, Placement: c.placement, Limit: 5, Seed: proto.Uint32(seed),
+	}
 	reply, err := c.recommend(request)
 	if err != nil {
 		return nil, err

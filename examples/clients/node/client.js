@@ -23,6 +23,8 @@ function settings() {
       'server-name': { type: 'string', default: from.RECSYS_SERVER_NAME || '' },
       // id of the user to send events for
       user: { type: 'string', default: from.RECSYS_USER || 'ada' },
+      // where the lists are shown: a name of the server's ranking file
+      placement: { type: 'string', default: from.RECSYS_PLACEMENT || '' },
       // deadline of each call, including retries, in seconds
       timeout: { type: 'string', default: '10' },
       // how often to repeat the request for a list
@@ -34,6 +36,7 @@ function settings() {
     caFile: values['ca-file'],
     serverName: values['server-name'],
     user: values.user,
+    placement: values.placement,
     timeoutMs: Number(values.timeout) * 1000,
     lists: Number(values.lists),
     key: from.RECSYS_KEY,
@@ -107,8 +110,8 @@ async function readSignals(call, user) {
   }
 }
 
-async function getLists(call, user, howMany) {
-  const request = { user_id: user, limit: 5, seed: SEED };
+async function getLists(call, { user, placement, lists: howMany }) {
+  const request = { user_id: user, placement, limit: 5, seed: SEED };
   const reply = await call('Recommend', request);
   console.log(`list ${short(reply.strategy, 'RECOMMEND_STRATEGY_')}`);
   for (const item of reply.items) {
@@ -174,7 +177,7 @@ const stub = connect(given);
 const call = caller(stub, given);
 await ingestABatch(call, given.user);
 await readSignals(call, given.user);
-const reply = await getLists(call, given.user, given.lists);
+const reply = await getLists(call, given);
 await openTheFirst(call, given.user, reply);
 await askBadly(call, given.user);
 stub.close();

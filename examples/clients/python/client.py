@@ -33,6 +33,7 @@ def settings():
     setting("ca-file", "", "CA bundle for the server's certificate (PEM); enables TLS")
     setting("server-name", "", "name in the server's certificate, if not the host name")
     setting("user", "ada", "id of the user to send events for")
+    setting("placement", "", "where the lists are shown: a name of the server's ranking file")
     setting("timeout", 10.0, "deadline of each call, including retries, in seconds", float)
     setting("lists", 5, "how often to repeat the request for a list", int)
     return parser.parse_args()
@@ -134,8 +135,8 @@ def read_signals(recsys, user):
         print(f"  {affinity:.2f} {tag}")
 
 
-def get_lists(recsys, user, how_many):
-    request = api.RecommendRequest(user_id=user, limit=5, seed=SEED)
+def get_lists(recsys, user, placement, how_many):
+    request = api.RecommendRequest(user_id=user, placement=placement, limit=5, seed=SEED)
     reply = recsys.recommend(request)
     print(f"list {api.RecommendStrategy.Name(reply.strategy)[19:]}")
     for item in reply.items:
@@ -194,7 +195,7 @@ def main():
         recsys = Recsys(channel, given.timeout)
         ingest_a_batch(recsys, given.user)
         read_signals(recsys, given.user)
-        reply = get_lists(recsys, given.user, given.lists)
+        reply = get_lists(recsys, given.user, given.placement, given.lists)
         open_the_first(recsys, given.user, reply)
         ask_badly(recsys, given.user)
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
     budget::Budget,
@@ -29,6 +30,7 @@ pub struct MemoryEventBuffer {
     max_user_bytes: usize,
     budget: Arc<Budget>,
     buffers: Shards<Buffer>,
+    data_id: Uuid,
 }
 
 /// Default of the most bytes of a user's events in their stored form.
@@ -90,6 +92,7 @@ impl MemoryEventBuffer {
             max_user_bytes: MAX_USER_BYTES,
             budget,
             buffers: Shards::new(),
+            data_id: Uuid::new_v4(),
         }
     }
 
@@ -382,6 +385,10 @@ impl EventBuffer for MemoryEventBuffer {
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(self.clock.now())
+    }
+
+    async fn data_id(&self) -> Result<String, StoreError> {
+        Ok(self.data_id.to_string())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

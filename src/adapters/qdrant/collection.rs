@@ -26,6 +26,8 @@ pub(super) struct Collection {
     /// Length of a vector; `None` if there are no vectors.
     pub(super) vector_size: Option<usize>,
     indexed: HashSet<String>,
+    /// Whether it has points, and none of them has tags or a vector.
+    pub(super) lacks_features: bool,
 }
 
 impl Collection {
@@ -45,6 +47,11 @@ impl Collection {
                 .min_by(|a, b| a.0.cmp(&b.0))
                 .map_or((None, None), |(name, params)| (Some(name), Some(params))),
         };
+        let vector_size = params.and_then(|params| usize::try_from(params.size).ok());
+        let tagged = info.payload_schema.get(TAG_LABELS);
+        // Without the index it is not known how many have tags.
+        let none_tagged = tagged.is_some_and(|schema| schema.points == Some(0));
+        let has_points = info.points_count.is_some_and(|points| points > 0);
         let indexed = info
             .payload_schema
             .into_iter()
@@ -53,8 +60,9 @@ impl Collection {
             .collect();
         Self {
             vector_name,
-            vector_size: params.and_then(|params| usize::try_from(params.size).ok()),
+            vector_size,
             indexed,
+            lacks_features: has_points && none_tagged && vector_size.is_none(),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct CollectionReport {
     pub vector_size: Option<usize>,
     /// Payload fields without the index that searches need.
     pub missing_indexes: Vec<&'static str>,
+    /// Whether there are points, and none of them has tags or a vector.
+    pub lacks_features: bool,
 }
 
 /// Examines the Qdrant of a URL, and these collections.
@@ -62,6 +64,7 @@ pub async fn examine(
                 points,
                 vector_size: collection.vector_size,
                 missing_indexes: collection.missing_indexes(),
+                lacks_features: collection.lacks_features,
             }
         });
         reports.push((name.clone(), report));

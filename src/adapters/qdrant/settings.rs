@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::parsers::{Secret, defaults, parse_duration};
+use crate::parsers::{Secret, defaults, parse_duration, whole_number};
 
 /// Settings of the catalogue in Qdrant.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub struct QdrantSettings {
     pub qdrant_timeout: Duration,
     /// Memory limit of the cache of items, in bytes
     #[arg(long, global = true, env = "ITEM_CACHE_MAX_BYTES", value_name = "BYTES",
-          default_value_t = 256 << 20)]
+          value_parser = whole_number::<u64>, default_value_t = 256 << 20)]
     pub item_cache_max_bytes: u64,
     /// Time for which a cached item is used; changes that other processes make are
     /// seen after at most that time

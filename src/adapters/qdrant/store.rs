@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::{collection::Collection, item_cache::ItemCache, pool::QdrantPool};
 use crate::{
-    domain::tags::Canonicalizer,
+    domain::{item_counts::NO_FEATURES, tags::Canonicalizer},
     ports::{Deadline, StoreError, StoreErrorKind},
     telemetry::throttle::Throttle,
 };
@@ -82,6 +82,9 @@ impl QdrantItemStore {
                     ?missing,
                     "collection lacks payload indexes: searches that need them find nothing"
                 );
+            }
+            if collection.lacks_features {
+                warn!(collection = self.name, "{NO_FEATURES}");
             }
             let before = last.replace(Arc::clone(&collection));
             if before.is_some_and(|before| !before.has_vectors_of(&collection)) {

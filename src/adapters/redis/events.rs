@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deadpool_redis::redis::cmd;
 use tracing::debug;
+use uuid::Uuid;
 
 use super::{
     append::ComparedBuffer,
@@ -251,6 +252,22 @@ impl EventBuffer for RedisEventBuffer {
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.0.pool.now().await
+    }
+
+    async fn data_id(&self) -> Result<String, StoreError> {
+        let key = &self.0.keys.data_id();
+        let fresh = &Uuid::new_v4().to_string();
+        let read = self.0.pool.run("data_id", |mut connection| async move {
+            let get = || cmd("GET").arg(key).to_owned();
+            if let Some(id) = get().query_async::<Option<String>>(&mut connection).await? {
+                return Ok(id);
+            }
+            let mut set = cmd("SET");
+            set.arg(key).arg(fresh).arg("NX");
+            let _: Option<String> = set.query_async(&mut connection).await?;
+            get().query_async::<String>(&mut connection).await
+        });
+        read.await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

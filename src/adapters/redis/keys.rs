@@ -55,6 +55,12 @@ impl Keys {
         format!("{}trend", self.prefix)
     }
 
+    /// The id of the data, beside the models: no user id has a control character, and
+    /// the ACL that allows models allows it.
+    pub(super) fn data_id(&self) -> String {
+        self.key("umodel", "\tdata-id")
+    }
+
     /// A key of an event buffer for checks. No user id is empty: it never
     /// exists.
     pub(super) fn events_probe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::parsers::{Secret, connections, defaults, parse_duration};
+use crate::parsers::{Secret, connections, defaults, parse_duration, whole_number};
 
 /// What the nodes of REDIS_URL are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -104,16 +104,17 @@ pub struct RedisSettings {
         global = true,
         env = "REDIS_WAIT_REPLICAS",
         value_name = "N",
+        value_parser = whole_number::<usize>,
         default_value_t = 0
     )]
     pub redis_wait_replicas: usize,
     /// Memory limit of the cache of event buffers, in bytes
     #[arg(long, global = true, env = "BUFFER_CACHE_MAX_BYTES", value_name = "BYTES",
-          default_value_t = 64 << 20)]
+          value_parser = whole_number::<u64>, default_value_t = 64 << 20)]
     pub buffer_cache_max_bytes: u64,
     /// Memory limit of the cache of user models, in bytes
     #[arg(long, global = true, env = "MODEL_CACHE_MAX_BYTES", value_name = "BYTES",
-          default_value_t = 64 << 20)]
+          value_parser = whole_number::<u64>, default_value_t = 64 << 20)]
     pub model_cache_max_bytes: u64,
 }
 

@@ -11,4 +11,4 @@ pub(crate) use checks::Checks;
 pub(crate) use event::{UncheckedEvent, event, validate};
 pub(crate) use item::item;
 pub(crate) use item_signals::item_signals;
-pub(crate) use recommend::recommend;
+pub(crate) use recommend::{ListSettings, popular_items, recommend, similar_items};

@@ -5,57 +5,192 @@ use std::sync::Arc;
 use crate::{
     api::{error::ApiError, limits::Limits, parse::checks::Checks},
     domain::{
+        filter::ItemFilter,
         geo::{Circle, GeoPoint},
-        ranking::interest::SeenPolicy,
+        ranking::{Boost, interest::SeenPolicy},
         restriction::Restriction,
         tags::{Canonicalizer, TagKey},
     },
-    engine::RecommendRequest,
+    engine::{Engine, ListKind, ListRequest, PopularityWindow, SimilarityBasis},
     proto,
 };
 
-/// Reads a request for a list.
-pub(crate) fn recommend<'a>(
-    request: proto::RecommendRequest,
-    limits: &Limits,
-    default_limit: usize,
-    canonical: &Canonicalizer,
-    placements: impl Iterator<Item = &'a Arc<str>>,
-) -> Result<RecommendRequest, ApiError> {
-    let mut checks = Checks::new(limits);
-    let user = checks.user_id("user_id", &request.user_id);
-    let limit = checks.limit(request.limit, default_limit);
-    let near = request.near.and_then(|near| checks.point("near", near));
-    let restriction = Restriction {
-        label: label(&mut checks, request.filter, canonical),
-        must: tags(&mut checks, "must", request.must, canonical),
-        must_not: tags(&mut checks, "must_not", request.must_not, canonical),
-        content_types: content_types(&mut checks, request.content_types),
-        within: circle(
-            &mut checks,
-            request.near.is_some(),
-            near,
-            request.radius_meters,
-        ),
+/// Largest weight of a boost, of either sign.
+const MAX_BOOST_WEIGHT: f64 = 2.0;
+
+/// The fields that all requests for lists have.
+struct ListFields {
+    user_id: String,
+    limit: u32,
+    filter: String,
+    must: Vec<proto::TagFilter>,
+    must_not: Vec<proto::TagFilter>,
+    content_types: Vec<String>,
+    near: Option<proto::GeoPoint>,
+    radius_meters: Option<f64>,
+    exclude_ids: Vec<String>,
+    seed: Option<u32>,
+    seen: i32,
+    boosts: Vec<proto::Boost>,
+    placement: String,
+}
+
+/// Takes them from a request of any of these types.
+macro_rules! list_fields {
+    ($request:ident) => {
+        ListFields {
+            user_id: $request.user_id,
+            limit: $request.limit,
+            filter: $request.filter,
+            must: $request.must,
+            must_not: $request.must_not,
+            content_types: $request.content_types,
+            near: $request.near,
+            radius_meters: $request.radius_meters,
+            exclude_ids: $request.exclude_ids,
+            seed: $request.seed,
+            seen: $request.seen,
+            boosts: $request.boosts,
+            placement: $request.placement,
+        }
     };
-    let seen = seen_policy(&mut checks, request.seen);
-    let placement = placement(&mut checks, &request.placement, placements);
+}
+
+/// What requests for lists are read with.
+#[derive(Clone, Copy)]
+pub(crate) struct ListSettings<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) engine: &'a Engine,
+}
+
+/// Reads a request for a list for a user, a session or nobody.
+pub(crate) fn recommend(
+    request: proto::RecommendRequest,
+    settings: ListSettings<'_>,
+) -> Result<ListRequest, ApiError> {
+    let mut checks = Checks::new(settings.limits);
+    let max_context = settings.limits.max_context_ids;
+    let context = checks.content_ids("context_ids", max_context, request.context_ids);
+    let fields = list_fields!(request);
+    let kind = ListKind::ForUser { context };
+    let read = list(&mut checks, kind, fields, settings).map(|read| ListRequest {
+        exploration: request.exploration,
+        ..read
+    });
+    checks.finish(read)
+}
+
+/// Reads a request for similar items.
+pub(crate) fn similar_items(
+    request: proto::SimilarItemsRequest,
+    settings: ListSettings<'_>,
+) -> Result<ListRequest, ApiError> {
+    use proto::SimilarItemsBasis as Given;
+    let mut checks = Checks::new(settings.limits);
+    let item = checks.content_id("content_id", request.content_id);
+    let basis = match Given::try_from(request.basis) {
+        Ok(Given::Unspecified | Given::Best) => SimilarityBasis::Best,
+        Ok(Given::Behavior) => SimilarityBasis::Behavior,
+        Ok(Given::Content) => SimilarityBasis::Content,
+        Err(_) => {
+            checks.broken("basis", format!("has no value {}", request.basis));
+            SimilarityBasis::default()
+        }
+    };
+    let fields = list_fields!(request);
+    let kind = ListKind::SimilarTo { item, basis };
+    let read = list(&mut checks, kind, fields, settings);
+    checks.finish(read)
+}
+
+/// Reads a request for popular items.
+pub(crate) fn popular_items(
+    request: proto::PopularItemsRequest,
+    settings: ListSettings<'_>,
+) -> Result<ListRequest, ApiError> {
+    use proto::PopularityWindow as Given;
+    let mut checks = Checks::new(settings.limits);
+    let window = match Given::try_from(request.window) {
+        Ok(Given::Unspecified | Given::Popular) => PopularityWindow::Popular,
+        Ok(Given::Trending) => PopularityWindow::Trending,
+        Err(_) => {
+            checks.broken("window", format!("has no value {}", request.window));
+            PopularityWindow::default()
+        }
+    };
+    let fields = list_fields!(request);
+    let kind = ListKind::MostPopular { window };
+    let read = list(&mut checks, kind, fields, settings);
+    checks.finish(read)
+}
+
+/// Reads the fields that all requests for lists have. `None` requires that a rule is
+/// broken.
+fn list(
+    checks: &mut Checks<'_>,
+    kind: ListKind,
+    given: ListFields,
+    settings: ListSettings<'_>,
+) -> Option<ListRequest> {
+    let ListSettings { limits, engine } = settings;
+    let canonical = engine.canonicalizer();
+    let user = match given.user_id.as_str() {
+        "" => Some(None),
+        text => checks.user_id("user_id", text).map(Some),
+    };
+    let limit = checks.limit(given.limit, engine.default_limit());
+    let near = given.near.and_then(|near| checks.point("near", near));
+    let restriction = Restriction {
+        label: label(checks, given.filter, canonical),
+        must: tags(checks, "must", given.must, canonical),
+        must_not: tags(checks, "must_not", given.must_not, canonical),
+        content_types: content_types(checks, given.content_types),
+        within: circle(checks, given.near.is_some(), near, given.radius_meters),
+    };
+    let seen = seen_policy(checks, given.seen);
     let exclude = checks
-        .content_ids("exclude_ids", limits.max_exclude_ids, request.exclude_ids)
+        .content_ids("exclude_ids", limits.max_exclude_ids, given.exclude_ids)
         .into_iter()
         .collect();
-    let read = user.map(|user| RecommendRequest {
-        user,
+    let placement = placement(checks, &given.placement, engine.placements());
+    let boosts = boosts(checks, given.boosts, canonical);
+    Some(ListRequest {
+        kind,
+        user: user?,
         limit,
         restriction,
         near,
         exclude,
         seen: seen.unwrap_or_default(),
-        exploration: request.exploration,
+        boosts,
+        exploration: None,
         placement,
-        seed: request.seed,
-    });
-    checks.finish(read)
+        seed: given.seed,
+    })
+}
+
+fn boosts(
+    checks: &mut Checks<'_>,
+    given: Vec<proto::Boost>,
+    canonical: &Canonicalizer,
+) -> Vec<Boost> {
+    if !checks.count("boosts", given.len(), checks.limits.max_boosts) {
+        return Vec::new();
+    }
+    let mut read = Vec::with_capacity(given.len());
+    for (index, boost) in given.into_iter().enumerate() {
+        let weight = boost.weight;
+        let is_weight = weight.abs() <= MAX_BOOST_WEIGHT && weight != 0.0;
+        if !is_weight {
+            let rule = format!("must be -{MAX_BOOST_WEIGHT} to {MAX_BOOST_WEIGHT}, and not 0");
+            checks.broken(format!("boosts[{index}].weight"), rule);
+        }
+        match ItemFilter::parse(&boost.r#where, canonical) {
+            Ok(filter) => read.push(Boost { filter, weight }),
+            Err(error) => checks.broken(format!("boosts[{index}].where"), error.to_string()),
+        }
+    }
+    read
 }
 
 /// One of `placements`; `None` for an empty text.

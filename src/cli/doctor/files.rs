@@ -6,7 +6,7 @@ use super::report::{Finding, Section};
 use crate::{
     app::{self, StartError},
     config::Settings,
-    domain::experiments::MAX_SIGNED_ID_BYTES,
+    domain::{experiments::MAX_SIGNED_ID_BYTES, item_counts::NO_FEATURES},
     edge::tenants::TenantsFile,
 };
 
@@ -132,22 +132,34 @@ pub(super) fn embedded(settings: &Settings) -> Vec<Finding> {
     let ranking = app::ranking(settings, settings.ranking_path.as_deref());
     if let (None, Ok(ranking)) = (&settings.qdrant_api_url, ranking) {
         let path = settings.catalog_path.as_deref();
-        findings.push(match app::catalogue_in_memory(settings, &ranking) {
-            Ok(items) => {
+        let file = path.map_or("items.jsonl".to_owned(), quoted);
+        match app::catalogue_in_memory(settings, &ranking) {
+            Ok(counts) => {
                 let found = format!(
-                    "QDRANT_API_URL is not set: {items} items are in memory, and changes end \
-                     with the process"
+                    "QDRANT_API_URL is not set: {counts}; they are in memory, and changes end with \
+                     the process"
                 );
                 let finding = EMBEDDED.warn("catalogue", found);
-                finding
-                    .fix("export QDRANT_API_URL=http://127.0.0.1:6333")
-                    .fix("recsys catalog import items.jsonl")
+                findings.push(
+                    finding
+                        .fix("export QDRANT_API_URL=http://127.0.0.1:6333")
+                        .fix(format!("recsys catalog import {file}")),
+                );
+                if counts.lack_features() {
+                    let finding = EMBEDDED.warn("content", NO_FEATURES);
+                    findings.push(finding.fix(format!(
+                        "recsys catalog import {file} --dry-run   # names columns that it does not read"
+                    )));
+                }
             }
             Err(error) => {
                 let path = path.unwrap_or(Path::new(""));
-                refused(EMBEDDED, "catalogue", &error, path)
+                let finding = refused(EMBEDDED, "catalogue", &error, path);
+                findings.push(finding.fix(format!(
+                    "recsys catalog import {file} --dry-run   # lists what is refused"
+                )));
             }
-        });
+        }
     }
     findings
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     adapters::qdrant::{self, CollectionReport},
     config::Settings,
+    domain::item_counts::NO_FEATURES,
     edge::tenants::TenantsFile,
     ports::{Deadline, StoreError, StoreErrorKind},
     telemetry::error_chain::with_causes,
@@ -103,6 +104,10 @@ fn collection(name: &str, owner: &str, report: &CollectionReport, import: &str) 
     } else {
         SECTION.ok("collection", found)
     }];
+    if report.lacks_features {
+        let finding = SECTION.warn("content", format!("{name}{owner}: {NO_FEATURES}"));
+        findings.push(finding.fix(format!("{import} --map tags=COLUMN   # the column of tags")));
+    }
     if !report.missing_indexes.is_empty() {
         let fields = report.missing_indexes.join(", ");
         let found = format!("{name} has no index of {fields}: searches by them find nothing");

@@ -47,7 +47,7 @@ pub(super) async fn check(
         Ok(()) => SECTION.ok("reachable", "answers and takes writes"),
         Err(error) => SECTION
             .fail("reachable", with_causes(error))
-            .fix(redis_cli("INFO")),
+            .fix(refused_writes(&with_causes(error)).unwrap_or_else(|| redis_cli("INFO"))),
     }];
     for master in &examination.masters {
         findings.extend(durability(master));
@@ -83,6 +83,22 @@ fn unreachable(error: &StoreError) -> Finding {
         .fix(redis_cli("PING"))
         .fix("redis-server --appendonly yes --maxmemory-policy noeviction   # if none is running")
         .fix("unset REDIS_MODE   # detects sentinels and clusters")
+}
+
+/// What to do about an error with which Redis refuses all writes; `None` for another
+/// error.
+fn refused_writes(error: &str) -> Option<String> {
+    let command = if error.contains("NOREPLICAS") {
+        "CONFIG SET min-replicas-to-write 0   # and in redis.conf; or start the replicas"
+    } else if error.contains("MISCONF") {
+        "INFO persistence   # snapshots fail: rdb_last_bgsave_status, aof_last_write_status; \
+         free the disk"
+    } else if error.contains("OOM") {
+        "CONFIG SET maxmemory 0   # and in redis.conf; or a larger value than used_memory"
+    } else {
+        return None;
+    };
+    Some(redis_cli(command))
 }
 
 fn redis_cli(command: &str) -> String {
@@ -167,11 +183,11 @@ fn permissions(denials: &[AclDenial]) -> Vec<Finding> {
             AclDenial::Key(key) => {
                 rules.insert(format!("~{key}"));
             }
-            AclDenial::Writes(error) => findings.push(
-                SECTION
-                    .fail("writes", error)
-                    .fix(redis_cli("INFO   # maxmemory, disk, min-replicas-to-write")),
-            ),
+            AclDenial::Writes(error) => {
+                let fix = refused_writes(error);
+                let fix = fix.unwrap_or_else(|| redis_cli("INFO"));
+                findings.push(SECTION.fail("writes", error).fix(fix));
+            }
         }
     }
     // Every write command fails in the same way.

@@ -1,4 +1,4 @@
-//! Addresses, callers, file descriptors, traces and retired variables.
+//! Addresses, callers, file descriptors, traces, retired and unknown variables.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -8,7 +8,7 @@ use super::report::{Finding, Section};
 use crate::{
     app::{self, StartError},
     cli::healthcheck::{self, Unhealthy},
-    config::{Settings, is_set_variable, retired_variables},
+    config::{Settings, is_set_variable, retired_variables, unknown_variables},
     telemetry,
 };
 
@@ -135,6 +135,11 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
         let found = format!("no longer read: {variables}");
         let finding = SECTION.warn("retired variables", found);
         findings.push(finding.fix("recsys help settings   # all current settings"));
+    }
+    if let Some(variables) = unknown_variables() {
+        let found = format!("no setting has these names: {variables}");
+        let finding = SECTION.warn("unknown variables", found);
+        findings.push(finding.fix("recsys help settings   # all settings"));
     }
     findings
 }

@@ -44,6 +44,11 @@ impl EventCounts {
         texts.collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether there were events, and the server's window has none of them.
+    pub(super) fn all_outside_window(&self) -> bool {
+        self.outside_window > 0 && self.accepted + self.duplicate + self.not_stored == 0
+    }
+
     /// All lines.
     pub(super) fn total(&self) -> u64 {
         self.accepted + self.duplicate + self.outside_window + self.not_stored + self.refused

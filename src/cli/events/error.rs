@@ -17,16 +17,38 @@ pub(super) enum EventsImportError {
     Table(#[from] TableError),
     #[error(transparent)]
     Mapping(#[from] InvalidMapping),
-    /// A resumed import reads the file again, which a pipe does not allow.
-    #[error("{path} is not a file: give a file, not a pipe")]
-    NotAFile { path: PathBuf },
     #[error(transparent)]
     Target(#[from] TargetError),
     /// The server refuses the events, and would refuse them again.
     #[error("the server refuses: {}: {}{}", .0.code(), .0.message(), advice(.0))]
     Refused(Box<Status>),
+    /// Another server, or the wrong scheme.
+    #[error("{0}")]
+    WrongPort(String),
     #[error("interrupted: run the same command again to resume")]
     Interrupted,
+    /// Nobody can be asked whether to erase users.
+    #[error("--replace erases {users} users first: add --yes to confirm")]
+    Unconfirmed { users: usize },
+    #[error("nothing was erased or imported")]
+    Declined,
+    /// A user could not be erased.
+    #[error(
+        "{erased} of {users} users were erased, then: {}: {}{}; run the same command again",
+        .cause.code(), .cause.message(), erase_advice(.cause)
+    )]
+    Erase {
+        erased: usize,
+        users: usize,
+        cause: Box<Status>,
+    },
+    /// The server lost the events that were sent before, and the file cannot be read
+    /// again, or this happened too often.
+    #[error(
+        "the server has lost the events that it stored during this import; it keeps them in memory \
+         unless REDIS_URL is set: run the same command again"
+    )]
+    DataLost,
     /// The server or its stores do not answer.
     #[error("{cause}; gave up at line {line} (run the same command again to resume)")]
     GaveUp {
@@ -39,7 +61,21 @@ pub(super) enum EventsImportError {
 impl EventsImportError {
     /// Whether a setting or the file must be fixed before the next try.
     pub(super) fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::GaveUp { .. } | Self::Interrupted)
+        !matches!(
+            self,
+            Self::GaveUp { .. }
+                | Self::Interrupted
+                | Self::Declined
+                | Self::DataLost
+                | Self::Erase { .. }
+        )
+    }
+}
+
+fn erase_advice(status: &Status) -> &'static str {
+    match status.code() {
+        Code::PermissionDenied => " (the key needs the role erase)",
+        _ => "",
     }
 }
 
@@ -87,6 +123,8 @@ pub(super) enum StreamFailure {
     Status(Box<Status>),
     /// The connection failed.
     Unreachable(String),
+    /// The server does not have the events that were sent before.
+    DataLost,
     /// Some events must be sent again.
     Retry(String),
     /// Some events must be sent again, after the key's quota has refilled.

@@ -1,7 +1,7 @@
 //! Sends the events of a file over one stream at a time, with several batches in
 //! flight.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -12,11 +12,17 @@ use super::{
     counts::EventCounts,
     error::{EventsImportError, StreamFailure, is_final, is_over_quota},
     progress::{Progress, RowPosition},
+    replace::erase_users,
+    summary::FileSummary,
     target::ImportTarget,
+    wrong_port::is_not_grpc,
 };
 use crate::{
     api::reply,
-    cli::lines::{RefusedLines, is_file},
+    cli::{
+        import_file::{ImportFile, is_pipe},
+        lines::RefusedLines,
+    },
     config::{EventsImportFlags, Settings},
     proto::{
         IngestOutcome, IngestResult, InteractionEvent, StreamIngestEventsRequest,
@@ -35,17 +41,41 @@ const IN_FLIGHT: usize = 4;
 /// with each attempt.
 const ATTEMPTS: u32 = 8;
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+/// How often everything is sent again because the server lost its data.
+const MAX_RESTARTS: u32 = 3;
+/// How long the server's end of a complete stream is awaited.
+const STREAM_END: Duration = Duration::from_secs(5);
+
+/// The result of an import.
+pub(super) struct Imported {
+    pub(super) counts: EventCounts,
+    /// What the events of the file are about.
+    pub(super) summary: FileSummary,
+    /// A warning about items that the catalogue lacks.
+    pub(super) missing_items: Option<String>,
+}
 
 /// Imports a file, or only checks its rows.
 pub(super) async fn run(
     settings: &Settings,
     flags: &EventsImportFlags,
-) -> Result<EventCounts, EventsImportError> {
-    let mut import = Import::open(flags)?;
+) -> Result<Imported, EventsImportError> {
+    // Read twice, if users are erased first.
+    let copy = match flags.replace {
+        true => Some(ImportFile::open(&flags.file)?),
+        false => None,
+    };
+    let path = copy.as_ref().map_or(flags.file.as_path(), ImportFile::path);
+    let mut import = Import::open(path.to_owned(), flags)?;
+    let mut missing_items = None;
     let done = if flags.dry_run {
         import.check()
     } else {
         let target = ImportTarget::new(settings, flags)?;
+        if flags.replace {
+            let erased = erase_users(path, &import.mapping, &target, flags.yes).await?;
+            anstream::eprintln!("{erased} users erased");
+        }
         import.resume(flags, &target)?;
         let done = tokio::select! {
             done = import.send_all(&target) => done,
@@ -53,8 +83,9 @@ pub(super) async fn run(
         };
         if done.is_ok() {
             import.progress.remove();
+            missing_items = import.missing_items(&target).await;
         } else {
-            import.progress.save(import.position(), import.counts);
+            import.save_progress();
         }
         done
     };
@@ -63,7 +94,11 @@ pub(super) async fn run(
     for warning in import.file.warnings() {
         anstream::eprintln!("{warning}");
     }
-    done.map(|()| import.counts)
+    done.map(|()| Imported {
+        counts: import.counts,
+        summary: import.summary,
+        missing_items,
+    })
 }
 
 /// Events that are sent and answered together.
@@ -78,7 +113,15 @@ struct Batch {
 }
 
 struct Import {
+    path: PathBuf,
+    mapping: Mapping,
     file: EventFile,
+    /// What the rows so far are about.
+    summary: FileSummary,
+    /// The server's data that has the events so far; `None` while it is not known.
+    data_id: Option<String>,
+    /// How often the server lost its data.
+    restarts: u32,
     /// The position before the next row.
     read: RowPosition,
     events_per_batch: usize,
@@ -94,22 +137,24 @@ struct Import {
 }
 
 impl Import {
-    fn open(flags: &EventsImportFlags) -> Result<Self, EventsImportError> {
-        let path = flags.file.as_path();
-        let unreadable = |source| {
-            EventsImportError::Table(TableError::Io {
-                path: path.to_owned(),
-                source,
-            })
-        };
-        if !is_file(path).map_err(unreadable)? {
-            return Err(EventsImportError::NotAFile {
-                path: path.to_owned(),
-            });
-        }
+    fn open(path: PathBuf, flags: &EventsImportFlags) -> Result<Self, EventsImportError> {
         let mapping = Mapping::parse(flags.map.iter().map(String::as_str))?;
+        let file = EventFile::open(&path, &mapping)?;
+        let progress = if is_pipe(&path) {
+            Progress::of_stream()
+        } else {
+            Progress::of(&path).map_err(|source| TableError::Io {
+                path: path.clone(),
+                source,
+            })?
+        };
         Ok(Self {
-            file: EventFile::open(path, &mapping)?,
+            path,
+            mapping,
+            file,
+            summary: FileSummary::default(),
+            data_id: None,
+            restarts: 0,
             read: RowPosition::default(),
             events_per_batch: flags.batch,
             unanswered: VecDeque::new(),
@@ -117,7 +162,7 @@ impl Import {
             counts: EventCounts::default(),
             refused: RefusedLines::default(),
             refused_at_end: 0,
-            progress: Progress::of(path).map_err(unreadable)?,
+            progress,
         })
     }
 
@@ -127,12 +172,15 @@ impl Import {
         flags: &EventsImportFlags,
         target: &ImportTarget,
     ) -> Result<(), EventsImportError> {
-        let saved = self
-            .progress
-            .load(target.url(), target.key_id(), flags.restart);
-        let Some((position, counts)) = saved else {
+        let saved = self.progress.load(
+            target.url(),
+            target.key_id(),
+            flags.restart || flags.replace,
+        );
+        let Some((position, counts, data_id)) = saved else {
             return Ok(());
         };
+        self.data_id = Some(data_id);
         while self.read.rows < position.rows && self.next_row()?.is_some() {}
         anstream::eprintln!(
             "resuming after line {} (--restart starts from the first line)",
@@ -140,6 +188,52 @@ impl Import {
         );
         self.counts = counts;
         Ok(())
+    }
+
+    /// Reads the file from its start again: the server lost the events so far.
+    fn restart(&mut self) -> Result<(), EventsImportError> {
+        self.restarts += 1;
+        if self.restarts > MAX_RESTARTS || is_pipe(&self.path) {
+            return Err(EventsImportError::DataLost);
+        }
+        self.progress.print(
+            "the server does not have the events that were sent before: sending everything again",
+        );
+        self.file = EventFile::open(&self.path, &self.mapping)?;
+        self.summary = FileSummary::default();
+        self.data_id = None;
+        self.read = RowPosition::default();
+        self.unanswered.clear();
+        self.counts = EventCounts::default();
+        self.refused = RefusedLines::default();
+        self.refused_at_end = 0;
+        self.progress.restart();
+        Ok(())
+    }
+
+    fn save_progress(&mut self) {
+        let position = self.position();
+        let data_id = self.data_id.as_deref();
+        self.progress.save(position, self.counts, data_id);
+    }
+
+    /// A warning about items that the catalogue lacks, or that they were not compared.
+    async fn missing_items(&self, target: &ImportTarget) -> Option<String> {
+        let items = self.summary.compared();
+        if items.is_empty() {
+            return None;
+        }
+        match target.missing_items(items).await {
+            Ok(missing) => self.summary.missing(&missing),
+            Err(status) if status.code() == Code::PermissionDenied => Some(
+                "the items are not compared with the catalogue: the key lacks the role serve"
+                    .to_owned(),
+            ),
+            Err(status) => Some(format!(
+                "the items are not compared with the catalogue: {}",
+                status.message()
+            )),
+        }
     }
 
     /// The next row: its line number, and its event or why it has none.
@@ -151,6 +245,9 @@ impl Import {
             rows: self.read.rows + 1,
             line,
         };
+        if let Ok(event) = &event {
+            self.summary.add(event);
+        }
         let event = event.map(|event| reply::event(&event));
         let event = event.and_then(|event| match event.encoded_len() {
             ..=MAX_EVENT_BYTES => Ok(event),
@@ -222,6 +319,17 @@ impl Import {
             let cause = match self.send(target).await {
                 Ok(()) => return Ok(()),
                 Err(StreamFailure::File(error)) => return Err(error),
+                Err(StreamFailure::DataLost) => {
+                    self.restart()?;
+                    continue;
+                }
+                Err(StreamFailure::Status(status)) if is_not_grpc(&status) => {
+                    return Err(EventsImportError::WrongPort(format!(
+                        "{} is not the port of the API: give the one of RECSYS_LISTEN_ADDR, not \
+                         that of the webhook, the admin port or another server",
+                        target.url()
+                    )));
+                }
                 Err(StreamFailure::Status(status)) if is_final(&status) => {
                     return Err(EventsImportError::Refused(status));
                 }
@@ -229,9 +337,7 @@ impl Import {
                     tokio::time::sleep(FIRST_BACKOFF).await;
                     continue;
                 }
-                Err(StreamFailure::Status(status)) => {
-                    format!("{}: {}", status.code(), status.message())
-                }
+                Err(StreamFailure::Status(status)) => described(&status),
                 Err(StreamFailure::Unreachable(cause) | StreamFailure::Retry(cause)) => cause,
                 // A quota refills, however long that takes.
                 Err(StreamFailure::OverQuota) => {
@@ -240,6 +346,11 @@ impl Import {
                 }
             };
             self.attempts += 1;
+            if self.attempts == 1
+                && let Some(sentence) = target.diagnose().await
+            {
+                return Err(EventsImportError::WrongPort(sentence));
+            }
             if self.attempts >= ATTEMPTS {
                 return Err(EventsImportError::GaveUp {
                     line: self.position().line + 1,
@@ -254,7 +365,16 @@ impl Import {
     /// Sends on one stream until everything is answered, or the stream fails.
     async fn send(&mut self, target: &ImportTarget) -> Result<(), StreamFailure> {
         let (sender, requests) = mpsc::channel(IN_FLIGHT);
-        let mut answers = target.stream(ReceiverStream::new(requests)).await?;
+        let stream = target.stream(ReceiverStream::new(requests)).await?;
+        let mut answers = stream.replies;
+        match (&self.data_id, stream.data_id) {
+            (Some(before), Some(now)) if *before != now => return Err(StreamFailure::DataLost),
+            (Some(_), None) => {
+                let reason = "the server's store of users' state does not answer";
+                return Err(StreamFailure::Retry(reason.to_owned()));
+            }
+            (_, now) => self.data_id = now,
+        }
         let mut sent = 0;
         loop {
             while self.unanswered.len() < IN_FLIGHT {
@@ -274,6 +394,9 @@ impl Import {
             }
             if self.unanswered.is_empty() {
                 self.counts.refused += self.refused_at_end;
+                // The server then ends the stream, too, rather than see it cancelled.
+                drop(sender);
+                let _ = tokio::time::timeout(STREAM_END, answers.message()).await;
                 return Ok(());
             }
             let answer = answers.message().await?;
@@ -281,8 +404,10 @@ impl Import {
             sent = sent.saturating_sub(1);
             self.settle(answer)?;
             self.show_progress();
+            let position = self.position();
+            let data_id = self.data_id.as_deref();
             self.progress
-                .save_periodically(self.position(), self.counts);
+                .save_periodically(position, self.counts, data_id);
         }
     }
 
@@ -354,6 +479,15 @@ impl Import {
         self.counts.add_meaning(result.meaning());
         None
     }
+}
+
+/// What ended a stream, without the words of the HTTP library.
+fn described(status: &Status) -> String {
+    let is_transport = [Code::Internal, Code::Unknown, Code::Cancelled].contains(&status.code());
+    if is_transport && std::error::Error::source(status).is_some() {
+        return "the connection broke".to_owned();
+    }
+    format!("{}: {}", status.code(), status.message())
 }
 
 /// A field without its index in the batch, which means nothing to the user.

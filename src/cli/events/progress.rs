@@ -16,6 +16,7 @@ use super::counts::EventCounts;
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of the lines that replace the bar where there is no terminal.
 const PRINT_INTERVAL: Duration = Duration::from_secs(10);
+const STREAM_STYLE: &str = "{spinner} {bytes}  {msg}";
 const STYLE: &str = "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left";
 
 /// A position between two rows of a file.
@@ -36,13 +37,21 @@ struct SavedProgress {
     to: String,
     /// Another key may be another tenant's.
     key_id: Option<String>,
+    /// The server's data that has the events.
+    #[serde(default)]
+    data_id: Option<String>,
     rows: u64,
     line: u64,
     counts: EventCounts,
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 pub(super) struct Progress {
-    path: PathBuf,
+    /// Where it is saved; `None` for a pipe, which cannot be read again.
+    path: Option<PathBuf>,
     bytes: u64,
     modified_ms: u128,
     to: String,
@@ -62,34 +71,48 @@ impl Progress {
         let modified = about.modified()?.duration_since(UNIX_EPOCH);
         let mut name = OsString::from(file);
         name.push(".progress");
-        let style =
-            ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let now = Instant::now();
+        let bar = ProgressBar::new(about.len()).with_style(style(STYLE));
         Ok(Self {
-            path: name.into(),
+            path: Some(name.into()),
             bytes: about.len(),
             modified_ms: modified.unwrap_or_default().as_millis(),
+            ..Self::of_pipe(bar)
+        })
+    }
+
+    /// Progress of an unknown length that is not saved.
+    pub(super) fn of_stream() -> Self {
+        Self::of_pipe(ProgressBar::new_spinner().with_style(style(STREAM_STYLE)))
+    }
+
+    fn of_pipe(bar: ProgressBar) -> Self {
+        let now = Instant::now();
+        Self {
+            path: None,
+            bytes: 0,
+            modified_ms: 0,
             to: String::new(),
             key_id: None,
-            bar: ProgressBar::new(about.len()).with_style(style),
+            bar,
             started: now,
             earlier: 0,
             saved: now,
             printed: now,
             cannot_save: false,
-        })
+        }
     }
 
-    /// Where an earlier run with this file, server and key was interrupted, if one was.
+    /// Where an earlier run with this file, server and key was interrupted, if one was,
+    /// and which data of the server has the events before.
     pub(super) fn load(
         &mut self,
         to: &str,
         key_id: Option<&str>,
         restart: bool,
-    ) -> Option<(RowPosition, EventCounts)> {
+    ) -> Option<(RowPosition, EventCounts, String)> {
         self.to = to.to_owned();
         self.key_id = key_id.map(str::to_owned);
-        let text = fs::read_to_string(&self.path).ok()?;
+        let text = fs::read_to_string(self.path.as_ref()?).ok()?;
         let saved: SavedProgress = serde_json::from_str(&text).ok()?;
         if restart || saved.to != to || saved.key_id != self.key_id {
             return None;
@@ -100,12 +123,19 @@ impl Progress {
             );
             return None;
         }
+        let data_id = saved.data_id?;
         self.earlier = saved.counts.total();
         let position = RowPosition {
             rows: saved.rows,
             line: saved.line,
         };
-        Some((position, saved.counts))
+        Some((position, saved.counts, data_id))
+    }
+
+    /// Starts from the first line again.
+    pub(super) fn restart(&mut self) {
+        self.earlier = 0;
+        self.started = Instant::now();
     }
 
     pub(super) fn show(&mut self, bytes_read: u64, counts: EventCounts) {
@@ -114,8 +144,12 @@ impl Progress {
         let message = format!("{} events, {rate:.0}/s", counts.total());
         if self.bar.is_hidden() && self.printed.elapsed() >= PRINT_INTERVAL {
             self.printed = Instant::now();
-            let percent = 100.0 * bytes_read as f64 / self.bytes.max(1) as f64;
-            anstream::eprintln!("{percent:.0} %: {message}");
+            if self.bytes > 0 {
+                let percent = 100.0 * bytes_read as f64 / self.bytes as f64;
+                anstream::eprintln!("{percent:.0} %: {message}");
+            } else {
+                anstream::eprintln!("{message}");
+            }
         }
         self.bar.set_position(bytes_read);
         self.bar.set_message(message);
@@ -126,13 +160,24 @@ impl Progress {
         self.bar.suspend(|| anstream::eprintln!("{text}"));
     }
 
-    pub(super) fn save_periodically(&mut self, position: RowPosition, counts: EventCounts) {
+    pub(super) fn save_periodically(
+        &mut self,
+        position: RowPosition,
+        counts: EventCounts,
+        data_id: Option<&str>,
+    ) {
         if self.saved.elapsed() >= SAVE_INTERVAL {
-            self.save(position, counts);
+            self.save(position, counts, data_id);
         }
     }
 
-    pub(super) fn save(&mut self, position: RowPosition, counts: EventCounts) {
+    pub(super) fn save(
+        &mut self,
+        position: RowPosition,
+        counts: EventCounts,
+        data_id: Option<&str>,
+    ) {
+        let Some(path) = &self.path else { return };
         if position == RowPosition::default() {
             return;
         }
@@ -142,20 +187,21 @@ impl Progress {
             modified_ms: self.modified_ms,
             to: self.to.clone(),
             key_id: self.key_id.clone(),
+            data_id: data_id.map(str::to_owned),
             rows: position.rows,
             line: position.line,
             counts,
         };
-        let mut new = OsString::from(&self.path);
+        let mut new = OsString::from(path);
         new.push(".new");
         let written = serde_json::to_vec(&saved)
             .map_err(io::Error::other)
             .and_then(|text| fs::write(&new, text))
-            .and_then(|()| fs::rename(&new, &self.path));
+            .and_then(|()| fs::rename(&new, path));
         if let Err(error) = written
             && !std::mem::replace(&mut self.cannot_save, true)
         {
-            let path = self.path.display();
+            let path = path.display();
             self.bar.suspend(|| {
                 anstream::eprintln!(
                     "{path} cannot be written ({error}): an interrupted import cannot be resumed"
@@ -166,7 +212,9 @@ impl Progress {
 
     /// Removes the progress file: the import is complete.
     pub(super) fn remove(&self) {
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
 
     pub(super) fn finish(&self) {

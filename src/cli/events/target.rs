@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use tokio_stream::Stream;
 use tonic::{
-    Request, Streaming,
+    Request, Status, Streaming,
     metadata::{Ascii, MetadataValue},
-    transport::{Certificate, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-use super::error::{StreamFailure, TargetError};
+use super::{
+    error::{StreamFailure, TargetError},
+    wrong_port,
+};
 use crate::{
+    api::feed::DATA_ID,
     app::is_public_plaintext,
     cli::healthcheck::reachable,
     config::{EventsImportFlags, Settings},
+    domain::ids::ContentId,
     proto::{
-        StreamIngestEventsRequest, StreamIngestEventsResponse,
+        DeleteUserRequest, GetItemsRequest, StreamIngestEventsRequest, StreamIngestEventsResponse,
+        catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
     },
     telemetry::error_chain::causes,
@@ -26,6 +32,16 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest reply: a batch in which every event breaks many rules.
 const MAX_REPLY_BYTES: usize = 64 << 20;
+
+/// Items per lookup: their contents fit into a reply.
+const ITEMS_PER_CALL: usize = 50;
+
+/// Replies to the batches of a stream, and the id of the data that takes them, if the
+/// server returned it.
+pub(super) struct OpenStream {
+    pub(super) replies: Streaming<StreamIngestEventsResponse>,
+    pub(super) data_id: Option<String>,
+}
 
 /// A server; each stream opens its own connection.
 pub(super) struct ImportTarget {
@@ -103,18 +119,69 @@ impl ImportTarget {
     pub(super) async fn stream(
         &self,
         batches: impl Stream<Item = StreamIngestEventsRequest> + Send + 'static,
-    ) -> Result<Streaming<StreamIngestEventsResponse>, StreamFailure> {
+    ) -> Result<OpenStream, StreamFailure> {
         let channel = self.endpoint.connect().await.map_err(|error| {
             let causes = causes(&error);
             StreamFailure::Unreachable(format!("no recsys server answers on {}{causes}", self.url))
         })?;
-        let mut request = Request::new(batches);
+        let mut client =
+            RecommenderServiceClient::new(channel).max_decoding_message_size(MAX_REPLY_BYTES);
+        let reply = client.stream_ingest_events(self.with_key(batches)).await?;
+        let data_id = reply.metadata().get(DATA_ID);
+        let data_id = data_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Ok(OpenStream {
+            replies: reply.into_inner(),
+            data_id,
+        })
+    }
+
+    /// Why no stream can ever succeed on the URL, in one sentence; `None` if it may.
+    pub(super) async fn diagnose(&self) -> Option<String> {
+        wrong_port::diagnose(&self.url).await
+    }
+
+    /// A connection for calls that are not streams.
+    pub(super) fn channel(&self) -> Channel {
+        self.endpoint.connect_lazy()
+    }
+
+    /// Those of some items that the catalogue does not have.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(super) async fn missing_items(
+        &self,
+        items: &[ContentId],
+    ) -> Result<Vec<ContentId>, Box<Status>> {
+        let mut client =
+            CatalogServiceClient::new(self.channel()).max_decoding_message_size(MAX_REPLY_BYTES);
+        let mut missing = Vec::new();
+        for items in items.chunks(ITEMS_PER_CALL) {
+            let content_ids = items.iter().map(ToString::to_string).collect();
+            let request = self.with_key(GetItemsRequest { content_ids });
+            let reply = client.get_items(request).await.map_err(Box::new)?;
+            missing.extend(reply.into_inner().missing_ids.into_iter().map(Into::into));
+        }
+        Ok(missing)
+    }
+
+    /// Erases a user.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(super) async fn erase(&self, channel: Channel, user_id: String) -> Result<(), Box<Status>> {
+        let mut client = RecommenderServiceClient::new(channel);
+        let request = self.with_key(DeleteUserRequest { user_id });
+        client.delete_user(request).await.map_err(Box::new)?;
+        Ok(())
+    }
+
+    fn with_key<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
         if let Some(key) = &self.key {
             request.metadata_mut().insert("authorization", key.clone());
         }
-        let mut client =
-            RecommenderServiceClient::new(channel).max_decoding_message_size(MAX_REPLY_BYTES);
-        Ok(client.stream_ingest_events(request).await?.into_inner())
+        request
     }
 }
 

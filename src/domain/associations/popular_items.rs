@@ -41,6 +41,25 @@ impl PopularItems {
         &self.items
     }
 
+    /// Those of these items that have a popularity, as a share of the largest among
+    /// them.
+    #[must_use]
+    pub fn among<'a>(&self, items: impl Iterator<Item = &'a ContentId>) -> Self {
+        let mut items: Vec<(ContentId, f64)> = items
+            .filter_map(|item| Some((item.clone(), *self.shares.get(item)?)))
+            .collect();
+        items.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        items.dedup_by(|a, b| a.0 == b.0);
+        let largest = items.first().map_or(0.0, |(_, share)| *share);
+        if largest > 0.0 {
+            for (_, share) in &mut items {
+                *share /= largest;
+            }
+        }
+        let shares = items.iter().cloned().collect();
+        Self { items, shares }
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -63,5 +82,15 @@ mod tests {
         assert_eq!(popular.share(&"b".into()), 0.25);
         assert_eq!(popular.share(&"x".into()), 0.0);
         assert!(PopularItems::new(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn of_some_items_the_most_popular_one_has_the_share_1() {
+        let keys = [("a", 5.0), ("b", 3.0), ("c", 1.0)];
+        let popular = PopularItems::new(keys.map(|(item, key)| (item.into(), key)).to_vec());
+        let some = ["c", "unknown", "b"].map(Into::into);
+        let expected = [("b", 1.0), ("c", 0.25)].map(|(item, share)| (item.into(), share));
+        assert_eq!(popular.among(some.iter()).items(), expected);
+        assert!(popular.among([].iter()).is_empty());
     }
 }

@@ -15,6 +15,18 @@ pub enum Expression {
     Comparison(Comparison),
 }
 
+impl Expression {
+    /// The fields that it reads, in order; a field can repeat.
+    #[must_use]
+    pub fn fields(&self) -> Vec<&Field> {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::fields).collect(),
+            Self::Not(part) => part.fields(),
+            Self::Comparison(comparison) => vec![&comparison.field],
+        }
+    }
+}
+
 /// A test of one field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {

@@ -42,6 +42,21 @@ impl ItemFilter {
         &self.0
     }
 
+    /// The names of the stored attributes that the filter reads: of nested ones the
+    /// outermost.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.0.fields().into_iter().filter_map(|field| match field {
+            Field::Attribute(path) => path.first().map(String::as_str),
+            Field::Id
+            | Field::ContentType
+            | Field::Title
+            | Field::WordCount
+            | Field::HasImage
+            | Field::Years
+            | Field::Tags(_) => None,
+        })
+    }
+
     /// Whether an item meets the filter.
     #[must_use]
     pub fn matches(&self, item: &CatalogueItem) -> bool {

@@ -58,6 +58,16 @@ pub fn rerank(
     )
 }
 
+/// Picks the `count` best candidates by score, ties by id. Returns them in order, and
+/// the others in id order.
+#[must_use]
+pub fn by_score(mut candidates: Vec<Scored>, count: usize) -> (Vec<Scored>, Vec<Scored>) {
+    candidates.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.by_id(b)));
+    let mut others = candidates.split_off(count.min(candidates.len()));
+    others.sort_unstable_by(Scored::by_id);
+    (candidates, others)
+}
+
 /// The first of the unpicked candidates with the largest value.
 fn first_max(position: &[Option<usize>], value: impl Fn(usize) -> f64) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
@@ -82,7 +92,7 @@ fn raw_cosine(a: Option<&UnitVector>, b: Option<&UnitVector>) -> f64 {
 mod tests {
     use std::sync::Arc;
 
-    use super::rerank;
+    use super::{by_score, rerank};
     use crate::domain::{
         item::{CatalogueItem, Item},
         ranking::fusion::{Breakdown, Scored},
@@ -141,6 +151,20 @@ mod tests {
         let (picked, others) = rerank(pool, 3, 0.7);
         assert_eq!(ids(&picked), ["10", "9", "a"]);
         assert_eq!(ids(&others), ["b"]);
+    }
+
+    #[test]
+    fn without_diversity_the_order_is_that_of_the_scores() {
+        let pool = vec![
+            scored("b", 0.5, Some([1.0, 0.0])),
+            scored("d", 0.1, None),
+            scored("a", 0.5, Some([1.0, 0.0])),
+            scored("c", 0.9, Some([1.0, 0.0])),
+        ];
+        let (picked, others) = by_score(pool, 2);
+        assert_eq!(ids(&picked), ["c", "a"]);
+        assert_eq!(ids(&others), ["b", "d"]);
+        assert!(by_score(Vec::new(), 3).0.is_empty());
     }
 
     #[test]

@@ -7,10 +7,11 @@ use super::{
     draws::Draws,
     fusion::{Fusion, Scored},
     interest::Interest,
+    rules::RankRules,
 };
 use crate::domain::{
     item::CatalogueItem,
-    ranking_config::{ExplorationConfig, ExplorationStrategy, FusionWeights},
+    ranking_config::{ExplorationConfig, ExplorationStrategy},
 };
 
 /// Size of the sample that `unexplored_theme` chooses from.
@@ -133,7 +134,7 @@ impl ExplorationRequest {
         unlisted: &[Scored],
         reserve: Option<&Scored>,
         interest: &Interest,
-        weights: &FusionWeights,
+        rules: &RankRules<'_>,
     ) -> Option<Scored> {
         let is_unlisted =
             |item: &Arc<CatalogueItem>| !listed.iter().any(|scored| scored.item.id() == item.id());
@@ -152,7 +153,7 @@ impl ExplorationRequest {
                 .take(THEME_SAMPLE)
                 .min_by_key(|item| (interest.affinity.shared_tags(item), item.id().clone())),
             ExplorationPool::LowestScored(items) => {
-                let fusion = Fusion::new(interest, weights);
+                let fusion = Fusion::new(interest, rules);
                 items
                     .into_iter()
                     .filter(is_unlisted)
@@ -161,6 +162,6 @@ impl ExplorationRequest {
                     .map(|scored| scored.item)
             }
         };
-        chosen.map(|item| Fusion::for_exploration(interest, weights).score(item))
+        chosen.map(|item| Fusion::for_exploration(interest, rules).score(item))
     }
 }

@@ -72,6 +72,31 @@ impl TagMap {
             .collect()
     }
 
+    /// `share · self + Σ added`, with the largest weight scaled to 1.
+    pub(super) fn blended<'a>(
+        self,
+        share: f64,
+        added: impl Iterator<Item = &'a (TagKey, f64)>,
+    ) -> Self {
+        let mut map = self;
+        map.total *= share;
+        for weight in map.weights.values_mut() {
+            *weight *= share;
+        }
+        for (tag, weight) in added {
+            *map.weights.entry(tag.clone()).or_default() += weight;
+            map.total += weight;
+        }
+        let largest = map.weights.values().copied().fold(0.0, f64::max);
+        if largest > 0.0 {
+            map.total /= largest;
+            for weight in map.weights.values_mut() {
+                *weight /= largest;
+            }
+        }
+        map
+    }
+
     /// How many of an item's tags are in the map.
     #[must_use]
     pub fn shared_tags(&self, item: &CatalogueItem) -> usize {
@@ -132,6 +157,21 @@ pub enum SeenPolicy {
     Allow,
 }
 
+/// The items of a user that a list hides, the latest first.
+#[must_use]
+pub fn hidden_items(
+    signals: &UserSignals,
+    ignored_items: IgnoredItems,
+    policy: SeenPolicy,
+) -> Vec<ContentId> {
+    match (policy, ignored_items) {
+        (SeenPolicy::Hide, IgnoredItems::Hidden) => signals.seen().cloned().collect(),
+        (SeenPolicy::Hide, IgnoredItems::ScoredLower) => signals.engaged().cloned().collect(),
+        (SeenPolicy::HideDone, _) => signals.disliked_or_done().cloned().collect(),
+        (SeenPolicy::Allow, _) => signals.disliked().cloned().collect(),
+    }
+}
+
 /// All that candidate generators and scorers know of whom or what a list is for.
 #[derive(Clone, Debug, Default)]
 pub struct Interest {
@@ -185,12 +225,6 @@ impl Interest {
         if ignored_items == IgnoredItems::ScoredLower {
             ignored.extend(signals.ignored().map(|(id, weight)| (id.clone(), weight)));
         }
-        let seen = match (policy, ignored_items) {
-            (SeenPolicy::Hide, IgnoredItems::Hidden) => signals.seen().cloned().collect(),
-            (SeenPolicy::Hide, IgnoredItems::ScoredLower) => signals.engaged().cloned().collect(),
-            (SeenPolicy::HideDone, _) => signals.disliked_or_done().cloned().collect(),
-            (SeenPolicy::Allow, _) => signals.disliked().cloned().collect(),
-        };
         Self {
             affinity: TagMap::new(signals.tag_affinity.iter(), canonical),
             aversion: TagMap::new(signals.tag_aversion.iter(), canonical),
@@ -201,7 +235,7 @@ impl Interest {
                 .map(|(id, weight)| (id.clone(), weight))
                 .collect(),
             liked: Vec::new(),
-            seen,
+            seen: hidden_items(signals, ignored_items, policy),
             ignored,
             near: None,
             recent: signals

@@ -4,6 +4,8 @@
 //! weight, [`diversity`] re-ranks by maximal marginal relevance, and
 //! [`exploration`] inserts one deliberately off-profile item.
 
+mod boost;
+pub mod context;
 pub mod diversity;
 pub mod draws;
 pub mod exploration;
@@ -11,16 +13,19 @@ pub mod fusion;
 pub mod interest;
 mod ranked_item;
 pub mod reason;
+mod rules;
 pub mod scorers;
 
 use std::sync::Arc;
 
-use super::{ids::ContentId, item::CatalogueItem, ranking_config::RankingConfig, vector::wide};
+use super::{ids::ContentId, item::CatalogueItem, vector::wide};
 use exploration::{ExplorationRequest, ExplorationSkip};
 use fusion::Fusion;
 use interest::Interest;
 
+pub use boost::Boost;
 pub use ranked_item::{ItemRole, RankedItem};
+pub use rules::RankRules;
 
 /// The exploration item of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +55,10 @@ pub fn rank(
     interest: &Interest,
     exploration: Result<ExplorationRequest, ExplorationSkip>,
     limit: usize,
-    config: &RankingConfig,
+    rules: &RankRules<'_>,
 ) -> RankedList {
     let count = candidates.len();
-    let fusion = Fusion::new(interest, &config.fusion);
+    let fusion = Fusion::new(interest, rules);
     let mut scored = Vec::with_capacity(count);
     wide(
         #[inline(always)]
@@ -63,14 +68,16 @@ pub fn rank(
             }
         },
     );
-    let (mut picked, unlisted) = diversity::rerank(scored, limit, config.mmr_lambda);
+    let (mut picked, unlisted) = match rules.mmr_lambda {
+        Some(lambda) => diversity::rerank(scored, limit, lambda),
+        None => diversity::by_score(scored, limit),
+    };
 
     let chosen = exploration.and_then(|request| {
         // The exploration item takes one position of a full list.
         let reserve = (picked.len() == limit).then(|| picked.pop()).flatten();
         let slot = request.slot;
-        let weights = &config.fusion;
-        match request.choose(&picked, &unlisted, reserve.as_ref(), interest, weights) {
+        match request.choose(&picked, &unlisted, reserve.as_ref(), interest, rules) {
             Some(item) => Ok((item, slot)),
             None => {
                 picked.extend(reserve);

@@ -10,46 +10,127 @@ use crate::domain::{
     tags::{Canonicalizer, TagKey},
 };
 
+/// What a list is based on, for the wording of its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListBasis {
+    /// A user's likes, or nothing.
+    Likes,
+    /// Items at hand, and a user's likes if there are any.
+    Session(Vec<ContentId>),
+    /// One item.
+    Item(ContentId),
+    /// Popularity over a week.
+    Popular,
+    /// Popularity over a day.
+    Trending,
+}
+
 /// Why an item is in a list, in plain English, from the largest part of its score.
-/// `items` has the user's items that the list is based on, for their titles. Empty if
-/// nothing speaks for the item.
+/// `items` has the items that the list is based on, for their titles. Empty if nothing
+/// speaks for the item.
 #[must_use]
-pub fn reason(ranked: &RankedItem, items: &Items, canonical: &Canonicalizer) -> String {
+pub fn reason(
+    ranked: &RankedItem,
+    basis: &ListBasis,
+    items: &Items,
+    canonical: &Canonicalizer,
+) -> String {
     if ranked.role == ItemRole::Exploration {
         return "Something different from what you usually choose".to_owned();
     }
-    let parts = ranked.scored.breakdown.parts();
-    let strongest = parts
+    let breakdown = &ranked.scored.breakdown;
+    let strongest = breakdown
+        .parts()
         .filter(|(_, part)| *part > 0.0)
         .max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)));
-    let Some((scorer, _)) = strongest else {
-        return String::new();
+    let boost = breakdown.boost().filter(|part| *part > 0.0);
+    let scorer = match (strongest, boost) {
+        (Some((_, part)), Some(boost)) if boost > part => return "Promoted".to_owned(),
+        (None, Some(_)) => return "Promoted".to_owned(),
+        (None, None) => return String::new(),
+        (Some((scorer, _)), _) => scorer,
     };
-    let title = |item: &Option<ContentId>| {
-        let title = &items.get(item.as_ref()?)?.item().title;
+    let title = |item: &ContentId| {
+        let title = &items.get(item)?.item().title;
         (!title.is_empty()).then(|| format!("“{title}”"))
     };
     match scorer {
-        Scorer::Collaborative => match title(&ranked.similar_because) {
+        Scorer::Collaborative => match ranked.similar_because.as_ref().and_then(title) {
             Some(title) => format!("Often chosen together with {title}"),
-            None => "Often chosen together with what you chose".to_owned(),
+            None => match basis {
+                ListBasis::Item(_) => "Often chosen together with this item".to_owned(),
+                ListBasis::Likes
+                | ListBasis::Session(_)
+                | ListBasis::Popular
+                | ListBasis::Trending => "Often chosen together with what you chose".to_owned(),
+            },
         },
-        Scorer::Popularity => "Popular this week".to_owned(),
-        Scorer::Tag => match ranked
-            .matched_tags
-            .first()
-            .and_then(|tag| label(ranked, tag, canonical))
-        {
-            Some(label) => format!("Because you like {label}"),
-            None => "Because of what you like".to_owned(),
+        Scorer::Popularity => match basis {
+            ListBasis::Trending => "Trending today".to_owned(),
+            ListBasis::Likes | ListBasis::Session(_) | ListBasis::Item(_) | ListBasis::Popular => {
+                "Popular this week".to_owned()
+            }
         },
-        Scorer::Affinity | Scorer::Semantic => match title(&ranked.scored.similar_to) {
-            Some(title) => format!("Because you liked {title}"),
-            None => "Similar to what you like".to_owned(),
+        Scorer::Tag => {
+            let tag = ranked.matched_tags.first();
+            tag_sentence(
+                tag.and_then(|tag| label(ranked, tag, canonical)),
+                basis,
+                &title,
+            )
+        }
+        Scorer::Affinity | Scorer::Semantic => {
+            let similar_to = ranked.scored.similar_to.as_ref();
+            let liked = similar_to.and_then(|item| Some((item, title(item)?)));
+            match (liked, basis) {
+                (_, ListBasis::Item(item)) => similar_to_item(title(item)),
+                (Some((item, title)), ListBasis::Session(at_hand)) if at_hand.contains(item) => {
+                    format!("Because you looked at {title}")
+                }
+                (Some((_, title)), _) => format!("Because you liked {title}"),
+                (None, ListBasis::Session(_)) => "Similar to what you looked at".to_owned(),
+                (None, ListBasis::Likes | ListBasis::Popular | ListBasis::Trending) => {
+                    "Similar to what you like".to_owned()
+                }
+            }
+        }
+        Scorer::Recency => match basis {
+            ListBasis::Item(item) => similar_to_item(title(item)),
+            ListBasis::Likes | ListBasis::Session(_) | ListBasis::Popular | ListBasis::Trending => {
+                "Similar to what you saw last".to_owned()
+            }
         },
-        Scorer::Recency => "Similar to what you saw last".to_owned(),
         Scorer::Geo => "Near you".to_owned(),
         Scorer::Aversion => String::new(),
+    }
+}
+
+fn similar_to_item(title: Option<String>) -> String {
+    format!("Similar to {}", title.as_deref().unwrap_or("this item"))
+}
+
+fn tag_sentence(
+    label: Option<&str>,
+    basis: &ListBasis,
+    title: impl Fn(&ContentId) -> Option<String>,
+) -> String {
+    match (label, basis) {
+        (Some(label), ListBasis::Item(item)) => {
+            let title = title(item);
+            format!(
+                "Shares {label} with {}",
+                title.as_deref().unwrap_or("this item")
+            )
+        }
+        (None, ListBasis::Item(item)) => similar_to_item(title(item)),
+        (Some(label), ListBasis::Session(_)) => format!("Because you looked at {label}"),
+        (None, ListBasis::Session(_)) => "Because of what you looked at".to_owned(),
+        (Some(label), ListBasis::Likes | ListBasis::Popular | ListBasis::Trending) => {
+            format!("Because you like {label}")
+        }
+        (None, ListBasis::Likes | ListBasis::Popular | ListBasis::Trending) => {
+            "Because of what you like".to_owned()
+        }
     }
 }
 
@@ -64,7 +145,7 @@ fn label<'a>(ranked: &'a RankedItem, tag: &TagKey, canonical: &Canonicalizer) ->
 mod tests {
     use std::sync::Arc;
 
-    use super::reason;
+    use super::{ListBasis, reason};
     use crate::domain::ids::UserId;
     use crate::domain::{
         associations::PopularItems,
@@ -73,6 +154,7 @@ mod tests {
             fusion::Fusion,
             interest::{CollaborativePart, IgnoredItems, Interest, SeenPolicy},
             ranked_item::{ItemRole, RankedItem},
+            rules::RankRules,
         },
         ranking_config::RankingConfig,
         tags::Canonicalizer,
@@ -92,9 +174,11 @@ mod tests {
 
     fn sentence(interest: &Interest, items: &Items) -> String {
         let config = RankingConfig::default();
-        let scored = Fusion::new(interest, &config.fusion).score(item("x", ""));
+        let rules = RankRules::of(&config, &[]);
+        let scored = Fusion::new(interest, &rules).score(item("x", ""));
         let ranked = RankedItem::new(scored, ItemRole::Target, interest);
-        reason(&ranked, items, &Canonicalizer::default())
+        let canonical = Canonicalizer::default();
+        reason(&ranked, &ListBasis::Likes, items, &canonical)
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(super) struct OtherUsers {
     pub(super) rows: Vec<Option<Arc<NeighborRow>>>,
     /// Items by popularity; `None` if there are none.
     pub(super) popular: Option<Arc<PopularItems>>,
+    /// The same over the time of trends.
+    pub(super) trending: Option<Arc<PopularItems>>,
     /// Whether something could not be read.
     pub(super) is_incomplete: bool,
 }
@@ -102,6 +104,7 @@ impl Associations {
             OtherUsers {
                 rows,
                 popular: Some(popularity.popular).filter(|items| !items.is_empty()),
+                trending: Some(popularity.trending).filter(|items| !items.is_empty()),
                 is_incomplete,
             }
         };
@@ -110,6 +113,14 @@ impl Associations {
             is_incomplete: true,
             ..OtherUsers::default()
         })
+    }
+
+    /// Whether an item has enough users that its neighbours identify none of them. False
+    /// if that cannot be read before the deadline.
+    pub(super) async fn has_enough_users(&self, item: &ContentId, deadline: Deadline) -> bool {
+        let enough = self.0.has_enough_users(item);
+        let enough = tokio::time::timeout(deadline.remaining(), enough).await;
+        matches!(enough, Ok(Ok(true)))
     }
 
     /// Takes a user out of all audiences, before the user's buffer is deleted. Also if

@@ -22,6 +22,17 @@ pub struct ItemSignals {
 }
 
 impl AssociationState {
+    /// Whether an item has enough users to show its neighbours.
+    pub(super) async fn has_enough_users(&self, item: &ContentId) -> Result<bool, StoreError> {
+        let sizes = self
+            .store
+            .audience_sizes(std::slice::from_ref(item))
+            .await?;
+        Ok(sizes
+            .first()
+            .is_some_and(|size| *size >= MIN_USERS_FOR_NEIGHBORS))
+    }
+
     pub(super) async fn item_signals(
         self: &Arc<Self>,
         item: &ContentId,

@@ -1,99 +1,101 @@
-//! Makes a list.
+//! Makes a list of any kind.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use tracing::{Instrument as _, debug};
+use tracing::Instrument as _;
 
 use super::{
-    gather::{CandidatePool, Exclusions, gather},
+    audience::{Audience, Context, UserState},
+    candidates::{Chance, Generating},
+    gather::CandidatePool,
     metrics,
     others::{Proposals, scores},
-    plan::CandidatePlan,
-    recommendation::{ColdReason, Degradation, EmptyReason, Generator, Recommendation, Strategy},
-    request::{Deadlines, RecommendRequest},
+    recommendation::{Degradation, EmptyReason, Recommendation, Strategy},
+    request::{Deadlines, ListKind, ListRequest, PopularityWindow, SimilarityBasis},
 };
 use crate::{
     domain::{
         ids::{ContentId, UserId},
         item::Items,
         ranking::{
-            self, RankedItem, RankedList,
+            self, RankRules, RankedItem, RankedList,
             draws::Draws,
             exploration::{self, ExplorationPool, ExplorationRequest, ExplorationSkip},
-            interest::{IgnoredItems, Interest, Near},
-            reason::reason,
+            reason::{ListBasis, reason},
         },
-        ranking_config::{Preset, RankingConfig},
+        ranking_config::RankingConfig,
         restriction::Restriction,
     },
     engine::{
+        associations::OtherUsers,
         error::EngineError,
         experiments::{Arm, Treatment},
         handle::Engine,
-        models::{CurrentModel, SignalsSource},
     },
     ports::{Deadline, Found, Search, SearchOrder},
     telemetry::spans,
 };
 
-/// Whom a list is for.
-struct Audience {
-    interest: Interest,
-    signals_source: SignalsSource,
-    /// Why the list is cold, if it is.
-    cold_reason: ColdReason,
-    degraded: Vec<Degradation>,
-}
-
 /// The items that a list is made from.
 struct ListInputs {
     pool: CandidatePool,
-    /// The liked items, and those that collaborative scores come from, as far as they
-    /// could be read.
+    /// The liked items and those at hand, and those that collaborative scores come from,
+    /// as far as they could be read.
     liked: Items,
     /// Whether the exploration pool is of popular items.
     explores_popular: bool,
     degraded: Vec<Degradation>,
 }
 
-/// The random draws of a list, and whether it gets an exploration item.
-struct Chance {
-    draws: Draws,
-    slot: Result<usize, ExplorationSkip>,
-}
-
 impl Engine {
-    /// Ranks what a user should see next. If the user's model cannot be read
-    /// before its deadline, the list is a cold one, and `degraded` says so.
+    /// Makes a list. If the user's model cannot be read before its deadline, the list
+    /// is made without it, and `degraded` says so.
     ///
     /// # Errors
-    /// [`EngineError`] if items cannot be read before their deadline, and too few
-    /// are cached.
-    pub async fn recommend(
+    /// [`EngineError::UnknownItem`] if a list of similar items is for an item that the
+    /// catalogue lacks; another [`EngineError`] if items cannot be read before their
+    /// deadline, and too few are cached.
+    pub async fn list(
         &self,
-        request: &RecommendRequest,
+        request: &ListRequest,
         deadlines: Deadlines,
     ) -> Result<Recommendation, EngineError> {
         let items = &self.inner.items;
-        // A model with vectors of another size must be rebuilt before it is used.
-        items.learn_vector_size(deadlines.items).await?;
+        let at_hand = request.kind.context();
+        let request = &*request.without_context(&at_hand);
+        let compares_vectors = match &request.kind {
+            ListKind::ForUser { .. } | ListKind::SimilarTo { .. } => true,
+            ListKind::MostPopular { .. } => false,
+        };
+        if compares_vectors {
+            // A model with vectors of another size must be rebuilt before it is used.
+            items.learn_vector_size(deadlines.items).await?;
+        }
         let experiments = &self.inner.experiments;
-        let arm = experiments.arm(request.placement.as_deref(), Some(&request.user));
+        let user = request.user.as_ref();
+        let arm = experiments.arm(request.placement.as_deref(), user);
         let config = &arm.config;
         let chance = self.chance(request, config);
-        let mut model = self.model(&request.user, deadlines.model).await;
-        let mut audience = self.audience(model.as_ref(), request);
+        let (mut state, context) = tokio::join!(
+            self.user_state(user, deadlines.model),
+            self.context(&request.kind, &at_hand, deadlines.items),
+        );
+        let context = context?;
+        let mut audience = self.audience(&state, &context, request);
         let mut inputs = self
-            .inputs(request, &mut audience, &chance, config, deadlines)
+            .inputs(request, &mut audience, &context, &chance, config, deadlines)
             .await?;
         // The search can find that the catalogue was recreated with vectors of
         // another size.
-        if model.is_some_and(|model| !items.fits(&model.signals)) {
-            model = self.model(&request.user, deadlines.model).await;
-            if model.is_some() {
-                audience = self.audience(model.as_ref(), request);
+        if let UserState::Read(model) = &state
+            && compares_vectors
+            && !items.fits(&model.signals)
+        {
+            state = self.user_state(user, deadlines.model).await;
+            if let UserState::Read(_) = state {
+                audience = self.audience(&state, &context, request);
                 inputs = self
-                    .inputs(request, &mut audience, &chance, config, deadlines)
+                    .inputs(request, &mut audience, &context, &chance, config, deadlines)
                     .await?;
             }
         }
@@ -101,113 +103,130 @@ impl Engine {
         let mut list = self
             .assemble(request, audience, inputs, slot, config, deadline)
             .await?;
+        list.unknown_context = context.unknown;
         list.treatment = arm.treatment();
-        if let Some(id) = self.signed_id(arm, Some(&request.user), &list.items).await {
+        if let Some(id) = self.signed_id(arm, user, &list.items).await {
             (list.request_id, list.is_signed) = (id, true);
         }
-        metrics::count(&list);
-        self.inner.activity.list(&list);
+        metrics::count(&list, &request.kind);
+        if let ListKind::ForUser { .. } = &request.kind {
+            self.inner.activity.list(&list);
+        }
         experiments.count_list(arm, list.items.len());
         Ok(list)
     }
 
-    async fn model(&self, user: &UserId, deadline: Deadline) -> Option<CurrentModel> {
-        let model = self.inner.models.current(user);
-        let model = model.instrument(spans::step("user model"));
-        tokio::time::timeout(deadline.remaining(), model)
-            .await
-            .ok()?
-            .ok()
-    }
-
-    /// A user with this model; `None` if it could not be read.
-    fn audience(&self, model: Option<&CurrentModel>, request: &RecommendRequest) -> Audience {
-        let mut degraded = Vec::new();
-        if model.is_none_or(|model| model.incomplete) {
-            debug!("recommending without a complete user model");
-            degraded.push(Degradation::UserModel);
-        }
-        let interest = match model {
-            Some(model) => {
-                let ignored_items = match self.inner.config.preset {
-                    Preset::Recsys => IgnoredItems::ScoredLower,
-                    Preset::Reference => IgnoredItems::Hidden,
-                };
-                let canonical = &self.inner.canonical;
-                Interest::of_user(&model.signals, canonical, ignored_items, request.seen)
-            }
-            None => Interest::nobody(),
-        };
-        let cold_reason = match model {
-            None => ColdReason::UserStateUnavailable,
-            Some(model) if model.source == SignalsSource::Empty => ColdReason::UnknownUser,
-            Some(_) if interest.is_cold() => ColdReason::NoPositiveEvents,
-            Some(_) => ColdReason::CatalogueWithoutFeatures,
-        };
-        let near = request.near;
-        let scale_m = self.inner.config.geo_scale_m;
-        Audience {
-            interest: Interest {
-                near: near.map(|point| Near { point, scale_m }),
-                ..interest
-            },
-            signals_source: model.map_or(SignalsSource::Empty, |model| model.source),
-            cold_reason,
-            degraded,
-        }
-    }
-
-    fn chance(&self, request: &RecommendRequest, config: &RankingConfig) -> Chance {
+    fn chance(&self, request: &ListRequest, config: &RankingConfig) -> Chance {
         let random = || self.inner.ports.randomness.next_u64();
         let draws = Draws::new(request.seed.map_or_else(random, u64::from));
         let config = &config.exploration;
-        Chance {
-            slot: exploration::decide(config, request.exploration, request.limit, &draws),
-            draws,
+        let slot = match &request.kind {
+            ListKind::ForUser { .. } => {
+                exploration::decide(config, request.exploration, request.limit, &draws)
+            }
+            ListKind::SimilarTo { .. } | ListKind::MostPopular { .. } => {
+                Err(ExplorationSkip::Disabled)
+            }
+        };
+        Chance { draws, slot }
+    }
+
+    /// Reads what other users did, as far as a list of this kind uses it.
+    async fn others(
+        &self,
+        request: &ListRequest,
+        audience: &mut Audience,
+        deadline: Deadline,
+    ) -> OtherUsers {
+        let associations = &self.inner.associations;
+        let uses_rows = match &request.kind {
+            ListKind::ForUser { .. } => true,
+            ListKind::SimilarTo { item, basis } => match basis {
+                SimilarityBasis::Best => true,
+                SimilarityBasis::Content => false,
+                SimilarityBasis::Behavior => associations.has_enough_users(item, deadline).await,
+            },
+            ListKind::MostPopular { .. } => false,
+        };
+        let rows = if uses_rows {
+            associations.config().query_items
+        } else {
+            0
+        };
+        let query = audience.interest.recent.iter().take(rows);
+        let query: Vec<ContentId> = query.map(|(item, _)| item.clone()).collect();
+        let others = associations.for_list(&query, deadline);
+        let others = others.instrument(spans::step("associations")).await;
+        if others.is_incomplete {
+            audience.degraded.push(Degradation::Associations);
         }
+        audience.interest.popularity = match &request.kind {
+            ListKind::MostPopular {
+                window: PopularityWindow::Trending,
+            } => others.trending.clone(),
+            ListKind::MostPopular {
+                window: PopularityWindow::Popular,
+            }
+            | ListKind::ForUser { .. }
+            | ListKind::SimilarTo { .. } => others.popular.clone(),
+        };
+        others
     }
 
     /// Reads what other users did, then the candidates and, concurrently, the liked
     /// items.
     async fn inputs(
         &self,
-        request: &RecommendRequest,
+        request: &ListRequest,
         audience: &mut Audience,
+        context: &Context,
         chance: &Chance,
         ranking: &RankingConfig,
         deadlines: Deadlines,
     ) -> Result<ListInputs, EngineError> {
-        let associations = &self.inner.associations;
-        let config = associations.config();
-        let query = audience.interest.recent.iter().take(config.query_items);
-        let query: Vec<ContentId> = query.map(|(item, _)| item.clone()).collect();
-        let others = associations.for_list(&query, deadlines.model);
-        let others = others.instrument(spans::step("associations")).await;
-        if others.is_incomplete {
-            audience.degraded.push(Degradation::Associations);
-        }
-        audience.interest.popularity = others.popular.clone();
+        let others = self.others(request, audience, deadlines.model).await;
+        let config = self.inner.associations.config();
         let interest = &audience.interest;
+        let popular = interest.popularity.clone();
         let mut scored = scores(request, interest, &interest.seen, &others, config);
-        let popular = others.popular.as_ref();
-        let proposals = Proposals::new(request, interest, &scored, popular, ranking);
+        let proposals = match &request.kind {
+            ListKind::ForUser { .. } | ListKind::SimilarTo { .. } => {
+                Proposals::new(request, interest, &scored, popular.as_ref(), ranking)
+            }
+            ListKind::MostPopular { .. } => Proposals::default(),
+        };
 
+        let at_hand = || context.items.iter();
+        let is_at_hand = |id: &ContentId| at_hand().any(|item| item.id == *id);
         let liked = interest.positives.iter().map(|(id, _)| id);
-        let mut liked: Vec<ContentId> = liked.chain(&proposals.because).cloned().collect();
+        let liked = liked.chain(&proposals.because).filter(|id| !is_at_hand(id));
+        let mut liked: Vec<ContentId> = liked.cloned().collect();
         liked.sort_unstable();
         liked.dedup();
         let (items, deadline) = (&self.inner.items, deadlines.items);
-        let candidates = self.candidates(request, interest, &proposals, chance, ranking, deadline);
+        let popular = popular.as_deref();
+        let generating = Generating {
+            request,
+            interest,
+            popular,
+            proposals: &proposals,
+            chance,
+            config: ranking,
+            deadline,
+        };
+        let candidates = self.candidates(&generating);
         let (pool, liked_items) = tokio::join!(
             candidates.instrument(spans::step("candidates")),
             items.read(&liked, deadline),
         );
         let pool = pool?;
         let mut degraded = Vec::new();
-        let liked = liked_items.unwrap_or_else(|_| {
+        let mut liked = liked_items.unwrap_or_else(|_| {
             degraded.push(Degradation::LikedItems);
             items.cached(&liked)
         });
+        let contents = at_hand().filter_map(|item| Some((item.id.clone(), item.content.clone()?)));
+        liked.extend(contents);
         if pool.seen_fallback {
             scored = scores(request, interest, &[], &others, config);
         }
@@ -222,63 +241,10 @@ impl Engine {
         })
     }
 
-    /// Gathers the candidates: unseen items or, if there are none, seen ones
-    /// (restricted request) or a random sample (unrestricted request).
-    async fn candidates(
-        &self,
-        request: &RecommendRequest,
-        interest: &Interest,
-        proposals: &Proposals,
-        chance: &Chance,
-        config: &RankingConfig,
-        deadline: Deadline,
-    ) -> Result<CandidatePool, EngineError> {
-        let items = &self.inner.items;
-        let (draws, restriction) = (&chance.draws, &request.restriction);
-        let max_in_query = self.inner.settings.max_excluded_ids;
-        let unseen = Exclusions::new(&request.exclude, &interest.seen, max_in_query);
-        if !restriction.is_open() {
-            let plan = CandidatePlan::restricted(request, interest, proposals, draws, config);
-            let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
-            if pool.items.is_empty() && config.filter_reshow_when_exhausted {
-                let all = Exclusions::new(&request.exclude, &[], max_in_query);
-                let degraded = std::mem::take(&mut pool.degraded);
-                pool = gather(&plan, restriction, &all, items, deadline).await?;
-                pool.seen_fallback = !pool.items.is_empty();
-                if pool.degraded.is_empty() {
-                    pool.degraded = degraded;
-                }
-            }
-            return Ok(pool);
-        }
-
-        let explores = chance.slot.is_ok();
-        let plan =
-            CandidatePlan::unrestricted(request, interest, proposals, draws, config, explores);
-        let mut pool = gather(&plan, restriction, &unseen, items, deadline).await?;
-        if plan.is_sample() {
-            pool.cold_start_fallback = true;
-            return Ok(pool);
-        }
-        let none_to_explore = pool.exploration.as_ref().is_some_and(Vec::is_empty);
-        if pool.items.len() < request.limit || none_to_explore {
-            let plan = CandidatePlan::fill_up(request, interest, proposals, draws, config);
-            let sample = gather(&plan, restriction, &unseen, items, deadline).await?;
-            pool.cold_start_fallback = pool.items.is_empty() && !sample.has_of(Generator::Popular);
-            let limit = if pool.cold_start_fallback {
-                usize::MAX
-            } else {
-                request.limit
-            };
-            pool.top_up(sample, limit);
-        }
-        Ok(pool)
-    }
-
     /// Ranks the candidates.
     async fn assemble(
         &self,
-        request: &RecommendRequest,
+        request: &ListRequest,
         audience: Audience,
         inputs: ListInputs,
         slot: Result<usize, ExplorationSkip>,
@@ -295,6 +261,9 @@ impl Engine {
         interest.load_liked(&inputs.liked);
         degraded.extend(inputs.degraded);
         degraded.extend(pool.degraded);
+        let boosts = request.boosts.iter().enumerate();
+        let without_effect = boosts.filter(|(_, boost)| boost.names_missing_attribute(&pool.items));
+        degraded.extend(without_effect.map(|(index, _)| Degradation::Boost(index)));
 
         let exploration = slot.map(|slot| ExplorationRequest {
             slot,
@@ -304,26 +273,50 @@ impl Engine {
                 None => ExplorationPool::Candidates,
             },
         });
+        let is_by_popularity = pool.popular_fallback || is_popular(&request.kind);
+        let popularity = interest.popularity.clone();
+        if is_by_popularity {
+            let ids = pool.items.iter().map(|item| item.id());
+            interest.popularity = popularity.as_ref().map(|items| Arc::new(items.among(ids)));
+        }
+        let rules = if is_by_popularity {
+            RankRules::by_popularity(config, &request.boosts)
+        } else {
+            rules(request, config)
+        };
         let pool_size = pool.items.len();
         let RankedList {
             items,
             scored,
             exploration,
         } = spans::step("rank")
-            .in_scope(|| ranking::rank(pool.items, &interest, exploration, request.limit, config));
-        let empty = if items.is_empty() {
-            Some(self.why_empty(&request.restriction, deadline).await?)
-        } else {
-            None
+            .in_scope(|| ranking::rank(pool.items, &interest, exploration, request.limit, &rules));
+        let empty = match (&request.kind, items.is_empty()) {
+            (_, false) => None,
+            (ListKind::MostPopular { .. }, true) if popularity.is_none() => {
+                Some(EmptyReason::NoPopularity)
+            }
+            (kind, true) => match self.why_empty(&request.restriction, deadline).await? {
+                EmptyReason::AllSeenOrExcluded
+                    if is_popular(kind)
+                        && interest.seen.is_empty()
+                        && request.exclude.is_empty() =>
+                {
+                    Some(EmptyReason::NoPopularity)
+                }
+                reason => Some(reason),
+            },
         };
-        let strategy = if interest.is_cold() || pool.cold_start_fallback {
+        let is_cold = interest.is_cold() || pool.cold_start_fallback || pool.popular_fallback;
+        let strategy = if is_cold {
             Strategy::Cold(cold_reason)
         } else {
             Strategy::Warm
         };
         let canonical = &self.inner.canonical;
+        let basis = basis(&request.kind, pool.popular_fallback);
         let reasons = items.iter();
-        let reasons = reasons.map(|item| reason(item, &inputs.liked, canonical));
+        let reasons = reasons.map(|item| reason(item, &basis, &inputs.liked, canonical));
         Ok(Recommendation {
             request_id: self.fresh_request_id(),
             is_signed: false,
@@ -336,6 +329,8 @@ impl Engine {
             generators: pool.generators,
             cold_start_fallback: pool.cold_start_fallback,
             seen_fallback: pool.seen_fallback,
+            popular_fallback: pool.popular_fallback,
+            unknown_context: Vec::new(),
             empty,
             exploration,
             degraded,
@@ -400,5 +395,39 @@ impl Engine {
         uuid::Builder::from_random_bytes(bytes)
             .into_uuid()
             .to_string()
+    }
+}
+
+/// How candidates of a list that is not by popularity are ranked.
+fn rules<'a>(request: &'a ListRequest, config: &RankingConfig) -> RankRules<'a> {
+    let boosts = &request.boosts[..];
+    match &request.kind {
+        ListKind::SimilarTo { basis, .. } => match basis {
+            SimilarityBasis::Best => RankRules::of(config, boosts),
+            SimilarityBasis::Behavior => RankRules::by_behavior(config, boosts),
+            SimilarityBasis::Content => RankRules::by_content(config, boosts),
+        },
+        ListKind::ForUser { .. } | ListKind::MostPopular { .. } => RankRules::of(config, boosts),
+    }
+}
+
+fn is_popular(kind: &ListKind) -> bool {
+    match kind {
+        ListKind::MostPopular { .. } => true,
+        ListKind::ForUser { .. } | ListKind::SimilarTo { .. } => false,
+    }
+}
+
+/// What the reasons of a list refer to.
+fn basis(kind: &ListKind, popular_fallback: bool) -> ListBasis {
+    match kind {
+        _ if popular_fallback => ListBasis::Popular,
+        ListKind::ForUser { context } if context.is_empty() => ListBasis::Likes,
+        ListKind::ForUser { context } => ListBasis::Session(context.clone()),
+        ListKind::SimilarTo { item, .. } => ListBasis::Item(item.clone()),
+        ListKind::MostPopular { window } => match window {
+            PopularityWindow::Popular => ListBasis::Popular,
+            PopularityWindow::Trending => ListBasis::Trending,
+        },
     }
 }

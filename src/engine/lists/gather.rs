@@ -25,6 +25,8 @@ pub(super) struct CandidatePool {
     pub(super) generators: Vec<(Generator, usize)>,
     pub(super) cold_start_fallback: bool,
     pub(super) seen_fallback: bool,
+    /// Whether a list of similar items fell back to popular ones.
+    pub(super) popular_fallback: bool,
     pub(super) degraded: Vec<Degradation>,
     /// Number of candidates of other users.
     collaborative: usize,
@@ -34,7 +36,7 @@ pub(super) struct CandidatePool {
 
 impl CandidatePool {
     /// Adds what a generator found, up to `limit` items in the pool.
-    fn take(&mut self, query: &CandidateQuery, found: Found, limit: usize) {
+    pub(super) fn take(&mut self, query: &CandidateQuery, found: Found, limit: usize) {
         let items = match found {
             Found::Items(items) => items,
             Found::Cached(items) => {
@@ -79,7 +81,14 @@ impl CandidatePool {
         if generator == Generator::Collaborative {
             self.collaborative += added;
         }
-        self.generators.push((generator, added));
+        match self
+            .generators
+            .iter_mut()
+            .find(|(other, _)| *other == generator)
+        {
+            Some((_, count)) => *count += added,
+            None => self.generators.push((generator, added)),
+        }
     }
 
     /// Fills the pool up to `limit` with the candidates of another one, for items that
@@ -167,7 +176,7 @@ pub(super) async fn gather(
 }
 
 /// Runs queries as one batch; one result each, in order.
-async fn fetch(
+pub(super) async fn fetch(
     queries: &[&CandidateQuery],
     restriction: &Restriction,
     exclusions: &Exclusions,

@@ -1,23 +1,30 @@
 //! Counts lists.
 
-use super::recommendation::{
-    ColdReason, Degradation, EmptyReason, Generator, Recommendation, Strategy,
+use super::{
+    recommendation::{ColdReason, Degradation, EmptyReason, Generator, Recommendation, Strategy},
+    request::ListKind,
 };
 use crate::{
     domain::ranking::exploration::ExplorationSkip,
     telemetry::meters::{self, Exploration, List},
 };
 
-/// Counts a list, with how it was made.
-pub(super) fn count(list: &Recommendation) {
-    meters::list(match list.strategy {
+/// Counts a list, with how it was made. The reasons of cold lists are those of lists
+/// for users.
+pub(super) fn count(list: &Recommendation, kind: &ListKind) {
+    let label = match kind {
         _ if list.seen_fallback => List::SeenFallback,
-        Strategy::Warm => List::Warm,
-        Strategy::Cold(_) => List::Cold,
-    });
-    if let Strategy::Cold(reason) = list.strategy {
-        meters::cold_lists(reason.name(), 1);
-    }
+        ListKind::SimilarTo { .. } => List::Similar,
+        ListKind::MostPopular { .. } => List::Popular,
+        ListKind::ForUser { .. } => match list.strategy {
+            Strategy::Warm => List::Warm,
+            Strategy::Cold(reason) => {
+                meters::cold_lists(reason.name(), 1);
+                List::Cold
+            }
+        },
+    };
+    meters::list(label);
     for (generator, candidates) in &list.generators {
         meters::candidates(generator.name(), *candidates, 1);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foldhash::HashSet;
 
-use super::request::RecommendRequest;
+use super::request::ListRequest;
 use crate::{
     domain::{
         associations::{
@@ -25,6 +25,11 @@ const CANDIDATES_PER_PLACE: usize = 4;
 /// for each place of the list.
 const ENOUGH_PER_PLACE: usize = 2;
 
+/// How many items each of the two generators proposes for a list of this length.
+pub(super) fn candidate_count(limit: usize) -> usize {
+    MIN_CANDIDATES.max(CANDIDATES_PER_PLACE * limit)
+}
+
 /// Items that other users' behavior proposes, without hidden ones.
 #[derive(Default)]
 pub(super) struct Proposals {
@@ -41,13 +46,13 @@ pub(super) struct Proposals {
 
 impl Proposals {
     pub(super) fn new(
-        request: &RecommendRequest,
+        request: &ListRequest,
         interest: &Interest,
         scores: &CollaborativeScores<'_>,
         popular: Option<&Arc<PopularItems>>,
         config: &RankingConfig,
     ) -> Self {
-        let count = MIN_CANDIDATES.max(CANDIDATES_PER_PLACE * request.limit);
+        let count = candidate_count(request.limit);
         let best = scores.best(count);
         let mut because: Vec<ContentId> = best
             .iter()
@@ -89,7 +94,7 @@ impl Proposals {
 
 /// The collaborative scores of all items that are neither excluded nor `seen`.
 pub(super) fn scores<'a>(
-    request: &RecommendRequest,
+    request: &ListRequest,
     interest: &Interest,
     seen: &[ContentId],
     others: &'a OtherUsers,
@@ -100,8 +105,9 @@ pub(super) fn scores<'a>(
     collaborative_scores(strengths.zip(rows), hidden(request, seen), config)
 }
 
-fn hidden<'a>(
-    request: &'a RecommendRequest,
+/// Whether a list must not contain an item.
+pub(super) fn hidden<'a>(
+    request: &'a ListRequest,
     seen: &'a [ContentId],
 ) -> impl Fn(&str) -> bool + use<'a> {
     let hidden: HashSet<&str> = request

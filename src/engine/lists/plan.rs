@@ -1,6 +1,10 @@
 //! Which candidates to fetch for a list.
 
-use super::{others::Proposals, recommendation::Generator, request::RecommendRequest};
+use super::{
+    others::Proposals,
+    recommendation::Generator,
+    request::{ListKind, ListRequest, SimilarityBasis},
+};
 use crate::{
     domain::{
         ids::ContentId,
@@ -38,6 +42,12 @@ impl CandidateQuery {
             limit,
         }
     }
+
+    /// `None` without ids.
+    pub(super) fn by_ids(generator: Generator, ids: Vec<ContentId>) -> Option<Self> {
+        let limit = ids.len();
+        (limit > 0).then(|| Self::search(generator, SearchOrder::ByIds(ids), limit))
+    }
 }
 
 /// What to fetch for a list.
@@ -57,7 +67,7 @@ impl CandidatePlan {
     /// those with the most overlap with the liked tags and, if other users say little,
     /// the most popular ones. Without any, a sample.
     pub(super) fn unrestricted(
-        request: &RecommendRequest,
+        request: &ListRequest,
         interest: &Interest,
         proposals: &Proposals,
         draws: &Draws,
@@ -90,7 +100,7 @@ impl CandidatePlan {
     /// closest, the most popular ones if other users say little, and a sample, until
     /// the pool is full.
     pub(super) fn restricted(
-        request: &RecommendRequest,
+        request: &ListRequest,
         interest: &Interest,
         proposals: &Proposals,
         draws: &Draws,
@@ -122,10 +132,54 @@ impl CandidatePlan {
         }
     }
 
+    /// Items that resemble one: what users of that item chose, and the items nearest to
+    /// it and those with the most overlap with its tags, as far as the basis has them.
+    pub(super) fn similar(
+        request: &ListRequest,
+        interest: &Interest,
+        proposals: &Proposals,
+        config: &RankingConfig,
+    ) -> Self {
+        let behavior = || by_ids(Generator::Collaborative, &proposals.collaborative);
+        let content = || by_interest(request, interest, config).into_iter();
+        let queries = match &request.kind {
+            ListKind::SimilarTo {
+                basis: SimilarityBasis::Behavior,
+                ..
+            } => behavior().into_iter().collect(),
+            ListKind::SimilarTo {
+                basis: SimilarityBasis::Content,
+                ..
+            } => content().collect(),
+            ListKind::SimilarTo {
+                basis: SimilarityBasis::Best,
+                ..
+            }
+            | ListKind::ForUser { .. }
+            | ListKind::MostPopular { .. } => behavior().into_iter().chain(content()).collect(),
+        };
+        Self {
+            queries,
+            last_resort: None,
+            exploration: None,
+            pool_limit: usize::MAX,
+        }
+    }
+
+    /// Only a random sample.
+    pub(super) fn sample(request: &ListRequest, draws: &Draws, config: &RankingConfig) -> Self {
+        Self {
+            queries: vec![Self::sample_query(request, draws, config)],
+            last_resort: None,
+            exploration: None,
+            pool_limit: usize::MAX,
+        }
+    }
+
     /// To fill up: the most popular items, unless they were searched before, and a
     /// random sample.
     pub(super) fn fill_up(
-        request: &RecommendRequest,
+        request: &ListRequest,
         interest: &Interest,
         proposals: &Proposals,
         draws: &Draws,
@@ -145,7 +199,7 @@ impl CandidatePlan {
 
     /// A random sample of twice a generator's size, and at least of the list's.
     fn sample_query(
-        request: &RecommendRequest,
+        request: &ListRequest,
         draws: &Draws,
         config: &RankingConfig,
     ) -> CandidateQuery {
@@ -161,12 +215,12 @@ impl CandidatePlan {
     }
 }
 
-fn per_generator(request: &RecommendRequest, config: &RankingConfig) -> usize {
+fn per_generator(request: &ListRequest, config: &RankingConfig) -> usize {
     config.pool_per_generator.max(2 * request.limit)
 }
 
 fn by_interest(
-    request: &RecommendRequest,
+    request: &ListRequest,
     interest: &Interest,
     config: &RankingConfig,
 ) -> Vec<CandidateQuery> {
@@ -180,13 +234,11 @@ fn by_interest(
     taste.into_iter().chain(tags).collect()
 }
 
-/// `None` without ids.
 fn by_ids(generator: Generator, ids: &[ContentId]) -> Option<CandidateQuery> {
-    let order = SearchOrder::ByIds(ids.to_vec());
-    (!ids.is_empty()).then(|| CandidateQuery::search(generator, order, ids.len()))
+    CandidateQuery::by_ids(generator, ids.to_vec())
 }
 
-fn sample(request: &RecommendRequest, draws: &Draws, limit: usize) -> CandidateQuery {
+fn sample(request: &ListRequest, draws: &Draws, limit: usize) -> CandidateQuery {
     let order = SearchOrder::Sample {
         seed: draws.sample_seed,
         pinned: request.seed.is_some(),
@@ -195,7 +247,7 @@ fn sample(request: &RecommendRequest, draws: &Draws, limit: usize) -> CandidateQ
 }
 
 fn exploration(
-    request: &RecommendRequest,
+    request: &ListRequest,
     interest: &Interest,
     proposals: &Proposals,
     draws: &Draws,

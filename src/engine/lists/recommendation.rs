@@ -3,7 +3,10 @@
 use std::fmt;
 
 use crate::{
-    domain::ranking::{ExplorationItem, RankedItem, exploration::ExplorationSkip},
+    domain::{
+        ids::ContentId,
+        ranking::{ExplorationItem, RankedItem, exploration::ExplorationSkip},
+    },
     engine::{experiments::Treatment, models::SignalsSource},
 };
 
@@ -34,6 +37,10 @@ pub struct Recommendation {
     pub cold_start_fallback: bool,
     /// Whether a restricted request fell back to seen items.
     pub seen_fallback: bool,
+    /// Whether a list of similar items fell back to popular ones.
+    pub popular_fallback: bool,
+    /// Items at hand that the catalogue lacks, the latest first.
+    pub unknown_context: Vec<ContentId>,
     /// Why the list is empty; `None` if it is not.
     pub empty: Option<EmptyReason>,
     /// The exploration item, or why there is none.
@@ -47,7 +54,7 @@ pub struct Recommendation {
 /// What a list is based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// The user's likes.
+    /// The user's likes, or the items at hand.
     Warm,
     /// Other signals, because the user likes nothing yet, or a random sample.
     Cold(ColdReason),
@@ -56,6 +63,8 @@ pub enum Strategy {
 /// Why a list is cold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColdReason {
+    /// The list is for nobody.
+    NoUser,
     /// Nothing is known of the user.
     UnknownUser,
     /// None of the user's events makes an item liked.
@@ -67,7 +76,8 @@ pub enum ColdReason {
 }
 
 impl ColdReason {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 5] = [
+        Self::NoUser,
         Self::UnknownUser,
         Self::NoPositiveEvents,
         Self::UserStateUnavailable,
@@ -78,6 +88,7 @@ impl ColdReason {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::NoUser => "no_user",
             Self::UnknownUser => "unknown_user",
             Self::NoPositiveEvents => "no_positive_events",
             Self::UserStateUnavailable => "user_state_unavailable",
@@ -95,13 +106,16 @@ pub enum EmptyReason {
     NoItemMatches,
     /// All matching items are seen or excluded.
     AllSeenOrExcluded,
+    /// No matching item is popular.
+    NoPopularity,
 }
 
 impl EmptyReason {
-    pub(super) const ALL: [Self; 3] = [
+    pub(super) const ALL: [Self; 4] = [
         Self::CatalogueEmpty,
         Self::NoItemMatches,
         Self::AllSeenOrExcluded,
+        Self::NoPopularity,
     ];
 
     /// Its name in metrics.
@@ -111,6 +125,7 @@ impl EmptyReason {
             Self::CatalogueEmpty => "catalog_empty",
             Self::NoItemMatches => "no_item_matches",
             Self::AllSeenOrExcluded => "all_seen_or_excluded",
+            Self::NoPopularity => "no_popularity",
         }
     }
 }
@@ -168,6 +183,10 @@ pub enum Degradation {
     UserModel,
     /// The liked items could not be read.
     LikedItems,
+    /// The items at hand could not be read.
+    Context,
+    /// No candidate has an attribute that this boost names.
+    Boost(usize),
     /// What other users did could not be read, or not all of it.
     Associations,
     /// The catalogue did not answer: items are those cached in this process.
@@ -177,9 +196,11 @@ pub enum Degradation {
 }
 
 impl Degradation {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::UserModel,
         Self::LikedItems,
+        Self::Context,
+        Self::Boost(0),
         Self::Associations,
         Self::Catalogue,
         Self::Generator(Generator::Collaborative),
@@ -197,6 +218,8 @@ impl Degradation {
         match self {
             Self::UserModel => "user_model",
             Self::LikedItems => "liked_items",
+            Self::Context => "context",
+            Self::Boost(_) => "boosts",
             Self::Associations => "associations",
             Self::Generator(Generator::Collaborative) => "generator_collaborative",
             Self::Generator(Generator::Popular) => "generator_popular",
@@ -215,9 +238,12 @@ impl fmt::Display for Degradation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Generator(generator) => write!(f, "generator:{}", generator.name()),
-            Self::UserModel | Self::LikedItems | Self::Associations | Self::Catalogue => {
-                f.write_str(self.label())
-            }
+            Self::Boost(index) => write!(f, "boosts[{index}]"),
+            Self::UserModel
+            | Self::LikedItems
+            | Self::Context
+            | Self::Associations
+            | Self::Catalogue => f.write_str(self.label()),
         }
     }
 }

@@ -168,6 +168,10 @@ label! {
         Cold "cold"
         /// Seen items: no unseen item matches the request.
         SeenFallback "seen_fallback"
+        /// Items similar to one.
+        Similar "similar"
+        /// Popular items.
+        Popular "popular"
     }
 }
 

@@ -68,7 +68,13 @@ async fn every_limit_of_a_recommend_request_is_enforced() {
     }
 
     let refused: Vec<(&str, RecommendRequest)> = vec![
-        ("user_id", RecommendRequest::default()),
+        (
+            "user_id",
+            RecommendRequest {
+                user_id: "x".repeat(257),
+                ..base()
+            },
+        ),
         (
             "limit",
             RecommendRequest {

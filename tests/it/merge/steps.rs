@@ -129,6 +129,9 @@ impl EventBuffer for Steps {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.inner.events.now().await
     }
+    async fn data_id(&self) -> Result<String, StoreError> {
+        self.inner.events.data_id().await
+    }
     async fn check(&self) -> Result<(), StoreError> {
         self.inner.events.check().await
     }

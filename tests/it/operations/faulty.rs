@@ -191,6 +191,10 @@ impl EventBuffer for Faulty {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.world.ports.events.now().await
     }
+    async fn data_id(&self) -> Result<String, StoreError> {
+        answer(&self.down)?;
+        self.world.ports.events.data_id().await
+    }
     async fn check(&self) -> Result<(), StoreError> {
         answer(&self.down)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use recsys::{
     domain::{ids::UserId, item::Item, ranking_config::RankingConfig, restriction::Restriction},
     engine::{
-        Deadlines, Engine, EngineSettings, Generator, Ports, RecommendRequest, Recommendation,
+        Deadlines, Engine, EngineSettings, Generator, ListKind, ListRequest, Ports, Recommendation,
         SignalsSource,
     },
     ports::{Deadline, ItemStore},
@@ -68,14 +68,18 @@ async fn an_item_of_another_vector_size_is_refused_with_both_sizes_and_the_colle
     }
 }
 
-fn request() -> RecommendRequest {
-    RecommendRequest {
-        user: UserId::parse("u").unwrap(),
+fn request() -> ListRequest {
+    ListRequest {
+        kind: ListKind::ForUser {
+            context: Vec::new(),
+        },
+        user: Some(UserId::parse("u").unwrap()),
         limit: 10,
         restriction: Restriction::default(),
         near: None,
         exclude: Default::default(),
         seen: Default::default(),
+        boosts: Vec::new(),
         exploration: None,
         placement: None,
         seed: None,
@@ -100,10 +104,7 @@ async fn a_collection_recreated_with_another_vector_size_is_noticed_while_runnin
     let engine = Engine::new(ports, config, EngineSettings::default());
     let event = stored_like("u", "i010");
     engine.ingest(event, Deadline::NONE).await.unwrap();
-    let list = engine
-        .recommend(&request(), Deadlines::UNLIMITED)
-        .await
-        .unwrap();
+    let list = engine.list(&request(), Deadlines::UNLIMITED).await.unwrap();
     assert_eq!(list.signals_source, SignalsSource::Materialized);
     assert!(by_taste(&list) > 0);
 
@@ -113,14 +114,11 @@ async fn a_collection_recreated_with_another_vector_size_is_noticed_while_runnin
     for stored in other.upsert(in_space(60)).await.unwrap() {
         stored.unwrap();
     }
-    let list = engine
-        .recommend(&request(), Deadlines::UNLIMITED)
-        .await
-        .unwrap();
+    let list = engine.list(&request(), Deadlines::UNLIMITED).await.unwrap();
     assert!(list.degraded.is_empty(), "{:?}", list.degraded);
     assert_eq!(list.signals_source, SignalsSource::Rebuilt);
     assert!(by_taste(&list) > 0);
-    let (model, source) = engine.signals(&request().user).await.unwrap();
+    let (model, source) = engine.signals(&UserId::parse("u").unwrap()).await.unwrap();
     assert_eq!(source, SignalsSource::Materialized, "it was stored");
     for vector in [&model.taste_vector, &model.recency_vector] {
         assert_eq!(vector.as_ref().unwrap().size(), 3);
@@ -142,10 +140,7 @@ async fn a_new_process_rebuilds_a_stored_model_of_another_vector_size_for_its_fi
         ..world.ports.clone()
     };
     let engine = Engine::new(ports, config, EngineSettings::default());
-    let list = engine
-        .recommend(&request(), Deadlines::UNLIMITED)
-        .await
-        .unwrap();
+    let list = engine.list(&request(), Deadlines::UNLIMITED).await.unwrap();
     assert_eq!(list.signals_source, SignalsSource::Rebuilt);
     assert!(by_taste(&list) > 0);
 }

@@ -120,6 +120,10 @@ impl PointsById {
         ids.get_or_init(|| self.points.keys().copied().collect())
     }
 
+    pub fn any(&self, test: impl Fn(&Point) -> bool) -> bool {
+        self.points.values().any(test)
+    }
+
     pub fn places_where(&self, test: impl Fn(&Point) -> bool) -> PlaceSet {
         let mut places = PlaceSet::none(self.len());
         for (place, point) in self.points.values().enumerate() {

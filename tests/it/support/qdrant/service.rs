@@ -220,8 +220,21 @@ fn describe(
     let collection = store.collection(&request.collection_name)?;
     let indexes = collection.indexes.iter();
     let payload_schema = indexes.map(|(field, kind)| {
+        let is_indexed = collection.points.any(|point| {
+            let value = point
+                .payload
+                .get(field)
+                .and_then(|value| value.kind.as_ref());
+            match value {
+                None | Some(q::value::Kind::NullValue(_)) => false,
+                Some(q::value::Kind::ListValue(list)) => !list.values.is_empty(),
+                Some(_) => true,
+            }
+        });
         let schema = q::PayloadSchemaInfo {
             data_type: (*kind).into(),
+            // Only whether there are any is of use.
+            points: Some(is_indexed.into()),
             ..q::PayloadSchemaInfo::default()
         };
         (field.clone(), schema)

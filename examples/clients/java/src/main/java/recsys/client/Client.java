@@ -42,11 +42,13 @@ final class Client {
 
   private final RecommenderServiceBlockingStub stub;
   private final String user;
+  private final String placement;
   private final Duration timeout;
 
   private Client(ManagedChannel channel, Settings given) {
     stub = RecommenderServiceGrpc.newBlockingStub(channel);
     user = given.user();
+    placement = given.placement();
     timeout = given.timeout();
   }
 
@@ -135,7 +137,12 @@ final class Client {
 
   private RecommendResponse getLists(int howMany) {
     RecommendRequest request =
-        RecommendRequest.newBuilder().setUserId(user).setLimit(5).setSeed(SEED).build();
+        RecommendRequest.newBuilder()
+            .setUserId(user)
+            .setPlacement(placement)
+            .setLimit(5)
+            .setSeed(SEED)
+            .build();
     RecommendResponse reply = call().recommend(request);
     System.out.println("list " + without("RECOMMEND_STRATEGY_", reply.getStrategy()));
     for (RecommendedItem item : reply.getItemsList()) {

@@ -12,11 +12,14 @@ record Settings(
     String caFile,
     String serverName,
     String user,
+    String placement,
     Duration timeout,
     int lists,
     String key) {
   private static final Set<String> FLAGS =
-      Set.of("--addresses", "--ca-file", "--server-name", "--user", "--timeout", "--lists");
+      Set.of(
+          "--addresses", "--ca-file", "--server-name", "--user", "--placement", "--timeout",
+          "--lists");
 
   static Settings from(String[] arguments) {
     Map<String, String> given = new HashMap<>();
@@ -36,6 +39,8 @@ record Settings(
         of(given, "--server-name", ""),
         // id of the user to send events for
         of(given, "--user", "ada"),
+        // where the lists are shown: a name of the server's ranking file
+        of(given, "--placement", ""),
         // deadline of each call, including retries, in seconds
         Duration.ofMillis((long) (Double.parseDouble(of(given, "--timeout", "10")) * 1000)),
         // how often to repeat the request for a list

@@ -1,0 +1,8 @@
+//! Lists of every kind: for a user, a session, both, nobody; similar and popular items.
+
+mod context;
+mod kinds;
+mod options;
+mod popular;
+mod similar;
+mod wrong_use;
