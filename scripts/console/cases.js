@@ -123,7 +123,7 @@ export async function poor({ recsys, browser, folder, pictures, must, Console })
   const server = await serve(recsys, "serve", { CATALOG_PATH: await catalogFile(folder, "poor.jsonl", items) });
   const clicks = Array.from({ length: 30 }, (_, i) => ({ userId: "ada", eventType: "button_clicked", eventTime: ago(600 + i) }));
   const views = Array.from({ length: 6 }, (_, i) => ({ userId: "ada", eventType: "Prod Seen", contentId: `content_${i}`, eventTime: ago(60 + i) }));
-  await send(server.api, [...clicks, ...views]);
+  await send(server, [...clicks, ...views]);
   const page = await Console.open(browser, server.console);
   await page.user("ada");
   await page.view("data");
@@ -137,7 +137,7 @@ export async function poor({ recsys, browser, folder, pictures, must, Console })
   must("the list of the user says that it is cold, and why", (await page.text()).includes("none makes an item liked"), await page.text());
   await page.picture(pictures, "poor-user", { fullPage: true });
   // A like, so that the list is cold for want of tags and vectors.
-  await send(server.api, [{ userId: "bea", eventType: "purchase", contentId: "p1", eventTime: ago(10) }]);
+  await send(server, [{ userId: "bea", eventType: "purchase", contentId: "p1", eventTime: ago(10) }]);
   await page.user("bea");
   const bea = await page.text();
   must("a list without tags and vectors says that it is random", bea.includes("carry neither tags nor vectors") || bea.includes("popular"), bea);
@@ -145,6 +145,7 @@ export async function poor({ recsys, browser, folder, pictures, must, Console })
 
   const emptyPage = await serve(recsys, "serve", { CATALOG_PATH: await catalogFile(folder, "empty.jsonl", []) });
   const page2 = await Console.open(browser, emptyPage.console);
+  await page2.user("ada");
   must("an empty catalogue is named", (await page2.text()).includes("The catalogue holds no items"), await page2.text());
   for (const view of ["data", "item", "results", "health", "ranking"]) {
     await page2.view(view);
@@ -173,7 +174,7 @@ export async function hostile({ recsys, browser, folder, pictures, must, Console
     REDIS_URL: store.url, CATALOG_PATH: await catalogFile(folder, "hostile.jsonl", items),
   });
   const user = "<b>eve</b>";
-  await send(server.api, [
+  await send(server, [
     { userId: user, eventType: "purchase", contentId: EVIL, eventTime: ago(50) },
     { userId: user, eventType: EVIL, contentId: "h2", eventTime: ago(40) },
     { userId: user, eventType: "search", queryText: `${EVIL}${long}`, eventTime: ago(30) },
@@ -213,7 +214,7 @@ export async function outage({ recsys, browser, folder, pictures, must, Console 
   const store = await redis(redisServer);
   const items = [{ id: "a", title: "A lamp", tags: [{ facet: "theme", label: "light" }] }, { id: "b", title: "A candle", tags: [{ facet: "theme", label: "light" }] }];
   const server = await serve(recsys, "serve", { REDIS_URL: store.url, CATALOG_PATH: await catalogFile(folder, "outage.jsonl", items) });
-  await send(server.api, [{ userId: "ada", eventType: "purchase", contentId: "a", eventTime: ago(5) }]);
+  await send(server, [{ userId: "ada", eventType: "purchase", contentId: "a", eventTime: ago(5) }]);
   const page = await Console.open(browser, server.console);
   await page.user("ada");
   must("with Redis the list is warm", (await page.text()).includes("warm"), await page.text());
@@ -355,7 +356,7 @@ export async function heavy({ recsys, browser, folder, pictures, must, timing, C
     userId: "heavy", eventType: ["view", "purchase", "search", "like", "page view"][i % 5],
     ...(i % 5 === 2 ? { queryText: `query ${i}` } : { contentId: `i${i % 250}` }), eventTime: ago(i * 400 + 60), dwellSeconds: i % 50,
   }));
-  await send(server.api, events);
+  await send(server, events);
   const page = await Console.open(browser, server.console);
   await page.fill("input[max='100']", "100");
   await page.user("heavy");

@@ -1,8 +1,9 @@
 // Starts what the tests need: recsys, Redis, and the data that a case is about.
 
 import { spawn } from "node:child_process";
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import path from "node:path";
 
 const WAIT_MS = 60_000;
@@ -70,10 +71,11 @@ export async function recsys(program, command, settings = {}) {
     if (child.exitCode !== null) throw new Error(`recsys exited:\n${child.log}`);
     return (await fetch(`${console}/`)).ok;
   });
-  await until("the API", () => fetch(`${api}/`).then(() => true));
+  await until("the API", async () => /serving gRPC|Serving on/.test(child.log));
   // The quickstart serves its console before its tour is over.
   if (command === "quickstart") await until("the tour", async () => child.log.includes("Serving on"));
-  return { api, console, child };
+  const folder = await mkdtemp(path.join(tmpdir(), "recsys-console-"));
+  return { api, console, child, program, folder };
 }
 
 export async function redis(server) {
@@ -83,25 +85,16 @@ export async function redis(server) {
   return { url: `redis://127.0.0.1:${port}`, child };
 }
 
-/** Calls the API as curl would. */
-export async function call(api, method, body, key) {
-  const service = ["UpsertItems", "GetItems"].includes(method) ? "CatalogService" : "RecommenderService";
-  const reply = await fetch(`${api}/recsys.v1.${service}/${method}`, {
-    method: "POST",
-    headers: { "content-type": "application/json", ...(key && { authorization: `Bearer ${key}` }) },
-    body: JSON.stringify(body),
-  });
-  const text = await reply.text();
-  if (!reply.ok) throw new Error(`${method}: ${reply.status} ${text}`);
-  return JSON.parse(text);
+/** Sends events to a server, in their order. */
+export async function send(server, events) {
+  const file = path.join(server.folder, `events-${sent++}.jsonl`);
+  await writeFile(file, events.map((event) => `${JSON.stringify(event)}\n`).join(""));
+  const child = start(server.program, ["events", "import", file, "--to", server.api, "--restart"], {});
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  if (code !== 0) throw new Error(`events import exited with ${code}:\n${child.log}`);
 }
 
-/** Sends events in batches. */
-export async function send(api, events, key) {
-  for (let from = 0; from < events.length; from += 1000) {
-    await call(api, "BatchIngestEvents", { events: events.slice(from, from + 1000) }, key);
-  }
-}
+let sent = 0;
 
 /** Makes keys of a tenant "shop", and a tenants file with them. */
 export async function tenants(program, folder, collection, ...rolesOfKeys) {

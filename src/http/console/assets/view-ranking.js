@@ -199,7 +199,10 @@ export function create() {
       today = await recommender("Recommend", request(size()), signal);
       return [];
     }, refreshToday, 8);
-    if (!done) return;
+    if (!done) {
+      if (today === null) fill(newBox, empty("No list to compare with"));
+      return;
+    }
     drawList(oldBox, today.items ?? []);
     preview();
   }
