@@ -623,9 +623,29 @@ fn no_error_of_a_file_is_in_the_words_of_a_parser() {
             assert!(!err.contains(word), "{word:?} in:\n{err}");
         }
     }
-    for (argument, value) in [("--batch", "many"), ("--batch", "0")] {
-        let output = run(&["events", "import", &path, argument, value]);
+    for flag in [
+        ["--batch", "many"],
+        ["--batch", "0"],
+        ["--redis-wait-replicas", "x"],
+    ] {
+        let arguments = [&["events", "import", &path][..], &flag].concat();
+        let (_, err) = printed(&run(&arguments));
+        for word in FOREIGN_WORDS {
+            assert!(!err.contains(word), "{word:?} in:\n{err}");
+        }
+    }
+    for line in [
+        "half_life_days = \"x\"",
+        "default_limit = -1",
+        "preset = \"x\"",
+        "fusion = 1.0",
+        "foo = 1",
+        "[exploration]\nslots = \"a\"",
+    ] {
+        let path = written(&folder, "ranking.toml", line);
+        let output = run(&["ranking", "show", &path]);
         let (_, err) = printed(&output);
+        assert!(err.contains("line "), "{err}");
         for word in FOREIGN_WORDS {
             assert!(!err.contains(word), "{word:?} in:\n{err}");
         }

@@ -73,9 +73,10 @@ impl EventsImportError {
 }
 
 fn erase_advice(status: &Status) -> &'static str {
-    match status.code() {
-        Code::PermissionDenied => " (the key needs the role erase)",
-        _ => "",
+    if status.code() == Code::PermissionDenied {
+        " (the key needs the role erase)"
+    } else {
+        ""
     }
 }
 

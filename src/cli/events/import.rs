@@ -61,10 +61,8 @@ pub(super) async fn run(
     flags: &EventsImportFlags,
 ) -> Result<Imported, EventsImportError> {
     // Read twice, if users are erased first.
-    let copy = match flags.replace {
-        true => Some(ImportFile::open(&flags.file)?),
-        false => None,
-    };
+    let copy = flags.replace.then(|| ImportFile::open(&flags.file));
+    let copy = copy.transpose()?;
     let path = copy.as_ref().map_or(flags.file.as_path(), ImportFile::path);
     let mut import = Import::open(path.to_owned(), flags)?;
     let mut missing_items = None;

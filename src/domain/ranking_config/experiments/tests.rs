@@ -142,7 +142,7 @@ fn every_wrong_name_and_share_is_refused_with_its_path() {
         let text = format!("experiments = [{{ {} }}]", keys.join(", "));
         let error = RankingConfig::from_toml(&text).unwrap_err().to_string();
         assert!(
-            error.contains(&format!("missing field `{missing}`")),
+            error.contains(&format!("the key `{missing}` is missing")),
             "{error}"
         );
     }
