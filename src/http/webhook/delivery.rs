@@ -73,7 +73,7 @@ pub(crate) async fn ingest(
     caller.take_events(elements.len())?;
     let mut report = DeliveryReport::new(elements.len());
     // Batch by batch, so that only the events of one are in memory.
-    let mut next = 0;
+    let (mut next, mut is_reachable) = (0, true);
     while next < elements.len() {
         let mut reading = Reading {
             caller: &caller,
@@ -93,7 +93,7 @@ pub(crate) async fn ingest(
             ..
         } = reading;
         let of_items = events.iter_mut().map(|(_, event)| event);
-        item_ids::resolve(of_items, &caller.engine, deadline).await;
+        item_ids::resolve(of_items, &caller.engine, deadline, &mut is_reachable).await;
         let valid = validate(events, &caller.engine, &limits, &mut report).await?;
         store(valid, &caller.engine, deadline, &mut report).await?;
         // After all events of the batch, so that those are merged, too.

@@ -1,7 +1,10 @@
 //! Ids of items with a prefix that some pipelines add: `content_77` is the item
 //! `content_77` if the catalogue has that, else `77`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use crate::{api::parse::UncheckedEvent, domain::ids::ContentId, engine::Engine, ports::Deadline};
 
@@ -9,6 +12,10 @@ use crate::{api::parse::UncheckedEvent, domain::ids::ContentId, engine::Engine, 
 const CONTENT_PREFIX: &str = "content_";
 /// Items that the catalogue is asked for at once.
 const MAX_LOOKUP: usize = 500;
+/// How long its answer is waited for: events are stored without it.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// The share of the remaining time that this may take.
+const WAIT_SHARE: u32 = 4;
 
 /// The id without the prefix, if it has the prefix and then only digits.
 fn plain_id(id: &str) -> Option<&str> {
@@ -24,11 +31,13 @@ fn ids(event: &mut UncheckedEvent) -> impl Iterator<Item = &mut String> {
 }
 
 /// Replaces the ids with the prefix by the plain ones, except those that the catalogue
-/// has. If it does not answer, it is taken to have none.
+/// has. If it does not answer, it is taken to have none, and is not asked again:
+/// `is_reachable` is set to false.
 pub(super) async fn resolve(
     events: impl Iterator<Item = &mut UncheckedEvent>,
     engine: &Engine,
     deadline: Deadline,
+    is_reachable: &mut bool,
 ) {
     let mut by_id: BTreeMap<String, Vec<&mut String>> = BTreeMap::new();
     for id in events.flat_map(ids) {
@@ -37,7 +46,13 @@ pub(super) async fn resolve(
         }
     }
     let all: Vec<ContentId> = by_id.keys().map(|id| id.as_str().into()).collect();
-    let known = known(&all, engine, deadline).await;
+    let known = if *is_reachable {
+        let wait = (deadline.remaining() / WAIT_SHARE).min(MAX_WAIT);
+        let soon = Deadline::at(Instant::now() + wait);
+        known(&all, engine, soon, is_reachable).await
+    } else {
+        BTreeSet::new()
+    };
     for (id, places) in by_id {
         let Some(plain) = plain_id(&id).filter(|_| !known.contains(id.as_str())) else {
             continue;
@@ -49,10 +64,17 @@ pub(super) async fn resolve(
 }
 
 /// Those of the ids that the catalogue has, as far as it answers.
-async fn known(ids: &[ContentId], engine: &Engine, deadline: Deadline) -> BTreeSet<String> {
+async fn known(
+    ids: &[ContentId],
+    engine: &Engine,
+    deadline: Deadline,
+    is_reachable: &mut bool,
+) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for ids in ids.chunks(MAX_LOOKUP) {
-        let Ok(items) = engine.get_items(ids, deadline).await else {
+        let found = tokio::time::timeout(deadline.remaining(), engine.get_items(ids, deadline));
+        let Ok(Ok(items)) = found.await else {
+            *is_reachable = false;
             break;
         };
         let found = ids.iter().zip(items).filter(|(_, item)| item.is_some());

@@ -1,11 +1,11 @@
 //! Deliveries as shops send them: e-commerce events, values in wrong containers, users
 //! that are missing or have two ids.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use recsys::{
     adapters::qdrant::QdrantSettings,
-    domain::ranking_config::RankingConfig,
+    domain::{ids::UserId, ranking_config::RankingConfig},
     edge::settings::ServerSettings,
     engine::{Engine, EngineSettings, Ports},
     proto,
@@ -13,7 +13,9 @@ use recsys::{
 use serde_json::{Value, json};
 
 use super::deliveries::{JSON, PATH, post, stored};
-use crate::support::{MemoryWorld, catalogue, http::send, items::item, server::TestServer};
+use crate::support::{
+    MemoryWorld, catalogue, http::send, items::item, qdrant::QdrantServer, server::TestServer,
+};
 
 const DELIVERIES: &str = include_str!("../../fixtures/field/webhook.jsonl");
 /// Two hours after the deliveries.
@@ -389,19 +391,30 @@ async fn the_catalogue_decides_what_an_id_with_a_prefix_is() {
 
 #[tokio::test]
 async fn an_id_with_a_prefix_is_plain_while_the_catalogue_is_out_of_reach() {
-    let world = world(&[]);
-    // Nothing listens on this port.
-    let items = catalogue::store("http://127.0.0.1:1", &QdrantSettings::default());
-    let ports = Ports {
-        items: Arc::new(items),
-        ..world.ports.clone()
-    };
-    let engine = Engine::new(ports, RankingConfig::default(), EngineSettings::default());
-    let server = TestServer::serving(world, engine, ServerSettings::default()).await;
-    let element = track("u", "1", "view", &json!({"content": "content_77"}));
-    let report = post(server.webhook, &element).await.json();
-    assert_eq!(report["accepted"], json!(1), "{report}");
-    assert_eq!(events(&server, "u").await, expected(&[("view", "77", "1")]));
+    let hanging = QdrantServer::start().await;
+    hanging.hang();
+    // Nothing listens on the port of the first.
+    for url in ["http://127.0.0.1:1", &hanging.url()] {
+        let world = world(&[]);
+        let items = catalogue::store(url, &QdrantSettings::default());
+        let ports = Ports {
+            items: Arc::new(items),
+            ..world.ports.clone()
+        };
+        // Models, which need items, are built later.
+        let settings = EngineSettings {
+            model_save_interval: Duration::from_secs(3_600),
+            ..EngineSettings::default()
+        };
+        let engine = Engine::new(ports, RankingConfig::default(), settings);
+        let server = TestServer::serving(world, engine, ServerSettings::default()).await;
+        let element = track("u", "1", "view", &json!({"content": "content_77"}));
+        let report = post(server.webhook, &element).await.json();
+        assert_eq!(report["accepted"], json!(1), "{report}");
+        let id = UserId::parse("u").unwrap();
+        let stored = server.world.ports.events.stored(&id).await.unwrap();
+        assert!(stored[0].contains(r#""content_id":"77""#), "{stored:?}");
+    }
 }
 
 #[tokio::test]
