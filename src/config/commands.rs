@@ -51,11 +51,9 @@ pub enum Command {
     Similar(SimilarFlags),
     /// Print the popular items of a running server
     Popular(PopularFlags),
-    /// Measure the lists of ranking files on a log of events, and compare them with
-    /// simple baselines. Exit code 4 if --fail-below is not met
+    /// Measure ranking files on a log of events; exit code 4 if --fail-below is not met
     Eval(Box<EvalFlags>),
-    /// Search for better weights on the first part of a log, measure them on the rest,
-    /// and write a ranking file
+    /// Search for better weights on a log of events, and write a ranking file
     Tune(Box<TuneFlags>),
     /// Show how lists are ranked
     Ranking {
@@ -63,8 +61,7 @@ pub enum Command {
         #[command(subcommand)]
         command: RankingCommand,
     },
-    /// Show how a user's events become likes and dislikes: for each item its events, the
-    /// parts of its strength, and the decay. Reads Redis and the catalogue, changes nothing
+    /// Show how a user's events become likes and dislikes; changes nothing
     Explain(ExplainFlags),
     /// Make keys for callers
     Keys {

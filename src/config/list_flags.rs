@@ -26,7 +26,8 @@ pub struct SimilarFlags {
     /// The item
     pub item: String,
     /// What makes items similar
-    #[arg(long, value_enum, default_value_t = BasisFlag::Best)]
+    #[arg(long, value_enum, default_value_t = BasisFlag::Best, hide_possible_values = true,
+          value_name = "best|behavior|content")]
     pub basis: BasisFlag,
     /// The user whose items the list hides
     #[arg(long, value_name = "USER")]
@@ -40,7 +41,8 @@ pub struct SimilarFlags {
 #[derive(Clone, Debug, Args)]
 pub struct PopularFlags {
     /// The time over which popularity is measured
-    #[arg(long, value_enum, default_value_t = WindowFlag::Popular)]
+    #[arg(long, value_enum, default_value_t = WindowFlag::Popular, hide_possible_values = true,
+          value_name = "popular|trending")]
     pub window: WindowFlag,
     /// The user whose items the list hides
     #[arg(long, value_name = "USER")]
@@ -103,7 +105,8 @@ pub struct ListFlags {
     #[arg(long, value_name = "ITEM")]
     pub exclude: Vec<String>,
     /// Which of the user's items the list hides
-    #[arg(long, value_enum, default_value_t = SeenPolicyFlag::Hide)]
+    #[arg(long, value_enum, default_value_t = SeenPolicyFlag::Hide, hide_possible_values = true,
+          value_name = "hide|hide-done|allow")]
     pub seen: SeenPolicyFlag,
     /// Adds to the scores of items that meet a filter, such as "0.5: price < 20"; may be
     /// repeated

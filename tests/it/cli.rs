@@ -394,7 +394,10 @@ fn assert_help(command: &clap::Command, path: &[&str]) {
     for flag in flags.filter(|flag| !path.is_empty() && !flag.is_hide_set()) {
         let shown = match flag.get_long() {
             Some(long) => format!("--{long}"),
-            None => format!("<{}>", flag.get_id().as_str().to_uppercase()),
+            None if flag.is_required_set() => {
+                format!("<{}>", flag.get_id().as_str().to_uppercase())
+            }
+            None => format!("[{}]", flag.get_id().as_str().to_uppercase()),
         };
         assert!(help.contains(&shown), "{path:?}: no {shown} in\n{help}");
     }
