@@ -23,7 +23,7 @@ use crate::{
     http::{admin::Admin, console::Console, webhook::Webhook},
     telemetry::LogFilter,
 };
-use server::{Port, ServeError, Stop};
+use server::{OtherPorts, Port, ServeError, Stop};
 use stores::{Place, Stores};
 
 pub use {
@@ -99,9 +99,11 @@ impl Server {
             settings.limits.clone(),
             descriptors::within_descriptors(&settings.server, self.webhook.is_some()),
             self.port,
-            self.webhook,
-            self.console,
-            self.admin,
+            OtherPorts {
+                webhook: self.webhook,
+                console: self.console,
+                admin: self.admin,
+            },
             stop,
         )
         .await

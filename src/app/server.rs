@@ -66,6 +66,17 @@ pub struct Port {
     pub tls: Option<Arc<Tls>>,
 }
 
+/// The ports besides the API's, as far as they are served.
+#[derive(Default)]
+pub struct OtherPorts {
+    /// The webhook.
+    pub webhook: Option<Webhook>,
+    /// The console.
+    pub console: Option<Console>,
+    /// Metrics and probes.
+    pub admin: Option<Admin>,
+}
+
 /// Serves the API's port until `stop`; then finishes calls in flight and all work of the
 /// engines. The webhook and the console start and stop together with that port. The admin port is
 /// served to the very end.
@@ -77,11 +88,14 @@ pub async fn serve(
     limits: Limits,
     settings: ServerSettings,
     port: Port,
-    webhook: Option<Webhook>,
-    console: Option<Console>,
-    admin: Option<Admin>,
+    others: OtherPorts,
     stop: Stop,
 ) -> Result<(), ServeError> {
+    let OtherPorts {
+        webhook,
+        console,
+        admin,
+    } = others;
     let (reporter, health) = tonic_health::server::health_reporter();
     let mut monitor = Monitor::start(Arc::clone(&access), reporter.clone()).await;
     let ended = CancellationToken::new();

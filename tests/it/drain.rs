@@ -13,7 +13,7 @@ use std::{
 
 use recsys::{
     api::limits::Limits,
-    app::server::{Port, Stop, serve},
+    app::server::{OtherPorts, Port, Stop, serve},
     domain::ranking_config::RankingConfig,
     edge::{access::Access, settings::ServerSettings},
     http::admin::Admin,
@@ -259,13 +259,14 @@ fn a_stalled_runtime_fails_liveness_until_it_recovers() {
                         listener,
                         tls: None,
                     },
-                    None,
-                    None,
-                    Some(Admin {
-                        listener: admin,
-                        metrics: Arc::new(String::new),
-                        log: None,
-                    }),
+                    OtherPorts {
+                        admin: Some(Admin {
+                            listener: admin,
+                            metrics: Arc::new(String::new),
+                            log: None,
+                        }),
+                        ..OtherPorts::default()
+                    },
                     stop,
                 )
                 .await

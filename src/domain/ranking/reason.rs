@@ -76,7 +76,7 @@ pub fn reason(
             tag_sentence(
                 tag.and_then(|tag| label(ranked, tag, canonical)),
                 basis,
-                &title,
+                title,
             )
         }
         Scorer::Affinity | Scorer::Semantic => {

@@ -337,8 +337,7 @@ impl AssociationState {
     fn known_size(&self, item: &ContentId) -> usize {
         let table = self.items.current();
         let number = table.number(item.as_str());
-        let size = table.read().size(number);
-        size
+        table.read().size(number)
     }
 
     /// Reads the sizes that are not known yet.

@@ -110,7 +110,9 @@ impl Engine {
             (list.request_id, list.is_signed) = (id, true);
         }
         metrics::count(&list, &request.kind);
-        self.inner.activity.list(&list);
+        if let ListKind::ForUser { .. } = &request.kind {
+            self.inner.activity.list(&list);
+        }
         experiments.count_list(arm, list.items.len());
         Ok(list)
     }
@@ -303,7 +305,10 @@ impl Engine {
                 {
                     Some(EmptyReason::NoPopularity)
                 }
-                reason => Some(reason),
+                reason @ (EmptyReason::AllSeenOrExcluded
+                | EmptyReason::NoItemMatches
+                | EmptyReason::CatalogueEmpty
+                | EmptyReason::NoPopularity) => Some(reason),
             },
         };
         let is_cold = interest.is_cold() || pool.cold_start_fallback || pool.popular_fallback;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use recsys::{
     api::limits::Limits,
-    app::server::{Port, ServeError, Stop, serve},
+    app::server::{OtherPorts, Port, ServeError, Stop, serve},
     domain::{
         self,
         event::{EndReason, StoredEvent},
@@ -133,14 +133,15 @@ impl TestServer {
                 listener,
                 tls: None,
             },
-            Some(Webhook {
-                listener: deliveries,
-                tls: None,
-                secret: None,
-                merges_users,
-            }),
-            None,
-            None,
+            OtherPorts {
+                webhook: Some(Webhook {
+                    listener: deliveries,
+                    tls: None,
+                    secret: None,
+                    merges_users,
+                }),
+                ..OtherPorts::default()
+            },
             stop.clone(),
         ));
         Self {

@@ -141,7 +141,7 @@ mod tests {
         let written = write(&prepared, held.as_object().unwrap().clone());
         let expected = json!({"content_id": "SKU-1", "title": "T", "has_image": false,
             "text_length_words": 0, "tags": [{"facet": "Form", "label": "Café", "weight": 0.5}],
-            "tag_labels": ["form:cafe"], "tag_values": ["cafe"], "years": [1751], "mine": 1,
+            "tag_labels": ["form:cafe"], "tag_values": ["cafe"], "tag_facets": ["form"], "years": [1751], "mine": 1,
             "time_metadata": {"era": "x"}});
         assert_eq!(Value::Object(written), expected);
     }

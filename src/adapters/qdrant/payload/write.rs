@@ -29,10 +29,8 @@ pub(crate) fn write(item: &CatalogueItem, before: Map<String, Value>) -> Map<Str
         .collect();
     values.sort_unstable();
     values.dedup();
-    let mut facets: Vec<&str> = labels
-        .iter()
-        .filter_map(|label| Some(label.split_once(':')?.0))
-        .collect();
+    let facets = labels.iter().filter_map(|label| label.split_once(':'));
+    let mut facets: Vec<&str> = facets.map(|(facet, _)| facet).collect();
     facets.sort_unstable();
     facets.dedup();
     let described = item.item();
@@ -77,8 +75,31 @@ pub(crate) fn write(item: &CatalogueItem, before: Map<String, Value>) -> Map<Str
     for (name, value) in &described.attributes {
         // An attribute cannot replace a field of the item itself.
         if !is_item_field(name) {
-            fields.insert(name.clone(), value.clone());
+            fields.insert(name.clone(), with_integers(value));
         }
     }
     fields
+}
+
+/// Largest number below which every whole number is exact.
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+
+/// A value with whole numbers as integers: an index of integers has only those, and
+/// protobuf's JSON has none.
+fn with_integers(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < MAX_WHOLE => {
+                json!(float as i64)
+            }
+            _ => value.clone(),
+        },
+        Value::Array(values) => values.iter().map(with_integers).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            let fields = fields.map(|(name, value)| (name.clone(), with_integers(value)));
+            Value::Object(fields.collect())
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
 }
