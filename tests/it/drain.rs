@@ -260,6 +260,7 @@ fn a_stalled_runtime_fails_liveness_until_it_recovers() {
                         tls: None,
                     },
                     None,
+                    None,
                     Some(Admin {
                         listener: admin,
                         metrics: Arc::new(String::new),

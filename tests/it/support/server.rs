@@ -120,6 +120,7 @@ impl TestServer {
                 secret: None,
             }),
             None,
+            None,
             stop.clone(),
         ));
         Self {
