@@ -32,11 +32,11 @@ function watch() {
 }
 
 export class Console {
-  static async open(browser, address, { width = 1280, height = 800, scheme = "light" } = {}) {
+  static async open(browser, address, { width = 1280, height = 800, scheme = "light", scale = 1 } = {}) {
     const context = await browser.createBrowserContext();
     const page = await context.newPage();
     page.setDefaultTimeout(TIMEOUT_MS);
-    await page.setViewport({ width, height });
+    await page.setViewport({ width, height, deviceScaleFactor: scale });
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
     await page.evaluateOnNewDocument(watch);
     const shown = new Console();

@@ -377,7 +377,7 @@ export async function heavy({ recsys, browser, folder, pictures, must, timing, C
 export async function docs({ recsys, browser, pictures, must, Console }) {
   const server = await serve(recsys, "quickstart");
   const folder = process.env.DOCS === "1" ? path.join(import.meta.dirname, "../../docs/images") : pictures;
-  const page = await Console.open(browser, server.console, { width: 1120, height: 700 });
+  const page = await Console.open(browser, server.console, { width: 1120, height: 640, scale: 0.75 });
   await page.user("visitor-1");
   await page.picture(folder, "console-user");
   await page.page.evaluate(() => document.querySelector(".timeline").scrollIntoView({ block: "center" }));
@@ -388,6 +388,7 @@ export async function docs({ recsys, browser, pictures, must, Console }) {
   for (let more = 0; more < 4; more += 1) await page.press("More popular items");
   await pause(500);
   await page.settled();
+  await page.page.evaluate(() => scrollTo(0, 0));
   await page.picture(folder, "console-ranking");
   must("the documentation's pictures are made", true);
   await page.close();

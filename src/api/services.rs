@@ -5,20 +5,19 @@ use std::sync::Arc;
 use tonic::{codec::CompressionEncoding::Gzip, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use crate::{
-    api::{
-        bounded::Bounded,
-        catalog::Catalog,
-        limits::Limits,
-        recommender::Recommender,
-        reply_cost::MAX_REPLY_BYTES,
-        service_traits::{
-            catalog_service_server::CatalogServiceServer,
-            recommender_service_server::RecommenderServiceServer,
-        },
+use crate::api::{
+    bounded::Bounded,
+    catalog::Catalog,
+    limits::Limits,
+    recommender::Recommender,
+    reply_cost::MAX_REPLY_BYTES,
+    service_traits::{
+        catalog_service_server::CatalogServiceServer,
+        recommender_service_server::RecommenderServiceServer,
     },
-    proto::FILE_DESCRIPTOR_SET,
 };
+
+pub(crate) use crate::proto::FILE_DESCRIPTOR_SET;
 
 /// Largest request of health and reflection, which need no key and are not counted:
 /// the name of a service, a symbol or a file.

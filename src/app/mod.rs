@@ -20,13 +20,16 @@ use crate::{
     config::{Settings, is_set_variable, retired_variables, unknown_variables},
     edge::access::Access,
     engine::Engine,
-    http::{admin::Admin, console::Console, webhook::Webhook},
+    http::{admin::Admin, webhook::Webhook},
     telemetry::LogFilter,
 };
 use server::{OtherPorts, Port, ServeError, Stop};
 use stores::{Place, Stores};
 
+pub(crate) use crate::http::console::explanation;
+
 pub use {
+    crate::http::console::Console,
     descriptors::needed_descriptors,
     error::StartError,
     listen::{check_webhook, console, listen, requires_key_or_loopback},

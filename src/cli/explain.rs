@@ -16,7 +16,6 @@ use crate::{
     config::{ExplainFlags, Settings},
     domain::ids::{InvalidUserId, UserId},
     engine::{Engine, EngineError},
-    http::console::explanation,
     telemetry::error_chain::with_causes,
 };
 
@@ -62,7 +61,7 @@ async fn explain(settings: &Settings, flags: &ExplainFlags) -> Result<String, Ex
     }
     let explained = engine(settings, flags)?.explain(&user).await?;
     Ok(if flags.json {
-        format!("{}\n", explanation(&explained))
+        format!("{}\n", app::explanation(&explained))
     } else {
         report::text(&explained)
     })

@@ -20,12 +20,11 @@ use tonic::transport::{Channel, Endpoint};
 use super::{exit, healthcheck::reachable};
 use crate::{
     app::{
-        self, StartError,
+        self, Console, StartError,
         server::{Port, ServeError, Stop},
     },
     config::Settings,
     edge::tls::TlsSettings,
-    http::console::Console,
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
         Item, RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,

@@ -9,7 +9,6 @@ use std::{
     },
 };
 
-use super::lists::{Recommendation, Strategy};
 use crate::domain::{
     event::{InteractionEvent, event_types},
     ids::ContentId,
@@ -89,12 +88,13 @@ impl Activity {
         }
     }
 
-    pub(super) fn list(&self, list: &Recommendation) {
+    /// Counts a list; `cold_reason` is the name of the reason why it is cold.
+    pub(super) fn list(&self, is_empty: bool, cold_reason: Option<&'static str>) {
         self.counted(|report| {
             report.lists += 1;
-            report.empty_lists += u64::from(list.items.is_empty());
-            if let Strategy::Cold(reason) = list.strategy {
-                *report.cold_lists.entry(reason.name()).or_default() += 1;
+            report.empty_lists += u64::from(is_empty);
+            if let Some(reason) = cold_reason {
+                *report.cold_lists.entry(reason).or_default() += 1;
             }
         });
     }

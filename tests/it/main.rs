@@ -22,6 +22,7 @@ mod call_lines;
 mod catalog_import;
 mod cli;
 mod conformance;
+mod console;
 mod contract_associations;
 mod contract_events;
 mod contract_filters;

@@ -111,7 +111,11 @@ impl Engine {
         }
         metrics::count(&list, &request.kind);
         if let ListKind::ForUser { .. } = &request.kind {
-            self.inner.activity.list(&list);
+            let cold_reason = match list.strategy {
+                Strategy::Warm => None,
+                Strategy::Cold(reason) => Some(reason.name()),
+            };
+            self.inner.activity.list(list.items.is_empty(), cold_reason);
         }
         experiments.count_list(arm, list.items.len());
         Ok(list)

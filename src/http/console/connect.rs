@@ -19,7 +19,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 use super::reply;
-use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::api::services::FILE_DESCRIPTOR_SET;
 
 /// The API behind all layers of its port.
 pub(crate) type ApiService = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>;
