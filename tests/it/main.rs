@@ -21,6 +21,7 @@ mod call_lines;
 mod catalog_import;
 mod cli;
 mod conformance;
+mod connect;
 mod contract_associations;
 mod contract_events;
 mod contract_items;

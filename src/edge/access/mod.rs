@@ -103,6 +103,11 @@ impl Access {
         }
     }
 
+    /// Whether every call is allowed.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(&*self.mode(), Mode::Open(_))
+    }
+
     /// The engines in use.
     pub(crate) fn engines(&self) -> Vec<Engine> {
         match &*self.mode() {
