@@ -118,7 +118,7 @@ async fn what_is_wrong_with_json_is_said_with_its_path() {
 #[tokio::test]
 async fn errors_carry_code_message_and_details() {
     let server = serving(ServerSettings::default()).await;
-    let (status, error) = error(&call(&server, &[], "{}").await);
+    let (status, error) = error(&call(&server, &[], r#"{"userId":"\n"}"#).await);
     assert_eq!(status, 400);
     assert_eq!(error["code"], "invalid_argument");
     let details = error["details"].as_array().unwrap();
