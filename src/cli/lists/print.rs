@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(
             text(&list),
             "  1    1.250  a    The\u{fffd}[2J Clock  Popular this week\n  \
-             2    1.250  bcd                  Popular this week\n"
+             2    1.250  bcd                 Popular this week\n"
         );
     }
 
