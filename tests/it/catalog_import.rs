@@ -67,7 +67,7 @@ async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
         "450 items written, 0 unchanged, 0 lines refused\n"
     );
     assert_eq!(qdrant.points_count("items"), 450);
-    assert_eq!(qdrant.calls("CreateFieldIndex"), 5);
+    assert_eq!(qdrant.calls("CreateFieldIndex"), 8);
 
     qdrant.reset_calls();
     let second = import(&qdrant, &items, &[]);
