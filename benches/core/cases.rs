@@ -15,6 +15,7 @@ use recsys::{
         ids::{ContentId, UserId},
         item::{CatalogueItem, Item, Items, Tag},
         ranking::{
+            RankRules,
             exploration::ExplorationSkip,
             interest::{IgnoredItems, Interest, SeenPolicy},
             rank,
@@ -140,8 +141,9 @@ fn ranked(candidates: usize) -> Work {
     assert_eq!(interest.liked.len(), LIKED);
     let pool: Vec<Arc<CatalogueItem>> = (ITEMS..ITEMS + candidates).map(item).collect();
     Box::new(move || {
+        let rules = RankRules::of(&config, &[]);
         let skipped = Err(ExplorationSkip::NotDrawn);
-        black_box(rank(pool.clone(), &interest, skipped, LIST, &config));
+        black_box(rank(pool.clone(), &interest, skipped, LIST, &rules));
     })
 }
 

@@ -60,6 +60,7 @@ export class Console {
 
   /** Waits until nothing loads and nothing is appended any more. */
   async settled() {
+    await this.page.evaluate(() => (window.settledAt = undefined));
     await this.page.waitForFunction(() => {
       const main = document.querySelector("main");
       if (main.querySelector(".boot, .view:not([hidden]) .loading, .view:not([hidden]) [aria-busy]")) {
@@ -74,7 +75,9 @@ export class Console {
 
   async view(name) {
     await this.page.click(`#nav a[href="#${name}"]`);
-    await this.page.waitForFunction((to) => location.hash === `#${to}` && !document.querySelector(".view:not([hidden]) h1").closest("[hidden]"), {}, name);
+    const title = { user: "Try a user" }[name] ?? name[0].toUpperCase() + name.slice(1);
+    await this.page.waitForFunction((shown) =>
+      document.querySelector("main .view:not([hidden]) h1")?.textContent === shown, {}, title);
     await this.settled();
   }
 

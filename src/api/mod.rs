@@ -4,6 +4,7 @@
 pub(crate) mod bounded;
 pub(crate) mod catalog;
 pub(crate) mod codec;
+pub(crate) mod connect;
 pub(crate) mod error;
 pub(crate) mod export;
 pub(crate) mod export_parts;

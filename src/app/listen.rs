@@ -25,10 +25,6 @@ pub async fn listen(settings: &Settings) -> Result<Port, StartError> {
             "no tenants file: everyone who reaches this address may read, change and erase everything"
         );
     }
-    let browser = &settings.server.browser;
-    if browser.cors_allow_origins.is_some() && !browser.grpc_web {
-        warn!("RECSYS_CORS_ALLOW_ORIGINS has no effect: pages cannot call without RECSYS_GRPC_WEB");
-    }
     let tls = Tls::read(&settings.tls)?;
     let listener = bind(settings.listen_addr, "RECSYS_LISTEN_ADDR").await?;
     Ok(Port { listener, tls })

@@ -9,7 +9,14 @@ use tower::{Layer as _, util::BoxCloneSyncService};
 use tracing::{info, warn};
 
 use crate::{
-    api::{health::Monitor, limits::Limits, methods::METHODS, services::services, status::Grpc},
+    api::{
+        connect::{Connect, Translated},
+        health::Monitor,
+        limits::Limits,
+        methods::METHODS,
+        services::services,
+        status::Grpc,
+    },
     edge::{
         access::Access,
         budget::Load,
@@ -114,7 +121,8 @@ pub async fn serve(
         timeout: settings.request_timeout,
         protocol: &Grpc,
     };
-    let service = guard.layer(services(&limits, health, settings.reflection)?);
+    let services = services(&limits, health, settings.reflection)?;
+    let service = guard.layer(Translated::new(services, Arc::clone(&limits)));
     let service = CallLayer::new(
         METHODS,
         CallLog::new(settings.log_ok_calls),
@@ -130,7 +138,7 @@ pub async fn serve(
         max_age: settings.max_connection_age,
         grace: settings.request_timeout + settings.slow_client_timeout,
         slow_client_timeout: settings.slow_client_timeout,
-        http1: settings.browser.grpc_web,
+        http1: true,
     };
     let connections = Connections::new(policy, port.tls.clone(), Arc::clone(&load));
     let console = console.map(|console| {
@@ -138,12 +146,14 @@ pub async fn serve(
         console.open(Arc::clone(&access), Arc::clone(&load), api, &settings)
     });
     let port_of_api = Arc::clone(&connections);
+    // Outermost: the other layers see all these calls as gRPC.
+    let connect = Connect::new(Arc::clone(&access), settings.browser.grpc_web);
+    let cors = CorsLayer::new(&settings.browser);
     let accepting = if settings.browser.grpc_web {
-        // Outermost: the other layers see these calls as any other.
-        let service = GrpcWebLayer::new().layer(service);
-        let service = CorsLayer::new(&settings.browser).layer(service);
-        tokio::spawn(port_of_api.accept(port.listener, service))
+        let service = connect.layer(GrpcWebLayer::new().layer(service));
+        tokio::spawn(port_of_api.accept(port.listener, cors.layer(service)))
     } else {
+        let service = cors.layer(connect.layer(service));
         tokio::spawn(port_of_api.accept(port.listener, service))
     };
     let webhook = webhook.map(|webhook| webhook.open(Arc::clone(&access), load, limits, &settings));

@@ -27,7 +27,8 @@ use crate::edge::browser::{BrowserSettings, Origins};
 
 /// Request headers that a page may send.
 const ALLOWED_HEADERS: &str = "content-type, x-grpc-web, x-user-agent, grpc-timeout, \
-                               authorization, x-api-key, x-tenant-id, x-request-id";
+                               authorization, x-api-key, x-tenant-id, x-request-id, \
+                               connect-protocol-version, connect-timeout-ms, content-encoding";
 /// Response headers that a page may read.
 const EXPOSED_HEADERS: &str = "grpc-status, grpc-message, grpc-status-details-bin, \
                                grpc-retry-pushback-ms, x-request-id";

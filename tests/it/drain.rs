@@ -259,7 +259,6 @@ fn a_stalled_runtime_fails_liveness_until_it_recovers() {
                         listener,
                         tls: None,
                     },
-<<<<<<< HEAD
                     OtherPorts {
                         admin: Some(Admin {
                             listener: admin,
@@ -268,15 +267,6 @@ fn a_stalled_runtime_fails_liveness_until_it_recovers() {
                         }),
                         ..OtherPorts::default()
                     },
-=======
-                    None,
-                    None,
-                    Some(Admin {
-                        listener: admin,
-                        metrics: Arc::new(String::new),
-                        log: None,
-                    }),
->>>>>>> console-server
                     stop,
                 )
                 .await

@@ -17,7 +17,7 @@ use crate::{
     operations::Faulty,
     support::{
         MemoryWorld,
-        http::{HttpReply, exchange, request, send},
+        http::{HttpReply, send},
         items::half_circle,
         program::get,
         raw_http2::frame,
@@ -310,20 +310,21 @@ async fn any_origin_is_allowed_only_by_setting() {
 }
 
 #[tokio::test]
-async fn without_grpc_web_only_http_2_is_served() {
+async fn without_grpc_web_its_calls_are_refused() {
     let server = serving(ServerSettings::default()).await;
-    for bytes in [
-        request("POST", RECOMMEND, &[PROTO], &frame(&recommend_request("u"))),
-        request("OPTIONS", RECOMMEND, &[("origin", OURS)], b""),
-        request("GET", "/", &[], b""),
-    ] {
-        let received = exchange(server.address, &bytes).await;
-        assert!(
-            !received.starts_with(b"HTTP/"),
-            "{}",
-            received.escape_ascii()
-        );
-    }
+    let body = frame(&recommend_request("u"));
+    let reply = send(server.address, "POST", RECOMMEND, &[PROTO], &body).await;
+    assert_eq!(reply.status, 415);
+    let reply = send(
+        server.address,
+        "OPTIONS",
+        RECOMMEND,
+        &[("origin", OURS)],
+        b"",
+    )
+    .await;
+    assert_eq!(reply.status, 405);
+    assert!(cors(&reply).is_empty(), "{reply:?}");
     server.recommend(recommend_request("u")).await.unwrap();
 }
 
@@ -331,11 +332,11 @@ async fn without_grpc_web_only_http_2_is_served() {
 async fn with_grpc_web_other_http_requests_are_refused_and_grpc_still_works() {
     let server = serving(with_pages(Some("*"))).await;
     for (method, headers, status) in [
-        ("GET", &[][..], 400),
-        ("POST", &[("content-type", "application/json")], 400),
-        ("POST", &[("content-type", "application/grpc")], 400),
+        ("GET", &[][..], 405),
+        ("POST", &[("content-type", "text/plain")], 415),
+        ("POST", &[("content-type", "application/grpc")], 415),
         ("GET", &[PROTO], 405),
-        ("OPTIONS", &[], 400),
+        ("OPTIONS", &[], 405),
     ] {
         let reply = send(server.address, method, RECOMMEND, headers, b"{}").await;
         assert_eq!(reply.status, status, "{method} {headers:?}");

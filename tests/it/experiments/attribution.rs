@@ -147,10 +147,8 @@ async fn a_forged_id_and_one_of_another_user_or_tenant_count_nowhere() {
     accepted(&server, of_list(id, liked("eve", item))).await;
     // An item that is not in the list.
     let listed = ids(&list);
-    let other = (0..40).map(|number| format!("i{number:03}"));
-    let other = other
-        .filter(|id| !listed.contains(&id.as_str()))
-        .next_back();
+    let mut other = (0..40).map(|number| format!("i{number:03}"));
+    let other = other.rfind(|id| !listed.contains(&id.as_str()));
     let other = of_list(id, liked("ada", &other.unwrap()));
     accepted(&server, other).await;
     assert_eq!(all_events(&engine), 0);

@@ -30,7 +30,7 @@ fn stocked(index: usize, mut item: Item) -> Item {
     let price = (index * 37 % 200) as f64 + 0.99;
     item.attributes.insert("price".into(), json!(price));
     item.attributes
-        .insert("in_stock".into(), json!(index % 7 != 0));
+        .insert("in_stock".into(), json!(!index.is_multiple_of(7)));
     item
 }
 

@@ -82,7 +82,7 @@ impl Kind {
     ) -> Result<RecommendResponse, Status> {
         let given = options.clone();
         let mut client = server.recommender();
-        let at_hand = self.at_hand().iter().map(|id| (*id).to_owned());
+        let mut at_hand = self.at_hand().iter().map(|id| (*id).to_owned());
         match self {
             Self::User | Self::Visitor | Self::UserWithContext | Self::Nobody => {
                 let request = RecommendRequest {
@@ -109,7 +109,7 @@ impl Kind {
             }
             Self::Similar(basis) => {
                 let request = SimilarItemsRequest {
-                    content_id: at_hand.last().unwrap(),
+                    content_id: at_hand.next_back().unwrap(),
                     basis: basis.into(),
                     user_id: user.to_owned(),
                     limit: given.limit,

@@ -52,6 +52,9 @@ fn check(kind: Kind, list: &RecommendResponse) {
     }
 }
 
+/// Whether an option admits the item of this number.
+type Admits = fn(usize) -> bool;
+
 #[tokio::test]
 async fn every_kind_of_list_obeys_every_restriction() {
     let shop = Shop::open().await;
@@ -59,7 +62,7 @@ async fn every_kind_of_list_obeys_every_restriction() {
         latitude: 52.0 + index as f64 * 0.001,
         longitude: 4.0,
     };
-    let cases: [(&str, Options, fn(usize) -> bool); 9] = [
+    let cases: [(&str, Options, Admits); 9] = [
         ("none", Options::default(), |_| true),
         (
             "filter",

@@ -138,7 +138,7 @@ export function breathe() {
 }
 
 /** Appends one node for each element, a few per frame. Stops once `signal` is aborted. */
-export async function appendAll(parent, elements, build, signal, step = 10) {
+export async function appendAll(parent, elements, build, signal, step = 5) {
   for (let from = 0; from < elements.length; from += step) {
     if (from > 0) await breathe();
     if (signal?.aborted) return;

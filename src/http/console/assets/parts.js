@@ -304,7 +304,7 @@ export function paged(list, elements, build, size = 100) {
     const until = Math.min(shown + size, elements.length);
     const first = shown;
     while (shown < until) {
-      const part = elements.slice(shown, Math.min(shown + 20, until));
+      const part = elements.slice(shown, Math.min(shown + 10, until));
       list.append(...part.map((one, i) => build(one, shown + i)));
       shown += part.length;
       await breathe();

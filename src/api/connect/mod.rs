@@ -1,0 +1,18 @@
+//! The Connect protocol: unary calls as a plain POST with JSON or protobuf, over HTTP/1.1
+//! and 2. Source: <https://connectrpc.com/docs/protocol>.
+//!
+//! [`Connect`] is the outermost layer: it tells these calls from gRPC, and writes their
+//! errors. [`Translated`] is the innermost one: it reads and writes messages. The layers
+//! between them (records, keys, limits, deadlines) see each call as gRPC.
+
+mod call;
+mod encoding;
+mod error;
+mod faults;
+mod json;
+mod json_cost;
+mod port;
+mod translate;
+
+pub(crate) use port::Connect;
+pub(crate) use translate::Translated;
