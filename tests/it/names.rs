@@ -70,8 +70,8 @@ fn below(path: PathBuf) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The documents, the chart, the Dockerfile and the compose file; without the chart's
-/// tests, which try wrong names, too.
+/// The documents, the chart, the Dockerfile and the compose file; without pictures, and
+/// the chart's tests, which try wrong names, too.
 fn documents() -> Vec<(PathBuf, String)> {
     let roots = [
         "README.md",
@@ -86,8 +86,8 @@ fn documents() -> Vec<(PathBuf, String)> {
         .flat_map(|root| below(here().join(root)))
         .collect();
     let files = files.into_iter().filter(|file| {
-        let is_suite = file.to_str().unwrap().ends_with("_test.yaml");
-        !is_suite
+        let name = file.to_str().unwrap();
+        !name.ends_with("_test.yaml") && !name.ends_with(".png")
     });
     let documents: Vec<(PathBuf, String)> = files.map(|file| (file.clone(), read(&file))).collect();
     assert!(documents.len() > 25, "{} files", documents.len());
@@ -199,7 +199,7 @@ fn every_variable_that_the_chart_sets_can_be_set() {
 }
 
 /// The program's own ports: the API's by its default, the admin port by the image's,
-/// and those at which it looks for Qdrant.
+/// those at which it looks for Qdrant, and the console's by the quickstart.
 fn ports() -> BTreeSet<String> {
     let command = Cli::command();
     let address = command
@@ -214,7 +214,10 @@ fn ports() -> BTreeSet<String> {
         let (_, rest) = qdrant.split_once(&format!("const {name}: u16 = ")).unwrap();
         rest.split(';').next().unwrap().to_owned()
     };
+    let quickstart = read(&here().join("src/cli/quickstart.rs"));
+    let (_, console) = quickstart.split_once("Ipv4Addr::LOCALHOST), ").unwrap();
     [
+        console.split(')').next().unwrap().replace('_', ""),
         api.rsplit(':').next().unwrap().to_owned(),
         admin.split_whitespace().next().unwrap().to_owned(),
         constant("GRPC_PORT"),
