@@ -40,7 +40,7 @@ async fn send_to(
     body: &[u8],
 ) -> HttpReply {
     let bytes = String::from_utf8(request(method, path, headers, body)).unwrap();
-    let bytes = bytes.replacen("host: x", &format!("host: {host}"), 1);
+    let bytes = bytes.replacen("host: localhost", &format!("host: {host}"), 1);
     reply(&exchange(address, bytes.as_bytes()).await)
 }
 
