@@ -25,9 +25,9 @@ use crate::{
 };
 
 pub use commands::{
-    AssociationsCommand, AssociationsRebuildFlags, CatalogCommand, CatalogImportFlags, Command,
-    DoctorFlags, EventsCommand, EventsImportFlags, ExplainFlags, HealthcheckFlags, KeysCommand,
-    NewKeyFlags, RankingCommand,
+    AssociationsCommand, AssociationsRebuildFlags, CatalogCommand, CatalogImportFlags,
+    CatalogIndexFlags, Command, DoctorFlags, EventsCommand, EventsImportFlags, ExplainFlags,
+    HealthcheckFlags, IndexKind, KeysCommand, NewKeyFlags, RankingCommand,
 };
 pub use eval_flags::{EvalFlags, ReplayFlags, SeenFlag, Threshold, TuneFlags};
 pub use list_flags::{

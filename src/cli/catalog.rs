@@ -4,6 +4,8 @@
 //! writes the valid ones. A file with a wrong vector size is refused before anything is
 //! written, and only the ids are held in memory.
 
+mod index;
+
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
@@ -125,7 +127,10 @@ fn advice(error: &StoreError) -> &'static str {
 
 /// Runs a command of the catalogue.
 pub(super) async fn run(settings: &Settings, command: &CatalogCommand) -> ExitCode {
-    let CatalogCommand::Import(flags) = command;
+    let flags = match command {
+        CatalogCommand::Import(flags) => flags,
+        CatalogCommand::Index(flags) => return index::run(settings, flags).await,
+    };
     let counts = match import(settings, flags).await {
         Ok(counts) => counts,
         Err(error) => return exit::failed(&error, error.is_bad_input()),

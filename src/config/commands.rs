@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     eval_flags::{EvalFlags, TuneFlags},
@@ -86,6 +86,32 @@ pub enum CatalogCommand {
     /// Qdrant; creates the collection and its indexes, and skips unchanged items. Exit
     /// code 3 if lines were refused
     Import(CatalogImportFlags),
+    /// Make an index of an attribute in Qdrant, for `where` and boosts
+    Index(CatalogIndexFlags),
+}
+
+/// Flags of `catalog index`.
+#[derive(Clone, Debug, Args)]
+pub struct CatalogIndexFlags {
+    /// The attribute, such as price or stock.nl
+    pub field: String,
+    /// The type of its values
+    pub kind: IndexKind,
+}
+
+/// The type of an index of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IndexKind {
+    /// Texts, compared as a whole.
+    Keyword,
+    /// Whole numbers.
+    Integer,
+    /// Numbers.
+    Float,
+    /// True and false.
+    Bool,
+    /// Times.
+    Datetime,
 }
 
 /// Flags of `catalog import`.

@@ -375,3 +375,52 @@ async fn a_gzipped_table_of_products_is_imported_with_a_map() {
         "0 items written, 2 unchanged, 1 lines refused\n"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_an_attribute_is_made_once() {
+    let qdrant = QdrantServer::start().await;
+    let items = file(&[line(1, 8)]);
+    assert!(import(&qdrant, &items, &[]).status.success());
+    let index = |arguments: [&str; 2]| {
+        let [field, kind] = arguments;
+        let mut command = recsys(&["catalog", "index", field, kind]);
+        let output = command
+            .env("QDRANT_API_URL", qdrant.url())
+            .output()
+            .unwrap();
+        let (said, complained) = printed(&output);
+        (output.status.code(), format!("{said}{complained}"))
+    };
+    let made = qdrant.calls("CreateFieldIndex");
+    for (arguments, code, text) in [
+        (["price", "float"], 0, "price has an index now"),
+        (["price", "float"], 0, "price has this index already"),
+        (
+            ["price", "keyword"],
+            2,
+            "price has an index of another type already: float",
+        ),
+        (["stock.nl", "integer"], 0, "stock.nl has an index now"),
+        (
+            ["title", "keyword"],
+            2,
+            "title is a field of items, not an attribute",
+        ),
+        (
+            ["years", "integer"],
+            2,
+            "recsys catalog import makes the indexes",
+        ),
+        (
+            ["a..b", "keyword"],
+            2,
+            "\"a..b\" is not a path of attributes",
+        ),
+        (["price", "text"], 2, "invalid value 'text'"),
+    ] {
+        let (status, said) = index(arguments);
+        assert_eq!(status, Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(text), "{arguments:?}: {said}");
+    }
+    assert_eq!(qdrant.calls("CreateFieldIndex"), made + 2);
+}

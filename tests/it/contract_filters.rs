@@ -16,7 +16,7 @@ use recsys::{
         tags::Canonicalizer,
         vector::UnitVector,
     },
-    ports::{Deadline, Found, ItemStore, Search, SearchOrder},
+    ports::{Deadline, Found, ItemStore, Search, SearchOrder, StoreErrorKind},
 };
 use serde_json::{Value, json};
 
@@ -317,4 +317,57 @@ async fn any_filter_admits_what_its_evaluation_on_items_says() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_filter_that_qdrant_cannot_evaluate_is_refused_and_says_what_to_do() {
+    use crate::support::qdrant::QdrantServer;
+    use qdrant_client::qdrant::{Distance, StrictModeConfig};
+
+    let qdrant = QdrantServer::start().await;
+    qdrant.create_collection("items", 2, Distance::Cosine);
+    let mut settings = catalogue::own_settings();
+    settings.collection_name = "items".into();
+    let store = catalogue::store(&qdrant.url(), &settings);
+    let refusal = async |text: &str| {
+        let restriction = Restriction {
+            filter: Some(ItemFilter::parse(text, &Canonicalizer::default()).unwrap()),
+            ..Restriction::default()
+        };
+        let nothing = HashSet::new();
+        let search = Search {
+            order: SearchOrder::Sample {
+                seed: 1,
+                pinned: false,
+            },
+            restriction: &restriction,
+            exclude: &nothing,
+            exclude_afterwards: &nothing,
+            limit: 5,
+        };
+        let found = ItemStore::search(&store, &[search], Deadline::NONE).await;
+        found
+            .map(drop)
+            .map_err(|error| (error.kind(), error.to_string()))
+    };
+    for (text, field) in [
+        ("years > 1900", "years"),
+        ("has_image = true", "has_image"),
+        ("NOT tags.theme:*", "tags.theme:*"),
+    ] {
+        let (kind, message) = refusal(text).await.unwrap_err();
+        assert_eq!(kind, StoreErrorKind::Unprepared, "{text}");
+        assert!(message.contains(field), "{message}");
+        assert!(message.contains("recsys catalog import"), "{message}");
+    }
+    assert_eq!(refusal("price > 3").await, Ok(()));
+    let strict = StrictModeConfig {
+        enabled: Some(true),
+        unindexed_filtering_retrieve: Some(false),
+        ..StrictModeConfig::default()
+    };
+    qdrant.strict("items", strict);
+    let (kind, message) = refusal("price > 3").await.unwrap_err();
+    assert_eq!(kind, StoreErrorKind::Unprepared);
+    assert!(message.contains("recsys catalog index price"), "{message}");
 }

@@ -8,6 +8,13 @@ use crate::ports::{StoreError, StoreErrorKind};
 
 /// The store error for a call that failed.
 pub(super) fn store_error(operation: &'static str, status: Status) -> StoreError {
+    if let Some(field) = field_without_index(&status) {
+        let message = format!(
+            "{field} has no index in Qdrant, whose strict mode requires one: make it with recsys \
+             catalog index {field} TYPE"
+        );
+        return StoreError::new(StoreErrorKind::Unprepared, message).caused_by(status);
+    }
     let (kind, advice) = meaning(&status);
     StoreError::new(kind, format!("qdrant {operation} failed{advice}")).caused_by(status)
 }
@@ -16,13 +23,6 @@ pub(super) fn store_error(operation: &'static str, status: Status) -> StoreError
 fn meaning(status: &Status) -> (StoreErrorKind, &'static str) {
     if let Some(advice) = settings_advice(status) {
         return (StoreErrorKind::Misconfigured, advice);
-    }
-    if is_missing_index(status) {
-        return (
-            StoreErrorKind::Unprepared,
-            ": a field of the restriction has no index (make one with: recsys catalog index FIELD \
-             TYPE)",
-        );
     }
     let kind = match status.code() {
         // A proxy's answer: the code that tonic derives from it says little.
@@ -45,9 +45,12 @@ fn meaning(status: &Status) -> (StoreErrorKind, &'static str) {
     (kind, "")
 }
 
-/// Whether strict mode refuses a search by a field without index.
-pub(super) fn is_missing_index(status: &Status) -> bool {
-    status.message().contains("Index required but not found")
+/// The field of a search that strict mode refuses, as it has no index.
+pub(super) fn field_without_index(status: &Status) -> Option<&str> {
+    let (_, rest) = status
+        .message()
+        .split_once("Index required but not found for \"")?;
+    Some(rest.split_once("\" of ")?.0)
 }
 
 /// Which settings to fix, if they cause the failure.

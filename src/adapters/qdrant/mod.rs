@@ -2,6 +2,7 @@
 //! client's generated code on connections of our own: the client's wrapper
 //! retries and reconnects in ways that no deadline bounds.
 
+mod attribute_index;
 mod collection;
 mod error;
 mod examine;
@@ -19,6 +20,7 @@ mod settings;
 mod store;
 mod write;
 
+pub use attribute_index::{AttributeIndex, AttributeType};
 pub use examine::{CollectionReport, QdrantExamination, examine};
 pub use pool::{QdrantPool, QdrantSetupError};
 pub use settings::QdrantSettings;

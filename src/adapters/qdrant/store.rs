@@ -180,5 +180,5 @@ fn is_missing_index(error: &StoreError) -> bool {
     let status = error
         .source()
         .and_then(|cause| cause.downcast_ref::<Status>());
-    status.is_some_and(super::error::is_missing_index)
+    status.is_some_and(|status| super::error::field_without_index(status).is_some())
 }

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::{
     filter,
-    payload::{PayloadSelection, check_field},
+    payload::{self, PayloadSelection},
     query,
     store::{Point, Store, StoredId, no_other_fields, unsupported},
     vectors::VectorSelection,
@@ -74,7 +74,7 @@ pub fn create_field_index(
 ) -> Result<PointsOperationResponse, Status> {
     let collection = store.collection(&std::mem::take(&mut request.collection_name))?;
     let field = std::mem::take(&mut request.field_name);
-    check_field(&field)?;
+    payload::path(&field)?;
     let kind = request.field_type.take();
     request.wait = None;
     no_other_fields(&request)?;
