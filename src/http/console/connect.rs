@@ -25,14 +25,13 @@ use crate::api::services::FILE_DESCRIPTOR_SET;
 pub(crate) type ApiService = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>;
 
 /// The calls that the page makes: it only reads.
-const METHODS: [&str; 7] = [
+const METHODS: [&str; 6] = [
     "/recsys.v1.RecommenderService/Recommend",
     "/recsys.v1.RecommenderService/GetUserSignals",
     "/recsys.v1.RecommenderService/GetItemSignals",
     "/recsys.v1.RecommenderService/SimilarItems",
     "/recsys.v1.RecommenderService/PopularItems",
     "/recsys.v1.CatalogService/GetItems",
-    "/recsys.v1.CatalogService/ListItems",
 ];
 /// Before each gRPC message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
