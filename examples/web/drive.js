@@ -125,11 +125,11 @@ try {
   must("a page of a listed origin gets a list", shown.state === "done" && shown.list.length === 5, shown);
   must("each item has a score and its parts", shown.list.every((line) => /^.+ \(-?\d\.\d{3}/.test(line)), shown);
 
-  shown = await ask(browser, ours.origin, { ...good, user: "" });
+  shown = await ask(browser, ours.origin, { ...good, user: "x".repeat(257) });
   must(
     "an error reaches the page with its details",
     shown.status.startsWith("InvalidArgument INVALID_FIELD") &&
-      shown.faults.includes("user_id: must not be empty"),
+      shown.faults.includes("user_id: must be at most 256 bytes"),
     shown,
   );
   shown = await ask(browser, ours.origin, { ...good, key: "rsk_1_2" });
