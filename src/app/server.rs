@@ -141,13 +141,13 @@ pub async fn serve(
         http1: true,
     };
     let connections = Connections::new(policy, port.tls.clone(), Arc::clone(&load));
+    // Outermost: the other layers see all these calls as gRPC.
+    let connect = Connect::new(Arc::clone(&access), settings.browser.grpc_web);
     let console = console.map(|console| {
-        let api = BoxCloneSyncService::new(service.clone());
+        let api = BoxCloneSyncService::new(connect.layer(service.clone()));
         console.open(Arc::clone(&access), Arc::clone(&load), api, &settings)
     });
     let port_of_api = Arc::clone(&connections);
-    // Outermost: the other layers see all these calls as gRPC.
-    let connect = Connect::new(Arc::clone(&access), settings.browser.grpc_web);
     let cors = CorsLayer::new(&settings.browser);
     let accepting = if settings.browser.grpc_web {
         let service = connect.layer(GrpcWebLayer::new().layer(service));

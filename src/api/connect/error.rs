@@ -9,7 +9,7 @@ use tonic::{Code, Status, body::Body};
 use crate::api::connect::json;
 
 /// The reply that carries a status.
-pub(super) fn reply(status: &Status) -> Response<Body> {
+pub(crate) fn reply(status: &Status) -> Response<Body> {
     with_http_status(status, http_status(status.code()))
 }
 

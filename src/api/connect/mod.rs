@@ -1,7 +1,7 @@
 //! The Connect protocol: unary calls as a plain POST with JSON or protobuf, over HTTP/1.1
 //! and 2. Source: <https://connectrpc.com/docs/protocol>.
 //!
-//! [`Connect`] is the outermost layer: it tells these calls from gRPC, and writes their
+//! [`Connect`] is the outermost layer: it distinguishes these calls from gRPC, and writes their
 //! errors. [`Translated`] is the innermost one: it reads and writes messages. The layers
 //! between them (records, keys, limits, deadlines) see each call as gRPC.
 
@@ -14,5 +14,6 @@ mod json_cost;
 mod port;
 mod translate;
 
+pub(crate) use error::reply as error_reply;
 pub(crate) use port::Connect;
 pub(crate) use translate::Translated;

@@ -30,7 +30,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer as _, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 
 use crate::{
-    api::status::Grpc,
+    api::{connect::error_reply, status::Grpc},
     edge::{
         access::Access,
         budget::Load,
@@ -159,14 +159,14 @@ async fn answer_view(request: Request<Body>) -> Result<Response<Body>, Infallibl
     let (parts, body) = request.into_parts();
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
-        Err(status) => return Ok(connect::of_status(&status)),
+        Err(status) => return Ok(error_reply(&status)),
     };
     Ok(views::answer(&parts, &body, began).await)
 }
 
 async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
     if let Err(problem) = origin::check_host(&request, !state.access.is_open()) {
-        return reply::error(Code::PermissionDenied, problem, &[]);
+        return reply::error(Code::PermissionDenied, problem);
     }
     let path = request.uri().path();
     if let Some(asset) = Asset::at(path) {
@@ -177,24 +177,19 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
         };
     }
     let is_own = [SESSION, LOGIN, LOGOUT].contains(&path) || views::is_path(path);
-    if !is_own && !connect::is_call(path) {
-        return reply::error(Code::Unimplemented, "the console has no such path", &[]);
+    if !is_own && connect::call_at(path).is_none() {
+        return reply::error(Code::Unimplemented, "the console has no such path");
     }
     if ![Method::GET, Method::POST].contains(request.method()) {
         return not_allowed("GET, POST");
     }
     if !request.headers().contains_key(PAGE) || !origin::is_same(&request) {
-        return reply::error(
-            Code::PermissionDenied,
-            "only the console's page may ask",
-            &[],
-        );
+        return reply::error(Code::PermissionDenied, "only the console's page may ask");
     }
     if *request.method() == Method::POST && !origin::is_json(&request) {
         return reply::error(
             Code::InvalidArgument,
             "the content type must be application/json",
-            &[],
         );
     }
     let (mut parts, body) = request.into_parts();
@@ -202,7 +197,6 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
         return reply::error(
             Code::ResourceExhausted,
             "the request is too large or incomplete",
-            &[],
         );
     };
     let body = body.to_bytes();
@@ -219,27 +213,27 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
     }
     if !state.access.is_open() {
         let Some((key, _)) = session else {
-            return reply::error(Code::Unauthenticated, "log in first", &[]);
+            return reply::error(Code::Unauthenticated, "log in first");
         };
         parts.headers.insert(AUTHORIZATION, key);
     }
     if let Some(user) = views::user_of(&body) {
         state.audit.looked_at(&user, tenant.as_deref(), &path);
     }
-    if connect::is_call(&path) {
-        return connect::call(state.api.clone(), &path, &parts.headers, &body).await;
+    if let Some(path) = connect::call_at(&path) {
+        return connect::call(state.api.clone(), path, &parts.headers, body).await;
     }
     let request = Request::from_parts(parts, Full::new(body));
     let Ok(reply) = state.views.clone().oneshot(request).await;
     // A refusal of the guard is a gRPC status.
     match Status::from_header_map(reply.headers()) {
-        Some(status) => connect::of_status(&status),
+        Some(status) => error_reply(&status),
         None => reply,
     }
 }
 
 fn not_allowed(methods: &'static str) -> Response<Body> {
-    let mut reply = reply::error(Code::Unimplemented, "this path takes other methods", &[]);
+    let mut reply = reply::error(Code::Unimplemented, "this path takes other methods");
     *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     reply
         .headers_mut()
@@ -271,7 +265,7 @@ struct Login {
 fn log_in(state: &State, body: &[u8], now: Instant) -> Response<Body> {
     if let Err(wait) = state.sessions.try_login(now) {
         let text = "too many tries to log in; wait a moment";
-        let mut reply = reply::error(Code::ResourceExhausted, text, &[]);
+        let mut reply = reply::error(Code::ResourceExhausted, text);
         let seconds = HeaderValue::from(wait.as_secs().max(1));
         reply.headers_mut().insert(RETRY_AFTER, seconds);
         return reply;
@@ -279,7 +273,7 @@ fn log_in(state: &State, body: &[u8], now: Instant) -> Response<Body> {
     let key = serde_json::from_slice::<Login>(body).ok();
     let key = key.and_then(|login| HeaderValue::from_str(&format!("Bearer {}", login.key)).ok());
     let Some(mut key) = key else {
-        return reply::error(Code::Unauthenticated, "no known key", &[]);
+        return reply::error(Code::Unauthenticated, "no known key");
     };
     key.set_sensitive(true);
     let mut headers = http::HeaderMap::new();
@@ -288,13 +282,13 @@ fn log_in(state: &State, body: &[u8], now: Instant) -> Response<Body> {
     for roles in [&[Role::Serve], &[Role::ReadProfile]] {
         match state.access.admit(&headers, roles) {
             Ok(caller) => tenant = caller.tenant,
-            Err(refusal) => return connect::of_status(&Status::from(refusal)),
+            Err(refusal) => return error_reply(&Status::from(refusal)),
         }
     }
     let tenant = tenant.map(|tenant| tenant.to_string());
     let cookie = state.sessions.open(key, tenant.clone(), state.is_tls, now);
     let Some(cookie) = cookie else {
-        return reply::error(Code::ResourceExhausted, "too many sessions", &[]);
+        return reply::error(Code::ResourceExhausted, "too many sessions");
     };
     state.audit.logged_in(tenant.as_deref());
     let mut reply = reply::json(&describe(state, true, tenant));

@@ -6,8 +6,10 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use http_body_util::Full;
-use serde_json::{Value, json};
-use tonic::{Code, body::Body};
+use serde_json::Value;
+use tonic::{Code, Status, body::Body};
+
+use crate::api::connect::error_reply;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -57,35 +59,7 @@ pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
     reply
 }
 
-/// An error in the form of Connect: a code, a message, details.
-pub(super) fn error(code: Code, message: &str, details: &[Value]) -> Response<Body> {
-    let (name, status) = code_of(code);
-    let mut body = json!({"code": name, "message": message});
-    if !details.is_empty() {
-        body["details"] = json!(details);
-    }
-    text(status, body.to_string())
-}
-
-/// The name and the HTTP status that Connect gives a code.
-fn code_of(code: Code) -> (&'static str, StatusCode) {
-    match code {
-        Code::Ok => ("ok", StatusCode::OK),
-        Code::Cancelled => ("canceled", StatusCode::REQUEST_TIMEOUT),
-        Code::Unknown => ("unknown", StatusCode::INTERNAL_SERVER_ERROR),
-        Code::InvalidArgument => ("invalid_argument", StatusCode::BAD_REQUEST),
-        Code::DeadlineExceeded => ("deadline_exceeded", StatusCode::GATEWAY_TIMEOUT),
-        Code::NotFound => ("not_found", StatusCode::NOT_FOUND),
-        Code::AlreadyExists => ("already_exists", StatusCode::CONFLICT),
-        Code::PermissionDenied => ("permission_denied", StatusCode::FORBIDDEN),
-        Code::ResourceExhausted => ("resource_exhausted", StatusCode::TOO_MANY_REQUESTS),
-        Code::FailedPrecondition => ("failed_precondition", StatusCode::BAD_REQUEST),
-        Code::Aborted => ("aborted", StatusCode::CONFLICT),
-        Code::OutOfRange => ("out_of_range", StatusCode::BAD_REQUEST),
-        Code::Unimplemented => ("unimplemented", StatusCode::NOT_IMPLEMENTED),
-        Code::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
-        Code::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
-        Code::DataLoss => ("data_loss", StatusCode::INTERNAL_SERVER_ERROR),
-        Code::Unauthenticated => ("unauthenticated", StatusCode::UNAUTHORIZED),
-    }
+/// An error in the form of Connect: a code and a message.
+pub(super) fn error(code: Code, message: &str) -> Response<Body> {
+    error_reply(&Status::new(code, message))
 }

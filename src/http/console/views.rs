@@ -7,9 +7,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tonic::{Status, body::Body};
 
-use super::{connect, data, explanation, reply};
+use super::{data, explanation, reply};
 use crate::{
-    api::error::{ApiError, Violation},
+    api::{
+        connect::error_reply,
+        error::{ApiError, Violation},
+    },
     domain::{ids::UserId, meaning::EventMeaning, ranking_config::RankingConfig},
     edge::{
         access::Caller,
@@ -46,7 +49,7 @@ pub(super) fn is_path(path: &str) -> bool {
 pub(super) async fn answer(request: &Parts, body: &[u8], began: Instant) -> Response<Body> {
     match view(request, body, began).await {
         Ok(value) => reply::json(&value),
-        Err(error) => connect::of_status(&Status::from(error)),
+        Err(error) => error_reply(&Status::from(error)),
     }
 }
 
