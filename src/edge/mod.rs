@@ -23,6 +23,7 @@
 //! API does.
 
 pub mod access;
+pub(crate) mod body;
 pub mod browser;
 pub(crate) mod budget;
 pub(crate) mod call;

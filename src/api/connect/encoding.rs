@@ -1,59 +1,25 @@
-//! Bodies and their compression. A request is bounded by what it unpacks to, and its bytes
-//! are counted while they are produced.
+//! Errors of bodies as those of gRPC, and the compression of replies.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 
-use bytes::{Bytes, BytesMut};
-use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
-use http_body_util::BodyExt as _;
-use tonic::{Status, body::Body};
+use flate2::{Compression, write::GzEncoder};
+use tonic::Status;
 
-use crate::{api::error::ApiError, edge::load::Account};
+use crate::{
+    api::error::ApiError,
+    edge::{body::BodyError, load::Account},
+};
 
-/// Bytes that are decompressed at a time, each time within the limits.
-const CHUNK_BYTES: usize = 64 << 10;
-/// A buffer that grows has up to twice its bytes allocated, and once more while they are
-/// moved.
-const GROWTH: usize = 3;
-
-/// Reads a body of at most `max` bytes. Its frames are counted as they arrive; the buffer
-/// that they are joined in is reserved here.
-pub(super) async fn read(
-    mut body: Body,
-    max: usize,
-    account: Option<&Account>,
-) -> Result<Bytes, Status> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else {
-            continue;
-        };
-        if data.len() > max - whole.len() {
-            return Err(too_large(max));
-        }
-        reserve(account, (GROWTH - 1) * data.len())?;
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.freeze())
-}
-
-/// Decompresses a body to at most `max` bytes.
-pub(super) fn gunzip(body: &[u8], max: usize, account: Option<&Account>) -> Result<Bytes, Status> {
-    let mut unpacked = Vec::new();
-    let mut decoder = MultiGzDecoder::new(body);
-    loop {
-        let before = unpacked.len();
-        reserve(account, GROWTH * CHUNK_BYTES)?;
-        decoder
-            .by_ref()
-            .take(CHUNK_BYTES as u64)
-            .read_to_end(&mut unpacked)
-            .map_err(|_| ApiError::undecodable("the request is not valid gzip"))?;
-        if unpacked.len() == before {
-            return Ok(unpacked.into());
-        }
-        if unpacked.len() > max {
-            return Err(too_large(max));
+impl From<BodyError> for Status {
+    /// As the decoder of gRPC answers.
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Unreadable(status) => status,
+            BodyError::TooLarge { max } => {
+                Self::out_of_range(format!("the request has more than {max} bytes"))
+            }
+            BodyError::NotGzip => ApiError::undecodable("the request is not valid gzip").into(),
+            BodyError::Refused(refusal) => refusal.into(),
         }
     }
 }
@@ -73,15 +39,20 @@ pub(super) fn reserve(account: Option<&Account>, bytes: usize) -> Result<(), Sta
     }
 }
 
-/// As the decoder of gRPC answers.
-fn too_large(max: usize) -> Status {
-    Status::out_of_range(format!("the request has more than {max} bytes"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{gunzip, gzip};
-    use tonic::Code;
+    use tonic::{Code, Status};
+
+    use super::gzip;
+    use crate::edge::{body, load::Account};
+
+    fn gunzip(
+        packed: &[u8],
+        max: usize,
+        account: Option<&Account>,
+    ) -> Result<bytes::Bytes, Status> {
+        Ok(body::gunzip(packed, max, account)?)
+    }
 
     #[test]
     fn requests_are_bounded_by_what_they_unpack_to() {

@@ -24,13 +24,16 @@ use crate::{
     api::{
         connect::{
             call::{ConnectCall, Format},
-            encoding::{gunzip, gzip, read, reserve},
+            encoding::{gzip, reserve},
             json,
         },
         limits::Limits,
     },
     blocking::in_place,
-    edge::load::Account,
+    edge::{
+        body::{gunzip, read},
+        load::Account,
+    },
     proto::UpsertItemsRequest,
 };
 

@@ -1,22 +1,15 @@
-//! The body of a delivery, compressed or not. Decompression is bounded and its bytes
-//! are counted while they are produced, which no layer of tower-http does.
+//! The body of a delivery, compressed or not.
 
-use std::io::Read as _;
-
-use bytes::{Bytes, BytesMut};
-use flate2::bufread::MultiGzDecoder;
+use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_ENCODING};
-use http_body_util::BodyExt as _;
-use tonic::body::Body;
 
-use crate::{edge::load::Account, http::webhook::error::WebhookError};
-
-/// Bytes that are decompressed at a time, each time within the limits.
-const CHUNK_BYTES: usize = 64 << 10;
-
-/// A buffer that grows has up to twice its bytes allocated, and once more while they are
-/// moved.
-const GROWTH: usize = 3;
+use crate::{
+    edge::{
+        body::{BodyError, gunzip},
+        load::Account,
+    },
+    http::webhook::error::WebhookError,
+};
 
 /// The content encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,27 +35,15 @@ impl Encoding {
     }
 }
 
-/// Reads a body of at most `max` bytes. Its frames are counted as they arrive; the buffer
-/// that they are joined in is reserved here.
-pub(crate) async fn read(
-    mut body: Body,
-    max: usize,
-    account: Option<&Account>,
-) -> Result<Bytes, WebhookError> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else {
-            continue;
-        };
-        if data.len() > max - whole.len() {
-            return Err(WebhookError::TooLarge { max });
+impl From<BodyError> for WebhookError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Unreadable(status) => status.into(),
+            BodyError::TooLarge { max } => Self::TooLarge { max },
+            BodyError::NotGzip => Self::NotGzip,
+            BodyError::Refused(refusal) => refusal.into(),
         }
-        if let Some(account) = account {
-            account.reserve((GROWTH - 1) * data.len())?;
-        }
-        whole.extend_from_slice(&data);
     }
-    Ok(whole.freeze())
 }
 
 /// Decompresses a body to at most `max` bytes, which are counted on the account of its
@@ -73,28 +54,9 @@ pub(crate) fn decompress(
     max: usize,
     account: Option<&Account>,
 ) -> Result<Bytes, WebhookError> {
-    if encoding == Encoding::Identity {
-        return Ok(body);
-    }
-    let mut decompressed = Vec::new();
-    let mut decoder = MultiGzDecoder::new(&*body);
-    loop {
-        let before = decompressed.len();
-        let read = decoder
-            .by_ref()
-            .take(CHUNK_BYTES as u64)
-            .read_to_end(&mut decompressed);
-        read.map_err(|_| WebhookError::NotGzip)?;
-        let chunk = decompressed.len() - before;
-        if chunk == 0 {
-            return Ok(decompressed.into());
-        }
-        if decompressed.len() > max {
-            return Err(WebhookError::TooLarge { max });
-        }
-        if let Some(account) = account {
-            account.reserve(GROWTH * chunk)?;
-        }
+    match encoding {
+        Encoding::Identity => Ok(body),
+        Encoding::Gzip => Ok(gunzip(&body, max, account)?),
     }
 }
 

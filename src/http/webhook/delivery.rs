@@ -16,6 +16,7 @@ use crate::{
     domain::event::StoredEvent,
     edge::{
         access::Caller,
+        body::read,
         deadline::{CallTime, STORE_SHARE},
         load::Account,
         refusal::Refusal,
@@ -61,7 +62,7 @@ pub(crate) async fn ingest(
     }
     let encoding = Encoding::of(headers)?;
     let max = limits.max_request_bytes;
-    let compressed = body::read(request.into_body(), max, account.as_ref()).await?;
+    let compressed = read(request.into_body(), max, account.as_ref()).await?;
 
     let is_long = encoding == Encoding::Gzip || compressed.len() >= LONG_BYTES;
     let body = run(is_long, || {
