@@ -15,6 +15,7 @@ mod lists;
 mod quickstart;
 mod ranking;
 mod serve;
+mod server_endpoint;
 mod settings;
 mod tenant_choice;
 mod tune;

@@ -1,11 +1,12 @@
 //! Errors of an import, and which of them are final.
 
-use std::{io, path::PathBuf};
-
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::tables::{InvalidMapping, TableError};
+use crate::{
+    cli::server_endpoint::InvalidServer,
+    tables::{InvalidMapping, TableError},
+};
 
 /// The reason of an error that a quota causes.
 const OVER_QUOTA: &str = "QUOTA_EXCEEDED";
@@ -18,7 +19,7 @@ pub(super) enum EventsImportError {
     #[error(transparent)]
     Mapping(#[from] InvalidMapping),
     #[error(transparent)]
-    Target(#[from] TargetError),
+    Target(#[from] InvalidServer),
     /// The server refuses the events, and would refuse them again.
     #[error("the server refuses: {}: {}{}", .0.code(), .0.message(), advice(.0))]
     Refused(Box<Status>),
@@ -99,21 +100,6 @@ fn advice(status: &Status) -> &'static str {
     } else {
         ""
     }
-}
-
-/// The server's URL, key or CA bundle cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TargetError {
-    #[error("--to is not understood; give http://host:port or https://host:port")]
-    Url,
-    #[error("RECSYS_KEY holds characters that cannot be sent")]
-    Key,
-    #[error("RECSYS_SERVER_CA_FILE is set, but --to does not begin with https://")]
-    CaWithoutTls,
-    #[error("RECSYS_SERVER_CA_FILE: cannot read {path}: {source}")]
-    File { path: PathBuf, source: io::Error },
-    #[error("RECSYS_SERVER_CA_FILE cannot be used: {0}")]
-    Ca(#[source] tonic::transport::Error),
 }
 
 /// Why a stream ended before all events were answered.

@@ -3,20 +3,13 @@
 use std::time::Duration;
 
 use tokio_stream::Stream;
-use tonic::{
-    Request, Status, Streaming,
-    metadata::{Ascii, MetadataValue},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
-};
+use tonic::{Status, Streaming, transport::Channel};
 
-use super::{
-    error::{StreamFailure, TargetError},
-    wrong_port,
-};
+use super::{error::StreamFailure, wrong_port};
 use crate::{
     api::feed::DATA_ID,
     app::is_public_plaintext,
-    cli::healthcheck::reachable,
+    cli::server_endpoint::{GivenServer, InvalidServer, ServerEndpoint},
     config::{EventsImportFlags, Settings},
     domain::ids::ContentId,
     proto::{
@@ -45,69 +38,41 @@ pub(super) struct OpenStream {
 
 /// A server; each stream opens its own connection.
 pub(super) struct ImportTarget {
-    url: String,
-    endpoint: Endpoint,
-    key: Option<MetadataValue<Ascii>>,
+    server: ServerEndpoint,
     key_id: Option<String>,
 }
 
 impl ImportTarget {
-    pub(super) fn new(settings: &Settings, flags: &EventsImportFlags) -> Result<Self, TargetError> {
-        let scheme = match &settings.tls.tls_cert_file {
-            Some(_) => "https",
-            None => "http",
+    pub(super) fn new(
+        settings: &Settings,
+        flags: &EventsImportFlags,
+    ) -> Result<Self, InvalidServer> {
+        let given = GivenServer {
+            to: flags.to.as_deref(),
+            key: flags.key.as_ref(),
+            ca_file: flags.ca_file.as_deref(),
         };
-        let local = || format!("{scheme}://{}", reachable(settings.listen_addr));
-        let url = flags.to.clone().unwrap_or_else(local);
-        let tls = url.starts_with("https://");
-        if !tls && !url.starts_with("http://") {
-            return Err(TargetError::Url);
-        }
-        if is_public_plaintext(&url) {
+        let mut server = ServerEndpoint::new(settings, &given)?;
+        let url = &server.url;
+        if is_public_plaintext(url) {
             anstream::eprintln!(
                 "{url} is outside private networks and has no TLS: the key and the events are sent in \
                  plaintext"
             );
         }
-        let mut endpoint = Endpoint::from_shared(url.clone())
-            .map_err(|_| TargetError::Url)?
+        server.endpoint = server
+            .endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        if tls {
-            // Fails if the process has its provider already.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let config = match &flags.ca_file {
-                None => ClientTlsConfig::new().with_native_roots(),
-                Some(path) => {
-                    let pem = std::fs::read(path).map_err(|source| TargetError::File {
-                        path: path.clone(),
-                        source,
-                    })?;
-                    ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
-                }
-            };
-            endpoint = endpoint.tls_config(config).map_err(TargetError::Ca)?;
-        } else if flags.ca_file.is_some() {
-            return Err(TargetError::CaWithoutTls);
-        }
-        let key = flags.key.as_ref().map(|key| {
-            let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose())
-                .parse()
-                .map_err(|_| TargetError::Key)?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
         Ok(Self {
-            url,
-            endpoint,
-            key: key.transpose()?,
+            server,
             key_id: flags.key.as_ref().and_then(|key| id_of(key.expose())),
         })
     }
 
     pub(super) fn url(&self) -> &str {
-        &self.url
+        &self.server.url
     }
 
     /// The id of the key.
@@ -120,13 +85,18 @@ impl ImportTarget {
         &self,
         batches: impl Stream<Item = StreamIngestEventsRequest> + Send + 'static,
     ) -> Result<OpenStream, StreamFailure> {
-        let channel = self.endpoint.connect().await.map_err(|error| {
+        let channel = self.server.endpoint.connect().await.map_err(|error| {
             let causes = causes(&error);
-            StreamFailure::Unreachable(format!("no recsys server answers on {}{causes}", self.url))
+            StreamFailure::Unreachable(format!(
+                "no recsys server answers on {}{causes}",
+                self.server.url
+            ))
         })?;
         let mut client =
             RecommenderServiceClient::new(channel).max_decoding_message_size(MAX_REPLY_BYTES);
-        let reply = client.stream_ingest_events(self.with_key(batches)).await?;
+        let reply = client
+            .stream_ingest_events(self.server.request(batches))
+            .await?;
         let data_id = reply.metadata().get(DATA_ID);
         let data_id = data_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
         Ok(OpenStream {
@@ -137,12 +107,12 @@ impl ImportTarget {
 
     /// Why no stream can ever succeed on the URL, in one sentence; `None` if it may.
     pub(super) async fn diagnose(&self) -> Option<String> {
-        wrong_port::diagnose(&self.url).await
+        wrong_port::diagnose(&self.server.url).await
     }
 
     /// A connection for calls that are not streams.
     pub(super) fn channel(&self) -> Channel {
-        self.endpoint.connect_lazy()
+        self.server.endpoint.connect_lazy()
     }
 
     /// Those of some items that the catalogue does not have.
@@ -158,7 +128,7 @@ impl ImportTarget {
         let mut missing = Vec::new();
         for items in items.chunks(ITEMS_PER_CALL) {
             let content_ids = items.iter().map(ToString::to_string).collect();
-            let request = self.with_key(GetItemsRequest { content_ids });
+            let request = self.server.request(GetItemsRequest { content_ids });
             let reply = client.get_items(request).await.map_err(Box::new)?;
             missing.extend(reply.into_inner().missing_ids.into_iter().map(Into::into));
         }
@@ -171,17 +141,9 @@ impl ImportTarget {
     /// The server's.
     pub(super) async fn erase(&self, channel: Channel, user_id: String) -> Result<(), Box<Status>> {
         let mut client = RecommenderServiceClient::new(channel);
-        let request = self.with_key(DeleteUserRequest { user_id });
+        let request = self.server.request(DeleteUserRequest { user_id });
         client.delete_user(request).await.map_err(Box::new)?;
         Ok(())
-    }
-
-    fn with_key<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(key) = &self.key {
-            request.metadata_mut().insert("authorization", key.clone());
-        }
-        request
     }
 }
 

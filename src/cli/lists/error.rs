@@ -1,22 +1,14 @@
 //! Why no list was printed.
 
-use std::{io, path::PathBuf};
-
 use tonic::{Code, Status};
+
+use crate::cli::server_endpoint::InvalidServer;
 
 /// No list was printed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ListError {
-    #[error("--to is not understood; give http://host:port or https://host:port")]
-    Url,
-    #[error("RECSYS_KEY holds characters that cannot be sent")]
-    Key,
-    #[error("RECSYS_SERVER_CA_FILE is set, but --to does not begin with https://")]
-    CaWithoutTls,
-    #[error("RECSYS_SERVER_CA_FILE: cannot read {path}: {source}")]
-    File { path: PathBuf, source: io::Error },
-    #[error("RECSYS_SERVER_CA_FILE cannot be used: {0}")]
-    Ca(#[source] tonic::transport::Error),
+    #[error(transparent)]
+    Server(#[from] InvalidServer),
     #[error("{flag} {given:?}: give {expected}")]
     Flag {
         flag: &'static str,
@@ -49,12 +41,7 @@ impl ListError {
                 Code::Unimplemented,
             ]
             .contains(&status.code()),
-            Self::Url
-            | Self::Key
-            | Self::CaWithoutTls
-            | Self::File { .. }
-            | Self::Ca(_)
-            | Self::Flag { .. } => true,
+            Self::Server(_) | Self::Flag { .. } => true,
         }
     }
 }
