@@ -141,7 +141,7 @@ impl RecommenderService for Recommender {
         let include_content = request.include_content;
         let request = parse::similar_items(request, call.settings(&self.limits))?;
         let list = call.reply(&request, include_content).await?;
-        Ok(Response::new(reply::similar_items(list)))
+        Ok(Response::new(list.into()))
     }
 
     async fn popular_items(
@@ -153,7 +153,7 @@ impl RecommenderService for Recommender {
         let include_content = request.include_content;
         let request = parse::popular_items(request, call.settings(&self.limits))?;
         let list = call.reply(&request, include_content).await?;
-        Ok(Response::new(reply::popular_items(list)))
+        Ok(Response::new(list.into()))
     }
 
     async fn get_item_signals(

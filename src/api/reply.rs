@@ -270,24 +270,6 @@ pub(crate) fn recommendation(
     }
 }
 
-pub(crate) fn similar_items(list: proto::RecommendResponse) -> proto::SimilarItemsResponse {
-    proto::SimilarItemsResponse {
-        request_id: list.request_id,
-        strategy: list.strategy,
-        items: list.items,
-        diagnostics: list.diagnostics,
-    }
-}
-
-pub(crate) fn popular_items(list: proto::RecommendResponse) -> proto::PopularItemsResponse {
-    proto::PopularItemsResponse {
-        request_id: list.request_id,
-        strategy: list.strategy,
-        items: list.items,
-        diagnostics: list.diagnostics,
-    }
-}
-
 fn name(name: Option<Arc<str>>) -> String {
     name.map(|name| name.to_string()).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ mod request;
 
 use std::process::ExitCode;
 
-use tonic::Response;
+use tonic::transport::Channel;
 
 use super::exit;
 use crate::{
@@ -21,10 +21,9 @@ use error::ListError;
 pub(super) async fn recommend(settings: &Settings, flags: &RecommendFlags) -> ExitCode {
     let list = async {
         let request = request::recommend(flags)?;
-        let connection = ListServer::open(settings, &flags.list).await?;
-        let mut client = client(&connection);
-        let reply = client.recommend(connection.request(request)).await;
-        Ok(reply.map(Response::into_inner)?)
+        let (server, mut client) = open(settings, &flags.list).await?;
+        let reply = client.recommend(server.request(request)).await?;
+        Ok(reply.into_inner())
     };
     shown(list.await, &flags.list)
 }
@@ -32,16 +31,9 @@ pub(super) async fn recommend(settings: &Settings, flags: &RecommendFlags) -> Ex
 pub(super) async fn similar(settings: &Settings, flags: &SimilarFlags) -> ExitCode {
     let list = async {
         let request = request::similar(flags)?;
-        let connection = ListServer::open(settings, &flags.list).await?;
-        let mut client = client(&connection);
-        let reply = client.similar_items(connection.request(request)).await?;
-        let list = reply.into_inner();
-        Ok(RecommendResponse {
-            request_id: list.request_id,
-            strategy: list.strategy,
-            items: list.items,
-            diagnostics: list.diagnostics,
-        })
+        let (server, mut client) = open(settings, &flags.list).await?;
+        let reply = client.similar_items(server.request(request)).await?;
+        Ok(reply.into_inner().into())
     };
     shown(list.await, &flags.list)
 }
@@ -49,23 +41,20 @@ pub(super) async fn similar(settings: &Settings, flags: &SimilarFlags) -> ExitCo
 pub(super) async fn popular(settings: &Settings, flags: &PopularFlags) -> ExitCode {
     let list = async {
         let request = request::popular(flags)?;
-        let connection = ListServer::open(settings, &flags.list).await?;
-        let mut client = client(&connection);
-        let reply = client.popular_items(connection.request(request)).await?;
-        let list = reply.into_inner();
-        Ok(RecommendResponse {
-            request_id: list.request_id,
-            strategy: list.strategy,
-            items: list.items,
-            diagnostics: list.diagnostics,
-        })
+        let (server, mut client) = open(settings, &flags.list).await?;
+        let reply = client.popular_items(server.request(request)).await?;
+        Ok(reply.into_inner().into())
     };
     shown(list.await, &flags.list)
 }
 
-fn client(connection: &ListServer) -> RecommenderServiceClient<tonic::transport::Channel> {
-    RecommenderServiceClient::new(connection.channel.clone())
-        .max_decoding_message_size(MAX_REPLY_BYTES)
+async fn open(
+    settings: &Settings,
+    flags: &ListFlags,
+) -> Result<(ListServer, RecommenderServiceClient<Channel>), ListError> {
+    let server = ListServer::open(settings, flags).await?;
+    let client = RecommenderServiceClient::new(server.channel.clone());
+    Ok((server, client.max_decoding_message_size(MAX_REPLY_BYTES)))
 }
 
 fn shown(list: Result<RecommendResponse, ListError>, flags: &ListFlags) -> ExitCode {

@@ -12,74 +12,68 @@ use crate::{
     },
 };
 
+/// A request with these fields, and those that all lists have from the flags.
+macro_rules! list_request {
+    ($request:ident { $($field:ident: $value:expr),* $(,)? }, $user:expr, $list:expr) => {
+        Ok($request {
+            $($field: $value,)*
+            user_id: $user.clone().unwrap_or_default(),
+            limit: $list.limit,
+            filter: $list.filter.clone().unwrap_or_default(),
+            must: tags("--must", &$list.must)?,
+            must_not: tags("--must-not", &$list.must_not)?,
+            content_types: $list.types.clone(),
+            include_content: true,
+            exclude_ids: $list.exclude.clone(),
+            seed: $list.seed,
+            seen: seen($list).into(),
+            boosts: boosts(&$list.boost)?,
+            placement: $list.placement.clone().unwrap_or_default(),
+            ..$request::default()
+        })
+    };
+}
+
 pub(super) fn recommend(flags: &RecommendFlags) -> Result<RecommendRequest, ListError> {
-    let list = &flags.list;
-    Ok(RecommendRequest {
-        user_id: flags.user.clone().unwrap_or_default(),
-        context_ids: flags.context.clone(),
-        limit: list.limit,
-        filter: list.filter.clone().unwrap_or_default(),
-        must: tags("--must", &list.must)?,
-        must_not: tags("--must-not", &list.must_not)?,
-        content_types: list.types.clone(),
-        include_content: true,
-        exclude_ids: list.exclude.clone(),
-        seed: list.seed,
-        seen: seen(list).into(),
-        boosts: boosts(&list.boost)?,
-        placement: list.placement.clone().unwrap_or_default(),
-        ..RecommendRequest::default()
-    })
+    let context_ids = flags.context.clone();
+    list_request!(
+        RecommendRequest {
+            context_ids: context_ids
+        },
+        flags.user,
+        &flags.list
+    )
 }
 
 pub(super) fn similar(flags: &SimilarFlags) -> Result<SimilarItemsRequest, ListError> {
-    let list = &flags.list;
     let basis = match flags.basis {
         BasisFlag::Best => SimilarItemsBasis::Best,
         BasisFlag::Behavior => SimilarItemsBasis::Behavior,
         BasisFlag::Content => SimilarItemsBasis::Content,
     };
-    Ok(SimilarItemsRequest {
-        content_id: flags.item.clone(),
-        basis: basis.into(),
-        user_id: flags.user.clone().unwrap_or_default(),
-        limit: list.limit,
-        filter: list.filter.clone().unwrap_or_default(),
-        must: tags("--must", &list.must)?,
-        must_not: tags("--must-not", &list.must_not)?,
-        content_types: list.types.clone(),
-        include_content: true,
-        exclude_ids: list.exclude.clone(),
-        seed: list.seed,
-        seen: seen(list).into(),
-        boosts: boosts(&list.boost)?,
-        placement: list.placement.clone().unwrap_or_default(),
-        ..SimilarItemsRequest::default()
-    })
+    let content_id = flags.item.clone();
+    list_request!(
+        SimilarItemsRequest {
+            content_id: content_id,
+            basis: basis.into()
+        },
+        flags.user,
+        &flags.list
+    )
 }
 
 pub(super) fn popular(flags: &PopularFlags) -> Result<PopularItemsRequest, ListError> {
-    let list = &flags.list;
     let window = match flags.window {
         WindowFlag::Popular => PopularityWindow::Popular,
         WindowFlag::Trending => PopularityWindow::Trending,
     };
-    Ok(PopularItemsRequest {
-        window: window.into(),
-        user_id: flags.user.clone().unwrap_or_default(),
-        limit: list.limit,
-        filter: list.filter.clone().unwrap_or_default(),
-        must: tags("--must", &list.must)?,
-        must_not: tags("--must-not", &list.must_not)?,
-        content_types: list.types.clone(),
-        include_content: true,
-        exclude_ids: list.exclude.clone(),
-        seed: list.seed,
-        seen: seen(list).into(),
-        boosts: boosts(&list.boost)?,
-        placement: list.placement.clone().unwrap_or_default(),
-        ..PopularItemsRequest::default()
-    })
+    list_request!(
+        PopularItemsRequest {
+            window: window.into()
+        },
+        flags.user,
+        &flags.list
+    )
 }
 
 fn seen(flags: &ListFlags) -> SeenPolicy {

@@ -128,13 +128,7 @@ impl Kind {
                     boosts: given.boosts,
                     placement: given.placement,
                 };
-                let list = client.similar_items(request).await?.into_inner();
-                Ok(RecommendResponse {
-                    request_id: list.request_id,
-                    strategy: list.strategy,
-                    items: list.items,
-                    diagnostics: list.diagnostics,
-                })
+                Ok(client.similar_items(request).await?.into_inner().into())
             }
             Self::Popular(window) => {
                 let request = PopularItemsRequest {
@@ -156,13 +150,7 @@ impl Kind {
                     boosts: given.boosts,
                     placement: given.placement,
                 };
-                let list = client.popular_items(request).await?.into_inner();
-                Ok(RecommendResponse {
-                    request_id: list.request_id,
-                    strategy: list.strategy,
-                    items: list.items,
-                    diagnostics: list.diagnostics,
-                })
+                Ok(client.popular_items(request).await?.into_inner().into())
             }
         }
     }
