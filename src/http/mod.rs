@@ -3,4 +3,5 @@
 pub mod admin;
 pub mod console;
 pub(crate) mod log_filter;
+mod open_port;
 pub mod webhook;

@@ -25,22 +25,17 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer as _, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 
 use crate::{
     api::{connect::error_reply, status::Grpc},
     edge::{
-        access::Access,
-        budget::Load,
-        connections::{Connections, Policy},
-        guard::Guard,
-        load::FreeCalls,
-        settings::ServerSettings,
-        tenants::Role,
-        tls::Tls,
+        access::Access, budget::Load, guard::Guard, load::FreeCalls, settings::ServerSettings,
+        tenants::Role, tls::Tls,
     },
+    http::open_port::{ClosedPort, OpenPort},
 };
 use assets::Asset;
 use audit::Audit;
@@ -73,13 +68,6 @@ pub struct Console {
     pub api_url: String,
 }
 
-/// A console that is being served.
-pub(crate) struct OpenConsole {
-    pub(crate) connections: Arc<Connections>,
-    /// Ends when the connections are closed.
-    pub(crate) accepting: JoinHandle<()>,
-}
-
 /// What requests are answered with.
 struct State {
     access: Arc<Access>,
@@ -103,7 +91,7 @@ impl Console {
         load: Arc<Load>,
         api: ApiService,
         settings: &ServerSettings,
-    ) -> OpenConsole {
+    ) -> OpenPort {
         for engine in access.engines() {
             engine.count_activity();
         }
@@ -134,23 +122,13 @@ impl Console {
                 Ok::<_, Infallible>(reply)
             }
         });
-        let connections = Connections::new(
-            Policy {
-                port: "console",
-                max_connections: MAX_CONNECTIONS.min(settings.max_connections),
-                max_age: settings.max_connection_age,
-                grace: settings.request_timeout + settings.slow_client_timeout,
-                slow_client_timeout: settings.slow_client_timeout,
-                http1: true,
-            },
-            self.tls,
-            load,
-        );
-        let accepting = Arc::clone(&connections).accept(self.listener, service);
-        OpenConsole {
-            connections,
-            accepting: tokio::spawn(accepting),
-        }
+        let port = ClosedPort {
+            name: "console",
+            listener: self.listener,
+            tls: self.tls,
+            max_connections: MAX_CONNECTIONS,
+        };
+        port.open(service, load, settings)
     }
 }
 

@@ -21,7 +21,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 use tonic::body::Body;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
@@ -31,7 +31,6 @@ use crate::{
         access::Access,
         budget::Load,
         call::{REQUEST_ID_HEADER, RequestId},
-        connections::{Connections, Policy},
         guard::Guard,
         load::FreeCalls,
         methods::{self, Methods},
@@ -39,6 +38,7 @@ use crate::{
         tenants::{Role, SharedSecret},
         tls::Tls,
     },
+    http::open_port::{ClosedPort, OpenPort},
     telemetry::meters::{self, HttpRequest, Refused},
 };
 use error::WebhookError;
@@ -70,13 +70,6 @@ pub struct Webhook {
     pub merges_users: bool,
 }
 
-/// A webhook that is being served.
-pub(crate) struct OpenWebhook {
-    pub(crate) connections: Arc<Connections>,
-    /// Ends when the connections are closed.
-    pub(crate) accepting: JoinHandle<()>,
-}
-
 impl Webhook {
     /// Serves deliveries until the connections are closed. They share the limits on
     /// load with the API.
@@ -86,7 +79,7 @@ impl Webhook {
         load: Arc<Load>,
         limits: Arc<Limits>,
         settings: &ServerSettings,
-    ) -> OpenWebhook {
+    ) -> OpenPort {
         let guard = Guard {
             methods: METHODS,
             access: Some(access),
@@ -100,23 +93,13 @@ impl Webhook {
         let guarded = guard.layer(handler);
         let secret = self.secret;
         let service = service_fn(move |request| answer(request, guarded.clone(), secret.clone()));
-        let connections = Connections::new(
-            Policy {
-                port: "webhook",
-                max_connections: MAX_CONNECTIONS.min(settings.max_connections),
-                max_age: settings.max_connection_age,
-                grace: settings.request_timeout + settings.slow_client_timeout,
-                slow_client_timeout: settings.slow_client_timeout,
-                http1: true,
-            },
-            self.tls,
-            load,
-        );
-        let accepting = Arc::clone(&connections).accept(self.listener, service);
-        OpenWebhook {
-            connections,
-            accepting: tokio::spawn(accepting),
-        }
+        let port = ClosedPort {
+            name: "webhook",
+            listener: self.listener,
+            tls: self.tls,
+            max_connections: MAX_CONNECTIONS,
+        };
+        port.open(service, load, settings)
     }
 }
 
