@@ -33,7 +33,7 @@ impl ItemCounts {
         self.with_picture += usize::from(item.has_image || !item.image_url.is_empty());
     }
 
-    /// Whether there are items, and nothing in them tells one from another.
+    /// Whether there are items, and nothing in them distinguishes one from another.
     #[must_use]
     pub fn lack_features(&self) -> bool {
         self.items > 0 && self.with_tags == 0 && self.with_vector == 0

@@ -215,7 +215,7 @@ impl RequestIdKeys {
         }
     }
 
-    /// The id as a text, for a list of this user, or of nobody. `None` if its time has no
+    /// The id as a text, for a list of this user, or of no user. `None` if its time has no
     /// form in an id (before 1970, or after 2106).
     #[must_use]
     pub fn sign(&self, id: &SignedId, user: Option<&UserId>) -> Option<String> {
