@@ -29,7 +29,7 @@ languages = sys.argv[5:]
 COMMANDS = {
     "python": [folder / "venv/bin/python", clients / "python/examples/shop.py"],
     "go": [folder / "go/shop"],
-    "node": ["node", folder / "node/shop.js"],
+    "node": ["node", folder / "node/shop.mjs"],
     "java": ["java", "-cp", f"{folder}/java:{folder}/java/*", "Shop"],
 }
 # Longest that a start or a change of state may take.

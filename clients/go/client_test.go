@@ -184,7 +184,7 @@ func TestEveryCallHasADeadline(t *testing.T) {
 	if _, err := client.Recommend(t.Context(), &pb.RecommendRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	if server.remaining <= 0 || server.remaining > 10*time.Second {
+	if server.remaining <= 0 || server.remaining > time.Minute {
 		t.Errorf("remaining %v", server.remaining)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Second)
@@ -192,7 +192,7 @@ func TestEveryCallHasADeadline(t *testing.T) {
 	if _, err := client.Recommend(ctx, &pb.RecommendRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	if server.remaining <= 10*time.Second {
+	if server.remaining <= time.Minute {
 		t.Errorf("remaining %v", server.remaining)
 	}
 }

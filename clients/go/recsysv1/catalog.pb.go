@@ -11,6 +11,7 @@ package recsysv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -29,11 +30,11 @@ type ItemOutcome int32
 const (
 	// Not used.
 	ItemOutcome_ITEM_OUTCOME_UNSPECIFIED ItemOutcome = 0
-	// Added or replaced.
+	// Added, replaced or updated.
 	ItemOutcome_ITEM_OUTCOME_STORED ItemOutcome = 1
 	// Removed.
 	ItemOutcome_ITEM_OUTCOME_DELETED ItemOutcome = 2
-	// The item to remove did not exist.
+	// The item to remove or to update did not exist.
 	ItemOutcome_ITEM_OUTCOME_NOT_FOUND ItemOutcome = 3
 	// Not stored: see `error`.
 	ItemOutcome_ITEM_OUTCOME_REJECTED ItemOutcome = 4
@@ -241,6 +242,166 @@ func (x *UpsertItemsResponse) GetResults() []*ItemResult {
 	return nil
 }
 
+// A change of some fields of an item.
+type ItemUpdate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the item and the new values. Required. At most 256 KiB. Fields that the mask
+	// does not name are ignored.
+	Item *Item `protobuf:"bytes,1,opt,name=item,proto3" json:"item,omitempty"`
+	// The fields to change, at most 200 paths of at most 512 bytes. Empty = the fields that
+	// are set in `item`, and of `attributes` each one that is set there. A field that the
+	// mask names and `item` does not set is cleared.
+	//
+	// A path is the name of a field of Item, except for `content_id`. `attributes` replaces
+	// all attributes; `attributes.price` changes one, and `attributes.stock.nl` one inside
+	// another. An attribute that is null is removed. A name that has other characters than
+	// letters, digits, "_" and "-" is written in backticks: attributes.`list price`. `*`, if it
+	// is the only path, replaces the item.
+	//
+	// In JSON, a mask is one text: paths in lowerCamelCase, separated by commas. There,
+	// attributes.inStock names the attribute in_stock. For attributes whose names have
+	// capitals leave the mask empty.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemUpdate) Reset() {
+	*x = ItemUpdate{}
+	mi := &file_recsys_v1_catalog_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemUpdate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemUpdate) ProtoMessage() {}
+
+func (x *ItemUpdate) ProtoReflect() protoreflect.Message {
+	mi := &file_recsys_v1_catalog_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemUpdate.ProtoReflect.Descriptor instead.
+func (*ItemUpdate) Descriptor() ([]byte, []int) {
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ItemUpdate) GetItem() *Item {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+func (x *ItemUpdate) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// The request of UpdateItems.
+type UpdateItemsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The updates, at most 500. The message may have up to 16 MiB.
+	Updates       []*ItemUpdate `protobuf:"bytes,1,rep,name=updates,proto3" json:"updates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateItemsRequest) Reset() {
+	*x = UpdateItemsRequest{}
+	mi := &file_recsys_v1_catalog_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateItemsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateItemsRequest) ProtoMessage() {}
+
+func (x *UpdateItemsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_recsys_v1_catalog_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateItemsRequest.ProtoReflect.Descriptor instead.
+func (*UpdateItemsRequest) Descriptor() ([]byte, []int) {
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UpdateItemsRequest) GetUpdates() []*ItemUpdate {
+	if x != nil {
+		return x.Updates
+	}
+	return nil
+}
+
+// The response of UpdateItems.
+type UpdateItemsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One result for each update, in the order of the request.
+	Results       []*ItemResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateItemsResponse) Reset() {
+	*x = UpdateItemsResponse{}
+	mi := &file_recsys_v1_catalog_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateItemsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateItemsResponse) ProtoMessage() {}
+
+func (x *UpdateItemsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_recsys_v1_catalog_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateItemsResponse.ProtoReflect.Descriptor instead.
+func (*UpdateItemsResponse) Descriptor() ([]byte, []int) {
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UpdateItemsResponse) GetResults() []*ItemResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 // The request of GetItems.
 type GetItemsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -252,7 +413,7 @@ type GetItemsRequest struct {
 
 func (x *GetItemsRequest) Reset() {
 	*x = GetItemsRequest{}
-	mi := &file_recsys_v1_catalog_proto_msgTypes[3]
+	mi := &file_recsys_v1_catalog_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -264,7 +425,7 @@ func (x *GetItemsRequest) String() string {
 func (*GetItemsRequest) ProtoMessage() {}
 
 func (x *GetItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_recsys_v1_catalog_proto_msgTypes[3]
+	mi := &file_recsys_v1_catalog_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -277,7 +438,7 @@ func (x *GetItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetItemsRequest.ProtoReflect.Descriptor instead.
 func (*GetItemsRequest) Descriptor() ([]byte, []int) {
-	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{3}
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetItemsRequest) GetContentIds() []string {
@@ -300,7 +461,7 @@ type GetItemsResponse struct {
 
 func (x *GetItemsResponse) Reset() {
 	*x = GetItemsResponse{}
-	mi := &file_recsys_v1_catalog_proto_msgTypes[4]
+	mi := &file_recsys_v1_catalog_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -312,7 +473,7 @@ func (x *GetItemsResponse) String() string {
 func (*GetItemsResponse) ProtoMessage() {}
 
 func (x *GetItemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_recsys_v1_catalog_proto_msgTypes[4]
+	mi := &file_recsys_v1_catalog_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -325,7 +486,7 @@ func (x *GetItemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetItemsResponse.ProtoReflect.Descriptor instead.
 func (*GetItemsResponse) Descriptor() ([]byte, []int) {
-	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{4}
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetItemsResponse) GetItems() []*Item {
@@ -342,6 +503,155 @@ func (x *GetItemsResponse) GetMissingIds() []string {
 	return nil
 }
 
+// The request of ListItems.
+type ListItemsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The most items of a page, 1 to 500. 0 = 100. A page can have fewer, also none, before
+	// the last one: it ends where its items take 16 MiB. Pages of one list can have
+	// different sizes.
+	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before. Empty = the first page. It is valid only with the
+	// same `where`, and for as long as the server keeps its items in the same store.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// A filter: only items that meet it are returned. See `where` of RecommendRequest.
+	Where string `protobuf:"bytes,3,opt,name=where,proto3" json:"where,omitempty"`
+	// Whether items have their vectors.
+	IncludeVectors bool `protobuf:"varint,4,opt,name=include_vectors,json=includeVectors,proto3" json:"include_vectors,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListItemsRequest) Reset() {
+	*x = ListItemsRequest{}
+	mi := &file_recsys_v1_catalog_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListItemsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListItemsRequest) ProtoMessage() {}
+
+func (x *ListItemsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_recsys_v1_catalog_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListItemsRequest.ProtoReflect.Descriptor instead.
+func (*ListItemsRequest) Descriptor() ([]byte, []int) {
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListItemsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListItemsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListItemsRequest) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *ListItemsRequest) GetIncludeVectors() bool {
+	if x != nil {
+		return x.IncludeVectors
+	}
+	return false
+}
+
+// The response of ListItems.
+type ListItemsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The items.
+	Items []*Item `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// The token of the next page. Empty = this is the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The number of all items that meet the filter, when this page was read.
+	TotalItems uint32 `protobuf:"varint,3,opt,name=total_items,json=totalItems,proto3" json:"total_items,omitempty"`
+	// Whether `total_items` is an estimate. It is exact on the first page.
+	TotalIsEstimate bool `protobuf:"varint,4,opt,name=total_is_estimate,json=totalIsEstimate,proto3" json:"total_is_estimate,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListItemsResponse) Reset() {
+	*x = ListItemsResponse{}
+	mi := &file_recsys_v1_catalog_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListItemsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListItemsResponse) ProtoMessage() {}
+
+func (x *ListItemsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_recsys_v1_catalog_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListItemsResponse.ProtoReflect.Descriptor instead.
+func (*ListItemsResponse) Descriptor() ([]byte, []int) {
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListItemsResponse) GetItems() []*Item {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *ListItemsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListItemsResponse) GetTotalItems() uint32 {
+	if x != nil {
+		return x.TotalItems
+	}
+	return 0
+}
+
+func (x *ListItemsResponse) GetTotalIsEstimate() bool {
+	if x != nil {
+		return x.TotalIsEstimate
+	}
+	return false
+}
+
 // The request of DeleteItems.
 type DeleteItemsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -353,7 +663,7 @@ type DeleteItemsRequest struct {
 
 func (x *DeleteItemsRequest) Reset() {
 	*x = DeleteItemsRequest{}
-	mi := &file_recsys_v1_catalog_proto_msgTypes[5]
+	mi := &file_recsys_v1_catalog_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +675,7 @@ func (x *DeleteItemsRequest) String() string {
 func (*DeleteItemsRequest) ProtoMessage() {}
 
 func (x *DeleteItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_recsys_v1_catalog_proto_msgTypes[5]
+	mi := &file_recsys_v1_catalog_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +688,7 @@ func (x *DeleteItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteItemsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteItemsRequest) Descriptor() ([]byte, []int) {
-	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{5}
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteItemsRequest) GetContentIds() []string {
@@ -399,7 +709,7 @@ type DeleteItemsResponse struct {
 
 func (x *DeleteItemsResponse) Reset() {
 	*x = DeleteItemsResponse{}
-	mi := &file_recsys_v1_catalog_proto_msgTypes[6]
+	mi := &file_recsys_v1_catalog_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +721,7 @@ func (x *DeleteItemsResponse) String() string {
 func (*DeleteItemsResponse) ProtoMessage() {}
 
 func (x *DeleteItemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_recsys_v1_catalog_proto_msgTypes[6]
+	mi := &file_recsys_v1_catalog_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +734,7 @@ func (x *DeleteItemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteItemsResponse.ProtoReflect.Descriptor instead.
 func (*DeleteItemsResponse) Descriptor() ([]byte, []int) {
-	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{6}
+	return file_recsys_v1_catalog_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteItemsResponse) GetResults() []*ItemResult {
@@ -438,7 +748,7 @@ var File_recsys_v1_catalog_proto protoreflect.FileDescriptor
 
 const file_recsys_v1_catalog_proto_rawDesc = "" +
 	"\n" +
-	"\x17recsys/v1/catalog.proto\x12\trecsys.v1\x1a\x15recsys/v1/types.proto\"\x8b\x01\n" +
+	"\x17recsys/v1/catalog.proto\x12\trecsys.v1\x1a google/protobuf/field_mask.proto\x1a\x15recsys/v1/types.proto\"\x8b\x01\n" +
 	"\n" +
 	"ItemResult\x12\x1d\n" +
 	"\n" +
@@ -448,6 +758,15 @@ const file_recsys_v1_catalog_proto_rawDesc = "" +
 	"\x12UpsertItemsRequest\x12%\n" +
 	"\x05items\x18\x01 \x03(\v2\x0f.recsys.v1.ItemR\x05items\"F\n" +
 	"\x13UpsertItemsResponse\x12/\n" +
+	"\aresults\x18\x01 \x03(\v2\x15.recsys.v1.ItemResultR\aresults\"n\n" +
+	"\n" +
+	"ItemUpdate\x12#\n" +
+	"\x04item\x18\x01 \x01(\v2\x0f.recsys.v1.ItemR\x04item\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"E\n" +
+	"\x12UpdateItemsRequest\x12/\n" +
+	"\aupdates\x18\x01 \x03(\v2\x15.recsys.v1.ItemUpdateR\aupdates\"F\n" +
+	"\x13UpdateItemsResponse\x12/\n" +
 	"\aresults\x18\x01 \x03(\v2\x15.recsys.v1.ItemResultR\aresults\"2\n" +
 	"\x0fGetItemsRequest\x12\x1f\n" +
 	"\vcontent_ids\x18\x01 \x03(\tR\n" +
@@ -455,7 +774,19 @@ const file_recsys_v1_catalog_proto_rawDesc = "" +
 	"\x10GetItemsResponse\x12%\n" +
 	"\x05items\x18\x01 \x03(\v2\x0f.recsys.v1.ItemR\x05items\x12\x1f\n" +
 	"\vmissing_ids\x18\x02 \x03(\tR\n" +
-	"missingIds\"5\n" +
+	"missingIds\"\x8d\x01\n" +
+	"\x10ListItemsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x14\n" +
+	"\x05where\x18\x03 \x01(\tR\x05where\x12'\n" +
+	"\x0finclude_vectors\x18\x04 \x01(\bR\x0eincludeVectors\"\xaf\x01\n" +
+	"\x11ListItemsResponse\x12%\n" +
+	"\x05items\x18\x01 \x03(\v2\x0f.recsys.v1.ItemR\x05items\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1f\n" +
+	"\vtotal_items\x18\x03 \x01(\rR\n" +
+	"totalItems\x12*\n" +
+	"\x11total_is_estimate\x18\x04 \x01(\bR\x0ftotalIsEstimate\"5\n" +
 	"\x12DeleteItemsRequest\x12\x1f\n" +
 	"\vcontent_ids\x18\x01 \x03(\tR\n" +
 	"contentIds\"F\n" +
@@ -466,10 +797,12 @@ const file_recsys_v1_catalog_proto_rawDesc = "" +
 	"\x13ITEM_OUTCOME_STORED\x10\x01\x12\x18\n" +
 	"\x14ITEM_OUTCOME_DELETED\x10\x02\x12\x1a\n" +
 	"\x16ITEM_OUTCOME_NOT_FOUND\x10\x03\x12\x19\n" +
-	"\x15ITEM_OUTCOME_REJECTED\x10\x042\xf1\x01\n" +
+	"\x15ITEM_OUTCOME_REJECTED\x10\x042\x87\x03\n" +
 	"\x0eCatalogService\x12L\n" +
-	"\vUpsertItems\x12\x1d.recsys.v1.UpsertItemsRequest\x1a\x1e.recsys.v1.UpsertItemsResponse\x12C\n" +
-	"\bGetItems\x12\x1a.recsys.v1.GetItemsRequest\x1a\x1b.recsys.v1.GetItemsResponse\x12L\n" +
+	"\vUpsertItems\x12\x1d.recsys.v1.UpsertItemsRequest\x1a\x1e.recsys.v1.UpsertItemsResponse\x12L\n" +
+	"\vUpdateItems\x12\x1d.recsys.v1.UpdateItemsRequest\x1a\x1e.recsys.v1.UpdateItemsResponse\x12C\n" +
+	"\bGetItems\x12\x1a.recsys.v1.GetItemsRequest\x1a\x1b.recsys.v1.GetItemsResponse\x12F\n" +
+	"\tListItems\x12\x1b.recsys.v1.ListItemsRequest\x1a\x1c.recsys.v1.ListItemsResponse\x12L\n" +
 	"\vDeleteItems\x12\x1d.recsys.v1.DeleteItemsRequest\x1a\x1e.recsys.v1.DeleteItemsResponseBU\n" +
 	"\trecsys.v1B\fCatalogProtoP\x01Z,github.com/recsys/recsys/clients/go/recsysv1\xaa\x02\tRecsys.V1b\x06proto3"
 
@@ -486,37 +819,52 @@ func file_recsys_v1_catalog_proto_rawDescGZIP() []byte {
 }
 
 var file_recsys_v1_catalog_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_recsys_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_recsys_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_recsys_v1_catalog_proto_goTypes = []any{
-	(ItemOutcome)(0),            // 0: recsys.v1.ItemOutcome
-	(*ItemResult)(nil),          // 1: recsys.v1.ItemResult
-	(*UpsertItemsRequest)(nil),  // 2: recsys.v1.UpsertItemsRequest
-	(*UpsertItemsResponse)(nil), // 3: recsys.v1.UpsertItemsResponse
-	(*GetItemsRequest)(nil),     // 4: recsys.v1.GetItemsRequest
-	(*GetItemsResponse)(nil),    // 5: recsys.v1.GetItemsResponse
-	(*DeleteItemsRequest)(nil),  // 6: recsys.v1.DeleteItemsRequest
-	(*DeleteItemsResponse)(nil), // 7: recsys.v1.DeleteItemsResponse
-	(*ErrorDetail)(nil),         // 8: recsys.v1.ErrorDetail
-	(*Item)(nil),                // 9: recsys.v1.Item
+	(ItemOutcome)(0),              // 0: recsys.v1.ItemOutcome
+	(*ItemResult)(nil),            // 1: recsys.v1.ItemResult
+	(*UpsertItemsRequest)(nil),    // 2: recsys.v1.UpsertItemsRequest
+	(*UpsertItemsResponse)(nil),   // 3: recsys.v1.UpsertItemsResponse
+	(*ItemUpdate)(nil),            // 4: recsys.v1.ItemUpdate
+	(*UpdateItemsRequest)(nil),    // 5: recsys.v1.UpdateItemsRequest
+	(*UpdateItemsResponse)(nil),   // 6: recsys.v1.UpdateItemsResponse
+	(*GetItemsRequest)(nil),       // 7: recsys.v1.GetItemsRequest
+	(*GetItemsResponse)(nil),      // 8: recsys.v1.GetItemsResponse
+	(*ListItemsRequest)(nil),      // 9: recsys.v1.ListItemsRequest
+	(*ListItemsResponse)(nil),     // 10: recsys.v1.ListItemsResponse
+	(*DeleteItemsRequest)(nil),    // 11: recsys.v1.DeleteItemsRequest
+	(*DeleteItemsResponse)(nil),   // 12: recsys.v1.DeleteItemsResponse
+	(*ErrorDetail)(nil),           // 13: recsys.v1.ErrorDetail
+	(*Item)(nil),                  // 14: recsys.v1.Item
+	(*fieldmaskpb.FieldMask)(nil), // 15: google.protobuf.FieldMask
 }
 var file_recsys_v1_catalog_proto_depIdxs = []int32{
-	0, // 0: recsys.v1.ItemResult.outcome:type_name -> recsys.v1.ItemOutcome
-	8, // 1: recsys.v1.ItemResult.error:type_name -> recsys.v1.ErrorDetail
-	9, // 2: recsys.v1.UpsertItemsRequest.items:type_name -> recsys.v1.Item
-	1, // 3: recsys.v1.UpsertItemsResponse.results:type_name -> recsys.v1.ItemResult
-	9, // 4: recsys.v1.GetItemsResponse.items:type_name -> recsys.v1.Item
-	1, // 5: recsys.v1.DeleteItemsResponse.results:type_name -> recsys.v1.ItemResult
-	2, // 6: recsys.v1.CatalogService.UpsertItems:input_type -> recsys.v1.UpsertItemsRequest
-	4, // 7: recsys.v1.CatalogService.GetItems:input_type -> recsys.v1.GetItemsRequest
-	6, // 8: recsys.v1.CatalogService.DeleteItems:input_type -> recsys.v1.DeleteItemsRequest
-	3, // 9: recsys.v1.CatalogService.UpsertItems:output_type -> recsys.v1.UpsertItemsResponse
-	5, // 10: recsys.v1.CatalogService.GetItems:output_type -> recsys.v1.GetItemsResponse
-	7, // 11: recsys.v1.CatalogService.DeleteItems:output_type -> recsys.v1.DeleteItemsResponse
-	9, // [9:12] is the sub-list for method output_type
-	6, // [6:9] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	0,  // 0: recsys.v1.ItemResult.outcome:type_name -> recsys.v1.ItemOutcome
+	13, // 1: recsys.v1.ItemResult.error:type_name -> recsys.v1.ErrorDetail
+	14, // 2: recsys.v1.UpsertItemsRequest.items:type_name -> recsys.v1.Item
+	1,  // 3: recsys.v1.UpsertItemsResponse.results:type_name -> recsys.v1.ItemResult
+	14, // 4: recsys.v1.ItemUpdate.item:type_name -> recsys.v1.Item
+	15, // 5: recsys.v1.ItemUpdate.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 6: recsys.v1.UpdateItemsRequest.updates:type_name -> recsys.v1.ItemUpdate
+	1,  // 7: recsys.v1.UpdateItemsResponse.results:type_name -> recsys.v1.ItemResult
+	14, // 8: recsys.v1.GetItemsResponse.items:type_name -> recsys.v1.Item
+	14, // 9: recsys.v1.ListItemsResponse.items:type_name -> recsys.v1.Item
+	1,  // 10: recsys.v1.DeleteItemsResponse.results:type_name -> recsys.v1.ItemResult
+	2,  // 11: recsys.v1.CatalogService.UpsertItems:input_type -> recsys.v1.UpsertItemsRequest
+	5,  // 12: recsys.v1.CatalogService.UpdateItems:input_type -> recsys.v1.UpdateItemsRequest
+	7,  // 13: recsys.v1.CatalogService.GetItems:input_type -> recsys.v1.GetItemsRequest
+	9,  // 14: recsys.v1.CatalogService.ListItems:input_type -> recsys.v1.ListItemsRequest
+	11, // 15: recsys.v1.CatalogService.DeleteItems:input_type -> recsys.v1.DeleteItemsRequest
+	3,  // 16: recsys.v1.CatalogService.UpsertItems:output_type -> recsys.v1.UpsertItemsResponse
+	6,  // 17: recsys.v1.CatalogService.UpdateItems:output_type -> recsys.v1.UpdateItemsResponse
+	8,  // 18: recsys.v1.CatalogService.GetItems:output_type -> recsys.v1.GetItemsResponse
+	10, // 19: recsys.v1.CatalogService.ListItems:output_type -> recsys.v1.ListItemsResponse
+	12, // 20: recsys.v1.CatalogService.DeleteItems:output_type -> recsys.v1.DeleteItemsResponse
+	16, // [16:21] is the sub-list for method output_type
+	11, // [11:16] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_recsys_v1_catalog_proto_init() }
@@ -531,7 +879,7 @@ func file_recsys_v1_catalog_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recsys_v1_catalog_proto_rawDesc), len(file_recsys_v1_catalog_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

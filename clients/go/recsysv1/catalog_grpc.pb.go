@@ -22,7 +22,9 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	CatalogService_UpsertItems_FullMethodName = "/recsys.v1.CatalogService/UpsertItems"
+	CatalogService_UpdateItems_FullMethodName = "/recsys.v1.CatalogService/UpdateItems"
 	CatalogService_GetItems_FullMethodName    = "/recsys.v1.CatalogService/GetItems"
+	CatalogService_ListItems_FullMethodName   = "/recsys.v1.CatalogService/ListItems"
 	CatalogService_DeleteItems_FullMethodName = "/recsys.v1.CatalogService/DeleteItems"
 )
 
@@ -33,7 +35,7 @@ const (
 // Reads and writes items. The next Recommend sees a write.
 //
 // Errors are as for RecommenderService. In addition to the reasons that they name, all
-// three calls can fail with INVALID_FIELD (INVALID_ARGUMENT), CATALOG_UNAVAILABLE
+// calls can fail with INVALID_FIELD (INVALID_ARGUMENT), CATALOG_UNAVAILABLE
 // (UNAVAILABLE) and NOT_SET_UP (FAILED_PRECONDITION: the collection does not exist).
 type CatalogServiceClient interface {
 	// Adds or replaces up to 500 items, each with its own result. Replaces the fields of
@@ -44,12 +46,35 @@ type CatalogServiceClient interface {
 	// have the length of the catalogue's other vectors), CATALOG_FULL
 	// (RESOURCE_EXHAUSTED).
 	UpsertItems(ctx context.Context, in *UpsertItemsRequest, opts ...grpc.CallOption) (*UpsertItemsResponse, error)
+	// Changes the fields of up to 500 stored items that a mask names, such as prices, each
+	// with its own result. Other fields are not written: updates of different fields of an
+	// item at the same time are all kept. An update never adds an item, and never restores
+	// one that is removed at the same time. Updates of one item are applied in order. A call
+	// that fails may have applied any of them, and can be repeated.
+	//
+	// `location` and `other_locations` are stored as one field, and `image_url` with
+	// `has_image`. `attributes` as a whole, and `*`, remove the attributes that are stored
+	// when the call begins.
+	//
+	// Role: `catalog`. Errors of one update, in its result: as for UpsertItems. An item that
+	// does not exist is NOT_FOUND.
+	UpdateItems(ctx context.Context, in *UpdateItemsRequest, opts ...grpc.CallOption) (*UpdateItemsResponse, error)
 	// Returns up to 500 items with their vectors, each item once.
 	//
 	// Role: `serve` or `catalog`. Errors: INVALID_FIELD (INVALID_ARGUMENT),
 	// REPLY_TOO_LARGE (RESOURCE_EXHAUSTED: the items take more than 16 MiB; ask for fewer),
 	// CATALOG_UNAVAILABLE (UNAVAILABLE).
 	GetItems(ctx context.Context, in *GetItemsRequest, opts ...grpc.CallOption) (*GetItemsResponse, error)
+	// Returns the items page by page, in an order that never changes: an item that exists
+	// while all pages are read is in exactly one of them, whatever is written meanwhile.
+	// Items that are added or removed meanwhile may be missing, and an item that a filter
+	// begins or ceases to match. Each item is as it was when its page was read.
+	//
+	// Role: `serve` or `catalog`. Errors: INVALID_FIELD (INVALID_ARGUMENT), NOT_SET_UP
+	// (FAILED_PRECONDITION: there is no collection, or it lacks what `where` needs),
+	// REPLY_TOO_LARGE (RESOURCE_EXHAUSTED: one item takes more than 16 MiB),
+	// CATALOG_UNAVAILABLE (UNAVAILABLE).
+	ListItems(ctx context.Context, in *ListItemsRequest, opts ...grpc.CallOption) (*ListItemsResponse, error)
 	// Removes up to 500 items, each with its own result.
 	//
 	// Role: `catalog`.
@@ -74,10 +99,30 @@ func (c *catalogServiceClient) UpsertItems(ctx context.Context, in *UpsertItemsR
 	return out, nil
 }
 
+func (c *catalogServiceClient) UpdateItems(ctx context.Context, in *UpdateItemsRequest, opts ...grpc.CallOption) (*UpdateItemsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateItemsResponse)
+	err := c.cc.Invoke(ctx, CatalogService_UpdateItems_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *catalogServiceClient) GetItems(ctx context.Context, in *GetItemsRequest, opts ...grpc.CallOption) (*GetItemsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetItemsResponse)
 	err := c.cc.Invoke(ctx, CatalogService_GetItems_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListItems(ctx context.Context, in *ListItemsRequest, opts ...grpc.CallOption) (*ListItemsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListItemsResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListItems_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +146,7 @@ func (c *catalogServiceClient) DeleteItems(ctx context.Context, in *DeleteItemsR
 // Reads and writes items. The next Recommend sees a write.
 //
 // Errors are as for RecommenderService. In addition to the reasons that they name, all
-// three calls can fail with INVALID_FIELD (INVALID_ARGUMENT), CATALOG_UNAVAILABLE
+// calls can fail with INVALID_FIELD (INVALID_ARGUMENT), CATALOG_UNAVAILABLE
 // (UNAVAILABLE) and NOT_SET_UP (FAILED_PRECONDITION: the collection does not exist).
 type CatalogServiceServer interface {
 	// Adds or replaces up to 500 items, each with its own result. Replaces the fields of
@@ -112,12 +157,35 @@ type CatalogServiceServer interface {
 	// have the length of the catalogue's other vectors), CATALOG_FULL
 	// (RESOURCE_EXHAUSTED).
 	UpsertItems(context.Context, *UpsertItemsRequest) (*UpsertItemsResponse, error)
+	// Changes the fields of up to 500 stored items that a mask names, such as prices, each
+	// with its own result. Other fields are not written: updates of different fields of an
+	// item at the same time are all kept. An update never adds an item, and never restores
+	// one that is removed at the same time. Updates of one item are applied in order. A call
+	// that fails may have applied any of them, and can be repeated.
+	//
+	// `location` and `other_locations` are stored as one field, and `image_url` with
+	// `has_image`. `attributes` as a whole, and `*`, remove the attributes that are stored
+	// when the call begins.
+	//
+	// Role: `catalog`. Errors of one update, in its result: as for UpsertItems. An item that
+	// does not exist is NOT_FOUND.
+	UpdateItems(context.Context, *UpdateItemsRequest) (*UpdateItemsResponse, error)
 	// Returns up to 500 items with their vectors, each item once.
 	//
 	// Role: `serve` or `catalog`. Errors: INVALID_FIELD (INVALID_ARGUMENT),
 	// REPLY_TOO_LARGE (RESOURCE_EXHAUSTED: the items take more than 16 MiB; ask for fewer),
 	// CATALOG_UNAVAILABLE (UNAVAILABLE).
 	GetItems(context.Context, *GetItemsRequest) (*GetItemsResponse, error)
+	// Returns the items page by page, in an order that never changes: an item that exists
+	// while all pages are read is in exactly one of them, whatever is written meanwhile.
+	// Items that are added or removed meanwhile may be missing, and an item that a filter
+	// begins or ceases to match. Each item is as it was when its page was read.
+	//
+	// Role: `serve` or `catalog`. Errors: INVALID_FIELD (INVALID_ARGUMENT), NOT_SET_UP
+	// (FAILED_PRECONDITION: there is no collection, or it lacks what `where` needs),
+	// REPLY_TOO_LARGE (RESOURCE_EXHAUSTED: one item takes more than 16 MiB),
+	// CATALOG_UNAVAILABLE (UNAVAILABLE).
+	ListItems(context.Context, *ListItemsRequest) (*ListItemsResponse, error)
 	// Removes up to 500 items, each with its own result.
 	//
 	// Role: `catalog`.
@@ -135,8 +203,14 @@ type UnimplementedCatalogServiceServer struct{}
 func (UnimplementedCatalogServiceServer) UpsertItems(context.Context, *UpsertItemsRequest) (*UpsertItemsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpsertItems not implemented")
 }
+func (UnimplementedCatalogServiceServer) UpdateItems(context.Context, *UpdateItemsRequest) (*UpdateItemsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateItems not implemented")
+}
 func (UnimplementedCatalogServiceServer) GetItems(context.Context, *GetItemsRequest) (*GetItemsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetItems not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListItems(context.Context, *ListItemsRequest) (*ListItemsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListItems not implemented")
 }
 func (UnimplementedCatalogServiceServer) DeleteItems(context.Context, *DeleteItemsRequest) (*DeleteItemsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteItems not implemented")
@@ -180,6 +254,24 @@ func _CatalogService_UpsertItems_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CatalogService_UpdateItems_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateItemsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).UpdateItems(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_UpdateItems_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).UpdateItems(ctx, req.(*UpdateItemsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CatalogService_GetItems_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetItemsRequest)
 	if err := dec(in); err != nil {
@@ -194,6 +286,24 @@ func _CatalogService_GetItems_Handler(srv interface{}, ctx context.Context, dec 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(CatalogServiceServer).GetItems(ctx, req.(*GetItemsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListItems_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListItemsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListItems(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListItems_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListItems(ctx, req.(*ListItemsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -228,8 +338,16 @@ var CatalogService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _CatalogService_UpsertItems_Handler,
 		},
 		{
+			MethodName: "UpdateItems",
+			Handler:    _CatalogService_UpdateItems_Handler,
+		},
+		{
 			MethodName: "GetItems",
 			Handler:    _CatalogService_GetItems_Handler,
+		},
+		{
+			MethodName: "ListItems",
+			Handler:    _CatalogService_ListItems_Handler,
 		},
 		{
 			MethodName: "DeleteItems",

@@ -1335,7 +1335,7 @@ type RecommendRequest struct {
 	// `diagnostics.unknown_context_ids`.
 	ContextIds []string `protobuf:"bytes,14,rep,name=context_ids,json=contextIds,proto3" json:"context_ids,omitempty"`
 	// Only items that meet this filter, in the language of AIP-160, such as
-	// `price <= 150 AND in_stock = true`: see docs/where.md. At most 4 KiB, 100 terms.
+	// `price <= 150 AND in_stock = true`: see docs/guides/where.md. At most 4 KiB, 100 terms.
 	// Empty = any.
 	Where string `protobuf:"bytes,15,opt,name=where,proto3" json:"where,omitempty"`
 	// Only items with at least one of these tags. At most 200. Empty = any.
@@ -1540,7 +1540,7 @@ type SimilarItemsRequest struct {
 	// Unspecified = HIDE.
 	Seen SeenPolicy `protobuf:"varint,14,opt,name=seen,proto3,enum=recsys.v1.SeenPolicy" json:"seen,omitempty"`
 	// Only items that meet this filter, in the language of AIP-160, such as
-	// `price <= 150 AND in_stock = true`: see docs/where.md. At most 4 KiB, 100 terms.
+	// `price <= 150 AND in_stock = true`: see docs/guides/where.md. At most 4 KiB, 100 terms.
 	// Empty = any.
 	Where string `protobuf:"bytes,15,opt,name=where,proto3" json:"where,omitempty"`
 	// Only items with at least one of these tags. At most 200. Empty = any.
@@ -1743,7 +1743,7 @@ type PopularItemsRequest struct {
 	// Unspecified = HIDE.
 	Seen SeenPolicy `protobuf:"varint,14,opt,name=seen,proto3,enum=recsys.v1.SeenPolicy" json:"seen,omitempty"`
 	// Only items that meet this filter, in the language of AIP-160, such as
-	// `price <= 150 AND in_stock = true`: see docs/where.md. At most 4 KiB, 100 terms.
+	// `price <= 150 AND in_stock = true`: see docs/guides/where.md. At most 4 KiB, 100 terms.
 	// Empty = any.
 	Where string `protobuf:"bytes,15,opt,name=where,proto3" json:"where,omitempty"`
 	// Only items with at least one of these tags. At most 200. Empty = any.

@@ -1,13 +1,18 @@
+import com.google.protobuf.Struct;
+import com.google.protobuf.Value;
 import io.grpc.StatusRuntimeException;
 import java.util.List;
 import recsys.client.RecsysClient;
 import recsys.client.RecsysError;
 import recsys.v1.IngestResult;
 import recsys.v1.InteractionEvent;
+import recsys.v1.Item;
+import recsys.v1.ItemUpdate;
 import recsys.v1.MergeUsersRequest;
 import recsys.v1.RecommendRequest;
 import recsys.v1.RecommendedItem;
 import recsys.v1.SimilarItemsRequest;
+import recsys.v1.UpdateItemsRequest;
 
 /** What a shop asks of recsys: java Shop.java [USER]. */
 final class Shop {
@@ -28,6 +33,7 @@ final class Shop {
       shop.basket();
       shop.visitorSession();
       shop.logIn();
+      shop.changePrice();
       shop.experiment();
       shop.invalidRequest();
     }
@@ -102,6 +108,17 @@ final class Shop {
     var request = MergeUsersRequest.newBuilder().setFromUserId(visitor).setIntoUserId(user).build();
     int moved = recsys.recommender().mergeUsers(request).getMovedEvents();
     System.out.println("login: " + moved + " event moved");
+  }
+
+  /** A new price; the item's other fields stay. */
+  private void changePrice() {
+    var attributes = Struct.newBuilder().putFields("price", Value.newBuilder().setNumberValue(89.5).build());
+    var item = Item.newBuilder().setContentId("2004").setAttributes(attributes);
+    var request =
+        UpdateItemsRequest.newBuilder().addUpdates(ItemUpdate.newBuilder().setItem(item)).build();
+    var result = recsys.catalog().updateItems(request).getResults(0);
+    String outcome = result.getOutcome().name().replace("ITEM_OUTCOME_", "");
+    System.out.println("price of 2004: " + outcome);
   }
 
   /** Reports what was shown and bought from a list, for its variant's result. */

@@ -1,6 +1,6 @@
 // What a shop asks of recsys: node shop.js [USER]
 
-import { Client, RecsysError } from '@recsys/client';
+import { Client, RecsysError, struct } from '@recsys/client';
 
 // Sends events. Their ids are the shop's own, so that sending them again is safe.
 async function sendEvents(recsys, user) {
@@ -54,6 +54,13 @@ async function logIn(recsys, user) {
   console.log(`login: ${moved} event moved`);
 }
 
+// A new price; the item's other fields stay.
+async function changePrice(recsys) {
+  const item = { content_id: '2004', attributes: struct({ price: 89.5 }) };
+  const { results } = await recsys.updateItems({ updates: [{ item }] });
+  console.log(`price of 2004: ${results[0].outcome.replace('ITEM_OUTCOME_', '')}`);
+}
+
 // Reports what was shown and bought from a list, for its variant's result.
 async function experiment(recsys, user) {
   const { request_id, items, diagnostics } = await recsys.recommend({ user_id: user, placement: 'home', limit: 3 });
@@ -93,6 +100,7 @@ await productPage(recsys, user);
 await basket(recsys, user);
 await visitorSession(recsys);
 await logIn(recsys, user);
+await changePrice(recsys);
 await experiment(recsys, user);
 await invalidRequest(recsys, user);
 recsys.close();

@@ -4,6 +4,7 @@ import type { MethodDefinition } from '@grpc/proto-loader';
 import type { CatalogServiceDefinition } from '../generated/types/recsys/v1/CatalogService.js';
 import type { ExportUserPagesRequest } from '../generated/types/recsys/v1/ExportUserPagesRequest.js';
 import type { ExportUserPagesResponse__Output } from '../generated/types/recsys/v1/ExportUserPagesResponse.js';
+import type { Struct } from '../generated/types/google/protobuf/Struct.js';
 import type { IngestResult__Output } from '../generated/types/recsys/v1/IngestResult.js';
 import type { InteractionEvent } from '../generated/types/recsys/v1/InteractionEvent.js';
 import type { RecommenderServiceDefinition } from '../generated/types/recsys/v1/RecommenderService.js';
@@ -76,6 +77,9 @@ export class RecsysError extends Error {
   /** Milliseconds after which the server expects a retry to succeed, if it sent a delay. */
   retryAfterMs?: number;
 }
+
+/** Returns a JSON object as a google.protobuf.Struct, for `attributes` and `survey_answers`. */
+export function struct(object: Record<string, unknown>): Struct;
 
 /** The definitions of the services, for a server in a test. */
 export const services: { RecommenderService: ServiceDefinition; CatalogService: ServiceDefinition };

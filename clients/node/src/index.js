@@ -87,6 +87,22 @@ export class Client {
   }
 }
 
+// Returns a JSON object as a google.protobuf.Struct, for `attributes` and `survey_answers`.
+export function struct(object) {
+  const fields = Object.entries(object).map(([name, value]) => [name, structValue(value)]);
+  return { fields: Object.fromEntries(fields) };
+}
+
+function structValue(value) {
+  if (value === null) return { nullValue: 'NULL_VALUE' };
+  if (Array.isArray(value)) return { listValue: { values: value.map(structValue) } };
+  if (typeof value === 'object') return { structValue: struct(value) };
+  if (typeof value === 'number') return { numberValue: value };
+  if (typeof value === 'boolean') return { boolValue: value };
+  if (typeof value === 'string') return { stringValue: value };
+  throw new TypeError(`${typeof value} is not JSON`);
+}
+
 function transport({ tls, caFile, certFile, certKeyFile }) {
   if (!tls && !caFile) {
     if (certFile || certKeyFile) throw new Error('a client certificate needs tls or caFile');

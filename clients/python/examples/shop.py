@@ -58,6 +58,15 @@ def log_in(recsys, user):
     print(f"login: {merged.moved_events} event moved")
 
 
+def change_price(recsys):
+    """A new price; the item's other fields stay."""
+    item = pb.Item(content_id="2004")
+    item.attributes["price"] = 89.5
+    reply = recsys.UpdateItems(pb.UpdateItemsRequest(updates=[pb.ItemUpdate(item=item)]))
+    outcome = pb.ItemOutcome.Name(reply.results[0].outcome).removeprefix("ITEM_OUTCOME_")
+    print(f"price of 2004: {outcome}")
+
+
 def experiment(recsys, user):
     """Reports what was shown and bought from a list, for its variant's result."""
     shown = recsys.Recommend(pb.RecommendRequest(user_id=user, placement="home", limit=3))
@@ -95,6 +104,7 @@ def main():
         basket(recsys, user)
         visitor_session(recsys)
         log_in(recsys, user)
+        change_price(recsys)
         experiment(recsys, user)
         invalid_request(recsys, user)
 

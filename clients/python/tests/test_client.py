@@ -111,9 +111,9 @@ class ClientTest(unittest.TestCase):
     def test_every_call_has_a_deadline(self):
         request = pb.RecommendRequest(user_id="deadline")
         remaining = float(self.client.Recommend(request).request_id)
-        self.assertTrue(0 < remaining <= 10, remaining)
+        self.assertTrue(0 < remaining < 60, remaining)
         remaining = float(self.client.Recommend(request, timeout=500).request_id)
-        self.assertTrue(10 < remaining <= 500, remaining)
+        self.assertGreater(remaining, 60)
 
     def test_a_call_ends_at_its_deadline(self):
         error = self.failure(self.client, pb.RecommendRequest(user_id="slow"), timeout=0.2)

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	recsys "github.com/recsys/recsys/clients/go"
 	pb "github.com/recsys/recsys/clients/go/recsysv1"
@@ -28,8 +29,8 @@ func main() {
 		s.user = os.Args[1]
 	}
 	for _, step := range []func(context.Context) error{
-		s.sendEvents, s.readList, s.productPage, s.basket, s.visitorSession, s.logIn, s.experiment,
-		s.invalidRequest,
+		s.sendEvents, s.readList, s.productPage, s.basket, s.visitorSession, s.logIn, s.changePrice,
+		s.experiment, s.invalidRequest,
 	} {
 		if err := step(context.Background()); err != nil {
 			log.Fatal(err)
@@ -113,6 +114,23 @@ func (s shop) logIn(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("login: %d event moved\n", merged.MovedEvents)
+	return nil
+}
+
+// changePrice stores a new price; the item's other fields stay.
+func (s shop) changePrice(ctx context.Context) error {
+	attributes, err := structpb.NewStruct(map[string]any{"price": 89.5})
+	if err != nil {
+		return err
+	}
+	reply, err := s.UpdateItems(ctx, &pb.UpdateItemsRequest{Updates: []*pb.ItemUpdate{
+		{Item: &pb.Item{ContentId: "2004", Attributes: attributes}},
+	}})
+	if err != nil {
+		return err
+	}
+	outcome := strings.TrimPrefix(reply.Results[0].Outcome.String(), "ITEM_OUTCOME_")
+	fmt.Println("price of 2004:", outcome)
 	return nil
 }
 

@@ -213,12 +213,12 @@ final class RecsysClientTest {
   void everyCallHasADeadline() throws Exception {
     try (RecsysClient client = connect(KEY)) {
       client.recommender().recommend(RecommendRequest.getDefaultInstance());
-      assertTrue(recommender.remainingSeconds <= 10);
+      assertTrue(recommender.remainingSeconds < 60);
       client
           .recommender()
           .withDeadlineAfter(500, TimeUnit.SECONDS)
           .recommend(RecommendRequest.getDefaultInstance());
-      assertTrue(recommender.remainingSeconds > 10);
+      assertTrue(recommender.remainingSeconds > 60);
     }
   }
 
