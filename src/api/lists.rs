@@ -4,13 +4,14 @@ use tonic::{Extensions, Status};
 
 use crate::{
     api::{error::ApiError, limits::Limits, parse::ListSettings, reply, reply_cost},
+    domain::ranking_config::RankingConfig,
     edge::{
         access::Caller,
         call::RequestId,
         deadline::{CallTime, STORE_SHARE},
         load::Account,
     },
-    engine::{Deadlines, Engine, ListRequest},
+    engine::{Deadlines, Engine, ListRequest, Recommendation},
     proto,
 };
 
@@ -61,6 +62,25 @@ impl ListCall {
         if let (false, Some(id)) = (list.is_signed, call.and_then(RequestId::if_generated)) {
             id.clone_into(&mut list.request_id);
         }
+        self.convert(list, include_content)
+    }
+
+    /// Makes the list as another ranking would. It is not counted, since nobody is shown it.
+    pub(crate) async fn preview(
+        &self,
+        request: &ListRequest,
+        ranking: &RankingConfig,
+        include_content: bool,
+    ) -> Result<proto::RecommendResponse, Status> {
+        let list = self.engine.preview(request, ranking, self.deadlines).await;
+        self.convert(list.map_err(ApiError::from)?, include_content)
+    }
+
+    fn convert(
+        &self,
+        list: Recommendation,
+        include_content: bool,
+    ) -> Result<proto::RecommendResponse, Status> {
         let bytes = reply_cost::recommendation(&list, include_content);
         reply_cost::reserve(self.account.as_ref(), bytes)?;
         let reply = reply::recommendation(list, include_content);

@@ -8,7 +8,7 @@ use tonic::{Code, Status, body::Body};
 
 use crate::api::connect::json;
 
-/// The reply that carries a status.
+/// The reply that carries a status. Its code is an extension.
 pub(crate) fn reply(status: &Status) -> Response<Body> {
     with_http_status(status, http_status(status.code()))
 }
@@ -25,6 +25,7 @@ pub(super) fn with_http_status(status: &Status, http: StatusCode) -> Response<Bo
     }
     let mut reply = Response::new(Body::new(http_body_util::Full::from(error.to_string())));
     *reply.status_mut() = http;
+    reply.extensions_mut().insert(status.code());
     let json = HeaderValue::from_static("application/json");
     reply.headers_mut().insert(CONTENT_TYPE, json);
     reply
@@ -61,7 +62,8 @@ fn name(code: Code) -> &'static str {
     }
 }
 
-fn http_status(code: Code) -> StatusCode {
+/// The HTTP status of a code, by Connect's table.
+pub(super) fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
