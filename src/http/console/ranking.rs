@@ -8,16 +8,9 @@ use tonic::Status;
 
 use super::invalid::invalid;
 use crate::{
-    api::{
-        connect::{read_message, repeated_name, write_message},
-        error::ApiError,
-        limits::Limits,
-        lists::ListCall,
-        parse,
-    },
+    api::{connect::repeated_name, error::ApiError, limits::Limits, lists::ListCall},
     domain::ranking_config::{RankingConfig, RankingConfigError},
-    edge::{access::Caller, load::Account},
-    proto::RecommendRequest,
+    edge::access::Caller,
 };
 
 /// Largest request of a preview.
@@ -123,15 +116,9 @@ pub(super) async fn preview(
     }
     let PreviewRequest { request, ranking } = serde_json::from_slice(body)
         .map_err(|_| invalid("", "must be an object of request and ranking"))?;
-    let account = Account::of(extensions);
-    let request = request.to_string();
-    let request: RecommendRequest = read_message(request.as_bytes(), account.as_ref())?;
-    let engine = Caller::of(extensions)?.engine;
-    let config = ranking.of(engine.ranking())?;
+    let config = ranking.of(Caller::of(extensions)?.engine.ranking())?;
     let config = config.map_err(|error| invalid("ranking", &error.to_string()))?;
     let call = ListCall::of(extensions)?;
-    let include_content = request.include_content;
-    let request = parse::recommend(request, call.settings(limits))?;
-    let reply = call.preview(&request, &config, include_content).await?;
-    write_message(&reply, account.as_ref())
+    call.preview(request.to_string().as_bytes(), &config, limits)
+        .await
 }
