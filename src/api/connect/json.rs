@@ -72,29 +72,25 @@ pub(super) fn encode(
 
 /// Says what is wrong with a text that is not a message of this kind.
 fn refused(kind: &MessageDescriptor, text: &[u8], error: &serde_json::Error) -> Status {
-    let see = |error: &serde_json::Error| {
+    let undecodable = |problem: &str, error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());
-        format!("see line {line}, column {column}")
+        // Neither parser has another sign of it.
+        let is_too_deep = error.to_string().contains("recursion limit");
+        let problem = if is_too_deep {
+            "nested too deeply"
+        } else {
+            problem
+        };
+        let cause = format!("the request is {problem}: see line {line}, column {column}");
+        ApiError::undecodable(&cause).into()
     };
     let value = match serde_json::from_slice(text) {
         Ok(value) => value,
-        Err(error) => {
-            // The parser has no other sign of it.
-            let is_too_deep = error.to_string().starts_with("recursion limit exceeded");
-            let problem = if is_too_deep {
-                "nested too deeply"
-            } else {
-                "not valid JSON"
-            };
-            let cause = format!("the request is {problem}: {}", see(&error));
-            return ApiError::undecodable(&cause).into();
-        }
+        Err(error) => return undecodable("not valid JSON", &error),
     };
     let violations = faults(kind, &value);
     if violations.is_empty() {
-        let name = kind.name();
-        let cause = format!("the request is not a {name}: {}", see(error));
-        return ApiError::undecodable(&cause).into();
+        return undecodable(&format!("not a valid {}", kind.name()), error);
     }
     let all = violations.len();
     ApiError::invalid(violations, all).into()

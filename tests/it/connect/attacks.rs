@@ -87,7 +87,7 @@ async fn values_that_nest_too_deeply_are_refused() {
                 INGEST,
                 answers(&format!("{{\"a\":{}}}", nested(60))),
                 invalid,
-                "failed to decode Protobuf message",
+                deep,
             ),
             attack(
                 RECOMMEND,

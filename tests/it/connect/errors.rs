@@ -29,7 +29,10 @@ async fn errors_have_the_status_code_and_details_that_connect_specifies() {
             ..ServerSettings::default()
         })
         .await;
-    let event = |user: &str| json!({"event": {"userId": user, "eventType": "LIKE"}}).to_string();
+    let event = |user: &str| {
+        let event = json!({"userId": user, "eventType": "LIKE", "contentId": "i001"});
+        json!({"event": event}).to_string()
+    };
     let soon = ("connect-timeout-ms", "50");
     let table = [
         (

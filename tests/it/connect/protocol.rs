@@ -261,5 +261,8 @@ async fn each_element_of_a_batch_has_its_result() {
     .await;
     let results = reply.json()["results"].clone();
     assert_eq!(results[0]["outcome"], "INGEST_OUTCOME_ACCEPTED");
-    assert_eq!(results[1]["error"]["field"], "event.user_id", "{results}");
+    assert_eq!(
+        results[1]["error"]["field"], "events[1].user_id",
+        "{results}"
+    );
 }
