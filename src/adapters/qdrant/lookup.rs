@@ -133,13 +133,11 @@ impl QdrantItemStore {
             return Ok(items.into_iter().map(Option::unwrap_or_default).collect());
         }
         let before = self.cache.writes();
-        let with_vectors = match &collection.vector_name {
-            None => {
-                let any = collection.vector_size.is_some();
-                with_vectors_selector::SelectorOptions::Enable(any)
-            }
-            Some(name) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
-                names: vec![name.clone()],
+        // Not the vector of tags: the payload has them.
+        let with_vectors = match collection.vector_size {
+            None => with_vectors_selector::SelectorOptions::Enable(false),
+            Some(_) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
+                names: vec![collection.vector_name.clone().unwrap_or_default()],
             }),
         };
         let points = self

@@ -6,8 +6,8 @@ mod vectors;
 mod write;
 
 pub(super) use fields::{
-    CONTENT_ID, CONTENT_TYPE, HAS_IMAGE, LOCATIONS, TAG_FACETS, TAG_LABELS, TAG_VALUES, TITLE,
-    WORD_COUNTS, YEARS,
+    CONTENT_ID, CONTENT_TYPE, HAS_IMAGE, LOCATIONS, TAG_FACETS, TAG_LABELS, TAG_VALUES, TAGS,
+    TITLE, WORD_COUNTS, YEARS,
 };
 pub(crate) use read::read;
 pub(crate) use vectors::vectors;
