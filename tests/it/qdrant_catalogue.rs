@@ -335,42 +335,6 @@ async fn a_missing_collection_is_a_failed_precondition_that_names_it() {
 }
 
 #[tokio::test]
-async fn a_missing_index_disables_only_its_generator() {
-    for strict in [false, true] {
-        let shop = Shop::without_tag_vector(half_circle(60)).await;
-        if strict {
-            let mode = StrictModeConfig {
-                enabled: Some(true),
-                unindexed_filtering_retrieve: Some(false),
-                ..StrictModeConfig::default()
-            };
-            shop.qdrant.strict(shop.collection(), mode);
-        }
-        shop.server.ingest(liked("u", "i001")).await.unwrap();
-        let list = shop.list("u").await.unwrap();
-        assert!(list.diagnostics.unwrap().degraded.is_empty());
-        shop.qdrant.drop_index(shop.collection(), "tag_labels");
-        // A new process notices at once; this one with the health check, or when
-        // a query is refused.
-        let uncached = shop.another().await;
-        uncached.ingest(liked("u", "i001")).await.unwrap();
-        let list = uncached.recommend(recommend_request("u")).await.unwrap();
-        assert_eq!(list.diagnostics.unwrap().degraded, ["generator:tags"]);
-        assert_eq!(list.items.len(), 10);
-        if strict {
-            let list = shop.list("u").await.unwrap();
-            assert_eq!(list.diagnostics.unwrap().degraded, ["generator:tags"]);
-        }
-        shop.qdrant
-            .create_index(shop.collection(), "tag_labels", FieldType::Keyword);
-        let again = shop.another().await;
-        again.ingest(liked("u", "i001")).await.unwrap();
-        let list = again.recommend(recommend_request("u")).await.unwrap();
-        assert!(list.diagnostics.unwrap().degraded.is_empty());
-    }
-}
-
-#[tokio::test]
 async fn without_qdrant_lists_come_from_the_cache_and_events_are_accepted() {
     let shop = Shop::with(half_circle(100)).await;
     shop.server.ingest(liked("u", "i001")).await.unwrap();

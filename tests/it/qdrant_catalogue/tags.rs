@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 
 use qdrant_client::qdrant::{
-    DeleteVectorNameRequest, QueryBatchPoints, QueryPoints, points_client::PointsClient,
+    DeleteVectorNameRequest, FieldType, QueryBatchPoints, QueryPoints, StrictModeConfig,
+    points_client::PointsClient,
 };
 use recsys::{
     adapters::qdrant::{QdrantItemStore, TagVectors},
@@ -72,6 +73,42 @@ async fn seen_items_are_dropped_from_a_longer_page_unless_there_are_very_many() 
     assert_eq!(query.filter.unwrap().must_not.len(), 2, "keys and ids");
     assert_eq!(query.limit, Some(page));
     assert_eq!(shop.qdrant.calls("QueryBatch"), 3, "one each");
+}
+
+#[tokio::test]
+async fn a_missing_index_disables_only_its_generator() {
+    for strict in [false, true] {
+        let shop = Shop::without_tag_vector(half_circle(60)).await;
+        if strict {
+            let mode = StrictModeConfig {
+                enabled: Some(true),
+                unindexed_filtering_retrieve: Some(false),
+                ..StrictModeConfig::default()
+            };
+            shop.qdrant.strict(shop.collection(), mode);
+        }
+        shop.server.ingest(liked("u", "i001")).await.unwrap();
+        let list = shop.list("u").await.unwrap();
+        assert!(list.diagnostics.unwrap().degraded.is_empty());
+        shop.qdrant.drop_index(shop.collection(), "tag_labels");
+        // A new process notices at once; this one with the health check, or when
+        // a query is refused.
+        let uncached = shop.another().await;
+        uncached.ingest(liked("u", "i001")).await.unwrap();
+        let list = uncached.recommend(recommend_request("u")).await.unwrap();
+        assert_eq!(list.diagnostics.unwrap().degraded, ["generator:tags"]);
+        assert_eq!(list.items.len(), 10);
+        if strict {
+            let list = shop.list("u").await.unwrap();
+            assert_eq!(list.diagnostics.unwrap().degraded, ["generator:tags"]);
+        }
+        shop.qdrant
+            .create_index(shop.collection(), "tag_labels", FieldType::Keyword);
+        let again = shop.another().await;
+        again.ingest(liked("u", "i001")).await.unwrap();
+        let list = again.recommend(recommend_request("u")).await.unwrap();
+        assert!(list.diagnostics.unwrap().degraded.is_empty());
+    }
 }
 
 #[tokio::test]
