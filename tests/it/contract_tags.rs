@@ -14,6 +14,7 @@ use recsys::{
     domain::{
         ids::ContentId,
         item::Item,
+        item_update::{AttributeMask, ItemField, ItemMask, ItemUpdate},
         restriction::Restriction,
         tags::{Canonicalizer, TagKey},
     },
@@ -261,6 +262,13 @@ async fn writes_keep_the_vector_of_tags_current() {
         assert_eq!(first(&store, "t:y", 5).await, ["a"]);
         put(item("a").build()).await;
         assert!(first(&store, "t:y", 5).await.is_empty());
+        let mask = ItemMask {
+            fields: [ItemField::Tags].into(),
+            attributes: AttributeMask::Paths(Vec::new()),
+        };
+        let update = ItemUpdate::new(with("v", 1.0), mask);
+        assert_eq!(store.update(vec![update]).await.unwrap(), [Ok(true)]);
+        assert_eq!(first(&store, "t:v", 5).await, ["a"]);
         put(with("z", 2.0)).await;
         store.delete(&["a".into()]).await.unwrap();
         assert!(first(&store, "t:z", 5).await.is_empty());

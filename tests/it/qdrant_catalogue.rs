@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use qdrant_client::qdrant::{Distance, FieldType, GetPoints, QueryBatchPoints, StrictModeConfig};
+use qdrant_client::qdrant::{Distance, GetPoints, QueryBatchPoints};
 use recsys::{
     adapters::qdrant::{QdrantItemStore, QdrantSettings},
     domain::{

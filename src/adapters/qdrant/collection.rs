@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use qdrant_client::qdrant::{
     CollectionInfo, CreateCollection, CreateFieldIndexCollection, Distance, FieldType,
-    PayloadSchemaType, VectorParams, VectorsConfig, vectors_config,
+    PayloadSchemaType, VectorParams, VectorsConfig, VectorsSelector, WithVectorsSelector,
+    vectors_config, with_vectors_selector::SelectorOptions,
 };
 
 use super::{
@@ -93,6 +94,17 @@ impl Collection {
 
     pub(super) fn has_index(&self, field: &str) -> bool {
         self.indexed.contains(field)
+    }
+
+    /// Selects the items' vectors of points, without those of tags, which the payload has.
+    pub(super) fn item_vectors(&self) -> WithVectorsSelector {
+        let selected = match self.vector_size {
+            None => SelectorOptions::Enable(false),
+            Some(_) => SelectorOptions::Include(VectorsSelector {
+                names: vec![self.vector_name.clone().unwrap_or_default()],
+            }),
+        };
+        selected.into()
     }
 
     pub(super) fn missing_indexes(&self) -> Vec<&'static str> {

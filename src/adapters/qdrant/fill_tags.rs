@@ -3,8 +3,8 @@
 use std::error::Error as _;
 
 use qdrant_client::qdrant::{
-    CreateVectorNameRequest, NamedVectors, PointId, PointVectors, RetrievedPoint, ScrollPoints,
-    ScrollResponse, SparseVectorCreationConfig, UpdatePointVectors, create_vector_name_request,
+    CreateVectorNameRequest, PointId, PointVectors, RetrievedPoint, ScrollPoints, ScrollResponse,
+    SparseVectorCreationConfig, UpdatePointVectors, create_vector_name_request,
 };
 use tonic::{Code, Status};
 
@@ -124,13 +124,9 @@ impl QdrantItemStore {
             let key = PointKey::read(point.id.as_ref())?;
             let item = payload::read(key, point.payload, None);
             let vector = tag_vector::of_item(&CatalogueItem::new(item, &self.canonicalizer));
-            let vectors = [(TAG_VECTOR.to_owned(), tag_vector::as_vector(vector))];
-            let vectors = NamedVectors {
-                vectors: vectors.into(),
-            };
             Some(PointVectors {
                 id: point.id,
-                vectors: Some(vectors.into()),
+                vectors: Some(tag_vector::alone(vector)),
             })
         });
         let request = UpdatePointVectors {

@@ -8,8 +8,7 @@ use std::{
 
 use qdrant_client::qdrant::{
     Condition, Filter, GetPoints, PointId, RetrievedPoint, ScrollPoints, ScrollResponse, Value,
-    VectorsSelector, WithPayloadSelector, WithVectorsSelector, value::Kind, with_payload_selector,
-    with_vectors_selector,
+    WithPayloadSelector, WithVectorsSelector, value::Kind, with_payload_selector,
 };
 
 use super::{
@@ -67,6 +66,11 @@ impl FoundPoints {
         }
         by_id.values_mut().for_each(|keys| keys.sort_unstable());
         Self { keys, by_id }
+    }
+
+    /// All keys, in no particular order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &PointKey> {
+        self.keys.iter()
     }
 
     /// The keys of an item's points: first the one that recsys gives it, then
@@ -133,15 +137,8 @@ impl QdrantItemStore {
             return Ok(items.into_iter().map(Option::unwrap_or_default).collect());
         }
         let before = self.cache.writes();
-        // Not the vector of tags: the payload has them.
-        let with_vectors = match collection.vector_size {
-            None => with_vectors_selector::SelectorOptions::Enable(false),
-            Some(_) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
-                names: vec![collection.vector_name.clone().unwrap_or_default()],
-            }),
-        };
         let points = self
-            .retrieve(&misses, with_vectors.into(), deadline)
+            .retrieve(&misses, collection.item_vectors(), deadline)
             .await?;
         let found = FoundPoints::new(&points);
         let mut read: HashMap<PointKey, Arc<CatalogueItem>> = HashMap::with_capacity(points.len());
@@ -183,8 +180,19 @@ impl QdrantItemStore {
         with_vectors: WithVectorsSelector,
         deadline: Deadline,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let with_payload: WithPayloadSelector =
-            with_payload_selector::SelectorOptions::Enable(true).into();
+        let with_payload = with_payload_selector::SelectorOptions::Enable(true).into();
+        self.retrieve_fields(refs, with_payload, with_vectors, deadline)
+            .await
+    }
+
+    /// The same with these fields of their payloads, which include [`CONTENT_ID`].
+    pub(super) async fn retrieve_fields(
+        &self,
+        refs: &[PointRef<'_>],
+        with_payload: WithPayloadSelector,
+        with_vectors: WithVectorsSelector,
+        deadline: Deadline,
+    ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let mut read = Vec::with_capacity(refs.len());
         for refs in refs.chunks(POINTS_PER_CALL) {
             let keys = refs.iter().map(|point| PointId::from(point.key));

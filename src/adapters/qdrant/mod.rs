@@ -11,6 +11,7 @@ mod filter;
 pub(crate) mod ids;
 mod item_cache;
 mod items;
+mod list;
 mod lookup;
 pub(crate) mod payload;
 mod pool;
@@ -21,6 +22,7 @@ mod settings;
 mod store;
 mod tag_points;
 mod tag_vector;
+mod update;
 mod write;
 
 pub use attribute_index::{AttributeIndex, AttributeType};

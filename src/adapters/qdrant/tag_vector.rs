@@ -13,8 +13,8 @@
 use std::collections::BTreeMap;
 
 use qdrant_client::qdrant::{
-    Condition, Filter, HasVectorCondition, Modifier, SparseVector, SparseVectorConfig,
-    SparseVectorParams, Vector, condition::ConditionOneOf, vector,
+    Condition, Filter, HasVectorCondition, Modifier, NamedVectors, SparseVector,
+    SparseVectorConfig, SparseVectorParams, Vector, Vectors, condition::ConditionOneOf, vector,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -110,6 +110,15 @@ pub(super) fn as_vector(sparse: SparseVector) -> Vector {
         vector: Some(vector::Vector::Sparse(sparse)),
         ..Vector::default()
     }
+}
+
+/// The vector as the only one that a write changes.
+pub(super) fn alone(sparse: SparseVector) -> Vectors {
+    let vectors = [(TAG_VECTOR.to_owned(), as_vector(sparse))];
+    let vectors = NamedVectors {
+        vectors: vectors.into(),
+    };
+    vectors.into()
 }
 
 #[cfg(test)]

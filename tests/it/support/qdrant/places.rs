@@ -113,14 +113,15 @@ impl PointsById {
         self.points.extend(points);
     }
 
+    /// To change a point.
+    pub fn get_mut(&mut self, id: &StoredId) -> Option<&mut Point> {
+        self.derived = Derived::default();
+        self.points.get_mut(id)
+    }
+
     pub fn remove(&mut self, id: &StoredId) {
         self.derived = Derived::default();
         self.points.remove(id);
-    }
-
-    pub fn update(&mut self, id: &StoredId, work: impl FnOnce(&mut Point)) {
-        self.derived = Derived::default();
-        work(self.points.get_mut(id).expect("a point"));
     }
 
     pub fn update_all(&mut self, work: impl FnMut(&mut Point)) {

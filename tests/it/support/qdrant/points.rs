@@ -1,11 +1,11 @@
 //! Points written, and read without a query.
 
 use qdrant_client::qdrant::{
-    CreateFieldIndexCollection, CreateVectorNameRequest, DeletePoints, DeleteVectorNameRequest,
-    FieldType, GetPoints, GetResponse, PayloadSchemaType, PointsIdsList, PointsOperationResponse,
-    RetrievedPoint, ScrollPoints, ScrollResponse, SparseVectorParams, UpdatePointVectors,
-    UpdateResult, UpdateStatus, UpsertPoints, create_vector_name_request::VectorConfig,
-    points_selector::PointsSelectorOneOf,
+    CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, CreateVectorNameRequest,
+    DeletePoints, DeleteVectorNameRequest, FieldType, GetPoints, GetResponse, PayloadSchemaType,
+    PointsIdsList, PointsOperationResponse, RetrievedPoint, ScrollPoints, ScrollResponse,
+    SparseVectorParams, UpdateResult, UpdateStatus, UpsertPoints,
+    create_vector_name_request::VectorConfig, points_selector::PointsSelectorOneOf,
 };
 use tonic::Status;
 
@@ -17,7 +17,7 @@ use super::{
     vectors::{Space, VectorSelection},
 };
 
-fn completed() -> PointsOperationResponse {
+pub fn completed() -> PointsOperationResponse {
     PointsOperationResponse {
         result: Some(UpdateResult {
             status: UpdateStatus::Completed.into(),
@@ -146,47 +146,6 @@ pub fn delete_vector_name(
     Ok(completed())
 }
 
-/// Writes these vectors of points, and keeps the others.
-pub fn update_vectors(
-    store: &mut Store,
-    mut request: UpdatePointVectors,
-) -> Result<PointsOperationResponse, Status> {
-    let collection = store.collection(&std::mem::take(&mut request.collection_name))?;
-    let points = std::mem::take(&mut request.points);
-    let filter = request.update_filter.take().unwrap_or_default();
-    request.wait = None;
-    no_other_fields(&request)?;
-    let points = points
-        .into_iter()
-        .map(|point| {
-            Ok((
-                StoredId::read(point.id)?,
-                collection.vectors(point.vectors)?,
-            ))
-        })
-        .collect::<Result<Vec<_>, Status>>()?;
-    for (id, _) in &points {
-        if collection.points.get(id).is_none() {
-            let id = id.proto();
-            return Err(Status::not_found(format!(
-                "Not found: No point with id {id:?} found"
-            )));
-        }
-    }
-    let places = filter::places(&filter, collection)?;
-    let matches = |id: &StoredId| {
-        let place = collection.points.ids().binary_search(id);
-        place.is_ok_and(|place| places.contains(place))
-    };
-    let (points, _): (Vec<_>, Vec<_>) = points.into_iter().partition(|(id, _)| matches(id));
-    for (id, vectors) in points {
-        collection
-            .points
-            .update(&id, |point| point.vectors.extend(vectors));
-    }
-    Ok(completed())
-}
-
 /// The two enumerations differ by the unknown type of the second.
 pub fn schema(kind: FieldType) -> PayloadSchemaType {
     PayloadSchemaType::try_from(i32::from(kind) + 1).expect("a schema for each field type")
@@ -260,5 +219,20 @@ pub fn scroll(store: &mut Store, mut request: ScrollPoints) -> Result<ScrollResp
         next_page_offset: rest.next().map(StoredId::proto),
         result: of_page.collect(),
         ..ScrollResponse::default()
+    })
+}
+
+/// Exact, also where an estimate would do.
+pub fn count(store: &mut Store, mut request: CountPoints) -> Result<CountResponse, Status> {
+    let collection = store.collection(&std::mem::take(&mut request.collection_name))?;
+    let filter = request.filter.take().unwrap_or_default();
+    request.exact = None;
+    no_other_fields(&request)?;
+    let found = filter::places(&filter, collection)?.iter().count();
+    Ok(CountResponse {
+        result: Some(CountResult {
+            count: found as u64,
+        }),
+        ..CountResponse::default()
     })
 }
