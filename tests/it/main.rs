@@ -30,6 +30,7 @@ mod contract_events;
 mod contract_filters;
 mod contract_items;
 mod contract_models;
+mod contract_tags;
 mod deadlines;
 mod docs;
 mod doctor;
