@@ -14,6 +14,7 @@
 mod driver;
 mod fill;
 mod floor;
+mod loads;
 mod processes;
 #[path = "../../tests/soak/random.rs"]
 #[expect(dead_code, reason = "most of it is for the soak")]
