@@ -215,6 +215,12 @@ fn every_page_file_and_heading_that_is_linked_to_exists() {
 }
 
 #[test]
+fn the_readme_can_be_read_in_five_minutes() {
+    let size = read(&here().join("README.md")).len();
+    assert!(size <= 10 * 1024, "README.md has {size} bytes");
+}
+
+#[test]
 fn the_table_of_contents_has_every_page_once() {
     let summary = read(&here().join("docs/SUMMARY.md"));
     let listed: Vec<&str> = summary
