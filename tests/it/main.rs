@@ -31,6 +31,7 @@ mod contract_items;
 mod contract_models;
 mod deadlines;
 mod docs;
+mod docs_reference;
 mod doctor;
 mod drain;
 mod embedded;
