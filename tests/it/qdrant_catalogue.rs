@@ -3,6 +3,7 @@
 
 mod deadlines;
 mod sizes;
+mod updates;
 mod writers;
 
 use std::{
