@@ -357,15 +357,15 @@ pub fn variables(command: &clap::Command) -> Vec<String> {
 }
 
 #[test]
-fn the_readme_and_the_help_name_every_setting() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
+fn the_reference_page_and_the_help_name_every_setting() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/settings.md");
+    let page = std::fs::read_to_string(path).unwrap();
     let command = Cli::command();
     let settings = variables(&command);
     assert!(settings.len() > 25, "{settings:?}");
     for setting in settings {
         let quoted = format!("`{setting}`");
-        assert!(readme.contains(&quoted), "{setting} is not in README.md");
+        assert!(page.contains(&quoted), "{setting} is not in {path}");
     }
     let help = stdout(&run(&["help", "settings"]));
     assert_eq!(help, stdout(&run(&["settings"])));

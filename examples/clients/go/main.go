@@ -1,7 +1,7 @@
 // A client of recsys: sends a user's events, reads the user's model, gets a
 // list with reasons, and shows the error of an invalid request.
 //
-// README.md describes how to run it; docs/clients.md explains the connection settings.
+// README.md describes how to run it; docs/guides/clients.md explains the connection settings.
 package main
 
 import (

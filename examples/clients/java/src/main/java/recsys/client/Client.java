@@ -36,7 +36,7 @@ import recsys.v1.UserSignals;
  * A client of recsys: sends a user's events, reads the user's model, gets a list with reasons, and
  * shows the error of an invalid request.
  *
- * <p>README.md describes how to run it; docs/clients.md explains the connection settings.
+ * <p>README.md describes how to run it; docs/guides/clients.md explains the connection settings.
  */
 final class Client {
   private static final int SEED = 7;
