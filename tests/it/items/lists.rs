@@ -250,11 +250,11 @@ async fn a_tenant_lists_and_updates_its_own_items_alone() {
     let mut items = CatalogServiceClient::new(channel.clone());
     let named = |id: &str| proto::Item {
         content_id: id.to_owned(),
-        title: "ours".to_owned(),
+        title: "xyzzy".to_owned(),
         ..Default::default()
     };
     let upsert = proto::UpsertItemsRequest {
-        items: ["ours-1", "ours-2", "ours-3"].map(named).into(),
+        items: ["xyzzy-1", "xyzzy-2", "xyzzy-3"].map(named).into(),
     };
     let headers = [("x-api-key", ours.as_str())];
     items
@@ -270,16 +270,16 @@ async fn a_tenant_lists_and_updates_its_own_items_alone() {
     let mine = of_tenant(&channel, &ours, request("")).await.unwrap();
     let found: Vec<&str> = ids(&mine)
         .into_iter()
-        .filter(|id| id.starts_with("ours"))
+        .filter(|id| id.starts_with("xyzzy"))
         .collect();
-    assert_eq!(found, ["ours-1", "ours-2", "ours-3"]);
+    assert_eq!(found, ["xyzzy-1", "xyzzy-2", "xyzzy-3"]);
     let others = of_tenant(&channel, &theirs, request("")).await.unwrap();
-    assert!(!format!("{others:?}").contains("ours"));
+    assert!(!format!("{others:?}").contains("xyzzy"));
 
     let changed = proto::ItemUpdate {
         item: Some(proto::Item {
             title: "theirs".to_owned(),
-            ..named("ours-1")
+            ..named("xyzzy-1")
         }),
         update_mask: None,
     };

@@ -54,7 +54,8 @@ async fn new_prices_take_two_calls_and_touch_no_vector() {
     let updates = numbers.iter().map(|id| priced(id, 5)).collect();
     let updated = store.update(updates).await.unwrap();
     assert!(updated.iter().all(|updated| *updated == Ok(true)));
-    assert_eq!(shop.qdrant.all_calls(), 2);
+    let calls = ["Get", "Scroll", "UpdateBatch", "Upsert"].map(|rpc| shop.qdrant.calls(rpc));
+    assert_eq!(calls, [1, 0, 1, 0]);
     let read: Vec<GetPoints> = shop.qdrant.requests("Get");
     let no_vectors = with_vectors_selector::SelectorOptions::Enable(false);
     let selected = read[0].with_vectors.clone().unwrap().selector_options;
@@ -247,7 +248,8 @@ async fn a_page_reads_vectors_and_counts_only_if_requested() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!((read.total, shop.qdrant.all_calls()), (None, 1));
+    let calls = ["Scroll", "Count"].map(|rpc| shop.qdrant.calls(rpc));
+    assert_eq!((read.total, calls), (None, [1, 0]));
     let scrolls: Vec<ScrollPoints> = shop.qdrant.requests("Scroll");
     let selected = scrolls[0].with_vectors.clone().unwrap().selector_options;
     let no_vectors = with_vectors_selector::SelectorOptions::Enable(false);
@@ -292,7 +294,7 @@ async fn updates_and_pages_fail_as_the_catalogue_does() {
     shop.qdrant.reset_calls();
     shop.qdrant.heal();
     store.get(&["i001".into()], Deadline::NONE).await.unwrap();
-    assert!(shop.qdrant.all_calls() > 0);
+    assert_eq!(shop.qdrant.calls("Scroll"), 1);
     shop.qdrant.drop_collection(shop.collection());
     let error = store.update(vec![priced("i001", 5)]).await.unwrap_err();
     assert_eq!(error.kind(), recsys::ports::StoreErrorKind::Unprepared);
