@@ -7,11 +7,14 @@ use std::{
 };
 
 use recsys::proto::{
-    ColdReason, RecommendRequest, recommender_service_client::RecommenderServiceClient,
+    ColdReason, GetItemsRequest, RecommendRequest, catalog_service_client::CatalogServiceClient,
+    recommender_service_client::RecommenderServiceClient,
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
+    http::send,
     program::{Served, recsys},
     server::connect,
 };
@@ -45,7 +48,7 @@ fn commands(section: &str) -> Vec<Shown> {
                         command: text.trim_end().to_owned(),
                         output: None,
                     }),
-                    "text" => shown.last_mut().unwrap().output = Some(text.clone()),
+                    "text" | "json" => shown.last_mut().unwrap().output = Some(text.clone()),
                     _ => {}
                 }
                 fence = None;
@@ -195,6 +198,41 @@ async fn five_commands_lead_from_a_shop_export_to_lists_better_than_the_most_pop
         .lines()
         .find(|line| line.starts_with("defaults − most popular"));
     assert!(against.unwrap().contains("  better  "), "{expected}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_changes_and_nothing_else() {
+    let folder = recent_shop();
+    let mut command = recsys(&["serve"]);
+    command
+        .env("CATALOG_PATH", "products.csv")
+        .current_dir(folder.path());
+    let served = Served::start(&mut command);
+    let shown = commands("A price changes").remove(0);
+    let (_, rest) = shown.command.split_once("-d '").unwrap();
+    let (body, url) = rest.split_once('\'').unwrap();
+    let (_, path) = url.rsplit_once("127.0.0.1:50051").unwrap();
+    let address = served.address.parse().unwrap();
+    let headers = [("content-type", "application/json")];
+    let mut items = CatalogServiceClient::new(connect(address).await);
+    let mut stored = async || {
+        let content_ids = vec!["5001".to_owned()];
+        let reply = items.get_items(GetItemsRequest { content_ids }).await;
+        reply.unwrap().into_inner().items.remove(0)
+    };
+    let mut expected = stored().await;
+    let reply = send(address, "POST", path, &headers, body.as_bytes()).await;
+    let output: Value = serde_json::from_str(shown.output.as_ref().unwrap()).unwrap();
+    assert_eq!((reply.status, reply.json()), (200, output));
+    let after = stored().await;
+    let attributes = &mut expected.attributes.as_mut().unwrap().fields;
+    let new = &after.attributes.as_ref().unwrap().fields;
+    assert_ne!(new["price"], attributes["price"]);
+    for name in ["price", "in_stock"] {
+        attributes.insert(name.to_owned(), new[name].clone());
+    }
+    assert_eq!(after, expected);
+    assert!(!after.title.is_empty() && !after.tags.is_empty());
 }
 
 #[test]
