@@ -15,6 +15,7 @@ use recsys::{
         event::StoredEvent,
         ids::{ContentId, UserId},
         item::{CatalogueItem, Item},
+        item_update::ItemUpdate,
         ranking_config::RankingConfig,
         restriction::Restriction,
         time::Timestamp,
@@ -26,8 +27,9 @@ use recsys::{
     },
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer,
-        Found, ItemRefusal, ItemStore, ModelSlot, ObservedBuffer, ObservedVersion, PageStart,
-        Search, StoreError, StoreErrorKind, StoredPage, Version, WaitingCaller,
+        Found, ItemPage, ItemRefusal, ItemStore, ModelSlot, ObservedBuffer, ObservedVersion,
+        PageRequest, PageStart, Search, StoreError, StoreErrorKind, StoredPage, Version,
+        WaitingCaller,
     },
     proto::{self, IngestOutcome},
 };
@@ -178,6 +180,20 @@ impl ItemStore for Hanging {
     }
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
         self.world.items.upsert(items).await
+    }
+    async fn update(
+        &self,
+        updates: Vec<ItemUpdate>,
+    ) -> Result<Vec<Result<bool, ItemRefusal>>, StoreError> {
+        self.world.items.update(updates).await
+    }
+    async fn list(
+        &self,
+        page: PageRequest<'_>,
+        deadline: Deadline,
+    ) -> Result<Option<ItemPage>, StoreError> {
+        self.items(deadline).await?;
+        self.world.items.list(page, deadline).await
     }
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
         self.world.items.delete(ids).await

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use qdrant_client::qdrant::{
     CollectionInfo, CreateCollection, CreateFieldIndexCollection, Distance, FieldType,
-    PayloadSchemaType, VectorParams, VectorsConfig, vectors_config,
+    PayloadSchemaType, VectorParams, VectorsConfig, VectorsSelector, WithVectorsSelector,
+    vectors_config, with_vectors_selector::SelectorOptions,
 };
 
 use super::payload::{
@@ -83,6 +84,17 @@ impl Collection {
 
     pub(super) fn has_index(&self, field: &str) -> bool {
         self.indexed.contains(field)
+    }
+
+    /// Selects the items' vectors of points.
+    pub(super) fn item_vectors(&self) -> WithVectorsSelector {
+        let selected = match &self.vector_name {
+            None => SelectorOptions::Enable(self.vector_size.is_some()),
+            Some(name) => SelectorOptions::Include(VectorsSelector {
+                names: vec![name.clone()],
+            }),
+        };
+        selected.into()
     }
 
     pub(super) fn missing_indexes(&self) -> Vec<&'static str> {

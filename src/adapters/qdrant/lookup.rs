@@ -8,8 +8,7 @@ use std::{
 
 use qdrant_client::qdrant::{
     Condition, Filter, GetPoints, PointId, RetrievedPoint, ScrollPoints, ScrollResponse, Value,
-    VectorsSelector, WithPayloadSelector, WithVectorsSelector, value::Kind, with_payload_selector,
-    with_vectors_selector,
+    WithPayloadSelector, WithVectorsSelector, value::Kind, with_payload_selector,
 };
 
 use super::{
@@ -67,6 +66,11 @@ impl FoundPoints {
         }
         by_id.values_mut().for_each(|keys| keys.sort_unstable());
         Self { keys, by_id }
+    }
+
+    /// All keys, in no particular order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &PointKey> {
+        self.keys.iter()
     }
 
     /// The keys of an item's points: first the one that recsys gives it, then
@@ -133,17 +137,8 @@ impl QdrantItemStore {
             return Ok(items.into_iter().map(Option::unwrap_or_default).collect());
         }
         let before = self.cache.writes();
-        let with_vectors = match &collection.vector_name {
-            None => {
-                let any = collection.vector_size.is_some();
-                with_vectors_selector::SelectorOptions::Enable(any)
-            }
-            Some(name) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
-                names: vec![name.clone()],
-            }),
-        };
         let points = self
-            .retrieve(&misses, with_vectors.into(), deadline)
+            .retrieve(&misses, collection.item_vectors(), deadline)
             .await?;
         let found = FoundPoints::new(&points);
         let mut read: HashMap<PointKey, Arc<CatalogueItem>> = HashMap::with_capacity(points.len());
@@ -185,8 +180,19 @@ impl QdrantItemStore {
         with_vectors: WithVectorsSelector,
         deadline: Deadline,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let with_payload: WithPayloadSelector =
-            with_payload_selector::SelectorOptions::Enable(true).into();
+        let with_payload = with_payload_selector::SelectorOptions::Enable(true).into();
+        self.retrieve_fields(refs, with_payload, with_vectors, deadline)
+            .await
+    }
+
+    /// The same with these fields of their payloads, which include [`CONTENT_ID`].
+    pub(super) async fn retrieve_fields(
+        &self,
+        refs: &[PointRef<'_>],
+        with_payload: WithPayloadSelector,
+        with_vectors: WithVectorsSelector,
+        deadline: Deadline,
+    ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let mut read = Vec::with_capacity(refs.len());
         for refs in refs.chunks(POINTS_PER_CALL) {
             let keys = refs.iter().map(|point| PointId::from(point.key));

@@ -10,6 +10,7 @@ mod filter;
 pub(crate) mod ids;
 mod item_cache;
 mod items;
+mod list;
 mod lookup;
 pub(crate) mod payload;
 mod pool;
@@ -18,6 +19,7 @@ mod retry;
 mod search;
 mod settings;
 mod store;
+mod update;
 mod write;
 
 pub use attribute_index::{AttributeIndex, AttributeType};

@@ -38,6 +38,14 @@ fn message(kind: &MessageDescriptor, value: &Value, path: &str, found: &mut Vec<
             }
             return;
         }
+        "google.protobuf.FieldMask" => {
+            if !value.as_str().is_some_and(|text| !text.contains('_')) {
+                let rule = "must be one text: paths in lowerCamelCase, separated by commas, such as \
+                            \"title,attributes.price\"";
+                add(found, path, rule);
+            }
+            return;
+        }
         "google.protobuf.Value" => return,
         "google.protobuf.Struct" => {
             if !value.is_object() {

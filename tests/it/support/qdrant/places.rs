@@ -109,6 +109,12 @@ impl PointsById {
         self.points.extend(points);
     }
 
+    /// To change a point.
+    pub fn get_mut(&mut self, id: &StoredId) -> Option<&mut Point> {
+        self.derived = Derived::default();
+        self.points.get_mut(id)
+    }
+
     pub fn remove(&mut self, id: &StoredId) {
         self.derived = Derived::default();
         self.points.remove(id);

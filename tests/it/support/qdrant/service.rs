@@ -12,6 +12,7 @@ use super::{
     faults::{CallLog, Faults, InjectedFault},
     points, query,
     store::{Store, StoredCollection, no_other_fields, unsupported},
+    update,
 };
 
 /// The state that a restart keeps.
@@ -171,6 +172,8 @@ serve! {
             -> PointsOperationResponse = points::create_field_index;
         scroll "Scroll" (ScrollPoints) -> ScrollResponse = points::scroll;
         query_batch "QueryBatch" (QueryBatchPoints) -> QueryBatchResponse = query_batch;
+        count "Count" (CountPoints) -> CountResponse = points::count;
+        update_batch "UpdateBatch" (UpdateBatchPoints) -> UpdateBatchResponse = update::batch;
     }
     refuses {
         update_vectors "UpdateVectors" (UpdatePointVectors) -> PointsOperationResponse;
@@ -179,8 +182,6 @@ serve! {
         delete_payload "DeletePayload" (DeletePayloadPoints) -> PointsOperationResponse;
         delete_field_index "DeleteFieldIndex" (DeleteFieldIndexCollection)
             -> PointsOperationResponse;
-        count "Count" (CountPoints) -> CountResponse;
-        update_batch "UpdateBatch" (UpdateBatchPoints) -> UpdateBatchResponse;
         query "Query" (QueryPoints) -> QueryResponse;
         delete_vectors "DeleteVectors" (DeletePointVectors) -> PointsOperationResponse;
         clear_payload "ClearPayload" (ClearPayloadPoints) -> PointsOperationResponse;
