@@ -265,6 +265,22 @@ fn the_readme_can_be_read_in_five_minutes() {
 }
 
 #[test]
+fn every_call_is_on_the_page_about_grpcurl() {
+    let page = read(&here().join("docs/reference/grpcurl.md"));
+    let mut calls = 0;
+    for file in below(&here().join("proto/recsys/v1")) {
+        let text = read(&file);
+        for line in text.lines().filter_map(|line| line.strip_prefix("  rpc ")) {
+            let (call, _) = line.split_once('(').unwrap();
+            let is_called = |line: &str| line.ends_with(&format!("Service/{call}"));
+            assert!(page.lines().any(is_called), "{call} is not called");
+            calls += 1;
+        }
+    }
+    assert!(calls > 10, "{calls} calls");
+}
+
+#[test]
 fn the_table_of_contents_has_every_page_once() {
     let summary = read(&here().join("docs/SUMMARY.md"));
     let listed: Vec<&str> = summary
