@@ -135,6 +135,7 @@ class Session:
         environment |= {
             "RECSYS_LOG_FORMAT": "text",
             "RECSYS_LISTEN_ADDR": f"127.0.0.1:{self.ports[API]}",
+            "RECSYS_ADDRESSES": f"127.0.0.1:{self.ports[API]}",
             "PATH": f"{folder / '.bin'}:{os.environ['PATH']}",
             "CURL_HOME": str(folder),
         }
@@ -286,6 +287,9 @@ def new_folder(program):
         (folder / file.name).write_text(recent(text) if file.name == "clicks.csv" else text)
     for name in ("assets", "docs", "examples", "proto", "scripts"):
         (folder / name).symlink_to(REPOSITORY / name)
+    # A copy: packages are built in it.
+    shutil.copytree(REPOSITORY / "clients", folder / "clients",
+                    ignore=shutil.ignore_patterns("build", "target", "node_modules", ".venv", "*.egg-info"))
     (folder / "target/release").mkdir(parents=True)
     (folder / "target/release/recsys").symlink_to(program)
     return folder

@@ -259,6 +259,18 @@ fn every_page_file_and_heading_that_is_linked_to_exists() {
 }
 
 #[test]
+fn the_programs_in_the_readme_are_examples_of_the_packages() {
+    let readme = read(&here().join("README.md"));
+    for example in [
+        "clients/python/examples/list.py",
+        "clients/go/examples/list/main.go",
+    ] {
+        let program = read(&here().join(example));
+        assert!(readme.contains(&format!("\n{program}```\n")), "{example}");
+    }
+}
+
+#[test]
 fn the_readme_can_be_read_in_five_minutes() {
     let size = read(&here().join("README.md")).len();
     assert!(size <= 10 * 1024, "README.md has {size} bytes");
