@@ -17,7 +17,6 @@ mod associations_engine;
 mod associations_faults;
 mod associations_processes;
 mod associations_rebuild;
-mod bring_your_data;
 mod budget;
 mod call_lines;
 mod catalog_import;
