@@ -70,13 +70,19 @@ fn the_api_docs_list_every_error_reason() {
 
 #[test]
 fn every_proto_file_sets_its_packages_in_other_languages() {
+    let go_mod = fs::read_to_string(here().join("clients/go/go.mod")).unwrap();
+    let module = go_mod
+        .lines()
+        .find_map(|line| line.strip_prefix("module "))
+        .unwrap();
+    let go_package = format!("{module}/recsysv1");
     for file in descriptors()
         .file
         .iter()
         .filter(|file| file.package() == PACKAGE)
     {
         let options = file.options.clone().unwrap_or_default();
-        assert_eq!(options.go_package(), "recsys/v1;recsysv1", "{file:?}");
+        assert_eq!(options.go_package(), go_package, "{file:?}");
         assert_eq!(options.java_package(), PACKAGE);
         assert!(options.java_multiple_files());
         assert_eq!(options.csharp_namespace(), "Recsys.V1");

@@ -134,7 +134,7 @@ fn the_service_config_that_is_shown_is_the_one_that_the_clients_read() {
     let page = read(&here().join("docs/guides/clients.md"));
     let shown = page.split("```json\n").nth(1).unwrap();
     let (shown, _) = shown.split_once("```").unwrap();
-    let used = read(&here().join("examples/clients/service_config.json"));
+    let used = read(&here().join("clients/service_config.json"));
     assert_eq!(shown, used);
 }
 

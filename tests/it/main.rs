@@ -15,6 +15,7 @@ mod api_docs;
 mod associations_conformance;
 mod associations_engine;
 mod associations_faults;
+mod associations_processes;
 mod associations_rebuild;
 mod bring_your_data;
 mod budget;
