@@ -194,7 +194,7 @@ class Recsys:
         for user in users:
             reply = self.call("Recommend", {"user_id": user, "seed": "1", "limit": 10})
             degraded = reply.get("diagnostics", {}).get("degraded", [])
-            lists[user] = ([item["content_id"] for item in reply["items"]], degraded)
+            lists[user] = ([item["contentId"] for item in reply["items"]], degraded)
         return lists
 
     def stop(self):
