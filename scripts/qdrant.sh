@@ -4,7 +4,7 @@
 # the catalogue on them; then collections of other kinds (with an alias, named vectors,
 # quantised, on disk, of an older recsys), a collection that is recreated under load, and
 # nodes that are killed under load. Prints what each gave, and fails if any is wrong.
-# docs/operate/reliability.md has the results.
+# docs/operate/faults.md has the results.
 #
 #   scripts/qdrant.sh path/to/qdrant [--no-contract] [--only TEXT] [--keep DIRECTORY]
 #

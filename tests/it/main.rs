@@ -33,6 +33,7 @@ mod contract_models;
 mod contract_tags;
 mod deadlines;
 mod docs;
+mod docs_reference;
 mod doctor;
 mod drain;
 mod embedded;
