@@ -11,6 +11,7 @@ mod error;
 mod faults;
 mod json;
 mod json_cost;
+mod lent_body;
 mod port;
 mod translate;
 mod unique_names;
