@@ -3,12 +3,13 @@
 //! and lists is a reply of the API.
 
 mod day;
+mod guests;
 mod names;
 mod print;
 mod shop;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
     time::SystemTime,
@@ -25,9 +26,11 @@ use crate::{
     },
     config::Settings,
     edge::tls::TlsSettings,
+    engine::{Engine, EngineError},
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
-        Item, RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
+        Item, RecommendRequest, RecommendResponse, RecommendedItem,
+        catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
     },
 };
@@ -51,6 +54,8 @@ enum TourError {
     Connect(#[from] tonic::transport::Error),
     #[error("a call of the tour failed: {} ({})", .0.message(), .0.code())]
     Call(Box<tonic::Status>),
+    #[error("what other visitors chose cannot be made use of: {0}")]
+    Associations(#[from] EngineError),
     #[error("the server panicked")]
     Panicked,
 }
@@ -87,7 +92,7 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
         .local_addr()
         .map_or(settings.listen_addr, reachable);
     let (console, where_console) = console(&settings, &port).await?;
-    let server = app::Server::of_engine(engine, port, console);
+    let server = app::Server::of_engine(engine.clone(), port, console);
     let server = tokio::spawn({
         let (settings, stop) = (settings.clone(), stop.clone());
         async move { server.serve(&settings, stop).await }
@@ -97,7 +102,7 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
         .connect()
         .await?;
     let toured = tokio::select! {
-        toured = tour(channel, &settings) => toured,
+        toured = tour(channel, &engine, &settings) => toured,
         () = stop.drain.cancelled() => Ok(None),
     };
     if let Ok(Some(example)) = &toured {
@@ -154,16 +159,22 @@ struct TourClient {
     recommender: RecommenderServiceClient<Channel>,
     catalog: CatalogServiceClient<Channel>,
     max_limit: u32,
+    max_batch: usize,
 }
 
 /// Plays the tour. Returns an item for the example calls; `None` if there is none.
-async fn tour(channel: Channel, settings: &Settings) -> Result<Option<String>, TourError> {
+async fn tour(
+    channel: Channel,
+    engine: &Engine,
+    settings: &Settings,
+) -> Result<Option<String>, TourError> {
     let mut client = TourClient {
         // No limit: lists with content can be large, and the server is trusted.
         recommender: RecommenderServiceClient::new(channel.clone())
             .max_decoding_message_size(usize::MAX),
         catalog: CatalogServiceClient::new(channel).max_decoding_message_size(usize::MAX),
         max_limit: u32::try_from(settings.limits.max_limit).unwrap_or(u32::MAX),
+        max_batch: settings.limits.max_batch_events.max(1),
     };
     print::welcome(settings.catalog_path.as_deref());
 
@@ -177,6 +188,7 @@ async fn tour(channel: Channel, settings: &Settings) -> Result<Option<String>, T
         Some(theme) => client.list(Some(&theme.label), 8).await?.items,
         None => Vec::new(),
     };
+    client.send_guests(engine, &first, &on_theme).await?;
     let day = Day::plan(&first, theme, &on_theme, SystemTime::now().into());
     print::story(&day);
     client.send(&day).await?;
@@ -207,6 +219,38 @@ impl TourClient {
             ..RecommendRequest::default()
         };
         Ok(self.recommender.recommend(request).await?.into_inner())
+    }
+
+    /// Sends the events of other visitors, and makes what they chose part of lists at once
+    /// instead of within `ASSOCIATIONS_INTERVAL`.
+    async fn send_guests(
+        &mut self,
+        engine: &Engine,
+        first: &RecommendResponse,
+        on_theme: &[RecommendedItem],
+    ) -> Result<(), TourError> {
+        let request = RecommendRequest {
+            limit: self.max_limit,
+            include_content: true,
+            exploration: Some(false),
+            seed: Some(SEED),
+            ..RecommendRequest::default()
+        };
+        let others = self.recommender.recommend(request).await?.into_inner();
+        let items = first.items.iter().chain(on_theme).chain(&others.items);
+        let items = items.filter_map(|item| item.content.clone()).collect();
+        let events = guests::events(&first.request_id, items, SystemTime::now().into());
+        let users: HashSet<&str> = events.iter().map(|event| event.user_id.as_str()).collect();
+        print::guests(users.len(), events.len());
+        for batch in events.chunks(self.max_batch) {
+            let batch = BatchIngestEventsRequest {
+                events: batch.to_vec(),
+            };
+            self.recommender.batch_ingest_events(batch).await?;
+        }
+        engine.finish().await;
+        engine.refresh_associations().await?;
+        Ok(())
     }
 
     /// Sends the day's events: all but the last in one batch, and the last one twice, as
@@ -254,14 +298,7 @@ impl TourClient {
     /// Returns the first item of the list.
     async fn show_list(&mut self) -> Result<Option<String>, TourError> {
         let list = self.list(None, 10).await?;
-        let similar: Vec<String> = list
-            .items
-            .iter()
-            .map(|item| item.similar_to.clone())
-            .filter(|id| !id.is_empty())
-            .collect();
-        let titles = self.titles(&similar).await?;
-        print::list(&list, &titles);
+        print::list(&list);
         Ok(list.items.first().map(|item| item.content_id.clone()))
     }
 

@@ -35,6 +35,8 @@ fn the_tour_succeeds_and_shows_the_main_use_case() {
     let printed = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
     for part in [
+        "300 synthetic visitors came before: 1800 events",
+        "Often chosen together with “",
         "walks away after 2 s",
         "stay unopened",
         "comes back to",

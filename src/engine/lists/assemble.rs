@@ -159,12 +159,17 @@ impl Engine {
         deadline: Deadline,
     ) -> OtherUsers {
         let associations = &self.inner.associations;
+        let mut is_incomplete = false;
         let uses_rows = match &request.kind {
             ListKind::ForUser { .. } => true,
             ListKind::SimilarTo { item, basis } => match basis {
                 SimilarityBasis::Best => true,
                 SimilarityBasis::Content => false,
-                SimilarityBasis::Behavior => associations.has_enough_users(item, deadline).await,
+                SimilarityBasis::Behavior => {
+                    let enough = associations.has_enough_users(item, deadline).await;
+                    is_incomplete = enough.is_none();
+                    enough.unwrap_or(false)
+                }
             },
             ListKind::MostPopular { .. } => false,
         };
@@ -177,7 +182,7 @@ impl Engine {
         let query: Vec<ContentId> = query.map(|(item, _)| item.clone()).collect();
         let others = associations.for_list(&query, deadline);
         let others = others.instrument(spans::step("associations")).await;
-        if others.is_incomplete {
+        if is_incomplete || others.is_incomplete {
             audience.degraded.push(Degradation::Associations);
         }
         audience.interest.popularity = match &request.kind {
