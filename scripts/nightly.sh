@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes too long for every change: scripts/nightly.sh [JOB...], with any of the
-# jobs advisories, counts, fuzz and soak; all of them if none is named. Runs every job, prints
+# jobs advisories, counts, docs, fuzz and soak; all of them if none is named. Runs every job, prints
 # a summary, and exits with 1 if one failed.
 #
 #   FUZZ_SECONDS    how long each fuzz target runs; default 300
@@ -54,13 +54,16 @@ fuzz_target() {
 
 counts() { ./scripts/counts.sh; }
 
+# The commands of pages that take minutes, and links to other sites.
+docs() { ./scripts/docs.sh --all; }
+
 soak() { ./scripts/soak.sh --minutes "${SOAK_MINUTES:-60}"; }
 
-jobs=("${@:-advisories counts fuzz soak}")
+jobs=("${@:-advisories counts docs fuzz soak}")
 read -ra jobs <<<"${jobs[*]}"
 for job in "${jobs[@]}"; do
-  [[ $job =~ ^(advisories|counts|fuzz|soak)$ ]] || {
-    echo "usage: $name [advisories|counts|fuzz|soak]..." >&2
+  [[ $job =~ ^(advisories|counts|docs|fuzz|soak)$ ]] || {
+    echo "usage: $name [advisories|counts|docs|fuzz|soak]..." >&2
     exit 2
   }
 done

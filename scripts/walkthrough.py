@@ -1,26 +1,29 @@
 """Runs the commands of a page, and compares their output with what the page shows.
 
-Usage: walkthrough.py PAGE PROGRAM [FOLDER]
-PROGRAM stands for ./target/release/recsys. Commands run in FOLDER, by default a new
-one with links to the repository's folders.
+Usage: walkthrough.py [--all] PAGE PROGRAM [FOLDER]
+PROGRAM stands for `recsys` and ./target/release/recsys. Commands run in FOLDER, by default
+a new one with links to the repository's folders and the files that pages import.
 
 Every ```sh block runs, one after the other, in one bash. A ```text, ```json or ```toml
 block after it is its output: a line "..." matches any lines, "…" any text within a
-line; white space is not compared. A block that runs `recsys serve` is started, and
-runs until the next such block. Servers listen on free ports: 50051 and 9090 in later
-commands are replaced by those.
+line; white space is not compared. A command that runs `recsys serve` or `recsys
+quickstart` is started, and runs until the next one. Servers listen on free ports, which
+replace those of the page. A page that names Redis's port has a Redis.
 
 Comments before a block:
     <!-- exits 67 -->          its exit code, if not 0
     <!-- not run: WHY -->      it is left out
+    <!-- nightly -->           it runs only with --all
 """
 
 import contextlib
 import os
 import pathlib
 import re
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,8 +31,9 @@ import time
 
 TIMEOUT_S = 120
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-SERVE = re.compile(r"recsys serve\b")
-API, ADMIN = "50051", "9090"
+SERVE = re.compile(r"(\S*\brecsys (?:serve|quickstart))\b(?! --exit)")
+API, REDIS = "50051", "6379"
+PORTS = (API, "9090", "8080", "50080", REDIS)
 
 
 class Step:
@@ -38,14 +42,40 @@ class Step:
     def __init__(self, line, commands, comment):
         self.line, self.commands = line, commands
         self.exits, self.skip_reason, self.output = 0, None, None
+        self.nightly = False
         if comment is None:
             return
         if exits := re.fullmatch(r"exits (\d+)", comment):
             self.exits = int(exits[1])
         elif why := re.fullmatch(r"not run: (.+)", comment):
             self.skip_reason = why[1]
+        elif comment == "nightly":
+            self.nightly = True
         else:
             sys.exit(f"line {line}: unknown comment '{comment}'")
+
+
+def commands_of(block):
+    """The commands of a block, with those that continue on the next line in one."""
+    commands, whole = [], []
+    for line in block:
+        whole.append(line)
+        if not line.endswith("\\"):
+            commands.append("\n".join(whole))
+            whole = []
+    return commands + (["\n".join(whole)] if whole else [])
+
+
+def split(block):
+    """The parts of a block: each server has a part of its own."""
+    parts = []
+    for command in commands_of(block):
+        serves = bool(SERVE.search(command.split(" #")[0]))
+        if serves or not parts or SERVE.search(parts[-1]):
+            parts.append(command)
+        else:
+            parts[-1] += "\n" + command
+    return [part for part in parts if part.strip()]
 
 
 def parse(page):
@@ -63,7 +93,7 @@ def parse(page):
                     break
                 block.append(inside.removeprefix(fence[1]))
             if fence[2] == "sh":
-                steps.append(Step(number, "\n".join(block), comment))
+                steps.extend(Step(number, part, comment) for part in split(block))
             elif fence[2] in ("text", "json", "toml") and steps and steps[-1].output is None:
                 steps[-1].output = block
             comment = None
@@ -99,15 +129,23 @@ class Session:
             name: value for name, value in os.environ.items()
             if not name.startswith(("RECSYS_", "REDIS_", "QDRANT_"))
         }
-        # The log as on a terminal; a free port for commands that name no address.
-        environment |= {"RECSYS_LOG_FORMAT": "text", "RECSYS_LISTEN_ADDR": "127.0.0.1:0"}
+        self.ports = free_ports()
+        # The log as on a terminal; the address of commands that name none; curl without a
+        # progress bar, by the file that it reads.
+        environment |= {
+            "RECSYS_LOG_FORMAT": "text",
+            "RECSYS_LISTEN_ADDR": f"127.0.0.1:{self.ports[API]}",
+            "RECSYS_ADDRESSES": f"127.0.0.1:{self.ports[API]}",
+            "PATH": f"{folder / '.bin'}:{os.environ['PATH']}",
+            "CURL_HOME": str(folder),
+        }
         self.bash = subprocess.Popen(
             ["bash", "-E", "-o", "pipefail"], cwd=folder, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )
-        self.ports = {API: "0", ADMIN: "0"}
         self.number = 0
         self.server = None
+        self.redis = None
 
     def send(self, command):
         print(command, file=self.bash.stdin, flush=True)
@@ -118,6 +156,8 @@ class Session:
         self.number += 1
         for port, real in self.ports.items():
             commands = re.sub(rf"(?<=:){port}\b", real, commands)
+        if "redis-cli" in commands or f":{self.ports[REDIS]}" in commands:
+            self.start_redis()
         path = self.folder / f".step-{self.number}"
         path.write_text(commands + "\n")
         return path, self.folder / f".output-{self.number}"
@@ -130,19 +170,19 @@ class Session:
         code = self.bash.stdout.readline().strip()
         text = output.read_text()
         for port, real in self.ports.items():
-            if real != "0":
-                text = re.sub(rf"(?<=:){real}\b", port, text)
+            text = re.sub(rf"(?<=:){real}\b", port, text)
         return int(code or -1), text
 
     def serve(self, step):
         self.stop()
-        self.ports = {API: "0", ADMIN: "0"}
-        path, log = self.write(re.sub(r"(\S+ serve\b)", r"exec \1", step.commands))
+        command = step.commands.split(" #")[0].rstrip().removesuffix("&")
+        path, log = self.write(SERVE.sub(r"exec \1", command))
         self.send(f"(. {path}) >{log} 2>&1 </dev/null & echo $!")
         self.server = int(self.bash.stdout.readline())
-        self.ports[API] = self.wait_for(r"serving gRPC.* address=\S*:(\d+)", log)
-        if f":{ADMIN}" in step.commands:
-            self.ports[ADMIN] = self.wait_for(r"serving metrics and health.* address=\S*:(\d+)", log)
+        if "quickstart" in command:
+            self.wait_for(r"(Serving on)", log)
+            return
+        self.wait_for(r"(serving gRPC)", log)
         for dependency in ("user state", "catalogue"):
             self.wait_for(f'(dependency answers) dependency="{dependency}"', log)
 
@@ -167,9 +207,43 @@ class Session:
         self.stop()
         self.bash.stdin.close()
         self.bash.wait()
+        if self.redis:
+            self.redis.terminate()
+            self.redis.wait()
+
+    def start_redis(self):
+        """Starts a Redis, once; `redis-cli` then means it."""
+        if self.redis:
+            return
+        server = os.environ.get("REDIS_SERVER", "redis-server")
+        port = self.ports[REDIS]
+        self.redis = subprocess.Popen(
+            [server, "--port", port, "--save", "", "--appendonly", "yes", "--maxmemory-policy",
+             "noeviction", "--dir", tempfile.mkdtemp(dir=self.folder)],
+            stdout=subprocess.DEVNULL,
+        )
+        client = self.folder / ".bin/redis-cli"
+        client.write_text(f'#!/bin/sh\nexec {shutil.which("redis-cli")} -p {port} "$@"\n')
+        client.chmod(0o755)
+        deadline = time.monotonic() + TIMEOUT_S
+        while subprocess.run([client, "PING"], capture_output=True, check=False).returncode:
+            if time.monotonic() > deadline:
+                sys.exit("Redis does not start")
+            time.sleep(0.05)
 
 
-def run(page, folder):
+def free_ports():
+    """A free port for each port of the pages, outside of the range of outgoing connections."""
+    ports = {}
+    while len(ports) < len(PORTS):
+        port = random.randrange(20000, 30000)
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            ports[PORTS[len(ports)]] = str(port)
+    return ports
+
+
+def run(page, folder, every):
     """Runs all steps; returns how many, and exits at the first difference."""
     count = 0
     with contextlib.closing(Session(folder)) as session:
@@ -178,8 +252,11 @@ def run(page, folder):
             if step.skip_reason:
                 print(f"skipped   {where} ({step.skip_reason})")
                 continue
+            if step.nightly and not every:
+                print(f"skipped   {where} (nightly)")
+                continue
             count += 1
-            if SERVE.search(step.commands):
+            if SERVE.search(step.commands.split(" #")[0]):
                 session.serve(step)
                 print(f"serving   {where}")
                 continue
@@ -192,29 +269,49 @@ def run(page, folder):
     return count
 
 
+def recent(table):
+    """A table of events, moved by whole days so that the last one is of today or yesterday."""
+    header, *rows = table.splitlines()
+    rows = [row.rpartition(",") for row in rows]
+    last = max(int(at) for _, _, at in rows)
+    days = int(time.time() - last) // 86400
+    moved = (f"{row},{int(at) + days * 86400}" for row, _, at in rows)
+    return "\n".join([header, *moved]) + "\n"
+
+
 def new_folder(program):
-    """A folder with links to the repository's folders and to the program."""
+    """A folder with links to the repository's folders, the program, and files to import."""
     folder = pathlib.Path(tempfile.mkdtemp())
+    for file in REPOSITORY.glob("tests/fixtures/bring/*/*"):
+        text = file.read_text()
+        (folder / file.name).write_text(recent(text) if file.name == "clicks.csv" else text)
     for name in ("assets", "docs", "examples", "proto", "scripts"):
         (folder / name).symlink_to(REPOSITORY / name)
+    # A copy: packages are built in it.
+    shutil.copytree(REPOSITORY / "clients", folder / "clients",
+                    ignore=shutil.ignore_patterns("build", "target", "node_modules", ".venv", "*.egg-info"))
     (folder / "target/release").mkdir(parents=True)
     (folder / "target/release/recsys").symlink_to(program)
     return folder
 
 
 def main():
-    page = pathlib.Path(sys.argv[1])
-    program = pathlib.Path(sys.argv[2]).resolve()
-    given = pathlib.Path(sys.argv[3]).resolve() if len(sys.argv) > 3 else None
+    arguments = [argument for argument in sys.argv[1:] if argument != "--all"]
+    every = "--all" in sys.argv
+    page = pathlib.Path(arguments[0])
+    program = pathlib.Path(arguments[1]).resolve()
+    given = pathlib.Path(arguments[2]).resolve() if len(arguments) > 2 else None
     folder = given or new_folder(program)
+    (folder / ".bin").mkdir(exist_ok=True)
+    if not (folder / ".bin/recsys").exists():
+        (folder / ".bin/recsys").symlink_to(program)
+    (folder / ".curlrc").write_text("silent\nshow-error\n")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        count = run(page, folder)
+        count = run(page, folder, every)
     finally:
         if given is None:
             shutil.rmtree(folder)
-    if not count:
-        sys.exit(f"{page} has no commands")
     print(f"{page}: {count} steps are as shown")
 
 

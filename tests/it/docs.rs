@@ -259,9 +259,37 @@ fn every_page_file_and_heading_that_is_linked_to_exists() {
 }
 
 #[test]
+fn the_programs_in_the_readme_are_examples_of_the_packages() {
+    let readme = read(&here().join("README.md"));
+    for example in [
+        "clients/python/examples/list.py",
+        "clients/go/examples/list/main.go",
+    ] {
+        let program = read(&here().join(example));
+        assert!(readme.contains(&format!("\n{program}```\n")), "{example}");
+    }
+}
+
+#[test]
 fn the_readme_can_be_read_in_five_minutes() {
     let size = read(&here().join("README.md")).len();
     assert!(size <= 10 * 1024, "README.md has {size} bytes");
+}
+
+#[test]
+fn every_call_is_on_the_page_about_grpcurl() {
+    let page = read(&here().join("docs/reference/grpcurl.md"));
+    let mut calls = 0;
+    for file in below(&here().join("proto/recsys/v1")) {
+        let text = read(&file);
+        for line in text.lines().filter_map(|line| line.strip_prefix("  rpc ")) {
+            let (call, _) = line.split_once('(').unwrap();
+            let is_called = |line: &str| line.ends_with(&format!("Service/{call}"));
+            assert!(page.lines().any(is_called), "{call} is not called");
+            calls += 1;
+        }
+    }
+    assert!(calls > 10, "{calls} calls");
 }
 
 #[test]

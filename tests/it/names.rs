@@ -20,6 +20,8 @@ const METRICS: [&str; 5] = [
     "db_client_",
     "process_",
 ];
+/// Looks like a metric.
+const PYTHON_PACKAGE: &str = "recsys_client";
 /// Suffixes that Prometheus adds to the name of a histogram.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 /// Prefixes of settings.
@@ -117,7 +119,8 @@ fn metrics() -> BTreeSet<&'static str> {
 }
 
 fn is_metric(word: &str) -> bool {
-    METRICS.iter().any(|begin| word.starts_with(begin))
+    word != PYTHON_PACKAGE
+        && METRICS.iter().any(|begin| word.starts_with(begin))
         && word
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte == b'_')

@@ -4,6 +4,7 @@
 mod deadlines;
 mod sizes;
 mod tags;
+mod updates;
 mod writers;
 
 use std::{

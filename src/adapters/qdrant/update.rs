@@ -118,7 +118,10 @@ impl QdrantItemStore {
         let mut results = Vec::with_capacity(updates.len());
         for (update, point) in updates.iter().zip(&refs) {
             let key = found.keys_of(point).next();
-            let Some((key, before)) = key.and_then(|key| Some((key, stored.get_mut(&key)?))) else {
+            let point = key.and_then(|key| Some((key, stored.get_mut(&key)?)));
+            // The point of this id may be another item's.
+            let point = point.filter(|(_, point)| point.item.id == *update.id());
+            let Some((key, before)) = point else {
                 results.push(Ok(false));
                 continue;
             };

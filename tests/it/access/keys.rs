@@ -117,6 +117,20 @@ async fn every_call(
                 .map(|_| ()),
         ),
         (
+            "UpdateItems",
+            items
+                .update_items(with_headers(headers, proto::UpdateItemsRequest::default()))
+                .await
+                .map(|_| ()),
+        ),
+        (
+            "ListItems",
+            items
+                .list_items(with_headers(headers, proto::ListItemsRequest::default()))
+                .await
+                .map(|_| ()),
+        ),
+        (
             "DeleteItems",
             items
                 .delete_items(with_headers(
@@ -158,9 +172,15 @@ async fn every_call(
 fn allowed(role: Role) -> &'static [&'static str] {
     match role {
         Role::Ingest => &["IngestEvent", "StreamIngestEvents", "BatchIngestEvents"],
-        Role::Serve => &["Recommend", "GetItems"],
+        Role::Serve => &["Recommend", "GetItems", "ListItems"],
         Role::ReadProfile => &["GetUserSignals", "ExportUser"],
-        Role::Catalog => &["UpsertItems", "GetItems", "DeleteItems"],
+        Role::Catalog => &[
+            "UpsertItems",
+            "GetItems",
+            "UpdateItems",
+            "ListItems",
+            "DeleteItems",
+        ],
         Role::Erase => &["DeleteUser"],
         Role::Merge => &["MergeUsers"],
         Role::Admin => &[
@@ -172,6 +192,8 @@ fn allowed(role: Role) -> &'static [&'static str] {
             "ExportUser",
             "UpsertItems",
             "GetItems",
+            "UpdateItems",
+            "ListItems",
             "DeleteItems",
             "DeleteUser",
             "MergeUsers",

@@ -9,7 +9,7 @@ use prost::Message as _;
 use recsys::proto::{
     BatchIngestEventsRequest, DeleteItemsRequest, DeleteUserRequest, ExportUserRequest,
     GetItemsRequest, GetUserSignalsRequest, IngestEventRequest, IngestOutcome, ItemOutcome,
-    RecommendRequest, UpsertItemsRequest,
+    ItemUpdate, ListItemsRequest, RecommendRequest, UpdateItemsRequest, UpsertItemsRequest,
 };
 use tokio::runtime::Runtime;
 use tonic::{Code, Status, client::Grpc, codegen::http::uri::PathAndQuery};
@@ -52,6 +52,22 @@ fn requests() -> Vec<Seed> {
     let items = UpsertItemsRequest {
         items: vec![item()],
     };
+    let paths = ["title", "attributes.rating", "years"];
+    let update = ItemUpdate {
+        item: Some(item()),
+        update_mask: Some(prost_types::FieldMask {
+            paths: paths.map(str::to_owned).into(),
+        }),
+    };
+    let updates = UpdateItemsRequest {
+        updates: vec![update],
+    };
+    let page = ListItemsRequest {
+        page_size: 2,
+        page_token: "AAAAAAAAAAAA".to_owned(),
+        r#where: "price < 5".to_owned(),
+        include_vectors: true,
+    };
     let content_ids = vec!["i001".to_owned(), "é".to_owned()];
     let signals = GetUserSignalsRequest {
         user_id: user_id.clone(),
@@ -71,6 +87,8 @@ fn requests() -> Vec<Seed> {
             ExportUserRequest { user_id }.encode_to_vec(),
         ),
         ("Catalog/UpsertItems", items.encode_to_vec()),
+        ("Catalog/UpdateItems", updates.encode_to_vec()),
+        ("Catalog/ListItems", page.encode_to_vec()),
         (
             "Catalog/GetItems",
             GetItemsRequest {

@@ -1,0 +1,5 @@
+//! UpdateItems and ListItems through the API.
+
+mod json;
+mod lists;
+mod updates;
