@@ -213,9 +213,10 @@ async fn import(
         TagVectors::Complete { added } => {
             anstream::eprintln!("the vector of tags was added to {added} items");
         }
-        TagVectors::Unsupported => anstream::eprintln!(
-            "collection {collection:?} gets no vector of tags, as Qdrant cannot add one to an \
-             existing collection before version 1.18: lists by tags take longer"
+        TagVectors::Refused(error) => anstream::eprintln!(
+            "collection {collection:?} gets no vector of tags, so that lists by tags take longer: \
+             Qdrant older than 1.18 cannot add it to an existing collection: {error}{}",
+            causes(&error)
         ),
     }
     let mut refused = RefusedLines::default();

@@ -129,7 +129,7 @@ async fn a_vector_that_is_added_or_removed_is_noticed_while_running() {
     let before = best(&running, &seen(0)).await;
     assert!(shop.last_query().using.is_none());
     let added = importing.add_tag_vectors().await.unwrap();
-    assert_eq!(added, TagVectors::Complete { added: 300 });
+    assert!(matches!(added, TagVectors::Complete { added: 300 }));
     // As the health check does.
     running.check().await.unwrap();
     assert_eq!(best(&running, &seen(0)).await, before);
@@ -153,11 +153,16 @@ async fn a_vector_that_is_added_or_removed_is_noticed_while_running() {
 
 #[tokio::test]
 async fn a_server_that_cannot_add_the_vector_is_used_without() {
-    let shop = Shop::without_tag_vector(half_circle(30)).await;
-    let status = (Code::Unimplemented, "");
-    shop.qdrant.fail_rpc("CreateVectorName", status.0, status.1);
-    let store = shop.store();
-    let added = store.add_tag_vectors().await.unwrap();
-    assert_eq!(added, TagVectors::Unsupported);
-    assert_eq!(best(&store, &seen(0)).await.len(), 10);
+    for code in [
+        Code::Unimplemented,
+        Code::InvalidArgument,
+        Code::PermissionDenied,
+    ] {
+        let shop = Shop::without_tag_vector(half_circle(30)).await;
+        shop.qdrant.fail_rpc("CreateVectorName", code, "");
+        let store = shop.store();
+        let added = store.add_tag_vectors().await.unwrap();
+        assert!(matches!(added, TagVectors::Refused(_)), "{added:?}");
+        assert_eq!(best(&store, &seen(0)).await.len(), 10);
+    }
 }
