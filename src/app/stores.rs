@@ -19,9 +19,10 @@ use crate::{
             Budget, CatalogueBudget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore,
             MemoryModelStore,
         },
+        mirror::{CatalogMirror, MirrorOptions},
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
         redis::{
-            EventBufferOptions, KeyScan, ModelStoreOptions, RedisAssociationStore,
+            EventBufferOptions, ItemChanges, KeyScan, ModelStoreOptions, RedisAssociationStore,
             RedisEventBuffer, RedisModelStore, RedisPool, advise, advise_associations,
         },
         system::{SystemClock, SystemRandomness},
@@ -34,7 +35,7 @@ use crate::{
         ranking_config::RankingConfig,
     },
     engine::{AssociationSettings, Engine, EngineSettings, Ports},
-    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore},
+    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness as _},
     tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
 };
 
@@ -55,7 +56,7 @@ pub(super) struct Stores {
     request_id_keys: Option<RequestIdKeys>,
     /// For all users' state in memory.
     budget: Arc<Budget>,
-    /// For all catalogues in memory.
+    /// For all catalogues in memory, also mirrored ones.
     catalogue_budget: Arc<CatalogueBudget>,
     /// Users' state in memory by key prefix. It outlives the engines that use
     /// it.
@@ -72,6 +73,8 @@ pub(super) struct Place<'a> {
     pub(super) share_of: u64,
     /// Whether the engine refreshes associations in the background.
     pub(super) refreshes: bool,
+    /// Whether the engine's catalogue may be mirrored in memory.
+    pub(super) mirrors: bool,
 }
 
 impl<'a> Place<'a> {
@@ -82,6 +85,7 @@ impl<'a> Place<'a> {
             collection: &settings.qdrant.collection_name,
             share_of: 1,
             refreshes: true,
+            mirrors: false,
         }
     }
 }
@@ -105,7 +109,13 @@ impl Stores {
             qdrant: qdrant(settings)?,
             request_id_keys: request_id_keys(settings)?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
-            catalogue_budget: CatalogueBudget::new(settings.embedded_catalog_max_bytes),
+            catalogue_budget: match settings.qdrant_api_url {
+                None => CatalogueBudget::new(settings.embedded_catalog_max_bytes),
+                Some(_) => CatalogueBudget::with_max_items(
+                    settings.embedded_catalog_max_bytes,
+                    settings.qdrant.catalog_mirror_max_items,
+                ),
+            },
             in_memory: Mutex::default(),
             settings: settings.clone(),
         })
@@ -127,7 +137,14 @@ impl Stores {
             None => self.memory_state(place),
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
-            Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
+            Some(pool) => {
+                let store = Arc::new(qdrant_catalogue(pool, settings, place, &config));
+                if place.mirrors && settings.qdrant.catalog_mirror.is_on() {
+                    self.mirror(store, place, &config)
+                } else {
+                    store
+                }
+            }
             None => {
                 let (catalogue, _) = memory_catalogue(settings, &config, &self.catalogue_budget)?;
                 Arc::new(catalogue)
@@ -158,6 +175,27 @@ impl Stores {
                 .map(|keys| keys.in_scope(place.key_prefix)),
         };
         Ok(Engine::new(ports, config, engine_settings))
+    }
+
+    /// A mirror of a catalogue, which is filled in the background.
+    fn mirror(
+        &self,
+        store: Arc<QdrantItemStore>,
+        place: &Place<'_>,
+        config: &RankingConfig,
+    ) -> Arc<CatalogMirror> {
+        let options = MirrorOptions {
+            budget: Arc::clone(&self.catalogue_budget),
+            canonicalizer: config.canonicalizer(),
+            compare_every: self.settings.qdrant.item_cache_ttl,
+        };
+        let changes = self.redis.as_ref().map(|pool| {
+            let prefix = &self.settings.redis.redis_key_prefix;
+            ItemChanges::new(pool.clone(), prefix, place.collection)
+        });
+        let mirror = Arc::new(CatalogMirror::new(store, changes, options));
+        mirror.start(SystemRandomness.next_u64() as f64 / u64::MAX as f64);
+        mirror
     }
 
     /// Scans the keys of a place; `None` if users' state is in memory.

@@ -26,6 +26,7 @@ async fn all() -> Vec<TestStore> {
     let mut stores = vec![TestStore::without_collection(memory)];
     for url in catalogue::urls().await {
         stores.push(TestStore::create(&url, Canonicalizer::default(), 2).await);
+        stores.push(TestStore::create_mirrored(&url, Canonicalizer::default(), 2).await);
     }
     stores
 }

@@ -40,49 +40,105 @@ impl Catalogue {
         let item = self.index.remove(id)?;
         let freed = bytes(item.item());
         self.bytes -= freed;
-        self.budget.release(freed);
+        self.budget.release(freed, 1);
         Some(item)
+    }
+
+    /// Adds an item, or replaces the one of its id.
+    fn replace(&mut self, item: CatalogueItem) -> Result<(), ItemRefusal> {
+        let stored = self.index.get(item.id());
+        if let (Some(vector), Some(expected)) = (item.vector(), self.index.vector_size()) {
+            let others = self.index.vectors()
+                - usize::from(stored.is_some_and(|stored| stored.vector().is_some()));
+            if others > 0 && vector.size() != expected {
+                return Err(ItemRefusal::VectorSize {
+                    catalogue: "the catalogue".to_owned(),
+                    expected,
+                    given: vector.size(),
+                });
+            }
+        }
+        let freed = stored.map_or(0, |stored| bytes(stored.item()));
+        let added = bytes(item.item());
+        let is_new = stored.is_none();
+        self.budget.replace(freed, added, usize::from(is_new))?;
+        self.bytes = self.bytes - freed + added;
+        if !is_new {
+            self.index.remove(item.id());
+        }
+        self.index.insert(Arc::new(item));
+        Ok(())
     }
 }
 
 impl Drop for Catalogue {
     fn drop(&mut self) {
-        self.budget.release(self.bytes);
+        self.budget.release(self.bytes, self.index.len());
     }
 }
 
-/// The memory limit of all catalogues of a process.
+/// The limits of all catalogues of a process.
 #[derive(Debug)]
 pub struct CatalogueBudget {
     max_bytes: usize,
-    used: Arc<AtomicUsize>,
+    max_items: usize,
+    used: Arc<CatalogueUse>,
+}
+
+#[derive(Debug, Default)]
+struct CatalogueUse {
+    bytes: AtomicUsize,
+    items: AtomicUsize,
 }
 
 impl CatalogueBudget {
     /// A limit of estimated memory.
     #[must_use]
     pub fn new(max_bytes: usize) -> Arc<Self> {
-        let used = Arc::new(AtomicUsize::new(0));
+        Self::with_max_items(max_bytes, usize::MAX)
+    }
+
+    /// Limits of estimated memory and of the number of items.
+    #[must_use]
+    pub fn with_max_items(max_bytes: usize, max_items: usize) -> Arc<Self> {
+        let used = Arc::new(CatalogueUse::default());
         meters::watch(&used, move |used, levels| {
-            levels.add(Level::CatalogueBytes, used.load(Ordering::Relaxed) as u64);
+            let bytes = used.bytes.load(Ordering::Relaxed);
+            levels.add(Level::CatalogueBytes, bytes as u64);
             levels.add(Level::CatalogueMaxBytes, max_bytes as u64);
         });
-        Arc::new(Self { max_bytes, used })
+        Arc::new(Self {
+            max_bytes,
+            max_items,
+            used,
+        })
     }
 
-    /// Replaces `old` bytes by `new` ones, if they fit.
-    fn replace(&self, old: usize, new: usize) -> Result<(), ItemRefusal> {
-        let replaced = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+    /// Whether about this many further items, of `bytes_each`, fit.
+    pub(crate) fn has_room_for(&self, items: usize, bytes_each: usize) -> bool {
+        let of_items = self.used.items.load(Ordering::Relaxed);
+        let of_bytes = self.used.bytes.load(Ordering::Relaxed);
+        items <= self.max_items.saturating_sub(of_items)
+            && items.saturating_mul(bytes_each) <= self.max_bytes.saturating_sub(of_bytes)
+    }
+
+    /// Replaces `old` bytes by `new` ones and adds items, if they fit.
+    fn replace(&self, old: usize, new: usize, added_items: usize) -> Result<(), ItemRefusal> {
+        let add = |used: &AtomicUsize, old: usize, new: usize, max: usize| {
+            let added = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 let sum = used.saturating_sub(old).checked_add(new)?;
-                (sum <= self.max_bytes).then_some(sum)
+                (sum <= max).then_some(sum)
             });
-        replaced.map(|_| ()).map_err(|_| ItemRefusal::Full)
+            added.map(|_| ()).map_err(|_| ItemRefusal::Full)
+        };
+        add(&self.used.items, 0, added_items, self.max_items)?;
+        add(&self.used.bytes, old, new, self.max_bytes)
+            .inspect_err(|_| self.release(0, added_items))
     }
 
-    fn release(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    fn release(&self, bytes: usize, items: usize) {
+        self.used.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.used.items.fetch_sub(items, Ordering::Relaxed);
     }
 }
 
@@ -129,33 +185,45 @@ impl MemoryItemStore {
     /// [`ItemRefusal`]; then nothing has changed.
     pub fn put(&self, mut item: Item) -> Result<(), ItemRefusal> {
         let mut catalogue = self.write();
-        let stored = catalogue.index.get(&item.id).cloned();
-        if let (Some(vector), Some(expected)) = (&item.vector, catalogue.index.vector_size()) {
-            let others = catalogue.index.vectors()
-                - usize::from(stored.as_ref().is_some_and(|item| item.vector().is_some()));
-            if others > 0 && vector.size() != expected {
-                return Err(ItemRefusal::VectorSize {
-                    catalogue: "the catalogue".to_owned(),
-                    expected,
-                    given: vector.size(),
-                });
-            }
-        }
-        if let Some(stored) = &stored {
+        if let Some(stored) = catalogue.index.get(&item.id) {
             for (name, value) in &stored.item().attributes {
                 item.attributes
                     .entry(name.clone())
                     .or_insert_with(|| value.clone());
             }
         }
-        let freed = stored.as_ref().map_or(0, |item| bytes(item.item()));
-        let added = bytes(&item);
-        catalogue.budget.replace(freed, added)?;
-        catalogue.bytes = catalogue.bytes - freed + added;
-        catalogue.index.remove(&item.id);
+        catalogue.replace(CatalogueItem::new(item, &self.canonicalizer))
+    }
+
+    /// Adds an item, or replaces the one of its id as a whole.
+    ///
+    /// # Errors
+    /// [`ItemRefusal`]; then nothing has changed.
+    pub(crate) fn replace(&self, item: Item) -> Result<(), ItemRefusal> {
         let item = CatalogueItem::new(item, &self.canonicalizer);
-        catalogue.index.insert(Arc::new(item));
-        Ok(())
+        self.write().replace(item)
+    }
+
+    /// Removes an item. Returns whether it existed.
+    pub(crate) fn remove(&self, id: &ContentId) -> bool {
+        self.write().remove(id).is_some()
+    }
+
+    /// The item of an id.
+    pub(crate) fn item(&self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
+        self.read().index.get(id).cloned()
+    }
+
+    /// The ids of the items that are not in a set.
+    pub(crate) fn ids_outside(&self, known: &foldhash::HashSet<ContentId>) -> Vec<ContentId> {
+        let catalogue = self.read();
+        let ids = catalogue.index.ids();
+        ids.filter(|id| !known.contains(*id)).cloned().collect()
+    }
+
+    /// Estimated memory of the items.
+    pub(crate) fn bytes(&self) -> usize {
+        self.read().bytes
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Catalogue> {

@@ -82,6 +82,19 @@ impl FoundPoints {
     }
 }
 
+impl Collection {
+    /// Selects the items' vectors of points.
+    pub(super) fn item_vectors(&self) -> WithVectorsSelector {
+        let selected = match &self.vector_name {
+            None => with_vectors_selector::SelectorOptions::Enable(self.vector_size.is_some()),
+            Some(name) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
+                names: vec![name.clone()],
+            }),
+        };
+        selected.into()
+    }
+}
+
 impl QdrantItemStore {
     pub(super) fn point_ref<'a>(&self, id: &'a ContentId, collection: &Collection) -> PointRef<'a> {
         let may_be_foreign = PointKey::is_hash_of(id) && collection.has_index(CONTENT_ID);
@@ -133,17 +146,8 @@ impl QdrantItemStore {
             return Ok(items.into_iter().map(Option::unwrap_or_default).collect());
         }
         let before = self.cache.writes();
-        let with_vectors = match &collection.vector_name {
-            None => {
-                let any = collection.vector_size.is_some();
-                with_vectors_selector::SelectorOptions::Enable(any)
-            }
-            Some(name) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
-                names: vec![name.clone()],
-            }),
-        };
         let points = self
-            .retrieve(&misses, with_vectors.into(), deadline)
+            .retrieve(&misses, collection.item_vectors(), deadline)
             .await?;
         let found = FoundPoints::new(&points);
         let mut read: HashMap<PointKey, Arc<CatalogueItem>> = HashMap::with_capacity(points.len());

@@ -18,11 +18,14 @@ mod retry;
 mod search;
 mod settings;
 mod store;
+mod uncached;
 mod write;
 
 pub use attribute_index::{AttributeIndex, AttributeType};
 pub use examine::{CollectionReport, QdrantExamination, examine};
+pub(crate) use ids::PointKey;
 pub use pool::{QdrantPool, QdrantSetupError};
-pub use settings::QdrantSettings;
+pub use settings::{CatalogMirrorMode, QdrantSettings};
 pub use store::{QdrantItemOptions, QdrantItemStore};
+pub(crate) use uncached::{PageStart, PointItem, VectorShape};
 pub use write::PutOutcome;

@@ -2,7 +2,10 @@
 
 use std::{
     error::Error as _,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ pub struct QdrantItemStore {
     pub(super) cache: ItemCache,
     /// As last described; `None` until then.
     collection: RwLock<Option<Arc<Collection>>>,
+    /// The number of points, as last described.
+    points: AtomicU64,
     /// Throttles the log of lists from the cache: in an outage, of every list.
     pub(super) outage: Throttle,
 }
@@ -53,6 +58,7 @@ impl QdrantItemStore {
             canonicalizer: options.canonicalizer,
             cache: ItemCache::new(options.cache_max_bytes, options.cache_ttl),
             collection: RwLock::default(),
+            points: AtomicU64::new(0),
             outage: Throttle::new(),
         }
     }
@@ -70,7 +76,10 @@ impl QdrantItemStore {
         let info = self
             .call("describe", deadline, collections.get(request))
             .await?;
-        let collection = Arc::new(Collection::read(info.result.unwrap_or_default()));
+        let info = info.result.unwrap_or_default();
+        let points = info.points_count.unwrap_or_default();
+        self.points.store(points, Ordering::Relaxed);
+        let collection = Arc::new(Collection::read(info));
         let mut last = self
             .collection
             .write()
@@ -133,6 +142,21 @@ impl QdrantItemStore {
         last.clone()
     }
 
+    /// The name of the collection.
+    pub(crate) fn collection_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Drops all cached items.
+    pub(crate) fn clear_cache(&self) {
+        self.cache.clear();
+    }
+
+    /// Approximate number of points, as last described; 0 until then.
+    pub(crate) fn points_count(&self) -> u64 {
+        self.points.load(Ordering::Relaxed)
+    }
+
     /// The collection as last described, or else as Qdrant describes it.
     pub(super) async fn collection(
         &self,
@@ -170,7 +194,8 @@ impl QdrantItemStore {
             | StoreErrorKind::Unavailable
             | StoreErrorKind::Misconfigured
             | StoreErrorKind::Full
-            | StoreErrorKind::Corrupt => error,
+            | StoreErrorKind::Corrupt
+            | StoreErrorKind::Starting => error,
         })
     }
 }
