@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Checks helm/recsys: lint, unit tests (helm/recsys/tests), every file of values in
 # helm/recsys/tests/values rendered and validated for the oldest and the newest
-# Kubernetes, the alerts, the dashboard's queries, and that docs/kubernetes/recsys.yaml
+# Kubernetes, the alerts, the dashboard's queries, and that docs/guides/kubernetes/recsys.yaml
 # is what the chart renders. Needs Go 1.26 and Python 3.11; installs the rest.
 #
-#   --write-plain  writes docs/kubernetes/recsys.yaml
+#   --write-plain  writes docs/guides/kubernetes/recsys.yaml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -69,7 +69,7 @@ echo "== unit tests"
 for version in "${kubernetes_versions[@]}"; do
   echo "== Kubernetes $version: lint, render, validate"
   "$helm" lint --strict --quiet --kube-version "$version.0" "$chart"
-  for values in "$chart"/tests/values/*.yaml docs/kubernetes/values.yaml; do
+  for values in "$chart"/tests/values/*.yaml docs/guides/kubernetes/values.yaml; do
     "$helm" template demo "$chart" --namespace shop --kube-version "$version.0" --values "$values" >"$work/rendered.yaml"
     "$validate" --quiet --strict -k "$version" "$work/rendered.yaml" || {
       echo "$name: with $values the chart is not valid for Kubernetes $version" >&2
@@ -91,15 +91,15 @@ json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, sys.stdout)
 END
 "$promtool" check rules "$work/dashboard.yaml"
 
-echo "== docs/kubernetes/recsys.yaml"
+echo "== docs/guides/kubernetes/recsys.yaml"
 # Without what only Helm uses.
 "$helm" template recsys "$chart" --namespace recsys --kube-version "$newest" \
-  --values docs/kubernetes/values.yaml --skip-tests |
+  --values docs/guides/kubernetes/values.yaml --skip-tests |
   sed -e '/^# Source: /d' -e '/helm\.sh\/chart:/d' -e '/managed-by: Helm/d' \
     -e '/^      annotations:$/,/checksum\/secret:/d' >"$work/plain.yaml"
-if [[ ${1:-} == --write-plain ]]; then cp "$work/plain.yaml" docs/kubernetes/recsys.yaml; fi
-diff docs/kubernetes/recsys.yaml "$work/plain.yaml" || {
-  echo "$name: docs/kubernetes/recsys.yaml is outdated; run scripts/chart.sh --write-plain" >&2
+if [[ ${1:-} == --write-plain ]]; then cp "$work/plain.yaml" docs/guides/kubernetes/recsys.yaml; fi
+diff docs/guides/kubernetes/recsys.yaml "$work/plain.yaml" || {
+  echo "$name: docs/guides/kubernetes/recsys.yaml is outdated; run scripts/chart.sh --write-plain" >&2
   exit 1
 }
 

@@ -1,14 +1,15 @@
-"""Runs the clients of examples/clients against real servers and compares what they
-print with examples/clients/expected.txt. Run by scripts/clients.sh.
+"""Runs the examples of the clients against real servers and compares what they print
+with clients/expected.txt. Run by scripts/clients.sh.
 
 Usage: clients.py RECSYS REDIS_SERVER CLIENTS FOLDER LANGUAGE...
-CLIENTS is a built copy of examples/clients; files are made in FOLDER.
+CLIENTS is clients/; FOLDER has the built examples, and files are made in it.
 """
 
 import collections
 import concurrent.futures
 import contextlib
 import difflib
+import hashlib
 import os
 import pathlib
 import re
@@ -26,21 +27,15 @@ program, redis_server, clients, folder = (pathlib.Path(name) for name in sys.arg
 languages = sys.argv[5:]
 
 COMMANDS = {
-    "python": [".venv/bin/python", "client.py"],
-    "go": ["./client"],
-    "node": ["node", "client.js"],
-    "java": ["java", "-cp", "target/classes:target/lib/*", "recsys.client.Client"],
+    "python": [folder / "venv/bin/python", clients / "python/examples/shop.py"],
+    "go": [folder / "go/shop"],
+    "node": ["node", folder / "node/shop.mjs"],
+    "java": ["java", "-cp", f"{folder}/java:{folder}/java/*", "Shop"],
 }
-# Longest that a call may take; Go needs a unit.
-CALL_TIMEOUT = {"go": "60s"}
 # Longest that a start or a change of state may take.
 TIMEOUT_S = 60
-# What the clients print must not depend on when rows of neighbors are ready and models
-# are saved.
-RANKING = folder / "ranking.toml"
-RANKING.write_text('preset = "reference"\n')
+RANKING = clients / "ranking.toml"
 EXPECTED = (clients / "expected.txt").read_text()
-LISTS_IN_EXPECTED = 5
 EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 runs = 0
@@ -104,6 +99,15 @@ class Server:
             text = reply.read().decode()
         lines = re.findall(r"^rpc_server_call_duration_seconds_count\{(.*)\} (\d+)", text, re.M)
         return sum(int(n) for labels, n in lines if f'/{method}"' in labels and '"OK"' in labels)
+
+    def attributed_likes(self):
+        """How many likes it has attributed to each variant."""
+        with urllib.request.urlopen(f"{self.admin}/metrics") as reply:
+            text = reply.read().decode()
+        lines = re.findall(
+            r'^recsys_placement_events_total\{placement="home",variant="(\w+)",meaning="like"\} (\d+)',
+            text, re.M)
+        return collections.Counter({variant: int(n) for variant, n in lines})
 
     def is_ready(self):
         try:
@@ -202,39 +206,41 @@ def refusing(upstream_address):
             server.stop(None).wait()
 
 
-def run(language, addresses, lists=LISTS_IN_EXPECTED, arguments=(), key=None):
-    """Runs a client for a new user; it must print what is expected."""
+def variant_of(user):
+    """The variant that docs/guides/experiments.md promises to a user."""
+    digest = hashlib.sha256(b"home-order 1" + b"\0" + user.encode()).digest()
+    position = (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+    return "current" if position < 0.5 else "diverse"
+
+
+def run(language, addresses, **settings):
+    """Runs the example for a new user; it must print what is expected. Returns the user."""
     global runs
     runs += 1
+    user = f"ada-{runs}"
     environment = {n: v for n, v in os.environ.items() if not n.startswith("RECSYS_")}
-    environment["PYTHONPATH"] = "stubs"
-    if key:
-        environment["RECSYS_KEY"] = key
+    environment["RECSYS_ADDRESSES"] = ",".join(addresses)
+    environment |= {f"RECSYS_{name}": str(value) for name, value in settings.items()}
     done = subprocess.run(
-        [*COMMANDS[language], "--addresses", ",".join(addresses), "--user", f"ada-{runs}",
-         "--timeout", CALL_TIMEOUT.get(language, "60"), "--lists", str(lists), *arguments],
-        cwd=clients / language, env=environment, capture_output=True, text=True,
+        [*COMMANDS[language], user], env=environment, capture_output=True, text=True,
     )
-    expected = EXPECTED.replace(
-        f"{LISTS_IN_EXPECTED} more with the same seed", f"{lists} more with the same seed"
-    )
+    expected = re.sub("variant .*", f"variant {variant_of(user)}", EXPECTED)
     if done.returncode or done.stdout != expected:
         lines = (text.splitlines(keepends=True) for text in (expected, done.stdout))
         sys.stdout.writelines(difflib.unified_diff(*lines, "expected", f"{language} prints"))
         sys.exit(f"{language} exits with {done.returncode}:\n{done.stderr}")
+    return user
 
 
-def spreads_calls(language, servers, **how):
-    """Runs the client with more and more lists until each server has served some: its
-    second connection may come late."""
-    lists = LISTS_IN_EXPECTED
-    for _ in range(6):
-        before = [server.calls("Recommend") for server in servers]
-        run(language, [server.address for server in servers], lists, **how)
+def spreads_calls(language, servers, **settings):
+    """Runs the example until each server has served some lists: its second connection may
+    come late."""
+    before = [server.calls("Recommend") for server in servers]
+    for _ in range(20):
+        run(language, [server.address for server in servers], **settings)
         calls = [server.calls("Recommend") - n for server, n in zip(servers, before)]
         if all(calls):
             return
-        lists *= 4
     sys.exit(f"{language} does not spread its calls: {calls}")
 
 
@@ -251,7 +257,7 @@ def check_load_balancing(redis_url):
 
 def check_tls_and_keys(redis_url):
     make_certificate()
-    key, entry = new_key("ingest", "serve", "read-profile", "merge")
+    key, entry = new_key("ingest", "serve", "merge", "catalog")
     (folder / "tenants.toml").write_text(f'[tenants.shop]\ncollection = "shop"\n{entry}')
     settings = {
         "REDIS_URL": redis_url,
@@ -259,12 +265,11 @@ def check_tls_and_keys(redis_url):
         "RECSYS_TLS_KEY_FILE": folder / "server.key",
         "RECSYS_TENANTS_PATH": folder / "tenants.toml",
     }
-    trust = ["--ca-file", str(folder / "ca.pem")]
+    trust = {"CA_FILE": folder / "ca.pem", "KEY": key}
     with serving(**settings) as one, serving(**settings) as other:
         for language in languages:
-            spreads_calls(language, (one, other), arguments=[*trust, "--server-name", "localhost"],
-                          key=key)
-            run(language, [one.address.replace("127.0.0.1", "localhost")], arguments=trust, key=key)
+            spreads_calls(language, (one, other), **trust, SERVER_NAME="localhost")
+            run(language, [one.address.replace("127.0.0.1", "localhost")], **trust)
             passed(language, "calls over TLS with a key")
 
 
@@ -292,8 +297,22 @@ def check_drain(redis_url):
             passed(language, "is served while one of two servers drains")
 
 
+def check_attribution(redis_url):
+    keys = folder / "request-id-keys"
+    keys.touch(0o600)
+    keys.write_text("0123456789abcdef" * 4 + "\n")
+    with serving(REDIS_URL=redis_url, RECSYS_REQUEST_ID_KEY_FILE=keys) as server:
+        for language in languages:
+            before = server.attributed_likes()
+            variant = variant_of(run(language, [server.address]))
+            if server.attributed_likes() - before != collections.Counter([variant]):
+                sys.exit(f"{language}: the purchase is not attributed to its list")
+            passed(language, "reports a purchase from a list of an experiment")
+
+
 with redis() as url:
     check_load_balancing(url)
+    check_attribution(url)
     check_drain(url)
     check_tls_and_keys(url)
     check_retries(url)

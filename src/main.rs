@@ -7,7 +7,7 @@ use recsys::{
     config::{Cli, is_empty_variable},
 };
 
-/// Each call makes and frees many small allocations: see docs/performance.md.
+/// Each call makes and frees many small allocations: see docs/operate/performance.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -144,11 +144,6 @@ impl Driver {
         Self { channels, shape }
     }
 
-    /// Makes one call.
-    pub async fn once(&self, call: &RpcCall) -> Result<Bytes, Status> {
-        send(&self.channels[0], call.method, (call.message)(next())).await
-    }
-
     pub async fn closed_loop(&self, call: &RpcCall, span: Duration) -> Measured {
         let started = Instant::now();
         let end = started + span;
@@ -167,6 +162,41 @@ impl Driver {
                 }));
             }
         }
+        let mut all = Tally::new();
+        for caller in callers {
+            all.add(caller.await.expect("a caller"));
+        }
+        all.over(started.elapsed().as_secs_f64())
+    }
+
+    /// One caller, which makes `first` before each call that is measured, with the same
+    /// number.
+    pub async fn one_after(&self, first: &RpcCall, call: &RpcCall, span: Duration) -> Measured {
+        let end = Instant::now() + span;
+        let channel = &self.channels[0];
+        let mut tally = Tally::new();
+        while Instant::now() < end {
+            let number = next();
+            let message = (call.message)(number);
+            if let Err(status) = send(channel, first.method, (first.message)(number)).await {
+                tally.record(Instant::now(), Err(status));
+                continue;
+            }
+            let started = Instant::now();
+            tally.record(started, send(channel, call.method, message).await);
+        }
+        tally.over(span.as_secs_f64())
+    }
+
+    /// A stream on each connection; its next message follows the reply to the last.
+    pub async fn streams(&self, call: &RpcCall, span: Duration) -> Measured {
+        let started = Instant::now();
+        let end = started + span;
+        let callers: Vec<_> = self
+            .channels
+            .iter()
+            .map(|channel| tokio::spawn(stream(channel.clone(), call.clone(), end)))
+            .collect();
         let mut all = Tally::new();
         for caller in callers {
             all.add(caller.await.expect("a caller"));
@@ -236,4 +266,38 @@ async fn send(channel: &Channel, method: &'static str, message: Bytes) -> Result
         .unary(tonic::Request::new(message), path, Raw)
         .await?;
     Ok(reply.into_inner())
+}
+
+async fn stream(channel: Channel, call: RpcCall, end: Instant) -> Tally {
+    let mut tally = Tally::new();
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let messages = futures_util::stream::unfold(receiver, |mut receiver| async {
+        Some((receiver.recv().await?, receiver))
+    });
+    let mut client = Grpc::new(channel).max_decoding_message_size(usize::MAX);
+    client.ready().await.expect("a server");
+    let path = PathAndQuery::from_static(call.method);
+    let request = tonic::Request::new(messages);
+    let mut replies = match client.streaming(request, path, Raw).await {
+        Ok(replies) => replies.into_inner(),
+        Err(status) => {
+            tally.record(Instant::now(), Err(status));
+            return tally;
+        }
+    };
+    while Instant::now() < end {
+        let message = (call.message)(next());
+        let started = Instant::now();
+        if sender.send(message).await.is_err() {
+            break;
+        }
+        let reply = replies.message().await.transpose();
+        let reply = reply.unwrap_or_else(|| Err(Status::unavailable("the stream ended")));
+        let ended = reply.is_err();
+        tally.record(started, reply);
+        if ended {
+            break;
+        }
+    }
+    tally
 }

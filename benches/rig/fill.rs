@@ -12,8 +12,9 @@ use futures_util::StreamExt as _;
 use prost::Message as _;
 use recsys::proto::{
     BatchIngestEventsRequest, EndReason, GetItemsRequest, GetUserSignalsRequest,
-    IngestEventRequest, IngestOutcome, InteractionEvent, Item, ItemOutcome, RecommendRequest, Tag,
-    UpsertItemsRequest, catalog_service_client::CatalogServiceClient,
+    IngestEventRequest, IngestOutcome, InteractionEvent, Item, ItemOutcome, PopularItemsRequest,
+    RecommendRequest, SimilarItemsRequest, StreamIngestEventsRequest, Tag, UpsertItemsRequest,
+    catalog_service_client::CatalogServiceClient,
     recommender_service_client::RecommenderServiceClient,
 };
 use tonic::transport::Channel;
@@ -22,6 +23,8 @@ use super::{driver::RpcCall, random::Random};
 
 pub const COLLECTION: &str = "items";
 pub const ITEMS: usize = 10_000;
+/// Items of the server with many of them.
+pub const LARGE_ITEMS: usize = 100_000;
 pub const VECTOR_SIZE: usize = 384;
 /// Distinct tags, and tags of an item.
 pub const TAGS: usize = 300;
@@ -32,6 +35,16 @@ pub const EVENTS: usize = 50;
 /// Users with a full buffer.
 pub const DEEP_USERS: usize = 8;
 pub const DEEP_EVENTS: usize = 5_000;
+/// A message of a stream of events: this many events of each of these users.
+pub const BATCH_USERS: usize = 50;
+pub const BATCH_EVENTS_EACH: usize = 10;
+/// Items that a visitor looked at.
+const VISITED: usize = 5;
+/// Users of all messages of streams.
+const STREAM_USERS: usize = 1_000;
+const RECOMMEND: &str = "/recsys.v1.RecommenderService/Recommend";
+/// Holds for a third of the items.
+const WHERE: &str = "word_count >= 300 AND has_image = true AND content_type = \"article\"";
 /// The time that their events span.
 const HISTORY: Duration = Duration::from_secs(28 * 86_400);
 const ITEMS_AT_ONCE: usize = 250;
@@ -55,7 +68,7 @@ fn item(number: usize) -> Item {
         word_count: 100 + random.below(900) as u32,
         has_image: number.is_multiple_of(2),
         vector: (0..VECTOR_SIZE)
-            .map(|_| random.between(-1.0, 1.0) as f32)
+            .map(|_| ((random.between(-1.0, 1.0) * 1e4).round() / 1e4) as f32)
             .collect(),
         ..Item::default()
     }
@@ -216,11 +229,80 @@ pub fn signals(user_of: UserPicker, include_vectors: bool) -> RpcCall {
 }
 
 pub fn recommend(user_of: UserPicker) -> RpcCall {
-    let method = "/recsys.v1.RecommenderService/Recommend";
-    call(method, user_of, |user_id| RecommendRequest {
+    call(RECOMMEND, user_of, |user_id| RecommendRequest {
         user_id,
         ..RecommendRequest::default()
     })
+}
+
+/// Lists for a visitor, who has no model: like the user's last items.
+pub fn recommend_visitor() -> RpcCall {
+    RpcCall {
+        method: RECOMMEND,
+        message: Arc::new(|number| {
+            let mut random = Random::new(number);
+            let request = RecommendRequest {
+                context_ids: (0..VISITED).map(|_| some_item(&mut random)).collect(),
+                ..RecommendRequest::default()
+            };
+            request.encode_to_vec().into()
+        }),
+    }
+}
+
+/// Lists under a restriction of three terms.
+pub fn recommend_where() -> RpcCall {
+    call(RECOMMEND, user(), |user_id| RecommendRequest {
+        user_id,
+        r#where: WHERE.to_owned(),
+        ..RecommendRequest::default()
+    })
+}
+
+pub fn similar_items() -> RpcCall {
+    RpcCall {
+        method: "/recsys.v1.RecommenderService/SimilarItems",
+        message: Arc::new(|number| {
+            let request = SimilarItemsRequest {
+                content_id: some_item(&mut Random::new(number)),
+                ..SimilarItemsRequest::default()
+            };
+            request.encode_to_vec().into()
+        }),
+    }
+}
+
+pub fn popular_items() -> RpcCall {
+    let method = "/recsys.v1.RecommenderService/PopularItems";
+    call(method, user(), |_| PopularItemsRequest::default())
+}
+
+/// Messages of a stream that append new events.
+pub fn ingest_batch() -> RpcCall {
+    RpcCall {
+        method: "/recsys.v1.RecommenderService/StreamIngestEvents",
+        message: Arc::new(|number| {
+            let mut random = Random::new(number);
+            let mut events = Vec::with_capacity(BATCH_USERS * BATCH_EVENTS_EACH);
+            for user in 0..BATCH_USERS {
+                let user = (number as usize * BATCH_USERS + user) % STREAM_USERS;
+                for event in 0..BATCH_EVENTS_EACH {
+                    let event_id = format!("9be2c1f4-{number}-{event}");
+                    let content = 1 + random.below(ITEMS);
+                    events.push(view(format!("s{user}"), event_id, now(), content));
+                }
+            }
+            let request = StreamIngestEventsRequest {
+                events,
+                sequence: number,
+            };
+            request.encode_to_vec().into()
+        }),
+    }
+}
+
+fn some_item(random: &mut Random) -> String {
+    (1 + random.below(ITEMS)).to_string()
 }
 
 /// Calls of a method whose message depends on the user alone.

@@ -1,5 +1,5 @@
 //! Measures the server and the floor, a minimal server, in one run. `scripts/bench.sh`
-//! builds and runs it; `docs/performance.md` explains its output.
+//! builds and runs it; `docs/operate/performance.md` explains its output.
 
 #![allow(
     missing_docs,
@@ -14,6 +14,7 @@
 mod driver;
 mod fill;
 mod floor;
+mod loads;
 mod processes;
 #[path = "../../tests/soak/random.rs"]
 #[expect(dead_code, reason = "most of it is for the soak")]

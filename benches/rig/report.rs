@@ -36,6 +36,14 @@ impl Row {
         }
     }
 
+    /// Counts the elements of each call, instead of calls.
+    pub fn per_element(&mut self, elements: usize) {
+        let elements = elements as f64;
+        self.per_second *= elements;
+        self.server_us /= elements;
+        self.redis_us /= elements;
+    }
+
     fn json(&self) -> Value {
         json!({
             "name": self.name,

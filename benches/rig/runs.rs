@@ -6,9 +6,9 @@ use tempfile::TempDir;
 
 use super::{
     BenchSettings,
-    driver::{Driver, RpcCall, Shape},
+    driver::{Driver, Measured, Shape},
     fill,
-    floor::FloorRequest,
+    loads::{self, BenchLoad, LoadKind, ServerKind},
     processes::{BenchServer, Helper, cpu_seconds, resident_mb},
     report::{self, Bound, Row, Target, median},
     scale::redis_number,
@@ -36,54 +36,16 @@ struct Servers {
     deep: BenchServer,
     /// Over Redis and items in memory.
     embedded: BenchServer,
+    /// The same, with many items; started where a load uses it.
+    large: Option<BenchServer>,
     qdrant: Helper,
     redis: RedisServer,
     redis_pid: u32,
     directory: TempDir,
 }
 
-#[derive(Clone, Copy)]
-enum ServerKind {
-    Floor,
-    Common,
-    Deep,
-    Embedded,
-}
-
-struct BenchLoad {
-    name: &'static str,
-    server: ServerKind,
-    call: RpcCall,
-}
-
-fn loads() -> Vec<BenchLoad> {
-    let load = |name, server, call| BenchLoad { name, server, call };
-    let floor = |name, method| {
-        let call = fill::call(method, fill::user(), |user_id| FloorRequest { user_id });
-        load(name, ServerKind::Floor, call)
-    };
-    let ingest = |name, server, who| load(name, server, fill::ingest(who));
-    let signals = |name, vectors| {
-        let call = fill::signals(fill::user(), vectors);
-        load(name, ServerKind::Common, call)
-    };
-    let recommend = |name, server| load(name, server, fill::recommend(fill::user()));
-    vec![
-        floor("floor echo", "/floor.Floor/Echo"),
-        recommend("Recommend, embedded", ServerKind::Embedded),
-        floor("floor get", "/floor.Floor/Get"),
-        signals("GetUserSignals", false),
-        signals("GetUserSignals, vectors", true),
-        floor("floor write", "/floor.Floor/Write"),
-        ingest("IngestEvent, 50", ServerKind::Common, fill::user()),
-        ingest("IngestEvent, 5000", ServerKind::Deep, fill::deep_user()),
-        floor("floor query", "/floor.Floor/Query"),
-        recommend("Recommend, Qdrant", ServerKind::Common),
-    ]
-}
-
 impl Servers {
-    async fn start() -> Self {
+    async fn start(loads: &[BenchLoad]) -> Self {
         let directory = TempDir::new().expect("a directory");
         let catalogue = directory.path().join("catalogue.jsonl");
         fill::catalogue_file(&catalogue, fill::ITEMS);
@@ -109,12 +71,24 @@ impl Servers {
             ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
         ];
         let embedded = BenchServer::start(&settings, &log("embedded.log")).await;
+        let large = if loads.iter().any(|load| load.server == ServerKind::Large) {
+            let catalogue = directory.path().join("large.jsonl");
+            fill::catalogue_file(&catalogue, fill::LARGE_ITEMS);
+            let settings = [
+                ("REDIS_URL", redis_url.as_str()),
+                ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
+            ];
+            Some(BenchServer::start(&settings, &log("large.log")).await)
+        } else {
+            None
+        };
         Self {
             redis_pid: redis_number(&redis, "server", "process_id") as u32,
             floor,
             common,
             deep,
             embedded,
+            large,
             qdrant,
             redis,
             directory,
@@ -141,22 +115,24 @@ impl Servers {
         cached * 1e6 / fill::ITEMS as f64
     }
 
-    fn address(&self, server: ServerKind) -> &str {
-        match server {
-            ServerKind::Floor => &self.floor.address,
-            ServerKind::Common => &self.common.address,
-            ServerKind::Deep => &self.deep.address,
-            ServerKind::Embedded => &self.embedded.address,
+    fn server(&self, kind: ServerKind) -> Option<&BenchServer> {
+        match kind {
+            ServerKind::Floor => None,
+            ServerKind::Common => Some(&self.common),
+            ServerKind::Deep => Some(&self.deep),
+            ServerKind::Embedded => Some(&self.embedded),
+            ServerKind::Large => self.large.as_ref(),
         }
     }
 
+    fn address(&self, server: ServerKind) -> &str {
+        let recsys = self.server(server);
+        recsys.map_or(&self.floor.address, |server| &server.address)
+    }
+
     fn pid(&self, server: ServerKind) -> u32 {
-        match server {
-            ServerKind::Floor => self.floor.pid(),
-            ServerKind::Common => self.common.pid(),
-            ServerKind::Deep => self.deep.pid(),
-            ServerKind::Embedded => self.embedded.pid(),
-        }
+        let recsys = self.server(server);
+        recsys.map_or_else(|| self.floor.pid(), BenchServer::pid)
     }
 }
 
@@ -166,12 +142,12 @@ pub async fn channel(address: &str) -> tonic::transport::Channel {
 
 pub async fn all(settings: &BenchSettings) -> ExitCode {
     println!("starting redis-server, Qdrant's protocol, the floor and recsys, and filling them");
-    let servers = Servers::start().await;
-    let cached_item = servers.fill().await;
-    let loads: Vec<BenchLoad> = loads()
+    let loads: Vec<BenchLoad> = loads::all()
         .into_iter()
         .filter(|load| load.name.contains(&settings.only))
         .collect();
+    let servers = Servers::start(&loads).await;
+    let cached_item = servers.fill().await;
     let mut rounds: Vec<HashMap<&str, Row>> = Vec::new();
     for round in 1..=settings.rounds {
         println!("round {round} of {}", settings.rounds);
@@ -197,11 +173,14 @@ pub async fn all(settings: &BenchSettings) -> ExitCode {
         .map(|load| median_round(&rounds, load.name))
         .collect();
     println!("at a fixed rate");
-    for load in &loads {
+    for load in loads
+        .iter()
+        .filter(|load| matches!(load.kind, LoadKind::Unary))
+    {
         let rate = median_round(&rounds, load.name).per_second * SHARE_AT_RATE;
         rows.extend(at_rate(&servers, load, rate, settings.span()).await);
     }
-    let mut targets = ratios(&rounds);
+    let mut targets = loads::targets(&rounds);
     targets.extend(starts(&servers).await);
     let informative = [
         ("an item in the cache, bytes", cached_item),
@@ -226,20 +205,35 @@ pub async fn all(settings: &BenchSettings) -> ExitCode {
 }
 
 async fn closed_loop(servers: &Servers, load: &BenchLoad, span: Duration) -> Row {
-    let driver = Driver::connect(servers.address(load.server), SHAPE).await;
-    if let Err(status) = driver.once(&load.call).await {
-        panic!("{}: {status}", load.name);
-    }
-    driver.closed_loop(&load.call, WARM_UP).await;
+    let shape = match load.kind {
+        LoadKind::Unary | LoadKind::Stream { .. } => SHAPE,
+        LoadKind::AloneInFlight | LoadKind::After(_) => Shape {
+            connections: 1,
+            in_flight: 1,
+        },
+    };
+    let driver = Driver::connect(servers.address(load.server), shape).await;
+    run(&driver, load, WARM_UP).await;
     let before = cpu(servers, load.server);
-    let measured = driver.closed_loop(&load.call, span).await;
+    let measured = run(&driver, load, span).await;
     let after = cpu(servers, load.server);
     if let Some(status) = &measured.first_failure {
         panic!("{}: {} calls failed: {status}", load.name, measured.failed);
     }
     let mut row = Row::new(load.name, &measured, after.0 - before.0, after.1 - before.1);
+    if let LoadKind::Stream { events } = load.kind {
+        row.per_element(events);
+    }
     row.resident_mb = resident_mb(servers.pid(load.server));
     row
+}
+
+async fn run(driver: &Driver, load: &BenchLoad, span: Duration) -> Measured {
+    match &load.kind {
+        LoadKind::Unary | LoadKind::AloneInFlight => driver.closed_loop(&load.call, span).await,
+        LoadKind::Stream { .. } => driver.streams(&load.call, span).await,
+        LoadKind::After(first) => driver.one_after(first, &load.call, span).await,
+    }
 }
 
 async fn at_rate(servers: &Servers, load: &BenchLoad, rate: f64, span: Duration) -> Option<Row> {
@@ -269,79 +263,6 @@ fn median_round(rounds: &[HashMap<&str, Row>], name: &str) -> Row {
     let mut of_load: Vec<&Row> = rounds.iter().filter_map(|rows| rows.get(name)).collect();
     of_load.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
     of_load[of_load.len() / 2].clone()
-}
-
-fn ratios(rounds: &[HashMap<&str, Row>]) -> Vec<Target> {
-    let ratio = |of: &str, to: &str, value: fn(&Row) -> f64| -> Option<f64> {
-        let ratios: Vec<f64> = rounds
-            .iter()
-            .filter_map(|rows| Some(value(rows.get(of)?) / value(rows.get(to)?)))
-            .collect();
-        (!ratios.is_empty()).then(|| median(ratios))
-    };
-    let speed: fn(&Row) -> f64 = |row| row.per_second;
-    let cpu: fn(&Row) -> f64 = |row| row.server_us + row.redis_us;
-    let latency: fn(&Row) -> f64 = |row| row.p50_us as f64;
-    [
-        (
-            "GetUserSignals / floor get",
-            "GetUserSignals",
-            "floor get",
-            speed,
-            Bound::AtLeast(0.8),
-        ),
-        (
-            "GetUserSignals, vectors / floor get",
-            "GetUserSignals, vectors",
-            "floor get",
-            speed,
-            Bound::AtLeast(0.6),
-        ),
-        (
-            "IngestEvent, 50 / floor write",
-            "IngestEvent, 50",
-            "floor write",
-            speed,
-            Bound::AtLeast(0.8),
-        ),
-        (
-            "IngestEvent, 5000 / 50: CPU",
-            "IngestEvent, 5000",
-            "IngestEvent, 50",
-            cpu,
-            Bound::AtMost(1.5),
-        ),
-        (
-            "IngestEvent, 5000 / 50: p50",
-            "IngestEvent, 5000",
-            "IngestEvent, 50",
-            latency,
-            Bound::AtMost(1.5),
-        ),
-        (
-            "Recommend, Qdrant / floor query",
-            "Recommend, Qdrant",
-            "floor query",
-            speed,
-            Bound::AtLeast(0.85),
-        ),
-        (
-            "Recommend, embedded / floor echo",
-            "Recommend, embedded",
-            "floor echo",
-            speed,
-            Bound::AtLeast(0.04),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(what, of, to, value, bound)| {
-        Some(Target {
-            what,
-            value: ratio(of, to, value)?,
-            bound,
-        })
-    })
-    .collect()
 }
 
 /// The bytes of a call that waits for Redis.

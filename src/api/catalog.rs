@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     api::{
         error::ApiError,
+        item_pages::PageReader,
         limits::Limits,
         parse::{self, Checks},
         reply, reply_cost,
@@ -97,6 +98,73 @@ impl CatalogService for Catalog {
             })
             .collect();
         Ok(Response::new(proto::UpsertItemsResponse { results }))
+    }
+
+    async fn update_items(
+        &self,
+        request: Request<proto::UpdateItemsRequest>,
+    ) -> Result<Response<proto::UpdateItemsResponse>, Status> {
+        let engine = Caller::of(request.extensions())?.engine;
+        let updates = request.into_inner().updates;
+        let mut checks = Checks::new(&self.limits);
+        checks.count("updates", updates.len(), self.limits.max_catalog_items);
+        checks.finish(Some(()))?;
+
+        let path = |index: usize| format!("updates[{index}]");
+        let id = |update: &proto::ItemUpdate| {
+            let item = update.item.as_ref();
+            item.map(|item| item.content_id.clone()).unwrap_or_default()
+        };
+        let ids: Vec<String> = updates.iter().map(id).collect();
+        let mut valid = Vec::with_capacity(updates.len());
+        let parsed: Vec<Result<(), ApiError>> = updates
+            .into_iter()
+            .enumerate()
+            .map(|(index, update)| {
+                valid.push(parse::item_update(update, &path(index), &self.limits)?);
+                Ok(())
+            })
+            .collect();
+        let mut updated = engine
+            .update_items(valid)
+            .await
+            .map_err(ApiError::from)?
+            .into_iter();
+        let results = ids
+            .into_iter()
+            .zip(parsed)
+            .enumerate()
+            .map(|(index, (id, parsed))| {
+                let outcome = parsed.and_then(|()| {
+                    // The port returns one result for each update.
+                    let updated = updated.next().unwrap_or(Err(ItemRefusal::Full));
+                    let at_item = format!("{}.item", path(index));
+                    updated.map_err(|refusal| ApiError::refused_item(&refusal, &at_item))
+                });
+                let outcome = outcome.map(|existed| match existed {
+                    true => proto::ItemOutcome::Stored,
+                    false => proto::ItemOutcome::NotFound,
+                });
+                result(id, outcome)
+            })
+            .collect();
+        Ok(Response::new(proto::UpdateItemsResponse { results }))
+    }
+
+    async fn list_items(
+        &self,
+        request: Request<proto::ListItemsRequest>,
+    ) -> Result<Response<proto::ListItemsResponse>, Status> {
+        let caller = Caller::of(request.extensions())?;
+        let reader = PageReader {
+            engine: &caller.engine,
+            limits: &self.limits,
+            account: Account::of(request.extensions()),
+            deadline: CallTime::share(request.extensions(), STORE_SHARE),
+        };
+        let (tenant, engine) = (caller.tenant.as_ref(), reader.engine);
+        let list = parse::item_list(request.get_ref(), tenant, &self.limits, engine)?;
+        Ok(Response::new(reader.read(&list).await?))
     }
 
     async fn get_items(

@@ -13,13 +13,13 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 use crate::{
     api::{
         error::ApiError,
-        limits::{Limits, elements},
+        limits::{Limits, elements, message_bytes},
         parse::Checks,
         reply_cost,
         wire::{self, Shape, Shapes},
     },
     edge::load::Account,
-    proto::{FILE_DESCRIPTOR_SET, UpsertItemsRequest},
+    proto::FILE_DESCRIPTOR_SET,
 };
 
 /// A request is held twice: as its message, and as the engine's type.
@@ -115,11 +115,11 @@ impl RequestBounds {
     /// Checks the size of an encoded message and the number of its elements, and
     /// reserves the memory of its decoded form.
     fn check<U: Name>(&self, shape: &Shape, message: &[u8]) -> Result<(), Status> {
-        // Only upserts may be larger than the requests of the other service. The decoder
-        // has one limit for the whole service, so other calls are checked here and
-        // answered as it would.
-        let (size, max) = (message.len(), self.limits.max_request_bytes);
-        if size > max && U::full_name() != UpsertItemsRequest::full_name() {
+        // The decoder has one limit for the whole service, so calls with a lower one are
+        // checked here and answered as it would.
+        let max = message_bytes(&self.limits, &U::full_name());
+        let size = message.len();
+        if size > max {
             let message = format!("message has {size} bytes, at most {max} are taken");
             return Err(Status::out_of_range(message));
         }

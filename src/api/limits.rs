@@ -2,7 +2,12 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::parsers::{above_zero, at_least_one, parse_duration};
+use prost::Name as _;
+
+use crate::{
+    parsers::{above_zero, at_least_one, parse_duration},
+    proto::{UpdateItemsRequest, UpsertItemsRequest},
+};
 
 /// Limits on requests. A request beyond a limit is refused whole, except in a
 /// batch, where only the element is refused.
@@ -107,6 +112,20 @@ impl Limits {
             }
         }
         Ok(())
+    }
+}
+
+/// Most bytes of a request message of this full name. Only writes of whole items may be
+/// larger than the requests of the recommender service.
+pub(crate) fn message_bytes(limits: &Limits, name: &str) -> usize {
+    let writes_items = [
+        UpsertItemsRequest::full_name(),
+        UpdateItemsRequest::full_name(),
+    ];
+    if writes_items.iter().any(|request| request == name) {
+        limits.max_catalog_request_bytes
+    } else {
+        limits.max_request_bytes
     }
 }
 

@@ -47,6 +47,11 @@ pub(crate) const METHODS: Methods = Methods(&[
         "/recsys.v1.CatalogService/GetItems",
         &[Role::Serve, Role::Catalog],
     ),
+    Method::unary("/recsys.v1.CatalogService/UpdateItems", &[Role::Catalog]),
+    Method::unary(
+        "/recsys.v1.CatalogService/ListItems",
+        &[Role::Serve, Role::Catalog],
+    ),
     Method::unary("/recsys.v1.CatalogService/DeleteItems", &[Role::Catalog]),
     Method::free("/grpc.health.v1.Health/Check", HEALTH_BYTES),
     Method::free("/grpc.health.v1.Health/Watch", HEALTH_BYTES),

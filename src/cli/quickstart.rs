@@ -3,12 +3,13 @@
 //! and lists is a reply of the API.
 
 mod day;
+mod guests;
 mod names;
 mod print;
 mod shop;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
     time::SystemTime,
@@ -25,9 +26,11 @@ use crate::{
     },
     config::Settings,
     edge::tls::TlsSettings,
+    engine::{Engine, EngineError},
     proto::{
         self, BatchIngestEventsRequest, GetItemsRequest, GetUserSignalsRequest, IngestEventRequest,
-        Item, RecommendRequest, RecommendResponse, catalog_service_client::CatalogServiceClient,
+        Item, RecommendRequest, RecommendResponse, RecommendedItem,
+        catalog_service_client::CatalogServiceClient,
         recommender_service_client::RecommenderServiceClient,
     },
 };
@@ -51,6 +54,8 @@ enum TourError {
     Connect(#[from] tonic::transport::Error),
     #[error("a call of the tour failed: {} ({})", .0.message(), .0.code())]
     Call(Box<tonic::Status>),
+    #[error("what other visitors chose cannot be made use of: {0}")]
+    Associations(#[from] EngineError),
     #[error("the server panicked")]
     Panicked,
 }
@@ -86,11 +91,8 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
         .listener
         .local_addr()
         .map_or(settings.listen_addr, reachable);
-    let console = console(&settings, &port).await?;
-    let console_address = console
-        .as_ref()
-        .and_then(|console| console.listener.local_addr().ok());
-    let server = app::Server::of_engine(engine, port, console);
+    let (console, where_console) = console(&settings, &port).await?;
+    let server = app::Server::of_engine(engine.clone(), port, console);
     let server = tokio::spawn({
         let (settings, stop) = (settings.clone(), stop.clone());
         async move { server.serve(&settings, stop).await }
@@ -100,13 +102,13 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
         .connect()
         .await?;
     let toured = tokio::select! {
-        toured = tour(channel, &settings) => toured,
+        toured = tour(channel, &engine, &settings) => toured,
         () = stop.drain.cancelled() => Ok(None),
     };
     if let Ok(Some(example)) = &toured {
         print::next_steps(&address.to_string(), example, exit);
-        if let (Some(address), false) = (console_address, exit) {
-            println!("Look at it in a browser: http://{address}");
+        if !exit {
+            println!("{where_console}");
         }
     }
     if exit || toured.is_err() {
@@ -117,18 +119,38 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
     toured.map(|_| ())
 }
 
-/// The console, on its usual address if the settings name none: then an address that is
-/// in use is no reason to fail.
-async fn console(settings: &Settings, port: &Port) -> Result<Option<Console>, StartError> {
+/// The console and where it is, on its usual address if the settings name none: then an
+/// address that is in use is no reason to fail, but to say what to do.
+async fn console(
+    settings: &Settings,
+    port: &Port,
+) -> Result<(Option<Console>, String), StartError> {
     let is_named = settings.console.console_addr.is_some();
     let mut settings = settings.clone();
-    settings.console.console_addr.get_or_insert(CONSOLE_ADDR);
+    let address = *settings.console.console_addr.get_or_insert(CONSOLE_ADDR);
     match app::console(&settings, port).await {
-        Ok(console) => Ok(console.map(|console| Console {
-            example_users: vec![VISITOR.to_owned(), SHOPPER.to_owned()],
-            ..console
-        })),
-        Err(StartError::Listen { .. }) if !is_named => Ok(None),
+        Ok(console) => {
+            let listening = console.as_ref();
+            let listening = listening.and_then(|console| console.listener.local_addr().ok());
+            let address = listening.unwrap_or(address);
+            let console = console.map(|console| Console {
+                example_users: vec![VISITOR.to_owned(), SHOPPER.to_owned()],
+                ..console
+            });
+            Ok((
+                console,
+                format!("Look at it in a browser: http://{address}"),
+            ))
+        }
+        Err(StartError::Listen { source, .. }) if !is_named => {
+            let problem = format!(
+                "The console is not served, because {address} cannot be listened on ({source}): \
+                 stop the program that uses it, or set RECSYS_CONSOLE_ADDR to a free address, \
+                 such as 127.0.0.1:{}.",
+                CONSOLE_ADDR.port() + 1
+            );
+            Ok((None, problem))
+        }
         Err(error) => Err(error),
     }
 }
@@ -137,16 +159,22 @@ struct TourClient {
     recommender: RecommenderServiceClient<Channel>,
     catalog: CatalogServiceClient<Channel>,
     max_limit: u32,
+    max_batch: usize,
 }
 
 /// Plays the tour. Returns an item for the example calls; `None` if there is none.
-async fn tour(channel: Channel, settings: &Settings) -> Result<Option<String>, TourError> {
+async fn tour(
+    channel: Channel,
+    engine: &Engine,
+    settings: &Settings,
+) -> Result<Option<String>, TourError> {
     let mut client = TourClient {
         // No limit: lists with content can be large, and the server is trusted.
         recommender: RecommenderServiceClient::new(channel.clone())
             .max_decoding_message_size(usize::MAX),
         catalog: CatalogServiceClient::new(channel).max_decoding_message_size(usize::MAX),
         max_limit: u32::try_from(settings.limits.max_limit).unwrap_or(u32::MAX),
+        max_batch: settings.limits.max_batch_events.max(1),
     };
     print::welcome(settings.catalog_path.as_deref());
 
@@ -160,6 +188,7 @@ async fn tour(channel: Channel, settings: &Settings) -> Result<Option<String>, T
         Some(theme) => client.list(Some(&theme.label), 8).await?.items,
         None => Vec::new(),
     };
+    client.send_guests(engine, &first, &on_theme).await?;
     let day = Day::plan(&first, theme, &on_theme, SystemTime::now().into());
     print::story(&day);
     client.send(&day).await?;
@@ -190,6 +219,38 @@ impl TourClient {
             ..RecommendRequest::default()
         };
         Ok(self.recommender.recommend(request).await?.into_inner())
+    }
+
+    /// Sends the events of other visitors, and makes what they chose part of lists at once
+    /// instead of within `ASSOCIATIONS_INTERVAL`.
+    async fn send_guests(
+        &mut self,
+        engine: &Engine,
+        first: &RecommendResponse,
+        on_theme: &[RecommendedItem],
+    ) -> Result<(), TourError> {
+        let request = RecommendRequest {
+            limit: self.max_limit,
+            include_content: true,
+            exploration: Some(false),
+            seed: Some(SEED),
+            ..RecommendRequest::default()
+        };
+        let others = self.recommender.recommend(request).await?.into_inner();
+        let items = first.items.iter().chain(on_theme).chain(&others.items);
+        let items = items.filter_map(|item| item.content.clone()).collect();
+        let events = guests::events(&first.request_id, items, SystemTime::now().into());
+        let users: HashSet<&str> = events.iter().map(|event| event.user_id.as_str()).collect();
+        print::guests(users.len(), events.len());
+        for batch in events.chunks(self.max_batch) {
+            let batch = BatchIngestEventsRequest {
+                events: batch.to_vec(),
+            };
+            self.recommender.batch_ingest_events(batch).await?;
+        }
+        engine.finish().await;
+        engine.refresh_associations().await?;
+        Ok(())
     }
 
     /// Sends the day's events: all but the last in one batch, and the last one twice, as
@@ -237,14 +298,7 @@ impl TourClient {
     /// Returns the first item of the list.
     async fn show_list(&mut self) -> Result<Option<String>, TourError> {
         let list = self.list(None, 10).await?;
-        let similar: Vec<String> = list
-            .items
-            .iter()
-            .map(|item| item.similar_to.clone())
-            .filter(|id| !id.is_empty())
-            .collect();
-        let titles = self.titles(&similar).await?;
-        print::list(&list, &titles);
+        print::list(&list);
         Ok(list.items.first().map(|item| item.content_id.clone()))
     }
 

@@ -15,6 +15,9 @@ pub struct RecommendFlags {
     /// repeated
     #[arg(long, value_name = "ITEM")]
     pub context: Vec<String>,
+    /// Whether the list may have an exploration item; unset = as the ranking file says
+    #[arg(long, hide_possible_values = true, value_name = "true|false")]
+    pub exploration: Option<bool>,
     /// What all lists have.
     #[command(flatten)]
     pub list: ListFlags,
@@ -98,6 +101,23 @@ pub struct ListFlags {
     /// No item with this tag; may be repeated
     #[arg(long, value_name = "FACET:LABEL")]
     pub must_not: Vec<String>,
+    /// Only items with at least one of these tags; may be repeated
+    #[arg(long, value_name = "FACET:LABEL")]
+    pub any_of: Vec<String>,
+    /// Only items that meet a filter, such as "price < 20 AND in_stock = true"
+    #[arg(long, value_name = "FILTER", allow_hyphen_values = true)]
+    pub r#where: Option<String>,
+    /// Nearer items score higher, such as 52.37,4.89
+    #[arg(long, value_name = "LATITUDE,LONGITUDE", allow_hyphen_values = true)]
+    pub near: Option<String>,
+    /// Only items within this distance of --near
+    #[arg(
+        long,
+        value_name = "METERS",
+        requires = "near",
+        allow_hyphen_values = true
+    )]
+    pub radius_meters: Option<f64>,
     /// Only items of this type; may be repeated
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,

@@ -138,6 +138,22 @@ impl CatalogueItem {
         }
     }
 
+    /// Prepares the next version of this item. Tags that did not change are not
+    /// converted again.
+    #[must_use]
+    pub fn replaced_by(&self, mut item: Item, canonical: &Canonicalizer) -> Self {
+        if item.tags != self.item.tags {
+            return Self::new(item, canonical);
+        }
+        item.has_image |= !item.image_url.is_empty();
+        Self {
+            item,
+            model_keys: self.model_keys.clone(),
+            tags: self.tags.clone(),
+            labels: self.labels.clone(),
+        }
+    }
+
     /// The item as its catalogue describes it.
     #[must_use]
     pub fn item(&self) -> &Item {

@@ -14,6 +14,7 @@ pub mod geo;
 pub mod ids;
 pub mod item;
 pub mod item_counts;
+pub mod item_update;
 pub mod json;
 pub mod meaning;
 pub mod ranking;

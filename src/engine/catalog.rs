@@ -7,9 +7,10 @@ use crate::{
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
+        item_update::ItemUpdate,
         restriction::Restriction,
     },
-    ports::{Deadline, Found, ItemRefusal, Search, SearchOrder},
+    ports::{Deadline, Found, ItemPage, ItemRefusal, PageRequest, Search, SearchOrder},
 };
 
 impl Engine {
@@ -27,6 +28,36 @@ impl Engine {
             .spawn_to_completion("upsert items", async move { store.upsert(items).await })
             .await?
             .map_err(EngineError::catalogue)
+    }
+
+    /// Changes fields of items that exist, in order; for each, whether the item existed.
+    ///
+    /// # Errors
+    /// [`EngineError`]; then any of them may have been applied.
+    pub async fn update_items(
+        &self,
+        updates: Vec<ItemUpdate>,
+    ) -> Result<Vec<Result<bool, ItemRefusal>>, EngineError> {
+        let store = Arc::clone(&self.inner.ports.items);
+        let tasks = &self.inner.tasks;
+        tasks
+            .spawn_to_completion("update items", async move { store.update(updates).await })
+            .await?
+            .map_err(EngineError::catalogue)
+    }
+
+    /// A page of the list of all items; `None` if the position is not one of the
+    /// catalogue's store.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the catalogue cannot be read before the deadline.
+    pub async fn list_items(
+        &self,
+        page: PageRequest<'_>,
+        deadline: Deadline,
+    ) -> Result<Option<ItemPage>, EngineError> {
+        let read = self.inner.ports.items.list(page, deadline).await;
+        read.map_err(EngineError::catalogue_within(deadline))
     }
 
     /// Reads items by id; `None` for an id without item.

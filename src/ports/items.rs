@@ -9,6 +9,7 @@ use crate::domain::{
     geo::GeoPoint,
     ids::ContentId,
     item::{CatalogueItem, Item},
+    item_update::ItemUpdate,
     restriction::Restriction,
     tags::TagKey,
     vector::UnitVector,
@@ -70,6 +71,57 @@ pub enum Found {
     Cached(Vec<Arc<CatalogueItem>>),
 }
 
+/// A position in the list of all items, in a form that only the store that made it
+/// understands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPosition(pub String);
+
+/// What a page of the list of all items has.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRequest<'a> {
+    /// Conditions on its items.
+    pub restriction: &'a Restriction,
+    /// Where it begins; `None` is the beginning of the list.
+    pub after: Option<&'a ListPosition>,
+    /// Maximum number of items.
+    pub limit: usize,
+    /// Whether items have their vectors. Otherwise they can have them.
+    pub with_vectors: bool,
+    /// Whether all items that meet the conditions are counted, also those before and
+    /// after the page.
+    pub with_total: bool,
+}
+
+/// An item of the list of all items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedItem {
+    /// The item.
+    pub item: Arc<CatalogueItem>,
+    /// The position after it.
+    pub position: ListPosition,
+}
+
+/// How many items there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemTotal {
+    /// The number.
+    pub items: u64,
+    /// Whether it is an estimate.
+    pub is_estimate: bool,
+}
+
+/// A page of the list of all items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemPage {
+    /// Its items, in the order of the list. There can be fewer than the limit, also
+    /// none, before the end of the list.
+    pub items: Vec<ListedItem>,
+    /// Where the next page begins; `None` at the end of the list.
+    pub next: Option<ListPosition>,
+    /// The number of items, if it was requested.
+    pub total: Option<ItemTotal>,
+}
+
 /// Why an item was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ItemRefusal {
@@ -127,6 +179,40 @@ pub trait ItemStore: Send + Sync {
     /// # Errors
     /// [`StoreError`]; then any of them may have been stored.
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError>;
+
+    /// Changes fields of items that exist, in order; for each, whether the item
+    /// existed. Only what an update names is written, so that updates of different
+    /// fields at the same time, also by other processes, are all kept. No update adds
+    /// an item, also not one that is deleted at the same time.
+    ///
+    /// These are written as one: [`ItemField::Location`] and
+    /// [`ItemField::OtherLocations`]; [`ItemField::HasImage`] with an image URL. An
+    /// update of all attributes removes those that the store had when it began. A
+    /// read at the same time may see a part of an update, but not of one attribute.
+    ///
+    /// [`ItemField::Location`]: crate::domain::item_update::ItemField::Location
+    /// [`ItemField::OtherLocations`]: crate::domain::item_update::ItemField::OtherLocations
+    /// [`ItemField::HasImage`]: crate::domain::item_update::ItemField::HasImage
+    ///
+    /// # Errors
+    /// [`StoreError`]; then any of them may have been applied.
+    async fn update(
+        &self,
+        updates: Vec<ItemUpdate>,
+    ) -> Result<Vec<Result<bool, ItemRefusal>>, StoreError>;
+
+    /// A page of the list of all items. The list has one order that never changes: an
+    /// item that exists, and meets the conditions, while all pages are read one after
+    /// the other is in exactly one of them, whatever is written meanwhile. `None` if
+    /// the position is not one of this store.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the page cannot be read before the deadline.
+    async fn list(
+        &self,
+        page: PageRequest<'_>,
+        deadline: Deadline,
+    ) -> Result<Option<ItemPage>, StoreError>;
 
     /// Removes items; for each, whether it existed.
     ///

@@ -22,5 +22,8 @@ pub use events::{
     EventBuffer, MAX_WRITE_AGE, ObservedBuffer, ObservedVersion, PAGE_EVENTS, PageStart,
     StoredPage, StoredText, Version,
 };
-pub use items::{Found, ItemRefusal, ItemStore, Search, SearchOrder};
+pub use items::{
+    Found, ItemPage, ItemRefusal, ItemStore, ItemTotal, ListPosition, ListedItem, PageRequest,
+    Search, SearchOrder,
+};
 pub use models::{ModelSlot, ModelStore, Rank, SaveOutcome, StoredModel};

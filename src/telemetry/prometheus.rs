@@ -32,6 +32,7 @@ impl PrometheusExporter {
             .set_buckets_for_metric(full(meters::MODEL_BYTES), &meters::BUCKETS_MODEL_BYTES)?
             .set_buckets_for_metric(full(meters::CANDIDATES), &meters::BUCKETS_CANDIDATES)?
             .set_buckets_for_metric(full(meters::ROW_LAG), &meters::BUCKETS_ROW_LAG)?
+            .set_buckets_for_metric(full(meters::ROW_AGE), &meters::BUCKETS_ROW_AGE)?
             .set_buckets_for_metric(full(meters::AUDIENCE_SIZE), &meters::BUCKETS_CANDIDATES)?
             .install_recorder()?;
         meters::describe();

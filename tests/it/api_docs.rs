@@ -1,4 +1,4 @@
-//! `docs/api.md` is generated from the comments in `proto/`, and is up to date.
+//! `docs/reference/api.md` is generated from the comments in `proto/`, and is up to date.
 //!
 //! `RENEW_API_DOCS=1 cargo test --test it api_docs` regenerates it.
 
@@ -26,7 +26,7 @@ fn descriptors() -> FileDescriptorSet {
 
 #[test]
 fn the_api_docs_match_the_contract() {
-    let path = here().join("docs/api.md");
+    let path = here().join("docs/reference/api.md");
     let page = Contract::new(&descriptors(), PACKAGE).page();
     if env::var_os("RENEW_API_DOCS").is_some_and(|given| !given.is_empty()) {
         fs::write(&path, &page).unwrap();
@@ -38,7 +38,7 @@ fn the_api_docs_match_the_contract() {
         .find(|(generated, current)| generated != current);
     assert!(
         page == current,
-        "docs/api.md differs from proto/ (first: {differs:?}). Regenerate it: {RENEW}"
+        "docs/reference/api.md differs from proto/ (first: {differs:?}). Regenerate it: {RENEW}"
     );
 }
 
@@ -70,13 +70,19 @@ fn the_api_docs_list_every_error_reason() {
 
 #[test]
 fn every_proto_file_sets_its_packages_in_other_languages() {
+    let go_mod = fs::read_to_string(here().join("clients/go/go.mod")).unwrap();
+    let module = go_mod
+        .lines()
+        .find_map(|line| line.strip_prefix("module "))
+        .unwrap();
+    let go_package = format!("{module}/recsysv1");
     for file in descriptors()
         .file
         .iter()
         .filter(|file| file.package() == PACKAGE)
     {
         let options = file.options.clone().unwrap_or_default();
-        assert_eq!(options.go_package(), "recsys/v1;recsysv1", "{file:?}");
+        assert_eq!(options.go_package(), go_package, "{file:?}");
         assert_eq!(options.java_package(), PACKAGE);
         assert!(options.java_multiple_files());
         assert_eq!(options.csharp_namespace(), "Recsys.V1");
@@ -84,9 +90,9 @@ fn every_proto_file_sets_its_packages_in_other_languages() {
 }
 
 #[test]
-fn each_call_documents_the_roles_that_the_readme_gives_it() {
-    let readme = fs::read_to_string(here().join("README.md")).unwrap();
-    let (_, table) = readme
+fn each_call_documents_the_roles_that_the_security_page_gives_it() {
+    let security = fs::read_to_string(here().join("docs/operate/security.md")).unwrap();
+    let (_, table) = security
         .split_once("| role | may call |\n| --- | --- |\n")
         .unwrap();
     let page = Contract::new(&descriptors(), PACKAGE).page();

@@ -1,140 +1,25 @@
 //! Associations while their store fails, and whatever the order of events.
 
-use std::{collections::BTreeMap, time::Duration};
-
 use proptest::{collection::vec, prelude::*};
 use recsys::{
-    domain::{
-        event::{InteractionEvent, StoredEvent},
-        event_member,
-        ids::{ContentId, UserId},
-        ranking::scorers::Scorer,
-        ranking_config::RankingConfig,
-        restriction::Restriction,
-        time::Timestamp,
-    },
-    engine::{
-        AssociationSettings, Deadlines, Degradation, Engine, EngineSettings, ListKind, ListRequest,
-        Ports, Recommendation,
-    },
+    domain::{ids::ContentId, ranking_config::RankingConfig},
+    engine::{Degradation, Ports},
     ports::Deadline,
 };
 use tokio::runtime::Runtime;
 
 use crate::support::{
     MemoryWorld,
+    associations::{
+        Act, ITEMS, USERS, acts, engine, ingest, is_collaborative, item, likes, list, rows, state,
+        stored, user,
+    },
     items::half_circle,
     program::{Served, recsys},
     proxy::{End, Proxy, Way},
     redis::{self, RedisServer},
     server::NOW,
 };
-
-const USERS: usize = 8;
-const ITEMS: usize = 6;
-
-fn engine(ports: &Ports, config: &RankingConfig) -> Engine {
-    let settings = EngineSettings {
-        associations: AssociationSettings {
-            background: false,
-            ..AssociationSettings::default()
-        },
-        ..EngineSettings::default()
-    };
-    Engine::new(ports.clone(), config.clone(), settings)
-}
-
-fn user(number: usize) -> UserId {
-    UserId::parse(&format!("u{number}")).unwrap()
-}
-
-fn item(number: usize) -> ContentId {
-    format!("i{number:03}").into()
-}
-
-fn event(kind: &str, of: usize, about: usize, time: Timestamp) -> StoredEvent {
-    let mut event = InteractionEvent::new(user(of), kind, time);
-    event.content_id = Some(item(about));
-    event_member::encode(event).unwrap()
-}
-
-/// Three likes of each user, one second apart, the latest at `now`.
-fn likes(now: Timestamp) -> Vec<StoredEvent> {
-    let of_user = |of| (0..3).map(move |step| (of, step));
-    let likes = (0..USERS).flat_map(of_user).enumerate();
-    let likes = likes.map(|(index, (of, step))| {
-        let ago = Duration::from_secs((3 * USERS - index) as u64);
-        event("like", of, (of + step) % ITEMS, now.minus(ago))
-    });
-    likes.collect()
-}
-
-async fn ingest(engine: &Engine, events: Vec<StoredEvent>) {
-    let results = engine.ingest_batch(events, Deadline::NONE).await;
-    assert!(results.unwrap().iter().all(Result::is_ok));
-}
-
-async fn list(engine: &Engine, of: usize) -> Recommendation {
-    let request = ListRequest {
-        kind: ListKind::ForUser {
-            context: Vec::new(),
-        },
-        user: Some(user(of)),
-        limit: 10,
-        restriction: Restriction::default(),
-        near: None,
-        exclude: Default::default(),
-        seen: Default::default(),
-        boosts: Vec::new(),
-        exploration: None,
-        placement: None,
-        seed: Some(1),
-    };
-    let list = engine.list(&request, Deadlines::UNLIMITED).await;
-    list.unwrap()
-}
-
-fn is_collaborative(list: &Recommendation) -> bool {
-    list.items.iter().any(|item| {
-        let part = item.scored.breakdown.part(Scorer::Collaborative);
-        part.is_some_and(|part| part > 0.0)
-    })
-}
-
-/// The packed lists of all users, and the members of all audiences with their times.
-type State = (
-    Vec<Option<Vec<u8>>>,
-    BTreeMap<String, Vec<(String, Timestamp)>>,
-);
-
-async fn state(ports: &Ports) -> State {
-    let store = &ports.associations;
-    let users: Vec<UserId> = (0..USERS).map(user).collect();
-    let lists = store.lists(&users).await.unwrap();
-    let lists = lists
-        .iter()
-        .map(|slot| Some(slot.present()?.packed().to_vec()));
-    let mut audiences = BTreeMap::new();
-    for item in (0..ITEMS).map(item) {
-        let audience = store.audience(&item, 500).await.unwrap();
-        let members = audience.members().iter();
-        let members = members.map(|member| (member.user.as_str().to_owned(), member.time));
-        audiences.insert(item.to_string(), members.collect());
-    }
-    (lists.collect(), audiences)
-}
-
-/// The neighbours of all items.
-async fn rows(ports: &Ports) -> Vec<Vec<(String, f64)>> {
-    let items: Vec<ContentId> = (0..ITEMS).map(item).collect();
-    let rows = ports.associations.rows(&items).await.unwrap();
-    let rows = rows.iter().map(|row| {
-        let row = row.iter().flat_map(|row| row.iter());
-        row.map(|(item, weight)| (item.to_owned(), weight))
-            .collect()
-    });
-    rows.collect()
-}
 
 /// Engines whose associations are in Redis behind a proxy, and all else within reach.
 struct Behind {
@@ -305,22 +190,6 @@ fn an_acl_without_the_keys_of_associations_is_logged_at_the_start_with_its_rules
     let lacking = "acl_rules=\"~lst:* ~aud:* ~nbr:* ~pop ~trend\"";
     let log = served.logged("denies keys of associations");
     assert!(log.contains(lacking), "{log}");
-}
-
-/// An event: its kind, user, item and time.
-type Act = (usize, usize, usize, u64);
-
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    // Few times, so that some are equal.
-    vec((0..3_usize, 0..USERS, 0..ITEMS, 1..40_u64), 1..60)
-}
-
-fn stored(acts: impl IntoIterator<Item = Act>, now: Timestamp) -> Vec<StoredEvent> {
-    let event = |(kind, of, about, ago)| {
-        let kind = ["like", "view", "dislike"][kind];
-        event(kind, of, about, now.minus(Duration::from_secs(ago)))
-    };
-    acts.into_iter().map(event).collect()
 }
 
 proptest! {

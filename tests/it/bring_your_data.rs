@@ -16,7 +16,7 @@ use crate::support::{
     server::connect,
 };
 
-const PAGE: &str = include_str!("../../docs/bring-your-data.md");
+const PAGE: &str = include_str!("../../docs/start/your-data.md");
 
 /// A command of the page, with the output that it shows.
 #[derive(Debug)]

@@ -35,6 +35,8 @@ fn the_tour_succeeds_and_shows_the_main_use_case() {
     let printed = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
     for part in [
+        "300 synthetic visitors came before: 1800 events",
+        "Often chosen together with “",
         "walks away after 2 s",
         "stay unopened",
         "comes back to",
@@ -112,6 +114,32 @@ fn the_tour_is_the_same_each_time_and_fits_a_page() {
             .lines()
             .all(|line| line.starts_with("grpcurl") || line.chars().count() <= 120)
     );
+}
+
+#[test]
+fn the_tour_goes_on_without_its_console_if_the_usual_address_is_in_use() {
+    // Another program may have it already.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:50080");
+    let mut command = recsys(&["quickstart", "--listen-addr", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let last = lines.find(|line| line.as_ref().unwrap().starts_with("The console is"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let last = last.unwrap().unwrap();
+    assert!(last.contains("127.0.0.1:50080"), "{last}");
+    assert!(last.contains("RECSYS_CONSOLE_ADDR"), "{last}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = recsys(&["quickstart", "--exit", "--listen-addr", "127.0.0.1:0"])
+        .env(
+            "RECSYS_CONSOLE_ADDR",
+            taken.local_addr().unwrap().to_string(),
+        )
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("RECSYS_CONSOLE_ADDR"));
 }
 
 #[test]
@@ -357,15 +385,15 @@ pub fn variables(command: &clap::Command) -> Vec<String> {
 }
 
 #[test]
-fn the_readme_and_the_help_name_every_setting() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
+fn the_reference_page_and_the_help_name_every_setting() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/settings.md");
+    let page = std::fs::read_to_string(path).unwrap();
     let command = Cli::command();
     let settings = variables(&command);
     assert!(settings.len() > 25, "{settings:?}");
     for setting in settings {
         let quoted = format!("`{setting}`");
-        assert!(readme.contains(&quoted), "{setting} is not in README.md");
+        assert!(page.contains(&quoted), "{setting} is not in {path}");
     }
     let help = stdout(&run(&["help", "settings"]));
     assert_eq!(help, stdout(&run(&["settings"])));

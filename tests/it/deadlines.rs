@@ -2,192 +2,33 @@
 //! appends in flight are completed.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use recsys::{
     domain::{
-        event::StoredEvent,
-        ids::{ContentId, UserId},
-        item::{CatalogueItem, Item},
-        ranking_config::RankingConfig,
-        restriction::Restriction,
-        time::Timestamp,
+        event::StoredEvent, ids::UserId, ranking_config::RankingConfig, restriction::Restriction,
     },
     edge::settings::ServerSettings,
-    engine::{
-        Deadlines, Degradation, Engine, EngineError, EngineSettings, ListKind, ListRequest, Ports,
-        SignalsSource,
-    },
-    ports::{
-        AppendOutcome, Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer,
-        Found, ItemRefusal, ItemStore, ModelSlot, ObservedBuffer, ObservedVersion, PageStart,
-        Search, StoreError, StoreErrorKind, StoredPage, Version, WaitingCaller,
-    },
+    engine::{Deadlines, Degradation, EngineError, ListKind, ListRequest, SignalsSource},
+    ports::{AppendOutcome, Deadline, ModelSlot},
     proto::{self, IngestOutcome},
 };
 use tonic::{Code, Request};
 
 use crate::support::{
     MemoryWorld,
+    hanging::{HELD, Hanging},
     items::half_circle,
     server::{NOW, TestServer, liked, reason, stored_like},
 };
 
-/// The user whose events are not appended while the state hangs.
-const HELD: &str = "held";
-
 /// Only to end a test that hangs.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Stores in memory that can be made to hang.
-struct Hanging {
-    world: MemoryWorld,
-    items: AtomicBool,
-    state: AtomicBool,
-}
-
-impl Hanging {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            world: MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(20)),
-            items: AtomicBool::new(false),
-            state: AtomicBool::new(false),
-        })
-    }
-
-    fn engine(self: &Arc<Self>) -> Engine {
-        let ports = Ports {
-            events: self.clone(),
-            items: self.clone(),
-            ..self.world.ports.clone()
-        };
-        Engine::new(ports, RankingConfig::default(), EngineSettings::default())
-    }
-
-    async fn serve(self: &Arc<Self>) -> TestServer {
-        let world = MemoryWorld::new(NOW, &RankingConfig::default(), Vec::new());
-        TestServer::serving(world, self.engine(), ServerSettings::default()).await
-    }
-
-    /// As the port requires, a read ends at its deadline.
-    async fn items(&self, deadline: Deadline) -> Result<(), StoreError> {
-        if !released(&self.items, deadline).await {
-            let text = "no answer in time";
-            return Err(StoreError::new(StoreErrorKind::Unavailable, text));
-        }
-        Ok(())
-    }
-}
-
-async fn released(hangs: &AtomicBool, deadline: Deadline) -> bool {
-    while hangs.load(Ordering::SeqCst) {
-        if deadline.remaining().is_zero() {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    true
-}
-
-#[async_trait]
-impl EventBuffer for Hanging {
-    async fn append(
-        &self,
-        user: &UserId,
-        events: &[StoredEvent],
-        caller: &WaitingCaller,
-    ) -> Result<Appended, StoreError> {
-        if user.as_str() == HELD {
-            released(&self.state, Deadline::NONE).await;
-        }
-        self.world.ports.events.append(user, events, caller).await
-    }
-    async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
-        self.world.ports.events.read(user).await
-    }
-    async fn stored_page(&self, user: &UserId, start: PageStart) -> Result<StoredPage, StoreError> {
-        self.world.ports.events.stored_page(user, start).await
-    }
-    async fn stored(&self, user: &UserId) -> Result<Vec<String>, StoreError> {
-        self.world.ports.events.stored(user).await
-    }
-    async fn version(&self, user: &UserId) -> Result<ObservedVersion, StoreError> {
-        released(&self.state, Deadline::NONE).await;
-        self.world.ports.events.version(user).await
-    }
-    async fn begin_erasure(&self, user: &UserId) -> Result<ErasureStart, StoreError> {
-        self.world.ports.events.begin_erasure(user).await
-    }
-    async fn erase(
-        &self,
-        user: &UserId,
-        read_at: Timestamp,
-        floor: Version,
-    ) -> Result<Option<Erasure>, StoreError> {
-        self.world.ports.events.erase(user, read_at, floor).await
-    }
-    async fn observe(&self, user: &UserId) -> Result<ObservedBuffer, StoreError> {
-        self.world.ports.events.observe(user).await
-    }
-    async fn remove_copied(
-        &self,
-        user: &UserId,
-        copied: &ObservedBuffer,
-        floor: Version,
-    ) -> Result<Option<Version>, StoreError> {
-        let events = &self.world.ports.events;
-        events.remove_copied(user, copied, floor).await
-    }
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.world.ports.events.now().await
-    }
-    async fn data_id(&self) -> Result<String, StoreError> {
-        self.world.ports.events.data_id().await
-    }
-    async fn check(&self) -> Result<(), StoreError> {
-        self.world.ports.events.check().await
-    }
-}
-
-#[async_trait]
-impl ItemStore for Hanging {
-    async fn search(
-        &self,
-        searches: &[Search<'_>],
-        deadline: Deadline,
-    ) -> Result<Vec<Found>, StoreError> {
-        self.items(deadline).await?;
-        self.world.items.search(searches, deadline).await
-    }
-    async fn get(
-        &self,
-        ids: &[ContentId],
-        deadline: Deadline,
-    ) -> Result<Vec<Option<Arc<CatalogueItem>>>, StoreError> {
-        self.items(deadline).await?;
-        self.world.items.get(ids, deadline).await
-    }
-    fn cached(&self, ids: &[ContentId]) -> Vec<Option<Arc<CatalogueItem>>> {
-        vec![None; ids.len()]
-    }
-    async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
-        self.world.items.upsert(items).await
-    }
-    async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
-        self.world.items.delete(ids).await
-    }
-    async fn check(&self) -> Result<(), StoreError> {
-        self.world.items.check().await
-    }
-    fn vector_size(&self) -> Option<usize> {
-        self.world.items.vector_size()
-    }
+fn world() -> MemoryWorld {
+    MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(20))
 }
 
 fn soon() -> Deadline {
@@ -205,8 +46,8 @@ fn user(id: &str) -> UserId {
 
 #[tokio::test]
 async fn an_event_is_acknowledged_while_its_refresh_hangs_and_the_refresh_completes_later() {
-    let stores = Hanging::new();
-    let engine = stores.engine();
+    let stores = Hanging::new(world().ports);
+    let engine = stores.engine(RankingConfig::default());
     stores.items.store(true, Ordering::SeqCst);
     let ingested = in_time(engine.ingest(stored_like("u", "i001"), soon())).await;
     assert_eq!(ingested.unwrap().outcome, AppendOutcome::Accepted);
@@ -215,7 +56,7 @@ async fn an_event_is_acknowledged_while_its_refresh_hangs_and_the_refresh_comple
 
     stores.items.store(false, Ordering::SeqCst);
     in_time(engine.finish()).await;
-    let model = stores.world.ports.models.load(&user("u")).await.unwrap();
+    let model = stores.ports.models.load(&user("u")).await.unwrap();
     assert!(matches!(model, ModelSlot::Present(_)), "{model:?}");
     let (signals, source) = engine.signals(&user("u")).await.unwrap();
     assert_eq!(
@@ -226,8 +67,8 @@ async fn an_event_is_acknowledged_while_its_refresh_hangs_and_the_refresh_comple
 
 #[tokio::test]
 async fn a_batch_past_its_deadline_reports_what_was_stored_and_starts_nothing_more() {
-    let stores = Hanging::new();
-    let engine = stores.engine();
+    let stores = Hanging::new(world().ports);
+    let engine = stores.engine(RankingConfig::default());
     for hangs in [&stores.items, &stores.state] {
         hangs.store(true, Ordering::SeqCst);
     }
@@ -267,8 +108,8 @@ async fn a_batch_past_its_deadline_reports_what_was_stored_and_starts_nothing_mo
 
 #[tokio::test]
 async fn a_list_waits_for_items_no_longer_than_its_deadline() {
-    let stores = Hanging::new();
-    let engine = stores.engine();
+    let stores = Hanging::new(world().ports);
+    let engine = stores.engine(RankingConfig::default());
     stores.items.store(true, Ordering::SeqCst);
     let request = ListRequest {
         kind: ListKind::ForUser {
@@ -315,8 +156,9 @@ fn within<T>(deadline: Duration, message: T) -> Request<T> {
 #[tokio::test]
 async fn calls_reply_before_their_deadline_with_partial_results() {
     const DEADLINE: Duration = Duration::from_secs(6);
-    let stores = Hanging::new();
-    let server = stores.serve().await;
+    let stores = Hanging::new(world().ports);
+    let engine = stores.engine(RankingConfig::default());
+    let server = TestServer::serving(world(), engine, ServerSettings::default()).await;
     for hangs in [&stores.items, &stores.state] {
         hangs.store(true, Ordering::SeqCst);
     }

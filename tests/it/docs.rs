@@ -1,6 +1,9 @@
 //! What the documents claim of the tests.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use recsys::domain::ranking::scorers::SCORERS;
 
@@ -63,7 +66,7 @@ fn assert_exists(test: &str) {
 
 #[test]
 fn every_test_that_a_document_names_exists() {
-    for (document, at_least) in [("SECURITY.md", 30), ("docs/privacy.md", 5)] {
+    for (document, at_least) in [("SECURITY.md", 30), ("docs/concepts/privacy.md", 5)] {
         let text = read(&here().join(document));
         let named = mentioned_tests(&text);
         assert!(named.len() >= at_least, "{document}: {named:?}");
@@ -92,7 +95,7 @@ fn every_attempt_in_the_threat_model_has_its_test() {
 
 #[test]
 fn every_row_of_the_table_of_faults_names_a_test_and_every_test_has_a_row() {
-    let reliability = read(&here().join("docs/reliability.md"));
+    let reliability = read(&here().join("docs/operate/reliability.md"));
     let named = named_tests(&reliability);
     for test in &named {
         assert_exists(test);
@@ -104,7 +107,7 @@ fn every_row_of_the_table_of_faults_names_a_test_and_every_test_has_a_row() {
             let test = format!("faults::{module}::{test}");
             assert!(
                 named.contains(&test),
-                "{test} has no row in docs/reliability.md"
+                "{test} has no row in docs/operate/reliability.md"
             );
         }
     }
@@ -128,24 +131,69 @@ fn tests_are_found_in_sources_and_tables() {
 
 #[test]
 fn the_service_config_that_is_shown_is_the_one_that_the_clients_read() {
-    let page = read(&here().join("docs/clients.md"));
+    let page = read(&here().join("docs/guides/clients.md"));
     let shown = page.split("```json\n").nth(1).unwrap();
     let (shown, _) = shown.split_once("```").unwrap();
-    let used = read(&here().join("examples/clients/service_config.json"));
+    let used = read(&here().join("clients/service_config.json"));
     assert_eq!(shown, used);
 }
 
-#[test]
-fn every_page_and_file_that_a_page_links_to_exists() {
-    let docs = here().join("docs");
-    let mut links = 0;
-    for page in fs::read_dir(&docs).unwrap() {
-        let page = page.unwrap().path();
-        if page.is_dir() {
-            continue;
+/// The files below a folder.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(below(&path));
+        } else {
+            files.push(path);
         }
+    }
+    files.sort();
+    files
+}
+
+/// The pages of the book, without its table of contents.
+fn book() -> Vec<PathBuf> {
+    let is_page = |file: &PathBuf| {
+        file.extension().is_some_and(|kind| kind == "md") && !file.ends_with("SUMMARY.md")
+    };
+    below(&here().join("docs"))
+        .into_iter()
+        .filter(is_page)
+        .collect()
+}
+
+/// The text without fenced code.
+fn prose(text: &str) -> String {
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            inside = !inside;
+        } else if !inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+#[test]
+fn every_page_file_and_heading_that_is_linked_to_exists() {
+    let mut pages = book();
+    let others = [
+        "README.md",
+        "SECURITY.md",
+        "CONTRIBUTING.md",
+        "docs/SUMMARY.md",
+    ];
+    pages.extend(others.map(|page| here().join(page)));
+    let mut broken = Vec::new();
+    let mut links = 0;
+    for page in pages {
         let text = read(&page);
-        for link in text.split("](").skip(1) {
+        for link in prose(&text).split("](").skip(1) {
             let (link, _) = link.split_once(')').unwrap();
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             if file.starts_with("https:") {
@@ -155,17 +203,31 @@ fn every_page_and_file_that_a_page_links_to_exists() {
             let to = if file.is_empty() {
                 page.clone()
             } else {
-                docs.join(file)
+                page.parent().unwrap().join(file)
             };
-            assert!(to.exists(), "{}: {link}", page.display());
-            assert!(
-                anchor.is_empty() || has_heading(&read(&to), anchor),
-                "{}: {link}",
-                page.display()
-            );
+            if !to.exists() || !(anchor.is_empty() || has_heading(&read(&to), anchor)) {
+                broken.push(format!("{}: {link}", page.display()));
+            }
         }
     }
-    assert!(links > 50, "{links} links");
+    assert!(links > 100, "{links} links");
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_table_of_contents_has_every_page_once() {
+    let summary = read(&here().join("docs/SUMMARY.md"));
+    let listed: Vec<&str> = summary
+        .split("](")
+        .skip(1)
+        .map(|link| link.split(')').next().unwrap())
+        .collect();
+    for page in book() {
+        let page = page.strip_prefix(here().join("docs")).unwrap();
+        let page = page.to_str().unwrap();
+        let times = listed.iter().filter(|listed| **listed == page).count();
+        assert_eq!(times, 1, "{page} in docs/SUMMARY.md");
+    }
 }
 
 /// Whether a page has a heading that is linked to in this way.
@@ -185,12 +247,12 @@ fn has_heading(page: &str, anchor: &str) -> bool {
 }
 
 #[test]
-fn the_readme_lists_every_scorer_with_its_default_weight() {
-    let readme = read(&here().join("README.md"));
+fn the_page_about_lists_has_every_scorer_with_its_default_weight() {
+    let page = read(&here().join("docs/concepts/lists.md"));
     for row in &SCORERS {
         let begin = format!("| `{}` |", row.name);
         let weight = format!("| {:.2} |", row.default_weight).replace('-', "−");
         let is_row = |line: &str| line.starts_with(&begin) && line.ends_with(&weight);
-        assert!(readme.lines().any(is_row), "{begin} {weight}");
+        assert!(page.lines().any(is_row), "{begin} {weight}");
     }
 }

@@ -1,5 +1,5 @@
 //! What happens when a store, the network or a caller fails.
-//! `docs/reliability.md` has a row for each test here.
+//! `docs/operate/reliability.md` has a row for each test here.
 //!
 //! In every case the caller gets an error that says what to do, no acknowledged
 //! event is lost or counted twice, and the service recovers without a restart.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod context;
+mod deadlines;
 mod generated_shop;
 mod kinds;
 mod options;

@@ -178,7 +178,7 @@ fn every_variable_that_the_chart_sets_can_be_set() {
     let known = settings();
     let mut unknown = BTreeSet::new();
     let mut named = 0;
-    for file in ["helm/recsys/templates", "docs/kubernetes"] {
+    for file in ["helm/recsys/templates", "docs/guides/kubernetes"] {
         for file in below(here().join(file)) {
             for line in read(&file).lines() {
                 let Some(name) = line.trim().strip_prefix("- name: ") else {
@@ -283,7 +283,7 @@ fn alerts() -> Vec<(String, String)> {
 
 #[test]
 fn every_alert_has_its_section_in_the_runbook_and_no_section_is_left_over() {
-    let runbook = read(&here().join("docs/runbook.md"));
+    let runbook = read(&here().join("docs/operate/runbook.md"));
     let sections: BTreeSet<&str> = runbook
         .lines()
         .filter_map(|line| line.strip_prefix("## "))
@@ -292,7 +292,7 @@ fn every_alert_has_its_section_in_the_runbook_and_no_section_is_left_over() {
     assert!(alerts.len() > 15, "{alerts:?}");
     for (name, address) in &alerts {
         assert!(sections.contains(name.as_str()), "{name} has no section");
-        let expected = format!("docs/runbook.md#{}", name.to_lowercase());
+        let expected = format!("docs/operate/runbook.md#{}", name.to_lowercase());
         assert_eq!(address, &expected, "{name}");
     }
     assert_eq!(sections.len(), alerts.len(), "{sections:?}");
@@ -300,7 +300,7 @@ fn every_alert_has_its_section_in_the_runbook_and_no_section_is_left_over() {
 
 #[test]
 fn every_section_of_the_runbook_says_what_it_means_what_to_look_at_and_what_to_do() {
-    let runbook = read(&here().join("docs/runbook.md"));
+    let runbook = read(&here().join("docs/operate/runbook.md"));
     for section in runbook.split("\n## ").skip(1) {
         for part in ["**Means**: ", "**Look at**: ", "**Do**: "] {
             assert!(section.contains(part), "no {part} in {section}");

@@ -271,7 +271,7 @@ async fn tls_works_with_a_private_ca_and_user_and_password() {
                 "app",
                 "on",
                 ">p,s/w@d",
-                // As README.md recommends.
+                // As docs/operate/redis.md recommends.
                 "~evt:*",
                 "~umodel:*",
                 "~lst:*",

@@ -240,10 +240,10 @@ async fn embedded_stores_report_how_full_they_are() {
     assert!(watched.value("process_start_time_seconds", &[]) > 1e9);
 }
 
-/// The metrics in the README, by name, each with its table row.
+/// The metrics of the reference page, by name, each with its table row.
 fn documented() -> BTreeMap<String, String> {
-    let readme = include_str!("../../README.md");
-    let (_, table) = readme.split_once("| metric | labels |").unwrap();
+    let page = include_str!("../../docs/reference/metrics.md");
+    let (_, table) = page.split_once("| metric | labels |").unwrap();
     let rows = table
         .lines()
         .skip(2)
@@ -273,7 +273,7 @@ fn labels(line: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn served_metrics_labels_and_values_match_the_readme() {
+async fn served_metrics_labels_and_values_match_the_reference_page() {
     let redis = RedisServer::start();
     let watched = Watched::start(&redis).await;
     watched.ingest(liked("u", "2001")).await.unwrap();

@@ -106,7 +106,7 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | tr
 {{/* The URL of the runbook, which alerts link to. */}}
 {{- define "recsys.runbookUrl" -}}
 {{- if not .Values.prometheusRule.runbookUrl -}}
-{{- fail "alerts link to the runbook: publish docs/runbook.md where on-call staff can read it, and set prometheusRule.runbookUrl to its URL" -}}
+{{- fail "alerts link to the runbook: publish docs/operate/runbook.md where on-call staff can read it, and set prometheusRule.runbookUrl to its URL" -}}
 {{- end -}}
 {{- .Values.prometheusRule.runbookUrl -}}
 {{- end -}}

@@ -10,7 +10,13 @@ mod tags;
 mod top_k;
 mod vectors;
 
-use std::{cell::Cell, cmp::Ordering, collections::HashSet, sync::Arc};
+use std::{
+    cell::Cell,
+    cmp::Ordering,
+    collections::{BTreeSet, HashSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use crate::{
     adapters::exact_search::sample_key,
@@ -37,7 +43,7 @@ const CHUNK_SUMS: usize = 16;
 /// Items that a scan passes in the time of visiting one.
 const SCANNED_PER_VISIT: usize = 16;
 /// Memory of an item in the index besides its tags and vector.
-const SLOT_BYTES: usize = 48;
+const SLOT_BYTES: usize = 80;
 
 /// Memory of an item in the index.
 pub(super) fn index_bytes(item: &Item) -> usize {
@@ -53,6 +59,8 @@ pub(super) struct Index {
     slots: Vec<Option<Arc<CatalogueItem>>>,
     free: Vec<u32>,
     slot_of_id: foldhash::HashMap<ContentId, u32>,
+    /// In the order of lists of all items.
+    ids: BTreeSet<ContentId>,
     vectors: VectorIndex,
     tags: TagIndex,
 }
@@ -138,6 +146,7 @@ impl Index {
             (self.slots.len() - 1) as u32
         });
         self.slot_of_id.insert(item.id().clone(), slot);
+        self.ids.insert(item.id().clone());
         self.tags.insert(slot, &item);
         if let Some(vector) = item.vector() {
             self.vectors.insert(slot, vector);
@@ -145,14 +154,47 @@ impl Index {
         self.slots[slot as usize] = Some(item);
     }
 
+    /// Adds an item, or replaces the one of its id. What did not change is not indexed
+    /// again. The vector, if any, must have the size of the others.
+    pub(super) fn put(&mut self, item: Arc<CatalogueItem>) {
+        let Some(slot) = self.slot_of_id.get(item.id()).copied() else {
+            return self.insert(item);
+        };
+        let before = self.slots[slot as usize].replace(Arc::clone(&item));
+        let before = before.as_deref();
+        if before.is_none_or(|before| before.canonical_tags() != item.canonical_tags()) {
+            if let Some(before) = before {
+                self.tags.remove(slot, before);
+            }
+            self.tags.insert(slot, &item);
+        }
+        if before.and_then(CatalogueItem::vector) != item.vector() {
+            self.vectors.remove(slot);
+            if let Some(vector) = item.vector() {
+                self.vectors.insert(slot, vector);
+            }
+        }
+    }
+
     /// Removes an item.
     pub(super) fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
         let slot = self.slot_of_id.remove(id)?;
+        self.ids.remove(id);
         let item = self.slots[slot as usize].take()?;
         self.free.push(slot);
         self.tags.remove(slot, &item);
         self.vectors.remove(slot);
         Some(item)
+    }
+
+    /// The items whose ids come after this one, ordered by id.
+    pub(super) fn after(
+        &self,
+        id: Option<&ContentId>,
+    ) -> impl Iterator<Item = &Arc<CatalogueItem>> {
+        let begin = id.map_or(Bound::Unbounded, Bound::Excluded);
+        let ids = self.ids.range::<ContentId, _>((begin, Bound::Unbounded));
+        ids.filter_map(|id| self.get(id))
     }
 
     /// Cost of a call's searches, in visits of single items.

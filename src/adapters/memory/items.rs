@@ -16,9 +16,13 @@ use crate::{
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
+        item_update::ItemUpdate,
         tags::Canonicalizer,
     },
-    ports::{Deadline, Found, ItemRefusal, ItemStore, Search, StoreError},
+    ports::{
+        Deadline, Found, ItemPage, ItemRefusal, ItemStore, ItemTotal, ListPosition, ListedItem,
+        PageRequest, Search, StoreError,
+    },
     telemetry::meters::{self, Level},
 };
 
@@ -36,20 +40,16 @@ struct Catalogue {
 }
 
 impl Catalogue {
-    fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
-        let item = self.index.remove(id)?;
-        let freed = bytes(item.item());
-        self.bytes -= freed;
-        self.budget.release(freed, 1);
-        Some(item)
-    }
-
-    /// Adds an item, or replaces the one of its id.
-    fn replace(&mut self, item: CatalogueItem) -> Result<(), ItemRefusal> {
-        let stored = self.index.get(item.id());
-        if let (Some(vector), Some(expected)) = (item.vector(), self.index.vector_size()) {
-            let others = self.index.vectors()
-                - usize::from(stored.is_some_and(|stored| stored.vector().is_some()));
+    /// Puts an item in the place of the one that is stored under its id, if any.
+    fn replace(
+        &mut self,
+        stored: Option<&CatalogueItem>,
+        item: Item,
+        canonicalizer: &Canonicalizer,
+    ) -> Result<(), ItemRefusal> {
+        if let (Some(vector), Some(expected)) = (&item.vector, self.index.vector_size()) {
+            let own = stored.is_some_and(|item| item.vector().is_some());
+            let others = self.index.vectors() - usize::from(own);
             if others > 0 && vector.size() != expected {
                 return Err(ItemRefusal::VectorSize {
                     catalogue: "the catalogue".to_owned(),
@@ -58,16 +58,25 @@ impl Catalogue {
                 });
             }
         }
-        let freed = stored.map_or(0, |stored| bytes(stored.item()));
-        let added = bytes(item.item());
-        let is_new = stored.is_none();
-        self.budget.replace(freed, added, usize::from(is_new))?;
+        let freed = stored.map_or(0, |item| bytes(item.item()));
+        let added = bytes(&item);
+        let is_new = usize::from(stored.is_none());
+        self.budget.replace(freed, added, is_new)?;
         self.bytes = self.bytes - freed + added;
-        if !is_new {
-            self.index.remove(item.id());
-        }
-        self.index.insert(Arc::new(item));
+        let item = match stored {
+            Some(stored) => stored.replaced_by(item, canonicalizer),
+            None => CatalogueItem::new(item, canonicalizer),
+        };
+        self.index.put(Arc::new(item));
         Ok(())
+    }
+
+    fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
+        let item = self.index.remove(id)?;
+        let freed = bytes(item.item());
+        self.bytes -= freed;
+        self.budget.release(freed, 1);
+        Some(item)
     }
 }
 
@@ -185,14 +194,65 @@ impl MemoryItemStore {
     /// [`ItemRefusal`]; then nothing has changed.
     pub fn put(&self, mut item: Item) -> Result<(), ItemRefusal> {
         let mut catalogue = self.write();
-        if let Some(stored) = catalogue.index.get(&item.id) {
+        let stored = catalogue.index.get(&item.id).cloned();
+        if let Some(stored) = &stored {
             for (name, value) in &stored.item().attributes {
                 item.attributes
                     .entry(name.clone())
                     .or_insert_with(|| value.clone());
             }
         }
-        catalogue.replace(CatalogueItem::new(item, &self.canonicalizer))
+        catalogue.replace(stored.as_deref(), item, &self.canonicalizer)
+    }
+
+    /// Changes fields of an item. Returns whether it exists.
+    fn change(&self, update: &ItemUpdate) -> Result<bool, ItemRefusal> {
+        let mut catalogue = self.write();
+        let Some(stored) = catalogue.index.get(update.id()).cloned() else {
+            return Ok(false);
+        };
+        let item = update.apply(stored.item());
+        catalogue.replace(Some(&stored), item, &self.canonicalizer)?;
+        Ok(true)
+    }
+
+    /// A page of the list of all items, which is ordered by id.
+    fn page(&self, page: PageRequest<'_>) -> ItemPage {
+        let catalogue = self.read();
+        let after = page
+            .after
+            .map(|position| ContentId::from(position.0.as_str()));
+        let mut admitted = catalogue
+            .index
+            .after(after.as_ref())
+            .filter(|item| page.restriction.admits(item));
+        let items: Vec<ListedItem> = admitted
+            .by_ref()
+            .take(page.limit)
+            .map(|item| ListedItem {
+                position: ListPosition(item.id().to_string()),
+                item: Arc::clone(item),
+            })
+            .collect();
+        let is_last = admitted.next().is_none();
+        let total = page.with_total.then(|| {
+            let items = if page.restriction.is_open() {
+                catalogue.index.len()
+            } else {
+                let all = catalogue.index.after(None);
+                all.filter(|item| page.restriction.admits(item)).count()
+            };
+            ItemTotal {
+                items: items as u64,
+                is_estimate: false,
+            }
+        });
+        let last = items.last().map(|last| last.position.clone());
+        ItemPage {
+            next: last.or(page.after.cloned()).filter(|_| !is_last),
+            items,
+            total,
+        }
     }
 
     /// Adds an item, or replaces the one of its id as a whole.
@@ -200,8 +260,9 @@ impl MemoryItemStore {
     /// # Errors
     /// [`ItemRefusal`]; then nothing has changed.
     pub(crate) fn replace(&self, item: Item) -> Result<(), ItemRefusal> {
-        let item = CatalogueItem::new(item, &self.canonicalizer);
-        self.write().replace(item)
+        let mut catalogue = self.write();
+        let stored = catalogue.index.get(&item.id).cloned();
+        catalogue.replace(stored.as_deref(), item, &self.canonicalizer)
     }
 
     /// Removes an item. Returns whether it existed.
@@ -264,6 +325,26 @@ impl ItemStore for MemoryItemStore {
 
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
         Ok(items.into_iter().map(|item| self.put(item)).collect())
+    }
+
+    async fn update(
+        &self,
+        updates: Vec<ItemUpdate>,
+    ) -> Result<Vec<Result<bool, ItemRefusal>>, StoreError> {
+        Ok(updates.iter().map(|update| self.change(update)).collect())
+    }
+
+    async fn list(
+        &self,
+        page: PageRequest<'_>,
+        _: Deadline,
+    ) -> Result<Option<ItemPage>, StoreError> {
+        let visits = if page.restriction.is_open() {
+            page.limit
+        } else {
+            self.len()
+        };
+        Ok(Some(exact_search::scan(visits, || self.page(page))))
     }
 
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {

@@ -107,7 +107,7 @@ impl Pass {
     ) -> Result<Option<PageStart>, PassError> {
         let items = Arc::clone(&self.items);
         let read = items.begin_read();
-        let page = source.page(start, self.page_items).await;
+        let page = source.point_page(start, self.page_items).await;
         let page = page.map_err(PassError::Store)?;
         if source.vector_shape().as_ref() != Some(&self.items.vectors) {
             return Err(PassError::OtherVectors);

@@ -10,8 +10,12 @@ use crate::{
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
+        item_update::ItemUpdate,
     },
-    ports::{Deadline, Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
+    ports::{
+        Deadline, Found, ItemPage, ItemRefusal, ItemStore, PageRequest, Search, StoreError,
+        StoreErrorKind,
+    },
 };
 
 impl CatalogMirror {
@@ -83,6 +87,25 @@ impl ItemStore for CatalogMirror {
         let outcomes = self.source.upsert(items).await?;
         write.succeeded().await;
         Ok(outcomes)
+    }
+
+    async fn update(
+        &self,
+        updates: Vec<ItemUpdate>,
+    ) -> Result<Vec<Result<bool, ItemRefusal>>, StoreError> {
+        let write = Write::of(self, updates.iter().map(|update| update.id().clone()));
+        let existed = self.source.update(updates).await?;
+        write.succeeded().await;
+        Ok(existed)
+    }
+
+    /// From Qdrant: its order is that of points, which memory does not have.
+    async fn list(
+        &self,
+        page: PageRequest<'_>,
+        deadline: Deadline,
+    ) -> Result<Option<ItemPage>, StoreError> {
+        self.source.list(page, deadline).await
     }
 
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {

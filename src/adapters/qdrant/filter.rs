@@ -71,7 +71,7 @@ fn of_comparison(
         Field::Tags(facet) => of_tags(facet, test, collection)?,
         Field::Attribute(path) => match path.first() {
             // No attribute has the name of a field of the item itself.
-            Some(first) if !is_item_field(first) => of_values(&json_path(path)?, test),
+            Some(first) if !is_item_field(first) => of_values(&attribute_path(path)?, test),
             Some(_) | None => never(),
         },
     })
@@ -258,8 +258,9 @@ fn timestamp(time: Timestamp) -> qdrant_client::qdrant::Timestamp {
     }
 }
 
-/// The path of nested keys. Keys of other characters are quoted.
-fn json_path(path: &[String]) -> Result<String, StoreError> {
+/// The path of nested keys. Keys of other characters are quoted. `None` if Qdrant has no
+/// spelling of a key.
+pub(super) fn json_path(path: &[String]) -> Option<String> {
     let is_plain = |key: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         !key.is_empty() && key.chars().all(plain)
@@ -271,16 +272,25 @@ fn json_path(path: &[String]) -> Result<String, StoreError> {
         }
         if is_plain(key) {
             joined.push_str(key);
-        } else if key.contains('"') {
-            let message = format!("where: Qdrant cannot search by the attribute {key:?}");
-            return Err(StoreError::new(StoreErrorKind::Unprepared, message));
+        } else if key.contains(['"', '\\']) {
+            return None;
         } else {
             joined.push('"');
             joined.push_str(key);
             joined.push('"');
         }
     }
-    Ok(joined)
+    Some(joined)
+}
+
+fn attribute_path(path: &[String]) -> Result<String, StoreError> {
+    json_path(path).ok_or_else(|| {
+        let message = format!(
+            "where: Qdrant cannot search by the attribute {:?}",
+            path.join(".")
+        );
+        StoreError::new(StoreErrorKind::Unprepared, message)
+    })
 }
 
 fn keyword(key: &str, text: &str) -> Condition {

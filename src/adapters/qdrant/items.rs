@@ -18,8 +18,12 @@ use crate::{
     domain::{
         ids::ContentId,
         item::{CatalogueItem, Item},
+        item_update::ItemUpdate,
     },
-    ports::{Deadline, Found, ItemRefusal, ItemStore, Search, StoreError, StoreErrorKind},
+    ports::{
+        Deadline, Found, ItemPage, ItemRefusal, ItemStore, PageRequest, Search, StoreError,
+        StoreErrorKind,
+    },
 };
 
 #[async_trait]
@@ -87,6 +91,21 @@ impl ItemStore for QdrantItemStore {
         let outcomes = self.put(items).await?;
         let outcomes = outcomes.into_iter().map(|outcome| outcome.map(|_| ()));
         Ok(outcomes.collect())
+    }
+
+    async fn update(
+        &self,
+        updates: Vec<ItemUpdate>,
+    ) -> Result<Vec<Result<bool, ItemRefusal>>, StoreError> {
+        self.change(&updates).await
+    }
+
+    async fn list(
+        &self,
+        page: PageRequest<'_>,
+        deadline: Deadline,
+    ) -> Result<Option<ItemPage>, StoreError> {
+        self.page(page, deadline).await
     }
 
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {

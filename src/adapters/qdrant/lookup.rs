@@ -8,8 +8,7 @@ use std::{
 
 use qdrant_client::qdrant::{
     Condition, Filter, GetPoints, PointId, RetrievedPoint, ScrollPoints, ScrollResponse, Value,
-    VectorsSelector, WithPayloadSelector, WithVectorsSelector, value::Kind, with_payload_selector,
-    with_vectors_selector,
+    WithPayloadSelector, WithVectorsSelector, value::Kind, with_payload_selector,
 };
 
 use super::{
@@ -69,6 +68,11 @@ impl FoundPoints {
         Self { keys, by_id }
     }
 
+    /// All keys, in no particular order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &PointKey> {
+        self.keys.iter()
+    }
+
     /// The keys of an item's points: first the one that recsys gives it, then
     /// those that other programs chose, in ascending order.
     pub(super) fn keys_of(&self, point: &PointRef<'_>) -> impl Iterator<Item = PointKey> {
@@ -79,19 +83,6 @@ impl FoundPoints {
         found_own
             .into_iter()
             .chain(others.filter(move |key| *key != own))
-    }
-}
-
-impl Collection {
-    /// Selects the items' vectors of points.
-    pub(super) fn item_vectors(&self) -> WithVectorsSelector {
-        let selected = match &self.vector_name {
-            None => with_vectors_selector::SelectorOptions::Enable(self.vector_size.is_some()),
-            Some(name) => with_vectors_selector::SelectorOptions::Include(VectorsSelector {
-                names: vec![name.clone()],
-            }),
-        };
-        selected.into()
     }
 }
 
@@ -189,8 +180,19 @@ impl QdrantItemStore {
         with_vectors: WithVectorsSelector,
         deadline: Deadline,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let with_payload: WithPayloadSelector =
-            with_payload_selector::SelectorOptions::Enable(true).into();
+        let with_payload = with_payload_selector::SelectorOptions::Enable(true).into();
+        self.retrieve_fields(refs, with_payload, with_vectors, deadline)
+            .await
+    }
+
+    /// The same with these fields of their payloads, which include [`CONTENT_ID`].
+    pub(super) async fn retrieve_fields(
+        &self,
+        refs: &[PointRef<'_>],
+        with_payload: WithPayloadSelector,
+        with_vectors: WithVectorsSelector,
+        deadline: Deadline,
+    ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let mut read = Vec::with_capacity(refs.len());
         for refs in refs.chunks(POINTS_PER_CALL) {
             let keys = refs.iter().map(|point| PointId::from(point.key));

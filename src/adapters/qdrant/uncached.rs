@@ -35,7 +35,7 @@ pub(crate) struct PointItem {
 pub(crate) struct PageStart(PointId);
 
 /// Consecutive items of a collection, in the order of their points.
-pub(crate) struct ItemPage {
+pub(crate) struct PointPage {
     pub(crate) items: Vec<PointItem>,
     /// `None` after the last page.
     pub(crate) next: Option<PageStart>,
@@ -68,11 +68,11 @@ impl QdrantItemStore {
     ///
     /// # Errors
     /// [`StoreError`]; of the kind `Corrupt` also if the page is too large for a reply.
-    pub(crate) async fn page(
+    pub(crate) async fn point_page(
         &self,
         start: Option<PageStart>,
         limit: u32,
-    ) -> Result<ItemPage, StoreError> {
+    ) -> Result<PointPage, StoreError> {
         let collection = self.collection(Deadline::NONE).await?;
         let request = ScrollPoints {
             offset: start.map(|start| start.0),
@@ -83,7 +83,7 @@ impl QdrantItemStore {
         };
         let page = self.scroll(request, Deadline::NONE).await?;
         let items = page.result.into_iter();
-        Ok(ItemPage {
+        Ok(PointPage {
             items: items
                 .filter_map(|point| point_item(point, &collection))
                 .collect(),

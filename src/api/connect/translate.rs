@@ -16,7 +16,6 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt as _, Full};
-use prost::Name as _;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
@@ -27,14 +26,13 @@ use crate::{
             encoding::{gzip, reserve},
             json,
         },
-        limits::Limits,
+        limits::{Limits, message_bytes},
     },
     blocking::in_place,
     edge::{
         body::{gunzip, read},
         load::Account,
     },
-    proto::UpsertItemsRequest,
 };
 
 /// Before each message of gRPC: whether it is compressed, and its length.
@@ -107,12 +105,7 @@ where
         let message = format!("{} streams: it is served by gRPC alone", method.name());
         return Err(Status::unimplemented(message));
     }
-    let is_upsert = method.input().full_name() == UpsertItemsRequest::full_name();
-    let max = if is_upsert {
-        limits.max_catalog_request_bytes
-    } else {
-        limits.max_request_bytes
-    };
+    let max = message_bytes(limits, method.input().full_name());
     let account = Account::of(&parts.extensions);
     let account = account.as_ref();
     let body = read(body, max, account).await?;

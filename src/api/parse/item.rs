@@ -15,6 +15,13 @@ use crate::{
 /// Reads an item at `field`.
 pub(crate) fn item(item: proto::Item, field: &str, limits: &Limits) -> Result<Item, ApiError> {
     let mut checks = Checks::new(limits);
+    let read = item_fields(&mut checks, item, field);
+    checks.finish(read)
+}
+
+/// Reads an item at `field`. `None` requires that a rule is broken.
+pub(super) fn item_fields(checks: &mut Checks<'_>, item: proto::Item, field: &str) -> Option<Item> {
+    let limits = checks.limits;
     let at = |name: &str| format!("{field}.{name}");
 
     let (size, max) = (item.encoded_len(), limits.max_item_bytes);
@@ -28,16 +35,16 @@ pub(crate) fn item(item: proto::Item, field: &str, limits: &Limits) -> Result<It
     let content_type = checks
         .optional_id(&at("content_type"), item.content_type)
         .unwrap_or_default();
-    let tags = tags(&mut checks, &at("tags"), item.tags);
-    let locations = places(&mut checks, field, item.location, item.other_locations);
-    let vector = vector(&mut checks, &at("vector"), &item.vector);
+    let tags = tags(checks, &at("tags"), item.tags);
+    let locations = places(checks, field, item.location, item.other_locations);
+    let vector = vector(checks, &at("vector"), &item.vector);
     let attributes = wkt::json_object(item.attributes.unwrap_or_default())
         .map_err(|error| {
             let field = format!("{}.{}", at("attributes"), error.path);
             checks.broken(field, error.rule);
         })
         .ok();
-    let read = attributes.map(|attributes| Item {
+    attributes.map(|attributes| Item {
         content_type,
         title: item.title,
         text: item.text,
@@ -51,8 +58,7 @@ pub(crate) fn item(item: proto::Item, field: &str, limits: &Limits) -> Result<It
         vector,
         attributes,
         ..Item::new(id)
-    });
-    checks.finish(read)
+    })
 }
 
 fn tags(checks: &mut Checks<'_>, field: &str, given: Vec<proto::Tag>) -> Vec<Tag> {

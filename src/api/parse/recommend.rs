@@ -176,7 +176,7 @@ fn list(
 }
 
 /// `None` for an empty text.
-fn item_filter(
+pub(super) fn item_filter(
     checks: &mut Checks<'_>,
     given: &str,
     canonical: &Canonicalizer,

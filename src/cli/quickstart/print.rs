@@ -44,6 +44,12 @@ pub(super) fn welcome(catalogue: Option<&Path>) {
     );
 }
 
+pub(super) fn guests(users: usize, events: usize) {
+    println!(
+        "{DIM}{users} synthetic visitors came before: {events} events, so that lists show what others chose.{DIM:#}"
+    );
+}
+
 pub(super) fn story(day: &Day) {
     heading(&format!("1. A day of {VISITOR}, a new user (times in UTC)"));
     for step in &day.steps {
@@ -99,7 +105,7 @@ fn tags<'a>(name: &str, style: Style, tags: impl Iterator<Item = (&'a String, &'
     }
 }
 
-pub(super) fn list(list: &RecommendResponse, titles: &HashMap<String, String>) {
+pub(super) fn list(list: &RecommendResponse) {
     heading("4. What the visitor should see next (Recommend)");
     println!(
         "{DIM} #  {}  score  why{DIM:#}",
@@ -117,7 +123,7 @@ pub(super) fn list(list: &RecommendResponse, titles: &HashMap<String, String>) {
             item.rank,
             fitted(&name, TITLE_WIDTH),
             item.score,
-            shortened(&why(item, titles), WHY_WIDTH),
+            shortened(why(item), WHY_WIDTH),
         );
     }
     let diagnostics = list.diagnostics.clone().unwrap_or_default();
@@ -132,28 +138,14 @@ pub(super) fn list(list: &RecommendResponse, titles: &HashMap<String, String>) {
     );
 }
 
-fn why(item: &RecommendedItem, titles: &HashMap<String, String>) -> String {
+fn why(item: &RecommendedItem) -> &str {
     if item.role() == ItemRole::Exploration {
-        return "* exploration: deliberately off-profile".to_owned();
+        "* exploration: deliberately off-profile"
+    } else if item.reason.is_empty() {
+        "part of a random sample"
+    } else {
+        &item.reason
     }
-    let mut reasons = Vec::new();
-    let labels: Vec<&str> = item
-        .matched_tags
-        .iter()
-        .take(1)
-        .map(|tag| tag.split_once(':').map_or(tag.as_str(), |(_, label)| label))
-        .collect();
-    if !labels.is_empty() {
-        reasons.push(labels.join(", "));
-    }
-    if !item.similar_to.is_empty() {
-        let liked = titles.get(&item.similar_to).unwrap_or(&item.similar_to);
-        reasons.push(format!("like “{liked}”"));
-    }
-    if reasons.is_empty() {
-        reasons.push("part of a random sample".to_owned());
-    }
-    reasons.join("; ")
 }
 
 pub(super) fn shop<'a>(

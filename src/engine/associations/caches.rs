@@ -131,11 +131,6 @@ impl WrittenLists {
         Self(cache(max_bytes))
     }
 
-    pub(super) fn get(&self, user: &UserId, now: Timestamp) -> Option<Arc<WrittenList>> {
-        let written = self.0.get(user)?;
-        (now < written.written_at.plus(MAX_AGE)).then_some(written)
-    }
-
     /// The list, if it is the one that is stored with this rank.
     pub(super) fn of_rank(&self, user: &UserId, rank: Rank) -> Option<Arc<WrittenList>> {
         self.0.get(user).filter(|written| written.rank == rank)

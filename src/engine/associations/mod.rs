@@ -30,6 +30,8 @@ use crate::{
     },
     ports::{AssociationStore, Deadline, EventBuffer, Version},
 };
+use caches::CachedPopularity;
+use read::Rows;
 use state::{AssociationState, failed};
 
 pub(super) use erase::Departure;
@@ -45,8 +47,19 @@ pub(super) struct OtherUsers {
     pub(super) popular: Option<Arc<PopularItems>>,
     /// The same over the time of trends.
     pub(super) trending: Option<Arc<PopularItems>>,
-    /// Whether something could not be read.
+    /// Whether something could not be read, and is missing or as it was last read.
     pub(super) is_incomplete: bool,
+}
+
+impl OtherUsers {
+    fn new(rows: Rows, popularity: CachedPopularity, is_incomplete: bool) -> Self {
+        Self {
+            rows,
+            popular: Some(popularity.popular).filter(|items| !items.is_empty()),
+            trending: Some(popularity.trending).filter(|items| !items.is_empty()),
+            is_incomplete,
+        }
+    }
 }
 
 /// The associations of all items and users. Clones share everything.
@@ -84,7 +97,8 @@ impl Associations {
         })
     }
 
-    /// The rows of a query's items, and popularity, read before a deadline.
+    /// The rows of a query's items, and popularity, read before a deadline. What does not
+    /// come in time is used as it was last read.
     pub(super) async fn for_list(&self, query: &[ContentId], deadline: Deadline) -> OtherUsers {
         if !self.0.config.enabled {
             return OtherUsers::default();
@@ -101,26 +115,30 @@ impl Associations {
                 let _ = failed(error);
                 popularity
             });
-            OtherUsers {
-                rows,
-                popular: Some(popularity.popular).filter(|items| !items.is_empty()),
-                trending: Some(popularity.trending).filter(|items| !items.is_empty()),
-                is_incomplete,
-            }
+            OtherUsers::new(rows, popularity, is_incomplete)
         };
-        let read = tokio::time::timeout(deadline.remaining(), read).await;
-        read.unwrap_or_else(|_| OtherUsers {
-            is_incomplete: true,
-            ..OtherUsers::default()
-        })
+        match tokio::time::timeout(deadline.remaining(), read).await {
+            Ok(read) => read,
+            Err(_) => {
+                let (rows, popularity) = self.0.last_read(query).await;
+                OtherUsers::new(rows, popularity, true)
+            }
+        }
     }
 
-    /// Whether an item has enough users that its neighbours identify none of them. False
-    /// if that cannot be read before the deadline.
-    pub(super) async fn has_enough_users(&self, item: &ContentId, deadline: Deadline) -> bool {
+    /// Whether an item has enough users that its neighbours identify none of them.
+    /// `None` if that cannot be read before the deadline.
+    pub(super) async fn has_enough_users(
+        &self,
+        item: &ContentId,
+        deadline: Deadline,
+    ) -> Option<bool> {
+        if !self.0.config.enabled {
+            return Some(false);
+        }
         let enough = self.0.has_enough_users(item);
         let enough = tokio::time::timeout(deadline.remaining(), enough).await;
-        matches!(enough, Ok(Ok(true)))
+        enough.ok()?.map_err(failed).ok()
     }
 
     /// Takes a user out of all audiences, before the user's buffer is deleted. Also if

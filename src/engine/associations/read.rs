@@ -1,7 +1,7 @@
 //! Reading rows and popularity for lists, from this process's memory as long as they
 //! are young.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     caches::{CachedPopularity, MAX_AGE},
@@ -14,6 +14,7 @@ use crate::{
         time::Timestamp,
     },
     ports::{PopularityRanking, StoreError},
+    telemetry::meters,
 };
 
 /// A row older than this becomes due when a list reads it.
@@ -80,6 +81,14 @@ impl AssociationState {
         Ok(rows)
     }
 
+    /// What is cached of a query's rows and of popularity, for a list that cannot wait.
+    pub(super) async fn last_read(&self, items: &[ContentId]) -> (Rows, CachedPopularity) {
+        // Known without waiting, unless the store has never answered.
+        let now = tokio::time::timeout(Duration::ZERO, self.now()).await;
+        let now = now.ok().and_then(Result::ok);
+        (self.cached_rows(items, now), self.popularity.get())
+    }
+
     /// The rows that are cached and not too old to be used.
     fn cached_rows(&self, items: &[ContentId], now: Option<Timestamp>) -> Rows {
         let is_usable = |read_at: Timestamp| now.is_none_or(|now| now < read_at.plus(MAX_AGE));
@@ -93,6 +102,9 @@ impl AssociationState {
     async fn read_rows(&self, items: &[ContentId], now: Timestamp) -> Result<(), StoreError> {
         let read = self.store.rows(items).await?;
         for (item, row) in items.iter().zip(read) {
+            if let Some(row) = &row {
+                meters::row_age(now.seconds_since(row.built_at()).max(0.0));
+            }
             self.rows.insert(item, row.map(Arc::new), now);
         }
         Ok(())

@@ -40,12 +40,7 @@ impl AssociationState {
             read_at,
             ..
         } = request;
-        let now = self.now().await?;
-        let cached = self.written.get(user, now);
-        let before = match cached {
-            Some(before) => before.list.clone(),
-            None => self.stored_list(user).await?,
-        };
+        let before = self.stored_list(user).await?;
         let changed: Vec<(usize, &InterestEntry)> = list.changed_since(&before).collect();
         let engagement = |entry: &InterestEntry| (entry.item.clone(), entry.time);
         let engagements: Vec<Engagement> = if request.writes_all {
@@ -88,13 +83,18 @@ impl AssociationState {
         Ok(())
     }
 
+    /// The list that is replaced. Always read: what another process has written since this
+    /// one did may have items that the new list lacks, and their rows are due.
     async fn stored_list(&self, user: &UserId) -> Result<InterestList, StoreError> {
         let slots = self.store.lists(std::slice::from_ref(user)).await?;
-        let stored = slots.first().and_then(ListSlot::present);
-        // An unreadable list is replaced, and all its items count as changed.
-        Ok(stored
-            .and_then(|stored| stored.list().ok())
-            .unwrap_or_default())
+        let Some(stored) = slots.first().and_then(ListSlot::present) else {
+            return Ok(InterestList::default());
+        };
+        Ok(match self.written.of_rank(user, stored.rank) {
+            Some(written) => written.list.clone(),
+            // An unreadable list is replaced, and all its items count as changed.
+            None => stored.list().unwrap_or_default(),
+        })
     }
 }
 

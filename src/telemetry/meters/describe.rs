@@ -12,14 +12,14 @@ use super::{
         MERGED_EVENTS, MIRROR_BYTES, MIRROR_CATALOGS, MIRROR_CHANGES, MIRROR_COMPARISON_AGE,
         MIRROR_ITEMS, MIRROR_LAG, MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS,
         MODEL_REBUILDS, MODEL_REFRESHES, PANICS, PLACEMENT_EVENTS, PLACEMENT_ITEMS, REFUSED,
-        ROW_LAG, ROW_REFRESHES, ROWS_DUE, RPC_DURATION, RUNTIME_SILENCE, SHED, STORE_DURATION,
-        UNREADABLE, WEBHOOK_ELEMENTS,
+        ROW_AGE, ROW_LAG, ROW_REFRESHES, ROWS_DUE, RPC_DURATION, RUNTIME_SILENCE, SHED,
+        STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
     },
     record::{buffered_bytes, calls_in_flight, http_duration, rows_due},
     series::{
         AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG,
         LOOKUPS, MADE, MERGED, MIRRORED, MIRRORS_LAG, REBUILDS, REFRESHES, REFUSED_CALLS, ROWS,
-        ROWS_LAG, SHED_CALLS,
+        ROWS_AGE, ROWS_LAG, SHED_CALLS,
     },
 };
 
@@ -127,6 +127,11 @@ fn of_lists() {
         Unit::Seconds,
         "Time from a row of neighbours being due to its refresh"
     );
+    describe_histogram!(
+        ROW_AGE,
+        Unit::Seconds,
+        "Age of rows of neighbours when a list reads them"
+    );
     describe_gauge!(ROWS_DUE, "Rows of neighbours that are due");
     describe_histogram!(AUDIENCE_SIZE, "Users of refreshed items' audiences");
     describe_counter!(EXPLORATION, "Exploration items of lists, by outcome");
@@ -197,6 +202,7 @@ fn init() {
     EXPLORED.init();
     ROWS.init();
     ROWS_LAG.init();
+    ROWS_AGE.init();
     AUDIENCES.init();
     rows_due(0);
     LOOKUPS.init();

@@ -88,6 +88,8 @@ pub const CONNECTIONS_ENDED: &str = "recsys_connections_ended_total";
 pub const ROW_REFRESHES: &str = "recsys_association_refreshes_total";
 /// Time from a row being due to its refresh: a histogram of seconds.
 pub const ROW_LAG: &str = "recsys_association_lag_seconds";
+/// Age of neighbour rows when a list reads them: a histogram of seconds.
+pub const ROW_AGE: &str = "recsys_association_row_age_seconds";
 /// Neighbour rows that are due.
 pub const ROWS_DUE: &str = "recsys_association_rows_due";
 /// Users of refreshed audiences: a histogram of counts.
@@ -106,7 +108,7 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names except those of the process.
-pub const ALL: [&str; 51] = [
+pub const ALL: [&str; 52] = [
     RPC_DURATION,
     STORE_DURATION,
     DB_CONNECTIONS,
@@ -150,6 +152,7 @@ pub const ALL: [&str; 51] = [
     CONNECTIONS_ENDED,
     ROW_REFRESHES,
     ROW_LAG,
+    ROW_AGE,
     ROWS_DUE,
     AUDIENCE_SIZE,
     PANICS,
@@ -192,5 +195,18 @@ pub const BUCKETS_MODEL_BYTES: [f64; 8] = [
 ];
 /// Upper bounds of the buckets of [`CANDIDATES`].
 pub const BUCKETS_CANDIDATES: [f64; 9] = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 200.0, 400.0, 1_000.0];
+/// Upper bounds of the buckets of [`ROW_AGE`], in seconds, up to the event window of 30
+/// days.
+pub const BUCKETS_ROW_AGE: [f64; 9] = [
+    30.0,
+    120.0,
+    600.0,
+    3_600.0,
+    21_600.0,
+    86_400.0,
+    259_200.0,
+    604_800.0,
+    2_592_000.0,
+];
 /// Upper bounds of the buckets of [`ROW_LAG`], in seconds.
 pub const BUCKETS_ROW_LAG: [f64; 9] = [0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 600.0, 3_600.0];

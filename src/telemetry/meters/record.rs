@@ -17,7 +17,8 @@ use super::{
     series::{
         AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, COLD, DELIVERED, EMPTY, ENDED,
         EXPLORED, LAG, LOOKUPS, MADE, MEANINGS, MERGED, MIRRORED, MIRRORS_LAG, PROPOSED, READS,
-        REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_LAG, SHED_CALLS, STORE_OPERATIONS, WITHOUT,
+        REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_AGE, ROWS_LAG, SHED_CALLS, STORE_OPERATIONS,
+        WITHOUT,
     },
 };
 
@@ -165,6 +166,11 @@ pub fn row_refresh(outcome: RowRefresh) {
 /// Records the time from a row being due to its refresh.
 pub fn row_lag(seconds: f64) {
     ROWS_LAG.record((), seconds, 1);
+}
+
+/// Records the age of a row that was read for a list.
+pub fn row_age(seconds: f64) {
+    ROWS_AGE.record((), seconds, 1);
 }
 
 /// Sets the number of rows that are due.

@@ -11,8 +11,8 @@ use super::{
         AUDIENCE_SIZE, CACHE_LOOKUPS, CANDIDATES, COLD_LISTS, CONNECTIONS_ENDED, DEGRADED,
         EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MERGED_EVENTS, MIRROR_CHANGES,
         MIRROR_LAG, MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS,
-        MODEL_REFRESHES, REFUSED, ROW_LAG, ROW_REFRESHES, SHED, STORE_DURATION, UNREADABLE,
-        WEBHOOK_ELEMENTS,
+        MODEL_REFRESHES, REFUSED, ROW_AGE, ROW_LAG, ROW_REFRESHES, SHED, STORE_DURATION,
+        UNREADABLE, WEBHOOK_ELEMENTS,
     },
 };
 
@@ -36,6 +36,7 @@ pub(super) static EXPLORED: Counters<Exploration> = Counters::new(EXPLORATION);
 pub(super) static LOOKUPS: Counters<(Cache, Lookup)> = Counters::new(CACHE_LOOKUPS);
 pub(super) static ROWS: Counters<RowRefresh> = Counters::new(ROW_REFRESHES);
 pub(super) static ROWS_LAG: Histograms<()> = Histograms::new(ROW_LAG);
+pub(super) static ROWS_AGE: Histograms<()> = Histograms::new(ROW_AGE);
 pub(super) static AUDIENCES: Histograms<()> = Histograms::new(AUDIENCE_SIZE);
 pub(super) static MIRRORED: Counters<MirrorChange> = Counters::new(MIRROR_CHANGES);
 pub(super) static MIRRORS_LAG: Histograms<()> = Histograms::new(MIRROR_LAG);

@@ -25,12 +25,12 @@ const HEAD: &str = "\
 # The API, call by call
 
 Made from the comments in `proto/recsys/v1`, which are the contract; `CONTRIBUTING.md`
-says how this page is renewed. How to call it well from your language: [clients.md](clients.md).
-Trying it by hand: [grpcurl.md](grpcurl.md).
+says how this page is renewed. How to call it well from your language:
+[clients](../guides/clients.md). Trying it by hand: [grpcurl](../guides/grpcurl.md).
 
 Fields that are not said to be required may be left out. A scalar that is left out is
 0, false or empty, unless it is `optional`: then it is unset. Limits are the defaults;
-README lists the settings that change them.
+`RECSYS_LIMITS` changes them ([settings](settings.md)).
 
 ";
 

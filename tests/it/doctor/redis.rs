@@ -113,10 +113,10 @@ fn a_wrong_password_or_no_server_fails_without_the_password() {
 }
 
 #[test]
-fn the_acl_of_the_readme_suffices_and_a_lesser_one_is_fixed() {
+fn the_documented_acl_suffices_and_a_lesser_one_is_fixed() {
     let server = RedisServer::start();
-    let readme = include_str!("../../../README.md").replace("\n  ", " ");
-    let recipe = readme.split("`ACL SETUSER recsys ").nth(1).unwrap();
+    let page = include_str!("../../../docs/operate/redis.md").replace("\n  ", " ");
+    let recipe = page.split("`ACL SETUSER recsys ").nth(1).unwrap();
     let recipe = recipe.split('`').next().unwrap();
     let recipe = recipe.replace(">secret", ">hunter2");
     let set = |rules: &[&str]| {

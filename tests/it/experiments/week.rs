@@ -32,7 +32,7 @@ const LIMIT: u32 = 10;
 const OF_THEME: f64 = 0.30;
 const OF_ANOTHER: f64 = 0.05;
 /// How much larger the variance is than if all items were shown to different users:
-/// docs/experiments.md.
+/// docs/guides/experiments.md.
 const DESIGN_EFFECT: f64 = 2.0;
 
 /// Ranks by nothing that the user liked.

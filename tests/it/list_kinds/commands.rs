@@ -82,6 +82,69 @@ async fn lists_are_printed_with_their_reasons() {
     assert!(stranger.out.ends_with(remark), "{}", stranger.out);
 }
 
+/// The ids of the items that a command prints.
+async fn printed_ids(shop: &Shop, command: &[&str], flags: &[&str]) -> Vec<String> {
+    let arguments = [command, &["--json", "--limit", "40"], flags].concat();
+    let list = run(shop, &arguments).await;
+    assert_eq!(list.code, 0, "{arguments:?}: {}", list.err);
+    let list: Value = serde_json::from_str(&list.out).unwrap();
+    let items = list["items"].as_array().unwrap().iter();
+    let ids = items.map(|item| item["content_id"].as_str().unwrap().to_owned());
+    ids.collect()
+}
+
+#[tokio::test]
+async fn restrictions_apply_to_the_lists_of_all_commands() {
+    let shop = Shop::open().await;
+    for command in [
+        &["recommend", ADA, "--exploration", "false"][..],
+        &["recommend", "--context", "p12", "--exploration", "false"],
+        &["similar", "p12"],
+        &["popular"],
+    ] {
+        for (flags, expected) in [
+            (
+                &["--where", "price >= 20 AND price <= 23"][..],
+                &["p10", "p11", "p12", "p13"][..],
+            ),
+            (
+                &["--near", "52.010,4.0", "--radius-meters", "230"],
+                &["p08", "p09", "p10", "p11", "p12"],
+            ),
+            (
+                &[
+                    "--any-of",
+                    "color:red",
+                    "--any-of",
+                    "color:green",
+                    "--where",
+                    "-price > 18",
+                ],
+                &["p00", "p01", "p04", "p05", "p08"],
+            ),
+        ] {
+            let ids = printed_ids(&shop, command, flags).await;
+            assert!(!ids.is_empty(), "{command:?} {flags:?}");
+            for id in ids {
+                let meets = expected.contains(&id.as_str());
+                assert!(meets, "{command:?} {flags:?}: {id}");
+            }
+        }
+    }
+    let explored = |list: &Value| {
+        let exploration = &list["diagnostics"]["exploration"];
+        exploration["skipped"].as_str().unwrap().to_owned()
+    };
+    for (given, skipped) in [
+        ("true", "EXPLORATION_SKIP_UNSPECIFIED"),
+        ("false", "EXPLORATION_SKIP_DISABLED"),
+    ] {
+        let list = run(&shop, &["recommend", ADA, "--json", "--exploration", given]).await;
+        let list: Value = serde_json::from_str(&list.out).unwrap();
+        assert_eq!(explored(&list), skipped);
+    }
+}
+
 #[tokio::test]
 async fn lists_are_printed_as_json() {
     let shop = Shop::open().await;
@@ -132,6 +195,38 @@ async fn a_command_that_prints_no_list_says_why() {
         (
             &["popular", "--must", "red"],
             "--must \"red\": give FACET:LABEL",
+        ),
+        (
+            &["recommend", "--any-of", "red"],
+            "--any-of \"red\": give FACET:LABEL",
+        ),
+        (
+            &["recommend", ADA, "--where", "price >"],
+            "where column 8: expected",
+        ),
+        (
+            &["similar", "p01", "--near", "Amsterdam"],
+            "--near \"Amsterdam\": give LATITUDE,LONGITUDE",
+        ),
+        (
+            &["popular", "--near", "91,0"],
+            "near.latitude must be -90 to 90",
+        ),
+        (
+            &["popular", "--radius-meters", "100"],
+            "required arguments were not provided",
+        ),
+        (
+            &["popular", "--near", "52,4", "--radius-meters", "-1"],
+            "radius_meters must be a finite number above 0",
+        ),
+        (
+            &["recommend", "--exploration", "maybe"],
+            "[possible values: true, false]",
+        ),
+        (
+            &["popular", "--exploration", "true"],
+            "unexpected argument '--exploration'",
         ),
         (
             &["popular", "--to", "example.com"],

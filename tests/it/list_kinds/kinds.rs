@@ -58,7 +58,7 @@ impl Kind {
     }
 
     /// The user of the plain list.
-    fn user(self) -> &'static str {
+    pub fn user(self) -> &'static str {
         match self {
             Self::User | Self::UserWithContext => ADA,
             Self::Visitor | Self::Nobody | Self::Similar(_) | Self::Popular(_) => "",
@@ -216,7 +216,7 @@ pub fn products() -> Vec<Item> {
 }
 
 /// Eight users who liked runs of neighbouring products, and [`ADA`].
-fn likes() -> Vec<InteractionEvent> {
+pub fn likes() -> Vec<InteractionEvent> {
     let like = |user: &str, index: usize| event(user, "like", &format!("p{index:02}"));
     let mut events: Vec<InteractionEvent> = (0..8)
         .flat_map(|user| {
@@ -249,6 +249,15 @@ impl Shop {
     pub async fn with_events(config: RankingConfig, events: Vec<InteractionEvent>) -> Self {
         let world = MemoryWorld::new(NOW, &config, products());
         let engine = world.engine(config);
+        Self::serving(world, engine, events).await
+    }
+
+    /// As above, by an engine over this world.
+    pub async fn serving(
+        world: MemoryWorld,
+        engine: Engine,
+        events: Vec<InteractionEvent>,
+    ) -> Self {
         let server = TestServer::serving(world, engine.clone(), ServerSettings::default()).await;
         let now = Timestamp::parse_iso8601(NOW).unwrap();
         let count = events.len();

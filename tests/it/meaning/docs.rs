@@ -1,4 +1,4 @@
-//! The worked numbers of `docs/meaning.md`.
+//! The worked numbers of `docs/concepts/meaning.md`.
 
 use std::sync::Arc;
 
@@ -153,7 +153,7 @@ fn the_worked_numbers_are_those_of_the_code() {
                 .end(EndReason::Abandon),
         ),
     ];
-    let page = include_str!("../../../docs/meaning.md");
+    let page = include_str!("../../../docs/concepts/meaning.md");
     let rows: Vec<String> = stories
         .into_iter()
         .map(|(events, story)| row(events, &story.explained()))
@@ -167,7 +167,7 @@ fn the_worked_numbers_are_those_of_the_code() {
     assert_eq!(
         shown,
         rows,
-        "docs/meaning.md should have:\n{}",
+        "docs/concepts/meaning.md should have:\n{}",
         rows.join("\n")
     );
 }

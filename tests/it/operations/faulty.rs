@@ -14,16 +14,17 @@ use recsys::{
         event::StoredEvent,
         ids::{ContentId, UserId},
         item::{CatalogueItem, Item},
+        item_update::ItemUpdate,
         ranking_config::RankingConfig,
         time::Timestamp,
     },
     edge::settings::ServerSettings,
     engine::{Engine, EngineSettings},
     ports::{
-        Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer, Found, ItemRefusal,
-        ItemStore, ModelSlot, ModelStore, ObservedBuffer, ObservedVersion, PageStart, Rank,
-        SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind, StoredModel, StoredPage,
-        Version, WaitingCaller,
+        Appended, BufferSnapshot, Deadline, Erasure, ErasureStart, EventBuffer, Found, ItemPage,
+        ItemRefusal, ItemStore, ModelSlot, ModelStore, ObservedBuffer, ObservedVersion,
+        PageRequest, PageStart, Rank, SaveOutcome, Search, SearchOrder, StoreError, StoreErrorKind,
+        StoredModel, StoredPage, Version, WaitingCaller,
     },
 };
 
@@ -283,6 +284,21 @@ impl ItemStore for Faulty {
     async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Result<(), ItemRefusal>>, StoreError> {
         answer(&self.items_down)?;
         self.world.ports.items.upsert(items).await
+    }
+    async fn update(
+        &self,
+        updates: Vec<ItemUpdate>,
+    ) -> Result<Vec<Result<bool, ItemRefusal>>, StoreError> {
+        answer(&self.items_down)?;
+        self.world.ports.items.update(updates).await
+    }
+    async fn list(
+        &self,
+        page: PageRequest<'_>,
+        deadline: Deadline,
+    ) -> Result<Option<ItemPage>, StoreError> {
+        answer(&self.items_down)?;
+        self.world.ports.items.list(page, deadline).await
     }
     async fn delete(&self, ids: &[ContentId]) -> Result<Vec<bool>, StoreError> {
         answer(&self.items_down)?;

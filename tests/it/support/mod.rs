@@ -1,8 +1,10 @@
 //! Shared by tests: fixed clocks, seeded randomness, servers, stand-ins and clients.
 
+pub mod associations;
 pub mod attacks;
 pub mod catalogue;
 pub mod certificates;
+pub mod hanging;
 pub mod http;
 pub mod items;
 pub mod plain;
@@ -90,7 +92,8 @@ impl Randomness for TestRandomness {
     }
 }
 
-/// All stores in memory, with a test clock.
+/// All stores in memory, with a test clock. Clones share everything.
+#[derive(Clone)]
 pub struct MemoryWorld {
     pub clock: Arc<TestClock>,
     pub ports: Ports,

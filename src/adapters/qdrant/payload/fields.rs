@@ -15,19 +15,19 @@ pub(crate) const CONTENT_ID: &str = "content_id";
 
 pub(crate) const TITLE: &str = "title";
 pub(super) const TEXT: &str = "text";
-pub(super) const TAGS: &str = "tags";
+pub(crate) const TAGS: &str = "tags";
 /// Whether there is a picture; BOOL index.
 pub(crate) const HAS_IMAGE: &str = "has_image";
 pub(crate) const WORD_COUNTS: [&str; 2] = ["text_length_words", "word_count"];
-pub(super) const IMAGE_URLS: [&str; 4] = ["image_url", "imageUrl", "thumbnail_url", "files_url"];
+pub(crate) const IMAGE_URLS: [&str; 4] = ["image_url", "imageUrl", "thumbnail_url", "files_url"];
 pub(super) const PAGE_URLS: [&str; 2] = ["public_url", "publicUrl"];
 pub(super) const LOCATION: &str = "location";
 pub(super) const LATITUDE: &str = "lat";
 pub(super) const LONGITUDE: &str = "lon";
 /// INTEGER index.
 pub(crate) const YEARS: &str = "years";
-pub(super) const TIMES: &str = "time_metadata";
-pub(super) const DATES: &str = "dates_of_creation";
+pub(crate) const TIMES: &str = "time_metadata";
+pub(crate) const DATES: &str = "dates_of_creation";
 
 /// Whether a field belongs to an item itself, in any of its spellings. All others
 /// are attributes.

@@ -6,12 +6,13 @@ mod vectors;
 mod write;
 
 pub(super) use fields::{
-    CONTENT_ID, CONTENT_TYPE, HAS_IMAGE, LOCATIONS, TAG_FACETS, TAG_LABELS, TAG_VALUES, TITLE,
-    WORD_COUNTS, YEARS,
+    CONTENT_ID, CONTENT_TYPE, DATES, HAS_IMAGE, IMAGE_URLS, LOCATIONS, TAG_FACETS, TAG_LABELS,
+    TAG_VALUES, TAGS, TIMES, TITLE, WORD_COUNTS, YEARS,
 };
 pub(crate) use read::read;
 pub(crate) use vectors::vectors;
 pub(crate) use write::write;
+pub(super) use write::{other_spellings, values, with_integers};
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ mod points;
 mod query;
 mod service;
 mod store;
+mod update;
 mod vectors;
 
 use std::{

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use qdrant_client::qdrant::{
-    GeoPoint, Value, WithPayloadSelector, value::Kind, with_payload_selector::SelectorOptions,
+    GeoPoint, Struct, Value, WithPayloadSelector, value::Kind,
+    with_payload_selector::SelectorOptions,
 };
 use recsys::domain::time::Timestamp;
 use tonic::Status;
@@ -41,6 +42,43 @@ pub fn path(text: &str) -> Result<Vec<String>, Status> {
             None => return Ok(keys),
         }
     }
+}
+
+/// Merges fields into a payload, or into the object at a path, which is created also in
+/// place of another value. Fields that are null are removed.
+pub fn merge(payload: &mut Payload, path: &[String], given: Payload) {
+    let mut object = payload;
+    for key in path {
+        let value = object.entry(key.clone()).or_default();
+        if !matches!(value.kind, Some(Kind::StructValue(_))) {
+            value.kind = Some(Kind::StructValue(Struct::default()));
+        }
+        let Some(Kind::StructValue(inner)) = &mut value.kind else {
+            unreachable!("it is an object now");
+        };
+        object = &mut inner.fields;
+    }
+    for (name, value) in given {
+        match value.kind {
+            None | Some(Kind::NullValue(_)) => object.remove(&name),
+            Some(_) => object.insert(name, value),
+        };
+    }
+}
+
+/// Removes the value at a path, if there is one.
+pub fn remove(payload: &mut Payload, path: &[String]) {
+    let Some((last, outer)) = path.split_last() else {
+        return;
+    };
+    let mut object = payload;
+    for key in outer {
+        match object.get_mut(key).and_then(|value| value.kind.as_mut()) {
+            Some(Kind::StructValue(inner)) => object = &mut inner.fields,
+            _ => return,
+        }
+    }
+    object.remove(last);
 }
 
 fn nested<'a>(payload: &'a Payload, path: &[String]) -> Option<&'a Value> {

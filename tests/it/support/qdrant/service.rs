@@ -12,6 +12,7 @@ use super::{
     faults::{CallLog, Faults, InjectedFault},
     points, query,
     store::{Store, StoredCollection, no_other_fields, unsupported},
+    update,
 };
 
 /// The state that a restart keeps.
@@ -171,21 +172,24 @@ serve! {
             -> PointsOperationResponse = points::create_field_index;
         scroll "Scroll" (ScrollPoints) -> ScrollResponse = points::scroll;
         query_batch "QueryBatch" (QueryBatchPoints) -> QueryBatchResponse = query_batch;
+        count "Count" (CountPoints) -> CountResponse = points::count;
+        update_batch "UpdateBatch" (UpdateBatchPoints) -> UpdateBatchResponse = update::batch;
+        update_vectors "UpdateVectors" (UpdatePointVectors) -> PointsOperationResponse
+            = update::vectors;
+        create_vector_name "CreateVectorName" (CreateVectorNameRequest) -> PointsOperationResponse
+            = points::create_vector_name;
+        delete_vector_name "DeleteVectorName" (DeleteVectorNameRequest) -> PointsOperationResponse
+            = points::delete_vector_name;
     }
     refuses {
-        update_vectors "UpdateVectors" (UpdatePointVectors) -> PointsOperationResponse;
         set_payload "SetPayload" (SetPayloadPoints) -> PointsOperationResponse;
         overwrite_payload "OverwritePayload" (SetPayloadPoints) -> PointsOperationResponse;
         delete_payload "DeletePayload" (DeletePayloadPoints) -> PointsOperationResponse;
         delete_field_index "DeleteFieldIndex" (DeleteFieldIndexCollection)
             -> PointsOperationResponse;
-        count "Count" (CountPoints) -> CountResponse;
-        update_batch "UpdateBatch" (UpdateBatchPoints) -> UpdateBatchResponse;
         query "Query" (QueryPoints) -> QueryResponse;
         delete_vectors "DeleteVectors" (DeletePointVectors) -> PointsOperationResponse;
         clear_payload "ClearPayload" (ClearPayloadPoints) -> PointsOperationResponse;
-        create_vector_name "CreateVectorName" (CreateVectorNameRequest) -> PointsOperationResponse;
-        delete_vector_name "DeleteVectorName" (DeleteVectorNameRequest) -> PointsOperationResponse;
         search "Search" (SearchPoints) -> SearchResponse;
         search_batch "SearchBatch" (SearchBatchPoints) -> SearchBatchResponse;
         search_groups "SearchGroups" (SearchPointGroups) -> SearchGroupsResponse;
