@@ -37,7 +37,7 @@ pub use {
     rebuild::{RebuildTarget, rebuild_target, rebuild_target_of_tenant},
     request_id_keys::request_id_keys,
     shutdown::stop_on_signal,
-    stores::{catalogue_in_memory, qdrant_items, ranking},
+    stores::{announce_all_items, catalogue_in_memory, qdrant_items, ranking},
     tenants::{engine_of_tenant, ranking_path, tenants_file},
 };
 

@@ -35,7 +35,7 @@ use crate::{
         ranking_config::RankingConfig,
     },
     engine::{AssociationSettings, Engine, EngineSettings, Ports},
-    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness as _},
+    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness as _, StoreError},
     tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
 };
 
@@ -334,6 +334,22 @@ pub fn qdrant_items(settings: &Settings) -> Result<Option<QdrantItemStore>, Star
     let place = Place::of_all(settings);
     let pool = qdrant(settings)?;
     Ok(pool.map(|pool| qdrant_catalogue(&pool, settings, &place, &config)))
+}
+
+/// Announces to running processes that any item may have changed, if the settings name the
+/// Redis that they share.
+///
+/// # Errors
+/// [`StartError`] if Redis cannot be used as configured; the inner error if it does not
+/// answer.
+pub async fn announce_all_items(settings: &Settings) -> Result<Result<(), StoreError>, StartError> {
+    let Some(url) = &settings.redis_url else {
+        return Ok(Ok(()));
+    };
+    let pool = RedisPool::new(url.expose(), &settings.redis)?;
+    let prefix = &settings.redis.redis_key_prefix;
+    let changes = ItemChanges::new(pool, prefix, &settings.qdrant.collection_name);
+    Ok(changes.announce_all().await)
 }
 
 /// Loads the settings' catalogue into memory, and returns what its items have.

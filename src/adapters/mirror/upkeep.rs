@@ -29,7 +29,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Failures of the first fill, while Qdrant answers checks, after which the service is
 /// ready without it.
-const FAILURES_TO_GO_ON: u32 = 5;
+const FAILURES_TO_GO_ON: u32 = 8;
 /// Progress of the first fill is logged at this interval.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 /// Size of an item whose size is not known, in bytes. Only an empty vector is smaller.
@@ -285,7 +285,11 @@ impl CatalogMirror {
                 Step::Read(_) => {}
                 Step::Ended(changed) => return Ok(changed),
                 Step::Idle(_) if matches!(self.phase(), Phase::TooLarge { .. }) => return Ok(0),
-                Step::Idle(_) => {}
+                Step::Idle(_) => {
+                    // Another call has begun the comparison that this one wanted.
+                    self.comparison.wanted.store(true, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                }
                 Step::Failed(error, _) => return Err(error),
             }
         }

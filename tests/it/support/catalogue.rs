@@ -121,12 +121,8 @@ impl TestStore {
 
     /// A new collection with a mirror that is full, for vectors of this size.
     pub async fn create_mirrored(url: &str, canonical: Canonicalizer, vector_size: usize) -> Self {
-        let settings = own_settings();
-        let collection = TestCollection {
-            url: url.to_owned(),
-            name: settings.collection_name.clone(),
-        };
-        let store = store_with(url, &settings, canonical.clone());
+        let collection = TestCollection::new(url);
+        let store = store_with(url, &collection.settings, canonical.clone());
         store.prepare(Some(vector_size)).await.unwrap();
         let mirror = mirror(store, None, canonical);
         mirror.refresh().await.unwrap();
