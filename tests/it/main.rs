@@ -57,6 +57,7 @@ mod limits;
 mod list_kinds;
 mod meaning;
 mod merge;
+mod mirror;
 mod names;
 mod operations;
 mod overload;
