@@ -1,4 +1,4 @@
-//! How cost grows with users and items: the figures of `docs/operate/scaling.md`.
+//! How cost grows with users and items: the figures of `docs/operate/sizing.md`.
 
 use std::time::Duration;
 

@@ -1,16 +1,24 @@
 //! Answers a request for a list of any kind.
 
+use bytes::Bytes;
 use tonic::{Extensions, Status};
 
 use crate::{
-    api::{error::ApiError, limits::Limits, parse::ListSettings, reply, reply_cost},
+    api::{
+        connect::{read_message, write_message},
+        error::ApiError,
+        limits::Limits,
+        parse::{self, ListSettings},
+        reply, reply_cost,
+    },
+    domain::ranking_config::RankingConfig,
     edge::{
         access::Caller,
         call::RequestId,
         deadline::{CallTime, STORE_SHARE},
         load::Account,
     },
-    engine::{Deadlines, Engine, ListRequest},
+    engine::{Deadlines, Engine, ListRequest, Recommendation},
     proto,
 };
 
@@ -61,6 +69,34 @@ impl ListCall {
         if let (false, Some(id)) = (list.is_signed, call.and_then(RequestId::if_generated)) {
             id.clone_into(&mut list.request_id);
         }
+        self.convert(list, include_content)
+    }
+
+    /// Makes the list of a request by Recommend, given as JSON, as another ranking would.
+    /// It is not counted, since it is served to nobody. Returns the reply as JSON.
+    ///
+    /// # Errors
+    /// As of Recommend by Connect.
+    pub(crate) async fn preview(
+        &self,
+        request: &[u8],
+        ranking: &RankingConfig,
+        limits: &Limits,
+    ) -> Result<Bytes, Status> {
+        let account = self.account.as_ref();
+        let request: proto::RecommendRequest = read_message(request, account)?;
+        let include_content = request.include_content;
+        let request = parse::recommend(request, self.settings(limits))?;
+        let list = self.engine.preview(&request, ranking, self.deadlines).await;
+        let reply = self.convert(list.map_err(ApiError::from)?, include_content)?;
+        write_message(&reply, account)
+    }
+
+    fn convert(
+        &self,
+        list: Recommendation,
+        include_content: bool,
+    ) -> Result<proto::RecommendResponse, Status> {
         let bytes = reply_cost::recommendation(&list, include_content);
         reply_cost::reserve(self.account.as_ref(), bytes)?;
         let reply = reply::recommendation(list, include_content);

@@ -117,7 +117,7 @@ pub(super) async fn webhook(
 ///
 /// # Errors
 /// [`StartError::OpenConsole`].
-pub(super) fn check_console(settings: &Settings) -> Result<(), StartError> {
+pub fn check_console(settings: &Settings) -> Result<(), StartError> {
     let Some(address) = settings.console.console_addr else {
         return Ok(());
     };

@@ -32,7 +32,7 @@ pub use {
     crate::http::console::Console,
     descriptors::needed_descriptors,
     error::StartError,
-    listen::{check_webhook, console, listen, requires_key_or_loopback},
+    listen::{check_console, check_webhook, console, listen, requires_key_or_loopback},
     plaintext::is_public_plaintext,
     rebuild::{RebuildTarget, rebuild_target, rebuild_target_of_tenant},
     request_id_keys::request_id_keys,

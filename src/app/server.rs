@@ -31,7 +31,7 @@ use crate::{
     },
     http::{
         admin::{Admin, AdminError},
-        console::Console,
+        console::{Console, ConsoleApi},
         webhook::Webhook,
     },
 };
@@ -123,12 +123,13 @@ pub async fn serve(
     };
     let services = services(&limits, health, settings.reflection)?;
     let service = guard.layer(Translated::new(services, Arc::clone(&limits)));
-    let service = CallLayer::new(
-        METHODS,
-        CallLog::new(settings.log_ok_calls),
-        Arc::clone(&access),
-    )
-    .layer(service);
+    let log = CallLog::new(settings.log_ok_calls);
+    let calls = if console.is_some() {
+        CallLayer::keeping_latencies(METHODS, log, Arc::clone(&access))
+    } else {
+        CallLayer::new(METHODS, log, Arc::clone(&access))
+    };
+    let service = calls.layer(service);
 
     // Dependencies that answer at once are up before the first call.
     let _ = tokio::time::timeout(FIRST_CHECK, monitor.check()).await;
@@ -142,9 +143,17 @@ pub async fn serve(
     };
     let connections = Connections::new(policy, port.tls.clone(), Arc::clone(&load));
     // Outermost: the other layers see all these calls as gRPC.
-    let connect = Connect::new(Arc::clone(&access), settings.browser.grpc_web);
+    let connect = Connect::new(
+        Arc::clone(&access),
+        calls.clone(),
+        settings.browser.grpc_web,
+    );
     let console = console.map(|console| {
-        let api = BoxCloneSyncService::new(connect.layer(service.clone()));
+        let api = ConsoleApi {
+            service: BoxCloneSyncService::new(connect.layer(service.clone())),
+            calls,
+            limits: Arc::clone(&limits),
+        };
         console.open(Arc::clone(&access), Arc::clone(&load), api, &settings)
     });
     let port_of_api = Arc::clone(&connections);

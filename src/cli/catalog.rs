@@ -20,7 +20,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::{exit, import_file::ImportFile, lines::RefusedLines};
 use crate::{
-    adapters::qdrant::{PutOutcome, QdrantItemStore},
+    adapters::qdrant::{PutOutcome, QdrantItemStore, TagVectors},
     app::{self, StartError},
     config::{CatalogCommand, CatalogImportFlags, Settings},
     domain::{
@@ -207,6 +207,16 @@ async fn import(
             expected: size.unwrap_or_default(),
             given,
         });
+    }
+    match with_retries(|| store.add_tag_vectors()).await? {
+        TagVectors::Complete { added: 0 } => {}
+        TagVectors::Complete { added } => {
+            anstream::eprintln!("the vector of tags was added to {added} items");
+        }
+        TagVectors::Unsupported => anstream::eprintln!(
+            "collection {collection:?} gets no vector of tags, as Qdrant cannot add one to an \
+             existing collection before version 1.18: lists by tags take longer"
+        ),
     }
     let mut refused = RefusedLines::default();
     let written = write(&store, &source, &checked, &mut counts, &mut refused).await;

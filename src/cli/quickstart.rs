@@ -91,10 +91,7 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
         .listener
         .local_addr()
         .map_or(settings.listen_addr, reachable);
-    let console = console(&settings, &port).await?;
-    let console_address = console
-        .as_ref()
-        .and_then(|console| console.listener.local_addr().ok());
+    let (console, where_console) = console(&settings, &port).await?;
     let server = app::Server::of_engine(engine.clone(), port, console);
     let server = tokio::spawn({
         let (settings, stop) = (settings.clone(), stop.clone());
@@ -110,8 +107,8 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
     };
     if let Ok(Some(example)) = &toured {
         print::next_steps(&address.to_string(), example, exit);
-        if let (Some(address), false) = (console_address, exit) {
-            println!("Look at it in a browser: http://{address}");
+        if !exit {
+            println!("{where_console}");
         }
     }
     if exit || toured.is_err() {
@@ -122,18 +119,38 @@ async fn play(settings: &Settings, exit: bool, stop: Stop) -> Result<(), TourErr
     toured.map(|_| ())
 }
 
-/// The console, on its usual address if the settings name none: then an address that is
-/// in use is no reason to fail.
-async fn console(settings: &Settings, port: &Port) -> Result<Option<Console>, StartError> {
+/// The console and where it is, on its usual address if the settings name none: then an
+/// address that is in use is no reason to fail, but to say what to do.
+async fn console(
+    settings: &Settings,
+    port: &Port,
+) -> Result<(Option<Console>, String), StartError> {
     let is_named = settings.console.console_addr.is_some();
     let mut settings = settings.clone();
-    settings.console.console_addr.get_or_insert(CONSOLE_ADDR);
+    let address = *settings.console.console_addr.get_or_insert(CONSOLE_ADDR);
     match app::console(&settings, port).await {
-        Ok(console) => Ok(console.map(|console| Console {
-            example_users: vec![VISITOR.to_owned(), SHOPPER.to_owned()],
-            ..console
-        })),
-        Err(StartError::Listen { .. }) if !is_named => Ok(None),
+        Ok(console) => {
+            let listening = console.as_ref();
+            let listening = listening.and_then(|console| console.listener.local_addr().ok());
+            let address = listening.unwrap_or(address);
+            let console = console.map(|console| Console {
+                example_users: vec![VISITOR.to_owned(), SHOPPER.to_owned()],
+                ..console
+            });
+            Ok((
+                console,
+                format!("Look at it in a browser: http://{address}"),
+            ))
+        }
+        Err(StartError::Listen { source, .. }) if !is_named => {
+            let problem = format!(
+                "The console is not served, because {address} cannot be listened on ({source}): \
+                 stop the program that uses it, or set RECSYS_CONSOLE_ADDR to a free address, \
+                 such as 127.0.0.1:{}.",
+                CONSOLE_ADDR.port() + 1
+            );
+            Ok((None, problem))
+        }
         Err(error) => Err(error),
     }
 }

@@ -1,6 +1,6 @@
 //! `docs/reference/api.md` is generated from the comments in `proto/`, and is up to date.
 //!
-//! `RENEW_API_DOCS=1 cargo test --test it api_docs` regenerates it.
+//! `RENEW_DOCS=1 cargo test --test it api_docs` regenerates it.
 
 mod page;
 
@@ -14,7 +14,7 @@ use self::page::Contract;
 
 const PACKAGE: &str = "recsys.v1";
 
-const RENEW: &str = "RENEW_API_DOCS=1 cargo test --test it api_docs";
+const RENEW: &str = "RENEW_DOCS=1 cargo test --test it api_docs";
 
 fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -28,7 +28,7 @@ fn descriptors() -> FileDescriptorSet {
 fn the_api_docs_match_the_contract() {
     let path = here().join("docs/reference/api.md");
     let page = Contract::new(&descriptors(), PACKAGE).page();
-    if env::var_os("RENEW_API_DOCS").is_some_and(|given| !given.is_empty()) {
+    if env::var_os("RENEW_DOCS").is_some_and(|given| !given.is_empty()) {
         fs::write(&path, &page).unwrap();
     }
     let current = fs::read_to_string(&path).unwrap_or_default();

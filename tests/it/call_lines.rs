@@ -7,6 +7,7 @@ use serde_json::Value;
 use tonic::{Code, Request, transport::Channel};
 
 use crate::support::{
+    http::send,
     program::{Served, recsys},
     server::{connect, liked},
     tenants::Tenants,
@@ -115,6 +116,31 @@ async fn each_call_logs_one_line_with_the_request_id_of_its_reply() {
     let line = next_call(&mut served);
     assert_eq!(line["request_id"], request_id(refused.metadata()).as_str());
     assert_eq!(line["method"], "_OTHER");
+}
+
+#[tokio::test]
+async fn calls_with_json_log_the_line_of_their_method() {
+    let mut served = in_json(&[("RECSYS_LOG_OK_CALLS", "1")]);
+    let address = served.address.parse().unwrap();
+    let json = ("content-type", "application/json");
+    let chosen = ("x-request-id", "chosen-1");
+    let body = r#"{"userId":"zaphod42"}"#;
+    let path = format!("/{RECOMMEND}");
+    for (headers, body, code) in [
+        (&[json, chosen][..], body, "OK"),
+        (&[json, chosen], "{", "INVALID_ARGUMENT"),
+        (&[chosen], body, "UNIMPLEMENTED"),
+    ] {
+        let reply = send(address, "POST", &path, headers, body.as_bytes()).await;
+        assert_eq!(reply.header("x-request-id"), Some("chosen-1"));
+        let line = next_call(&mut served);
+        assert_eq!(
+            (&line["method"], &line["code"]),
+            (&RECOMMEND.into(), &code.into())
+        );
+        assert_eq!(line["request_id"], "chosen-1");
+        assert!(!line.to_string().contains("zaphod42"), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -117,6 +117,32 @@ fn the_tour_is_the_same_each_time_and_fits_a_page() {
 }
 
 #[test]
+fn the_tour_goes_on_without_its_console_if_the_usual_address_is_in_use() {
+    // Another program may have it already.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:50080");
+    let mut command = recsys(&["quickstart", "--listen-addr", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let last = lines.find(|line| line.as_ref().unwrap().starts_with("The console is"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let last = last.unwrap().unwrap();
+    assert!(last.contains("127.0.0.1:50080"), "{last}");
+    assert!(last.contains("RECSYS_CONSOLE_ADDR"), "{last}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = recsys(&["quickstart", "--exit", "--listen-addr", "127.0.0.1:0"])
+        .env(
+            "RECSYS_CONSOLE_ADDR",
+            taken.local_addr().unwrap().to_string(),
+        )
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("RECSYS_CONSOLE_ADDR"));
+}
+
+#[test]
 fn the_tour_works_on_any_catalogue() {
     let bare = file("{\"id\":\"it's \\\"1\\\"\"}\n{\"id\":\"2\"}\n");
     let tagged: String = (0..30)

@@ -1,5 +1,9 @@
 //! Calls by Connect: JSON by plain HTTP, with the errors, keys and limits of gRPC.
 
+mod attacks;
+mod errors;
+mod protocol;
+
 use std::time::Duration;
 
 use prost::Message as _;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use crate::support::{
-    http::{HttpReply, exchange, reply, request},
-    program::{Served, recsys},
+    http::{self, HttpReply, exchange, reply, request},
+    program::{self, Served, recsys},
     tenants::Tenants,
 };
 
@@ -227,6 +227,191 @@ async fn changed_weights_become_a_checked_ranking_file() {
             .contains("mmr_lambda"),
         "{reply}"
     );
+}
+
+#[tokio::test]
+async fn a_preview_is_the_list_of_the_engine_with_other_weights() {
+    let (served, address) = with_console();
+    let event = json!({"event": {"userId": "ada", "eventType": "LIKE", "contentId": "2001"}});
+    let api = served.address.parse().unwrap();
+    let ingest = "/recsys.v1.RecommenderService/IngestEvent";
+    let body = event.to_string();
+    let sent = http::send(api, "POST", ingest, &[JSON], body.as_bytes()).await;
+    assert_eq!(sent.status, 200, "{sent:?}");
+
+    let request = json!({"userId": "ada", "limit": 10, "seed": 1, "includeContent": true});
+    let list = post(address, RECOMMEND, &[PAGE, JSON], &request)
+        .await
+        .json();
+    let preview = async |ranking: Value| {
+        let body = json!({"request": request, "ranking": ranking});
+        post(address, "/console/preview", &[PAGE, JSON], &body).await
+    };
+    let same = preview(json!({})).await.json();
+    assert_eq!(same["strategy"], "RECOMMEND_STRATEGY_WARM");
+    assert_eq!(same["items"], list["items"]);
+    let by_tags = json!({"fusion": {"tag": 0, "semantic": 0, "affinity": 0, "recency": 0}});
+    let other = preview(by_tags).await.json();
+    assert_eq!(other["items"].as_array().unwrap().len(), 10);
+    assert_ne!(other["items"], list["items"]);
+    // Nothing has changed for others.
+    let again = post(address, RECOMMEND, &[PAGE, JSON], &request)
+        .await
+        .json();
+    assert_eq!(again["items"], list["items"]);
+
+    for (ranking, field) in [
+        (json!({"mmrLambda": 7}), "ranking"),
+        (json!({"fusion": {"nonsense": 1}}), "ranking"),
+        // What builds the models of users cannot be changed.
+        (json!({"halfLifeDays": 1}), ""),
+    ] {
+        let refused = preview(ranking).await;
+        let error = refused.json();
+        assert_eq!(
+            (refused.status, &error["code"]),
+            (400, &json!("invalid_argument"))
+        );
+        let violations = &error["details"][1]["debug"]["fieldViolations"];
+        assert_eq!(
+            violations[0]["field"].as_str().unwrap_or_default(),
+            field,
+            "{error}"
+        );
+    }
+    let raw = async |headers: &[(&str, &str)], body: &str| {
+        send(
+            address,
+            "POST",
+            "/console/preview",
+            headers,
+            body.as_bytes(),
+        )
+        .await
+    };
+    for (body, status) in [
+        (r#"{"request":{"limit":1000}}"#, 400),
+        (r#"{"request":{"userId":"a","userId":"b"}}"#, 400),
+        (r#"{"request":{"userId":"a","user_id":"b"}}"#, 400),
+        (r#"{"request":{},"request":{}}"#, 400),
+        (r#"{"ranking":{}}"#, 400),
+        (r#"{"request":{}}"#, 200),
+    ] {
+        let reply = raw(&[PAGE, JSON], body).await;
+        assert_eq!(reply.status, status, "{body}");
+    }
+    let long = format!("{{\"request\":{{\"userId\":\"{}\"}}}}", "x".repeat(1 << 16));
+    assert_eq!(
+        raw(&[PAGE, JSON], &long).await.json()["code"],
+        "out_of_range"
+    );
+    assert_eq!(raw(&[JSON], r#"{"request":{}}"#).await.status, 403);
+}
+
+#[tokio::test]
+async fn requests_are_logged_and_counted_and_looks_at_users_are_audited() {
+    let mut command = recsys(&["serve", "--admin-addr", "127.0.0.1:0"]);
+    command
+        .env("RECSYS_CONSOLE_ADDR", "127.0.0.1:0")
+        .env("RECSYS_LOG_OK_CALLS", "1");
+    let mut served = Served::start(&mut command);
+    let address = console_of(&served);
+    let admin = served.admin_address();
+    get(address, "/", &[]).await;
+    let id = ("x-request-id", "look-1");
+    let preview = json!({"request": {"userId": "zaphod42"}});
+    let reply = post(address, "/console/preview", &[PAGE, JSON, id], &preview).await;
+    assert_eq!(reply.header("x-request-id"), Some("look-1"));
+    let user = json!({"userId": "zaphod42"});
+    post(address, "/console/user", &[PAGE, JSON], &user).await;
+    post(address, RECOMMEND, &[PAGE, JSON], &user).await;
+    assert_eq!(get(address, "/console/results", &[]).await.status, 403);
+    let id = ("x-request-id", "look-2");
+    assert_eq!(
+        get(address, "/console/nothing-1", &[PAGE, id]).await.status,
+        501
+    );
+    let log = served.logged("look-2").to_owned();
+    let call = log.lines().find(|line| line.contains("look-1")).unwrap();
+    for part in ["method=\"console/preview\"", "code=\"OK\"", "duration_ms="] {
+        assert!(call.contains(part), "{part} in {call}");
+    }
+    assert_eq!(log.matches("console showed a user").count(), 3, "{log}");
+    assert!(!log.contains("zaphod42"), "{log}");
+
+    let metrics = program::get(&admin, "/metrics");
+    for (method, code, count) in [
+        ("console/preview", "OK", 1),
+        ("console/user", "OK", 1),
+        ("console/results", "PERMISSION_DENIED", 1),
+        ("_OTHER", "UNIMPLEMENTED", 1),
+        ("recsys.v1.RecommenderService/Recommend", "OK", 1),
+    ] {
+        let labels = [
+            format!("rpc_method=\"{method}\""),
+            format!("rpc_response_status_code=\"{code}\""),
+        ];
+        let line = metrics.lines().find(|line| {
+            line.starts_with("rpc_server_call_duration_seconds_count")
+                && labels.iter().all(|label| line.contains(label))
+        });
+        let line = line.unwrap_or_else(|| panic!("{labels:?} in:\n{metrics}"));
+        assert!(line.ends_with(&format!(" {count}")), "{line}");
+    }
+    assert!(!metrics.contains("nothing-1"), "{metrics}");
+    // A preview is no list that somebody was shown.
+    assert!(
+        metrics.contains("recsys_lists_total{strategy=\"cold\"} 1\n"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn health_shows_the_calls_of_the_api_with_their_latencies() {
+    let (_served, address) = with_console();
+    for limit in [3, 3, 1_000] {
+        let body = json!({"limit": limit});
+        post(address, RECOMMEND, &[PAGE, JSON], &body).await;
+    }
+    let health = get(address, "/console/health", &[PAGE]).await.json();
+    assert_eq!(health["stores"][0], json!({"name": "Users", "state": "ok"}));
+    let call = &health["calls"][0];
+    assert_eq!(call["method"], "RecommenderService/Recommend", "{health}");
+    assert_eq!((&call["calls"], &call["errors"]), (&json!(3), &json!(1)));
+    let (median, p99) = (
+        call["p50Ms"].as_f64().unwrap(),
+        call["p99Ms"].as_f64().unwrap(),
+    );
+    assert!(0.0 < median && median <= p99, "{call}");
+}
+
+#[tokio::test]
+async fn health_does_not_show_how_much_other_tenants_call() {
+    let mut tenants = Tenants::new(&["shop", "other"]);
+    let key = tenants.key("shop", &["serve", "read-profile"]);
+    let served = tenants.serve(&[("RECSYS_CONSOLE_ADDR", "127.0.0.1:0")]);
+    let address = console_of(&served);
+    let body = json!({"key": key});
+    let login = post(address, "/console/login", &[PAGE, JSON], &body).await;
+    let cookie = login
+        .header("set-cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    let cookie = ("cookie", cookie);
+    post(address, RECOMMEND, &[PAGE, JSON, cookie], &json!({})).await;
+    let health = get(address, "/console/health", &[PAGE, cookie])
+        .await
+        .json();
+    assert_eq!(health["calls"], Value::Null, "{health}");
+    assert!(health["version"].is_string());
+    // A preview needs the session, too.
+    let preview = json!({"request": {}});
+    let reply = post(address, "/console/preview", &[PAGE, JSON, cookie], &preview).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let reply = post(address, "/console/preview", &[PAGE, JSON], &preview).await;
+    assert_eq!(reply.status, 401);
 }
 
 #[test]

@@ -25,7 +25,9 @@ async fn all() -> Vec<TestStore> {
     let memory = MemoryItemStore::new(Canonicalizer::default(), 64 << 20);
     let mut stores = vec![TestStore::without_collection(memory)];
     for url in catalogue::urls().await {
-        stores.push(TestStore::create(&url, Canonicalizer::default(), 2).await);
+        let canonical = Canonicalizer::default;
+        stores.push(TestStore::create(&url, canonical(), 2).await);
+        stores.push(TestStore::create_without_tag_vector(&url, canonical(), 2).await);
     }
     stores
 }

@@ -1,6 +1,7 @@
 //! What the documents claim of the tests.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -31,27 +32,52 @@ fn tests_of(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// The tests in the last cells of a table, between backticks: `file::test`.
-fn named_tests(table: &str) -> Vec<String> {
-    table
-        .lines()
-        .filter(|line| line.starts_with('|'))
-        .filter_map(|line| line.trim_end_matches('|').rsplit_once('|'))
-        .flat_map(|(_, cell)| cell.split('`').skip(1).step_by(2))
-        .filter(|name| name.contains("::"))
-        .map(str::to_owned)
-        .collect()
+/// What a page claims, with the tests of it.
+struct Claim {
+    /// The heading of its table; empty if the page has no table of claims.
+    section: String,
+    /// The first cell of its row.
+    claim: String,
+    /// `file::test`.
+    tests: Vec<String>,
 }
 
-/// The tests that a text names between backticks: `file::test`.
-fn mentioned_tests(text: &str) -> Vec<&str> {
-    let is_path = |name: &&str| {
-        name.contains("::")
-            && name.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_:".contains(&byte)
-            })
+/// The claims of a page: one a line, section, claim and tests separated by tabs.
+fn claims(name: &str) -> Vec<Claim> {
+    let path = here().join(format!("tests/fixtures/claims/{name}.tsv"));
+    let claim = |line: &str| {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let [section, claim, tests] = cells[..] else {
+            panic!("{}: {line}", path.display());
+        };
+        Claim {
+            section: section.to_owned(),
+            claim: claim.to_owned(),
+            tests: tests.split(' ').map(str::to_owned).collect(),
+        }
     };
-    text.split('`').skip(1).step_by(2).filter(is_path).collect()
+    read(&path).lines().map(claim).collect()
+}
+
+/// The first cells of the rows of tables with this header, with the heading before each.
+fn rows(page: &str, header: &str) -> BTreeSet<(String, String)> {
+    let mut section = String::new();
+    let mut inside = false;
+    let mut rows = BTreeSet::new();
+    for line in page.lines() {
+        if line.starts_with('#') {
+            line.trim_start_matches('#').trim().clone_into(&mut section);
+        }
+        if line == header {
+            inside = true;
+        } else if !line.starts_with('|') {
+            inside = false;
+        } else if inside && !line.starts_with("| ---") {
+            let cell = line.split('|').nth(1).unwrap().trim().to_owned();
+            assert!(rows.insert((section.clone(), cell)), "twice: {line}");
+        }
+    }
+    rows
 }
 
 fn assert_exists(test: &str) {
@@ -65,68 +91,86 @@ fn assert_exists(test: &str) {
 }
 
 #[test]
-fn every_test_that_a_document_names_exists() {
-    for (document, at_least) in [("SECURITY.md", 30), ("docs/concepts/privacy.md", 5)] {
-        let text = read(&here().join(document));
-        let named = mentioned_tests(&text);
-        assert!(named.len() >= at_least, "{document}: {named:?}");
-        for test in named {
-            assert_exists(test);
+fn every_claim_has_tests_that_exist() {
+    for (name, at_least) in [("threats", 60), ("faults", 80), ("privacy", 8)] {
+        let claims = claims(name);
+        assert!(claims.len() >= at_least, "{name}: {}", claims.len());
+        for claim in &claims {
+            for test in &claim.tests {
+                assert_exists(test);
+            }
         }
     }
 }
 
 #[test]
-fn every_attempt_in_the_threat_model_has_its_test() {
-    let text = read(&here().join("SECURITY.md"));
-    let (_, rows) = text.split_once("## What stops what").unwrap();
-    let (rows, _) = rows.split_once("### Dependencies").unwrap();
-    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| ---");
-    let rows: Vec<&str> = rows
-        .lines()
-        .filter(is_row)
-        .filter(|row| !row.starts_with("| attempt"))
-        .collect();
-    assert!(rows.len() >= 25, "{} rows", rows.len());
-    for row in rows {
-        assert!(!named_tests(row).is_empty(), "{row}");
+fn every_threat_and_every_fault_of_the_pages_has_its_tests() {
+    for (name, page, header) in [
+        ("threats", "SECURITY.md", "| attempt | what stops it |"),
+        (
+            "faults",
+            "docs/operate/faults.md",
+            "| fault | what the caller sees | effect on data | recovery |",
+        ),
+    ] {
+        let tested: BTreeSet<(String, String)> = claims(name)
+            .into_iter()
+            .map(|claim| (claim.section, claim.claim))
+            .collect();
+        let page = read(&here().join(page));
+        let rows = rows(&page, header);
+        let differ: Vec<_> = rows.symmetric_difference(&tested).collect();
+        assert!(
+            !rows.is_empty() && differ.is_empty(),
+            "{name}.tsv: {differ:#?}"
+        );
     }
 }
 
 #[test]
-fn every_row_of_the_table_of_faults_names_a_test_and_every_test_has_a_row() {
-    let reliability = read(&here().join("docs/operate/reliability.md"));
-    let named = named_tests(&reliability);
-    for test in &named {
-        assert_exists(test);
-    }
+fn every_test_of_a_fault_belongs_to_a_row_of_the_page() {
+    let named: BTreeSet<String> = claims("faults")
+        .into_iter()
+        .flat_map(|claim| claim.tests)
+        .collect();
     for file in fs::read_dir(here().join("tests/it/faults")).unwrap() {
         let path = file.unwrap().path();
         let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
         for test in tests_of(&read(&path)) {
             let test = format!("faults::{module}::{test}");
-            assert!(
-                named.contains(&test),
-                "{test} has no row in docs/operate/reliability.md"
-            );
+            assert!(named.contains(&test), "{test} is not in faults.tsv");
         }
-    }
-    let rows = reliability
-        .lines()
-        .skip_while(|line| !line.starts_with("| fault |"))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'));
-    for row in rows {
-        assert!(!named_tests(row).is_empty(), "no test: {row}");
     }
 }
 
 #[test]
-fn tests_are_found_in_sources_and_tables() {
+fn tests_and_rows_are_found() {
     let source = "#[tokio::test(flavor = \"x\")]\nasync fn one() {\n}\n    #[test]\n    fn two() {\nfn three() {";
     assert_eq!(tests_of(source), ["one", "two"]);
-    let table = "`a::x`\n| f | `b::y` | `c::d::z`, `e::w` |\n| f | none |";
-    assert_eq!(named_tests(table), ["c::d::z", "e::w"]);
+    let page = "## A\n| x |\n| --- |\n| 1 |\n\n### B\n| x |\n| 2 |\n\n| z |\n| 4 |";
+    let expected = [("A", "1"), ("B", "2")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(rows(page, "| x |"), BTreeSet::from(expected));
+}
+
+#[test]
+fn no_page_names_a_test() {
+    for page in book() {
+        let text = read(&page);
+        assert!(!text.contains("tests/it"), "{}", page.display());
+    }
+}
+
+#[test]
+fn pages_other_than_reference_have_at_most_15_kb() {
+    for page in book() {
+        let size = read(&page).len();
+        let is_reference = page.starts_with(here().join("docs/reference"));
+        assert!(
+            is_reference || size <= 15 * 1024,
+            "{}: {size} bytes",
+            page.display()
+        );
+    }
 }
 
 #[test]
@@ -212,6 +256,12 @@ fn every_page_file_and_heading_that_is_linked_to_exists() {
     }
     assert!(links > 100, "{links} links");
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_readme_can_be_read_in_five_minutes() {
+    let size = read(&here().join("README.md")).len();
+    assert!(size <= 10 * 1024, "README.md has {size} bytes");
 }
 
 #[test]

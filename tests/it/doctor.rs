@@ -221,12 +221,31 @@ fn a_public_address_needs_a_tenants_file_or_a_flag() {
 }
 
 #[test]
+fn a_console_that_the_server_would_refuse_is_reported_with_ways_to_guard_it() {
+    let diagnosis = Diagnosis::of(&[("RECSYS_CONSOLE_ADDR", "0.0.0.0:0")]);
+    assert_eq!(diagnosis.code, 2, "{:#}", diagnosis.report);
+    let open = diagnosis.says("settings", "console", "fail", "can be reached");
+    let fixes = fixes(open);
+    for fix in [
+        "export RECSYS_TENANTS_PATH=",
+        "export RECSYS_TLS_CERT_FILE=",
+        "export RECSYS_CONSOLE_ADDR=127.0.0.1:0 ",
+    ] {
+        assert!(fixes.iter().any(|line| line.starts_with(fix)), "{fixes:?}");
+    }
+    let diagnosis = Diagnosis::of(&[("RECSYS_CONSOLE_ADDR", "127.0.0.1:0")]);
+    assert!(diagnosis.all("settings", "console").is_empty());
+    diagnosis.says("settings", "console address", "ok", "is free");
+}
+
+#[test]
 fn addresses_in_use_fail_unless_recsys_itself_uses_them() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     for (check, setting) in [
         ("listen address", "RECSYS_LISTEN_ADDR"),
         ("webhook address", "RECSYS_WEBHOOK_ADDR"),
+        ("console address", "RECSYS_CONSOLE_ADDR"),
     ] {
         let diagnosis = Diagnosis::of(&[(setting, &address)]);
         assert_eq!(diagnosis.code, 1, "{:#}", diagnosis.report);

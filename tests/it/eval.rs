@@ -473,7 +473,7 @@ fn tune_finds_the_weight_of_what_was_planted_and_reports_on_held_out_lists_alone
 
 #[test]
 fn the_documentation_lists_every_name_of_a_column() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guides/evaluation.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/files.md");
     let text = fs::read_to_string(path).unwrap();
     let (events, items) = text.split_once("Items; other columns").unwrap();
     for (section, fields) in [(events, &EVENT_FIELDS[..]), (items, &ITEM_FIELDS)] {

@@ -1,5 +1,6 @@
 //! What happens when a store, the network or a caller fails.
-//! `docs/operate/reliability.md` has a row for each test here.
+//! `tests/fixtures/claims/faults.tsv` assigns each test here to a row of
+//! `docs/operate/faults.md`.
 //!
 //! In every case the caller gets an error that says what to do, no acknowledged
 //! event is lost or counted twice, and the service recovers without a restart.

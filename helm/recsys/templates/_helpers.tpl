@@ -199,6 +199,24 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* Where the console listens: "everywhere", in the "pod" alone, or empty if it is off. */}}
+{{- define "recsys.console" -}}
+{{- $mode := include "recsys.auth" . -}}
+{{- if .Values.console.enabled -}}
+{{- if eq $mode "none" -}}
+{{- fail "the console shows any user: it needs keys, so set auth.mode=generated or existingSecret" -}}
+{{- else if and .Values.webhook.enabled (eq (int .Values.webhook.port) (int .Values.console.port)) -}}
+{{- fail "console.port is the webhook's port: set another one" -}}
+{{- else if eq $mode "generated" -}}
+{{- $roles := .Values.auth.generated.roles -}}
+{{- if not (and (has "serve" $roles) (has "read-profile" $roles)) -}}
+{{- fail "nobody could log in to the console: add the roles serve and read-profile to auth.generated.roles, or name your own keys in auth.existingSecret" -}}
+{{- end -}}
+{{- end -}}
+{{- ternary "everywhere" "pod" (eq (include "recsys.tls" .) "true") -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether browser pages may call: true, or empty. */}}
 {{- define "recsys.grpcWeb" -}}
 {{- if .Values.grpcWeb.enabled -}}

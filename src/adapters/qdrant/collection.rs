@@ -8,8 +8,11 @@ use qdrant_client::qdrant::{
     vectors_config, with_vectors_selector::SelectorOptions,
 };
 
-use super::payload::{
-    CONTENT_ID, CONTENT_TYPE, HAS_IMAGE, LOCATIONS, TAG_FACETS, TAG_LABELS, TAG_VALUES, YEARS,
+use super::{
+    payload::{
+        CONTENT_ID, CONTENT_TYPE, HAS_IMAGE, LOCATIONS, TAG_FACETS, TAG_LABELS, TAG_VALUES, YEARS,
+    },
+    tag_vector::{self, TagSearch},
 };
 
 /// The indexes that searches need, and lookups of points of other programs.
@@ -39,15 +42,20 @@ pub(super) struct Collection {
     indexed: HashSet<String>,
     /// Whether it has points, and none of them has tags or a vector.
     pub(super) lacks_features: bool,
+    /// Whether points can have a vector of their tags.
+    pub(super) has_tag_vector: bool,
+    /// How tags are searched. Not part of what Qdrant describes.
+    pub(super) tag_search: TagSearch,
 }
 
 impl Collection {
     pub(super) fn read(info: CollectionInfo) -> Self {
-        let config = info
-            .config
-            .and_then(|config| config.params)
-            .and_then(|params| params.vectors_config)
-            .and_then(|vectors| vectors.config);
+        let params = info.config.and_then(|config| config.params);
+        let params = params.unwrap_or_default();
+        let has_tag_vector = params
+            .sparse_vectors_config
+            .is_some_and(|config| tag_vector::is_in(&config));
+        let config = params.vectors_config.and_then(|vectors| vectors.config);
         let (vector_name, params) = match config {
             None => (None, None),
             Some(vectors_config::Config::Params(params)) => (None, Some(params).filter(is_single)),
@@ -74,6 +82,8 @@ impl Collection {
             vector_size,
             indexed,
             lacks_features: has_points && none_tagged && vector_size.is_none(),
+            has_tag_vector,
+            tag_search: TagSearch::default(),
         }
     }
 
@@ -86,12 +96,12 @@ impl Collection {
         self.indexed.contains(field)
     }
 
-    /// Selects the items' vectors of points.
+    /// Selects the items' vectors of points, without those of tags, which the payload has.
     pub(super) fn item_vectors(&self) -> WithVectorsSelector {
-        let selected = match &self.vector_name {
-            None => SelectorOptions::Enable(self.vector_size.is_some()),
-            Some(name) => SelectorOptions::Include(VectorsSelector {
-                names: vec![name.clone()],
+        let selected = match self.vector_size {
+            None => SelectorOptions::Enable(false),
+            Some(_) => SelectorOptions::Include(VectorsSelector {
+                names: vec![self.vector_name.clone().unwrap_or_default()],
             }),
         };
         selected.into()
@@ -136,6 +146,7 @@ pub(super) fn creation(name: &str, vector_size: Option<usize>) -> CreateCollecti
         vectors_config: params.map(|params| VectorsConfig {
             config: Some(vectors_config::Config::Params(params)),
         }),
+        sparse_vectors_config: Some(tag_vector::config()),
         ..CreateCollection::default()
     }
 }

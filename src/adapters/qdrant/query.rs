@@ -3,9 +3,10 @@
 
 use qdrant_client::qdrant::{
     Condition, DenseVector, Expression, Filter, Formula, GeoPoint as QdrantPoint, GeoRadius,
-    MultExpression, PointId, PrefetchQuery, Query, QueryPoints, RepeatedStrings, Sample,
-    SumExpression, VectorInput, WithPayloadSelector, WithVectorsSelector, expression,
-    r#match::MatchValue, query, vector_input, with_payload_selector, with_vectors_selector,
+    MultExpression, PayloadIncludeSelector, PointId, PrefetchQuery, Query, QueryPoints,
+    RepeatedStrings, Sample, SumExpression, VectorInput, WithPayloadSelector, WithVectorsSelector,
+    expression, r#match::MatchValue, query, vector_input, with_payload_selector,
+    with_vectors_selector,
 };
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     filter,
     ids::PointKey,
     payload::{CONTENT_ID, CONTENT_TYPE, LOCATIONS, TAG_LABELS, TAG_VALUES},
+    tag_vector::{self, TAG_VECTOR, TagSearch},
 };
 use crate::{
     domain::{geo::GeoPoint, restriction::Restriction, tags::TagKey, vector::UnitVector},
@@ -26,7 +28,14 @@ const EXTRA_BY_COSINE: usize = 8;
 /// needed, and at least this minimum.
 const FORMULA_FACTOR: usize = 4;
 const MIN_BY_FORMULA: usize = 200;
-/// By tags, Qdrant scores the results of a few prefetches, each limited to the first
+/// Extra results of a search by the vector of tags: for equal overlaps at the end of the
+/// page, and for tags that share a dimension.
+const EXTRA_BY_TAG_VECTOR: usize = 70;
+/// Excluded ids that a search by the vector of tags asks for and drops afterwards. More
+/// are excluded in the query. Qdrant checks each point that shares a tag against the
+/// query's conditions, which takes longer than a page that is so much longer.
+const MAX_DROPPED: usize = 500;
+/// By tags in the payload, Qdrant scores the results of a few prefetches, each limited to the first
 /// in the order of ids: items with any of the tags, items with each of the weightiest
 /// tags, and items with several of the weightiest. An item with much in common with the
 /// user carries the weightiest tag or several weighty ones, so a prefetch finds it,
@@ -54,12 +63,13 @@ const MIN_RADIUS_M: f64 = 1.0;
 const RADIUS_ALLOWANCE: f64 = 1.005;
 
 /// The payload fields that a search filters or ranks by, which need an index.
-pub(super) fn fields(search: &Search<'_>) -> Vec<&'static str> {
+pub(super) fn fields(search: &Search<'_>, collection: &Collection) -> Vec<&'static str> {
     let restriction = search.restriction;
     let tagged = !restriction.must.is_empty()
         || !restriction.must_not.is_empty()
         || !restriction.any_of.is_empty();
-    let by_tags = matches!(search.order, SearchOrder::TagOverlap(_));
+    let by_tags = matches!(search.order, SearchOrder::TagOverlap(_))
+        && !searches_tag_vector(search, collection);
     let by_place = matches!(search.order, SearchOrder::ClosestTo(_));
     [
         (tagged || by_tags, TAG_LABELS),
@@ -72,12 +82,36 @@ pub(super) fn fields(search: &Search<'_>) -> Vec<&'static str> {
     .collect()
 }
 
+/// Whether a search is by tags, and these by their vector.
+pub(super) fn searches_tag_vector(search: &Search<'_>, collection: &Collection) -> bool {
+    matches!(search.order, SearchOrder::TagOverlap(_))
+        && matches!(collection.tag_search, TagSearch::Vector { .. })
+}
+
+/// Whether the excluded ids are dropped from the results instead of by the query.
+pub(super) fn drops_excluded(search: &Search<'_>, collection: &Collection) -> bool {
+    searches_tag_vector(search, collection)
+        && search.restriction.is_open()
+        && search.exclude.len() <= MAX_DROPPED
+}
+
 /// How many ids must be known to determine the first `limit` results of a search,
 /// and how many to request.
-pub(super) fn page_size(search: &Search<'_>, limit: usize) -> (usize, usize) {
+pub(super) fn page_size(
+    search: &Search<'_>,
+    collection: &Collection,
+    limit: usize,
+) -> (usize, usize) {
     match &search.order {
         SearchOrder::NearestTo(_) | SearchOrder::FarthestFrom(_) => {
             (limit, limit + EXTRA_BY_COSINE)
+        }
+        SearchOrder::TagOverlap(_) if searches_tag_vector(search, collection) => {
+            let dropped = match drops_excluded(search, collection) {
+                true => search.exclude.len(),
+                false => 0,
+            };
+            (limit, limit + EXTRA_BY_TAG_VECTOR + dropped)
         }
         SearchOrder::TagOverlap(_) | SearchOrder::ClosestTo(_) => {
             let needed = limit * FORMULA_FACTOR;
@@ -88,7 +122,8 @@ pub(super) fn page_size(search: &Search<'_>, limit: usize) -> (usize, usize) {
 }
 
 /// The query for the first `limit` results of a search; `None` if it has none, as
-/// the collection's vectors have another length than the search's.
+/// the collection's vectors have another length than the search's, or no item can have
+/// a tag of the search.
 ///
 /// # Errors
 /// As [`filter`].
@@ -98,12 +133,13 @@ pub(super) fn query(
     search: &Search<'_>,
     limit: usize,
 ) -> Result<Option<QueryPoints>, StoreError> {
-    let (_, page) = page_size(search, limit);
+    let (_, page) = page_size(search, collection, limit);
     let page = page as u64;
     // Qdrant applies the filter to the prefetches, too.
     let base = QueryPoints {
         collection_name: collection_name.to_owned(),
-        filter: Some(filter(search, collection)?),
+        // Qdrant searches a sparse vector another way if there is any filter.
+        filter: Some(filter(search, collection)?).filter(|filter| *filter != Filter::default()),
         with_payload: Some(without_payload()),
         with_vectors: Some(without_vectors()),
         limit: Some(page),
@@ -111,7 +147,9 @@ pub(super) fn query(
     };
     let by_vector = |base: QueryPoints, values: Vec<f32>| {
         (collection.vector_size == Some(values.len())).then(|| QueryPoints {
-            query: Some(nearest(values)),
+            query: Some(nearest(vector_input::Variant::Dense(DenseVector {
+                data: values,
+            }))),
             using: collection.vector_name.clone(),
             ..base
         })
@@ -119,6 +157,13 @@ pub(super) fn query(
     Ok(match &search.order {
         SearchOrder::NearestTo(vector) => by_vector(base, vector.as_slice().to_vec()),
         SearchOrder::FarthestFrom(vector) => by_vector(base, opposite(vector)),
+        SearchOrder::TagOverlap(weights) if searches_tag_vector(search, collection) => {
+            tag_vector::of_search(weights).map(|tags| QueryPoints {
+                query: Some(nearest(vector_input::Variant::Sparse(tags))),
+                using: Some(TAG_VECTOR.to_owned()),
+                ..base
+            })
+        }
         SearchOrder::TagOverlap(weights) => Some(QueryPoints {
             prefetch: by_tags(weights, page),
             query: Some(formula(weights.iter().map(|(tag, weight)| {
@@ -145,12 +190,16 @@ pub(super) fn query(
     })
 }
 
-/// The filter of a search: its restriction and excluded ids.
+/// The filter of a search: its restriction and, unless they are dropped from the
+/// results, excluded ids.
 ///
 /// # Errors
 /// [`StoreErrorKind::Unprepared`](crate::ports::StoreErrorKind::Unprepared) if the collection
 /// lacks what the restriction's filter needs.
 pub(super) fn filter(search: &Search<'_>, collection: &Collection) -> Result<Filter, StoreError> {
+    if drops_excluded(search, collection) {
+        return Ok(Filter::default());
+    }
     let Restriction {
         label,
         must,
@@ -296,11 +345,10 @@ fn of(variant: expression::Variant) -> Expression {
     }
 }
 
-fn nearest(values: Vec<f32>) -> Query {
-    let dense = vector_input::Variant::Dense(DenseVector { data: values });
+fn nearest(vector: vector_input::Variant) -> Query {
     Query {
         variant: Some(query::Variant::Nearest(VectorInput {
-            variant: Some(dense),
+            variant: Some(vector),
         })),
     }
 }
@@ -311,6 +359,13 @@ fn opposite(vector: &UnitVector) -> Vec<f32> {
 
 pub(super) fn without_payload() -> WithPayloadSelector {
     with_payload_selector::SelectorOptions::Enable(false).into()
+}
+
+pub(super) fn with_payload_fields(fields: &[&str]) -> WithPayloadSelector {
+    with_payload_selector::SelectorOptions::Include(PayloadIncludeSelector {
+        fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+    })
+    .into()
 }
 
 pub(super) fn without_vectors() -> WithVectorsSelector {

@@ -3,10 +3,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use qdrant_client::qdrant::{
-    PayloadIncludeSelector, PointId, QueryBatchPoints, QueryPoints, ScrollPoints,
-    WithPayloadSelector, with_payload_selector,
-};
+use qdrant_client::qdrant::{BatchResult, PointId, QueryBatchPoints, QueryPoints, ScrollPoints};
 use tracing::{debug, error, warn};
 
 use super::{
@@ -16,15 +13,22 @@ use super::{
     payload::{self, CONTENT_ID},
     query,
     store::QdrantItemStore,
+    tag_vector::TagSearch,
 };
 use crate::{
     adapters::exact_search::{self, sample_key},
-    domain::{ids::ContentId, item::CatalogueItem, restriction::Restriction},
+    domain::{
+        ids::ContentId, item::CatalogueItem, ranking::scorers::overlap, restriction::Restriction,
+        tags::TagKey,
+    },
     ports::{Deadline, Found, Search, SearchOrder, StoreError, StoreErrorKind},
 };
 
 /// Ids per page of a scroll.
 pub(super) const SCROLL_PAGE: u32 = 10_000;
+
+/// The part by which Qdrant's products, in single precision, may be too small.
+const ROUNDING: f64 = 1e-4;
 
 /// How a search is answered.
 enum SearchMethod<'a> {
@@ -43,33 +47,98 @@ enum SearchMethod<'a> {
     NoIndex,
 }
 
+/// What Qdrant proposes for a search, best first.
+#[derive(Default)]
+struct Page {
+    keys: Vec<PointKey>,
+    /// The score of the last result, dropped ones included; `None` if Qdrant has no
+    /// more results.
+    last_score: Option<f32>,
+}
+
+impl Page {
+    fn new(keys: Vec<PointKey>) -> Self {
+        Self {
+            keys,
+            last_score: None,
+        }
+    }
+
+    fn read(found: &BatchResult, requested: usize) -> Self {
+        let points = found.result.iter();
+        let last = found.result.last();
+        Self {
+            keys: points
+                .filter_map(|point| PointKey::read(point.id.as_ref()))
+                .collect(),
+            last_score: last
+                .filter(|_| found.result.len() >= requested)
+                .map(|last| last.score),
+        }
+    }
+}
+
 impl QdrantItemStore {
-    /// Runs searches in Qdrant.
+    /// Runs searches in Qdrant. Those by the vector of tags run once more, by payload,
+    /// if they may have missed an item.
     pub(super) async fn query(
         &self,
         collection: &Collection,
         searches: &[Search<'_>],
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
+        let (mut found, incomplete) = self.query_once(collection, searches, deadline).await?;
+        if incomplete.is_empty() {
+            return Ok(found);
+        }
+        let mut by_payload = collection.clone();
+        by_payload.tag_search = TagSearch::Payload;
+        let again: Vec<Search<'_>> = incomplete
+            .iter()
+            .map(|index| searches[*index].clone())
+            .collect();
+        debug!("searching tags by payload too: tags share a dimension, or vectors are outdated");
+        let (more, _) = self.query_once(&by_payload, &again, deadline).await?;
+        for (index, more) in incomplete.into_iter().zip(more) {
+            if let (Found::Items(items), Found::Items(more)) = (&mut found[index], more) {
+                let known: HashSet<&ContentId> = items.iter().map(|item| item.id()).collect();
+                let new = more.into_iter().filter(|item| !known.contains(item.id()));
+                let new: Vec<_> = new.collect();
+                let all: Vec<_> = items.drain(..).chain(new).collect();
+                *items = in_order(all, &searches[index]);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Runs searches in Qdrant. Also returns which of them may have missed an item.
+    async fn query_once(
+        &self,
+        collection: &Collection,
+        searches: &[Search<'_>],
+        deadline: Deadline,
+    ) -> Result<(Vec<Found>, Vec<usize>), StoreError> {
         let mut batch = Vec::new();
         let methods = searches.iter();
         let methods = methods.map(|search| self.method(collection, search, &mut batch));
         let methods: Vec<SearchMethod<'_>> = methods.collect::<Result<_, _>>()?;
         let proposed = self.proposed(collection, batch, deadline).await?;
         let mut proposed = proposed.into_iter();
-        let mut pages: Vec<Option<Vec<PointKey>>> = Vec::with_capacity(methods.len());
+        let mut pages: Vec<Option<Page>> = Vec::with_capacity(methods.len());
         for (method, search) in methods.iter().zip(searches) {
             pages.push(match method {
                 SearchMethod::Query => Some(proposed.next().unwrap_or_default()),
-                SearchMethod::PinnedSample { seed } => Some(
-                    self.pinned_sample(search, *seed, collection, deadline)
-                        .await?,
-                ),
-                SearchMethod::Read(_) | SearchMethod::Empty => Some(Vec::new()),
+                SearchMethod::PinnedSample { seed } => {
+                    let sample = self.pinned_sample(search, *seed, collection, deadline);
+                    Some(Page::new(sample.await?))
+                }
+                SearchMethod::Read(_) | SearchMethod::Empty => Some(Page::default()),
                 SearchMethod::NoIndex => None,
             });
         }
-        let mut keys: Vec<PointKey> = pages.iter().flatten().flatten().copied().collect();
+        let lacking = lacking_vector(collection, searches);
+        let of_pages = pages.iter().flatten().flat_map(|page| &page.keys);
+        let mut keys: Vec<PointKey> = of_pages.chain(lacking).copied().collect();
         keys.sort_unstable();
         keys.dedup();
         let proposed = keys.iter().map(|key| PointRef {
@@ -87,20 +156,36 @@ impl QdrantItemStore {
         let refs: Vec<PointRef<'_>> = proposed.chain(by_id).collect();
         let mut items = self.read(&refs, collection, deadline).await?;
         let mut read_by_id = items.split_off(keys.len()).into_iter();
-        let pages = pages.into_iter().zip(searches).zip(&methods);
-        let results = pages.map(|((page, search), method)| {
+        let item_of = |key: &PointKey| items[keys.binary_search(key).ok()?].clone();
+        let mut found = Vec::with_capacity(searches.len());
+        let mut incomplete = Vec::new();
+        for (index, ((page, search), method)) in
+            pages.into_iter().zip(searches).zip(&methods).enumerate()
+        {
             if let SearchMethod::Read(ids) = method {
                 let read: Vec<_> = read_by_id.by_ref().take(ids.len()).flatten().collect();
-                return Found::Items(exact_search::run(read.iter(), search));
+                found.push(Found::Items(exact_search::run(read.iter(), search)));
+                continue;
             }
             let Some(page) = page else {
-                return Found::NoIndex;
+                found.push(Found::NoIndex);
+                continue;
             };
-            let places = page.iter().filter_map(|key| keys.binary_search(key).ok());
-            let proposed = places.filter_map(|place| items[place].clone());
-            Found::Items(in_order(proposed.collect(), search))
-        });
-        Ok(results.collect())
+            let mut proposed: Vec<_> = page.keys.iter().filter_map(item_of).collect();
+            let is_by_vector = query::searches_tag_vector(search, collection);
+            if is_by_vector {
+                let proposed_keys: HashSet<&PointKey> = page.keys.iter().collect();
+                let others = lacking.iter().filter(|key| !proposed_keys.contains(key));
+                let others = others.filter_map(item_of);
+                proposed.extend(others.filter(|item| search.restriction.admits(item)));
+            }
+            let items = in_order(proposed, search);
+            if is_by_vector && !is_complete(&items, search, page.last_score) {
+                incomplete.push(index);
+            }
+            found.push(Found::Items(items));
+        }
+        Ok((found, incomplete))
     }
 
     /// How to answer a search. Adds its query, if any, to the batch.
@@ -110,7 +195,7 @@ impl QdrantItemStore {
         search: &'a Search<'a>,
         batch: &mut Vec<(&'a Search<'a>, QueryPoints)>,
     ) -> Result<SearchMethod<'a>, StoreError> {
-        let fields = query::fields(search);
+        let fields = query::fields(search, collection);
         if fields.iter().any(|field| !collection.has_index(field)) {
             return Ok(SearchMethod::NoIndex);
         }
@@ -130,7 +215,7 @@ impl QdrantItemStore {
         })
     }
 
-    /// The ids that Qdrant proposes for a batch of searches, without those of
+    /// What Qdrant proposes for a batch of searches, without the ids of
     /// [`Search::exclude_afterwards`]. If too few remain, Qdrant is queried once
     /// more, for as many more as are excluded.
     async fn proposed(
@@ -138,18 +223,17 @@ impl QdrantItemStore {
         collection: &Collection,
         batch: Vec<(&Search<'_>, QueryPoints)>,
         deadline: Deadline,
-    ) -> Result<Vec<Vec<PointKey>>, StoreError> {
+    ) -> Result<Vec<Page>, StoreError> {
         let (searches, queries): (Vec<&Search<'_>>, Vec<QueryPoints>) = batch.into_iter().unzip();
-        let excluded = self.excluded_afterwards(&searches);
+        let excluded = self.excluded_afterwards(collection, &searches);
         let mut pages = self.query_batch(queries, deadline).await?;
         let mut short = Vec::new();
         let mut longer = Vec::new();
         for (index, page) in pages.iter_mut().enumerate().take(searches.len()) {
             let (search, excluded) = (searches[index], &excluded[index]);
-            let (needed, requested) = query::page_size(search, search.limit);
-            let was_full = page.len() >= requested;
-            page.retain(|key| !excluded.contains(key));
-            if was_full && page.len() < needed {
+            let (needed, _) = query::page_size(search, collection, search.limit);
+            page.keys.retain(|key| !excluded.contains(key));
+            if page.last_score.is_some() && page.keys.len() < needed {
                 let enough = search.limit + excluded.len();
                 longer.extend(query::query(&self.name, collection, search, enough)?);
                 short.push(index);
@@ -159,28 +243,43 @@ impl QdrantItemStore {
             .into_iter()
             .zip(self.query_batch(longer, deadline).await?)
         {
-            let (_, requested) = query::page_size(searches[index], searches[index].limit);
-            page.retain(|key| !excluded[index].contains(key));
-            page.truncate(requested);
+            let search = searches[index];
+            let (_, requested) = query::page_size(search, collection, search.limit);
+            page.keys.retain(|key| !excluded[index].contains(key));
+            page.keys.truncate(requested);
             pages[index] = page;
         }
         Ok(pages)
     }
 
-    /// The points of each search's [`Search::exclude_afterwards`]; one set for
-    /// searches that share their ids.
-    fn excluded_afterwards(&self, searches: &[&Search<'_>]) -> Vec<Arc<HashSet<PointKey>>> {
+    /// The points that each search drops from its results: those of
+    /// [`Search::exclude_afterwards`], and of [`Search::exclude`] if its query leaves
+    /// them in. One set for searches that share their ids.
+    fn excluded_afterwards(
+        &self,
+        collection: &Collection,
+        searches: &[&Search<'_>],
+    ) -> Vec<Arc<HashSet<PointKey>>> {
         let mut sets: Vec<Arc<HashSet<PointKey>>> = Vec::with_capacity(searches.len());
+        let drops = |search: &Search<'_>| query::drops_excluded(search, collection);
         for search in searches {
-            let ids = search.exclude_afterwards;
-            let shared = searches[..sets.len()]
-                .iter()
-                .position(|other| std::ptr::eq(other.exclude_afterwards, ids));
+            let shared = searches[..sets.len()].iter().position(|other| {
+                std::ptr::eq(other.exclude_afterwards, search.exclude_afterwards)
+                    && drops(other) == drops(search)
+                    && (!drops(search) || std::ptr::eq(other.exclude, search.exclude))
+            });
             sets.push(match shared {
                 Some(index) => Arc::clone(&sets[index]),
                 None => {
-                    let own = ids.iter().map(PointKey::of);
-                    let foreign = ids.iter().filter_map(|id| self.cache.foreign_key(id));
+                    let dropped = drops(search).then_some(search.exclude);
+                    let ids = || {
+                        search
+                            .exclude_afterwards
+                            .iter()
+                            .chain(dropped.into_iter().flatten())
+                    };
+                    let own = ids().map(PointKey::of);
+                    let foreign = ids().filter_map(|id| self.cache.foreign_key(id));
                     Arc::new(own.chain(foreign).collect())
                 }
             });
@@ -192,10 +291,14 @@ impl QdrantItemStore {
         &self,
         query_points: Vec<QueryPoints>,
         deadline: Deadline,
-    ) -> Result<Vec<Vec<PointKey>>, StoreError> {
+    ) -> Result<Vec<Page>, StoreError> {
         if query_points.is_empty() {
             return Ok(Vec::new());
         }
+        let requested: Vec<usize> = query_points
+            .iter()
+            .map(|query| usize::try_from(query.limit()).unwrap_or(usize::MAX))
+            .collect();
         let request = QueryBatchPoints {
             collection_name: self.name.clone(),
             query_points,
@@ -205,13 +308,10 @@ impl QdrantItemStore {
         let reply = self
             .call("query", deadline, points.query_batch(request))
             .await?;
-        let keys = |found: qdrant_client::qdrant::BatchResult| -> Vec<PointKey> {
-            let points = found.result.iter();
-            points
-                .filter_map(|point| PointKey::read(point.id.as_ref()))
-                .collect()
-        };
-        Ok(reply.result.into_iter().map(keys).collect())
+        let results = reply.result.iter().zip(requested);
+        Ok(results
+            .map(|(found, requested)| Page::read(found, requested))
+            .collect())
     }
 
     /// The sample that a seed chooses. Qdrant's own samples cannot be repeated:
@@ -223,9 +323,6 @@ impl QdrantItemStore {
         collection: &Collection,
         deadline: Deadline,
     ) -> Result<Vec<PointKey>, StoreError> {
-        let include = PayloadIncludeSelector {
-            fields: vec![CONTENT_ID.to_owned()],
-        };
         let mut keyed: Vec<(u64, ContentId, PointKey)> = Vec::new();
         let mut offset: Option<PointId> = None;
         loop {
@@ -233,11 +330,7 @@ impl QdrantItemStore {
                 filter: Some(query::filter(search, collection)?),
                 offset: offset.take(),
                 limit: Some(SCROLL_PAGE),
-                with_payload: Some(WithPayloadSelector {
-                    selector_options: Some(with_payload_selector::SelectorOptions::Include(
-                        include.clone(),
-                    )),
-                }),
+                with_payload: Some(query::with_payload_fields(&[CONTENT_ID])),
                 with_vectors: Some(query::without_vectors()),
                 ..ScrollPoints::default()
             };
@@ -304,6 +397,34 @@ impl QdrantItemStore {
         }
         Ok(found.into_iter().map(Found::Cached).collect())
     }
+}
+
+/// The points that lack the vector of tags, if any of the searches uses it.
+fn lacking_vector<'a>(collection: &'a Collection, searches: &[Search<'_>]) -> &'a [PointKey] {
+    let by_vector = |search: &Search<'_>| query::searches_tag_vector(search, collection);
+    match &collection.tag_search {
+        TagSearch::Vector { lacking } if searches.iter().any(by_vector) => lacking,
+        TagSearch::Vector { .. } | TagSearch::Payload | TagSearch::TooFewVectors => &[],
+    }
+}
+
+/// Whether a search by the vector of tags cannot have missed an item: no item has more
+/// in common with the search than its vector's product, and those that Qdrant left out
+/// have at most the last result's.
+fn is_complete(found: &[Arc<CatalogueItem>], search: &Search<'_>, last_score: Option<f32>) -> bool {
+    let (Some(last_score), SearchOrder::TagOverlap(weights)) = (last_score, &search.order) else {
+        return true;
+    };
+    let Some(last) = search.limit.checked_sub(1) else {
+        return true;
+    };
+    found.get(last).is_some_and(|last| {
+        let weight = |tag: &TagKey| {
+            let found = weights.iter().find(|(of, _)| of == tag);
+            found.map_or(0.0, |(_, weight)| *weight)
+        };
+        overlap(last, weight) >= f64::from(last_score) * (1.0 - ROUNDING)
+    })
 }
 
 /// The first items of a search among those that Qdrant proposed, in exact order.

@@ -8,9 +8,12 @@ use std::{
 
 use qdrant_client::qdrant::GetCollectionInfoRequest;
 use tonic::{Response, Status};
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::{collection::Collection, item_cache::ItemCache, pool::QdrantPool};
+use super::{
+    collection::Collection, item_cache::ItemCache, pool::QdrantPool, tag_points::TagCheck,
+    tag_vector::TagSearch,
+};
 use crate::{
     domain::{item_counts::NO_FEATURES, tags::Canonicalizer},
     ports::{Deadline, StoreError, StoreErrorKind},
@@ -37,6 +40,7 @@ pub struct QdrantItemStore {
     pub(super) name: String,
     pub(super) canonicalizer: Canonicalizer,
     pub(super) cache: ItemCache,
+    pub(super) tag_check: TagCheck,
     /// As last described; `None` until then.
     collection: RwLock<Option<Arc<Collection>>>,
     /// Throttles the log of lists from the cache: in an outage, of every list.
@@ -52,13 +56,15 @@ impl QdrantItemStore {
             name: options.collection,
             canonicalizer: options.canonicalizer,
             cache: ItemCache::new(options.cache_max_bytes, options.cache_ttl),
+            tag_check: TagCheck::default(),
             collection: RwLock::default(),
             outage: Throttle::new(),
         }
     }
 
-    /// Reads the collection's vectors and indexes from Qdrant. If the vectors
-    /// changed, the cache is cleared.
+    /// Reads the collection's vectors and indexes from Qdrant, and now and then which
+    /// points lack their vector of tags. If the items' vectors changed, the cache is
+    /// cleared.
     ///
     /// # Errors
     /// [`StoreErrorKind::Unprepared`] if there is no such collection.
@@ -70,7 +76,18 @@ impl QdrantItemStore {
         let info = self
             .call("describe", deadline, collections.get(request))
             .await?;
-        let collection = Arc::new(Collection::read(info.result.unwrap_or_default()));
+        let info = info.result.unwrap_or_default();
+        let points = info.points_count;
+        let mut collection = Collection::read(info);
+        if collection.has_tag_vector {
+            let check = self
+                .tag_check
+                .tag_search(&self.pool, &self.name, points, deadline);
+            collection.tag_search = check.await;
+        } else {
+            self.tag_check.clear();
+        }
+        let collection = Arc::new(collection);
         let mut last = self
             .collection
             .write()
@@ -88,6 +105,7 @@ impl QdrantItemStore {
                 warn!(collection = self.name, "{NO_FEATURES}");
             }
             let before = last.replace(Arc::clone(&collection));
+            self.log_tag_search(before.as_deref(), &collection);
             if before.is_some_and(|before| !before.has_vectors_of(&collection)) {
                 warn!(
                     collection = self.name,
@@ -98,6 +116,34 @@ impl QdrantItemStore {
             }
         }
         Ok(collection)
+    }
+
+    /// Logs how tags are searched, when that changes.
+    fn log_tag_search(&self, before: Option<&Collection>, now: &Collection) {
+        let kind = |collection: &Collection| std::mem::discriminant(&collection.tag_search);
+        if before.map(kind) == Some(kind(now)) {
+            return;
+        }
+        let collection = &self.name;
+        match &now.tag_search {
+            TagSearch::Vector { lacking } => {
+                let lacking = lacking.len();
+                info!(
+                    collection,
+                    lacking, "tags are searched by their sparse vector"
+                );
+            }
+            TagSearch::Payload => info!(
+                collection,
+                "collection has no sparse vector of tags: tags are searched by payload, which \
+                 takes Qdrant longer; recsys catalog import adds the vector"
+            ),
+            TagSearch::TooFewVectors => warn!(
+                collection,
+                "many points lack the sparse vector of their tags: tags are searched by payload, \
+                 which takes Qdrant longer; recsys catalog import adds the vectors"
+            ),
+        }
     }
 
     /// The collection's new description, if an error may be due to a change of

@@ -10,8 +10,8 @@ use qdrant_client::{
     Payload,
     qdrant::{
         Condition, Filter, NamedVectors, PayloadIncludeSelector, PointId, PointVectors,
-        PointsSelector, PointsUpdateOperation, UpdateBatchPoints, Vector, Vectors, VectorsSelector,
-        WithPayloadSelector,
+        PointsSelector, PointsUpdateOperation, SparseVector, UpdateBatchPoints, Vector, Vectors,
+        VectorsSelector, WithPayloadSelector,
         points_selector::PointsSelectorOneOf,
         points_update_operation::{
             DeletePayload, DeleteVectors, Operation, SetPayload, UpdateVectors,
@@ -33,6 +33,7 @@ use super::{
     },
     query,
     store::QdrantItemStore,
+    tag_vector,
 };
 use crate::{
     domain::{
@@ -59,6 +60,8 @@ struct Batch {
     payload: Vec<Operation>,
     /// The last new vector of each point; `None` removes it.
     vectors: BTreeMap<PointKey, Option<UnitVector>>,
+    /// The last new tags of each point.
+    tags: BTreeMap<PointKey, SparseVector>,
 }
 
 impl QdrantItemStore {
@@ -82,7 +85,8 @@ impl QdrantItemStore {
         updates: &[ItemUpdate],
     ) -> Result<Vec<Result<bool, ItemRefusal>>, StoreError> {
         let sets_vector = |update: &ItemUpdate| update.names(ItemField::Vector);
-        let collection = if updates.iter().any(sets_vector) {
+        let sets_any = |update: &ItemUpdate| sets_vector(update) || update.names(ItemField::Tags);
+        let collection = if updates.iter().any(sets_any) {
             self.describe(Deadline::NONE).await?
         } else {
             self.collection(Deadline::NONE).await?
@@ -244,6 +248,9 @@ impl Batch {
         if update.names(ItemField::Years) {
             removed.push(format!("{TIMES}.{DATES}"));
         }
+        if update.names(ItemField::Tags) {
+            self.tags.insert(key, tag_vector::of_item(after));
+        }
         if update.names(ItemField::Vector) {
             self.vectors.insert(key, after.vector().cloned());
         }
@@ -333,6 +340,12 @@ impl Batch {
                     vectors_options: Some(options),
                 }),
             });
+        }
+        if collection.has_tag_vector {
+            with.extend(self.tags.into_iter().map(|(key, tags)| PointVectors {
+                id: Some(key.into()),
+                vectors: Some(tag_vector::alone(tags)),
+            }));
         }
         if !without.is_empty() && collection.vector_size.is_some() {
             operations.push(Operation::DeleteVectors(DeleteVectors {

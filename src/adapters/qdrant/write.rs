@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use qdrant_client::{
     Payload,
     qdrant::{
-        NamedVectors, PointStruct, UpsertPoints, Vector, Vectors, vectors, with_vectors_selector,
+        NamedVectors, PointStruct, SparseVector, UpsertPoints, Vector, Vectors, vector, vectors,
+        with_vectors_selector,
     },
 };
 use serde_json::{Map, Value};
@@ -16,6 +17,7 @@ use super::{
     lookup::{FoundPoints, PointRef},
     payload,
     store::QdrantItemStore,
+    tag_vector::{self, TAG_VECTOR},
 };
 use crate::{
     domain::{
@@ -38,12 +40,13 @@ pub enum PutOutcome {
     Unchanged,
 }
 
-/// Payload and vectors of a point. One vector is the item's; a write keeps the
-/// others.
+/// Payload and vectors of a point. One vector is the item's, one that of its tags; a
+/// write keeps the others.
 #[derive(Default)]
 struct StoredPoint {
     payload: Map<String, Value>,
     vector: Option<UnitVector>,
+    tags: Option<SparseVector>,
     other_vectors: HashMap<String, Vector>,
 }
 
@@ -122,10 +125,11 @@ impl QdrantItemStore {
             .filter_map(|point| {
                 let key = PointKey::read(point.id.as_ref())?;
                 let name = collection.vector_name.as_deref();
-                let (vector, other_vectors) = payload::vectors(point.vectors, name);
+                let (vector, mut other_vectors) = payload::vectors(point.vectors, name);
                 let point = StoredPoint {
                     payload: Payload::from(point.payload).into(),
                     vector,
+                    tags: tags(&mut other_vectors, &collection),
                     other_vectors,
                 };
                 Some((key, point))
@@ -147,17 +151,20 @@ impl QdrantItemStore {
             }
             let vector = item.vector.clone();
             let prepared = CatalogueItem::new(item, &self.canonicalizer);
+            let tags = (collection.has_tag_vector).then(|| tag_vector::of_item(&prepared));
             let before = stored.remove(key);
             let is_new = before.is_none();
             let before = before.unwrap_or_default();
             let payload = as_stored(payload::write(&prepared, before.payload.clone()));
             let is_same = !is_new
                 && before.payload == payload
+                && before.tags == tags
                 && is_same_vector(before.vector.as_ref(), vector.as_ref());
             let after = StoredPoint {
                 payload,
                 vector,
-                ..before
+                tags,
+                other_vectors: before.other_vectors,
             };
             if is_same {
                 results.push(Ok(PutOutcome::Unchanged));
@@ -201,6 +208,21 @@ fn as_stored(payload: Map<String, Value>) -> Map<String, Value> {
     Payload::from(payload).into()
 }
 
+/// Takes the vector of tags out of a point's other vectors.
+fn tags(others: &mut HashMap<String, Vector>, collection: &Collection) -> Option<SparseVector> {
+    if !collection.has_tag_vector {
+        return None;
+    }
+    match others.remove(TAG_VECTOR)?.vector? {
+        vector::Vector::Sparse(tags) => Some(tags),
+        vector::Vector::Dense(_)
+        | vector::Vector::MultiDense(_)
+        | vector::Vector::Document(_)
+        | vector::Vector::Image(_)
+        | vector::Vector::Object(_) => None,
+    }
+}
+
 fn is_same_vector(a: Option<&UnitVector>, b: Option<&UnitVector>) -> bool {
     match (a, b) {
         (None, None) => true,
@@ -216,11 +238,13 @@ impl StoredPoint {
         let dense = vector.map(|vector| Vector::from(vector.as_slice().to_vec()));
         let name = collection.vector_name.clone();
         let options = match (dense, name) {
-            (Some(dense), None) if self.other_vectors.is_empty() => {
+            (Some(dense), None) if self.other_vectors.is_empty() && self.tags.is_none() => {
                 vectors::VectorsOptions::Vector(dense)
             }
             (dense, name) => {
                 let mut named = self.other_vectors.clone();
+                let tags = self.tags.clone();
+                named.extend(tags.map(|tags| (TAG_VECTOR.to_owned(), tag_vector::as_vector(tags))));
                 named.extend(dense.map(|dense| (name.unwrap_or_default(), dense)));
                 vectors::VectorsOptions::Vectors(NamedVectors { vectors: named })
             }

@@ -139,12 +139,19 @@ fn single(kind: &Kind, value: &Value, path: &str, found: &mut Vec<Violation>) {
             .then_some(())
             .ok_or("must be bytes in base 64, in quotes".to_owned()),
         Kind::Double | Kind::Float => {
-            let is_number = match value {
-                Value::Number(_) => true,
-                Value::String(text) => text.parse::<f64>().is_ok(),
-                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+            let number = match value {
+                Value::Number(number) => number.as_f64(),
+                Value::String(text) => text.parse::<f64>().ok(),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
             };
-            is_number.then_some(()).ok_or("must be a number".to_owned())
+            let is_small = |number: f64| *kind == Kind::Double || (number as f32).is_finite();
+            match number {
+                None => Err("must be a number".to_owned()),
+                Some(number) if number.is_finite() && !is_small(number) => {
+                    Err("must be a number of 32 bits".to_owned())
+                }
+                Some(_) => Ok(()),
+            }
         }
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => whole(i32::MIN.into(), i32::MAX.into())
             .then_some(())

@@ -3,14 +3,16 @@
 use std::sync::LazyLock;
 
 use bytes::{BufMut as _, Bytes};
-use prost::Message as _;
+use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use tonic::Status;
 
 use crate::{
     api::{
-        connect::{encoding::reserve, faults::faults, json_cost::json_cost},
-        error::ApiError,
+        connect::{
+            encoding::reserve, faults::faults, json_cost::json_cost, unique_names::repeated_name,
+        },
+        error::{ApiError, Violation},
     },
     edge::load::Account,
     proto::FILE_DESCRIPTOR_SET,
@@ -45,6 +47,10 @@ pub(super) fn encode(
 ) -> Result<Vec<u8>, Status> {
     let cost = json_cost(text);
     reserve(account, cost)?;
+    if let Some(field) = repeated_name(Some(&kind), text) {
+        let rule = "is given more than once".to_owned();
+        return Err(ApiError::invalid(vec![Violation { field, rule }], 1).into());
+    }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let message = DynamicMessage::deserialize(kind.clone(), &mut reader)
         .and_then(|message| reader.end().map(|()| message));
@@ -66,19 +72,60 @@ pub(super) fn encode(
 
 /// Says what is wrong with a text that is not a message of this kind.
 fn refused(kind: &MessageDescriptor, text: &[u8], error: &serde_json::Error) -> Status {
-    let (line, column) = (error.line(), error.column());
-    let Ok(value) = serde_json::from_slice(text) else {
-        let cause = format!("the request is not valid JSON: see line {line}, column {column}");
-        return ApiError::undecodable(&cause).into();
+    let undecodable = |problem: &str, error: &serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        // Neither parser has another sign of it.
+        let is_too_deep = error.to_string().contains("recursion limit");
+        let problem = if is_too_deep {
+            "nested too deeply"
+        } else {
+            problem
+        };
+        let cause = format!("the request is {problem}: see line {line}, column {column}");
+        ApiError::undecodable(&cause).into()
+    };
+    let value = match serde_json::from_slice(text) {
+        Ok(value) => value,
+        Err(error) => return undecodable("not valid JSON", &error),
     };
     let violations = faults(kind, &value);
     if violations.is_empty() {
-        let name = kind.name();
-        let cause = format!("the request is not a {name}: see line {line}, column {column}");
-        return ApiError::undecodable(&cause).into();
+        return undecodable(&format!("not a valid {}", kind.name()), error);
     }
     let all = violations.len();
     ApiError::invalid(violations, all).into()
+}
+
+/// Reads a message from JSON, whose memory is reserved.
+///
+/// # Errors
+/// As of a call with this JSON.
+pub(crate) fn read_message<M: Message + Name + Default>(
+    text: &[u8],
+    account: Option<&Account>,
+) -> Result<M, Status> {
+    let encoded = encode(kind_of::<M>()?, text, 0, account)?;
+    let message = M::decode(&*encoded);
+    Ok(message.map_err(|error| ApiError::undecodable(&error.to_string()))?)
+}
+
+/// Writes a message as JSON, whose memory is reserved.
+///
+/// # Errors
+/// As of a call with this reply.
+pub(crate) fn write_message<M: Message + Name>(
+    message: &M,
+    account: Option<&Account>,
+) -> Result<Bytes, Status> {
+    let encoded = message.encode_to_vec().into();
+    Ok(write(kind_of::<M>()?, encoded, account)?.into())
+}
+
+fn kind_of<M: Name>() -> Result<MessageDescriptor, Status> {
+    let kind = API
+        .as_ref()
+        .and_then(|api| api.get_message_by_name(&M::full_name()));
+    kind.ok_or_else(|| Status::internal("internal error"))
 }
 
 /// Writes an encoded message as JSON.

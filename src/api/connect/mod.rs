@@ -13,7 +13,10 @@ mod json;
 mod json_cost;
 mod port;
 mod translate;
+mod unique_names;
 
 pub(crate) use error::reply as error_reply;
+pub(crate) use json::{read_message, write_message};
 pub(crate) use port::Connect;
 pub(crate) use translate::Translated;
+pub(crate) use unique_names::repeated_name;

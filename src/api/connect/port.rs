@@ -22,7 +22,7 @@ use crate::{
         call::{ConnectCall, Format},
         error,
     },
-    edge::access::Access,
+    edge::{access::Access, call::CallLayer},
 };
 
 const GRPC: &str = "application/grpc";
@@ -35,20 +35,38 @@ const GRPC_TIMEOUT: &str = "grpc-timeout";
 #[derive(Clone)]
 pub(crate) struct Connect {
     access: Arc<Access>,
+    calls: CallLayer,
     grpc_web: bool,
 }
 
+/// A request that is refused before the other layers: with an HTTP status that says more
+/// than the one of its code.
+struct Misdirected {
+    status: Status,
+    http: StatusCode,
+}
+
+impl From<Status> for Misdirected {
+    fn from(status: Status) -> Self {
+        let http = error::http_status(status.code());
+        Self { status, http }
+    }
+}
+
 impl Connect {
-    pub(crate) fn new(access: Arc<Access>, grpc_web: bool) -> Self {
-        Self { access, grpc_web }
+    /// Requests that are refused here are recorded by `calls`, as the layers behind this
+    /// one record the others.
+    pub(crate) fn new(access: Arc<Access>, calls: CallLayer, grpc_web: bool) -> Self {
+        Self {
+            access,
+            calls,
+            grpc_web,
+        }
     }
 
     /// Reads which protocol a request speaks. One by Connect is marked, and gets the
     /// headers of gRPC; `None`: another protocol, which is not changed.
-    fn read<B>(
-        &self,
-        request: &mut Request<B>,
-    ) -> Result<Option<ConnectCall>, Box<Response<Body>>> {
+    fn read<B>(&self, request: &mut Request<B>) -> Result<Option<ConnectCall>, Misdirected> {
         let content_type = request.headers().get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
@@ -60,18 +78,16 @@ impl Connect {
         if self.access.is_open() && !has_local_host(request) {
             let message = "this server has no keys, so it takes calls only under the name \
                            localhost or an address: a web page could call it under another name";
-            return Err(Box::new(error::reply(&Status::permission_denied(message))));
+            return Err(Status::permission_denied(message).into());
         }
         if is_web && self.grpc_web {
             return Ok(None);
         }
         if request.method() != Method::POST {
-            let status = Status::unimplemented("calls are made by POST");
-            let mut reply = error::with_http_status(&status, StatusCode::METHOD_NOT_ALLOWED);
-            reply
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("POST"));
-            return Err(Box::new(reply));
+            return Err(Misdirected {
+                status: Status::unimplemented("calls are made by POST"),
+                http: StatusCode::METHOD_NOT_ALLOWED,
+            });
         }
         let Some(format) = Format::of(&content_type) else {
             let message = if is_web {
@@ -81,15 +97,26 @@ impl Connect {
             } else {
                 "the content-type must be application/json or application/proto"
             };
-            let status = Status::unimplemented(message);
-            let http = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Err(Box::new(error::with_http_status(&status, http)));
+            return Err(Misdirected {
+                status: Status::unimplemented(message),
+                http: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            });
         };
-        let call = headers_of(request.headers_mut(), format)
-            .map_err(|status| Box::new(error::reply(&status)))?;
+        let call = headers_of(request.headers_mut(), format)?;
         *request.version_mut() = Version::HTTP_2;
         request.extensions_mut().insert(call);
         Ok(Some(call))
+    }
+
+    fn refuse<B>(&self, request: &mut Request<B>, refused: &Misdirected) -> Response<Body> {
+        let call = self.calls.start(request);
+        let mut reply = error::with_http_status(&refused.status, refused.http);
+        if refused.http == StatusCode::METHOD_NOT_ALLOWED {
+            let post = HeaderValue::from_static("POST");
+            reply.headers_mut().insert(ALLOW, post);
+        }
+        call.finish(refused.status.code(), reply.headers_mut());
+        reply
     }
 }
 
@@ -213,7 +240,10 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.connect.read(&mut request) {
-            Err(refused) => Box::pin(async move { Ok(*refused) }),
+            Err(refused) => {
+                let reply = self.connect.refuse(&mut request, &refused);
+                Box::pin(async move { Ok(reply) })
+            }
             Ok(None) => Box::pin(self.inner.call(request)),
             Ok(Some(_)) => {
                 let reply = self.inner.call(request);

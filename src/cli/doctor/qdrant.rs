@@ -10,7 +10,7 @@ use super::{
     report::{Finding, Section},
 };
 use crate::{
-    adapters::qdrant::{self, CollectionReport},
+    adapters::qdrant::{self, CollectionReport, TagSearchReport},
     config::Settings,
     domain::item_counts::NO_FEATURES,
     edge::tenants::TenantsFile,
@@ -114,5 +114,25 @@ fn collection(name: &str, owner: &str, report: &CollectionReport, import: &str) 
         let finding = SECTION.warn("payload index", found);
         findings.push(finding.fix(format!("{import}   # adds them; writes only changed items")));
     }
+    findings.push(match report.tag_search {
+        TagSearchReport::Vector { lacking: 0 } => {
+            SECTION.ok("tag vector", format!("{name}: tags are searched by it"))
+        }
+        TagSearchReport::Vector { lacking } => SECTION.ok(
+            "tag vector",
+            format!("{name}: tags are searched by it; {lacking} points lack it"),
+        ),
+        TagSearchReport::Payload => {
+            let found = format!("{name} has none: searches by tags take Qdrant longer");
+            let finding = SECTION.warn("tag vector", found);
+            finding.fix(format!("{import}   # adds it, with Qdrant 1.18 or newer"))
+        }
+        TagSearchReport::TooFewVectors => {
+            let found =
+                format!("many points of {name} lack it: searches by tags take Qdrant longer");
+            let finding = SECTION.warn("tag vector", found);
+            finding.fix(format!("{import}   # adds it to all points"))
+        }
+    });
     findings
 }

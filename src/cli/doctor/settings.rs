@@ -21,6 +21,7 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Whether `serve` could listen on the addresses.
 pub(super) async fn addresses(settings: &Settings, timeout: Duration) -> Vec<Finding> {
     let webhook = settings.webhook.webhook_addr;
+    let console = settings.console.console_addr;
     let addresses = [
         (
             "listen address",
@@ -29,6 +30,7 @@ pub(super) async fn addresses(settings: &Settings, timeout: Duration) -> Vec<Fin
         ),
         ("admin address", "RECSYS_ADMIN_ADDR", settings.admin_addr),
         ("webhook address", "RECSYS_WEBHOOK_ADDR", webhook),
+        ("console address", "RECSYS_CONSOLE_ADDR", console),
     ];
     // Held until all are checked, so that two settings cannot name one address.
     let mut listeners = Vec::new();
@@ -110,6 +112,23 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
             "export RECSYS_WEBHOOK_SECRET=\"$(openssl rand -hex 32)\"   # and give it to the sender"
         };
         findings.push(SECTION.fail("deliveries", error).refused().fix(fix));
+    }
+    if let Err(error) = app::check_console(settings) {
+        let mut finding = SECTION.fail("console", error).refused();
+        if settings.tenants_path.is_none() {
+            finding = new_tenant(finding);
+        }
+        let port = settings
+            .console
+            .console_addr
+            .map_or(0, |address| address.port());
+        findings.push(
+            finding
+                .fix("export RECSYS_TLS_CERT_FILE=cert.pem RECSYS_TLS_KEY_FILE=key.pem")
+                .fix(format!(
+                    "export RECSYS_CONSOLE_ADDR=127.0.0.1:{port}   # or on this machine alone"
+                )),
+        );
     }
     for (url, setting, scheme) in [
         (&settings.redis_url, "REDIS_URL", "rediss://"),

@@ -20,6 +20,7 @@ use crate::{
         access::Access,
         call::{
             context::CallContext,
+            latencies::{Latencies, MethodLatencies},
             log::{CODES, CallLog},
             request_id::RequestId,
         },
@@ -36,15 +37,23 @@ pub(crate) struct MethodMetrics {
     /// Calls of a health check or reflection are neither traced nor logged as calls.
     is_free: bool,
     by_code: [OnceLock<Histogram>; CODES.len()],
+    /// `None`: the console is off.
+    latencies: Option<Latencies>,
 }
 
 impl MethodMetrics {
-    pub(crate) fn new(name: &str, is_free: bool) -> Arc<Self> {
+    pub(crate) fn new(name: &str, is_free: bool, keeps_latencies: bool) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             is_free,
             by_code: Default::default(),
+            latencies: keeps_latencies.then(Latencies::new),
         })
+    }
+
+    /// What was counted, if latencies are kept and there was a call.
+    pub(crate) fn latencies(&self) -> Option<MethodLatencies> {
+        self.latencies.as_ref()?.of_method(&self.name)
     }
 }
 
@@ -107,6 +116,10 @@ impl CallRecord {
         }
     }
 
+    pub(crate) fn set_code(&mut self, code: Code) {
+        self.code = code;
+    }
+
     fn log(&self, code: &'static str) {
         let tenant = self.context.tenant();
         spans::called(&self.span, code, tenant, is_failure(self.code));
@@ -134,9 +147,13 @@ impl Drop for CallRecord {
     fn drop(&mut self) {
         let index = self.code as usize;
         if let (Some(histogram), Some(code)) = (self.method.by_code.get(index), CODES.get(index)) {
+            let took = self.started.elapsed();
             histogram
                 .get_or_init(|| meters::rpc_duration(&self.method.name, code))
-                .record(self.started.elapsed().as_secs_f64());
+                .record(took.as_secs_f64());
+            if let Some(latencies) = &self.method.latencies {
+                latencies.record(took, self.code != Code::Ok);
+            }
             self.log(code);
         }
     }

@@ -9,20 +9,21 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tonic::body::Body;
+use tonic::{Code, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::edge::{
     access::Access,
     call::{
+        latencies::MethodLatencies,
         log::CallLog,
         record::{CallRecord, MethodMetrics},
         request_id::HEADER,
     },
-    methods::Methods,
+    methods::{MethodKind, Methods},
 };
 
 /// The label of all methods that are not served: a client may call any path.
@@ -40,17 +41,60 @@ pub(crate) struct CallLayer {
 impl CallLayer {
     /// Callers that this access knows decide whether their calls are traced.
     pub(crate) fn new(methods: Methods, log: CallLog, access: Arc<Access>) -> Self {
+        Self::with(methods, log, access, false)
+    }
+
+    /// As [`CallLayer::new`], with [`CallLayer::latencies`].
+    pub(crate) fn keeping_latencies(methods: Methods, log: CallLog, access: Arc<Access>) -> Self {
+        Self::with(methods, log, access, true)
+    }
+
+    fn with(methods: Methods, log: CallLog, access: Arc<Access>, keeps_latencies: bool) -> Self {
         let metrics = methods.0.iter().map(|method| {
             let name = method.path.trim_start_matches('/');
             let is_free = method.kind.roles().is_none();
-            (method.path, MethodMetrics::new(name, is_free))
+            // A stream lasts for as long as its client wants.
+            let is_unary = matches!(method.kind, MethodKind::Unary(_));
+            let metrics = MethodMetrics::new(name, is_free, keeps_latencies && is_unary);
+            (method.path, metrics)
         });
         Self {
             by_path: Arc::new(metrics.collect()),
-            other: MethodMetrics::new(OTHER, false),
+            other: MethodMetrics::new(OTHER, false, keeps_latencies),
             log: Arc::new(log),
             access,
         }
+    }
+
+    /// What was counted of each unary method that was called, by name.
+    pub(crate) fn latencies(&self) -> Vec<MethodLatencies> {
+        let methods = self.by_path.values().chain([&self.other]);
+        let mut all: Vec<_> = methods.filter_map(|method| method.latencies()).collect();
+        all.sort_by(|a, b| a.method.cmp(&b.method));
+        all
+    }
+
+    /// A call that starts now and that no service behind this layer answers. Dropping it
+    /// records it as cancelled.
+    pub(crate) fn start<B>(&self, request: &mut Request<B>) -> StartedCall {
+        let method = self.by_path.get(request.uri().path());
+        let method = method.unwrap_or(&self.other);
+        StartedCall(CallRecord::start(method, &self.log, &self.access, request))
+    }
+}
+
+/// A call that was started by [`CallLayer::start`].
+pub(crate) struct StartedCall(CallRecord);
+
+impl StartedCall {
+    pub(crate) fn span(&self) -> Span {
+        self.0.span.clone()
+    }
+
+    /// Records the call with the code of its reply, which gets the call's id.
+    pub(crate) fn finish(mut self, code: Code, reply: &mut HeaderMap) {
+        self.0.set_code(code);
+        reply.insert(HEADER, self.0.id.header());
     }
 }
 
@@ -86,10 +130,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let method = self.layer.by_path.get(request.uri().path());
-        let method = method.unwrap_or(&self.layer.other);
-        let layer = &self.layer;
-        let mut record = CallRecord::start(method, &layer.log, &layer.access, &mut request);
+        let StartedCall(mut record) = self.layer.start(&mut request);
         let span = record.span.clone();
         let reply = span.in_scope(|| self.inner.call(request)).instrument(span);
         Box::pin(async move {

@@ -60,6 +60,38 @@ impl Engine {
         request: &ListRequest,
         deadlines: Deadlines,
     ) -> Result<Recommendation, EngineError> {
+        let experiments = &self.inner.experiments;
+        let user = request.user.as_ref();
+        let arm = experiments.arm(request.placement.as_deref(), user);
+        let mut list = self.preview(request, &arm.config, deadlines).await?;
+        list.treatment = arm.treatment();
+        let signed = self.signed_id(arm, user, &list.items, deadlines.model);
+        if let Some(id) = signed.await {
+            (list.request_id, list.is_signed) = (id, true);
+        }
+        metrics::count(&list, &request.kind);
+        if let ListKind::ForUser { .. } = &request.kind {
+            let cold_reason = match list.strategy {
+                Strategy::Warm => None,
+                Strategy::Cold(reason) => Some(reason.name()),
+            };
+            self.inner.activity.list(list.items.is_empty(), cold_reason);
+        }
+        experiments.count_list(arm, list.items.len());
+        Ok(list)
+    }
+
+    /// Makes a list that is not served: it is not counted, its id is not signed, and it
+    /// is ranked by `config` whatever the request's placement is.
+    ///
+    /// # Errors
+    /// As [`Engine::list`].
+    pub async fn preview(
+        &self,
+        request: &ListRequest,
+        config: &RankingConfig,
+        deadlines: Deadlines,
+    ) -> Result<Recommendation, EngineError> {
         let items = &self.inner.items;
         let at_hand = request.kind.context();
         let request = &*request.without_context(&at_hand);
@@ -71,10 +103,7 @@ impl Engine {
             // A model with vectors of another size must be rebuilt before it is used.
             items.learn_vector_size(deadlines.items).await?;
         }
-        let experiments = &self.inner.experiments;
         let user = request.user.as_ref();
-        let arm = experiments.arm(request.placement.as_deref(), user);
-        let config = &arm.config;
         let chance = self.chance(request, config);
         let (mut state, context) = tokio::join!(
             self.user_state(user, deadlines.model),
@@ -104,20 +133,6 @@ impl Engine {
             .assemble(request, audience, inputs, slot, config, deadline)
             .await?;
         list.unknown_context = context.unknown;
-        list.treatment = arm.treatment();
-        let signed = self.signed_id(arm, user, &list.items, deadlines.model);
-        if let Some(id) = signed.await {
-            (list.request_id, list.is_signed) = (id, true);
-        }
-        metrics::count(&list, &request.kind);
-        if let ListKind::ForUser { .. } = &request.kind {
-            let cold_reason = match list.strategy {
-                Strategy::Warm => None,
-                Strategy::Cold(reason) => Some(reason.name()),
-            };
-            self.inner.activity.list(list.items.is_empty(), cold_reason);
-        }
-        experiments.count_list(arm, list.items.len());
         Ok(list)
     }
 

@@ -49,11 +49,12 @@ pub(super) fn bytes(status: StatusCode, bytes: &'static [u8]) -> Response<Body> 
 
 /// A reply with JSON.
 pub(super) fn json(value: &Value) -> Response<Body> {
-    text(StatusCode::OK, value.to_string())
+    json_text(StatusCode::OK, value.to_string().into())
 }
 
-pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
-    let mut reply = Response::new(Body::new(Full::new(Bytes::from(text))));
+/// A reply with the text of a JSON value.
+pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
+    let mut reply = Response::new(Body::new(Full::new(text)));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
     reply

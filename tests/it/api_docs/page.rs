@@ -22,11 +22,11 @@ const ENUM_VALUES: i32 = 2;
 const SERVICE_METHODS: i32 = 2;
 
 const HEAD: &str = "\
-# The API, call by call
+# API
 
-Made from the comments in `proto/recsys/v1`, which are the contract; `CONTRIBUTING.md`
-says how this page is renewed. How to call it well from your language:
-[clients](../guides/clients.md). Trying it by hand: [grpcurl](../guides/grpcurl.md).
+Every call and message, made from the comments in `proto/recsys/v1`, which are the contract.
+How to call it well from your language: [clients](../guides/clients.md). Trying it by hand:
+[grpcurl](grpcurl.md). What errors mean: [errors](errors.md).
 
 Fields that are not said to be required may be left out. A scalar that is left out is
 0, false or empty, unless it is `optional`: then it is unset. Limits are the defaults;

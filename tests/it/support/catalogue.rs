@@ -3,14 +3,17 @@
 
 use std::{ops::Deref, sync::Arc, thread, time::Duration};
 
-use qdrant_client::qdrant::{DeleteCollection, collections_client::CollectionsClient};
+use qdrant_client::qdrant::{
+    CreateCollection, DeleteCollection, Distance, VectorParams, VectorsConfig,
+    collections_client::CollectionsClient, vectors_config,
+};
 use recsys::{
     adapters::qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool, QdrantSettings},
     domain::tags::Canonicalizer,
     ports::ItemStore,
 };
 use tokio::sync::OnceCell;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::qdrant::QdrantServer;
@@ -69,12 +72,26 @@ impl TestStore {
 
     /// A new collection for vectors of this size.
     pub async fn create(url: &str, canonical: Canonicalizer, vector_size: usize) -> Self {
-        let settings = own_settings();
-        let collection = TestCollection {
-            url: url.to_owned(),
-            name: settings.collection_name.clone(),
-        };
-        let store = store_with(url, &settings, canonical);
+        let collection = TestCollection::new(url);
+        Self::over(collection, canonical, vector_size).await
+    }
+
+    /// The same, as an older version created it: tags have no vector.
+    pub async fn create_without_tag_vector(
+        url: &str,
+        canonical: Canonicalizer,
+        vector_size: usize,
+    ) -> Self {
+        let collection = TestCollection::without_tag_vector(url, vector_size as u64).await;
+        Self::over(collection, canonical, vector_size).await
+    }
+
+    async fn over(
+        collection: TestCollection,
+        canonical: Canonicalizer,
+        vector_size: usize,
+    ) -> Self {
+        let store = store_with(&collection.url, &collection.settings, canonical);
         store.prepare(Some(vector_size)).await.unwrap();
         Self {
             store: Arc::new(store),
@@ -96,14 +113,54 @@ impl Deref for TestStore {
 }
 
 /// Deletes its collection when dropped, also by a test that fails.
-struct TestCollection {
-    url: String,
-    name: String,
+pub struct TestCollection {
+    pub url: String,
+    pub settings: QdrantSettings,
+}
+
+impl TestCollection {
+    /// A collection that is still to be created.
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            settings: own_settings(),
+        }
+    }
+
+    /// A collection as an older version created it: tags have no vector.
+    pub async fn without_tag_vector(url: &str, vector_size: u64) -> Self {
+        let collection = Self::new(url);
+        let params = VectorParams {
+            size: vector_size,
+            distance: Distance::Cosine.into(),
+            ..VectorParams::default()
+        };
+        let request = CreateCollection {
+            collection_name: collection.settings.collection_name.clone(),
+            vectors_config: Some(VectorsConfig {
+                config: Some(vectors_config::Config::Params(params)),
+            }),
+            ..CreateCollection::default()
+        };
+        let mut collections = CollectionsClient::new(collection.channel().await);
+        collections.create(request).await.unwrap();
+        collection
+    }
+
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(self.url.clone()).unwrap();
+        endpoint.connect().await.unwrap()
+    }
+
+    /// The catalogue of a process.
+    pub fn store(&self) -> QdrantItemStore {
+        store(&self.url, &self.settings)
+    }
 }
 
 impl Drop for TestCollection {
     fn drop(&mut self) {
-        let (url, collection_name) = (self.url.clone(), self.name.clone());
+        let (url, collection_name) = (self.url.clone(), self.settings.collection_name.clone());
         let delete = async move {
             let channel = Endpoint::from_shared(url)?.connect().await?;
             let request = DeleteCollection {

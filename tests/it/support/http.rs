@@ -1,12 +1,19 @@
-//! A client of HTTP/1.1.
+//! Clients of HTTP/1.1 and HTTP/2.
 
-use std::{io::Write as _, net::SocketAddr};
+use std::{
+    future::poll_fn,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+};
 
-use flate2::{Compression, write::GzEncoder};
+use bytes::Bytes;
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
+
+use super::raw_http2;
 
 #[derive(Debug)]
 pub struct HttpReply {
@@ -95,9 +102,91 @@ pub async fn send(
     reply(&exchange(address, &request).await)
 }
 
+/// A version of HTTP, in plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    Http1,
+    Http2,
+}
+
+pub const VERSIONS: [Version; 2] = [Version::Http1, Version::Http2];
+
+impl Version {
+    /// As [`send`], by this version.
+    pub async fn send(
+        self,
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> HttpReply {
+        match self {
+            Self::Http1 => send(address, method, path, headers, body).await,
+            Self::Http2 => send_http2(address, method, path, headers, body).await,
+        }
+    }
+}
+
+async fn send_http2(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> HttpReply {
+    let (mut client, _ended) = raw_http2::connect(address, 1 << 24).await;
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(format!("http://localhost{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (reply, mut stream) = client
+        .send_request(request.body(()).unwrap(), body.is_empty())
+        .unwrap();
+    // The server may answer before it has read everything.
+    let mut rest = Bytes::copy_from_slice(body);
+    stream.reserve_capacity(rest.len());
+    let sending = async {
+        while !rest.is_empty() {
+            let Some(Ok(room)) = poll_fn(|context| stream.poll_capacity(context)).await else {
+                return;
+            };
+            let part = rest.split_to(room.min(rest.len()));
+            if stream.send_data(part, rest.is_empty()).is_err() {
+                return;
+            }
+        }
+    };
+    let reading = async {
+        let (head, mut body) = reply.await.unwrap().into_parts();
+        let mut content = Vec::new();
+        while let Some(data) = body.data().await {
+            content.extend(data.unwrap());
+        }
+        (head, content)
+    };
+    let ((), (head, body)) = tokio::join!(sending, reading);
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        (name.to_string(), value.to_str().unwrap().to_owned())
+    };
+    HttpReply {
+        status: head.status.as_u16(),
+        headers: head.headers.iter().map(header).collect(),
+        body,
+    }
+}
+
 /// Parses a reply.
 pub fn reply(bytes: &[u8]) -> HttpReply {
     HttpReply::parse(bytes)
+}
+
+pub fn gunzip(packed: &[u8]) -> Vec<u8> {
+    let mut unpacked = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut unpacked).unwrap();
+    unpacked
 }
 
 pub fn gzip(text: &[u8]) -> Vec<u8> {

@@ -15,7 +15,7 @@ pub(crate) const CONTENT_ID: &str = "content_id";
 
 pub(crate) const TITLE: &str = "title";
 pub(super) const TEXT: &str = "text";
-pub(super) const TAGS: &str = "tags";
+pub(crate) const TAGS: &str = "tags";
 /// Whether there is a picture; BOOL index.
 pub(crate) const HAS_IMAGE: &str = "has_image";
 pub(crate) const WORD_COUNTS: [&str; 2] = ["text_length_words", "word_count"];

@@ -7,7 +7,7 @@ mod write;
 
 pub(super) use fields::{
     CONTENT_ID, CONTENT_TYPE, DATES, HAS_IMAGE, IMAGE_URLS, LOCATIONS, TAG_FACETS, TAG_LABELS,
-    TAG_VALUES, TIMES, TITLE, WORD_COUNTS, YEARS,
+    TAG_VALUES, TAGS, TIMES, TITLE, WORD_COUNTS, YEARS,
 };
 pub(crate) use read::read;
 pub(crate) use vectors::vectors;

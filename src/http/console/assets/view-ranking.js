@@ -1,7 +1,7 @@
 // Ranking: the weights beside today's list and the list with other weights, and the
 // ranking file that sets them.
 
-import { Latest, ask, look, recommender } from "./api.js";
+import { Latest, ask, look } from "./api.js";
 import { announce, appendAll, button, fill, h, icon, plain, score } from "./dom.js";
 import {
   PARTS, callout, chip, dot, download, empty, failure, field, itemLink, legend, loading, panel, picture, scaleOf, scoreBar, show,
@@ -42,26 +42,12 @@ const flatten = (ranking) => ({
   explorationProbability: ranking.exploration?.enabled === false ? 0 : ranking.exploration?.probability,
 });
 
-/** A list ranked by other weights, from the parts of its scores alone. */
-export function estimate(items, before, after, limit) {
-  return items
-    .map((item) => {
-      const breakdown = Object.fromEntries(Object.entries(item.breakdown ?? {}).map(([part, value]) =>
-        [part, before[part] ? (value / before[part]) * (after[part] ?? before[part]) : value]));
-      return { ...item, breakdown, score: Object.values(breakdown).reduce((sum, part) => sum + part, 0) };
-    })
-    .sort((a, b) => b.score - a.score || (a.contentId < b.contentId ? -1 : 1))
-    .slice(0, limit)
-    .map((item, i) => ({ ...item, rank: i + 1 }));
-}
-
 export function create() {
   const [settings, todays, previews] = [new Latest(), new Latest(), new Latest()];
   let ranking = null;
   let before = {};
   let now = {};
   let today = null;
-  let hasPreview = true;
   let waiting = 0;
   let drawing = new AbortController();
   const controls = new Map();
@@ -71,11 +57,11 @@ export function create() {
   const limit = h("input", { type: "number", min: 1, max: 100, step: 1, value: "10" });
 
   const size = () => Math.min(100, Math.max(1, Number(limit.value) || 10));
-  // One seed, so that only the weights differ between the lists.
-  const request = (n) => {
-    const body = { limit: n, includeContent: true, seed: 1 };
-    if (state.user !== "") body.userId = state.user;
-    return body;
+  /** The list that the server makes with a ranking. One seed, so that only the weights differ. */
+  const made = (ranking, signal) => {
+    const request = { limit: size(), includeContent: true, seed: 1 };
+    if (state.user !== "") request.userId = state.user;
+    return ask("preview", { request, ranking }, signal);
   };
   const changes = () => Object.fromEntries(Object.entries(now).filter(([key, value]) => value !== before[key]));
 
@@ -196,7 +182,7 @@ export function create() {
     remember(user.value);
     today = null;
     const done = await show(oldBox, todays, async (signal) => {
-      today = await recommender("Recommend", request(size()), signal);
+      today = await made({}, signal);
       return [];
     }, refreshToday, 8);
     if (!done) {
@@ -218,21 +204,9 @@ export function create() {
       return;
     }
     try {
-      const reply = await previews.run(async (signal) => {
-        if (hasPreview) {
-          try {
-            return await ask("preview", { request: request(size()), ranking: override() }, signal);
-          } catch (error) {
-            if (error.code !== "unimplemented" && error.code !== "not_found") throw error;
-            hasPreview = false;
-          }
-        }
-        const wide = await recommender("Recommend", { ...request(100), exploration: false }, signal);
-        return { items: estimate(wide.items ?? [], before, now, size()), estimated: true };
-      });
+      const reply = await previews.run((signal) => made(override(), signal));
       if (reply === undefined) return;
       drawList(newBox, reply.items ?? [], places);
-      if (reply.estimated) newBox.prepend(h("p", { class: "note" }, "An estimate: the 100 best items of today, ordered by their new scores alone."));
       const come = (reply.items ?? []).filter((item) => !places.has(item.contentId)).length;
       announce(`The new list has ${come} other items`);
     } catch (error) {

@@ -56,6 +56,12 @@ pub fn condition(condition: &Condition, collection: &StoredCollection) -> Result
             let ids = StoredId::read_all(has_id.has_id.clone())?;
             Ok(collection.points.places_of(&ids))
         }
+        Some(ConditionOneOf::HasVector(has_vector)) => {
+            let name = &has_vector.has_vector;
+            Ok(collection
+                .points
+                .places_where(|point| point.vectors.contains_key(name)))
+        }
         Some(ConditionOneOf::Field(field)) => of_field(field, collection),
         Some(ConditionOneOf::Filter(nested)) => places(nested, collection),
         Some(ConditionOneOf::IsEmpty(empty)) => {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use qdrant_client::qdrant::vector::Vector;
+use qdrant_client::qdrant::{SparseVector, vector::Vector};
 
 use super::{
     payload,
@@ -82,11 +82,15 @@ impl DenseVectors {
 
 type PlacesByKeyword = HashMap<String, Vec<usize>>;
 
+/// The places of the points that have a dimension of a sparse vector, with their values.
+type Postings = HashMap<u32, Vec<(usize, f32)>>;
+
 #[derive(Debug, Default)]
 struct Derived {
     ids: OnceCell<Vec<StoredId>>,
     keywords: RefCell<HashMap<String, PlacesByKeyword>>,
     vectors: RefCell<HashMap<String, Arc<DenseVectors>>>,
+    postings: RefCell<HashMap<String, Arc<Postings>>>,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +122,11 @@ impl PointsById {
     pub fn remove(&mut self, id: &StoredId) {
         self.derived = Derived::default();
         self.points.remove(id);
+    }
+
+    pub fn update_all(&mut self, work: impl FnMut(&mut Point)) {
+        self.derived = Derived::default();
+        self.points.values_mut().for_each(work);
     }
 
     /// By place.
@@ -174,6 +183,37 @@ impl PointsById {
             }
         }
         places
+    }
+
+    /// The scalar products with the sparse vectors of a name, by place. Points without
+    /// a common dimension are missing.
+    pub fn sparse_products(&self, name: &str, query: &SparseVector) -> BTreeMap<usize, f32> {
+        let mut derived = self.derived.postings.borrow_mut();
+        let postings = derived
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(self.postings(name)));
+        let mut products = BTreeMap::new();
+        for (dimension, weight) in query.indices.iter().zip(&query.values) {
+            for (place, value) in postings.get(dimension).into_iter().flatten() {
+                *products.entry(*place).or_default() += weight * value;
+            }
+        }
+        products
+    }
+
+    fn postings(&self, name: &str) -> Postings {
+        let mut postings = Postings::new();
+        for (place, point) in self.points.values().enumerate() {
+            if let Some(Vector::Sparse(vector)) = point.vectors.get(name) {
+                for (dimension, value) in vector.indices.iter().zip(&vector.values) {
+                    postings
+                        .entry(*dimension)
+                        .or_default()
+                        .push((place, *value));
+                }
+            }
+        }
+        postings
     }
 
     /// All vectors of a name, which have this size.

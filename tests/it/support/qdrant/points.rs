@@ -1,10 +1,11 @@
 //! Points written, and read without a query.
 
 use qdrant_client::qdrant::{
-    CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, FieldType,
-    GetPoints, GetResponse, PayloadSchemaType, PointsIdsList, PointsOperationResponse,
-    RetrievedPoint, ScrollPoints, ScrollResponse, UpdateResult, UpdateStatus, UpsertPoints,
-    points_selector::PointsSelectorOneOf,
+    CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, CreateVectorNameRequest,
+    DeletePoints, DeleteVectorNameRequest, FieldType, GetPoints, GetResponse, PayloadSchemaType,
+    PointsIdsList, PointsOperationResponse, RetrievedPoint, ScrollPoints, ScrollResponse,
+    SparseVectorParams, UpdateResult, UpdateStatus, UpsertPoints,
+    create_vector_name_request::VectorConfig, points_selector::PointsSelectorOneOf,
 };
 use tonic::Status;
 
@@ -12,11 +13,11 @@ use super::{
     filter,
     payload::{self, PayloadSelection},
     query,
-    store::{Point, Store, StoredId, no_other_fields, unsupported},
-    vectors::VectorSelection,
+    store::{Point, Store, StoredId, bad_input, no_other_fields, unsupported},
+    vectors::{Space, VectorSelection},
 };
 
-fn completed() -> PointsOperationResponse {
+pub fn completed() -> PointsOperationResponse {
     PointsOperationResponse {
         result: Some(UpdateResult {
             status: UpdateStatus::Completed.into(),
@@ -82,6 +83,66 @@ pub fn create_field_index(
     let kind = kind.and_then(|kind| FieldType::try_from(kind).ok());
     let kind = kind.ok_or_else(|| unsupported("an index without a field type"))?;
     collection.indexes.insert(field, schema(kind));
+    Ok(completed())
+}
+
+/// Adds a sparse vector to the schema. Points get it by later writes.
+pub fn create_vector_name(
+    store: &mut Store,
+    mut request: CreateVectorNameRequest,
+) -> Result<PointsOperationResponse, Status> {
+    let collection = store.collection(&std::mem::take(&mut request.collection_name))?;
+    let name = std::mem::take(&mut request.vector_name);
+    let config = request.vector_config.take();
+    request.wait = None;
+    no_other_fields(&request)?;
+    match config {
+        Some(VectorConfig::SparseConfig(config)) => no_other_fields(&config)?,
+        Some(VectorConfig::DenseConfig(_)) => return Err(unsupported("adding a dense vector")),
+        None => {
+            return Err(Status::invalid_argument(
+                "vector_config is required (dense_config or sparse_config)",
+            ));
+        }
+    }
+    match collection.spaces.get(&name) {
+        Some(Space::Sparse) => return Ok(completed()),
+        Some(Space::Dense { .. } | Space::Multi) => {
+            return Err(bad_input(format!(
+                "Vector `{name}` already exists as a dense vector"
+            )));
+        }
+        None => {}
+    }
+    let sparse = collection.sparse.get_or_insert_default();
+    let params = SparseVectorParams::default();
+    sparse.map.insert(name.clone(), params);
+    collection.spaces.insert(name, Space::Sparse);
+    Ok(completed())
+}
+
+/// Removes a sparse vector from the schema and all points.
+pub fn delete_vector_name(
+    store: &mut Store,
+    mut request: DeleteVectorNameRequest,
+) -> Result<PointsOperationResponse, Status> {
+    let collection = store.collection(&std::mem::take(&mut request.collection_name))?;
+    let name = std::mem::take(&mut request.vector_name);
+    request.wait = None;
+    no_other_fields(&request)?;
+    match collection.spaces.remove(&name) {
+        Some(Space::Sparse) => {}
+        Some(Space::Dense { .. } | Space::Multi) => {
+            return Err(unsupported("the removal of a dense vector"));
+        }
+        None => return Ok(completed()),
+    }
+    if let Some(sparse) = &mut collection.sparse {
+        sparse.map.remove(&name);
+    }
+    collection.points.update_all(|point| {
+        point.vectors.remove(&name);
+    });
     Ok(completed())
 }
 

@@ -74,6 +74,17 @@ pub fn query(
                 .filter_map(|place| Some((place, dot(stored.get(place)?, &vector))));
             best_first(scored.collect(), limit)
         }
+        Some(Variant::Nearest(VectorInput {
+            variant: Some(vector_input::Variant::Sparse(query)),
+        })) => {
+            let query = collection.sparse_query(&using, query)?;
+            let places = filter::places(&filter, collection)?;
+            let products = collection.points.sparse_products(&using, &query);
+            let scored = products
+                .into_iter()
+                .filter(|(place, _)| places.contains(*place));
+            best_first(scored.collect(), limit)
+        }
         // Random is the only sample that Qdrant has.
         Some(Variant::Sample(0)) => {
             let places = filter::places(&filter, collection)?;

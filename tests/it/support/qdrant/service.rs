@@ -174,9 +174,14 @@ serve! {
         query_batch "QueryBatch" (QueryBatchPoints) -> QueryBatchResponse = query_batch;
         count "Count" (CountPoints) -> CountResponse = points::count;
         update_batch "UpdateBatch" (UpdateBatchPoints) -> UpdateBatchResponse = update::batch;
+        update_vectors "UpdateVectors" (UpdatePointVectors) -> PointsOperationResponse
+            = update::vectors;
+        create_vector_name "CreateVectorName" (CreateVectorNameRequest) -> PointsOperationResponse
+            = points::create_vector_name;
+        delete_vector_name "DeleteVectorName" (DeleteVectorNameRequest) -> PointsOperationResponse
+            = points::delete_vector_name;
     }
     refuses {
-        update_vectors "UpdateVectors" (UpdatePointVectors) -> PointsOperationResponse;
         set_payload "SetPayload" (SetPayloadPoints) -> PointsOperationResponse;
         overwrite_payload "OverwritePayload" (SetPayloadPoints) -> PointsOperationResponse;
         delete_payload "DeletePayload" (DeletePayloadPoints) -> PointsOperationResponse;
@@ -185,8 +190,6 @@ serve! {
         query "Query" (QueryPoints) -> QueryResponse;
         delete_vectors "DeleteVectors" (DeletePointVectors) -> PointsOperationResponse;
         clear_payload "ClearPayload" (ClearPayloadPoints) -> PointsOperationResponse;
-        create_vector_name "CreateVectorName" (CreateVectorNameRequest) -> PointsOperationResponse;
-        delete_vector_name "DeleteVectorName" (DeleteVectorNameRequest) -> PointsOperationResponse;
         search "Search" (SearchPoints) -> SearchResponse;
         search_batch "SearchBatch" (SearchBatchPoints) -> SearchBatchResponse;
         search_groups "SearchGroups" (SearchPointGroups) -> SearchGroupsResponse;

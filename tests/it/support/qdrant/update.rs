@@ -3,8 +3,8 @@
 //! vectors for a point that does not exist fail the rest of the batch.
 
 use qdrant_client::qdrant::{
-    PointsSelector, PointsUpdateOperation, UpdateBatchPoints, UpdateBatchResponse, UpdateResult,
-    UpdateStatus,
+    PointVectors, PointsOperationResponse, PointsSelector, PointsUpdateOperation,
+    UpdateBatchPoints, UpdateBatchResponse, UpdatePointVectors, UpdateResult, UpdateStatus,
     points_selector::PointsSelectorOneOf,
     points_update_operation::{DeletePayload, DeleteVectors, Operation, SetPayload, UpdateVectors},
 };
@@ -12,6 +12,7 @@ use tonic::Status;
 
 use super::{
     filter, payload,
+    points::completed,
     store::{Store, StoredCollection, StoredId, no_other_fields, unsupported},
 };
 
@@ -101,6 +102,35 @@ fn update_vectors(
 ) -> Result<(), Status> {
     let points = std::mem::take(&mut update.points);
     no_other_fields(&update)?;
+    write_vectors(collection, points, |_| true)
+}
+
+/// Writes vectors of points that meet the filter, if there is one, and keeps the others.
+pub fn vectors(
+    store: &mut Store,
+    mut request: UpdatePointVectors,
+) -> Result<PointsOperationResponse, Status> {
+    let collection = store.collection(&std::mem::take(&mut request.collection_name))?;
+    let points = std::mem::take(&mut request.points);
+    let filter = request.update_filter.take().unwrap_or_default();
+    request.wait = None;
+    no_other_fields(&request)?;
+    let places = filter::places(&filter, collection)?;
+    let ids = collection.points.ids().to_vec();
+    // One that does not exist is an error, whatever the filter.
+    let is_selected = |id: &StoredId| {
+        let place = ids.binary_search(id);
+        place.map_or(true, |place| places.contains(place))
+    };
+    write_vectors(collection, points, is_selected)?;
+    Ok(completed())
+}
+
+fn write_vectors(
+    collection: &mut StoredCollection,
+    points: Vec<PointVectors>,
+    is_selected: impl Fn(&StoredId) -> bool,
+) -> Result<(), Status> {
     let points = points
         .into_iter()
         .map(|point| {
@@ -111,7 +141,7 @@ fn update_vectors(
         })
         .collect::<Result<Vec<_>, Status>>()?;
     let mut missing = None;
-    for (id, vectors) in points {
+    for (id, vectors) in points.into_iter().filter(|(id, _)| is_selected(id)) {
         match collection.points.get_mut(&id) {
             Some(point) => point.vectors.extend(vectors),
             None => missing = Some(id),

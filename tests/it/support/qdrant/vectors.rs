@@ -1,11 +1,12 @@
-//! The vectors of points: dense, multi and sparse. Only dense vectors are searched.
+//! The vectors of points: dense, multi and sparse. Dense and sparse ones are searched.
 
 use std::collections::{BTreeMap, HashMap};
 
 use qdrant_client::qdrant::{
-    DenseVector, Distance, NamedVectorsOutput, SparseIndices, SparseVectorConfig, Vector,
-    VectorOutput, VectorParams, Vectors, VectorsConfig, VectorsOutput, WithVectorsSelector, vector,
-    vector_output, vectors, vectors_config, vectors_output, with_vectors_selector::SelectorOptions,
+    DenseVector, Distance, NamedVectorsOutput, SparseIndices, SparseVector, SparseVectorConfig,
+    Vector, VectorOutput, VectorParams, Vectors, VectorsConfig, VectorsOutput, WithVectorsSelector,
+    vector, vector_output, vectors, vectors_config, vectors_output,
+    with_vectors_selector::SelectorOptions,
 };
 use tonic::Status;
 
@@ -89,6 +90,16 @@ impl StoredCollection {
         Ok(data)
     }
 
+    /// A sparse vector to search with.
+    pub fn sparse_query(&self, name: &str, vector: SparseVector) -> Result<SparseVector, Status> {
+        match self.space(name)? {
+            Space::Sparse => sparse(vector),
+            Space::Dense { .. } | Space::Multi => Err(bad_input(format!(
+                "Not existing sparse vector name error: {name}"
+            ))),
+        }
+    }
+
     pub fn vectors(&self, vectors: Option<Vectors>) -> Result<NamedVectors, Status> {
         match vectors.and_then(|vectors| vectors.vectors_options) {
             None => Err(Status::invalid_argument("Expected some vectors")),
@@ -114,10 +125,33 @@ impl StoredCollection {
                 Ok(vector::Vector::Dense(DenseVector { data }))
             }
             (Space::Multi, Some(multi @ vector::Vector::MultiDense(_))) => Ok(multi),
-            (Space::Sparse, Some(sparse @ vector::Vector::Sparse(_))) => Ok(sparse),
+            (Space::Sparse, Some(vector::Vector::Sparse(vector))) => {
+                Ok(vector::Vector::Sparse(sparse(vector)?))
+            }
             _ => Err(bad_input("Expected another kind of vector")),
         }
     }
+}
+
+/// A sparse vector as it is stored: its dimensions, each once, in ascending order.
+fn sparse(vector: SparseVector) -> Result<SparseVector, Status> {
+    let invalid = |reason: &str| {
+        Err(Status::invalid_argument(format!(
+            "Validation error in body: [{reason}]"
+        )))
+    };
+    if vector.indices.len() != vector.values.len() {
+        return invalid("values: must be the same length as indices");
+    }
+    let dimensions: BTreeMap<u32, f32> =
+        vector.indices.iter().copied().zip(vector.values).collect();
+    if dimensions.len() != vector.indices.len() {
+        return invalid("indices: must be unique");
+    }
+    Ok(SparseVector {
+        indices: dimensions.keys().copied().collect(),
+        values: dimensions.into_values().collect(),
+    })
 }
 
 /// Which vectors a reply contains.
