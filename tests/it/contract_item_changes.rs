@@ -52,10 +52,7 @@ async fn read(store: &dyn ItemStore, id: &str) -> Option<Arc<CatalogueItem>> {
 }
 
 fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        other => panic!("{other} is no object"),
-    }
+    value.as_object().unwrap().clone()
 }
 
 /// An update of these fields, and of the attributes at these paths.

@@ -83,10 +83,10 @@ impl Service {
 }
 
 async fn ids_of(mirror: &CatalogMirror) -> Vec<String> {
-    match search(mirror, 1_000).await {
-        Found::Items(items) => items.iter().map(|item| item.id().to_string()).collect(),
-        other => panic!("the mirror is current: {other:?}"),
-    }
+    let Found::Items(items) = search(mirror, 1_000).await else {
+        panic!("the mirror is not current");
+    };
+    items.iter().map(|item| item.id().to_string()).collect()
 }
 
 /// The nearest items to a vector, which all items of these tests have.

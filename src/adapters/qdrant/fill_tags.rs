@@ -62,6 +62,7 @@ impl QdrantItemStore {
                     }
                     StoreErrorKind::Unavailable
                     | StoreErrorKind::Unprepared
+                    | StoreErrorKind::Starting
                     | StoreErrorKind::Full => return Err(error),
                 },
             }
