@@ -20,8 +20,8 @@ const METRICS: [&str; 5] = [
     "db_client_",
     "process_",
 ];
-/// Looks like a metric.
-const PYTHON_PACKAGE: &str = "recsys_client";
+/// A package and a vector in Qdrant, which look like metrics.
+const NOT_METRICS: [&str; 2] = ["recsys_client", "recsys_tags"];
 /// Suffixes that Prometheus adds to the name of a histogram.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 /// Prefixes of settings.
@@ -119,7 +119,7 @@ fn metrics() -> BTreeSet<&'static str> {
 }
 
 fn is_metric(word: &str) -> bool {
-    word != PYTHON_PACKAGE
+    !NOT_METRICS.contains(&word)
         && METRICS.iter().any(|begin| word.starts_with(begin))
         && word
             .bytes()
