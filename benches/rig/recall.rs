@@ -159,19 +159,18 @@ async fn found(store: &dyn ItemStore, wanted: &Wanted) -> (Vec<(usize, f64)>, f6
     let started = Instant::now();
     let found = store.search(&[search], Deadline::NONE).await;
     let milliseconds = started.elapsed().as_secs_f64() * 1e3;
-    let found = match found.expect("Qdrant").remove(0) {
-        Found::Items(items) => items,
-        other => panic!("{other:?}"),
+    let Found::Items(found) = found.expect("Qdrant").remove(0) else {
+        panic!("Qdrant does not answer, or lacks an index");
     };
-    let overlap = |tags: &[(TagKey, f64)]| match &wanted.order {
-        SearchOrder::TagOverlap(weights) => {
-            let weight = |tag| weights.iter().find(|(of, _)| of == tag);
-            let parts = tags.iter();
-            parts
-                .filter_map(|(tag, own)| Some(own * weight(tag)?.1))
-                .sum()
-        }
-        _ => 0.0,
+    let overlap = |tags: &[(TagKey, f64)]| -> f64 {
+        let SearchOrder::TagOverlap(weights) = &wanted.order else {
+            return 0.0;
+        };
+        let weight = |tag| weights.iter().find(|(of, _)| of == tag);
+        let parts = tags.iter();
+        parts
+            .filter_map(|(tag, own)| Some(own * weight(tag)?.1))
+            .sum()
     };
     let numbered = found.iter().map(|item| {
         let number = item.id().as_str().parse().expect("a number");
