@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 
 import grpc
+from recsys_client import Client, pb
 
 program, redis_server, clients, folder = (pathlib.Path(name) for name in sys.argv[1:5])
 languages = sys.argv[5:]
@@ -55,15 +56,16 @@ def openssl(*arguments):
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def make_certificate():
-    """Makes ca.pem, and server.pem with server.key for the name localhost."""
+def make_certificates():
+    """Makes ca.pem, and server.pem and client.pem with their keys for the name localhost."""
     openssl("req", "-x509", *EC_KEY, "-days", "2", "-subj", "/CN=CA",
             "-keyout", "ca.key", "-out", "ca.pem")
-    openssl("req", "-new", *EC_KEY, "-subj", "/CN=localhost",
-            "-keyout", "server.key", "-out", "server.csr")
-    (folder / "server.ext").write_text("subjectAltName=DNS:localhost\n")
-    openssl("x509", "-req", "-in", "server.csr", "-days", "2", "-extfile", "server.ext",
-            "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "server.pem")
+    (folder / "localhost.ext").write_text("subjectAltName=DNS:localhost\n")
+    for name in ("server", "client"):
+        openssl("req", "-new", *EC_KEY, "-subj", "/CN=localhost",
+                "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-days", "2", "-extfile", "localhost.ext",
+                "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.pem")
 
 
 def new_key(*roles):
@@ -161,9 +163,8 @@ def redis():
         process.wait()
 
 
-class RefusingProxy(grpc.GenericRpcHandler):
-    """Forwards the third attempt of each call; refuses the first with
-    RESOURCE_EXHAUSTED and `grpc-retry-pushback-ms`, the second with UNAVAILABLE."""
+class Proxy(grpc.GenericRpcHandler):
+    """Forwards calls, and counts their attempts by number."""
 
     def __init__(self, upstream):
         self.upstream = upstream
@@ -179,12 +180,7 @@ class RefusingProxy(grpc.GenericRpcHandler):
             lambda request, context: self.answer(call, before, request, context)
         )
 
-    def answer(self, call, before, request, context):
-        if before == 0:
-            context.set_trailing_metadata((("grpc-retry-pushback-ms", "10"),))
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "refused")
-        if before == 1:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "refused")
+    def forward(self, call, request, context):
         try:
             return self.upstream.unary_unary(call.method)(request, timeout=TIMEOUT_S)
         except grpc.RpcError as error:
@@ -192,11 +188,34 @@ class RefusingProxy(grpc.GenericRpcHandler):
             context.abort(error.code(), error.details())
 
 
+class RefusingProxy(Proxy):
+    """Forwards the third attempt of each call; refuses the first with
+    RESOURCE_EXHAUSTED and `grpc-retry-pushback-ms`, the second with UNAVAILABLE."""
+
+    def answer(self, call, before, request, context):
+        if before == 0:
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", "10"),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "refused")
+        if before == 1:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "refused")
+        return self.forward(call, request, context)
+
+
+class LosingProxy(Proxy):
+    """Forwards every attempt, and loses the reply of the first."""
+
+    def answer(self, call, before, request, context):
+        reply = self.forward(call, request, context)
+        if before == 0:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the reply is lost")
+        return reply
+
+
 @contextlib.contextmanager
-def refusing(upstream_address):
-    """Runs a RefusingProxy until the block ends; returns its address and itself."""
+def proxy_to(upstream_address, kind):
+    """Runs a proxy until the block ends; returns its address and itself."""
     with grpc.insecure_channel(upstream_address) as upstream:
-        proxy = RefusingProxy(upstream)
+        proxy = kind(upstream)
         server = grpc.server(concurrent.futures.ThreadPoolExecutor(4), handlers=(proxy,))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
@@ -213,17 +232,22 @@ def variant_of(user):
     return "current" if position < 0.5 else "diverse"
 
 
-def run(language, addresses, **settings):
-    """Runs the example for a new user; it must print what is expected. Returns the user."""
+def example(language, addresses, **settings):
+    """Runs the example for a new user. Returns the user and what it did."""
     global runs
     runs += 1
     user = f"ada-{runs}"
     environment = {n: v for n, v in os.environ.items() if not n.startswith("RECSYS_")}
     environment["RECSYS_ADDRESSES"] = ",".join(addresses)
     environment |= {f"RECSYS_{name}": str(value) for name, value in settings.items()}
-    done = subprocess.run(
+    return user, subprocess.run(
         [*COMMANDS[language], user], env=environment, capture_output=True, text=True,
     )
+
+
+def run(language, addresses, **settings):
+    """Runs the example; it must print what is expected. Returns the user."""
+    user, done = example(language, addresses, **settings)
     expected = re.sub("variant .*", f"variant {variant_of(user)}", EXPECTED)
     if done.returncode or done.stdout != expected:
         lines = (text.splitlines(keepends=True) for text in (expected, done.stdout))
@@ -256,31 +280,54 @@ def check_load_balancing(redis_url):
 
 
 def check_tls_and_keys(redis_url):
-    make_certificate()
+    make_certificates()
     key, entry = new_key("ingest", "serve", "merge", "catalog")
     (folder / "tenants.toml").write_text(f'[tenants.shop]\ncollection = "shop"\n{entry}')
     settings = {
         "REDIS_URL": redis_url,
         "RECSYS_TLS_CERT_FILE": folder / "server.pem",
         "RECSYS_TLS_KEY_FILE": folder / "server.key",
+        "RECSYS_TLS_CLIENT_CA_FILE": folder / "ca.pem",
         "RECSYS_TENANTS_PATH": folder / "tenants.toml",
     }
-    trust = {"CA_FILE": folder / "ca.pem", "KEY": key}
+    trust = {
+        "KEY": key,
+        "CA_FILE": folder / "ca.pem",
+        "CERT_FILE": folder / "client.pem",
+        "CERT_KEY_FILE": folder / "client.key",
+    }
     with serving(**settings) as one, serving(**settings) as other:
         for language in languages:
             spreads_calls(language, (one, other), **trust, SERVER_NAME="localhost")
             run(language, [one.address.replace("127.0.0.1", "localhost")], **trust)
-            passed(language, "calls over TLS with a key")
+            passed(language, "calls over mutual TLS with a key")
 
 
 def check_retries(redis_url):
     with serving(REDIS_URL=redis_url) as server:
         for language in languages:
-            with refusing(server.address) as (address, proxy):
+            with proxy_to(server.address, RefusingProxy) as (address, proxy):
                 run(language, [address])
                 if len(proxy.attempts) != 3 or len(set(proxy.attempts.values())) != 1:
                     sys.exit(f"{language}: attempts by number: {proxy.attempts}")
             passed(language, "retries calls that are refused twice")
+
+
+def check_lost_replies(redis_url):
+    with serving(REDIS_URL=redis_url) as server, Client(server.address) as direct:
+
+        def events_of(user):
+            return direct.GetUserSignals(pb.GetUserSignalsRequest(user_id=user)).signals.event_count
+
+        for language in languages:
+            undisturbed = events_of(run(language, [server.address]))
+            with proxy_to(server.address, LosingProxy) as (address, proxy):
+                user, done = example(language, [address])
+            if done.returncode or not proxy.attempts[1]:
+                sys.exit(f"{language} exits with {done.returncode}:\n{done.stderr}")
+            if not 0 < events_of(user) == undisturbed:
+                sys.exit(f"{language}: {events_of(user)} events are stored, not {undisturbed}")
+            passed(language, "sends events again whose replies are lost, and they count once")
 
 
 def check_drain(redis_url):
@@ -316,3 +363,4 @@ with redis() as url:
     check_drain(url)
     check_tls_and_keys(url)
     check_retries(url)
+    check_lost_replies(url)
