@@ -297,7 +297,7 @@ fn command(command: &Command, path: &str, generated: &mut String) {
         if let Some(default) = default_of(argument).filter(|_| takes_value) {
             write!(meaning, " (default {default})").unwrap();
         }
-        arguments.push(format!("| `{shown}` | {meaning} |\n"));
+        arguments.push(format!("| `{}` | {meaning} |\n", cell(&shown)));
     }
     let subcommands: Vec<&Command> = command
         .get_subcommands()
