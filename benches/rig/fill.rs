@@ -12,8 +12,8 @@ use futures_util::StreamExt as _;
 use prost::Message as _;
 use recsys::proto::{
     BatchIngestEventsRequest, EndReason, GetItemsRequest, GetUserSignalsRequest,
-    IngestEventRequest, IngestOutcome, InteractionEvent, Item, ItemOutcome, PopularItemsRequest,
-    RecommendRequest, SimilarItemsRequest, StreamIngestEventsRequest, Tag, UpsertItemsRequest,
+    IngestEventRequest, IngestOutcome, InteractionEvent, Item, PopularItemsRequest,
+    RecommendRequest, SimilarItemsRequest, StreamIngestEventsRequest, Tag,
     catalog_service_client::CatalogServiceClient,
     recommender_service_client::RecommenderServiceClient,
 };
@@ -21,7 +21,8 @@ use tonic::transport::Channel;
 
 use super::{driver::RpcCall, random::Random};
 
-pub const COLLECTION: &str = "items";
+pub const COLLECTION: &str = "recsys-bench";
+pub const LARGE_COLLECTION: &str = "recsys-bench-large";
 pub const ITEMS: usize = 10_000;
 /// Items of the server with many of them.
 pub const LARGE_ITEMS: usize = 100_000;
@@ -51,7 +52,7 @@ const ITEMS_AT_ONCE: usize = 250;
 const EVENTS_AT_ONCE: usize = 1_000;
 const USERS_AT_ONCE: usize = 8;
 
-fn item(number: usize) -> Item {
+pub fn item(number: usize) -> Item {
     let mut random = Random::new(number as u64);
     Item {
         content_id: number.to_string(),
@@ -97,19 +98,6 @@ pub fn catalogue_file(path: &Path, items: usize) {
         writeln!(file, "{line}").expect("room for the catalogue");
     }
     file.flush().expect("room for the catalogue");
-}
-
-/// Stores the catalogue through the API.
-pub async fn catalogue(channel: &Channel) {
-    let mut client = CatalogServiceClient::new(channel.clone());
-    let all: Vec<usize> = ids().collect();
-    for numbers in all.chunks(ITEMS_AT_ONCE) {
-        let items = numbers.iter().map(|number| item(*number)).collect();
-        let reply = client.upsert_items(UpsertItemsRequest { items }).await;
-        for result in reply.expect("a catalogue").into_inner().results {
-            assert_eq!(result.outcome(), ItemOutcome::Stored, "{result:?}");
-        }
-    }
 }
 
 /// Makes a server read all items once, so that its cache is full.

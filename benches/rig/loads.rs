@@ -9,13 +9,22 @@ use super::{
     report::{Bound, Row, Target, median},
 };
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServerKind {
     Floor,
     Common,
     Deep,
     Embedded,
     Large,
+    Mirrored,
+    LargeQdrant,
+    LargeMirrored,
+}
+
+impl ServerKind {
+    pub fn has_many_items(self) -> bool {
+        matches!(self, Self::Large | Self::LargeQdrant | Self::LargeMirrored)
+    }
 }
 
 /// How the calls of a load follow each other.
@@ -38,7 +47,8 @@ pub struct BenchLoad {
     pub kind: LoadKind,
 }
 
-pub fn all() -> Vec<BenchLoad> {
+/// With the loads over a real Qdrant, or else those over the stand-in.
+pub fn all(real_qdrant: bool) -> Vec<BenchLoad> {
     let load = |name, server, call| BenchLoad {
         name,
         server,
@@ -62,7 +72,7 @@ pub fn all() -> Vec<BenchLoad> {
         fill::ingest_batch(),
     );
     let embedded = ServerKind::Embedded;
-    vec![
+    let mut loads = vec![
         floor("floor echo", "/floor.Floor/Echo"),
         recommend("Recommend, embedded", embedded),
         load("Recommend, visitor", embedded, fill::recommend_visitor()),
@@ -94,9 +104,25 @@ pub fn all() -> Vec<BenchLoad> {
             },
             stream,
         ),
-        floor("floor query", "/floor.Floor/Query"),
-        recommend("Recommend, Qdrant", ServerKind::Common),
-    ]
+    ];
+    if real_qdrant {
+        loads.extend([
+            floor("floor query", "/floor.Floor/Query"),
+            recommend("Recommend, Qdrant", ServerKind::Common),
+            recommend("Recommend, Qdrant, mirrored", ServerKind::Mirrored),
+            recommend("Recommend, Qdrant, 100,000 items", ServerKind::LargeQdrant),
+            recommend(
+                "Recommend, Qdrant, 100,000 items, mirrored",
+                ServerKind::LargeMirrored,
+            ),
+        ]);
+    } else {
+        loads.extend([
+            floor("floor query, stand-in", "/floor.Floor/Query"),
+            recommend("Recommend, stand-in", ServerKind::Common),
+        ]);
+    }
+    loads
 }
 
 /// The medians, over the rounds, of what is compared, with its bounds.
@@ -174,7 +200,29 @@ pub fn targets(rounds: &[HashMap<&str, Row>]) -> Vec<Target> {
             "Recommend, Qdrant",
             "floor query",
             speed,
-            Bound::AtLeast(0.85),
+            Bound::AtLeast(0.7),
+        ),
+        ratio(
+            "Recommend, Qdrant, mirrored / floor query",
+            "Recommend, Qdrant, mirrored",
+            "floor query",
+            speed,
+            Bound::AtLeast(3.0),
+        ),
+        ratio(
+            "Recommend, Qdrant, 100,000 items, mirrored / not",
+            "Recommend, Qdrant, 100,000 items, mirrored",
+            "Recommend, Qdrant, 100,000 items",
+            speed,
+            Bound::AtLeast(4.0),
+        ),
+        // The stand-in does not cost what Qdrant costs: this has no target.
+        ratio(
+            "Recommend / floor query, both over the stand-in",
+            "Recommend, stand-in",
+            "floor query, stand-in",
+            speed,
+            Bound::None,
         ),
         ratio(
             "Recommend, embedded / floor echo",

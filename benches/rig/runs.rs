@@ -10,6 +10,7 @@ use super::{
     fill,
     loads::{self, BenchLoad, LoadKind, ServerKind},
     processes::{BenchServer, Helper, cpu_seconds, resident_mb},
+    qdrant::BenchQdrant,
     report::{self, Bound, Row, Target, median},
     scale::redis_number,
     support::redis::RedisServer,
@@ -30,7 +31,7 @@ const WAITING_CALLS: usize = 400;
 // Fields are dropped in this order: servers before their stores.
 struct Servers {
     floor: Helper,
-    /// Over Redis and Qdrant, with buffers of common length.
+    /// Over Redis and Qdrant, with buffers of common length. It asks Qdrant for each list.
     common: BenchServer,
     /// The same, with buffers of full length.
     deep: BenchServer,
@@ -38,45 +39,81 @@ struct Servers {
     embedded: BenchServer,
     /// The same, with many items; started where a load uses it.
     large: Option<BenchServer>,
-    qdrant: Helper,
+    /// Over Redis and a real Qdrant: with a mirror, and with many items.
+    over_qdrant: HashMap<ServerKind, BenchServer>,
+    qdrant: BenchQdrant,
     redis: RedisServer,
     redis_pid: u32,
     directory: TempDir,
 }
 
 impl Servers {
-    async fn start(loads: &[BenchLoad]) -> Self {
+    async fn start(loads: &[BenchLoad], qdrant_url: Option<&str>) -> Self {
         let directory = TempDir::new().expect("a directory");
         let catalogue = directory.path().join("catalogue.jsonl");
         fill::catalogue_file(&catalogue, fill::ITEMS);
         // Without its file: the disk is not measured.
         let redis = RedisServer::with(&["--appendonly", "no", "--maxmemory-policy", "noeviction"]);
         let redis_url = redis.url();
-        let qdrant = Helper::start(&["qdrant"]);
-        let floor = Helper::start(&["floor", &redis_url, &qdrant.address]);
+        let qdrant = BenchQdrant::start(qdrant_url).await;
+        let (imported, indexed) = qdrant.import(fill::COLLECTION, &catalogue).await;
+        println!(
+            "  {} items: imported in {imported:.1} s, indexed after {indexed:.1} s",
+            fill::ITEMS
+        );
+        let floor = Helper::start(&["floor", &redis_url, qdrant.url()]);
         let log = |name: &str| directory.path().join(name);
-        let over_qdrant = async |name: &str, events: usize| {
+        let serve = async |name: &str, collection: &str, mirror: &str, events: usize| {
             let settings = [
                 ("REDIS_URL", redis_url.as_str()),
-                ("QDRANT_API_URL", &qdrant.address),
-                ("COLLECTION_NAME", fill::COLLECTION),
+                ("QDRANT_API_URL", qdrant.url()),
+                ("COLLECTION_NAME", collection),
+                ("CATALOG_MIRROR", mirror),
                 ("MAX_EVENTS_PER_USER", &events.to_string()),
             ];
             BenchServer::start(&settings, &log(name)).await
         };
-        let common = over_qdrant("common.log", fill::EVENTS).await;
-        let deep = over_qdrant("deep.log", fill::DEEP_EVENTS).await;
+        let common = serve("common.log", fill::COLLECTION, "off", fill::EVENTS).await;
+        let deep = serve("deep.log", fill::COLLECTION, "off", fill::DEEP_EVENTS).await;
         let settings = [
             ("REDIS_URL", redis_url.as_str()),
             ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
         ];
         let embedded = BenchServer::start(&settings, &log("embedded.log")).await;
-        let large = if loads.iter().any(|load| load.server == ServerKind::Large) {
-            let catalogue = directory.path().join("large.jsonl");
-            fill::catalogue_file(&catalogue, fill::LARGE_ITEMS);
+        let uses = |kind| loads.iter().any(|load| load.server == kind);
+        let large_catalogue = directory.path().join("large.jsonl");
+        if loads.iter().any(|load| load.server.has_many_items()) {
+            fill::catalogue_file(&large_catalogue, fill::LARGE_ITEMS);
+        }
+        let mut over_qdrant = HashMap::new();
+        if uses(ServerKind::Mirrored) {
+            let server = serve("mirrored.log", fill::COLLECTION, "on", fill::EVENTS).await;
+            over_qdrant.insert(ServerKind::Mirrored, server);
+        }
+        for (kind, name, mirror) in [
+            (ServerKind::LargeQdrant, "large-qdrant.log", "off"),
+            (ServerKind::LargeMirrored, "large-mirrored.log", "on"),
+        ] {
+            if uses(kind) {
+                if over_qdrant.keys().all(|kind| !kind.has_many_items()) {
+                    let collection = fill::LARGE_COLLECTION;
+                    let (imported, indexed) = qdrant.import(collection, &large_catalogue).await;
+                    println!(
+                        "  {} items: imported in {imported:.1} s, indexed after {indexed:.1} s",
+                        fill::LARGE_ITEMS
+                    );
+                }
+                let server = serve(name, fill::LARGE_COLLECTION, mirror, fill::EVENTS).await;
+                over_qdrant.insert(kind, server);
+            }
+        }
+        let large = if uses(ServerKind::Large) {
             let settings = [
                 ("REDIS_URL", redis_url.as_str()),
-                ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
+                (
+                    "CATALOG_PATH",
+                    large_catalogue.to_str().expect("a path in UTF-8"),
+                ),
             ];
             Some(BenchServer::start(&settings, &log("large.log")).await)
         } else {
@@ -89,6 +126,7 @@ impl Servers {
             deep,
             embedded,
             large,
+            over_qdrant,
             qdrant,
             redis,
             directory,
@@ -99,7 +137,6 @@ impl Servers {
     async fn fill(&self) -> f64 {
         let common = channel(&self.common.address).await;
         let deep = channel(&self.deep.address).await;
-        fill::catalogue(&common).await;
         fill::warm(&common).await;
         let before = resident_mb(self.deep.pid());
         fill::warm(&deep).await;
@@ -122,7 +159,21 @@ impl Servers {
             ServerKind::Deep => Some(&self.deep),
             ServerKind::Embedded => Some(&self.embedded),
             ServerKind::Large => self.large.as_ref(),
+            ServerKind::Mirrored | ServerKind::LargeQdrant | ServerKind::LargeMirrored => {
+                self.over_qdrant.get(&kind)
+            }
         }
+    }
+
+    /// The memory of an item in a mirror, its texts included.
+    fn mirrored_item(&self) -> Option<Target> {
+        let resident = |kind| Some(resident_mb(self.over_qdrant.get(&kind)?.pid()));
+        let more = resident(ServerKind::LargeMirrored)? - resident(ServerKind::Mirrored)?;
+        Some(Target {
+            what: "an item in a mirror with its texts, bytes",
+            value: more * 1e6 / (fill::LARGE_ITEMS - fill::ITEMS) as f64,
+            bound: Bound::None,
+        })
     }
 
     fn address(&self, server: ServerKind) -> &str {
@@ -141,12 +192,13 @@ pub async fn channel(address: &str) -> tonic::transport::Channel {
 }
 
 pub async fn all(settings: &BenchSettings) -> ExitCode {
-    println!("starting redis-server, Qdrant's protocol, the floor and recsys, and filling them");
-    let loads: Vec<BenchLoad> = loads::all()
+    println!("starting redis-server, the floor and recsys, and filling them and Qdrant");
+    let qdrant = settings.qdrant.as_deref();
+    let loads: Vec<BenchLoad> = loads::all(qdrant.is_some())
         .into_iter()
         .filter(|load| load.name.contains(&settings.only))
         .collect();
-    let servers = Servers::start(&loads).await;
+    let servers = Servers::start(&loads, qdrant).await;
     let cached_item = servers.fill().await;
     let mut rounds: Vec<HashMap<&str, Row>> = Vec::new();
     for round in 1..=settings.rounds {
@@ -186,11 +238,15 @@ pub async fn all(settings: &BenchSettings) -> ExitCode {
         ("an item in the cache, bytes", cached_item),
         ("a call in flight, bytes", in_flight(&servers).await),
     ];
+    targets.extend(servers.mirrored_item());
     targets.extend(informative.map(|(what, value)| Target {
         what,
         value,
         bound: Bound::None,
     }));
+    if qdrant.is_some() {
+        servers.qdrant.delete_collections().await;
+    }
     let page = report::page(&rows, &targets);
     println!("\n{}\n\n{page}", report::machine());
     let directory = settings.out.parent().expect("a directory for the report");
@@ -286,8 +342,9 @@ async fn starts(servers: &Servers) -> Vec<Target> {
     let redis_url = servers.redis.url();
     let settings = [
         ("REDIS_URL", redis_url.as_str()),
-        ("QDRANT_API_URL", &servers.qdrant.address),
+        ("QDRANT_API_URL", servers.qdrant.url()),
         ("COLLECTION_NAME", fill::COLLECTION),
+        ("CATALOG_MIRROR", "off"),
     ];
     let log = servers.directory.path().join("idle.log");
     let mut starts_ms = Vec::new();

@@ -6,9 +6,11 @@ use tempfile::TempDir;
 
 use super::{
     BenchSettings,
-    driver::{Driver, RpcCall},
+    driver::{Driver, Measured, RpcCall},
     fill::{self, EVENTS},
     processes::{BenchServer, cpu_seconds, resident_mb},
+    qdrant::BenchQdrant,
+    recall,
     runs::{SHAPE, WARM_UP, channel},
     support::redis::RedisServer,
 };
@@ -66,6 +68,65 @@ pub async fn all(settings: &BenchSettings) {
         let ready = server.ready_after.as_millis();
         let resident = resident_mb(server.pid());
         println!("| {items} | {ready} | {resident:.0} | Recommend | {figures} |");
+    }
+}
+
+/// Items in a real Qdrant, which is asked for each list: nothing is mirrored.
+pub async fn in_qdrant(settings: &BenchSettings, url: &str) {
+    let directory = TempDir::new().expect("a directory");
+    let catalogue = directory.path().join("catalogue.jsonl");
+    let log = directory.path().join("recsys.log");
+    println!(
+        "\n| items in Qdrant | imported s | indexed s | Recommend/s | p50 ms | p99 ms | \
+         p50 ms at half | p99 ms at half | recsys CPU µs | nearest 30: recall, ms | \
+         30 by tags: weight, ms |\n\
+         | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
+    for items in &settings.items {
+        let qdrant = BenchQdrant::start(Some(url)).await;
+        fill::catalogue_file(&catalogue, *items);
+        let (imported, indexed) = qdrant.import(fill::COLLECTION, &catalogue).await;
+        std::fs::remove_file(&catalogue).expect("the catalogue");
+        let redis = RedisServer::with(&["--appendonly", "no"]);
+        let redis_url = redis.url();
+        let server = [
+            ("REDIS_URL", redis_url.as_str()),
+            ("QDRANT_API_URL", url),
+            ("COLLECTION_NAME", fill::COLLECTION),
+            ("CATALOG_MIRROR", "off"),
+        ];
+        let server = BenchServer::start(&server, &log).await;
+        let users = fill::USERS;
+        fill::users(&channel(&server.address).await, fill::user(), users, EVENTS).await;
+        let call = fill::recommend(fill::user());
+        let driver = Driver::connect(&server.address, SHAPE).await;
+        driver.closed_loop(&call, WARM_UP).await;
+        let before = cpu_seconds(server.pid());
+        let closed = driver.closed_loop(&call, settings.span()).await;
+        let cpu_us = (cpu_seconds(server.pid()) - before) * 1e6 / closed.calls().max(1) as f64;
+        if let Some(status) = &closed.first_failure {
+            panic!("{} calls failed: {status}", closed.failed);
+        }
+        let half = driver
+            .at_rate(&call, closed.per_second() / 2.0, settings.span())
+            .await
+            .expect("half the rate");
+        let ms = |measured: &Measured, share| measured.quantile(share) as f64 / 1e3;
+        let recall = recall::measure(url, fill::COLLECTION, *items).await;
+        println!(
+            "| {items} | {imported:.1} | {indexed:.1} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | \
+             {cpu_us:.0} | {:.3}, {:.1} | {:.3}, {:.1} |",
+            closed.per_second(),
+            ms(&closed, 0.5),
+            ms(&closed, 0.99),
+            ms(&half, 0.5),
+            ms(&half, 0.99),
+            recall.nearest,
+            recall.nearest_ms,
+            recall.tags,
+            recall.tags_ms,
+        );
+        qdrant.delete_collections().await;
     }
 }
 

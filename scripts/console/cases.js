@@ -92,7 +92,13 @@ export async function shop({ recsys, browser, pictures, must, timing, Console, V
 
 /** The way to the weight that shows more popular items, and its ranking file. */
 export async function ranking({ recsys, browser, folder, must, Console }) {
-  const server = await serve(recsys, "quickstart");
+  const server = await serve(recsys, "quickstart", { ASSOCIATIONS_INTERVAL: "1s" });
+  await until("popular items", async () => {
+    const popular = await fetch(`${server.api}/recsys.v1.RecommenderService/PopularItems`, {
+      method: "POST", headers: { "content-type": "application/json" }, body: "{}",
+    });
+    return (await popular.json()).items?.length > 0;
+  });
   const page = await Console.open(browser, server.console);
   const client = await page.page.createCDPSession();
   await client.send("Browser.setDownloadBehavior", { behavior: "allow", downloadPath: folder, browserContextId: page.context.id });
@@ -106,12 +112,24 @@ export async function ranking({ recsys, browser, folder, must, Console }) {
   await page.settled();
   const after = await page.texts(".grid .panel:nth-child(2) .item-title .link");
   must("the new list follows the slider", after.length === before.length && String(after) !== String(before), { before, after });
+  must("an item comes that is popular", (await page.texts(".grid .panel:nth-child(2) .stack")).length > 0 &&
+    (await page.page.$$eval(".grid .panel:nth-child(2) .stack", (all) => all.some((one) => /popularity \d/.test(one.getAttribute("aria-label"))))));
   must("the change is shown", (await page.text(".diff")).includes("fusion.popularity 0.2 → 3.2"), await page.text(".diff"));
   await page.press("Download the ranking file");
   const file = path.join(folder, "ranking.toml");
   const toml = await until("the download", () => readFile(file, "utf8"));
   must("the ranking file holds the change", /^popularity = 3\.2$/m.test(toml), toml);
   const shown = spawnSync(recsys, ["ranking", "show"], { env: { RECSYS_RANKING_PATH: file, RANKING_PATH: file }, encoding: "utf8" });
+  const made = await serve(recsys, "quickstart", { RECSYS_RANKING_PATH: file, ASSOCIATIONS_INTERVAL: "1s" });
+  const served = await until("the list of the ranking file", async () => {
+    const reply = await fetch(`${made.api}/recsys.v1.RecommenderService/Recommend`, {
+      method: "POST", headers: { "content-type": "application/json" },
+      body: JSON.stringify({ userId: "visitor-1", limit: 10, seed: 1, includeContent: true }),
+    });
+    const titles = (await reply.json()).items.map((item) => item.content.title);
+    return String(titles) === String(after) ? titles : undefined;
+  }).catch(() => []);
+  must("a server with the ranking file makes the list of the preview", served.length === 10, { after, served });
   must("recsys reads the ranking file", shown.status === 0 && /^popularity = 3\.2$/m.test(shown.stdout), shown);
   await unharmed(page, "ranking", must);
   await page.close();

@@ -270,7 +270,9 @@ impl From<EngineError> for ApiError {
         match (source.kind(), dependency) {
             // A misconfigured store is the operator's concern, not the client's.
             (
-                StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured,
+                StoreErrorKind::Unavailable
+                | StoreErrorKind::Misconfigured
+                | StoreErrorKind::Starting,
                 Dependency::UserState,
             ) => Self::retryable(
                 Code::Unavailable,
@@ -278,7 +280,9 @@ impl From<EngineError> for ApiError {
                 "the store of user state does not answer",
             ),
             (
-                StoreErrorKind::Unavailable | StoreErrorKind::Misconfigured,
+                StoreErrorKind::Unavailable
+                | StoreErrorKind::Misconfigured
+                | StoreErrorKind::Starting,
                 Dependency::Catalogue,
             ) => Self::retryable(
                 Code::Unavailable,

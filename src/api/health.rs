@@ -1,6 +1,10 @@
 //! `grpc.health.v1`: which names are SERVING.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -36,8 +40,25 @@ pub(crate) struct Monitor {
     user_state: DependencyCheck,
     catalogue: DependencyCheck,
     was_ready: bool,
+    progress: StartProgress,
     /// The last report: watchers are notified of changes only.
     reported: HashMap<&'static str, bool>,
+}
+
+/// How far the start is, until the service is ready. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StartProgress(Arc<Mutex<Option<String>>>);
+
+impl StartProgress {
+    /// A description; `None` if there is none.
+    pub(crate) fn text(&self) -> Option<String> {
+        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        text.clone()
+    }
+
+    fn set(&self, text: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
 }
 
 struct DependencyCheck {
@@ -67,6 +88,10 @@ impl DependencyCheck {
                 }
             }
             Err(error) => {
+                if error.progress().is_some() {
+                    // Its store logs how far it is.
+                    return;
+                }
                 self.failures = self.failures.saturating_add(1);
                 if self.failures == FAILURES_TO_GO_DOWN {
                     self.up = false;
@@ -106,8 +131,13 @@ impl Monitor {
             user_state: DependencyCheck::new("user state", "user_state"),
             catalogue: DependencyCheck::new("catalogue", "catalogue"),
             was_ready: false,
+            progress: StartProgress::default(),
             reported: HashMap::new(),
         }
+    }
+
+    pub(crate) fn progress(&self) -> StartProgress {
+        self.progress.clone()
     }
 
     /// Checks each dependency once and reports the result.
@@ -115,8 +145,10 @@ impl Monitor {
         let engines = self.access.engines();
         let (user_state, catalogue) = tokio::join!(
             with_timeout(user_state_answers(&engines)),
-            with_timeout(catalogues_answer(&engines)),
+            with_timeout(catalogues_answer(&engines, self.was_ready)),
         );
+        let progress = catalogue.as_ref().err().and_then(EngineError::progress);
+        self.progress.set(progress);
         self.user_state.record(user_state);
         self.catalogue.record(catalogue);
         for dependency in [&self.user_state, &self.catalogue] {
@@ -164,22 +196,34 @@ async fn user_state_answers(engines: &[Engine]) -> Result<(), EngineError> {
 }
 
 /// The catalogues of all tenants are in one store: it is up if any of them answers. A
-/// catalogue that is not set up affects its tenant alone.
-async fn catalogues_answer(engines: &[Engine]) -> Result<(), EngineError> {
+/// catalogue that is not set up affects its tenant alone. One that is being loaded delays
+/// the start, and nothing afterwards.
+async fn catalogues_answer(engines: &[Engine], was_ready: bool) -> Result<(), EngineError> {
     let mut checks: JoinSet<Result<(), EngineError>> = engines
         .iter()
         .cloned()
         .map(|engine| async move { engine.check_catalogue().await })
         .collect();
+    let mut any_answers = engines.is_empty();
     let mut failed = None;
     while let Some(checked) = checks.join_next().await {
         match checked {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) if was_ready => return Ok(()),
+            Ok(Ok(())) => any_answers = true,
+            Ok(Err(error)) if error.progress().is_some() => {
+                if !was_ready {
+                    return Err(error);
+                }
+                any_answers = true;
+            }
             Ok(Err(error)) => failed = Some(error),
             Err(_) => failed = Some(EngineError::Panicked),
         }
     }
-    failed.map_or(Ok(()), Err)
+    match failed {
+        Some(error) if !any_answers => Err(error),
+        Some(_) | None => Ok(()),
+    }
 }
 
 async fn with_timeout(

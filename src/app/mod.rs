@@ -37,7 +37,7 @@ pub use {
     rebuild::{RebuildTarget, rebuild_target, rebuild_target_of_tenant},
     request_id_keys::request_id_keys,
     shutdown::stop_on_signal,
-    stores::{catalogue_in_memory, qdrant_items, ranking},
+    stores::{announce_all_items, catalogue_in_memory, qdrant_items, ranking},
     tenants::{engine_of_tenant, ranking_path, tenants_file},
 };
 
@@ -119,8 +119,12 @@ impl Server {
 /// # Errors
 /// [`StartError`] if a file is refused or a store cannot be used.
 pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
+    engine_at(settings, &Place::of_all(settings))
+}
+
+fn engine_at(settings: &Settings, place: &Place<'_>) -> Result<Engine, StartError> {
     let config = ranking(settings, settings.ranking_path.as_deref())?;
-    Stores::open(settings)?.engine(&Place::of_all(settings), config)
+    Stores::open(settings)?.engine(place, config)
 }
 
 /// The callers and their engines: one engine for all, or one per tenant of the
@@ -130,7 +134,13 @@ pub fn engine(settings: &Settings) -> Result<Engine, StartError> {
 /// [`StartError`] if a file is refused or a store cannot be used.
 pub fn access(settings: &Settings) -> Result<Arc<Access>, StartError> {
     match &settings.tenants_path {
-        None => Ok(Access::open(engine(settings)?)),
+        None => {
+            let place = Place {
+                mirrors: true,
+                ..Place::of_all(settings)
+            };
+            Ok(Access::open(engine_at(settings, &place)?))
+        }
         Some(path) => tenants::access(settings, path),
     }
 }

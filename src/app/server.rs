@@ -108,7 +108,14 @@ pub async fn serve(
     let ended = CancellationToken::new();
     let _ends = ended.clone().drop_guard();
     let admin_ended = admin
-        .map(|admin| admin.start(reporter, Watchdog::start(), ended.clone()))
+        .map(|admin| {
+            admin.start(
+                reporter,
+                monitor.progress(),
+                Watchdog::start(),
+                ended.clone(),
+            )
+        })
         .transpose()?;
 
     let limits = Arc::new(limits);

@@ -19,22 +19,24 @@ use crate::{
             Budget, CatalogueBudget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore,
             MemoryModelStore,
         },
+        mirror::{CatalogMirror, MirrorOptions},
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool},
         redis::{
-            EventBufferOptions, KeyScan, ModelStoreOptions, RedisAssociationStore,
+            EventBufferOptions, ItemChanges, KeyScan, ModelStoreOptions, RedisAssociationStore,
             RedisEventBuffer, RedisModelStore, RedisPool, advise, advise_associations,
         },
         system::{SystemClock, SystemRandomness},
     },
     config::Settings,
     domain::{
+        answers::max_answers,
         experiments::RequestIdKeys,
         item::Item,
         item_counts::{ItemCounts, NO_FEATURES},
         ranking_config::RankingConfig,
     },
     engine::{AssociationSettings, Engine, EngineSettings, Ports},
-    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore},
+    ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness as _, StoreError},
     tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
 };
 
@@ -55,7 +57,7 @@ pub(super) struct Stores {
     request_id_keys: Option<RequestIdKeys>,
     /// For all users' state in memory.
     budget: Arc<Budget>,
-    /// For all catalogues in memory.
+    /// For all catalogues in memory, also mirrored ones.
     catalogue_budget: Arc<CatalogueBudget>,
     /// Users' state in memory by key prefix. It outlives the engines that use
     /// it.
@@ -72,6 +74,8 @@ pub(super) struct Place<'a> {
     pub(super) share_of: u64,
     /// Whether the engine refreshes associations in the background.
     pub(super) refreshes: bool,
+    /// Whether the engine's catalogue may be mirrored in memory.
+    pub(super) mirrors: bool,
 }
 
 impl<'a> Place<'a> {
@@ -82,6 +86,7 @@ impl<'a> Place<'a> {
             collection: &settings.qdrant.collection_name,
             share_of: 1,
             refreshes: true,
+            mirrors: false,
         }
     }
 }
@@ -105,7 +110,13 @@ impl Stores {
             qdrant: qdrant(settings)?,
             request_id_keys: request_id_keys(settings)?,
             budget: Arc::new(Budget::new(settings.embedded_state_max_bytes)),
-            catalogue_budget: CatalogueBudget::new(settings.embedded_catalog_max_bytes),
+            catalogue_budget: match settings.qdrant_api_url {
+                None => CatalogueBudget::new(settings.embedded_catalog_max_bytes),
+                Some(_) => CatalogueBudget::with_max_items(
+                    settings.embedded_catalog_max_bytes,
+                    settings.qdrant.catalog_mirror_max_items,
+                ),
+            },
             in_memory: Mutex::default(),
             settings: settings.clone(),
         })
@@ -122,12 +133,19 @@ impl Stores {
             Some(pool) => {
                 let prefix = key_prefix(settings, place);
                 tokio::spawn(advise_associations(pool.clone(), prefix));
-                redis_state(pool, settings, place)
+                redis_state(pool, settings, place, &config)
             }
-            None => self.memory_state(place),
+            None => self.memory_state(place, &config),
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
-            Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
+            Some(pool) => {
+                let store = Arc::new(qdrant_catalogue(pool, settings, place, &config));
+                if place.mirrors && settings.qdrant.catalog_mirror.is_on() {
+                    self.mirror(store, place, &config)
+                } else {
+                    store
+                }
+            }
             None => {
                 let (catalogue, _) = memory_catalogue(settings, &config, &self.catalogue_budget)?;
                 Arc::new(catalogue)
@@ -160,6 +178,27 @@ impl Stores {
         Ok(Engine::new(ports, config, engine_settings))
     }
 
+    /// A mirror of a catalogue, which is filled in the background.
+    fn mirror(
+        &self,
+        store: Arc<QdrantItemStore>,
+        place: &Place<'_>,
+        config: &RankingConfig,
+    ) -> Arc<CatalogMirror> {
+        let options = MirrorOptions {
+            budget: Arc::clone(&self.catalogue_budget),
+            canonicalizer: config.canonicalizer(),
+            compare_every: self.settings.qdrant.item_cache_ttl,
+        };
+        let changes = self.redis.as_ref().map(|pool| {
+            let prefix = &self.settings.redis.redis_key_prefix;
+            ItemChanges::new(pool.clone(), prefix, place.collection)
+        });
+        let mirror = Arc::new(CatalogMirror::new(store, changes, options));
+        mirror.start(SystemRandomness.next_u64() as f64 / u64::MAX as f64);
+        mirror
+    }
+
     /// Scans the keys of a place; `None` if users' state is in memory.
     pub(super) fn key_scan(&self, place: &Place<'_>) -> Option<KeyScan> {
         let prefix = key_prefix(&self.settings, place);
@@ -167,7 +206,7 @@ impl Stores {
         Some(KeyScan::new(pool, &prefix))
     }
 
-    fn memory_state(&self, place: &Place<'_>) -> UserState {
+    fn memory_state(&self, place: &Place<'_>, config: &RankingConfig) -> UserState {
         let mut states = self
             .in_memory
             .lock()
@@ -182,7 +221,8 @@ impl Stores {
             settings.max_events_per_user,
             Arc::clone(&self.budget),
         )
-        .with_max_user_bytes(settings.max_user_bytes);
+        .with_max_user_bytes(settings.max_user_bytes)
+        .with_max_answers(max_answers(config.preset));
         let models =
             MemoryModelStore::new(clock.clone(), settings.model_ttl, Arc::clone(&self.budget));
         let associations =
@@ -209,7 +249,12 @@ fn key_prefix(settings: &Settings, place: &Place<'_>) -> String {
     format!("{}{}", settings.redis.redis_key_prefix, place.key_prefix)
 }
 
-fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> UserState {
+fn redis_state(
+    pool: &RedisPool,
+    settings: &Settings,
+    place: &Place<'_>,
+    config: &RankingConfig,
+) -> UserState {
     let redis = &settings.redis;
     let key_prefix = key_prefix(settings, place);
     let events = EventBufferOptions {
@@ -217,6 +262,7 @@ fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> User
         window: settings.event_window,
         max_events: settings.max_events_per_user,
         max_user_bytes: settings.max_user_bytes,
+        max_answers: max_answers(config.preset),
         cache_max_bytes: redis.buffer_cache_max_bytes / place.share_of,
     };
     let associations = RedisAssociationStore::new(pool.clone(), &key_prefix, settings.event_window);
@@ -296,6 +342,22 @@ pub fn qdrant_items(settings: &Settings) -> Result<Option<QdrantItemStore>, Star
     let place = Place::of_all(settings);
     let pool = qdrant(settings)?;
     Ok(pool.map(|pool| qdrant_catalogue(&pool, settings, &place, &config)))
+}
+
+/// Announces to running processes that any item may have changed, if the settings name the
+/// Redis that they share.
+///
+/// # Errors
+/// [`StartError`] if Redis cannot be used as configured; the inner error if it does not
+/// answer.
+pub async fn announce_all_items(settings: &Settings) -> Result<Result<(), StoreError>, StartError> {
+    let Some(url) = &settings.redis_url else {
+        return Ok(Ok(()));
+    };
+    let pool = RedisPool::new(url.expose(), &settings.redis)?;
+    let prefix = &settings.redis.redis_key_prefix;
+    let changes = ItemChanges::new(pool, prefix, &settings.qdrant.collection_name);
+    Ok(changes.announce_all().await)
 }
 
 /// Loads the settings' catalogue into memory, and returns what its items have.

@@ -121,6 +121,7 @@ impl EnginesBuilder {
                         collection: &tenant.collection,
                         share_of: file.tenants.len() as u64,
                         refreshes: true,
+                        mirrors: true,
                     };
                     self.stores.engine(&place, config)?
                 }
@@ -156,6 +157,7 @@ pub fn engine_of_tenant(
         collection: &entry.collection,
         share_of: 1,
         refreshes: true,
+        mirrors: false,
     };
     Stores::open(settings)?.engine(&place, config).map(Some)
 }

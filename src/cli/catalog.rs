@@ -213,14 +213,19 @@ async fn import(
         TagVectors::Complete { added } => {
             anstream::eprintln!("the vector of tags was added to {added} items");
         }
-        TagVectors::Unsupported => anstream::eprintln!(
-            "collection {collection:?} gets no vector of tags, as Qdrant cannot add one to an \
-             existing collection before version 1.18: lists by tags take longer"
+        TagVectors::Refused(error) => anstream::eprintln!(
+            "collection {collection:?} gets no vector of tags, so that lists by tags take longer: \
+             Qdrant older than 1.18 cannot add it to an existing collection: {error}{}",
+            causes(&error)
         ),
     }
     let mut refused = RefusedLines::default();
     let written = write(&store, &source, &checked, &mut counts, &mut refused).await;
     refused.print();
+    // Also after an error, since a part is written.
+    if counts.written > 0 || written.is_err() {
+        announce(settings).await;
+    }
     written?;
     counts.refused += refused.count();
     if counts.written + counts.unchanged + refused.count() < checked.items.items {
@@ -229,6 +234,19 @@ async fn import(
         });
     }
     Ok(counts)
+}
+
+/// Announces the import to running servers.
+async fn announce(settings: &Settings) {
+    let failed = match app::announce_all_items(settings).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => causes(&error),
+        Err(error) => format!(": {error}"),
+    };
+    anstream::eprintln!(
+        "running servers were not notified of the import{failed}; they see it within their \
+         ITEM_CACHE_TTL"
+    );
 }
 
 /// The file of an import, and which of its columns is which field.

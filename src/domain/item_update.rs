@@ -266,10 +266,7 @@ mod tests {
     use crate::domain::{geo::GeoPoint, item::Item};
 
     fn object(value: Value) -> Map<String, Value> {
-        match value {
-            Value::Object(object) => object,
-            other => panic!("{other} is no object"),
-        }
+        value.as_object().expect("an object").clone()
     }
 
     /// The attributes after an update of these paths.

@@ -76,6 +76,17 @@ impl EngineError {
         }
     }
 
+    /// How far a store is that is loading its data.
+    #[must_use]
+    pub fn progress(&self) -> Option<String> {
+        match self {
+            Self::Store { source, .. } => {
+                (source.kind() == StoreErrorKind::Starting).then(|| source.to_string())
+            }
+            Self::UnknownItem | Self::TimedOut | Self::Panicked => None,
+        }
+    }
+
     /// A failure of a store. Does not log it.
     pub(super) fn store(dependency: Dependency, source: StoreError) -> Self {
         Self::Store {
@@ -98,7 +109,7 @@ pub(super) fn log_failure(dependency: Dependency, source: &StoreError) {
     };
     let cause = source as &dyn std::error::Error;
     match source.kind() {
-        StoreErrorKind::Unavailable | StoreErrorKind::Full => {
+        StoreErrorKind::Unavailable | StoreErrorKind::Full | StoreErrorKind::Starting => {
             warn!(?dependency, suppressed, error = cause, "store failed");
         }
         StoreErrorKind::Misconfigured => {

@@ -215,7 +215,8 @@ impl Engine {
             StoreErrorKind::Unavailable
             | StoreErrorKind::Misconfigured
             | StoreErrorKind::Full
-            | StoreErrorKind::Unprepared => Err(EngineError::user_state(error)),
+            | StoreErrorKind::Unprepared
+            | StoreErrorKind::Starting => Err(EngineError::user_state(error)),
         })
     }
 }

@@ -22,7 +22,7 @@ use tracing::{error, info};
 
 use crate::{
     api::{
-        health::{LIVENESS, READINESS},
+        health::{LIVENESS, READINESS, StartProgress},
         methods::METHODS,
         services::MAX_FREE_REQUEST_BYTES,
     },
@@ -76,10 +76,12 @@ pub struct Admin {
 
 impl Admin {
     /// Serves on its own thread until `stop` is cancelled. The result resolves when
-    /// that has ended. `watchdog` is that of the main runtime.
+    /// that has ended. `watchdog` is that of the main runtime. Until the service is ready,
+    /// `/readyz` shows the `progress` of its start.
     pub(crate) fn start(
         self,
         reporter: HealthReporter,
+        progress: StartProgress,
         watchdog: Arc<Watchdog>,
         stop: CancellationToken,
     ) -> Result<oneshot::Receiver<()>, AdminError> {
@@ -87,7 +89,7 @@ impl Admin {
             .enable_all()
             .build()?;
         let listener = self.listener.into_std()?;
-        let routes = routes(reporter.clone(), self.metrics, self.log)?;
+        let routes = routes(reporter.clone(), progress, self.metrics, self.log)?;
         let (ended, has_ended) = oneshot::channel();
         let serve = async move {
             let listener = match TcpListener::from_std(listener) {
@@ -129,6 +131,7 @@ impl Admin {
 
 fn routes(
     reporter: HealthReporter,
+    progress: StartProgress,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     log: Option<LogFilter>,
 ) -> Result<Routes, AdminError> {
@@ -137,11 +140,11 @@ fn routes(
         .route("/metrics", get(async move || metrics_reply(metrics())))
         .route(
             "/livez",
-            get(async |State(health)| probe(health, LIVENESS).await),
+            get(async |State(health)| probe(health, LIVENESS, None).await),
         )
         .route(
             "/readyz",
-            get(async |State(health)| probe(health, READINESS).await),
+            get(async move |State(health)| probe(health, READINESS, progress.text()).await),
         )
         .with_state(Arc::new(health));
     if let Some(log) = log {
@@ -209,8 +212,12 @@ fn metrics_reply(text: String) -> ([(http::HeaderName, &'static str); 1], String
     )
 }
 
-/// The gRPC health of a name, for probes over HTTP.
-async fn probe(health: Arc<HealthService>, name: &str) -> (StatusCode, &'static str) {
+/// The gRPC health of a name, for probes over HTTP, with how far its start is.
+async fn probe(
+    health: Arc<HealthService>,
+    name: &str,
+    progress: Option<String>,
+) -> (StatusCode, String) {
     let request = HealthCheckRequest {
         service: name.to_owned(),
     };
@@ -219,8 +226,10 @@ async fn probe(health: Arc<HealthService>, name: &str) -> (StatusCode, &'static 
         Err(_) => false,
     };
     if serving {
-        (StatusCode::OK, "SERVING\n")
+        (StatusCode::OK, "SERVING\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "NOT_SERVING\n")
+        let progress = progress.map_or(String::new(), |progress| format!("{progress}\n"));
+        let text = format!("NOT_SERVING\n{progress}");
+        (StatusCode::SERVICE_UNAVAILABLE, text)
     }
 }

@@ -17,11 +17,13 @@ pub enum StoreErrorKind {
     /// It is not set up. The error's text says what to do, and may be shown to
     /// clients.
     Unprepared,
+    /// It is loading its data. The error's text says how far it is.
+    Starting,
 }
 
 impl StoreErrorKind {
     /// Number of kinds.
-    pub const COUNT: usize = Self::Unprepared as usize + 1;
+    pub const COUNT: usize = Self::Starting as usize + 1;
 
     /// Its name in metrics.
     #[must_use]
@@ -32,6 +34,7 @@ impl StoreErrorKind {
             Self::Full => "full",
             Self::Corrupt => "corrupt",
             Self::Unprepared => "unprepared",
+            Self::Starting => "starting",
         }
     }
 }

@@ -6,8 +6,10 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
+use qdrant_client::qdrant::Distance;
 use serde_json::json;
 use tempfile::NamedTempFile;
+use tonic::Code;
 
 use crate::support::{
     program::recsys,
@@ -91,6 +93,31 @@ async fn an_import_makes_all_that_is_needed_and_a_second_one_changes_nothing() {
     qdrant.reset_calls();
     import(&qdrant, &items, &[]);
     assert_eq!(qdrant.calls("CreateFieldIndex"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_of_an_older_version_gets_the_vector_of_tags_where_qdrant_can_add_it() {
+    let qdrant = QdrantServer::start().await;
+    qdrant.create_collection("items", 8, Distance::Cosine);
+    let payload = json!({"tags": [{"facet": "theme", "label": "the sea"}]});
+    for id in 0..700_u64 {
+        qdrant.insert("items", id, payload.clone(), None);
+    }
+    let items = file(&[line(0, 8)]);
+    qdrant.fail_rpc("CreateVectorName", Code::Unimplemented, "");
+    let (_, err) = printed(&import(&qdrant, &items, &[]));
+    assert!(err.contains("gets no vector of tags"), "{err}");
+    qdrant.heal();
+    let second = import(&qdrant, &items, &[]);
+    let (_, err) = printed(&second);
+    let added = "the vector of tags was added to 701 items";
+    assert!(err.contains(added), "{err}");
+    assert_eq!(
+        counted(&second),
+        "0 items written, 1 unchanged, 0 lines refused\n"
+    );
+    let (_, err) = printed(&import(&qdrant, &items, &[]));
+    assert!(!err.contains("vector of tags"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,11 +317,7 @@ async fn an_import_that_cannot_run_names_its_fix() {
     assert_eq!(output.status.code(), Some(2));
     assert!(printed(&output).1.contains("/nowhere.jsonl"));
 
-    qdrant.fail_rpc(
-        "Upsert",
-        tonic::Code::InvalidArgument,
-        "Wrong input: not today",
-    );
+    qdrant.fail_rpc("Upsert", Code::InvalidArgument, "Wrong input: not today");
     let output = import(&qdrant, &items, &[]);
     let (_, err) = printed(&output);
     assert_eq!(output.status.code(), Some(1));
@@ -304,7 +327,7 @@ async fn an_import_that_cannot_run_names_its_fix() {
     );
     // A failure that passes is waited out.
     qdrant.heal();
-    qdrant.fail_next(2, tonic::Code::Unavailable, "restarting");
+    qdrant.fail_next(2, Code::Unavailable, "restarting");
     assert!(import(&qdrant, &items, &[]).status.success());
 }
 

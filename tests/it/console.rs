@@ -251,9 +251,28 @@ async fn a_preview_is_the_list_of_the_engine_with_other_weights() {
     assert_eq!(same["strategy"], "RECOMMEND_STRATEGY_WARM");
     assert_eq!(same["items"], list["items"]);
     let by_tags = json!({"fusion": {"tag": 0, "semantic": 0, "affinity": 0, "recency": 0}});
-    let other = preview(by_tags).await.json();
+    let other = preview(by_tags.clone()).await.json();
     assert_eq!(other["items"].as_array().unwrap().len(), 10);
     assert_ne!(other["items"], list["items"]);
+    // A server with the changed file makes that list.
+    let file = post(address, "/console/ranking", &[PAGE, JSON], &by_tags)
+        .await
+        .json();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("ranking.toml");
+    std::fs::write(&path, file["toml"].as_str().unwrap()).unwrap();
+    let changed = Served::start(recsys(&["serve"]).env("RECSYS_RANKING_PATH", &path));
+    let api = changed.address.parse().unwrap();
+    http::send(api, "POST", ingest, &[JSON], body.as_bytes()).await;
+    let text = request.to_string();
+    let made = http::send(api, "POST", RECOMMEND, &[JSON], text.as_bytes())
+        .await
+        .json();
+    let ids = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|item| item["contentId"].to_string()).collect()
+    };
+    assert_eq!(ids(&made), ids(&other));
     // Nothing has changed for others.
     let again = post(address, RECOMMEND, &[PAGE, JSON], &request)
         .await

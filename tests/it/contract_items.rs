@@ -28,6 +28,7 @@ async fn all() -> Vec<TestStore> {
         let canonical = Canonicalizer::default;
         stores.push(TestStore::create(&url, canonical(), 2).await);
         stores.push(TestStore::create_without_tag_vector(&url, canonical(), 2).await);
+        stores.push(TestStore::create_mirrored(&url, canonical(), 2).await);
     }
     stores
 }

@@ -223,9 +223,12 @@ async fn an_existing_collection_gets_the_vector_at_all_its_points() {
         )
         .await;
         let added = store.add_tag_vectors().await.unwrap();
-        assert_eq!(added, TagVectors::Complete { added: 1_203 });
+        assert!(
+            matches!(added, TagVectors::Complete { added: 1_203 }),
+            "{added:?}"
+        );
         let again = store.add_tag_vectors().await.unwrap();
-        assert_eq!(again, TagVectors::Complete { added: 0 });
+        assert!(matches!(again, TagVectors::Complete { added: 0 }));
         for store in [&store, &collection.store()] {
             assert_eq!(first(store, "t:y", 10).await, ["5002", "5001", "5000"]);
             assert_eq!(first(store, "t:x", 10).await.len(), 10);

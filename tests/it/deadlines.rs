@@ -178,11 +178,13 @@ async fn calls_reply_before_their_deadline_with_partial_results() {
     let items = proto::GetItemsRequest {
         content_ids: vec!["i001".into()],
     };
-    let (event, batch, list, items) = tokio::join!(
+    let (mut paging, page) = (catalog.clone(), proto::ListItemsRequest::default());
+    let (event, batch, list, items, page) = tokio::join!(
         ingesting.ingest_event(within(DEADLINE, event)),
         batching.batch_ingest_events(within(DEADLINE, batch)),
         listing.recommend(within(DEADLINE, list)),
         catalog.get_items(within(DEADLINE, items)),
+        paging.list_items(within(DEADLINE, page)),
     );
     let event = event.unwrap().into_inner();
     assert_eq!(event.outcome(), IngestOutcome::Accepted);
@@ -197,7 +199,7 @@ async fn calls_reply_before_their_deadline_with_partial_results() {
         errors.collect::<Vec<_>>(),
         [(late, "DEADLINE_EXCEEDED"), (invalid, "INVALID_FIELD")]
     );
-    for status in [list.unwrap_err(), items.unwrap_err()] {
+    for status in [list.unwrap_err(), items.unwrap_err(), page.unwrap_err()] {
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
         assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
     }

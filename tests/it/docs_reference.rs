@@ -61,7 +61,7 @@ fn bytes(value: &str) -> Option<String> {
     let number: u64 = value.parse().ok()?;
     [(30, "GiB"), (20, "MiB"), (10, "KiB")]
         .into_iter()
-        .find(|(shift, _)| number > 0 && number % (1 << shift) == 0)
+        .find(|(shift, _)| number > 0 && number.is_multiple_of(1 << shift))
         .map(|(shift, unit)| format!("{} {unit}", number >> shift))
 }
 
@@ -297,7 +297,7 @@ fn command(command: &Command, path: &str, generated: &mut String) {
         if let Some(default) = default_of(argument).filter(|_| takes_value) {
             write!(meaning, " (default {default})").unwrap();
         }
-        arguments.push(format!("| `{shown}` | {meaning} |\n"));
+        arguments.push(format!("| `{}` | {meaning} |\n", cell(&shown)));
     }
     let subcommands: Vec<&Command> = command
         .get_subcommands()

@@ -7,6 +7,7 @@
 
 mod callers;
 mod cluster;
+mod mirror;
 mod qdrant;
 mod redis;
 

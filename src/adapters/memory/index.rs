@@ -129,6 +129,11 @@ impl Index {
         self.vectors.size()
     }
 
+    /// The ids of all items, in no order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &ContentId> {
+        self.slot_of_id.keys()
+    }
+
     pub(super) fn get(&self, id: &ContentId) -> Option<&Arc<CatalogueItem>> {
         self.slots[*self.slot_of_id.get(id)? as usize].as_ref()
     }

@@ -60,7 +60,8 @@ impl Catalogue {
         }
         let freed = stored.map_or(0, |item| bytes(item.item()));
         let added = bytes(&item);
-        self.budget.replace(freed, added)?;
+        let is_new = usize::from(stored.is_none());
+        self.budget.replace(freed, added, is_new)?;
         self.bytes = self.bytes - freed + added;
         let item = match stored {
             Some(stored) => stored.replaced_by(item, canonicalizer),
@@ -74,49 +75,79 @@ impl Catalogue {
         let item = self.index.remove(id)?;
         let freed = bytes(item.item());
         self.bytes -= freed;
-        self.budget.release(freed);
+        self.budget.release(freed, 1);
         Some(item)
     }
 }
 
 impl Drop for Catalogue {
     fn drop(&mut self) {
-        self.budget.release(self.bytes);
+        self.budget.release(self.bytes, self.index.len());
     }
 }
 
-/// The memory limit of all catalogues of a process.
+/// The limits of all catalogues of a process.
 #[derive(Debug)]
 pub struct CatalogueBudget {
     max_bytes: usize,
-    used: Arc<AtomicUsize>,
+    max_items: usize,
+    used: Arc<CatalogueUse>,
+}
+
+#[derive(Debug, Default)]
+struct CatalogueUse {
+    bytes: AtomicUsize,
+    items: AtomicUsize,
 }
 
 impl CatalogueBudget {
     /// A limit of estimated memory.
     #[must_use]
     pub fn new(max_bytes: usize) -> Arc<Self> {
-        let used = Arc::new(AtomicUsize::new(0));
+        Self::with_max_items(max_bytes, usize::MAX)
+    }
+
+    /// Limits of estimated memory and of the number of items.
+    #[must_use]
+    pub fn with_max_items(max_bytes: usize, max_items: usize) -> Arc<Self> {
+        let used = Arc::new(CatalogueUse::default());
         meters::watch(&used, move |used, levels| {
-            levels.add(Level::CatalogueBytes, used.load(Ordering::Relaxed) as u64);
+            let bytes = used.bytes.load(Ordering::Relaxed);
+            levels.add(Level::CatalogueBytes, bytes as u64);
             levels.add(Level::CatalogueMaxBytes, max_bytes as u64);
         });
-        Arc::new(Self { max_bytes, used })
+        Arc::new(Self {
+            max_bytes,
+            max_items,
+            used,
+        })
     }
 
-    /// Replaces `old` bytes by `new` ones, if they fit.
-    fn replace(&self, old: usize, new: usize) -> Result<(), ItemRefusal> {
-        let replaced = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+    /// Whether about this many further items, of `bytes_each`, fit.
+    pub(crate) fn has_room_for(&self, items: usize, bytes_each: usize) -> bool {
+        let of_items = self.used.items.load(Ordering::Relaxed);
+        let of_bytes = self.used.bytes.load(Ordering::Relaxed);
+        items <= self.max_items.saturating_sub(of_items)
+            && items.saturating_mul(bytes_each) <= self.max_bytes.saturating_sub(of_bytes)
+    }
+
+    /// Replaces `old` bytes by `new` ones and adds items, if they fit.
+    fn replace(&self, old: usize, new: usize, added_items: usize) -> Result<(), ItemRefusal> {
+        let add = |used: &AtomicUsize, old: usize, new: usize, max: usize| {
+            let added = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 let sum = used.saturating_sub(old).checked_add(new)?;
-                (sum <= self.max_bytes).then_some(sum)
+                (sum <= max).then_some(sum)
             });
-        replaced.map(|_| ()).map_err(|_| ItemRefusal::Full)
+            added.map(|_| ()).map_err(|_| ItemRefusal::Full)
+        };
+        add(&self.used.items, 0, added_items, self.max_items)?;
+        add(&self.used.bytes, old, new, self.max_bytes)
+            .inspect_err(|_| self.release(0, added_items))
     }
 
-    fn release(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    fn release(&self, bytes: usize, items: usize) {
+        self.used.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.used.items.fetch_sub(items, Ordering::Relaxed);
     }
 }
 
@@ -222,6 +253,38 @@ impl MemoryItemStore {
             items,
             total,
         }
+    }
+
+    /// Adds an item, or replaces the one of its id as a whole.
+    ///
+    /// # Errors
+    /// [`ItemRefusal`]; then nothing has changed.
+    pub(crate) fn replace(&self, item: Item) -> Result<(), ItemRefusal> {
+        let mut catalogue = self.write();
+        let stored = catalogue.index.get(&item.id).cloned();
+        catalogue.replace(stored.as_deref(), item, &self.canonicalizer)
+    }
+
+    /// Removes an item. Returns whether it existed.
+    pub(crate) fn remove(&self, id: &ContentId) -> bool {
+        self.write().remove(id).is_some()
+    }
+
+    /// The item of an id.
+    pub(crate) fn item(&self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
+        self.read().index.get(id).cloned()
+    }
+
+    /// The ids of the items that are not in a set.
+    pub(crate) fn ids_outside(&self, known: &foldhash::HashSet<ContentId>) -> Vec<ContentId> {
+        let catalogue = self.read();
+        let ids = catalogue.index.ids();
+        ids.filter(|id| !known.contains(*id)).cloned().collect()
+    }
+
+    /// Estimated memory of the items.
+    pub(crate) fn bytes(&self) -> usize {
+        self.read().bytes
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Catalogue> {

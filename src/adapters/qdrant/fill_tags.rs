@@ -1,12 +1,9 @@
 //! Adds the vector of tags to a collection, and to the points that lack it.
 
-use std::error::Error as _;
-
 use qdrant_client::qdrant::{
     CreateVectorNameRequest, PointId, PointVectors, RetrievedPoint, ScrollPoints, ScrollResponse,
     SparseVectorCreationConfig, UpdatePointVectors, create_vector_name_request,
 };
-use tonic::{Code, Status};
 
 use super::{
     ids::PointKey,
@@ -26,16 +23,16 @@ const FILL_PAGE: u32 = 500;
 const FILL_ATTEMPTS: u32 = 5;
 
 /// What an import did about the vector of tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum TagVectors {
     /// Every point has it. It was added to this number of points.
     Complete {
         /// Points that lacked it.
         added: usize,
     },
-    /// The collection has none, and this server cannot add one to an existing
-    /// collection: Qdrant can from version 1.18.
-    Unsupported,
+    /// The collection has none, and Qdrant refused to add it: its version is older than
+    /// 1.18, or the API key or strict mode does not allow it.
+    Refused(StoreError),
 }
 
 impl QdrantItemStore {
@@ -59,8 +56,15 @@ impl QdrantItemStore {
             let call = points.create_vector_name(request);
             match self.pool.call("index", Deadline::NONE, call).await {
                 Ok(_) => {}
-                Err(error) if is_unimplemented(&error) => return Ok(TagVectors::Unsupported),
-                Err(error) => return Err(error),
+                Err(error) => match error.kind() {
+                    StoreErrorKind::Corrupt | StoreErrorKind::Misconfigured => {
+                        return Ok(TagVectors::Refused(error));
+                    }
+                    StoreErrorKind::Unavailable
+                    | StoreErrorKind::Unprepared
+                    | StoreErrorKind::Starting
+                    | StoreErrorKind::Full => return Err(error),
+                },
             }
         }
         let mut added = 0;
@@ -142,12 +146,4 @@ impl QdrantItemStore {
         self.pool.call("upsert", Deadline::NONE, call).await?;
         Ok(())
     }
-}
-
-/// Whether a server does not know a method.
-fn is_unimplemented(error: &StoreError) -> bool {
-    let status = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<Status>());
-    status.is_some_and(|status| status.code() == Code::Unimplemented)
 }

@@ -22,13 +22,16 @@ mod settings;
 mod store;
 mod tag_points;
 mod tag_vector;
+mod uncached;
 mod update;
 mod write;
 
 pub use attribute_index::{AttributeIndex, AttributeType};
 pub use examine::{CollectionReport, QdrantExamination, TagSearchReport, examine};
 pub use fill_tags::TagVectors;
+pub(crate) use ids::PointKey;
 pub use pool::{QdrantPool, QdrantSetupError};
-pub use settings::QdrantSettings;
+pub use settings::{CatalogMirrorMode, QdrantSettings};
 pub use store::{QdrantItemOptions, QdrantItemStore};
+pub(crate) use uncached::{PageStart, PointItem, VectorShape};
 pub use write::PutOutcome;

@@ -4,6 +4,24 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::parsers::{Secret, defaults, parse_duration, whole_number};
 
+/// Whether this process mirrors the catalogue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CatalogMirrorMode {
+    /// Up to the limits
+    #[default]
+    On,
+    /// Never
+    Off,
+}
+
+impl CatalogMirrorMode {
+    /// Whether catalogues are mirrored.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
 /// Settings of the catalogue in Qdrant.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Qdrant")]
@@ -41,12 +59,28 @@ pub struct QdrantSettings {
     #[arg(long, global = true, env = "QDRANT_TIMEOUT", value_name = "DURATION",
           value_parser = parse_duration, default_value = "2s")]
     pub qdrant_timeout: Duration,
+    /// Whether items are also held in this process's memory, which answers searches: on
+    /// or off
+    #[arg(
+        long,
+        global = true,
+        env = "CATALOG_MIRROR",
+        value_name = "on|off",
+        default_value = "on",
+        hide_possible_values = true
+    )]
+    pub catalog_mirror: CatalogMirrorMode,
+    /// Largest number of items of all tenants that are held so; a larger catalogue is
+    /// searched in Qdrant
+    #[arg(long, global = true, env = "CATALOG_MIRROR_MAX_ITEMS", value_name = "N",
+          value_parser = whole_number::<usize>, default_value_t = 200_000)]
+    pub catalog_mirror_max_items: usize,
     /// Memory limit of the cache of items, in bytes
     #[arg(long, global = true, env = "ITEM_CACHE_MAX_BYTES", value_name = "BYTES",
           value_parser = whole_number::<u64>, default_value_t = 256 << 20)]
     pub item_cache_max_bytes: u64,
-    /// Time for which a cached item is used; changes that other processes make are
-    /// seen after at most that time
+    /// Time for which a cached item is used, and time between two comparisons of the
+    /// mirror with Qdrant: after it, changes by other programs are seen
     #[arg(long, global = true, env = "ITEM_CACHE_TTL", value_name = "DURATION",
           value_parser = parse_duration, default_value = "5m")]
     pub item_cache_ttl: Duration,

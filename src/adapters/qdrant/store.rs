@@ -2,7 +2,10 @@
 
 use std::{
     error::Error as _,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,8 @@ pub struct QdrantItemStore {
     pub(super) tag_check: TagCheck,
     /// As last described; `None` until then.
     collection: RwLock<Option<Arc<Collection>>>,
+    /// The number of points, as last described.
+    points: AtomicU64,
     /// Throttles the log of lists from the cache: in an outage, of every list.
     pub(super) outage: Throttle,
 }
@@ -58,6 +63,7 @@ impl QdrantItemStore {
             cache: ItemCache::new(options.cache_max_bytes, options.cache_ttl),
             tag_check: TagCheck::default(),
             collection: RwLock::default(),
+            points: AtomicU64::new(0),
             outage: Throttle::new(),
         }
     }
@@ -78,6 +84,8 @@ impl QdrantItemStore {
             .await?;
         let info = info.result.unwrap_or_default();
         let points = info.points_count;
+        self.points
+            .store(points.unwrap_or_default(), Ordering::Relaxed);
         let mut collection = Collection::read(info);
         if collection.has_tag_vector {
             let check = self
@@ -179,6 +187,21 @@ impl QdrantItemStore {
         last.clone()
     }
 
+    /// The name of the collection.
+    pub(crate) fn collection_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Drops all cached items.
+    pub(crate) fn clear_cache(&self) {
+        self.cache.clear();
+    }
+
+    /// Approximate number of points, as last described; 0 until then.
+    pub(crate) fn points_count(&self) -> u64 {
+        self.points.load(Ordering::Relaxed)
+    }
+
     /// The collection as last described, or else as Qdrant describes it.
     pub(super) async fn collection(
         &self,
@@ -216,7 +239,8 @@ impl QdrantItemStore {
             | StoreErrorKind::Unavailable
             | StoreErrorKind::Misconfigured
             | StoreErrorKind::Full
-            | StoreErrorKind::Corrupt => error,
+            | StoreErrorKind::Corrupt
+            | StoreErrorKind::Starting => error,
         })
     }
 }

@@ -95,6 +95,15 @@ impl AclProbe {
         probe
     }
 
+    /// What announces and reads the changes of items.
+    pub(super) fn with_item_changes(mut self, keys: &Keys) -> Self {
+        let stream = keys.item_changes_probe();
+        self.add("XRANGE", &stream, &["-", "-", "COUNT", "1"]);
+        // Creates no stream.
+        self.add("XADD", &stream, &["NOMKSTREAM", "*", "by", "doctor"]);
+        self
+    }
+
     fn add_associations(&mut self, keys: &Keys) {
         for key in keys.association_probes() {
             self.add("UNLINK", &key, &[]);

@@ -53,6 +53,7 @@ pub struct RedisMaster {
 }
 
 /// Examines the Redis of a URL as a service uses it whose keys have these prefixes.
+/// `item_changes`: whether it also announces and reads the changes of items.
 ///
 /// # Errors
 /// The outer one if the URL, a file or the settings cannot be used; the inner one if
@@ -61,6 +62,7 @@ pub async fn examine(
     url: &str,
     settings: &RedisSettings,
     prefixes: &[String],
+    item_changes: bool,
 ) -> Result<Result<RedisExamination, StoreError>, RedisSetupError> {
     let pool = RedisPool::new(url, settings)?;
     let keys: Vec<Keys> = prefixes.iter().map(|prefix| Keys::new(prefix)).collect();
@@ -68,7 +70,10 @@ pub async fn examine(
     let (keys, replicas) = (keys.as_slice(), settings.redis_wait_replicas);
     let examined = pool.run("examine", |mut connection| async move {
         let cluster = matches!(connection, RedisConnection::Cluster(_));
-        let probe = AclProbe::new(keys, replicas > 0, cluster);
+        let mut probe = AclProbe::new(keys, replicas > 0, cluster);
+        if item_changes {
+            probe = probe.with_item_changes(&Keys::new(&settings.redis_key_prefix));
+        }
         Ok(RedisExamination {
             health: Ok(()),
             scripts: None,

@@ -55,6 +55,12 @@ impl Keys {
         format!("{}trend", self.prefix)
     }
 
+    /// The stream of changes of a collection's items. No tenant's keys begin so: the names
+    /// of tenants have no underscore.
+    pub(super) fn item_changes(&self, collection: &str) -> String {
+        self.key("item_changes", collection)
+    }
+
     /// The id of the data, beside the models: no user id has a control character, and
     /// the ACL that allows models allows it.
     pub(super) fn data_id(&self) -> String {
@@ -75,6 +81,11 @@ impl Keys {
     /// Keys of an interest list, an audience and a row for checks, which never exist.
     pub(super) fn association_probes(&self) -> [String; 3] {
         ["lst", "aud", "nbr"].map(|kind| self.key(kind, ""))
+    }
+
+    /// A stream of changes for checks. No collection's name is empty: it never exists.
+    pub(super) fn item_changes_probe(&self) -> String {
+        self.item_changes("")
     }
 
     fn key(&self, kind: &str, id: &str) -> String {

@@ -1,5 +1,6 @@
 //! Users' state in Redis 7, shared with the reference engine: `evt:<user_id>`
-//! (a sorted set of events) and `umodel:<user_id>` (the model in JSON).
+//! (a sorted set of events) and `umodel:<user_id>` (the model in JSON). And which items
+//! of the catalogue processes have changed.
 //!
 //! Every script touches one key, so that the keys of a user may live in different
 //! slots of a cluster.
@@ -20,6 +21,7 @@ mod error;
 mod events;
 mod examine;
 mod expiry;
+mod item_changes;
 mod key_scan;
 mod keys;
 mod model_cache;
@@ -40,6 +42,7 @@ pub use advice::{Concern, advise, advise_associations};
 pub use associations::RedisAssociationStore;
 pub use events::{EventBufferOptions, RedisEventBuffer};
 pub use examine::{RedisExamination, RedisMaster, examine};
+pub use item_changes::{ChangeCursor, ChangePage, ItemChanges};
 pub use key_scan::{KeyScan, ScanNode, ScannedKind, ScannedPage};
 pub use models::{ModelStoreOptions, RedisModelStore};
 pub use pool::RedisPool;

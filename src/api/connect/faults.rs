@@ -39,7 +39,7 @@ fn message(kind: &MessageDescriptor, value: &Value, path: &str, found: &mut Vec<
             return;
         }
         "google.protobuf.FieldMask" => {
-            if !value.as_str().is_some_and(|text| !text.contains('_')) {
+            if value.as_str().is_none_or(|text| text.contains('_')) {
                 let rule = "must be one text: paths in lowerCamelCase, separated by commas, such as \
                             \"title,attributes.price\"";
                 add(found, path, rule);

@@ -10,17 +10,14 @@ use tonic::Status;
 use crate::{
     api::{
         connect::{
-            encoding::reserve, faults::faults, json_cost::json_cost, unique_names::repeated_name,
+            encoding::reserve, faults::faults, json_cost::json_cost,
+            reflected_cost::reflected_cost, unique_names::repeated_name,
         },
         error::{ApiError, Violation},
     },
     edge::load::Account,
     proto::FILE_DESCRIPTOR_SET,
 };
-
-/// What a message in memory and its JSON take for each byte of its encoding: a number of
-/// one byte is a value of 56 bytes.
-const REPLY_FACTOR: usize = 16;
 
 static API: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok());
@@ -134,7 +131,8 @@ pub(super) fn write(
     encoded: Bytes,
     account: Option<&Account>,
 ) -> Result<Vec<u8>, Status> {
-    reserve(account, REPLY_FACTOR * encoded.len())?;
+    let cost = reflected_cost(&kind, &encoded).map_err(|_| Status::internal("internal error"))?;
+    reserve(account, cost)?;
     let message =
         DynamicMessage::decode(kind, encoded).map_err(|error| ApiError::internal(&error))?;
     Ok(serde_json::to_vec(&message).map_err(|error| ApiError::internal(&error))?)
@@ -145,4 +143,51 @@ pub(super) fn of_detail(name: &str, encoded: &[u8]) -> Option<serde_json::Value>
     let kind = DETAILS.as_ref()?.get_message_by_name(name)?;
     let message = DynamicMessage::decode(kind, encoded).ok()?;
     serde_json::to_value(&message).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::{kind_of, reflected_cost};
+    use crate::{
+        api::connect::value_cost::VALUE_BYTES,
+        proto::{GetItemsResponse, Item, Tag},
+    };
+
+    fn cost(items: Vec<Item>) -> (usize, usize) {
+        let reply = GetItemsResponse {
+            items,
+            ..GetItemsResponse::default()
+        };
+        let kind = kind_of::<GetItemsResponse>().unwrap();
+        let encoded = reply.encode_to_vec();
+        (encoded.len(), reflected_cost(&kind, &encoded).unwrap())
+    }
+
+    #[test]
+    fn texts_of_a_reply_cost_a_few_times_their_bytes_and_small_elements_their_values() {
+        let text = Item {
+            text: "x".repeat(1 << 20),
+            ..Item::default()
+        };
+        let (bytes, reserved) = cost(vec![text]);
+        assert!(4 * bytes <= reserved && reserved < 5 * bytes, "{reserved}");
+        let vector = Item {
+            vector: vec![0.5; 10_000],
+            ..Item::default()
+        };
+        let (_, reserved) = cost(vec![vector]);
+        assert!(reserved > 10_000 * 2 * VALUE_BYTES, "{reserved}");
+        let tag = |number: usize| Tag {
+            label: number.to_string(),
+            ..Tag::default()
+        };
+        let tags = Item {
+            tags: (0..200).map(tag).collect(),
+            ..Item::default()
+        };
+        let (_, reserved) = cost(vec![tags]);
+        assert!(reserved > 200 * 11 * VALUE_BYTES, "{reserved}");
+    }
 }

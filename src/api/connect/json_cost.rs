@@ -1,15 +1,7 @@
 //! What the message of a JSON text costs, read from the text alone.
 
-use prost_reflect::Value;
+use super::value_cost::{ALLOCATION_BYTES, GROWTH, MESSAGE_BYTES, VALUE_BYTES};
 
-const VALUE_BYTES: usize = size_of::<Value>();
-/// Overhead of an allocation.
-const ALLOCATION_BYTES: usize = 32;
-/// A list that grows has up to twice its values allocated, and once more while they are
-/// moved.
-const GROWTH: usize = 3;
-/// A message keeps its fields in a tree, whose first node has room for eleven.
-const MESSAGE_BYTES: usize = 11 * (VALUE_BYTES + 16) + ALLOCATION_BYTES;
 /// Fields that hold any JSON: each value in them is a message of its own.
 const FREE_FIELDS: [&[u8]; 4] = [
     b"attributes",

@@ -11,9 +11,12 @@ mod error;
 mod faults;
 mod json;
 mod json_cost;
+mod lent_body;
 mod port;
+mod reflected_cost;
 mod translate;
 mod unique_names;
+mod value_cost;
 
 pub(crate) use error::reply as error_reply;
 pub(crate) use json::{read_message, write_message};

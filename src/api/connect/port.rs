@@ -9,11 +9,16 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST},
+    header::{
+        ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT,
+        HOST,
+    },
     uri::Authority,
 };
+use http_body::Body as HttpBody;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
@@ -21,6 +26,7 @@ use crate::{
     api::connect::{
         call::{ConnectCall, Format},
         error,
+        lent_body::{LentBody, drain},
     },
     edge::{access::Access, call::CallLayer},
 };
@@ -227,8 +233,9 @@ pub(crate) struct ConnectPort<S> {
 
 impl<S, B> Service<Request<B>> for ConnectPort<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<LentBody<B>>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -239,18 +246,45 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // HTTP/2 has a stream for each call. A client that asks before it sends its body
+        // (expect) does not send it after an error.
+        let drains = request.version() < Version::HTTP_2 && !request.headers().contains_key(EXPECT);
         match self.connect.read(&mut request) {
             Err(refused) => {
-                let reply = self.connect.refuse(&mut request, &refused);
-                Box::pin(async move { Ok(reply) })
+                let mut reply = self.connect.refuse(&mut request, &refused);
+                Box::pin(async move {
+                    if drains && !drain(request.into_body()).await {
+                        close(reply.headers_mut());
+                    }
+                    Ok(reply)
+                })
             }
-            Ok(None) => Box::pin(self.inner.call(request)),
-            Ok(Some(_)) => {
-                let reply = self.inner.call(request);
+            Ok(None) => Box::pin(self.inner.call(request.map(LentBody::given))),
+            Ok(Some(_)) if !drains => {
+                let reply = self.inner.call(request.map(LentBody::given));
                 Box::pin(async move { Ok(written(reply.await?)) })
+            }
+            Ok(Some(_)) => {
+                let (parts, body) = request.into_parts();
+                let (body, rest) = LentBody::lent(body);
+                let reply = self.inner.call(Request::from_parts(parts, body));
+                Box::pin(async move {
+                    let mut reply = written(reply.await?);
+                    // No client waits longer than its deadline.
+                    let is_late = reply.status() == StatusCode::GATEWAY_TIMEOUT;
+                    if !reply.status().is_success() && (is_late || !rest.drain().await) {
+                        close(reply.headers_mut());
+                    }
+                    Ok(reply)
+                })
             }
         }
     }
+}
+
+/// The connection of a reply ends with it: its client must not send another request.
+fn close(reply: &mut HeaderMap) {
+    reply.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// A reply without what is gRPC's; a failed one as Connect's error.

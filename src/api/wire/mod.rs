@@ -7,4 +7,5 @@ mod reader;
 mod shape;
 
 pub(crate) use cost::cost;
+pub(crate) use reader::{Malformed, WireValue, next_field};
 pub(crate) use shape::{Shape, Shapes};

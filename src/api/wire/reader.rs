@@ -11,7 +11,7 @@ pub(super) struct Field<'a> {
 }
 
 /// A value on the wire.
-pub(super) enum WireValue<'a> {
+pub(crate) enum WireValue<'a> {
     /// A varint, or 4 or 8 bytes.
     Scalar,
     /// A text, a message or packed scalars.
@@ -31,6 +31,13 @@ pub(super) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Field<'a>>, Malform
     let (number, wire_type) = key(rest)?;
     let value = value(rest, number, wire_type, 0)?;
     Ok(Some(Field { number, value }))
+}
+
+/// As [`next`]: the number of the next field, and its value.
+pub(crate) fn next_field<'a>(
+    rest: &mut &'a [u8],
+) -> Result<Option<(u32, WireValue<'a>)>, Malformed> {
+    Ok(next(rest)?.map(|field| (field.number, field.value)))
 }
 
 fn key(rest: &mut &[u8]) -> Result<(u32, u64), Malformed> {

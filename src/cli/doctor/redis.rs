@@ -33,7 +33,8 @@ pub(super) async fn check(
         }
         None => vec![prefix.clone()],
     };
-    let examined = redis::examine(url.expose(), &settings.redis, &prefixes);
+    let mirrors = settings.qdrant_api_url.is_some() && settings.qdrant.catalog_mirror.is_on();
+    let examined = redis::examine(url.expose(), &settings.redis, &prefixes, mirrors);
     let examination = match tokio::time::timeout(timeout, examined).await {
         Ok(Ok(Ok(examination))) => examination,
         Ok(Ok(Err(error))) => return vec![unreachable(&error)],

@@ -63,7 +63,7 @@ impl Engine {
         let experiments = &self.inner.experiments;
         let user = request.user.as_ref();
         let arm = experiments.arm(request.placement.as_deref(), user);
-        let mut list = self.preview(request, &arm.config, deadlines).await?;
+        let mut list = self.make(request, &arm.config, deadlines).await?;
         list.treatment = arm.treatment();
         let signed = self.signed_id(arm, user, &list.items, deadlines.model);
         if let Some(id) = signed.await {
@@ -87,6 +87,15 @@ impl Engine {
     /// # Errors
     /// As [`Engine::list`].
     pub async fn preview(
+        &self,
+        request: &ListRequest,
+        config: &RankingConfig,
+        deadlines: Deadlines,
+    ) -> Result<Recommendation, EngineError> {
+        self.make(request, config, deadlines).await
+    }
+
+    async fn make(
         &self,
         request: &ListRequest,
         config: &RankingConfig,

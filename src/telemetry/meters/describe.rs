@@ -9,7 +9,8 @@ use super::{
         CALLS_IN_FLIGHT, CANDIDATES, COLD_LISTS, CONNECTIONS, CONNECTIONS_ENDED, DB_CONNECTIONS,
         DB_MAX_CONNECTIONS, DB_PENDING_REQUESTS, DEGRADED, DEPENDENCY_UP, EMBEDDED_BYTES,
         EMBEDDED_MAX_BYTES, EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, HTTP_DURATION, LISTS,
-        MERGED_EVENTS, MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS,
+        MERGED_EVENTS, MIRROR_BYTES, MIRROR_CATALOGS, MIRROR_CHANGES, MIRROR_COMPARISON_AGE,
+        MIRROR_ITEMS, MIRROR_LAG, MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS,
         MODEL_REBUILDS, MODEL_REFRESHES, PANICS, PLACEMENT_EVENTS, PLACEMENT_ITEMS, REFUSED,
         ROW_AGE, ROW_LAG, ROW_REFRESHES, ROWS_DUE, RPC_DURATION, RUNTIME_SILENCE, SHED,
         STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
@@ -17,8 +18,8 @@ use super::{
     record::{buffered_bytes, calls_in_flight, http_duration, rows_due},
     series::{
         AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, DELIVERED, ENDED, EXPLORED, LAG,
-        LOOKUPS, MADE, MERGED, REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_AGE, ROWS_LAG,
-        SHED_CALLS,
+        LOOKUPS, MADE, MERGED, MIRRORED, MIRRORS_LAG, REBUILDS, REFRESHES, REFUSED_CALLS, ROWS,
+        ROWS_AGE, ROWS_LAG, SHED_CALLS,
     },
 };
 
@@ -63,6 +64,27 @@ fn of_stores() {
         EMBEDDED_MAX_BYTES,
         Unit::Bytes,
         "Memory limit of the embedded stores"
+    );
+    describe_gauge!(MIRROR_ITEMS, "Items that are mirrored from Qdrant");
+    describe_gauge!(
+        MIRROR_BYTES,
+        Unit::Bytes,
+        "Estimated memory of mirrored items"
+    );
+    describe_gauge!(MIRROR_CATALOGS, "Catalogues with a mirror, by its state");
+    describe_gauge!(
+        MIRROR_COMPARISON_AGE,
+        Unit::Seconds,
+        "Time since a mirrored catalogue was compared with Qdrant"
+    );
+    describe_histogram!(
+        MIRROR_LAG,
+        Unit::Seconds,
+        "Time from the announcement of a changed item to its being read"
+    );
+    describe_counter!(
+        MIRROR_CHANGES,
+        "Changes of mirrored items, by how they were noticed"
     );
     describe_gauge!(DEPENDENCY_UP, "1 if a dependency answers, otherwise 0");
 }
@@ -184,6 +206,8 @@ fn init() {
     AUDIENCES.init();
     rows_due(0);
     LOOKUPS.init();
+    MIRRORED.init();
+    MIRRORS_LAG.init();
     SHED_CALLS.init();
     REFUSED_CALLS.init();
     ENDED.init();

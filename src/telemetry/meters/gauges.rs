@@ -8,7 +8,8 @@ use metrics::gauge;
 
 use super::names::{
     CACHE_BYTES, CACHE_ENTRIES, DB_CONNECTIONS, DB_MAX_CONNECTIONS, DB_PENDING_REQUESTS,
-    EMBEDDED_BYTES, EMBEDDED_MAX_BYTES,
+    EMBEDDED_BYTES, EMBEDDED_MAX_BYTES, MIRROR_BYTES, MIRROR_CATALOGS, MIRROR_COMPARISON_AGE,
+    MIRROR_ITEMS,
 };
 
 /// A gauge.
@@ -46,6 +47,18 @@ pub enum Level {
     CatalogueBytes,
     /// Memory limit of the embedded catalogue.
     CatalogueMaxBytes,
+    /// Mirrored items.
+    MirrorItems,
+    /// Memory of mirrored items.
+    MirrorBytes,
+    /// Mirrors that do not have all items yet.
+    MirrorsFilling,
+    /// Mirrors that have all items.
+    MirrorsFull,
+    /// Catalogues that are too large for a mirror.
+    MirrorsTooLarge,
+    /// Seconds since the catalogue was compared that was compared longest ago.
+    MirrorComparisonAge,
 }
 
 const REDIS: (&str, &str) = ("db_system_name", "redis");
@@ -53,7 +66,7 @@ const REDIS: (&str, &str) = ("db_system_name", "redis");
 /// A level with the name and the labels of its metric.
 type LabelledLevel = (Level, &'static str, &'static [(&'static str, &'static str)]);
 
-const ALL: [LabelledLevel; 16] = [
+const ALL: [LabelledLevel; 22] = [
     (
         Level::RedisIdle,
         DB_CONNECTIONS,
@@ -94,6 +107,20 @@ const ALL: [LabelledLevel; 16] = [
         EMBEDDED_MAX_BYTES,
         &[("store", "catalogue")],
     ),
+    (Level::MirrorItems, MIRROR_ITEMS, &[]),
+    (Level::MirrorBytes, MIRROR_BYTES, &[]),
+    (
+        Level::MirrorsFilling,
+        MIRROR_CATALOGS,
+        &[("state", "filling")],
+    ),
+    (Level::MirrorsFull, MIRROR_CATALOGS, &[("state", "full")]),
+    (
+        Level::MirrorsTooLarge,
+        MIRROR_CATALOGS,
+        &[("state", "too_large")],
+    ),
+    (Level::MirrorComparisonAge, MIRROR_COMPARISON_AGE, &[]),
 ];
 
 /// The sums of one measurement.
@@ -104,6 +131,12 @@ impl Levels {
     /// Adds to the sum of a level.
     pub fn add(&mut self, level: Level, amount: u64) {
         self.0[level as usize] += amount;
+    }
+
+    /// Replaces a level by a larger one.
+    pub fn raise(&mut self, level: Level, amount: u64) {
+        let held = &mut self.0[level as usize];
+        *held = amount.max(*held);
     }
 }
 

@@ -71,6 +71,18 @@ macro_rules! label {
 }
 
 label! {
+    /// How a change of a mirrored item was noticed.
+    MirrorChange "source" {
+        /// This process wrote the item.
+        Own "own"
+        /// Another process announced it.
+        Announced "announced"
+        /// The mirror was compared with Qdrant.
+        Compared "compared"
+    }
+}
+
+label! {
     /// The outcome of an event.
     EventOutcome "outcome" {
         /// Stored.

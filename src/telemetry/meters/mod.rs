@@ -18,8 +18,9 @@ pub use {
     arm_series::ArmSeries,
     gauges::{Level, Levels, watch},
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
-        ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, MirrorChange,
+        ModelBuild, ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable,
+        WebhookOutcome,
     },
     names::*,
     record::*,

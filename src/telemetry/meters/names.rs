@@ -59,6 +59,19 @@ pub const CACHE_ENTRIES: &str = "recsys_cache_entries";
 pub const EMBEDDED_BYTES: &str = "recsys_embedded_bytes";
 /// Memory limit of the embedded stores.
 pub const EMBEDDED_MAX_BYTES: &str = "recsys_embedded_max_bytes";
+/// Items that are mirrored from Qdrant.
+pub const MIRROR_ITEMS: &str = "recsys_mirror_items";
+/// Memory of the mirrored items.
+pub const MIRROR_BYTES: &str = "recsys_mirror_bytes";
+/// Catalogues with a mirror, by its state.
+pub const MIRROR_CATALOGS: &str = "recsys_mirror_catalogs";
+/// Time since a catalogue was last compared with Qdrant.
+pub const MIRROR_COMPARISON_AGE: &str = "recsys_mirror_comparison_age_seconds";
+/// Time from the announcement of a change by another process to its being read: a histogram
+/// of seconds.
+pub const MIRROR_LAG: &str = "recsys_mirror_lag_seconds";
+/// Mirrored items that have changed, by how that was noticed.
+pub const MIRROR_CHANGES: &str = "recsys_mirror_changes_total";
 /// Calls in flight.
 pub const CALLS_IN_FLIGHT: &str = "recsys_calls_in_flight";
 /// Calls refused because of overload, by exhausted resource.
@@ -95,7 +108,7 @@ pub const WEBHOOK_ELEMENTS: &str = "recsys_webhook_events_total";
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 
 /// All names except those of the process.
-pub const ALL: [&str; 46] = [
+pub const ALL: [&str; 52] = [
     RPC_DURATION,
     STORE_DURATION,
     DB_CONNECTIONS,
@@ -125,6 +138,12 @@ pub const ALL: [&str; 46] = [
     CACHE_ENTRIES,
     EMBEDDED_BYTES,
     EMBEDDED_MAX_BYTES,
+    MIRROR_ITEMS,
+    MIRROR_BYTES,
+    MIRROR_CATALOGS,
+    MIRROR_COMPARISON_AGE,
+    MIRROR_LAG,
+    MIRROR_CHANGES,
     CALLS_IN_FLIGHT,
     SHED,
     REFUSED,

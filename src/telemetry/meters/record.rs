@@ -6,8 +6,9 @@ use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
-        ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, MirrorChange,
+        ModelBuild, ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable,
+        WebhookOutcome,
     },
     names::{
         BUFFERED_BYTES, CALLS_IN_FLIGHT, CONNECTIONS, DEPENDENCY_UP, HTTP_DURATION, PANICS,
@@ -15,14 +16,25 @@ use super::{
     },
     series::{
         AUDIENCES, BUILDS, BUILT_FROM, BY_KIND, BY_OUTCOME, BYTES, COLD, DELIVERED, EMPTY, ENDED,
-        EXPLORED, LAG, LOOKUPS, MADE, MEANINGS, MERGED, PROPOSED, READS, REBUILDS, REFRESHES,
-        REFUSED_CALLS, ROWS, ROWS_AGE, ROWS_LAG, SHED_CALLS, STORE_OPERATIONS, WITHOUT,
+        EXPLORED, LAG, LOOKUPS, MADE, MEANINGS, MERGED, MIRRORED, MIRRORS_LAG, PROPOSED, READS,
+        REBUILDS, REFRESHES, REFUSED_CALLS, ROWS, ROWS_AGE, ROWS_LAG, SHED_CALLS, STORE_OPERATIONS,
+        WITHOUT,
     },
 };
 
 /// Counts a call that was refused for its credentials or quota.
 pub fn refused(why: Refused) {
     REFUSED_CALLS.add(why, 1);
+}
+
+/// Counts changes of mirrored items.
+pub fn mirror_changes(source: MirrorChange, items: usize) {
+    MIRRORED.add(source, items);
+}
+
+/// Records how long an announced change waited until it was read.
+pub fn mirror_lag(lag: Duration) {
+    MIRRORS_LAG.record((), lag.as_secs_f64(), 1);
 }
 
 /// The gauge of calls in flight.

@@ -3,14 +3,16 @@
 use super::{
     handles::{Counters, Histograms, NamedCounters, NamedHistograms},
     labels::{
-        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, ModelBuild,
-        ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable, WebhookOutcome,
+        Cache, ConnectionEnd, EventOutcome, Exploration, List, Lookup, MergedEvent, MirrorChange,
+        ModelBuild, ModelItem, Rebuild, Refresh, Refused, RowRefresh, Shed, Unreadable,
+        WebhookOutcome,
     },
     names::{
         AUDIENCE_SIZE, CACHE_LOOKUPS, CANDIDATES, COLD_LISTS, CONNECTIONS_ENDED, DEGRADED,
-        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MERGED_EVENTS, MODEL_BUILDS,
-        MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS, MODEL_REFRESHES, REFUSED,
-        ROW_AGE, ROW_LAG, ROW_REFRESHES, SHED, STORE_DURATION, UNREADABLE, WEBHOOK_ELEMENTS,
+        EMPTY_LISTS, EVENT_MEANINGS, EVENTS, EXPLORATION, LISTS, MERGED_EVENTS, MIRROR_CHANGES,
+        MIRROR_LAG, MODEL_BUILDS, MODEL_BYTES, MODEL_ITEMS, MODEL_LAG, MODEL_READS, MODEL_REBUILDS,
+        MODEL_REFRESHES, REFUSED, ROW_AGE, ROW_LAG, ROW_REFRESHES, SHED, STORE_DURATION,
+        UNREADABLE, WEBHOOK_ELEMENTS,
     },
 };
 
@@ -36,6 +38,8 @@ pub(super) static ROWS: Counters<RowRefresh> = Counters::new(ROW_REFRESHES);
 pub(super) static ROWS_LAG: Histograms<()> = Histograms::new(ROW_LAG);
 pub(super) static ROWS_AGE: Histograms<()> = Histograms::new(ROW_AGE);
 pub(super) static AUDIENCES: Histograms<()> = Histograms::new(AUDIENCE_SIZE);
+pub(super) static MIRRORED: Counters<MirrorChange> = Counters::new(MIRROR_CHANGES);
+pub(super) static MIRRORS_LAG: Histograms<()> = Histograms::new(MIRROR_LAG);
 pub(super) static SHED_CALLS: Counters<Shed> = Counters::new(SHED);
 pub(super) static REFUSED_CALLS: Counters<Refused> = Counters::new(REFUSED);
 pub(super) static DELIVERED: Counters<WebhookOutcome> = Counters::new(WEBHOOK_ELEMENTS);

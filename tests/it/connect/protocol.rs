@@ -1,17 +1,24 @@
 //! The protocol: versions of HTTP, compression, time-outs, pages of other origins,
 //! metrics.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use recsys::{
     edge::{browser::BrowserSettings, settings::ServerSettings},
     proto,
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::{BATCH, JSON, RECOMMEND, error, serving};
 use crate::support::{
-    http::{HttpReply, VERSIONS, gunzip, gzip, send},
+    http::{HttpReply, VERSIONS, gunzip, gzip, reply, send},
     server::TestServer,
+    tenants::Tenants,
     watched::Watched,
 };
 
@@ -242,6 +249,41 @@ async fn calls_with_json_are_counted_as_those_of_grpc() {
     assert_eq!(watched.events("accepted"), 2.0);
     let (_, metrics) = watched.get("/metrics");
     assert!(!metrics.contains("nothing-1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_its_body_after_the_headers_gets_the_error_and_keeps_its_connection() {
+    let tenants = Tenants::new(&["shop"]);
+    let served = tenants.serve(&[]);
+    let mut stream = TcpStream::connect(&served.address).await.unwrap();
+    let mut read = async |content_type: &str, body: &[u8]| {
+        let head = format!(
+            "POST {RECOMMEND} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Both are refused by their headers.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let _ = stream.write_all(body).await;
+        let mut received = Vec::new();
+        while !received.ends_with(b"}") {
+            assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0);
+        }
+        reply(&received)
+    };
+    for (kind, status) in [("application/json", 401), ("text/plain", 415)] {
+        for _ in 0..3 {
+            let reply = read(kind, b"{\"userId\":\"u\"}").await;
+            assert_eq!((reply.status, reply.header("connection")), (status, None));
+        }
+    }
+    // A large one is not awaited.
+    let reply = read("application/json", &vec![b' '; 100 << 10]).await;
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (401, Some("close"))
+    );
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ async fn elements_are_counted_before_a_message_is_decoded() {
     for (method, field, elements) in [
         ("RecommenderService/BatchIngestEvents", "events", 2 << 20),
         ("CatalogService/UpsertItems", "items", 3 << 20),
+        ("CatalogService/UpdateItems", "updates", 3 << 20),
         ("CatalogService/GetItems", "content_ids", 1 << 20),
     ] {
         let path = format!("/recsys.v1.{method}");
@@ -55,6 +56,16 @@ async fn the_memory_of_inner_elements_is_reserved_before_a_message_is_decoded() 
         status.metadata().get("grpc-retry-pushback-ms").unwrap(),
         "-1"
     );
+    let paths = vec![String::new(); 1 << 20];
+    let update = proto::ItemUpdate {
+        update_mask: Some(prost_types::FieldMask { paths }),
+        ..proto::ItemUpdate::default()
+    };
+    let request = proto::UpdateItemsRequest {
+        updates: vec![update],
+    };
+    let status = server.catalog().update_items(request).await.unwrap_err();
+    assert_eq!(reason(&status), "TOO_MUCH_MEMORY", "{status}");
     // What fits is checked as any other event.
     let mut wide = event("u", "T", "i001");
     wide.impressions = vec!["x".to_owned(); 1_001];

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use recsys::proto::{
-    BatchIngestEventsRequest, GetItemsRequest, InteractionEvent, Item, UpsertItemsRequest,
+    BatchIngestEventsRequest, GetItemsRequest, InteractionEvent, Item, Tag, UpsertItemsRequest,
     catalog_service_client::CatalogServiceClient,
     recommender_service_client::RecommenderServiceClient,
 };
@@ -54,12 +54,15 @@ pub struct Attacker {
 }
 
 /// The attacks, in the order in which they are tried.
-pub const ATTACKS: [&str; 8] = [
+pub const ATTACKS: [&str; 11] = [
     "tiny events",
     "wide events",
     "tiny items",
     "tiny ids",
     "large replies",
+    "JSON of tiny values",
+    "compressed JSON",
+    "replies as JSON",
     "compressed deliveries",
     "unread reflection",
     "watches",
@@ -74,6 +77,9 @@ impl Attacker {
             "tiny items" => self.tiny_items().await,
             "tiny ids" => self.tiny_ids().await,
             "large replies" => self.large_replies().await,
+            "JSON of tiny values" => self.tiny_json(false).await,
+            "compressed JSON" => self.tiny_json(true).await,
+            "replies as JSON" => self.replies_as_json().await,
             "compressed deliveries" => self.compressed_deliveries().await,
             "unread reflection" => return self.unread_reflection(observe).await,
             "watches" => return self.watches(observe).await,
@@ -157,6 +163,89 @@ impl Attacker {
             }
         })
         .await;
+    }
+
+    /// Sends calls with JSON of many tiny values at once.
+    async fn tiny_json(&self, packed: bool) {
+        let recommender = "/recsys.v1.RecommenderService";
+        let mut calls = JoinSet::new();
+        for (path, start, element, end) in [
+            (
+                format!("{recommender}/BatchIngestEvents"),
+                "{\"events\":[",
+                "{},",
+                "{}]}",
+            ),
+            (
+                format!("{recommender}/Recommend"),
+                "{\"excludeIds\":[",
+                "\"\",",
+                "\"\"]}",
+            ),
+            (
+                format!("{recommender}/IngestEvent"),
+                "{\"event\":{\"surveyAnswers\":{\"a\":[",
+                "[],",
+                "1]}}}",
+            ),
+            (
+                "/recsys.v1.CatalogService/UpsertItems".to_owned(),
+                "{\"items\":[",
+                "{},",
+                "{}]}",
+            ),
+        ] {
+            let body = format!("{start}{}{end}", element.repeat((3 << 20) / element.len()));
+            for _ in 0..3 {
+                let (address, key, path) = (self.address, self.key.clone(), path.clone());
+                let body = if packed {
+                    gzip(body.as_bytes())
+                } else {
+                    body.clone().into()
+                };
+                calls.spawn(async move {
+                    let encoding = if packed { "gzip" } else { "identity" };
+                    let headers = [
+                        ("content-type", "application/json"),
+                        ("content-encoding", encoding),
+                        ("x-api-key", key.as_str()),
+                    ];
+                    let reply = send(address, "POST", &path, &headers, &body).await;
+                    assert_ne!(reply.status, 200, "{path}");
+                });
+            }
+        }
+        calls.join_all().await;
+    }
+
+    /// Reads items of many tags as JSON.
+    async fn replies_as_json(&self) {
+        let ids: Vec<String> = (0..500).map(|index| format!("tagged{index}")).collect();
+        let tags: Vec<Tag> = (0..200)
+            .map(|index| Tag {
+                label: index.to_string(),
+                ..Tag::default()
+            })
+            .collect();
+        for ids in ids.chunks(100) {
+            let items = ids.iter().map(|id| Item {
+                content_id: id.clone(),
+                tags: tags.clone(),
+                ..Item::default()
+            });
+            let items = items.collect();
+            let request = with_headers(&[("x-api-key", &self.key)], UpsertItemsRequest { items });
+            let mut client = CatalogServiceClient::new(connect(self.address).await);
+            client.upsert_items(request).await.unwrap();
+        }
+        let body = serde_json::json!({"contentIds": ids}).to_string();
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-api-key", self.key.as_str()),
+        ];
+        let path = "/recsys.v1.CatalogService/GetItems";
+        let send = || send(self.address, "POST", path, &headers, body.as_bytes());
+        tokio::join!(send(), send(), send(), send());
     }
 
     async fn compressed_deliveries(&self) {

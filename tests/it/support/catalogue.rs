@@ -8,7 +8,12 @@ use qdrant_client::qdrant::{
     collections_client::CollectionsClient, vectors_config,
 };
 use recsys::{
-    adapters::qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool, QdrantSettings},
+    adapters::{
+        memory::CatalogueBudget,
+        mirror::{CatalogMirror, MirrorOptions},
+        qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool, QdrantSettings},
+        redis::ItemChanges,
+    },
     domain::tags::Canonicalizer,
     ports::ItemStore,
 };
@@ -56,6 +61,21 @@ pub fn store_with(
     QdrantItemStore::new(QdrantPool::new(url, settings).unwrap(), options)
 }
 
+/// A mirror of a store, which is empty and only changes when a test calls it. It is
+/// compared once an hour.
+pub fn mirror(
+    store: QdrantItemStore,
+    changes: Option<ItemChanges>,
+    canonicalizer: Canonicalizer,
+) -> Arc<CatalogMirror> {
+    let options = MirrorOptions {
+        budget: CatalogueBudget::new(256 << 20),
+        canonicalizer,
+        compare_every: Duration::from_secs(3_600),
+    };
+    Arc::new(CatalogMirror::new(Arc::new(store), changes, options))
+}
+
 /// A store for a suite, with its collection, if it has one.
 pub struct TestStore {
     store: Arc<dyn ItemStore>,
@@ -95,6 +115,20 @@ impl TestStore {
         store.prepare(Some(vector_size)).await.unwrap();
         Self {
             store: Arc::new(store),
+            _collection: Some(collection),
+        }
+    }
+
+    /// A new collection with a mirror that is full, for vectors of this size.
+    pub async fn create_mirrored(url: &str, canonical: Canonicalizer, vector_size: usize) -> Self {
+        let collection = TestCollection::new(url);
+        let store = store_with(url, &collection.settings, canonical.clone());
+        store.prepare(Some(vector_size)).await.unwrap();
+        let mirror = mirror(store, None, canonical);
+        mirror.refresh().await.unwrap();
+        assert!(mirror.is_full());
+        Self {
+            store: mirror,
             _collection: Some(collection),
         }
     }

@@ -208,6 +208,9 @@ export function create() {
       if (reply === undefined) return;
       drawList(newBox, reply.items ?? [], places);
       const come = (reply.items ?? []).filter((item) => !places.has(item.contentId)).length;
+      if ((reply.items ?? []).every((item) => places.get(item.contentId) === item.rank)) {
+        newBox.prepend(h("p", { class: "note" }, "The same list: this change moves no item."));
+      }
       announce(`The new list has ${come} other items`);
     } catch (error) {
       fill(newBox, failure(error, preview));
