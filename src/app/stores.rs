@@ -28,6 +28,7 @@ use crate::{
     },
     config::Settings,
     domain::{
+        answers::max_answers,
         experiments::RequestIdKeys,
         item::Item,
         item_counts::{ItemCounts, NO_FEATURES},
@@ -122,9 +123,9 @@ impl Stores {
             Some(pool) => {
                 let prefix = key_prefix(settings, place);
                 tokio::spawn(advise_associations(pool.clone(), prefix));
-                redis_state(pool, settings, place)
+                redis_state(pool, settings, place, &config)
             }
-            None => self.memory_state(place),
+            None => self.memory_state(place, &config),
         };
         let items: Arc<dyn ItemStore> = match &self.qdrant {
             Some(pool) => Arc::new(qdrant_catalogue(pool, settings, place, &config)),
@@ -167,7 +168,7 @@ impl Stores {
         Some(KeyScan::new(pool, &prefix))
     }
 
-    fn memory_state(&self, place: &Place<'_>) -> UserState {
+    fn memory_state(&self, place: &Place<'_>, config: &RankingConfig) -> UserState {
         let mut states = self
             .in_memory
             .lock()
@@ -182,7 +183,8 @@ impl Stores {
             settings.max_events_per_user,
             Arc::clone(&self.budget),
         )
-        .with_max_user_bytes(settings.max_user_bytes);
+        .with_max_user_bytes(settings.max_user_bytes)
+        .with_max_answers(max_answers(config.preset));
         let models =
             MemoryModelStore::new(clock.clone(), settings.model_ttl, Arc::clone(&self.budget));
         let associations =
@@ -209,7 +211,12 @@ fn key_prefix(settings: &Settings, place: &Place<'_>) -> String {
     format!("{}{}", settings.redis.redis_key_prefix, place.key_prefix)
 }
 
-fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> UserState {
+fn redis_state(
+    pool: &RedisPool,
+    settings: &Settings,
+    place: &Place<'_>,
+    config: &RankingConfig,
+) -> UserState {
     let redis = &settings.redis;
     let key_prefix = key_prefix(settings, place);
     let events = EventBufferOptions {
@@ -217,6 +224,7 @@ fn redis_state(pool: &RedisPool, settings: &Settings, place: &Place<'_>) -> User
         window: settings.event_window,
         max_events: settings.max_events_per_user,
         max_user_bytes: settings.max_user_bytes,
+        max_answers: max_answers(config.preset),
         cache_max_bytes: redis.buffer_cache_max_bytes / place.share_of,
     };
     let associations = RedisAssociationStore::new(pool.clone(), &key_prefix, settings.event_window);

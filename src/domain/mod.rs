@@ -4,6 +4,7 @@
 //! global state. The same input gives the same output, in whatever order events
 //! were delivered.
 
+pub mod answers;
 pub mod associations;
 pub mod catalogue_line;
 pub mod event;

@@ -21,6 +21,7 @@ use crate::{
         Budget, MemoryAssociationStore, MemoryEventBuffer, MemoryItemStore, MemoryModelStore,
     },
     domain::{
+        answers::max_answers,
         ranking::{ItemRole, RankedItem, interest::SeenPolicy, scorers::Scorer},
         ranking_config::RankingConfig,
         restriction::Restriction,
@@ -107,13 +108,12 @@ impl EngineRanker {
             max_events_per_user,
             engine,
         } = options;
+        let max_events = *max_events_per_user;
+        let events =
+            MemoryEventBuffer::new(clock.clone(), *window, max_events, Arc::clone(&budget))
+                .with_max_answers(max_answers(config.preset));
         let ports = Ports {
-            events: Arc::new(MemoryEventBuffer::new(
-                clock.clone(),
-                *window,
-                *max_events_per_user,
-                Arc::clone(&budget),
-            )),
+            events: Arc::new(events),
             models: Arc::new(MemoryModelStore::new(
                 clock.clone(),
                 *window,

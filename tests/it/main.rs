@@ -25,6 +25,7 @@ mod cli;
 mod conformance;
 mod connect;
 mod console;
+mod contract_answers;
 mod contract_associations;
 mod contract_events;
 mod contract_filters;

@@ -50,20 +50,6 @@ async fn append(buffer: &RedisEventBuffer, events: &[StoredEvent]) -> Vec<Append
     appended.unwrap().outcomes
 }
 
-/// The number of commands that Redis ran, those of scripts included.
-fn commands(redis: &RedisServer) -> usize {
-    let stats = redis.cli(&["INFO", "commandstats"]);
-    let calls = |line: &str| -> usize {
-        let (_, rest) = line.split_once(":calls=").unwrap();
-        rest.split(',').next().unwrap().parse().unwrap()
-    };
-    stats
-        .lines()
-        .filter(|line| line.starts_with("cmdstat_") && !line.contains("config"))
-        .map(calls)
-        .sum()
-}
-
 #[tokio::test]
 async fn the_work_of_an_append_does_not_grow_with_the_buffer_or_with_the_ids() {
     const EVENTS: usize = 5_000;
@@ -102,7 +88,7 @@ async fn the_work_of_an_append_does_not_grow_with_the_buffer_or_with_the_ids() {
         // Per event ZADD and, at the cap, ZSCORE. Per call of 100 events some ten.
         let scripts = redis.calls("evalsha") + redis.calls("eval");
         assert!((10..=24).contains(&scripts), "{scripts}");
-        let commands = commands(&redis);
+        let commands = redis.commands();
         assert!(commands <= 2 * 1_000 + 12 * scripts + 40, "{commands}");
         let searched = redis.calls("zrangebyscore");
         assert!(searched <= 4 * scripts, "{searched}");
@@ -297,6 +283,7 @@ async fn the_oldest_events_of_a_user_with_too_many_bytes_go() {
         window: WINDOW,
         max_events: 5_000,
         max_user_bytes: 100_000,
+        max_answers: 100,
         cache_max_bytes: 64 << 20,
     };
     let buffer = RedisEventBuffer::new(redis.pool(), options.clone());
@@ -331,6 +318,7 @@ async fn the_oldest_events_of_a_user_with_too_many_bytes_go() {
             window: WINDOW,
             max_events: 5_000,
             max_user_bytes: 30_000,
+            max_answers: 100,
             cache_max_bytes: 64 << 20,
         },
     );

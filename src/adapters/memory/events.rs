@@ -14,7 +14,12 @@ use super::{
 };
 use crate::{
     adapters::{event_list, memory_size::event_bytes},
-    domain::{event::StoredEvent, ids::UserId, time::Timestamp},
+    domain::{
+        answers::{self, AnswerCounts},
+        event::StoredEvent,
+        ids::UserId,
+        time::Timestamp,
+    },
     ports::{
         AppendOutcome, Appended, BufferSnapshot, Clock, ERASED_FOR, Erasure, ErasureStart,
         EventBuffer, MAX_WRITE_AGE, ObservedBuffer, ObservedVersion, PAGE_EVENTS, PageStart,
@@ -28,6 +33,7 @@ pub struct MemoryEventBuffer {
     window: Duration,
     max_events: usize,
     max_user_bytes: usize,
+    max_answers: usize,
     budget: Arc<Budget>,
     buffers: Shards<Buffer>,
     data_id: Uuid,
@@ -40,6 +46,8 @@ struct Buffer {
     version: Version,
     /// Sorted by buffer order, each once. Empty after an erasure or a merge.
     events: Vec<Arc<StoredEvent>>,
+    /// How many of them hold answers only.
+    answers: AnswerCounts,
     marker: Option<Marker>,
 }
 
@@ -90,6 +98,7 @@ impl MemoryEventBuffer {
             window,
             max_events,
             max_user_bytes: MAX_USER_BYTES,
+            max_answers: usize::MAX,
             budget,
             buffers: Shards::new(),
             data_id: Uuid::new_v4(),
@@ -102,6 +111,16 @@ impl MemoryEventBuffer {
     pub fn with_max_user_bytes(self, max_user_bytes: usize) -> Self {
         Self {
             max_user_bytes,
+            ..self
+        }
+    }
+
+    /// Keeps only the newest events of a user that hold answers only, about this many of
+    /// each kind.
+    #[must_use]
+    pub fn with_max_answers(self, max_answers: usize) -> Self {
+        Self {
+            max_answers,
             ..self
         }
     }
@@ -131,6 +150,7 @@ impl MemoryEventBuffer {
         let mut buffer = shard.entries.remove(user).unwrap_or(Buffer {
             version: Version(0),
             events: Vec::new(),
+            answers: AnswerCounts::default(),
             marker: None,
         });
         let mut outcomes: Vec<AppendOutcome> = events
@@ -140,8 +160,11 @@ impl MemoryEventBuffer {
         for (event, outcome) in events.iter().zip(&outcomes) {
             if *outcome == AppendOutcome::Accepted {
                 spare -= event_bytes(event);
+                buffer.answers.add(&event.event);
             }
         }
+        // Before pruning: answers of one batch do not push out what the user did.
+        spare += self.drop_answers(&mut buffer);
         // Pruned only by an append that stores something: a buffer pruned to
         // nothing would lose its version.
         let pruned = if outcomes.contains(&AppendOutcome::Accepted) {
@@ -152,6 +175,7 @@ impl MemoryEventBuffer {
         };
         for dropped in buffer.events.drain(..pruned) {
             spare += event_bytes(&dropped);
+            buffer.answers.remove(&dropped.event);
             // An event that the cap drops at once was not accepted.
             if let Some(index) = events
                 .iter()
@@ -181,6 +205,23 @@ impl MemoryEventBuffer {
         Ok(appended)
     }
 
+    /// Removes the oldest of too many events that hold answers only, and returns their
+    /// size.
+    fn drop_answers(&self, buffer: &mut Buffer) -> usize {
+        if !buffer.answers.exceed(self.max_answers) {
+            return 0;
+        }
+        let mut bytes = 0;
+        for removed in answers::surplus(buffer.events.iter(), self.max_answers) {
+            let order = |other: &Arc<StoredEvent>| other.buffer_order(&removed);
+            if let Ok(place) = buffer.events.binary_search_by(order) {
+                bytes += event_bytes(&buffer.events.remove(place));
+                buffer.answers.remove(&removed.event);
+            }
+        }
+        bytes
+    }
+
     /// Replaces a user's buffer by a marker, and returns its version.
     fn mark(
         &self,
@@ -197,6 +238,7 @@ impl MemoryEventBuffer {
         let marked = Buffer {
             version,
             events: Vec::new(),
+            answers: AnswerCounts::default(),
             marker: Some(Marker {
                 erased_at,
                 expires_at: now.plus(ERASED_FOR),

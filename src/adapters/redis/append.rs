@@ -16,7 +16,7 @@ use crate::{
 /// Largest number of events of one call of the script.
 pub(super) const MAX_CALL_EVENTS: usize = 100;
 /// Largest size of the members of one call of the script, unless it has one event.
-const MAX_CALL_BYTES: usize = 256 << 10;
+pub(super) const MAX_CALL_BYTES: usize = 256 << 10;
 
 /// The events in groups that one call of the script takes.
 pub(super) fn calls(mut events: &[StoredEvent]) -> impl Iterator<Item = &[StoredEvent]> {

@@ -8,7 +8,7 @@ use super::{
     append::{
         AppendArguments, AppendReply, AppendStatus, ComparedBuffer, IdCheck, RawReply, calls,
     },
-    buffer_cache::{BufferChange, CachedBuffer},
+    buffer_cache::{BufferChange, CachedBuffer, CopySize},
     buffer_copy::BufferCopy,
     buffer_store::{BufferStore, FIRST_PAGE, Member, from_score},
     error::malformed_reply,
@@ -44,7 +44,7 @@ struct Comparison {
 
 impl BufferStore {
     /// Appends events of one user, in as many calls of the script as they take. Also
-    /// returns whether the buffer has too many bytes.
+    /// returns whether the buffer has too many bytes or answers.
     pub(super) async fn append_all(
         &self,
         user: &UserId,
@@ -65,7 +65,12 @@ impl BufferStore {
             now: self.pool.now().await?,
         };
         let mut is_too_large = false;
-        for call in calls(events) {
+        for (number, call) in calls(events).enumerate() {
+            if number > 0 && is_too_large {
+                // Answers of one batch do not push out what the user did. If it fails, the
+                // next append finds too many again.
+                let _ = self.remove_answers(user).await;
+            }
             is_too_large |= self.append_call(user, call, caller, &mut appended).await?;
         }
         Ok((appended, is_too_large))
@@ -154,9 +159,9 @@ impl BufferStore {
             }
             AppendStatus::Refused => return Ok(Sent::Refused),
         }
-        let member_bytes = self.update_copy(user, events, &reply, generation, erasures);
+        let size = self.update_copy(user, events, &reply, generation, erasures);
         if reply.before.is_some() && (compared.is_cached || compared.buffer.is_none()) {
-            let hits = usize::from(member_bytes.is_some());
+            let hits = usize::from(size.is_some());
             meters::cache_lookups(meters::Cache::Buffers, hits, 1 - hits);
         }
         appended.buffered_events = reply.buffered_events;
@@ -164,12 +169,14 @@ impl BufferStore {
         appended.now = reply.now;
         appended.outcomes.extend(reply.outcomes);
         Ok(Sent::Applied {
-            is_too_large: member_bytes.is_some_and(|bytes| bytes > self.max_user_bytes),
+            is_too_large: size.is_some_and(|size| {
+                size.member_bytes > self.max_user_bytes || size.answers.exceed(self.max_answers)
+            }),
         })
     }
 
     /// Brings the copy up to date. `generation` and `erasures` are from before the
-    /// append. Returns the bytes of the buffer's members, if there is a copy.
+    /// append. Returns the copy's size, if there is one.
     fn update_copy(
         &self,
         user: &UserId,
@@ -177,7 +184,7 @@ impl BufferStore {
         reply: &AppendReply,
         generation: u64,
         erasures: u64,
-    ) -> Option<usize> {
+    ) -> Option<CopySize> {
         if generation != self.pool.generation() {
             // The reply may be from another server than the copy.
             self.cache.remove(user);

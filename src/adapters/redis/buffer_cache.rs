@@ -10,7 +10,7 @@ use super::{
     user_cache::{ByteSize, UserCache},
 };
 use crate::{
-    domain::{event::StoredEvent, ids::UserId},
+    domain::{answers::AnswerCounts, event::StoredEvent, ids::UserId},
     ports::Version,
     telemetry::meters::Level,
 };
@@ -55,6 +55,15 @@ pub(super) struct BufferChange<'a> {
     pub(super) accepted: &'a [Arc<StoredEvent>],
 }
 
+/// What a copy holds, by which a buffer is found to need a trim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CopySize {
+    /// Bytes of the members in Redis.
+    pub(super) member_bytes: usize,
+    /// How many events hold answers only.
+    pub(super) answers: AnswerCounts,
+}
+
 impl BufferCache {
     /// An empty cache.
     pub(super) fn of_buffers(max_bytes: u64) -> Self {
@@ -71,10 +80,7 @@ impl BufferCache {
     ) -> Option<(ComparedBuffer, Vec<bool>)> {
         let cached = self.get(user)?;
         let copy = lock(&cached.copy);
-        let compared = ComparedBuffer {
-            expiry: i64::try_from(copy.version.0).ok()?,
-            length: copy.len(),
-        };
+        let compared = compared(&copy)?;
         let found = |event: &StoredEvent| copy.has_id_of(&event.event);
         (copy.generation == generation).then(|| (compared, events.iter().map(found).collect()))
     }
@@ -92,8 +98,8 @@ impl BufferCache {
             .then(|| copy.events().cloned().collect())
     }
 
-    /// Brings the copy up to date with an append. Returns the bytes of the buffer's
-    /// members, or `None` if there is no copy of the buffer before. An event more
+    /// Brings the copy up to date with an append. Returns its size, or `None` if there is
+    /// no copy of the buffer before. An event more
     /// or less than the store has shows that another program writes without raising
     /// the version: then the copy is dropped.
     pub(super) fn apply(
@@ -101,7 +107,7 @@ impl BufferCache {
         user: &UserId,
         change: &BufferChange<'_>,
         erasures: u64,
-    ) -> Option<usize> {
+    ) -> Option<CopySize> {
         let copy = match change.before {
             None => Arc::new(Mutex::new(BufferCopy::new(
                 change.after,
@@ -127,17 +133,21 @@ impl BufferCache {
                 Arc::clone(&cached.copy)
             }
         };
-        let (bytes, member_bytes) = {
+        let (bytes, size) = {
             let mut copy = lock(&copy);
             copy.remove_oldest(change.removed);
             for event in change.accepted {
                 copy.insert(Arc::clone(event));
             }
             copy.version = change.after;
-            (copy.byte_size() as u64, copy.member_bytes())
+            let size = CopySize {
+                member_bytes: copy.member_bytes(),
+                answers: copy.answers(),
+            };
+            (copy.byte_size() as u64, size)
         };
         self.insert(user, CachedBuffer { copy, bytes }, erasures);
-        Some(member_bytes)
+        Some(size)
     }
 
     /// Version and length of the copy, and how many of its oldest events must go so
@@ -149,27 +159,65 @@ impl BufferCache {
     ) -> Option<(ComparedBuffer, usize)> {
         let cached = self.get(user)?;
         let copy = lock(&cached.copy);
-        let compared = ComparedBuffer {
-            expiry: i64::try_from(copy.version.0).ok()?,
-            length: copy.len(),
-        };
-        Some((compared, copy.oldest_beyond(max_bytes)))
+        Some((compared(&copy)?, copy.oldest_beyond(max_bytes)))
     }
+
+    /// Version and length of the copy, and its oldest events of answers beyond the newest
+    /// `max_answers`. `None` if there are not too many.
+    pub(super) fn surplus_answers(
+        &self,
+        user: &UserId,
+        max_answers: usize,
+    ) -> Option<(ComparedBuffer, Vec<Arc<StoredEvent>>)> {
+        let cached = self.get(user)?;
+        let copy = lock(&cached.copy);
+        let surplus = copy.surplus_answers(max_answers);
+        (!surplus.is_empty()).then_some((compared(&copy)?, surplus))
+    }
+}
+
+/// The buffer that a copy is of.
+fn compared(copy: &BufferCopy) -> Option<ComparedBuffer> {
+    Some(ComparedBuffer {
+        expiry: i64::try_from(copy.version.0).ok()?,
+        length: copy.len(),
+    })
 }
 
 impl BufferCache {
     /// Brings the copy of a buffer up to date after its oldest events were removed.
     /// A copy of another buffer is dropped.
     pub(super) fn trimmed(&self, user: &UserId, buffer: ComparedBuffer, count: usize, after: i64) {
+        let trim = |copy: &mut BufferCopy| copy.remove_oldest(count);
+        self.change(user, buffer, after, trim);
+    }
+
+    /// The same after these events were removed.
+    pub(super) fn removed(
+        &self,
+        user: &UserId,
+        buffer: ComparedBuffer,
+        events: &[Arc<StoredEvent>],
+        after: i64,
+    ) {
+        self.change(user, buffer, after, |copy| copy.remove(events));
+    }
+
+    fn change(
+        &self,
+        user: &UserId,
+        buffer: ComparedBuffer,
+        after: i64,
+        change: impl FnOnce(&mut BufferCopy),
+    ) {
         let Some(cached) = self.get(user) else {
             return;
         };
         let bytes = {
             let mut copy = lock(&cached.copy);
-            let is_same =
-                i64::try_from(copy.version.0) == Ok(buffer.expiry) && copy.len() == buffer.length;
+            let is_same = compared(&copy) == Some(buffer);
             is_same.then(|| {
-                copy.remove_oldest(count);
+                change(&mut copy);
                 copy.version = Version(after.unsigned_abs());
                 copy.byte_size() as u64
             })

@@ -7,8 +7,14 @@ use std::{
 };
 
 use crate::{
-    adapters::memory_size::event_bytes,
-    domain::event::{InteractionEvent, StoredEvent},
+    adapters::{
+        memory_size::event_bytes,
+        redis::append::{MAX_CALL_BYTES, MAX_CALL_EVENTS},
+    },
+    domain::{
+        answers::{self, AnswerCounts},
+        event::{InteractionEvent, StoredEvent},
+    },
     ports::{EVENT_ID_SPAN, Version},
 };
 
@@ -32,6 +38,7 @@ pub(super) struct BufferCopy {
     hasher: RandomState,
     member_bytes: usize,
     event_bytes: usize,
+    answers: AnswerCounts,
 }
 
 impl BufferCopy {
@@ -43,6 +50,8 @@ impl BufferCopy {
     ) -> Self {
         let hasher = RandomState::new();
         let events: VecDeque<Arc<StoredEvent>> = events.into_iter().collect();
+        let mut answers = AnswerCounts::default();
+        events.iter().for_each(|stored| answers.add(&stored.event));
         Self {
             version,
             generation,
@@ -54,6 +63,7 @@ impl BufferCopy {
             event_bytes: events.iter().map(|stored| event_bytes(stored)).sum(),
             events,
             hasher,
+            answers,
         }
     }
 
@@ -76,6 +86,11 @@ impl BufferCopy {
         self.member_bytes
     }
 
+    /// How many events hold answers only.
+    pub(super) fn answers(&self) -> AnswerCounts {
+        self.answers
+    }
+
     /// Whether an event has the given event's id within [`EVENT_ID_SPAN`] of its
     /// time. False if the event has no id.
     pub(super) fn has_id_of(&self, event: &InteractionEvent) -> bool {
@@ -92,6 +107,7 @@ impl BufferCopy {
         self.ids.extend(id_key(&self.hasher, &event.event));
         self.member_bytes += event.member.len();
         self.event_bytes += event_bytes(&event);
+        self.answers.add(&event.event);
         let place = self
             .events
             .partition_point(|other| other.buffer_order(&event).is_lt());
@@ -100,13 +116,47 @@ impl BufferCopy {
 
     /// Removes the oldest events.
     pub(super) fn remove_oldest(&mut self, count: usize) {
-        for event in self.events.drain(..count.min(self.events.len())) {
-            if let Some(key) = id_key(&self.hasher, &event.event) {
-                self.ids.remove(&key);
+        let oldest: Vec<_> = self.events.drain(..count.min(self.events.len())).collect();
+        oldest.iter().for_each(|event| self.forget(event));
+    }
+
+    /// Removes these events, which it has.
+    pub(super) fn remove(&mut self, events: &[Arc<StoredEvent>]) {
+        for event in events {
+            let place = self
+                .events
+                .binary_search_by(|other| other.buffer_order(event));
+            if let Ok(place) = place {
+                self.events.remove(place);
+                self.forget(event);
             }
-            self.member_bytes -= event.member.len();
-            self.event_bytes -= event_bytes(&event);
         }
+    }
+
+    fn forget(&mut self, removed: &StoredEvent) {
+        if let Some(key) = id_key(&self.hasher, &removed.event) {
+            self.ids.remove(&key);
+        }
+        self.member_bytes -= removed.member.len();
+        self.event_bytes -= event_bytes(removed);
+        self.answers.remove(&removed.event);
+    }
+
+    /// The oldest events of answers beyond the newest `max_answers`, if there are many:
+    /// as many as one call of a script takes.
+    pub(super) fn surplus_answers(&self, max_answers: usize) -> Vec<Arc<StoredEvent>> {
+        if !self.answers.exceed(max_answers) {
+            return Vec::new();
+        }
+        let surplus = answers::surplus(self.events.iter(), max_answers);
+        let mut bytes = 0;
+        let fits = |event: &Arc<StoredEvent>| {
+            bytes += event.member.len();
+            bytes <= MAX_CALL_BYTES
+        };
+        let surplus = surplus.into_iter().take(MAX_CALL_EVENTS);
+        // A single event is smaller than a call.
+        surplus.take_while(fits).collect()
     }
 
     /// How many of the oldest events must go so that the members of the others have

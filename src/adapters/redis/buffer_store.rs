@@ -59,6 +59,9 @@ pub struct EventBufferOptions {
     /// How many bytes the members of a user's buffer have at most. The oldest are
     /// removed soon after an append.
     pub max_user_bytes: usize,
+    /// How many events that hold answers only are kept of each kind, the newest. The
+    /// others are removed soon after an append.
+    pub max_answers: usize,
     /// Memory for copies of buffers in this process, in bytes.
     pub cache_max_bytes: u64,
 }
@@ -70,6 +73,7 @@ pub(super) struct BufferStore {
     pub(super) window: Duration,
     pub(super) max_events: usize,
     pub(super) max_user_bytes: usize,
+    pub(super) max_answers: usize,
     pub(super) append: Script,
     pub(super) erase: Script,
     pub(super) remove: Script,
@@ -98,6 +102,7 @@ impl BufferStore {
             window: options.window,
             max_events: options.max_events,
             max_user_bytes: options.max_user_bytes,
+            max_answers: options.max_answers,
             append: Script::new(include_str!("append.lua")),
             erase: Script::new(include_str!("erase_events.lua")),
             remove: Script::new(include_str!("remove_events.lua")),
@@ -288,6 +293,39 @@ impl BufferStore {
             self.cache.trimmed(user, buffer, count, after);
             buffer = ComparedBuffer::new(after, buffer.length - count);
             beyond -= count;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest of too many events that hold answers only, unless the buffer
+    /// changes meanwhile.
+    pub(super) async fn trim_answers(&self, user: &UserId) -> Result<(), StoreError> {
+        let timeout = self.pool.settings().redis_command_timeout;
+        let Some(_turn) = self.turns.take(user, timeout).await else {
+            return Ok(());
+        };
+        self.remove_answers(user).await
+    }
+
+    /// The same for a caller who has the user's turn.
+    pub(super) async fn remove_answers(&self, user: &UserId) -> Result<(), StoreError> {
+        let key = self.keys.events(user);
+        while let Some((buffer, surplus)) = self.cache.surplus_answers(user, self.max_answers) {
+            let members: Vec<&str> = surplus.iter().map(|stored| &*stored.member).collect();
+            let arguments = (
+                milliseconds(self.window),
+                buffer.expiry,
+                buffer.length,
+                0,
+                self.pool.now().await?.as_micros(),
+                members,
+            );
+            let trimmed = self.pool.write("trim", &key, &self.trim, &arguments);
+            let after: i64 = trimmed.await?;
+            if after == 0 {
+                return Ok(());
+            }
+            self.cache.removed(user, buffer, &surplus, after);
         }
         Ok(())
     }

@@ -35,6 +35,29 @@ impl RedisEventBuffer {
         Self(Arc::new(BufferStore::new(pool, options)))
     }
 
+    /// Trims a buffer that has too many answers or bytes by its copy, in a task of its
+    /// own: no call waits for it.
+    fn trim_copied_later(&self, user: &UserId) {
+        let (store, user) = (Arc::clone(&self.0), user.clone());
+        tokio::spawn(async move {
+            let trimmed = async {
+                store.trim_answers(&user).await?;
+                let target = trimmed_bytes(store.max_user_bytes);
+                match store.cache.oldest_beyond(&user, store.max_user_bytes) {
+                    Some((_, 0)) | None => Ok(()),
+                    Some(_) => match store.cache.oldest_beyond(&user, target) {
+                        Some((buffer, beyond)) => store.trim(&user, buffer, beyond).await,
+                        None => Ok(()),
+                    },
+                }
+            };
+            if let Err(error) = trimmed.await {
+                let error = &error as &dyn std::error::Error;
+                debug!(error, "a large buffer was not trimmed");
+            }
+        });
+    }
+
     /// Removes the oldest events of a buffer that has too many bytes, in a task of
     /// its own: no call waits for it. If it fails, the next append or read finds the
     /// buffer too large again.
@@ -64,9 +87,8 @@ impl EventBuffer for RedisEventBuffer {
         caller: &WaitingCaller,
     ) -> Result<Appended, StoreError> {
         let (appended, is_too_large) = self.0.append_all(user, events, caller).await?;
-        let target = trimmed_bytes(self.0.max_user_bytes);
-        if is_too_large && let Some((buffer, beyond)) = self.0.cache.oldest_beyond(user, target) {
-            self.trim_later(user, buffer, beyond);
+        if is_too_large {
+            self.trim_copied_later(user);
         }
         Ok(appended)
     }
@@ -102,6 +124,12 @@ impl EventBuffer for RedisEventBuffer {
             let buffer = ComparedBuffer::new(expires_at, members.len());
             let beyond = beyond(&members, trimmed_bytes(store.max_user_bytes));
             self.trim_later(user, buffer, beyond);
+        } else if store
+            .cache
+            .surplus_answers(user, store.max_answers)
+            .is_some()
+        {
+            self.trim_copied_later(user);
         }
         let now = store.pool.now().await?;
         let oldest = now.minus(store.window);

@@ -178,6 +178,20 @@ impl RedisServer {
             .map_or(0, |count| count.parse().unwrap())
     }
 
+    /// How many commands it ran since `CONFIG RESETSTAT`, those of scripts included.
+    pub fn commands(&self) -> usize {
+        let stats = self.cli(&["INFO", "commandstats"]);
+        let calls = |line: &str| -> usize {
+            let (_, rest) = line.split_once(":calls=").unwrap();
+            rest.split(',').next().unwrap().parse().unwrap()
+        };
+        stats
+            .lines()
+            .filter(|line| line.starts_with("cmdstat_") && !line.contains("config"))
+            .map(calls)
+            .sum()
+    }
+
     /// Waits until the output of a command meets a condition.
     pub fn until(&self, arguments: &[&str], holds: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -307,6 +321,7 @@ pub fn event_buffer(
         window,
         max_events,
         max_user_bytes: 4 << 20,
+        max_answers: 100,
         cache_max_bytes: 64 << 20,
     };
     RedisEventBuffer::new(pool.clone(), options)
