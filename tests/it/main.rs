@@ -19,6 +19,7 @@ mod associations_processes;
 mod associations_rebuild;
 mod bring_your_data;
 mod budget;
+mod budget_state;
 mod call_lines;
 mod catalog_import;
 mod cli;

@@ -2,6 +2,7 @@
 
 pub mod associations;
 pub mod attacks;
+pub mod budget;
 pub mod catalogue;
 pub mod certificates;
 pub mod hanging;
