@@ -2,7 +2,7 @@
 with clients/expected.txt. Run by scripts/clients.sh.
 
 Usage: clients.py RECSYS REDIS_SERVER CLIENTS FOLDER LANGUAGE...
-CLIENTS is clients/; FOLDER has the built examples, and files are made in it.
+CLIENTS is a built copy of clients/; FOLDER has the built examples, and files are made in it.
 """
 
 import collections
@@ -28,7 +28,7 @@ program, redis_server, clients, folder = (pathlib.Path(name) for name in sys.arg
 languages = sys.argv[5:]
 
 COMMANDS = {
-    "python": [folder / "venv/bin/python", clients / "python/examples/shop.py"],
+    "python": [clients / "python/.venv/bin/python", clients / "python/examples/shop.py"],
     "go": [folder / "go/shop"],
     "node": ["node", folder / "node/shop.mjs"],
     "java": ["java", "-cp", f"{folder}/java:{folder}/java/*", "Shop"],

@@ -56,15 +56,15 @@ tar -c --exclude={node_modules,.venv,python/build,node/generated,java/target} pr
   tar -x -C "$work/repo"
 ln -s "$program" "$work/repo/target/release/recsys"
 
-# The wheel, from the source distribution, with the tools that pyproject.toml names.
-install_python() {
-  local tools
-  tools=$(sed -n 's/^requires = \[\(.*\)\]$/\1/p' clients/python/pyproject.toml | tr -d '",')
-  # shellcheck disable=SC2086
-  "$work/venv/bin/pip" install --quiet --disable-pip-version-check build==1.6.1 $tools
-  "$work/venv/bin/python" -m build --no-isolation --outdir "$work/dist" "$clients/python" >"$work/build.log" 2>&1 ||
-    { cat "$work/build.log" >&2 && return 1; }
-  "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$work"/dist/*.whl
+# Replaces what is packed by the source distribution, which the README then installs.
+pack_python() {
+  local setuptools
+  setuptools=$(sed -n 's/^requires = .*"\(setuptools==[0-9.]*\)".*/\1/p' clients/python/pyproject.toml)
+  python3 -m venv "$work/venv"
+  "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$setuptools"
+  (cd "$clients/python" && "$work/venv/bin/python" setup.py --quiet sdist --dist-dir "$work/dist")
+  rm -r "$clients"/python/{src,pyproject.toml,setup.py}
+  tar -xzf "$work"/dist/*.tar.gz --strip-components=1 -C "$clients/python"
 }
 
 # The example, in a module of its own that imports the package.
@@ -81,7 +81,7 @@ install_go() {
   ) 2>"$work/build.log" || { cat "$work/build.log" >&2 && return 1; }
 }
 
-# The archive that would be published.
+# The archive that is published.
 install_node() {
   mkdir "$work/node"
   (cd "$clients/node" && npm pack --silent --pack-destination "$work/node") >/dev/null
@@ -89,16 +89,20 @@ install_node() {
   npm install --silent --no-audit --no-fund --prefix "$work/node" "$work"/node/*.tgz
 }
 
-# The jar that would be published, and the jars that it names.
+# The jar that is published, and the jars that it names.
 install_java() {
   mkdir "$work/java"
   cp "$clients"/java/target/recsys-client-*.jar "$clients"/java/target/lib/*.jar "$work/java"
   javac -d "$work/java" -cp "$work/java/*" "$clients/java/examples/Shop.java"
 }
 
-python3 -m venv "$work/venv"
-# scripts/clients.py needs grpcio, whichever languages are left out.
-install_python
+pack_python
+python=$clients/python/.venv/bin
+# scripts/clients.py needs the package for Python, too.
+[[ ${languages[0]} == python ]] || {
+  python3 -m venv "$clients/python/.venv"
+  "$python/pip" install --quiet --disable-pip-version-check "$clients/python"
+}
 for language in "${languages[@]}"; do
   if [[ $language == go ]]; then
     generate_go "$clients/go"
@@ -112,5 +116,5 @@ for language in "${languages[@]}"; do
 done
 
 # grpcio would log every connection that ends.
-GRPC_VERBOSITY=NONE "$work/venv/bin/python" scripts/clients.py \
-  "$program" "$(command -v "$REDIS_SERVER")" clients "$work" "${languages[@]}"
+GRPC_VERBOSITY=NONE "$python/python" scripts/clients.py \
+  "$program" "$(command -v "$REDIS_SERVER")" "$clients" "$work" "${languages[@]}"

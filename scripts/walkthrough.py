@@ -1,7 +1,7 @@
 """Runs the commands of a page, and compares their output with what the page shows.
 
 Usage: walkthrough.py [--all] PAGE PROGRAM [FOLDER]
-PROGRAM stands for `recsys` and ./target/release/recsys. Commands run in FOLDER, by default
+PROGRAM stands for `recsys`, ./target/release/recsys and `cargo run --release --`. Commands run in FOLDER, by default
 a new one with links to the repository's folders and the files that pages import.
 
 Every ```sh block runs, one after the other, in one bash. A ```text, ```json or ```toml
@@ -31,6 +31,7 @@ import time
 
 TIMEOUT_S = 120
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+CARGO_RUN = "cargo run --release -- "
 SERVE = re.compile(r"(\S*\brecsys (?:serve|quickstart))\b(?! --exit)")
 API, REDIS = "50051", "6379"
 PORTS = (API, "9090", "8080", "50080", REDIS)
@@ -40,7 +41,7 @@ class Step:
     """A block of commands with its expected output and exit code."""
 
     def __init__(self, line, commands, comment):
-        self.line, self.commands = line, commands
+        self.line, self.commands = line, commands.replace(CARGO_RUN, "recsys ")
         self.exits, self.skip_reason, self.output = 0, None, None
         self.nightly = False
         if comment is None:

@@ -160,9 +160,9 @@ async fn found(store: &dyn ItemStore, wanted: &Wanted) -> (Vec<(usize, f64)>, f6
     let found = store.search(&[search], Deadline::NONE).await;
     let milliseconds = started.elapsed().as_secs_f64() * 1e3;
     let Found::Items(found) = found.expect("Qdrant").remove(0) else {
-        panic!("Qdrant does not answer this search");
+        panic!("Qdrant does not answer, or lacks an index");
     };
-    let overlap = |tags: &[(TagKey, f64)]| {
+    let overlap = |tags: &[(TagKey, f64)]| -> f64 {
         let SearchOrder::TagOverlap(weights) = &wanted.order else {
             return 0.0;
         };

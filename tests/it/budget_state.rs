@@ -167,10 +167,21 @@ async fn no_user_of_one_tenant_is_large_or_dear_enough_to_fail_calls_of_another(
             };
             let mut unread = Vec::new();
             for _ in 0..16 {
-                unread.push(pages().await.unwrap().into_inner());
+                match pages().await {
+                    Ok(stream) => unread.push(stream.into_inner()),
+                    Err(status) => assert_eq!(reason(&status), "OVERLOADED", "{status}"),
+                }
             }
+            assert!(!unread.is_empty());
             assert_bounded(&world.served, "exports");
-            let (mut read, mut stored) = (pages().await.unwrap().into_inner(), 0);
+            drop(unread);
+            let mut admitted = None;
+            let is_admitted = async || {
+                admitted = pages().await.ok();
+                admitted.is_some()
+            };
+            until("an export is admitted", is_admitted).await;
+            let (mut read, mut stored) = (admitted.unwrap().into_inner(), 0);
             while let Some(page) = read.message().await.unwrap() {
                 stored += page.stored_events.len();
             }
@@ -314,8 +325,4 @@ async fn a_redis_that_lacks_a_command_is_not_asked_again_and_again() {
         sent <= 12 * CALLS + 200,
         "{sent} commands for {CALLS} calls"
     );
-    let lacks = "misconfigured: it lacks PEXPIRETIME";
-    let mut served = served;
-    let log = served.served.logged(lacks);
-    assert!(log.contains(lacks), "{log}");
 }

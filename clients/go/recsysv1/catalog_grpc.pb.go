@@ -38,8 +38,9 @@ const (
 // calls can fail with INVALID_FIELD (INVALID_ARGUMENT), CATALOG_UNAVAILABLE
 // (UNAVAILABLE) and NOT_SET_UP (FAILED_PRECONDITION: the collection does not exist).
 type CatalogServiceClient interface {
-	// Adds or replaces up to 500 items, each with its own result. Replaces the fields of
-	// Item; keeps other stored attributes.
+	// Adds or replaces up to 500 items, each with its own result. Replaces all fields of
+	// Item, and clears those that are not set; keeps other stored attributes. To change some
+	// fields, such as a price, use UpdateItems.
 	//
 	// Role: `catalog`. Errors of one item, in its result: INVALID_FIELD
 	// (INVALID_ARGUMENT), WRONG_VECTOR_SIZE (FAILED_PRECONDITION: its vector does not
@@ -149,8 +150,9 @@ func (c *catalogServiceClient) DeleteItems(ctx context.Context, in *DeleteItemsR
 // calls can fail with INVALID_FIELD (INVALID_ARGUMENT), CATALOG_UNAVAILABLE
 // (UNAVAILABLE) and NOT_SET_UP (FAILED_PRECONDITION: the collection does not exist).
 type CatalogServiceServer interface {
-	// Adds or replaces up to 500 items, each with its own result. Replaces the fields of
-	// Item; keeps other stored attributes.
+	// Adds or replaces up to 500 items, each with its own result. Replaces all fields of
+	// Item, and clears those that are not set; keeps other stored attributes. To change some
+	// fields, such as a price, use UpdateItems.
 	//
 	// Role: `catalog`. Errors of one item, in its result: INVALID_FIELD
 	// (INVALID_ARGUMENT), WRONG_VECTOR_SIZE (FAILED_PRECONDITION: its vector does not

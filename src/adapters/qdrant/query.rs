@@ -31,10 +31,11 @@ const MIN_BY_FORMULA: usize = 200;
 /// Extra results of a search by the vector of tags: for equal overlaps at the end of the
 /// page, and for tags that share a dimension.
 const EXTRA_BY_TAG_VECTOR: usize = 70;
-/// Excluded ids that a search by the vector of tags asks for and drops afterwards. More
-/// are excluded in the query. Qdrant checks each point that shares a tag against the
-/// query's conditions, which takes longer than a page that is so much longer.
-const MAX_DROPPED: usize = 500;
+/// Excluded ids that a search by the vector of tags requests and drops afterwards; more
+/// are excluded in the query. With any condition, Qdrant checks each point that shares a
+/// tag, which takes longer than a page with that many more ids: for 10,000 points, 3.5 ms
+/// of CPU time instead of 1.2 with 50 ids, 5.4 instead of 4.2 with 2,000.
+const MAX_DROPPED: usize = 2_000;
 /// By tags in the payload, Qdrant scores the results of a few prefetches, each limited to the first
 /// in the order of ids: items with any of the tags, items with each of the weightiest
 /// tags, and items with several of the weightiest. An item with much in common with the

@@ -55,23 +55,32 @@ impl Shop {
 
 #[tokio::test]
 async fn seen_items_are_dropped_from_a_longer_page_unless_there_are_very_many() {
-    let shop = Shop::with(half_circle(1_200)).await;
+    let shop = Shop::with(half_circle(3_000)).await;
     let store = shop.store();
-    assert_eq!(best(&store, &seen(0)).await[0], "i200");
-    let query = shop.last_query();
-    assert_eq!(query.using(), VECTOR);
-    assert!(query.filter.is_none() && query.prefetch.is_empty());
-    let page = query.limit();
+    let query = async |count: usize| {
+        let seen = seen(count);
+        let found = best(&store, &seen).await;
+        assert_eq!(found.len(), 10);
+        assert!(
+            found
+                .iter()
+                .all(|id| !seen.contains(&ContentId::from(id.as_str()))),
+            "{found:?}"
+        );
+        shop.last_query()
+    };
+    let first = query(0).await;
+    assert_eq!(first.using(), VECTOR);
+    assert!(first.filter.is_none() && first.prefetch.is_empty());
+    let page = first.limit();
 
-    assert_eq!(best(&store, &seen(250)).await[0], "i250");
-    let query = shop.last_query();
-    assert!(query.filter.is_none());
-    assert_eq!(query.limit(), page + 250);
+    let dropped = query(2_000).await;
+    assert!(dropped.filter.is_none());
+    assert_eq!(dropped.limit(), page + 2_000);
 
-    assert_eq!(best(&store, &seen(850)).await[0], "i850");
-    let query = shop.last_query();
-    assert_eq!(query.filter.unwrap().must_not.len(), 2, "keys and ids");
-    assert_eq!(query.limit, Some(page));
+    let excluded = query(2_100).await;
+    assert_eq!(excluded.filter.unwrap().must_not.len(), 2, "keys and ids");
+    assert_eq!(excluded.limit, Some(page));
     assert_eq!(shop.qdrant.calls("QueryBatch"), 3, "one each");
 }
 
