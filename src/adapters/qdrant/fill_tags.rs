@@ -61,6 +61,7 @@ impl QdrantItemStore {
                         return Ok(TagVectors::Refused(error));
                     }
                     StoreErrorKind::Unavailable
+                    | StoreErrorKind::Starting
                     | StoreErrorKind::Unprepared
                     | StoreErrorKind::Starting
                     | StoreErrorKind::Full => return Err(error),
