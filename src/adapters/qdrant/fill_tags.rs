@@ -63,7 +63,6 @@ impl QdrantItemStore {
                     StoreErrorKind::Unavailable
                     | StoreErrorKind::Starting
                     | StoreErrorKind::Unprepared
-                    | StoreErrorKind::Starting
                     | StoreErrorKind::Full => return Err(error),
                 },
             }
