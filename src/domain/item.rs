@@ -1,7 +1,7 @@
 //! What can be recommended.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -109,8 +109,6 @@ pub struct CatalogueItem {
     model_keys: Vec<ModelKey>,
     /// Canonical tags with their weights, sorted, each once.
     tags: Vec<(TagKey, f64)>,
-    /// Canonical labels of all facets.
-    labels: BTreeSet<String>,
 }
 
 impl CatalogueItem {
@@ -119,6 +117,7 @@ impl CatalogueItem {
     #[must_use]
     pub fn new(mut item: Item, canonical: &Canonicalizer) -> Self {
         item.has_image |= !item.image_url.is_empty();
+        item.tags.shrink_to_fit();
         let mut model_keys = Vec::with_capacity(item.tags.len());
         let mut weights = BTreeMap::new();
         for tag in &item.tags {
@@ -128,13 +127,25 @@ impl CatalogueItem {
             model_keys.push(ModelKey::new(&tag.facet, &tag.label).sharing(&key));
             weights.insert(key, tag.weight);
         }
-        let tags: Vec<(TagKey, f64)> = weights.into_iter().collect();
-        let labels = tags.iter().map(|(key, _)| key.label().to_owned()).collect();
         Self {
             item,
             model_keys,
-            tags,
-            labels,
+            tags: weights.into_iter().collect(),
+        }
+    }
+
+    /// Shares the memory of its tags' keys with equal ones that `shared` returns.
+    pub fn share_tags(&mut self, shared: impl Fn(&TagKey) -> Option<TagKey>) {
+        for (key, _) in &mut self.tags {
+            if let Some(shared) = shared(key) {
+                *key = shared;
+            }
+        }
+        for model_key in &mut self.model_keys {
+            let same = |(key, _): &(TagKey, f64)| key.as_str().cmp(model_key.as_str());
+            if let Ok(place) = self.tags.binary_search_by(same) {
+                *model_key = model_key.clone().sharing(&self.tags[place].0);
+            }
         }
     }
 
@@ -150,7 +161,6 @@ impl CatalogueItem {
             item,
             model_keys: self.model_keys.clone(),
             tags: self.tags.clone(),
-            labels: self.labels.clone(),
         }
     }
 
@@ -194,7 +204,7 @@ impl CatalogueItem {
     /// Whether it has a canonical label in any facet.
     #[must_use]
     pub fn has_label(&self, label: &str) -> bool {
-        self.labels.contains(label)
+        self.tags.iter().any(|(key, _)| key.label() == label)
     }
 }
 

@@ -129,6 +129,11 @@ impl Index {
         self.vectors.size()
     }
 
+    /// Shares the memory of an item's tags with the items that are in the index.
+    pub(super) fn share_tags(&self, item: &mut CatalogueItem) {
+        item.share_tags(|key| self.tags.shared(key));
+    }
+
     /// The ids of all items, in no order.
     pub(super) fn ids(&self) -> impl Iterator<Item = &ContentId> {
         self.slot_of_id.keys()

@@ -63,10 +63,11 @@ impl Catalogue {
         let is_new = usize::from(stored.is_none());
         self.budget.replace(freed, added, is_new)?;
         self.bytes = self.bytes - freed + added;
-        let item = match stored {
+        let mut item = match stored {
             Some(stored) => stored.replaced_by(item, canonicalizer),
             None => CatalogueItem::new(item, canonicalizer),
         };
+        self.index.share_tags(&mut item);
         self.index.put(Arc::new(item));
         Ok(())
     }
@@ -368,7 +369,10 @@ impl ItemStore for MemoryItemStore {
 mod tests {
     use super::{CatalogueBudget, MemoryItemStore};
     use crate::{
-        domain::{item::Item, tags::Canonicalizer},
+        domain::{
+            item::{Item, Tag},
+            tags::Canonicalizer,
+        },
         ports::ItemRefusal,
     };
 
@@ -387,5 +391,32 @@ mod tests {
         // The memory of a catalogue that is dropped is free again.
         drop(one);
         other.put(large("b")).unwrap();
+    }
+
+    #[test]
+    fn items_share_the_memory_of_equal_tags() {
+        let store = MemoryItemStore::new(Canonicalizer::default(), 1 << 20);
+        let tagged = |id: &str, label: &str| {
+            let mut item = Item::new(id);
+            item.tags = vec![Tag {
+                facet: "theme".to_owned(),
+                label: label.to_owned(),
+                weight: 1.0,
+            }];
+            item
+        };
+        // The second has another spelling: its key in user models is its own.
+        for (id, label) in [("a", "jazz"), ("b", "Jazz "), ("c", "jazz")] {
+            store.put(tagged(id, label)).unwrap();
+        }
+        let key = |id: &str| {
+            let item = store.item(&id.into()).unwrap();
+            let (model_key, _) = item.model_tags().next().unwrap();
+            let model_key = model_key.as_str().as_ptr();
+            (item.canonical_tags()[0].0.as_str().as_ptr(), model_key)
+        };
+        assert_eq!(key("a"), key("c"));
+        assert_eq!(key("a").0, key("b").0);
+        assert_ne!(key("a").1, key("b").1);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::items::MirroredItems;
 use crate::{
-    adapters::qdrant::{PageStart, QdrantItemStore},
+    adapters::qdrant::{QdrantItemStore, ScrollOffset},
     blocking,
     domain::ids::ContentId,
     ports::{ItemRefusal, StoreError, StoreErrorKind},
@@ -21,15 +21,15 @@ pub(super) const IDS_PER_READ: usize = 200;
 /// A pass that has begun.
 pub(super) struct Pass {
     pub(super) items: Arc<MirroredItems>,
-    stage: Stage,
+    stage: PassStage,
     seen: foldhash::HashSet<ContentId>,
     page_items: u32,
     /// Number of items that the pass has added, replaced or removed.
     pub(super) changed: usize,
 }
 
-enum Stage {
-    Pages(Option<PageStart>),
+enum PassStage {
+    Pages(Option<ScrollOffset>),
     /// The rest of the items that no page had.
     Unseen(Vec<ContentId>),
 }
@@ -58,7 +58,7 @@ impl Pass {
     pub(super) fn over(items: Arc<MirroredItems>) -> Self {
         Self {
             items,
-            stage: Stage::Pages(None),
+            stage: PassStage::Pages(None),
             seen: foldhash::HashSet::default(),
             page_items: PAGE_ITEMS,
             changed: 0,
@@ -70,41 +70,41 @@ impl Pass {
     /// # Errors
     /// [`PassError`].
     pub(super) async fn step(&mut self, source: &QdrantItemStore) -> Result<bool, PassError> {
-        match std::mem::replace(&mut self.stage, Stage::Pages(None)) {
-            Stage::Pages(start) => match self.page(source, start.clone()).await {
-                Ok(Some(next)) => self.stage = Stage::Pages(Some(next)),
+        match std::mem::replace(&mut self.stage, PassStage::Pages(None)) {
+            PassStage::Pages(start) => match self.page(source, start.clone()).await {
+                Ok(Some(next)) => self.stage = PassStage::Pages(Some(next)),
                 Ok(None) => {
                     let seen = std::mem::take(&mut self.seen);
-                    self.stage = Stage::Unseen(self.items.memory.ids_outside(&seen));
+                    self.stage = PassStage::Unseen(self.items.memory.ids_outside(&seen));
                 }
                 Err(error) => {
-                    self.stage = Stage::Pages(start);
+                    self.stage = PassStage::Pages(start);
                     self.shrink_page(source, error).await?;
                 }
             },
-            Stage::Unseen(mut ids) => {
+            PassStage::Unseen(mut ids) => {
                 let rest = ids.split_off(ids.len().min(IDS_PER_READ));
                 match reread(&self.items, source, &ids).await {
                     Ok(changed) => {
                         self.changed += changed;
-                        self.stage = Stage::Unseen(rest);
+                        self.stage = PassStage::Unseen(rest);
                     }
                     Err(error) => {
                         ids.extend(rest);
-                        self.stage = Stage::Unseen(ids);
+                        self.stage = PassStage::Unseen(ids);
                         return Err(error);
                     }
                 }
             }
         }
-        Ok(!matches!(&self.stage, Stage::Unseen(ids) if ids.is_empty()))
+        Ok(!matches!(&self.stage, PassStage::Unseen(ids) if ids.is_empty()))
     }
 
     async fn page(
         &mut self,
         source: &QdrantItemStore,
-        start: Option<PageStart>,
-    ) -> Result<Option<PageStart>, PassError> {
+        start: Option<ScrollOffset>,
+    ) -> Result<Option<ScrollOffset>, PassError> {
         let items = Arc::clone(&self.items);
         let read = items.begin_read();
         let page = source.point_page(start, self.page_items).await;

@@ -40,18 +40,18 @@ pub struct CatalogMirror {
     /// Announces changes to other processes, and reads theirs.
     pub(super) changes: Option<ItemChanges>,
     pub(super) options: MirrorOptions,
-    pub(super) phase: RwLock<Phase>,
+    pub(super) phase: RwLock<MirrorPhase>,
     pub(super) contact: Contact,
-    pub(super) pending: Mutex<PendingChanges>,
+    pub(super) pending: Mutex<ChangeBacklog>,
     pub(super) following: tokio::sync::Mutex<Following>,
-    pub(super) comparison: Comparison,
+    pub(super) comparison: ComparisonSchedule,
     /// Throttles the log of lists that are made without Qdrant.
     pub(super) outage: Throttle,
 }
 
 /// How far a mirror is.
 #[derive(Clone)]
-pub(super) enum Phase {
+pub(super) enum MirrorPhase {
     /// Nothing is read yet.
     Empty,
     /// Its items are being read for the first time.
@@ -74,7 +74,7 @@ pub(super) struct Contact {
 
 /// What could not be done at once.
 #[derive(Default)]
-pub(super) struct PendingChanges {
+pub(super) struct ChangeBacklog {
     /// Items to read again.
     pub(super) dirty: HashSet<ContentId>,
     /// Items to announce.
@@ -93,7 +93,7 @@ pub(super) struct Following {
 }
 
 /// When to compare the mirror with Qdrant.
-pub(super) struct Comparison {
+pub(super) struct ComparisonSchedule {
     /// Whether a change may have been missed.
     pub(super) wanted: AtomicBool,
     /// Notified if there may be something to do at once.
@@ -115,7 +115,7 @@ impl CatalogMirror {
             source,
             changes,
             options,
-            phase: RwLock::new(Phase::Empty),
+            phase: RwLock::new(MirrorPhase::Empty),
             contact: Contact {
                 answers: AtomicBool::new(true),
                 reread_failed: AtomicBool::new(false),
@@ -124,7 +124,7 @@ impl CatalogMirror {
             },
             pending: Mutex::default(),
             following: tokio::sync::Mutex::default(),
-            comparison: Comparison {
+            comparison: ComparisonSchedule {
                 wanted: AtomicBool::new(false),
                 wake: Arc::default(),
                 last: Mutex::default(),
@@ -139,27 +139,27 @@ impl CatalogMirror {
         self.full().is_some()
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> MirrorPhase {
         let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
         phase.clone()
     }
 
-    pub(super) fn set_phase(&self, phase: Phase) {
+    pub(super) fn set_phase(&self, phase: MirrorPhase) {
         *self.phase.write().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
     pub(super) fn full(&self) -> Option<Arc<MirroredItems>> {
         match &*self.phase.read().unwrap_or_else(PoisonError::into_inner) {
-            Phase::Full(items) => Some(Arc::clone(items)),
-            Phase::Empty | Phase::Filling(_) | Phase::TooLarge { .. } => None,
+            MirrorPhase::Full(items) => Some(Arc::clone(items)),
+            MirrorPhase::Empty | MirrorPhase::Filling(_) | MirrorPhase::TooLarge { .. } => None,
         }
     }
 
     /// The items to which reads are applied.
     pub(super) fn items(&self) -> Option<Arc<MirroredItems>> {
         match &*self.phase.read().unwrap_or_else(PoisonError::into_inner) {
-            Phase::Filling(items) | Phase::Full(items) => Some(Arc::clone(items)),
-            Phase::Empty | Phase::TooLarge { .. } => None,
+            MirrorPhase::Filling(items) | MirrorPhase::Full(items) => Some(Arc::clone(items)),
+            MirrorPhase::Empty | MirrorPhase::TooLarge { .. } => None,
         }
     }
 

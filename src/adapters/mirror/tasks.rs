@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    state::{CatalogMirror, Phase},
-    upkeep::{Step, Upkeep},
+    state::{CatalogMirror, MirrorPhase},
+    upkeep::{Upkeep, UpkeepStep},
 };
 use crate::telemetry::meters::{self, Level};
 
@@ -39,9 +39,9 @@ impl CatalogMirror {
     fn watch(self: &Arc<Self>) {
         meters::watch(self, |mirror, levels| {
             let state = match mirror.phase() {
-                Phase::Empty | Phase::Filling(_) => Level::MirrorsFilling,
-                Phase::Full(_) => Level::MirrorsFull,
-                Phase::TooLarge { .. } => Level::MirrorsTooLarge,
+                MirrorPhase::Empty | MirrorPhase::Filling(_) => Level::MirrorsFilling,
+                MirrorPhase::Full(_) => Level::MirrorsFull,
+                MirrorPhase::TooLarge { .. } => Level::MirrorsTooLarge,
             };
             levels.add(state, 1);
             if let Some(items) = mirror.items() {
@@ -78,8 +78,10 @@ async fn keep(mirror: Weak<CatalogMirror>, jitter: f64) {
             return;
         };
         let pause = match upkeep.step(&mirror).await {
-            Step::Read(pause) | Step::Failed(_, pause) | Step::Idle(pause) => pause,
-            Step::Ended(_) => Duration::ZERO,
+            UpkeepStep::Read(pause) | UpkeepStep::Failed(_, pause) | UpkeepStep::Idle(pause) => {
+                pause
+            }
+            UpkeepStep::Ended(_) => Duration::ZERO,
         };
         let wake = Arc::clone(&mirror.comparison.wake);
         drop(mirror);

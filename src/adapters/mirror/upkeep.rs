@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{
     items::MirroredItems,
     pass::{PAGE_ITEMS, Pass, PassError},
-    state::{CatalogMirror, Phase},
+    state::{CatalogMirror, MirrorPhase},
 };
 use crate::{
     ports::{StoreError, StoreErrorKind},
@@ -59,7 +59,7 @@ struct RunningPass {
 
 /// What a step of the upkeep has done.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum UpkeepStep {
     /// It has read something; the next step is due after a pause.
     Read(Duration),
     /// A pass has ended; it has changed this many items.
@@ -82,23 +82,23 @@ impl Upkeep {
     }
 
     /// Does the next piece of work.
-    pub(super) async fn step(&mut self, mirror: &CatalogMirror) -> Step {
+    pub(super) async fn step(&mut self, mirror: &CatalogMirror) -> UpkeepStep {
         if self.pass.is_none() {
             match self.begin(mirror).await {
                 Ok(Some(pass)) => self.pass = Some(pass),
-                Ok(None) => return Step::Idle(IDLE),
+                Ok(None) => return UpkeepStep::Idle(IDLE),
                 Err(error) => return self.failed(mirror, error),
             }
         }
         let Some(running) = &mut self.pass else {
-            return Step::Idle(IDLE);
+            return UpkeepStep::Idle(IDLE);
         };
         let began = Instant::now();
         match running.pass.step(&mirror.source).await {
             Ok(true) => {
                 self.failures = 0;
                 self.log_progress(mirror);
-                Step::Read(self.pause(mirror, began.elapsed()))
+                UpkeepStep::Read(self.pause(mirror, began.elapsed()))
             }
             Ok(false) => {
                 self.failures = 0;
@@ -109,7 +109,7 @@ impl Upkeep {
                 let items = Arc::clone(&running.pass.items);
                 self.pass = None;
                 mirror.give_up(&items, &error);
-                Step::Idle(SOON)
+                UpkeepStep::Idle(SOON)
             }
         }
     }
@@ -118,7 +118,7 @@ impl Upkeep {
     async fn begin(&self, mirror: &CatalogMirror) -> Result<Option<RunningPass>, StoreError> {
         let comparison = &mirror.comparison;
         let vectors = match mirror.phase() {
-            Phase::Full(items) => {
+            MirrorPhase::Full(items) => {
                 let is_due = self.due.is_some_and(|due| due <= Instant::now());
                 let wanted = comparison.wanted.swap(false, Ordering::SeqCst);
                 if !wanted && !is_due {
@@ -138,8 +138,10 @@ impl Upkeep {
                 mirror.give_up(&items, &PassError::OtherVectors);
                 vectors
             }
-            Phase::Empty | Phase::Filling(_) => mirror.source.describe_vectors().await?,
-            Phase::TooLarge { bytes_each } => {
+            MirrorPhase::Empty | MirrorPhase::Filling(_) => {
+                mirror.source.describe_vectors().await?
+            }
+            MirrorPhase::TooLarge { bytes_each } => {
                 if !mirror.has_room(bytes_each, ROOM_FOR_RETRY) {
                     return Ok(None);
                 }
@@ -153,7 +155,7 @@ impl Upkeep {
         );
         let items = Arc::new(items);
         comparison.wanted.store(false, Ordering::SeqCst);
-        mirror.set_phase(Phase::Filling(Arc::clone(&items)));
+        mirror.set_phase(MirrorPhase::Filling(Arc::clone(&items)));
         if !mirror.has_room(LEAST_ITEM_BYTES, 1.0) {
             mirror.give_up(&items, &PassError::TooLarge);
             return Ok(None);
@@ -161,9 +163,9 @@ impl Upkeep {
         Ok(Some(RunningPass::of(items, true, false)))
     }
 
-    fn end(&mut self, mirror: &CatalogMirror) -> Step {
+    fn end(&mut self, mirror: &CatalogMirror) -> UpkeepStep {
         let Some(running) = self.pass.take() else {
-            return Step::Idle(IDLE);
+            return UpkeepStep::Idle(IDLE);
         };
         let RunningPass {
             pass,
@@ -198,10 +200,10 @@ impl Upkeep {
                 );
             }
         }
-        Step::Ended(pass.changed)
+        UpkeepStep::Ended(pass.changed)
     }
 
-    fn failed(&mut self, mirror: &CatalogMirror, error: StoreError) -> Step {
+    fn failed(&mut self, mirror: &CatalogMirror, error: StoreError) -> UpkeepStep {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= FAILURES_TO_GO_ON
             && mirror.contact.answers.load(Ordering::SeqCst)
@@ -226,7 +228,7 @@ impl Upkeep {
         }
         let doublings = self.failures.saturating_sub(1).min(16);
         let backoff = FIRST_BACKOFF * 2_u32.pow(doublings);
-        Step::Failed(error, backoff.min(MAX_BACKOFF))
+        UpkeepStep::Failed(error, backoff.min(MAX_BACKOFF))
     }
 
     /// The pause after a step that took some time.
@@ -282,15 +284,17 @@ impl CatalogMirror {
         self.comparison.wanted.store(true, Ordering::SeqCst);
         loop {
             match upkeep.step(self).await {
-                Step::Read(_) => {}
-                Step::Ended(changed) => return Ok(changed),
-                Step::Idle(_) if matches!(self.phase(), Phase::TooLarge { .. }) => return Ok(0),
-                Step::Idle(_) => {
+                UpkeepStep::Read(_) => {}
+                UpkeepStep::Ended(changed) => return Ok(changed),
+                UpkeepStep::Idle(_) if matches!(self.phase(), MirrorPhase::TooLarge { .. }) => {
+                    return Ok(0);
+                }
+                UpkeepStep::Idle(_) => {
                     // Another call has begun the comparison that this one wanted.
                     self.comparison.wanted.store(true, Ordering::SeqCst);
                     tokio::task::yield_now().await;
                 }
-                Step::Failed(error, _) => return Err(error),
+                UpkeepStep::Failed(error, _) => return Err(error),
             }
         }
     }
@@ -304,8 +308,8 @@ impl CatalogMirror {
 
     fn fill_ended(&self, items: &Arc<MirroredItems>) {
         let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*phase, Phase::Filling(held) if Arc::ptr_eq(held, items)) {
-            *phase = Phase::Full(Arc::clone(items));
+        if matches!(&*phase, MirrorPhase::Filling(held) if Arc::ptr_eq(held, items)) {
+            *phase = MirrorPhase::Full(Arc::clone(items));
             self.contact.was_ready.store(true, Ordering::SeqCst);
             // Reads come from the mirror from now on.
             self.source.clear_cache();

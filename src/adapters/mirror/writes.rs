@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{
     items::MirroredItems,
     pass::{PassError, reread},
-    state::{CatalogMirror, PendingChanges, Phase},
+    state::{CatalogMirror, ChangeBacklog, MirrorPhase},
 };
 use crate::{
     domain::ids::ContentId,
@@ -21,7 +21,7 @@ use crate::{
 /// Ids that wait for their announcement. Above it, any item is announced as changed.
 const MAX_UNANNOUNCED: usize = 10_000;
 
-impl PendingChanges {
+impl ChangeBacklog {
     pub(super) fn announce_later(&mut self, ids: &[ContentId]) {
         self.unannounced.extend(ids.iter().cloned());
         if self.unannounced.len() > MAX_UNANNOUNCED {
@@ -79,7 +79,7 @@ impl<'a> Write<'a> {
 }
 
 impl CatalogMirror {
-    pub(super) fn pending<T>(&self, work: impl FnOnce(&mut PendingChanges) -> T) -> T {
+    pub(super) fn pending<T>(&self, work: impl FnOnce(&mut ChangeBacklog) -> T) -> T {
         work(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -138,7 +138,7 @@ impl CatalogMirror {
     /// then on.
     pub(super) fn give_up(&self, items: &Arc<MirroredItems>, error: &PassError) {
         let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
-        let (Phase::Filling(held) | Phase::Full(held)) = &*phase else {
+        let (MirrorPhase::Filling(held) | MirrorPhase::Full(held)) = &*phase else {
             return;
         };
         if !Arc::ptr_eq(held, items) {
@@ -147,7 +147,7 @@ impl CatalogMirror {
         let (read, bytes) = (items.memory.len(), items.memory.bytes());
         match error {
             PassError::TooLarge => {
-                *phase = Phase::TooLarge {
+                *phase = MirrorPhase::TooLarge {
                     bytes_each: bytes / read.max(1),
                 };
                 self.contact.was_ready.store(true, Ordering::SeqCst);
@@ -160,7 +160,7 @@ impl CatalogMirror {
                      CATALOG_MIRROR_MAX_ITEMS or EMBEDDED_CATALOG_MAX_BYTES to hold it in memory"
                 );
             }
-            PassError::OtherVectors | PassError::Store(_) => *phase = Phase::Empty,
+            PassError::OtherVectors | PassError::Store(_) => *phase = MirrorPhase::Empty,
         }
         drop(phase);
         self.comparison.wake.notify_one();

@@ -33,5 +33,5 @@ pub(crate) use ids::PointKey;
 pub use pool::{QdrantPool, QdrantSetupError};
 pub use settings::{CatalogMirrorMode, QdrantSettings};
 pub use store::{QdrantItemOptions, QdrantItemStore};
-pub(crate) use uncached::{PageStart, PointItem, VectorShape};
+pub(crate) use uncached::{PointItem, ScrollOffset, VectorShape};
 pub use write::PutOutcome;

@@ -32,13 +32,13 @@ pub(crate) struct PointItem {
 
 /// Where a page of a collection starts.
 #[derive(Clone, Debug)]
-pub(crate) struct PageStart(PointId);
+pub(crate) struct ScrollOffset(PointId);
 
 /// Consecutive items of a collection, in the order of their points.
 pub(crate) struct PointPage {
     pub(crate) items: Vec<PointItem>,
     /// `None` after the last page.
-    pub(crate) next: Option<PageStart>,
+    pub(crate) next: Option<ScrollOffset>,
 }
 
 impl Collection {
@@ -70,7 +70,7 @@ impl QdrantItemStore {
     /// [`StoreError`]; of the kind `Corrupt` also if the page is too large for a reply.
     pub(crate) async fn point_page(
         &self,
-        start: Option<PageStart>,
+        start: Option<ScrollOffset>,
         limit: u32,
     ) -> Result<PointPage, StoreError> {
         let collection = self.collection(Deadline::NONE).await?;
@@ -87,7 +87,7 @@ impl QdrantItemStore {
             items: items
                 .filter_map(|point| point_item(point, &collection))
                 .collect(),
-            next: page.next_page_offset.map(PageStart),
+            next: page.next_page_offset.map(ScrollOffset),
         })
     }
 

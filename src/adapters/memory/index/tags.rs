@@ -51,6 +51,11 @@ impl TagIndex {
         }
     }
 
+    /// The key of a tag, if the index has it, in the memory that the index holds.
+    pub(super) fn shared(&self, key: &TagKey) -> Option<TagKey> {
+        self.0.get_key_value(key).map(|(key, _)| key.clone())
+    }
+
     fn slots(&self, key: &TagKey) -> &[u32] {
         self.0.get(key).map_or(&[], |postings| &postings.slots)
     }
