@@ -171,7 +171,9 @@ async fn the_pool_and_the_caches_are_measured_on_scrape() {
         .output()
         .unwrap();
     assert!(imported.status.success(), "{imported:?}");
-    let watched = Watched::with(&redis, &[("QDRANT_API_URL", &url)]).await;
+    // A mirrored catalogue has no cache.
+    let settings = [("QDRANT_API_URL", url.as_str()), ("CATALOG_MIRROR", "off")];
+    let watched = Watched::with(&redis, &settings).await;
     let lookups = |cache, outcome| {
         watched.value(
             meters::CACHE_LOOKUPS,
