@@ -10,10 +10,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use prost::Message as _;
+use prost_types::{Struct, Value, value::Kind};
 use recsys::proto::{
     BatchIngestEventsRequest, EndReason, GetItemsRequest, GetUserSignalsRequest,
-    IngestEventRequest, IngestOutcome, InteractionEvent, Item, PopularItemsRequest,
-    RecommendRequest, SimilarItemsRequest, StreamIngestEventsRequest, Tag,
+    IngestEventRequest, IngestOutcome, InteractionEvent, Item, ItemUpdate, PopularItemsRequest,
+    RecommendRequest, SimilarItemsRequest, StreamIngestEventsRequest, Tag, UpdateItemsRequest,
     catalog_service_client::CatalogServiceClient,
     recommender_service_client::RecommenderServiceClient,
 };
@@ -39,6 +40,8 @@ pub const DEEP_EVENTS: usize = 5_000;
 /// A message of a stream of events: this many events of each of these users.
 pub const BATCH_USERS: usize = 50;
 pub const BATCH_EVENTS_EACH: usize = 10;
+/// Items whose price one call changes: as many as a call may.
+pub const UPDATES_AT_ONCE: usize = 500;
 /// Items that a visitor looked at.
 const VISITED: usize = 5;
 /// Users of all messages of streams.
@@ -283,6 +286,37 @@ pub fn ingest_batch() -> RpcCall {
             let request = StreamIngestEventsRequest {
                 events,
                 sequence: number,
+            };
+            request.encode_to_vec().into()
+        }),
+    }
+}
+
+/// Calls that change the price and the stock of items.
+pub fn update_items() -> RpcCall {
+    RpcCall {
+        method: "/recsys.v1.CatalogService/UpdateItems",
+        message: Arc::new(|number| {
+            let mut random = Random::new(number);
+            let updates = (0..UPDATES_AT_ONCE).map(|index| {
+                let content = (number as usize * UPDATES_AT_ONCE + index) % ITEMS + 1;
+                let price = Kind::NumberValue(random.below(10_000) as f64 / 100.0);
+                let in_stock = Kind::BoolValue(random.below(2) == 0);
+                let attributes = [("price", price), ("in_stock", in_stock)]
+                    .map(|(name, kind)| (name.to_owned(), Value { kind: Some(kind) }));
+                ItemUpdate {
+                    item: Some(Item {
+                        content_id: content.to_string(),
+                        attributes: Some(Struct {
+                            fields: attributes.into_iter().collect(),
+                        }),
+                        ..Item::default()
+                    }),
+                    update_mask: None,
+                }
+            });
+            let request = UpdateItemsRequest {
+                updates: updates.collect(),
             };
             request.encode_to_vec().into()
         }),

@@ -35,6 +35,8 @@ pub enum LoadKind {
     AloneInFlight,
     /// One caller, which makes this call before each that is measured.
     After(RpcCall),
+    /// Like `Unary`; each call has this many elements, which its row counts.
+    Batch { elements: usize },
     /// One stream on each connection, whose messages hold this many events. Its row
     /// counts events.
     Stream { events: usize },
@@ -104,6 +106,12 @@ pub fn all(real_qdrant: bool) -> Vec<BenchLoad> {
             },
             stream,
         ),
+        of_kind(
+            LoadKind::Batch {
+                elements: fill::UPDATES_AT_ONCE,
+            },
+            load("UpdateItems", ServerKind::Common, fill::update_items()),
+        ),
     ];
     if real_qdrant {
         loads.extend([
@@ -140,15 +148,13 @@ pub fn targets(rounds: &[HashMap<&str, Row>]) -> Vec<Target> {
             bound,
         })
     };
-    let stream = || {
-        let rows = rounds
-            .iter()
-            .filter_map(|rows| rows.get("StreamIngestEvents"));
-        let events: Vec<f64> = rows.map(speed).collect();
-        (!events.is_empty()).then(|| Target {
-            what: "StreamIngestEvents, events a second",
-            value: median(events),
-            bound: Bound::AtLeast(30_000.0),
+    let rate = |what, of: &str, least| {
+        let rows = rounds.iter().filter_map(|rows| rows.get(of));
+        let rates: Vec<f64> = rows.map(speed).collect();
+        (!rates.is_empty()).then(|| Target {
+            what,
+            value: median(rates),
+            bound: Bound::AtLeast(least),
         })
     };
     [
@@ -194,7 +200,16 @@ pub fn targets(rounds: &[HashMap<&str, Row>]) -> Vec<Target> {
             latency,
             Bound::AtMost(1.5),
         ),
-        stream(),
+        rate(
+            "StreamIngestEvents, events a second",
+            "StreamIngestEvents",
+            30_000.0,
+        ),
+        rate(
+            "UpdateItems, items a second",
+            "UpdateItems",
+            100_000.0 / 60.0,
+        ),
         ratio(
             "Recommend, Qdrant / floor query",
             "Recommend, Qdrant",

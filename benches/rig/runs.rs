@@ -262,7 +262,7 @@ pub async fn all(settings: &BenchSettings) -> ExitCode {
 
 async fn closed_loop(servers: &Servers, load: &BenchLoad, span: Duration) -> Row {
     let shape = match load.kind {
-        LoadKind::Unary | LoadKind::Stream { .. } => SHAPE,
+        LoadKind::Unary | LoadKind::Batch { .. } | LoadKind::Stream { .. } => SHAPE,
         LoadKind::AloneInFlight | LoadKind::After(_) => Shape {
             connections: 1,
             in_flight: 1,
@@ -277,8 +277,11 @@ async fn closed_loop(servers: &Servers, load: &BenchLoad, span: Duration) -> Row
         panic!("{}: {} calls failed: {status}", load.name, measured.failed);
     }
     let mut row = Row::new(load.name, &measured, after.0 - before.0, after.1 - before.1);
-    if let LoadKind::Stream { events } = load.kind {
-        row.per_element(events);
+    match load.kind {
+        LoadKind::Batch { elements: each } | LoadKind::Stream { events: each } => {
+            row.per_element(each);
+        }
+        LoadKind::Unary | LoadKind::AloneInFlight | LoadKind::After(_) => {}
     }
     row.resident_mb = resident_mb(servers.pid(load.server));
     row
@@ -286,7 +289,9 @@ async fn closed_loop(servers: &Servers, load: &BenchLoad, span: Duration) -> Row
 
 async fn run(driver: &Driver, load: &BenchLoad, span: Duration) -> Measured {
     match &load.kind {
-        LoadKind::Unary | LoadKind::AloneInFlight => driver.closed_loop(&load.call, span).await,
+        LoadKind::Unary | LoadKind::AloneInFlight | LoadKind::Batch { .. } => {
+            driver.closed_loop(&load.call, span).await
+        }
         LoadKind::Stream { .. } => driver.streams(&load.call, span).await,
         LoadKind::After(first) => driver.one_after(first, &load.call, span).await,
     }

@@ -47,6 +47,26 @@ impl Restriction {
             .is_none_or(|filter| filter.matches(item))
     }
 
+    /// Whether [`admits_before_filter`](Self::admits_before_filter) holds for every item.
+    #[must_use]
+    pub fn admits_all_before_filter(&self) -> bool {
+        let Self {
+            label,
+            must,
+            must_not,
+            any_of,
+            content_types,
+            within,
+            filter: _,
+        } = self;
+        label.is_none()
+            && must.is_empty()
+            && must_not.is_empty()
+            && any_of.is_empty()
+            && content_types.is_empty()
+            && within.is_none()
+    }
+
     /// Whether an item meets all other conditions.
     #[must_use]
     pub fn admits_before_filter(&self, item: &CatalogueItem) -> bool {

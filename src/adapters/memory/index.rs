@@ -391,8 +391,11 @@ impl Index {
             Some(_) => Allowed::Perhaps,
             None => Allowed::Yes,
         };
+        // Reading each item is slow: most restrictions need none.
+        let admits_all = restriction.admits_all_before_filter();
         let matches = |item: &Option<Arc<CatalogueItem>>| {
-            let admits = |item: &Arc<CatalogueItem>| restriction.admits_before_filter(item);
+            let admits =
+                |item: &Arc<CatalogueItem>| admits_all || restriction.admits_before_filter(item);
             let admits = item.as_ref().is_some_and(admits);
             Cell::new(if admits { admitted } else { Allowed::No })
         };
