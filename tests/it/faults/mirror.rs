@@ -170,6 +170,8 @@ async fn a_qdrant_that_stops_after_the_start_is_answered_from_the_mirror() {
     let redis = shared().pool();
     let process = shop.full_process(&redis).await;
     assert_eq!(process.list().await.1, [""; 0]);
+    let ready = async || process.readiness().await == ServingStatus::Serving;
+    until("the service is ready", ready).await;
     shop.qdrant.stop();
     let degraded = async || process.list().await.1.contains(&"catalogue".to_owned());
     until("lists say so", degraded).await;
