@@ -18,8 +18,8 @@ use tokio::runtime::Runtime;
 use crate::support::{
     MemoryWorld,
     associations::{
-        Act, ITEMS, State, USERS, acts, engine, event, ingest, is_collaborative, item, likes, list,
-        rows, state, stored, user,
+        Act, ITEMS, Rows, State, USERS, acts, engine, event, ingest, is_collaborative, item, likes,
+        list, rows, state, stored, user,
     },
     hanging::Hanging,
     items::half_circle,
@@ -245,7 +245,7 @@ async fn run_by_one(ports: &Ports, steps: &[Step], now: Timestamp) {
 /// removes. The user leaves their audiences at their next refresh.
 struct Ends {
     left: [State; 2],
-    rebuilt: [(State, Vec<Vec<(String, f64)>>); 2],
+    rebuilt: [(State, Rows); 2],
 }
 
 async fn ends(

@@ -115,8 +115,10 @@ pub async fn state(ports: &Ports) -> State {
     (lists.collect(), audiences)
 }
 
-/// The neighbours of all items.
-pub async fn rows(ports: &Ports) -> Vec<Vec<(String, f64)>> {
+/// The neighbors of all items with their weights.
+pub type Rows = Vec<Vec<(String, f64)>>;
+
+pub async fn rows(ports: &Ports) -> Rows {
     let items: Vec<ContentId> = (0..ITEMS).map(item).collect();
     let rows = ports.associations.rows(&items).await.unwrap();
     let rows = rows.iter().map(|row| {
