@@ -262,8 +262,8 @@ pub async fn all(settings: &BenchSettings) -> ExitCode {
 
 async fn closed_loop(servers: &Servers, load: &BenchLoad, span: Duration) -> Row {
     let shape = match load.kind {
-        LoadKind::Unary | LoadKind::Batch { .. } | LoadKind::Stream { .. } => SHAPE,
-        LoadKind::AloneInFlight | LoadKind::After(_) => Shape {
+        LoadKind::Unary | LoadKind::Stream { .. } => SHAPE,
+        LoadKind::AloneInFlight | LoadKind::After(_) | LoadKind::Batch { .. } => Shape {
             connections: 1,
             in_flight: 1,
         },
