@@ -35,7 +35,7 @@ pub enum LoadKind {
     AloneInFlight,
     /// One caller, which makes this call before each that is measured.
     After(RpcCall),
-    /// One caller; each call has this many elements, which its row counts.
+    /// Two callers; each call has this many elements, which its row counts.
     Batch { elements: usize },
     /// One stream on each connection, whose messages hold this many events. Its row
     /// counts events.

@@ -263,7 +263,11 @@ pub async fn all(settings: &BenchSettings) -> ExitCode {
 async fn closed_loop(servers: &Servers, load: &BenchLoad, span: Duration) -> Row {
     let shape = match load.kind {
         LoadKind::Unary | LoadKind::Stream { .. } => SHAPE,
-        LoadKind::AloneInFlight | LoadKind::After(_) | LoadKind::Batch { .. } => Shape {
+        LoadKind::Batch { .. } => Shape {
+            connections: 2,
+            in_flight: 1,
+        },
+        LoadKind::AloneInFlight | LoadKind::After(_) => Shape {
             connections: 1,
             in_flight: 1,
         },
