@@ -56,6 +56,42 @@ fn result(content_id: String, outcome: Result<proto::ItemOutcome, ApiError>) -> 
     }
 }
 
+/// The valid elements of a call and, for each element, its error if it has one.
+fn parse_each<G, T>(
+    given: Vec<G>,
+    parse: impl Fn(usize, G) -> Result<T, ApiError>,
+) -> (Vec<T>, Vec<Result<(), ApiError>>) {
+    let mut valid = Vec::with_capacity(given.len());
+    let parsed = given.into_iter().enumerate().map(|(index, given)| {
+        valid.push(parse(index, given)?);
+        Ok(())
+    });
+    let parsed = parsed.collect();
+    (valid, parsed)
+}
+
+/// The result of each element: its own error, or what the store did with it. `written` has
+/// one result for each valid element, in order. `path` is that of an element's item.
+fn results<T>(
+    ids: Vec<String>,
+    parsed: Vec<Result<(), ApiError>>,
+    written: Vec<Result<T, ItemRefusal>>,
+    path: impl Fn(usize) -> String,
+    outcome: impl Fn(T) -> proto::ItemOutcome,
+) -> Vec<proto::ItemResult> {
+    let mut written = written.into_iter();
+    let elements = ids.into_iter().zip(parsed).enumerate();
+    let results = elements.map(|(index, (id, parsed))| {
+        let written = parsed.and_then(|()| {
+            // The port returns one result for each element.
+            let written = written.next().unwrap_or(Err(ItemRefusal::Full));
+            written.map_err(|refusal| ApiError::refused_item(&refusal, &path(index)))
+        });
+        result(id, written.map(&outcome))
+    });
+    results.collect()
+}
+
 #[tonic::async_trait]
 impl CatalogService for Catalog {
     async fn upsert_items(
@@ -69,34 +105,12 @@ impl CatalogService for Catalog {
         checks.finish(Some(()))?;
 
         let path = |index: usize| format!("items[{index}]");
-        let ids: Vec<String> = items.iter().map(|item| item.content_id.clone()).collect();
-        let mut valid = Vec::with_capacity(items.len());
-        let parsed: Vec<Result<(), ApiError>> = items
-            .into_iter()
-            .enumerate()
-            .map(|(index, item)| {
-                valid.push(parse::item(item, &path(index), &self.limits)?);
-                Ok(())
-            })
-            .collect();
-        let mut stored = engine
-            .upsert_items(valid)
-            .await
-            .map_err(ApiError::from)?
-            .into_iter();
-        let results = ids
-            .into_iter()
-            .zip(parsed)
-            .enumerate()
-            .map(|(index, (id, parsed))| {
-                let outcome = parsed.and_then(|()| {
-                    // The port returns one result for each item.
-                    let stored = stored.next().unwrap_or(Err(ItemRefusal::Full));
-                    stored.map_err(|refusal| ApiError::refused_item(&refusal, &path(index)))
-                });
-                result(id, outcome.map(|()| proto::ItemOutcome::Stored))
-            })
-            .collect();
+        let ids = items.iter().map(|item| item.content_id.clone()).collect();
+        let (valid, parsed) = parse_each(items, |index, item| {
+            parse::item(item, &path(index), &self.limits)
+        });
+        let stored = engine.upsert_items(valid).await.map_err(ApiError::from)?;
+        let results = results(ids, parsed, stored, path, |()| proto::ItemOutcome::Stored);
         Ok(Response::new(proto::UpsertItemsResponse { results }))
     }
 
@@ -115,39 +129,16 @@ impl CatalogService for Catalog {
             let item = update.item.as_ref();
             item.map(|item| item.content_id.clone()).unwrap_or_default()
         };
-        let ids: Vec<String> = updates.iter().map(id).collect();
-        let mut valid = Vec::with_capacity(updates.len());
-        let parsed: Vec<Result<(), ApiError>> = updates
-            .into_iter()
-            .enumerate()
-            .map(|(index, update)| {
-                valid.push(parse::item_update(update, &path(index), &self.limits)?);
-                Ok(())
-            })
-            .collect();
-        let mut updated = engine
-            .update_items(valid)
-            .await
-            .map_err(ApiError::from)?
-            .into_iter();
-        let results = ids
-            .into_iter()
-            .zip(parsed)
-            .enumerate()
-            .map(|(index, (id, parsed))| {
-                let outcome = parsed.and_then(|()| {
-                    // The port returns one result for each update.
-                    let updated = updated.next().unwrap_or(Err(ItemRefusal::Full));
-                    let at_item = format!("{}.item", path(index));
-                    updated.map_err(|refusal| ApiError::refused_item(&refusal, &at_item))
-                });
-                let outcome = outcome.map(|existed| match existed {
-                    true => proto::ItemOutcome::Stored,
-                    false => proto::ItemOutcome::NotFound,
-                });
-                result(id, outcome)
-            })
-            .collect();
+        let ids = updates.iter().map(id).collect();
+        let (valid, parsed) = parse_each(updates, |index, update| {
+            parse::item_update(update, &path(index), &self.limits)
+        });
+        let updated = engine.update_items(valid).await.map_err(ApiError::from)?;
+        let item_path = |index| format!("{}.item", path(index));
+        let results = results(ids, parsed, updated, item_path, |existed| match existed {
+            true => proto::ItemOutcome::Stored,
+            false => proto::ItemOutcome::NotFound,
+        });
         Ok(Response::new(proto::UpdateItemsResponse { results }))
     }
 
