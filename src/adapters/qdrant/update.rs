@@ -126,15 +126,9 @@ impl QdrantItemStore {
                 continue;
             };
             let after = update.apply(&before.item);
-            if sets_vector(update)
-                && let Some(vector) = &after.vector
-                && collection.vector_size != Some(vector.size())
-            {
-                results.push(Err(ItemRefusal::VectorSize {
-                    catalogue: format!("collection {:?}", self.name),
-                    expected: collection.vector_size.unwrap_or_default(),
-                    given: vector.size(),
-                }));
+            let new_vector = after.vector.as_ref().filter(|_| sets_vector(update));
+            if let Err(refusal) = self.accepts(new_vector, &collection) {
+                results.push(Err(refusal));
                 continue;
             }
             let prepared = CatalogueItem::new(after.clone(), &self.canonicalizer);

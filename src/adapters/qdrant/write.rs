@@ -51,6 +51,24 @@ struct StoredPoint {
 }
 
 impl QdrantItemStore {
+    /// Refuses a new vector that has another size than the collection's.
+    pub(super) fn accepts(
+        &self,
+        vector: Option<&UnitVector>,
+        collection: &Collection,
+    ) -> Result<(), ItemRefusal> {
+        match vector {
+            Some(vector) if collection.vector_size != Some(vector.size()) => {
+                Err(ItemRefusal::VectorSize {
+                    catalogue: format!("collection {:?}", self.name),
+                    expected: collection.vector_size.unwrap_or_default(),
+                    given: vector.size(),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Creates the collection, if it does not exist, and the indexes that it
     /// lacks. Returns the length of its vectors; `None` if it has none.
     ///
@@ -139,14 +157,8 @@ impl QdrantItemStore {
         let mut results = Vec::with_capacity(items.len());
         let mut changed: HashMap<PointKey, PointStruct> = HashMap::new();
         for (item, key) in items.into_iter().zip(&keys) {
-            if let Some(vector) = &item.vector
-                && collection.vector_size != Some(vector.size())
-            {
-                results.push(Err(ItemRefusal::VectorSize {
-                    catalogue: format!("collection {:?}", self.name),
-                    expected: collection.vector_size.unwrap_or_default(),
-                    given: vector.size(),
-                }));
+            if let Err(refusal) = self.accepts(item.vector.as_ref(), &collection) {
+                results.push(Err(refusal));
                 continue;
             }
             let vector = item.vector.clone();
