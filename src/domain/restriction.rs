@@ -30,7 +30,7 @@ impl Restriction {
     /// Whether there are no conditions: the request is unrestricted.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        *self == Self::default()
+        self.admits_all_before_filter() && self.filter.is_none()
     }
 
     /// Whether an item meets all conditions.
