@@ -24,12 +24,9 @@ use crate::{
         answers::max_answers,
         ranking::{ItemRole, RankedItem, interest::SeenPolicy, scorers::Scorer},
         ranking_config::RankingConfig,
-        restriction::Restriction,
         time::Timestamp,
     },
-    engine::{
-        Deadlines, Engine, EngineSettings, ListKind, ListRequest, Ports, Recommendation, Strategy,
-    },
+    engine::{Deadlines, Engine, EngineSettings, ListRequest, Ports, Recommendation, Strategy},
     ports::{Clock, Deadline, Randomness},
 };
 
@@ -158,14 +155,8 @@ impl ListRanker for EngineRanker {
         let (log, rules) = (query.log, query.rules);
         self.set_time(query.event.time);
         let excluded = query.history.latest(rules.exclude_last).iter();
+        let user = log.users[query.event.user as usize].clone();
         let request = ListRequest {
-            kind: ListKind::ForUser {
-                context: Vec::new(),
-            },
-            user: Some(log.users[query.event.user as usize].clone()),
-            limit: rules.k,
-            restriction: Restriction::default(),
-            near: None,
             exclude: excluded
                 .map(|item| log.items[*item as usize].clone())
                 .collect(),
@@ -173,10 +164,8 @@ impl ListRanker for EngineRanker {
                 SeenItems::Hide => SeenPolicy::Hide,
                 SeenItems::Allow => SeenPolicy::Allow,
             },
-            boosts: Vec::new(),
-            exploration: None,
-            placement: None,
             seed: Some(mixed(rules.seed, u64::from(query.position)) as u32),
+            ..ListRequest::for_user(user, rules.k)
         };
         let list = self.engine.list(&request, Deadlines::UNLIMITED);
         let list = self

@@ -16,12 +16,9 @@ use recsys::{
         item::Item,
         ranking::scorers::Scorer,
         ranking_config::RankingConfig,
-        restriction::Restriction,
         time::Timestamp,
     },
-    engine::{
-        AssociationSettings, Deadlines, Engine, EngineSettings, ListKind, ListRequest, Ports,
-    },
+    engine::{AssociationSettings, Deadlines, Engine, EngineSettings, ListRequest, Ports},
     ports::{Clock as _, Deadline, ListSlot, PopularityRanking},
 };
 use serde::Deserialize;
@@ -177,19 +174,8 @@ impl EngineCase {
         let scores = self.expected.scores.iter();
         for (user, expected) in scores.filter(|(user, _)| is_whole(user)) {
             let request = ListRequest {
-                kind: ListKind::ForUser {
-                    context: Vec::new(),
-                },
-                user: Some(UserId::parse(user).unwrap()),
-                limit: 100,
-                restriction: Restriction::default(),
-                near: None,
-                exclude: Default::default(),
-                seen: Default::default(),
-                boosts: Vec::new(),
-                exploration: None,
-                placement: None,
                 seed: Some(1),
+                ..ListRequest::for_user(UserId::parse(user).unwrap(), 100)
             };
             let list = engine.list(&request, Deadlines::UNLIMITED).await.unwrap();
             assert_eq!(list.degraded, []);

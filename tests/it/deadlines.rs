@@ -7,11 +7,9 @@ use std::{
 };
 
 use recsys::{
-    domain::{
-        event::StoredEvent, ids::UserId, ranking_config::RankingConfig, restriction::Restriction,
-    },
+    domain::{event::StoredEvent, ids::UserId, ranking_config::RankingConfig},
     edge::settings::ServerSettings,
-    engine::{Deadlines, Degradation, EngineError, ListKind, ListRequest, SignalsSource},
+    engine::{Deadlines, Degradation, EngineError, ListRequest, SignalsSource},
     ports::{AppendOutcome, Deadline, ModelSlot},
     proto::{self, IngestOutcome},
 };
@@ -111,21 +109,7 @@ async fn a_list_waits_for_items_no_longer_than_its_deadline() {
     let stores = Hanging::new(world().ports);
     let engine = stores.engine(RankingConfig::default());
     stores.items.store(true, Ordering::SeqCst);
-    let request = ListRequest {
-        kind: ListKind::ForUser {
-            context: Vec::new(),
-        },
-        user: Some(user("u")),
-        limit: 10,
-        restriction: Restriction::default(),
-        near: None,
-        exclude: Default::default(),
-        seen: Default::default(),
-        boosts: Vec::new(),
-        exploration: None,
-        placement: None,
-        seed: None,
-    };
+    let request = ListRequest::for_user(user("u"), 10);
     let deadlines = Deadlines {
         items: soon(),
         ..Deadlines::UNLIMITED

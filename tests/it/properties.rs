@@ -21,7 +21,7 @@ use recsys::{
         tags::Canonicalizer,
         time::Timestamp,
     },
-    engine::{Deadlines, ListKind, ListRequest, Recommendation},
+    engine::{Deadlines, ListRequest, Recommendation},
     ports::Deadline,
 };
 use serde_json::json;
@@ -260,11 +260,6 @@ impl AnyRequest {
         let near = GeoPoint::new(50.01, 5.0).unwrap();
         let canonical = Canonicalizer::default();
         ListRequest {
-            kind: ListKind::ForUser {
-                context: Vec::new(),
-            },
-            user: Some(user()),
-            limit: self.limit,
             restriction: Restriction {
                 label: self.label.map(|label| format!("t{label}")),
                 must_not: self
@@ -285,11 +280,8 @@ impl AnyRequest {
             },
             near: self.radius_m.map(|_| near),
             exclude: self.exclude.iter().cloned().collect(),
-            seen: Default::default(),
-            boosts: Vec::new(),
-            exploration: None,
-            placement: None,
             seed: Some(self.seed),
+            ..ListRequest::for_user(user(), self.limit)
         }
     }
 }

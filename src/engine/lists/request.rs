@@ -104,6 +104,34 @@ impl ListKind {
 }
 
 impl ListRequest {
+    /// A request with no user and no conditions.
+    #[must_use]
+    pub fn new(kind: ListKind, limit: usize) -> Self {
+        Self {
+            kind,
+            user: None,
+            limit,
+            restriction: Restriction::default(),
+            near: None,
+            exclude: HashSet::new(),
+            seen: SeenPolicy::default(),
+            boosts: Vec::new(),
+            exploration: None,
+            placement: None,
+            seed: None,
+        }
+    }
+
+    /// A request for a user's list.
+    #[must_use]
+    pub fn for_user(user: UserId, limit: usize) -> Self {
+        let context = Vec::new();
+        Self {
+            user: Some(user),
+            ..Self::new(ListKind::ForUser { context }, limit)
+        }
+    }
+
     /// This request, which also excludes the items at hand.
     pub(super) fn without_context(&self, context: &[ContentId]) -> Cow<'_, Self> {
         if context.is_empty() {

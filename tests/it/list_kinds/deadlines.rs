@@ -10,7 +10,6 @@ use recsys::{
     domain::{
         ids::{ContentId, UserId},
         ranking_config::RankingConfig,
-        restriction::Restriction,
     },
     edge::settings::ServerSettings,
     engine::{
@@ -62,17 +61,10 @@ impl Kind {
             },
         };
         ListRequest {
-            kind,
             user: (!user.is_empty()).then(|| UserId::parse(user).unwrap()),
-            limit: 10,
-            restriction: Restriction::default(),
-            near: None,
-            exclude: Default::default(),
-            seen: Default::default(),
-            boosts: Vec::new(),
             exploration: Some(false),
-            placement: None,
             seed: Some(1),
+            ..ListRequest::new(kind, 10)
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use recsys::{
-    domain::{ids::UserId, item::Item, ranking_config::RankingConfig, restriction::Restriction},
+    domain::{ids::UserId, item::Item, ranking_config::RankingConfig},
     engine::{
-        Deadlines, Engine, EngineSettings, Generator, ListKind, ListRequest, Ports, Recommendation,
+        Deadlines, Engine, EngineSettings, Generator, ListRequest, Ports, Recommendation,
         SignalsSource,
     },
     ports::{Deadline, ItemStore},
@@ -69,21 +69,7 @@ async fn an_item_of_another_vector_size_is_refused_with_both_sizes_and_the_colle
 }
 
 fn request() -> ListRequest {
-    ListRequest {
-        kind: ListKind::ForUser {
-            context: Vec::new(),
-        },
-        user: Some(UserId::parse("u").unwrap()),
-        limit: 10,
-        restriction: Restriction::default(),
-        near: None,
-        exclude: Default::default(),
-        seen: Default::default(),
-        boosts: Vec::new(),
-        exploration: None,
-        placement: None,
-        seed: None,
-    }
+    ListRequest::for_user(UserId::parse("u").unwrap(), 10)
 }
 
 fn by_taste(list: &Recommendation) -> usize {

@@ -10,12 +10,10 @@ use recsys::{
         ids::{ContentId, UserId},
         ranking::scorers::Scorer,
         ranking_config::RankingConfig,
-        restriction::Restriction,
         time::Timestamp,
     },
     engine::{
-        AssociationSettings, Deadlines, Engine, EngineSettings, ListKind, ListRequest, Ports,
-        Recommendation,
+        AssociationSettings, Deadlines, Engine, EngineSettings, ListRequest, Ports, Recommendation,
     },
     ports::Deadline,
 };
@@ -67,19 +65,8 @@ pub async fn ingest(engine: &Engine, events: Vec<StoredEvent>) {
 
 pub async fn list(engine: &Engine, of: usize) -> Recommendation {
     let request = ListRequest {
-        kind: ListKind::ForUser {
-            context: Vec::new(),
-        },
-        user: Some(user(of)),
-        limit: 10,
-        restriction: Restriction::default(),
-        near: None,
-        exclude: Default::default(),
-        seen: Default::default(),
-        boosts: Vec::new(),
-        exploration: None,
-        placement: None,
         seed: Some(1),
+        ..ListRequest::for_user(user(of), 10)
     };
     let list = engine.list(&request, Deadlines::UNLIMITED).await;
     list.unwrap()
