@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use prost_types::Timestamp;
 
-use crate::proto::{InteractionEvent, Item};
+use crate::{
+    eval::rng::SeededRng,
+    proto::{InteractionEvent, Item},
+};
 
 /// Number of visitors.
 const GUESTS: u64 = 300;
@@ -63,37 +66,17 @@ fn by_theme(mut items: Vec<Item>) -> Vec<Item> {
 /// The items that a visitor chooses, by index.
 fn choices(guest: u64, items: usize) -> Vec<usize> {
     let mut chosen = BTreeSet::new();
-    let mut random = random(guest);
-    let Some(first) = remainder(random(), items) else {
-        return Vec::new();
-    };
+    let mut random = SeededRng::new(guest, 0);
+    let first = random.below(items);
     let wanted = CHOICES.min(items);
     // More draws than are ever needed: an item may be drawn again.
     for _ in 0..20 * CHOICES {
         if chosen.len() == wanted {
             break;
         }
-        let offset = remainder(random(), REACH).unwrap_or_default();
-        chosen.insert((first + offset) % items);
+        chosen.insert((first + random.below(REACH)) % items);
     }
     chosen.into_iter().collect()
-}
-
-fn remainder(number: u64, of: usize) -> Option<usize> {
-    let remainder = number.checked_rem(u64::try_from(of).ok()?)?;
-    usize::try_from(remainder).ok()
-}
-
-/// Pseudorandom numbers (SplitMix64), the same for the same seed.
-fn random(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
 }
 
 #[cfg(test)]
