@@ -205,15 +205,20 @@ impl Upkeep {
 
     fn failed(&mut self, mirror: &CatalogMirror, error: StoreError) -> UpkeepStep {
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= FAILURES_TO_GO_ON
-            && mirror.contact.answers.load(Ordering::SeqCst)
-            && !mirror.contact.was_ready.swap(true, Ordering::SeqCst)
-        {
+        if self.failures >= FAILURES_TO_GO_ON && mirror.contact.answers.load(Ordering::SeqCst) {
             let error = &error as &dyn std::error::Error;
-            warn!(
-                error,
-                "catalogue cannot be mirrored yet: qdrant is searched"
-            );
+            if !mirror.contact.was_ready.swap(true, Ordering::SeqCst) {
+                warn!(
+                    error,
+                    "catalogue cannot be mirrored yet: qdrant is searched"
+                );
+            } else if self.failures == FAILURES_TO_GO_ON {
+                warn!(
+                    error,
+                    "catalogue mirror cannot be compared with qdrant: changes of other programs \
+                     are not seen"
+                );
+            }
         }
         if error.kind() == StoreErrorKind::Unprepared {
             // There is no collection: the next one is another.
