@@ -366,16 +366,7 @@ async fn requests_are_logged_and_counted_and_looks_at_users_are_audited() {
         ("_OTHER", "UNIMPLEMENTED", 1),
         ("recsys.v1.RecommenderService/Recommend", "OK", 1),
     ] {
-        let labels = [
-            format!("rpc_method=\"{method}\""),
-            format!("rpc_response_status_code=\"{code}\""),
-        ];
-        let line = metrics.lines().find(|line| {
-            line.starts_with("rpc_server_call_duration_seconds_count")
-                && labels.iter().all(|label| line.contains(label))
-        });
-        let line = line.unwrap_or_else(|| panic!("{labels:?} in:\n{metrics}"));
-        assert!(line.ends_with(&format!(" {count}")), "{line}");
+        program::assert_calls(&metrics, method, code, count);
     }
     assert!(!metrics.contains("nothing-1"), "{metrics}");
     // A preview is no list that somebody was shown.

@@ -8,7 +8,6 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use recsys::{
-    adapters::memory::MemoryItemStore,
     domain::{
         filter::ItemFilter,
         item::{CatalogueItem, Item},
@@ -20,26 +19,7 @@ use recsys::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    catalogue::{self, TestStore},
-    items::item,
-};
-
-async fn all() -> Vec<TestStore> {
-    let memory = MemoryItemStore::new(Canonicalizer::default(), 64 << 20);
-    let mut stores = vec![TestStore::without_collection(memory)];
-    for url in catalogue::urls().await {
-        let store = TestStore::create(&url, Canonicalizer::default(), 2).await;
-        stores.push(store);
-    }
-    stores
-}
-
-async fn fill(store: &dyn ItemStore, items: &[Item]) {
-    for stored in store.upsert(items.to_vec()).await.unwrap() {
-        stored.unwrap();
-    }
-}
+use crate::support::{catalogue, items::item};
 
 fn attributes(mut item: Item, attributes: Value) -> Item {
     let Value::Object(attributes) = attributes else {
@@ -148,8 +128,8 @@ async fn a_filter_admits_the_same_items_in_every_store() {
         ("id = \"7\" OR id = \"cheap\"", &["7", "cheap"]),
     ];
     let canonical = Canonicalizer::default();
-    for store in all().await {
-        fill(&*store, &shop()).await;
+    for store in catalogue::stores().await {
+        catalogue::fill(&*store, shop()).await;
         // Items without vector are in no search by cosine.
         for (text, expected) in &cases {
             let filter = ItemFilter::parse(text, &canonical).unwrap();
@@ -304,8 +284,8 @@ async fn any_filter_admits_what_its_evaluation_on_items_says() {
         let catalogued: Vec<CatalogueItem> = catalogued
             .map(|item| CatalogueItem::new(item, &canonical))
             .collect();
-        for store in all().await {
-            fill(&*store, &items).await;
+        for store in catalogue::stores().await {
+            catalogue::fill(&*store, items.clone()).await;
             for text in &filters {
                 let filter = ItemFilter::parse(text, &canonical).unwrap();
                 let expected = catalogued.iter().filter(|item| filter.matches(item));

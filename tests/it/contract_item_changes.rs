@@ -11,7 +11,6 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use recsys::{
-    adapters::memory::MemoryItemStore,
     domain::{
         filter::ItemFilter,
         geo::GeoPoint,
@@ -26,25 +25,7 @@ use recsys::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::support::{
-    catalogue::{self, TestStore},
-    items::item,
-};
-
-async fn all() -> Vec<TestStore> {
-    let memory = MemoryItemStore::new(Canonicalizer::default(), 64 << 20);
-    let mut stores = vec![TestStore::without_collection(memory)];
-    for url in catalogue::urls().await {
-        stores.push(TestStore::create(&url, Canonicalizer::default(), 2).await);
-    }
-    stores
-}
-
-async fn filled(store: &dyn ItemStore, items: Vec<Item>) {
-    for stored in store.upsert(items).await.unwrap() {
-        stored.unwrap();
-    }
-}
+use crate::support::{catalogue, items::item};
 
 async fn read(store: &dyn ItemStore, id: &str) -> Option<Arc<CatalogueItem>> {
     let mut found = store.get(&[id.into()], Deadline::NONE).await.unwrap();
@@ -126,8 +107,8 @@ fn rich(id: &str) -> Item {
 
 #[tokio::test]
 async fn a_new_price_keeps_all_else_and_filters_see_it_at_once() {
-    for store in all().await {
-        filled(
+    for store in catalogue::stores().await {
+        catalogue::fill(
             &*store,
             vec![rich("7"), rich("SKU-1"), item("bare").build()],
         )
@@ -153,8 +134,8 @@ async fn a_new_price_keeps_all_else_and_filters_see_it_at_once() {
 
 #[tokio::test]
 async fn searches_find_an_item_by_its_new_fields_alone() {
-    for store in all().await {
-        filled(&*store, vec![rich("a"), rich("b")]).await;
+    for store in catalogue::stores().await {
+        catalogue::fill(&*store, vec![rich("a"), rich("b")]).await;
         let mut values = item("a")
             .tag("Theme", "Sea", 2.0)
             .vector(&[-1.0, 0.0])
@@ -229,8 +210,8 @@ async fn searches_find_an_item_by_its_new_fields_alone() {
 
 #[tokio::test]
 async fn attributes_change_by_path_with_any_names() {
-    for store in all().await {
-        filled(&*store, vec![rich("a")]).await;
+    for store in catalogue::stores().await {
+        catalogue::fill(&*store, vec![rich("a")]).await;
         let mut values = Item::new("a");
         values.attributes = object(json!({
             "stock": {"nl": 2, "x \"y\"": {"z": 1}}, "odd key": 2, "price": {"eur": 1},
@@ -261,8 +242,8 @@ async fn attributes_change_by_path_with_any_names() {
 
 #[tokio::test]
 async fn a_mask_of_everything_replaces_the_item_and_its_attributes() {
-    for store in all().await {
-        filled(&*store, vec![rich("SKU-1"), rich("7")]).await;
+    for store in catalogue::stores().await {
+        catalogue::fill(&*store, vec![rich("SKU-1"), rich("7")]).await;
         for id in ["SKU-1", "7"] {
             let mut values = item(id).words(3).build();
             values.attributes = object(json!({"brand": "Acme"}));
@@ -275,8 +256,8 @@ async fn a_mask_of_everything_replaces_the_item_and_its_attributes() {
 
 #[tokio::test]
 async fn updates_of_one_item_are_applied_in_order() {
-    for store in all().await {
-        filled(&*store, vec![rich("a")]).await;
+    for store in catalogue::stores().await {
+        catalogue::fill(&*store, vec![rich("a")]).await;
         let titled = |title: &str| {
             let mut values = Item::new("a");
             values.title = title.into();
@@ -322,8 +303,8 @@ async fn updates_of_one_item_are_applied_in_order() {
 
 #[tokio::test]
 async fn an_update_with_a_vector_of_another_size_changes_nothing() {
-    for store in all().await {
-        filled(&*store, vec![rich("a"), rich("b")]).await;
+    for store in catalogue::stores().await {
+        catalogue::fill(&*store, vec![rich("a"), rich("b")]).await;
         let mut values = item("a").vector(&[1.0, 0.0, 0.0]).build();
         values.title = "new".into();
         let odd = update(values, &[ItemField::Title, ItemField::Vector], &[]);
@@ -350,8 +331,8 @@ async fn an_update_with_a_vector_of_another_size_changes_nothing() {
 async fn updates_of_different_fields_at_the_same_time_are_all_kept() {
     const WRITERS: usize = 8;
     const ROUNDS: usize = 20;
-    for store in all().await {
-        filled(&*store, vec![rich("a")]).await;
+    for store in catalogue::stores().await {
+        catalogue::fill(&*store, vec![rich("a")]).await;
         let writers = (0..WRITERS).map(|writer| {
             let store = store.shared();
             tokio::spawn(async move {
@@ -389,10 +370,10 @@ async fn updates_of_different_fields_at_the_same_time_are_all_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_is_deleted_during_updates_stays_deleted() {
-    for store in all().await {
+    for store in catalogue::stores().await {
         for round in 0..20 {
             let id = format!("i{round}");
-            filled(&*store, vec![rich(&id)]).await;
+            catalogue::fill(&*store, vec![rich(&id)]).await;
             let turned = update(
                 item(&id).vector(&[0.0, 1.0]).build(),
                 &[ItemField::Vector],
@@ -498,7 +479,7 @@ fn any_update() -> impl Strategy<Value = ItemUpdate> {
 
 #[tokio::test]
 async fn any_updates_give_the_same_items_in_every_store() {
-    for store in all().await {
+    for store in catalogue::stores().await {
         let mut runner = TestRunner::new_with_rng(
             Config::default(),
             proptest::test_runner::TestRng::deterministic_rng(
@@ -512,7 +493,7 @@ async fn any_updates_give_the_same_items_in_every_store() {
             let mut expected: BTreeMap<&str, Item> = ids.iter().map(|id| (*id, rich(id))).collect();
             let stale: Vec<ContentId> = ids.iter().map(|id| (*id).into()).collect();
             store.delete(&stale).await.unwrap();
-            filled(&*store, expected.values().cloned().collect()).await;
+            catalogue::fill(&*store, expected.values().cloned().collect()).await;
             for update in &updates {
                 if let Some(item) = expected.get_mut(update.id().as_str()) {
                     let after = update.apply(item);

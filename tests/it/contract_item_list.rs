@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashSet};
 
 use recsys::{
-    adapters::memory::MemoryItemStore,
     domain::{
         filter::ItemFilter,
         ids::ContentId,
@@ -18,24 +17,9 @@ use serde_json::{Map, json};
 use uuid::Uuid;
 
 use crate::support::{
-    catalogue::{self, TestStore},
+    catalogue,
     items::{half_circle, item},
 };
-
-async fn all() -> Vec<TestStore> {
-    let memory = MemoryItemStore::new(Canonicalizer::default(), 64 << 20);
-    let mut stores = vec![TestStore::without_collection(memory)];
-    for url in catalogue::urls().await {
-        stores.push(TestStore::create(&url, Canonicalizer::default(), 2).await);
-    }
-    stores
-}
-
-async fn filled(store: &dyn ItemStore, items: Vec<Item>) {
-    for stored in store.upsert(items).await.unwrap() {
-        stored.unwrap();
-    }
-}
 
 fn priced(id: &str, price: u32) -> Item {
     let mut priced = item(id).vector(&[1.0, 0.5]).build();
@@ -108,12 +92,12 @@ fn any_ids(count: u32) -> impl Iterator<Item = String> {
 
 #[tokio::test]
 async fn pages_of_any_size_have_every_item_once_in_one_order() {
-    for store in all().await {
+    for store in catalogue::stores().await {
         let nobody = page(&*store, &Restriction::default(), None, 10).await;
         assert!(nobody.items.is_empty() && nobody.next.is_none());
         let ids: BTreeSet<String> = any_ids(50).collect();
         let items = ids.iter().zip(0..).map(|(id, price)| priced(id, price));
-        filled(&*store, items.collect()).await;
+        catalogue::fill(&*store, items.collect()).await;
         let open = Restriction::default();
         let order = walk(&*store, &open, 100, async || {}).await;
         assert_eq!(order.iter().cloned().collect::<BTreeSet<_>>(), ids);
@@ -162,13 +146,13 @@ async fn pages_of_any_size_have_every_item_once_in_one_order() {
 
 #[tokio::test]
 async fn items_that_stay_are_listed_exactly_once_while_others_come_and_go() {
-    for store in all().await {
+    for store in catalogue::stores().await {
         for seed in 0..5_u32 {
             let staying: BTreeSet<String> = any_ids(60).collect();
             let others: Vec<String> = any_ids(160).skip(60).collect();
             let build = |id: &String| priced(id, 1);
-            filled(&*store, staying.iter().map(build).collect()).await;
-            filled(&*store, others.iter().take(40).map(build).collect()).await;
+            catalogue::fill(&*store, staying.iter().map(build).collect()).await;
+            catalogue::fill(&*store, others.iter().take(40).map(build).collect()).await;
             let mut step = seed;
             let between = async || {
                 step += 7;
@@ -177,7 +161,7 @@ async fn items_that_stay_are_listed_exactly_once_while_others_come_and_go() {
                     if (step + number) % 2 == 0 {
                         store.delete(&[other.as_str().into()]).await.unwrap();
                     } else {
-                        filled(&*store, vec![build(other)]).await;
+                        catalogue::fill(&*store, vec![build(other)]).await;
                     }
                 }
                 // Those that stay are written and changed as well.
@@ -185,7 +169,7 @@ async fn items_that_stay_are_listed_exactly_once_while_others_come_and_go() {
                 let updates: Vec<ItemUpdate> = changed.map(|id| repriced(id, step)).collect();
                 store.update(updates).await.unwrap();
                 let replaced = staying.iter().skip(step as usize % 11).step_by(11);
-                filled(&*store, replaced.map(build).collect()).await;
+                catalogue::fill(&*store, replaced.map(build).collect()).await;
             };
             let open = Restriction::default();
             let listed = walk(&*store, &open, 1 + seed as usize * 4, between).await;
@@ -205,8 +189,8 @@ async fn items_that_stay_are_listed_exactly_once_while_others_come_and_go() {
 
 #[tokio::test]
 async fn a_page_that_begins_at_a_deleted_item_goes_on_after_it() {
-    for store in all().await {
-        filled(&*store, half_circle(20)).await;
+    for store in catalogue::stores().await {
+        catalogue::fill(&*store, half_circle(20)).await;
         let open = Restriction::default();
         let order = walk(&*store, &open, 100, async || {}).await;
         let first = page(&*store, &open, None, 5).await;

@@ -33,12 +33,6 @@ async fn all() -> Vec<TestStore> {
     stores
 }
 
-async fn filled(store: &dyn ItemStore, items: Vec<Item>) {
-    for stored in store.upsert(items).await.unwrap() {
-        stored.unwrap();
-    }
-}
-
 struct OwnedSearch {
     order: SearchOrder,
     restriction: Restriction,
@@ -84,8 +78,8 @@ fn direction(x: f32, y: f32) -> UnitVector {
 #[tokio::test]
 async fn nearest_and_farthest_are_exact_and_leave_out_items_without_vector() {
     for store in all().await {
-        filled(&*store, half_circle(100)).await;
-        filled(&*store, vec![item("bare").build()]).await;
+        catalogue::fill(&*store, half_circle(100)).await;
+        catalogue::fill(&*store, vec![item("bare").build()]).await;
         let nearest = OwnedSearch::new(SearchOrder::NearestTo(direction(1.0, 0.0)), 3);
         assert_eq!(nearest.of(&*store).await, ["i000", "i001", "i002"]);
         let farthest = OwnedSearch::new(SearchOrder::FarthestFrom(direction(1.0, 0.0)), 3);
@@ -106,7 +100,7 @@ async fn nearest_and_farthest_are_exact_and_leave_out_items_without_vector() {
 async fn ties_are_ordered_by_id_whatever_the_limit() {
     for store in all().await {
         let same = |id: &str| item(id).vector(&[0.0, 1.0]).build();
-        filled(&*store, ["b", "a", "10", "9", "é", "B"].map(same).into()).await;
+        catalogue::fill(&*store, ["b", "a", "10", "9", "é", "B"].map(same).into()).await;
         let mut query = OwnedSearch::new(SearchOrder::NearestTo(direction(0.0, 1.0)), 10);
         let order = query.of(&*store).await;
         assert_eq!(order, ["10", "9", "B", "a", "b", "é"]);
@@ -122,7 +116,7 @@ async fn ties_are_ordered_by_id_whatever_the_limit() {
 #[tokio::test]
 async fn tag_overlap_weighs_affinity_with_item_weight_in_canonical_form() {
     for store in all().await {
-        filled(
+        catalogue::fill(
             &*store,
             vec![
                 item("half").tag("Theme", "Jazz", 0.5).build(),
@@ -174,7 +168,7 @@ async fn the_item_that_shares_most_is_found_among_many_that_share_something() {
         };
         items.push(several("9001", [1, 2, 3, 4]));
         items.push(several("9002", [0, 5, 6, 7]));
-        filled(&*store, items).await;
+        catalogue::fill(&*store, items).await;
         let found = OwnedSearch::new(SearchOrder::TagOverlap(weights.clone()), 2)
             .of(&*store)
             .await;
@@ -185,7 +179,7 @@ async fn the_item_that_shares_most_is_found_among_many_that_share_something() {
 #[tokio::test]
 async fn the_closest_comes_first_and_the_nearest_of_several_locations_counts() {
     for store in all().await {
-        filled(
+        catalogue::fill(
             &*store,
             vec![
                 item("far").at(52.0, 5.0).build(),
@@ -206,7 +200,7 @@ async fn the_closest_comes_first_and_the_nearest_of_several_locations_counts() {
 #[tokio::test]
 async fn a_sample_is_reproducible_uniform_and_without_repeats() {
     for store in all().await {
-        filled(&*store, half_circle(50)).await;
+        catalogue::fill(&*store, half_circle(50)).await;
         let sample = |seed| OwnedSearch::new(SearchOrder::Sample { seed, pinned: true }, 10);
         let mut drawn = vec![0_u32; 50];
         for seed in 0..1_000 {
@@ -252,7 +246,7 @@ async fn exclusions_and_restrictions_hold_in_every_order() {
                 .of_type("film")
                 .build()
         };
-        filled(
+        catalogue::fill(
             &*store,
             vec![build("a", "x"), build("b", "x"), build("c", "y")],
         )
@@ -309,7 +303,7 @@ async fn a_circle_ends_where_its_radius_does_in_every_order() {
             let there = item(id).at(latitude, 5.0).vector(&[1.0, 0.0]);
             there.tag("t", "x", 1.0).build()
         };
-        filled(&*store, vec![place("in", 50.998), place("out", 51.002)]).await;
+        catalogue::fill(&*store, vec![place("in", 50.998), place("out", 51.002)]).await;
         let sample = |pinned| SearchOrder::Sample { seed: 1, pinned };
         let center = GeoPoint::new(50.0, 5.0).unwrap();
         for order in [
@@ -337,7 +331,7 @@ async fn a_pinned_sample_is_of_all_items_however_many() {
     const ITEMS: usize = 10_001;
     for store in all().await {
         let items = (0..ITEMS).map(|index| item(&index.to_string()).build());
-        filled(&*store, items.collect()).await;
+        catalogue::fill(&*store, items.collect()).await;
         let pinned = SearchOrder::Sample {
             seed: 1,
             pinned: true,
@@ -353,7 +347,7 @@ async fn a_pinned_sample_is_of_all_items_however_many() {
 #[tokio::test]
 async fn items_excluded_afterwards_are_replaced() {
     for store in all().await {
-        filled(&*store, half_circle(300)).await;
+        catalogue::fill(&*store, half_circle(300)).await;
         let sixths =
             (0..6).map(|sixth| Canonicalizer::default().key(&format!("theme:sixth {sixth}")));
         let orders = [
@@ -401,11 +395,11 @@ async fn an_upsert_replaces_the_fields_of_an_item_and_keeps_other_attributes() {
             .as_object()
             .unwrap()
             .clone();
-        filled(&*store, vec![first]).await;
+        catalogue::fill(&*store, vec![first]).await;
         let mut second = item("a").build();
         second.title = "new".into();
         second.attributes = json!({"shelf": 2}).as_object().unwrap().clone();
-        filled(&*store, vec![second]).await;
+        catalogue::fill(&*store, vec![second]).await;
 
         let found = store
             .get(&["a".into(), "b".into()], Deadline::NONE)
@@ -437,7 +431,7 @@ async fn vectors_are_all_of_one_size() {
     for store in all().await {
         // In memory the first vector sets the size; a collection has its own.
         assert!([None, Some(2)].contains(&store.vector_size()));
-        filled(&*store, vec![item("a").vector(&[3.0, 4.0]).build()]).await;
+        catalogue::fill(&*store, vec![item("a").vector(&[3.0, 4.0]).build()]).await;
         assert_eq!(store.vector_size(), Some(2));
         let odd = item("b").vector(&[1.0, 0.0, 0.0]).build();
         let refused = store.upsert(vec![odd, item("c").build()]).await.unwrap();
@@ -466,7 +460,7 @@ async fn vectors_are_all_of_one_size() {
 #[tokio::test]
 async fn a_deleted_item_is_gone_from_every_search() {
     for store in all().await {
-        filled(&*store, half_circle(5)).await;
+        catalogue::fill(&*store, half_circle(5)).await;
         let deleted = store
             .delete(&["i001".into(), "i009".into(), "i001".into()])
             .await
@@ -489,7 +483,7 @@ async fn a_deleted_item_is_gone_from_every_search() {
 #[tokio::test]
 async fn a_batch_of_searches_is_answered_in_order() {
     for store in all().await {
-        filled(&*store, half_circle(10)).await;
+        catalogue::fill(&*store, half_circle(10)).await;
         let (open, nothing) = (Restriction::default(), HashSet::new());
         let search = |order| Search {
             order,

@@ -19,7 +19,7 @@ use crate::{
         MemoryWorld,
         http::{HttpReply, send},
         items::half_circle,
-        program::get,
+        program::{assert_calls, get},
         raw_http2::frame,
         server::{NOW, TestServer, liked},
         tenants::Tenants,
@@ -425,15 +425,11 @@ async fn keys_roles_and_metrics_apply_as_to_other_calls() {
         ("IngestEvent", "PERMISSION_DENIED", 2),
         ("Recommend", "UNAUTHENTICATED", 1),
     ] {
-        let labels = [
-            format!("rpc_method=\"recsys.v1.RecommenderService/{method}\""),
-            format!("rpc_response_status_code=\"{code}\""),
-        ];
-        let line = metrics.lines().find(|line| {
-            line.starts_with("rpc_server_call_duration_seconds_count")
-                && labels.iter().all(|label| line.contains(label))
-        });
-        let line = line.unwrap_or_else(|| panic!("{labels:?} in:\n{metrics}"));
-        assert!(line.ends_with(&format!(" {count}")), "{line}");
+        assert_calls(
+            &metrics,
+            &format!("recsys.v1.RecommenderService/{method}"),
+            code,
+            count,
+        );
     }
 }

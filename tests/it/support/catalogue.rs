@@ -9,12 +9,12 @@ use qdrant_client::qdrant::{
 };
 use recsys::{
     adapters::{
-        memory::CatalogueBudget,
+        memory::{CatalogueBudget, MemoryItemStore},
         mirror::{CatalogMirror, MirrorOptions},
         qdrant::{QdrantItemOptions, QdrantItemStore, QdrantPool, QdrantSettings},
         redis::ItemChanges,
     },
-    domain::tags::Canonicalizer,
+    domain::{item::Item, tags::Canonicalizer},
     ports::ItemStore,
 };
 use tokio::sync::OnceCell;
@@ -74,6 +74,23 @@ pub fn mirror(
         compare_every: Duration::from_secs(3_600),
     };
     Arc::new(CatalogMirror::new(Arc::new(store), changes, options))
+}
+
+/// A store in memory, and one on each server of [`urls`], for vectors of two numbers.
+pub async fn stores() -> Vec<TestStore> {
+    let memory = MemoryItemStore::new(Canonicalizer::default(), 64 << 20);
+    let mut stores = vec![TestStore::without_collection(memory)];
+    for url in urls().await {
+        stores.push(TestStore::create(&url, Canonicalizer::default(), 2).await);
+    }
+    stores
+}
+
+/// Stores items, none of which may be refused.
+pub async fn fill(store: &dyn ItemStore, items: Vec<Item>) {
+    for stored in store.upsert(items).await.unwrap() {
+        stored.unwrap();
+    }
 }
 
 /// A store for a suite, with its collection, if it has one.

@@ -110,6 +110,20 @@ fn logged_address(line: &str, message: &str) -> Option<String> {
     address.split_whitespace().next().map(str::to_owned)
 }
 
+/// Asserts how many calls of a method ended with a code, in metrics as served.
+pub fn assert_calls(metrics: &str, method: &str, code: &str, count: u64) {
+    let labels = [
+        format!("rpc_method=\"{method}\""),
+        format!("rpc_response_status_code=\"{code}\""),
+    ];
+    let line = metrics.lines().find(|line| {
+        line.starts_with("rpc_server_call_duration_seconds_count")
+            && labels.iter().all(|label| line.contains(label))
+    });
+    let line = line.unwrap_or_else(|| panic!("{labels:?} in:\n{metrics}"));
+    assert!(line.ends_with(&format!(" {count}")), "{line}");
+}
+
 /// A reply over HTTP/1.1, with its headers.
 pub fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
