@@ -151,6 +151,19 @@ export class Console {
     });
   }
 
+  /**
+   * The controls below 24 x 24 pixels (WCAG 2.2, 2.5.8). axe-core excuses a small one with
+   * enough space around it, and that space changes with the data.
+   */
+  smallTargets() {
+    return this.page.evaluate(() =>
+      [...document.querySelectorAll("button, select, summary, textarea, input:not([type=checkbox], [type=radio])")]
+        .filter((node) => node.checkVisibility() && !node.closest(".sr"))
+        .map((node) => ({ node, box: node.getBoundingClientRect() }))
+        .filter(({ box }) => box.height < 24 || box.width < 24)
+        .map(({ node, box }) => `${box.width} x ${box.height}: ${node.outerHTML.slice(0, 160)}`));
+  }
+
   /** How far the page is wider than the window, in pixels. */
   overflow() {
     return this.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);

@@ -13,6 +13,8 @@ const ago = (seconds) => new Date(Date.now() - seconds * 1000).toISOString();
 async function sound(page, what, must) {
   const wrong = await page.accessibility();
   must(`${what}: axe-core finds nothing`, wrong.length === 0, wrong);
+  const small = await page.smallTargets();
+  must(`${what}: no control is below 24 pixels`, small.length === 0, small);
   const wider = await page.overflow();
   must(`${what}: not wider than the window`, wider <= 0, wider);
 }
@@ -53,7 +55,7 @@ export async function shop({ recsys, browser, pictures, must, timing, Console, V
   await page.user("visitor-1");
   must("the list has items with titles, reasons and parts of scores",
     (await page.count(".items .item")) === 10 && (await page.count(".stack .seg")) > 10 &&
-    (await page.texts(".reason")).some((text) => text.includes("Because you liked")), await page.text());
+    (await page.texts(".reason")).some((text) => /Because you liked|Often chosen together/.test(text)), await page.text());
   must("a like names the event that decided",
     (await page.texts(".verdict")).some((text) => /liked .*CONTENT_VIEW_ENDED.*behavior/.test(text)), await page.texts(".verdict"));
   must("tags that are liked and disliked are shown",
