@@ -30,7 +30,8 @@ use allowed::{Allowed, AllowedSlots};
 use candidates::CandidateRows;
 pub(super) use cosine::CosineCall;
 use cosine::{CosineSearch, allow_the_same, cosine_order, cosine_searches};
-use recent_scans::{RecentScans, SlotsOfSearches};
+pub(super) use recent_scans::RecentScans;
+use recent_scans::{RecentScansOfCatalogue, SlotsOfSearches};
 use sample::sample;
 use tags::TagIndex;
 use top_k::TopK;
@@ -55,7 +56,6 @@ pub(super) fn index_bytes(item: &Item) -> usize {
 }
 
 /// The items of a catalogue, by id, vector and tag.
-#[derive(Default)]
 pub(super) struct Index {
     slots: Vec<Option<Arc<CatalogueItem>>>,
     free: Vec<u32>,
@@ -64,7 +64,7 @@ pub(super) struct Index {
     ids: BTreeSet<ContentId>,
     vectors: VectorIndex,
     tags: TagIndex,
-    recent_scans: RecentScans,
+    recent_scans: RecentScansOfCatalogue,
 }
 
 /// Searches by cosine to one vector that allow the same items.
@@ -86,6 +86,19 @@ struct ScannedGroup<'a> {
 }
 
 impl Index {
+    /// An empty index.
+    pub(super) fn new(recent_scans: Arc<RecentScans>) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            slot_of_id: foldhash::HashMap::default(),
+            ids: BTreeSet::new(),
+            vectors: VectorIndex::default(),
+            tags: TagIndex::default(),
+            recent_scans: RecentScansOfCatalogue::new(recent_scans),
+        }
+    }
+
     /// The number of items.
     pub(super) fn len(&self) -> usize {
         self.slot_of_id.len()

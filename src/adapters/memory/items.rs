@@ -11,7 +11,7 @@ use crate::{
     adapters::{
         exact_search,
         memory::{
-            index::{CosineCall, Index, index_bytes},
+            index::{CosineCall, Index, RecentScans, index_bytes},
             shared_scans::SharedScans,
         },
         memory_size::item_bytes,
@@ -95,12 +95,12 @@ impl Drop for Catalogue {
     }
 }
 
-/// The limits of all catalogues of a process.
-#[derive(Debug)]
+/// The limits of all catalogues of a process, and what they share.
 pub struct CatalogueBudget {
     max_bytes: usize,
     max_items: usize,
     used: Arc<CatalogueUse>,
+    recent_scans: Arc<RecentScans>,
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +129,7 @@ impl CatalogueBudget {
             max_bytes,
             max_items,
             used,
+            recent_scans: Arc::default(),
         })
     }
 
@@ -182,7 +183,7 @@ impl MemoryItemStore {
         Self {
             canonicalizer,
             catalogue: Arc::new(RwLock::new(Catalogue {
-                index: Index::default(),
+                index: Index::new(Arc::clone(&budget.recent_scans)),
                 bytes: 0,
                 budget,
             })),

@@ -6,7 +6,10 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use quick_cache::{Weighter, sync::Cache};
@@ -15,20 +18,27 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 use super::cosine::{CosineOrder, CosineSearch};
 use crate::domain::vector::UnitVector;
 
-/// The memory of all entries: about 4,000 users.
-const MAX_BYTES: u64 = 2 << 20;
+/// The memory of all entries of a process: those of about 40,000 users and items.
+const MAX_BYTES: u64 = 16 << 20;
 /// Memory of an entry besides its slots.
 const ENTRY_BYTES: usize = 200;
-const EXPECTED_ENTRIES: usize = 4_096;
+const EXPECTED_ENTRIES: usize = 32_768;
 
 /// The first slots of each search of a group.
 pub(super) type SlotsOfSearches = Arc<Vec<Vec<u32>>>;
 
-/// What recent scans found.
-pub(super) struct RecentScans {
+/// What recent scans of all catalogues of a process found.
+pub(in crate::adapters::memory) struct RecentScans {
     found: Cache<u128, SlotsOfSearches, SlotBytes>,
     /// Random, so that nobody can choose vectors whose keys are equal.
     seed: u64,
+    catalogues: AtomicU64,
+}
+
+/// What recent scans of one catalogue found.
+pub(super) struct RecentScansOfCatalogue {
+    all: Arc<RecentScans>,
+    catalogue: u64,
 }
 
 #[derive(Clone)]
@@ -46,11 +56,19 @@ impl Default for RecentScans {
         Self {
             found: Cache::with_weighter(EXPECTED_ENTRIES, MAX_BYTES, SlotBytes),
             seed: RandomState::new().hash_one(0),
+            catalogues: AtomicU64::new(0),
         }
     }
 }
 
-impl RecentScans {
+impl RecentScansOfCatalogue {
+    pub(super) fn new(all: Arc<RecentScans>) -> Self {
+        Self {
+            catalogue: all.catalogues.fetch_add(1, Ordering::Relaxed),
+            all,
+        }
+    }
+
     /// The key of searches of all vectors but those of the excluded slots. `version` is
     /// that of the vectors.
     pub(super) fn key<'s>(
@@ -60,6 +78,7 @@ impl RecentScans {
         searches: impl Iterator<Item = &'s CosineSearch>,
         excluded: &foldhash::HashSet<u32>,
     ) -> u128 {
+        let seed = self.all.seed;
         let numbers = vector.as_slice().iter();
         let mut bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
         for search in searches {
@@ -71,19 +90,19 @@ impl RecentScans {
         }
         // In any order.
         let slots = excluded.iter();
-        let slots = slots.map(|slot| xxh3_64_with_seed(&slot.to_le_bytes(), self.seed));
+        let slots = slots.map(|slot| xxh3_64_with_seed(&slot.to_le_bytes(), seed));
         let slots = slots.fold(0_u64, u64::wrapping_add);
-        for number in [version, excluded.len() as u64, slots] {
+        for number in [self.catalogue, version, excluded.len() as u64, slots] {
             bytes.extend(number.to_le_bytes());
         }
-        xxh3_128_with_seed(&bytes, self.seed)
+        xxh3_128_with_seed(&bytes, seed)
     }
 
     pub(super) fn get(&self, key: u128) -> Option<SlotsOfSearches> {
-        self.found.get(&key)
+        self.all.found.get(&key)
     }
 
     pub(super) fn insert(&self, key: u128, found: SlotsOfSearches) {
-        self.found.insert(key, found);
+        self.all.found.insert(key, found);
     }
 }
