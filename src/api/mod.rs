@@ -22,6 +22,7 @@ pub(crate) mod reply;
 pub(crate) mod reply_cost;
 pub(crate) mod service_traits;
 pub(crate) mod services;
+pub(crate) mod signals_reply;
 pub(crate) mod status;
 pub(crate) mod wire;
 pub(crate) mod wkt;
