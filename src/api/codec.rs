@@ -6,7 +6,6 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use bytes::BufMut;
 use prost::{Message, Name};
 use tonic::{
     Code, Status,
@@ -20,6 +19,7 @@ use crate::{
         limits::{Limits, elements, message_bytes},
         parse::Checks,
         reply_cost,
+        reply_message::ReplyMessage,
         wire::{self, Shape, Shapes},
     },
     edge::load::Account,
@@ -44,25 +44,6 @@ pub(crate) struct RequestBounds {
     pub(crate) account: Option<Account>,
 }
 
-/// A message that a server sends.
-pub(crate) trait Reply {
-    /// Its encoded size, in bytes.
-    fn size(&self) -> usize;
-
-    /// Encodes it into a buffer that has room for [`Reply::size`] bytes.
-    fn write(&self, buffer: &mut impl BufMut);
-}
-
-impl<M: Message> Reply for M {
-    fn size(&self) -> usize {
-        self.encoded_len()
-    }
-
-    fn write(&self, buffer: &mut impl BufMut) {
-        self.encode_raw(buffer);
-    }
-}
-
 /// The codec of tonic, with these differences: requests are bounded before they are
 /// decoded; a request that cannot be decoded is the client's error (INVALID_ARGUMENT),
 /// not an internal one; and replies may be types of this crate.
@@ -83,7 +64,7 @@ impl<T, U> Default for ServerCodec<T, U> {
 
 impl<T, U> Codec for ServerCodec<T, U>
 where
-    T: Reply + Send + 'static,
+    T: ReplyMessage + Send + 'static,
     U: Message + Name + Default + Send + 'static,
 {
     type Encode = T;
@@ -166,7 +147,7 @@ impl RequestBounds {
 /// Encodes replies into a buffer of their exact size.
 pub(crate) struct ReplyEncoder<T>(PhantomData<fn(T)>);
 
-impl<T: Reply> Encoder for ReplyEncoder<T> {
+impl<T: ReplyMessage> Encoder for ReplyEncoder<T> {
     type Item = T;
     type Error = Status;
 

@@ -20,6 +20,7 @@ pub(crate) mod parse;
 pub(crate) mod recommender;
 pub(crate) mod reply;
 pub(crate) mod reply_cost;
+pub(crate) mod reply_message;
 pub(crate) mod service_traits;
 pub(crate) mod services;
 pub(crate) mod signals_reply;

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    api::{codec::Reply, error::ApiError},
+    api::{error::ApiError, reply_message::ReplyMessage},
     domain::{ids::ContentId, item::Item, user_signals::UserSignals},
     edge::load::Account,
     engine::Recommendation,
@@ -56,7 +56,7 @@ pub(crate) fn check_size(encoded: usize) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// REPLY_TOO_LARGE.
-pub(crate) fn check(reply: &impl Reply, bytes: usize) -> Result<(), ApiError> {
+pub(crate) fn check(reply: &impl ReplyMessage, bytes: usize) -> Result<(), ApiError> {
     if bytes <= MAX_REPLY_BYTES {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use prost::{
 };
 
 use crate::{
-    api::{codec::Reply, reply},
+    api::{reply, reply_message::ReplyMessage},
     domain::user_signals::UserSignals,
     engine::SignalsSource,
     proto,
@@ -54,7 +54,7 @@ impl SignalsReply {
     }
 }
 
-impl Reply for SignalsReply {
+impl ReplyMessage for SignalsReply {
     fn size(&self) -> usize {
         let signals = self.shared_form().len() + self.vectors.len();
         key_len(SIGNALS) + encoded_len_varint(signals as u64) + signals + self.rest.encoded_len()
@@ -80,7 +80,7 @@ mod tests {
 
     use super::SignalsReply;
     use crate::{
-        api::{codec::Reply as _, reply, reply_cost},
+        api::{reply, reply_cost, reply_message::ReplyMessage as _},
         domain::{ids::UserId, time::Timestamp, user_signals::UserSignals, vector::UnitVector},
         engine::SignalsSource,
         proto,
