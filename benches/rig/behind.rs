@@ -20,7 +20,7 @@ const PACES: [(usize, Duration); 2] = [
     (100, Duration::from_millis(200)),
     (1_000, Duration::from_secs(10)),
 ];
-/// Longer than a load: no model is saved.
+/// Longer than a load: no model is saved, or no row of neighbors is refreshed.
 const NEVER: &str = "1h";
 
 /// Microseconds of processor time for an event: of the server, and of Redis.
@@ -47,6 +47,7 @@ pub async fn all(settings: &BenchSettings) {
                 ("REDIS_URL", redis_url.as_str()),
                 ("CATALOG_PATH", catalogue.to_str().expect("a path in UTF-8")),
                 ("MAX_EVENTS_PER_USER", &events),
+                ("ASSOCIATIONS_INTERVAL", NEVER),
             ];
             server.extend(save_interval.map(|interval| ("MODEL_SAVE_INTERVAL", interval)));
             let server = BenchServer::start(&server, &log).await;
