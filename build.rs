@@ -40,6 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_client(false)
         .extern_path(".recsys.v1", "crate::proto")
+        .extern_path(
+            ".recsys.v1.GetUserSignalsResponse",
+            "crate::api::signals_reply::SignalsReply",
+        )
         .codec_path("crate::api::codec::ServerCodec")
         .out_dir(server)
         .compile_fds(descriptors)?;

@@ -11,6 +11,7 @@
     reason = "a benchmark, which panics where it cannot go on"
 )]
 
+mod behind;
 mod driver;
 mod fill;
 mod floor;
@@ -64,6 +65,9 @@ pub struct BenchSettings {
     /// how it grows with items in Qdrant
     #[arg(long)]
     pub scale: bool,
+    /// Measures what an event costs behind its acknowledgement instead
+    #[arg(long, conflicts_with = "scale")]
+    pub behind: bool,
     /// With --scale --qdrant: numbers of items. A million takes half an hour, 4 GB of
     /// disk for their file, and 3 GB of memory in Qdrant
     #[arg(
@@ -112,6 +116,7 @@ async fn main() -> ExitCode {
         }) => serve_floor(redis_url, qdrant_url).await,
         Some(HelperCommand::Qdrant) => serve_qdrant().await,
         None if settings.bench => eprintln!("run scripts/bench.sh instead"),
+        None if settings.behind => behind::all(&settings).await,
         None if settings.scale => match &settings.qdrant {
             None => scale::all(&settings).await,
             Some(url) => scale::in_qdrant(&settings, url).await,

@@ -33,6 +33,26 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     ticks / TICKS_PER_SECOND
 }
 
+/// Share of a processor below which a process counts as idle: health checks.
+const IDLE_SHARE: f64 = 0.03;
+
+/// Waits until these processes are idle for a second: what they do behind their replies
+/// is done.
+pub async fn until_idle(pids: &[u32]) {
+    let used = || pids.iter().map(|pid| cpu_seconds(*pid)).collect::<Vec<_>>();
+    let span = Duration::from_secs(1);
+    let mut before = used();
+    loop {
+        tokio::time::sleep(span).await;
+        let after = used();
+        let is_idle = |(before, after): (&f64, &f64)| after - before < IDLE_SHARE;
+        if before.iter().zip(&after).all(is_idle) {
+            return;
+        }
+        before = after;
+    }
+}
+
 /// Resident memory in MB (10^6 bytes); 0 if it is unknown.
 pub fn resident_mb(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

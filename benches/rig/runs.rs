@@ -9,7 +9,7 @@ use super::{
     driver::{Driver, Measured, Shape},
     fill,
     loads::{self, BenchLoad, LoadKind, ServerKind},
-    processes::{BenchServer, Helper, cpu_seconds, resident_mb},
+    processes::{BenchServer, Helper, cpu_seconds, resident_mb, until_idle},
     qdrant::BenchQdrant,
     report::{self, Bound, Row, Target, median},
     scale::redis_number,
@@ -149,6 +149,8 @@ impl Servers {
             fill::DEEP_EVENTS,
         )
         .await;
+        // The models of the fill are saved behind its acknowledgement.
+        until_idle(&[self.common.pid(), self.deep.pid(), self.redis_pid]).await;
         cached * 1e6 / fill::ITEMS as f64
     }
 

@@ -14,6 +14,9 @@ const EVENT_OVERHEAD_BYTES: usize = 400;
 const MODEL_OVERHEAD_BYTES: usize = 512;
 /// Overhead of a text in a map or list besides its bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
+/// Overhead of an entry in the encoded form of a model: a weight, and the numbers and
+/// lengths of fields.
+const ENCODED_ENTRY_BYTES: usize = 20;
 /// Overhead of an entry of a JSON object. Tree nodes have room for eleven.
 const JSON_ENTRY_BYTES: usize = 128;
 const JSON_OBJECT_BYTES: usize = 640;
@@ -84,23 +87,25 @@ pub(super) fn item_bytes(item: &Item) -> usize {
         + json_bytes(&item.attributes)
 }
 
-/// Memory of a user model.
+/// Memory of a user model, with its encoded form, which it may get later.
 pub(super) fn model_bytes(signals: &UserSignals) -> usize {
+    let twice = |text: &str| ENTRY_OVERHEAD_BYTES + ENCODED_ENTRY_BYTES + 2 * text.len();
     let ids = signals
         .positives
         .keys()
         .chain(signals.negatives.keys())
         .chain(&signals.viewed)
         .chain(&signals.recent_views)
-        .chain(&signals.done)
-        .map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len());
+        .map(|id| twice(id.as_str()));
+    let done = signals.done.iter();
+    let done = done.map(|id| ENTRY_OVERHEAD_BYTES + id.as_str().len());
     let interests = signals.interests.iter();
     let interests = interests.map(|entry| ENTRY_OVERHEAD_BYTES + entry.item.len());
     let tags = signals
         .tag_affinity
         .keys()
         .chain(signals.tag_aversion.keys())
-        .map(|tag| ENTRY_OVERHEAD_BYTES + tag.len());
+        .map(|tag| twice(tag));
     let vectors = [&signals.taste_vector, &signals.recency_vector]
         .into_iter()
         .flatten()
@@ -110,6 +115,7 @@ pub(super) fn model_bytes(signals: &UserSignals) -> usize {
         + json_bytes(&signals.demographics)
         + ids
             .chain(tags)
+            .chain(done)
             .chain(vectors)
             .chain(interests)
             .sum::<usize>()

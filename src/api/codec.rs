@@ -1,14 +1,17 @@
 //! How the services read and write messages. What a request costs is read from its bytes
 //! and reserved before it is decoded.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    marker::PhantomData,
+    sync::{Arc, LazyLock},
+};
 
 use prost::{Message, Name};
 use tonic::{
     Code, Status,
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-use tonic_prost::{ProstCodec, ProstDecoder};
+use tonic_prost::ProstDecoder;
 
 use crate::{
     api::{
@@ -16,6 +19,7 @@ use crate::{
         limits::{Limits, elements, message_bytes},
         parse::Checks,
         reply_cost,
+        reply_message::ReplyMessage,
         wire::{self, Shape, Shapes},
     },
     edge::load::Account,
@@ -40,11 +44,11 @@ pub(crate) struct RequestBounds {
     pub(crate) account: Option<Account>,
 }
 
-/// The codec of tonic, with two differences: requests are bounded before they are
-/// decoded, and a request that cannot be decoded is the client's error
-/// (INVALID_ARGUMENT), not an internal one.
+/// The codec of tonic, with these differences: requests are bounded before they are
+/// decoded; a request that cannot be decoded is the client's error (INVALID_ARGUMENT),
+/// not an internal one; and replies may be types of this crate.
 pub(crate) struct ServerCodec<T, U> {
-    prost: ProstCodec<T, U>,
+    types: PhantomData<fn(T) -> U>,
     bounds: Option<RequestBounds>,
 }
 
@@ -52,7 +56,7 @@ impl<T, U> Default for ServerCodec<T, U> {
     /// The codec of the call that runs in this task.
     fn default() -> Self {
         Self {
-            prost: ProstCodec::default(),
+            types: PhantomData,
             bounds: BOUNDS.try_with(Clone::clone).ok(),
         }
     }
@@ -60,21 +64,21 @@ impl<T, U> Default for ServerCodec<T, U> {
 
 impl<T, U> Codec for ServerCodec<T, U>
 where
-    T: Message + Send + 'static,
+    T: ReplyMessage + Send + 'static,
     U: Message + Name + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ReplyEncoder<<ProstCodec<T, U> as Codec>::Encoder>;
+    type Encoder = ReplyEncoder<T>;
     type Decoder = RequestDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ReplyEncoder(self.prost.encoder())
+        ReplyEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         RequestDecoder {
-            prost: self.prost.decoder(),
+            prost: ProstDecoder::default(),
             shape: SHAPES.named(&U::full_name()),
             bounds: self.bounds.clone(),
         }
@@ -141,24 +145,17 @@ impl RequestBounds {
 }
 
 /// Encodes replies into a buffer of their exact size.
-pub(crate) struct ReplyEncoder<E>(E);
+pub(crate) struct ReplyEncoder<T>(PhantomData<fn(T)>);
 
-impl<E> Encoder for ReplyEncoder<E>
-where
-    E: Encoder<Error = Status>,
-    E::Item: Message,
-{
-    type Item = E::Item;
+impl<T: ReplyMessage> Encoder for ReplyEncoder<T> {
+    type Item = T;
     type Error = Status;
 
-    fn encode(&mut self, reply: E::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let size = reply.encoded_len();
+    fn encode(&mut self, reply: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let size = reply.size();
         reply_cost::check_size(size)?;
         buffer.reserve(size);
-        self.0.encode(reply, buffer)
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        self.0.buffer_settings()
+        reply.write(buffer);
+        Ok(())
     }
 }

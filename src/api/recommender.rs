@@ -16,6 +16,7 @@ use crate::{
         parse::{self, Checks},
         reply, reply_cost,
         service_traits::recommender_service_server::RecommenderService,
+        signals_reply::SignalsReply,
     },
     domain::ids::UserId,
     edge::{
@@ -105,18 +106,15 @@ impl RecommenderService for Recommender {
     async fn get_user_signals(
         &self,
         request: Request<proto::GetUserSignalsRequest>,
-    ) -> Result<Response<proto::GetUserSignalsResponse>, Status> {
+    ) -> Result<Response<SignalsReply>, Status> {
         let engine = Caller::of(request.extensions())?.engine;
         let account = Account::of(request.extensions());
         let request = request.into_inner();
         let user = self.user(&request.user_id)?;
         let (model, source) = engine.signals(&user).await.map_err(ApiError::from)?;
-        let bytes = reply_cost::signals(&model);
+        let bytes = reply_cost::shared_signals(&model);
         reply_cost::reserve(account.as_ref(), bytes)?;
-        let reply = proto::GetUserSignalsResponse {
-            signals: Some(reply::signals(&model, request.include_vectors)),
-            source: reply::source(source).into(),
-        };
+        let reply = SignalsReply::new(model, request.include_vectors, source);
         reply_cost::check(&reply, bytes)?;
         Ok(Response::new(reply))
     }
@@ -212,7 +210,7 @@ impl RecommenderService for Recommender {
                 .iter()
                 .map(|stored| reply::event(&stored.event))
                 .collect(),
-            signals: Some(reply::signals(&export.signals, true)),
+            signals: Some(reply::signals(&export.signals)),
             stored_events: export.stored_events,
             stored_model: export.stored_model.unwrap_or_default(),
             interests: reply::interests(&export.interests),

@@ -80,15 +80,20 @@ pub(crate) fn source(source: SignalsSource) -> proto::SignalsSource {
     }
 }
 
-pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::UserSignals {
+pub(crate) fn signals(signals: &UserSignals) -> proto::UserSignals {
+    let vectors = vectors(signals);
+    proto::UserSignals {
+        taste_vector: vectors.taste_vector,
+        recency_vector: vectors.recency_vector,
+        ..signals_without_vectors(signals)
+    }
+}
+
+pub(crate) fn signals_without_vectors(signals: &UserSignals) -> proto::UserSignals {
     let weights = |map: &BTreeMap<ContentId, f64>| {
         map.iter()
             .map(|(id, weight)| (id.to_string(), *weight))
             .collect()
-    };
-    let vector = |vector: &Option<UnitVector>| match vector {
-        Some(vector) if include_vectors => vector.as_slice().to_vec(),
-        _ => Vec::new(),
     };
     proto::UserSignals {
         user_id: signals.user_id.as_str().to_owned(),
@@ -98,9 +103,20 @@ pub(crate) fn signals(signals: &UserSignals, include_vectors: bool) -> proto::Us
         recent_views: id_texts(&signals.recent_views),
         tag_affinity: signals.tag_affinity.clone(),
         tag_aversion: signals.tag_aversion.clone(),
-        taste_vector: vector(&signals.taste_vector),
-        recency_vector: vector(&signals.recency_vector),
         ..rest_of_signals(signals)
+    }
+}
+
+/// The vectors of a model, without anything else.
+pub(crate) fn vectors(signals: &UserSignals) -> proto::UserSignals {
+    let numbers = |vector: &Option<UnitVector>| {
+        let vector = vector.as_ref();
+        vector.map_or_else(Vec::new, |vector| vector.as_slice().to_vec())
+    };
+    proto::UserSignals {
+        taste_vector: numbers(&signals.taste_vector),
+        recency_vector: numbers(&signals.recency_vector),
+        ..proto::UserSignals::default()
     }
 }
 

@@ -1,11 +1,10 @@
 //! Upper bounds of the memory of replies, read from the engine's types before the replies
 //! are made.
 
-use prost::Message;
 use serde_json::{Map, Value};
 
 use crate::{
-    api::error::ApiError,
+    api::{error::ApiError, reply_message::ReplyMessage},
     domain::{ids::ContentId, item::Item, user_signals::UserSignals},
     edge::load::Account,
     engine::Recommendation,
@@ -57,11 +56,11 @@ pub(crate) fn check_size(encoded: usize) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// REPLY_TOO_LARGE.
-pub(crate) fn check(reply: &impl Message, bytes: usize) -> Result<(), ApiError> {
+pub(crate) fn check(reply: &impl ReplyMessage, bytes: usize) -> Result<(), ApiError> {
     if bytes <= MAX_REPLY_BYTES {
         return Ok(());
     }
-    check_size(reply.encoded_len())
+    check_size(reply.size())
 }
 
 /// Memory of an item in a reply.
@@ -105,6 +104,18 @@ pub(crate) fn recommendation(list: &Recommendation, include_content: bool) -> us
     RECOMMENDED_BYTES + items.sum::<usize>() + unknown.sum::<usize>()
 }
 
+/// Memory of a model in a reply that shares the model's encoded form, if there is one.
+pub(crate) fn shared_signals(model: &UserSignals) -> usize {
+    match model.encoded.get() {
+        Some(form) => MODEL_BYTES + form.len() + vectors(model),
+        None => signals(model),
+    }
+}
+
+fn vectors(signals: &UserSignals) -> usize {
+    signals.vectors().map(|vector| 4 * vector.size()).sum()
+}
+
 /// Memory of a model in a reply.
 pub(crate) fn signals(signals: &UserSignals) -> usize {
     let ids = signals
@@ -119,15 +130,10 @@ pub(crate) fn signals(signals: &UserSignals) -> usize {
         .keys()
         .chain(signals.tag_aversion.keys());
     let texts = ids.chain(tags.map(String::as_str));
-    let vectors = [&signals.taste_vector, &signals.recency_vector];
     MODEL_BYTES
         + signals.user_id.as_str().len()
         + texts.map(|text| MEMBER_BYTES + text.len()).sum::<usize>()
-        + vectors
-            .into_iter()
-            .flatten()
-            .map(|vector| 4 * vector.size())
-            .sum::<usize>()
+        + vectors(signals)
         + object(&signals.demographics)
 }
 

@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod associations;
 pub mod catalogue_line;
+pub mod encoded_form;
 pub mod event;
 pub mod event_member;
 pub mod experiments;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     associations::InterestList,
+    encoded_form::EncodedForm,
     ids::{ContentId, UserId},
     time::Timestamp,
     vector::UnitVector,
@@ -65,6 +66,8 @@ pub struct UserSignals {
     /// The items that the user recently engaged with and did not dislike; empty if
     /// associations are not kept.
     pub interests: InterestList,
+    /// What replies hold of it, without vectors, as they encode it.
+    pub encoded: EncodedForm,
 }
 
 impl UserSignals {
@@ -87,6 +90,7 @@ impl UserSignals {
             event_count: 0,
             done: Vec::new(),
             interests: InterestList::default(),
+            encoded: EncodedForm::default(),
         }
     }
 

@@ -28,6 +28,26 @@ pub enum WriteOutcome {
     TooOld,
 }
 
+/// The result of saving an interest list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedList {
+    /// The outcome of the write.
+    pub outcome: WriteOutcome,
+    /// The list that was replaced, unless it has the rank that the caller had read.
+    pub replaced: Option<StoredList>,
+}
+
+impl SavedList {
+    /// A write that replaced no other list than the caller had read.
+    #[must_use]
+    pub fn of(outcome: WriteOutcome) -> Self {
+        Self {
+            outcome,
+            replaced: None,
+        }
+    }
+}
+
 /// An interest list as it is stored, with the rank of the model that it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredList {
@@ -206,7 +226,8 @@ pub trait AssociationStore: Send + Sync {
 
     /// Saves an interest list if its rank is higher than that of the stored one, or
     /// if the stored one still has exactly the rank `replaces`; unless the user was
-    /// erased after `read_at`.
+    /// erased after `read_at`. `read` is the rank of the list that the caller read
+    /// before, `None` if there was none: another list, which is replaced, is returned.
     ///
     /// # Errors
     /// [`StoreError`]; then it may have been saved.
@@ -215,8 +236,9 @@ pub trait AssociationStore: Send + Sync {
         user: &UserId,
         list: &StoredList,
         replaces: Option<Rank>,
+        read: Option<Rank>,
         read_at: Timestamp,
-    ) -> Result<WriteOutcome, StoreError>;
+    ) -> Result<SavedList, StoreError>;
 
     /// Removes a user's list and leaves, for [`ERASED_FOR`](super::ERASED_FOR), a
     /// marker without data. Its version is at least `version`, and above that of

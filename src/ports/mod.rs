@@ -12,7 +12,7 @@ mod models;
 
 pub use associations::{
     AssociationStore, AudienceChanges, Engagement, ListSlot, MAX_POPULAR, MAX_READ_AGE,
-    PopularityRanking, StoredList, WriteOutcome,
+    PopularityRanking, SavedList, StoredList, WriteOutcome,
 };
 pub use caller::{CallGuard, WaitingCaller};
 pub use clock::{Clock, Deadline, Randomness};

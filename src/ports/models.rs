@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     error::StoreError,
-    events::{Erasure, Version},
+    events::{Erasure, ObservedVersion, Version},
 };
 use crate::domain::{ids::UserId, time::Timestamp, user_signals::UserSignals};
 
@@ -68,6 +68,17 @@ pub trait ModelStore: Send + Sync {
     /// # Errors
     /// [`StoreError`]. An unreadable model is `Unreadable`, not an error.
     async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError>;
+
+    /// Reads a user's slot together with the version of the user's buffer, as
+    /// [`EventBuffer::version`](super::EventBuffer::version) does, in either order.
+    /// `None` if the store cannot read both at once.
+    async fn load_with_version(
+        &self,
+        user: &UserId,
+    ) -> Option<Result<(ModelSlot, ObservedVersion), StoreError>> {
+        let _ = user;
+        None
+    }
 
     /// Reads the stored text of a model, even if it is unreadable as a model. Bytes
     /// that are not UTF-8 are replaced by U+FFFD. `None` if there is no model, if

@@ -109,6 +109,47 @@ async fn a_user_whom_a_dying_process_left_in_audiences_is_erased_from_them() {
     }
 }
 
+#[tokio::test]
+async fn a_process_refreshes_the_items_of_a_list_that_it_replaces_without_having_read_it() {
+    let config = RankingConfig::default();
+    for ports in [memory(), on_redis()] {
+        let now = ports.events.now().await.unwrap();
+        let ago = |seconds| now.minus(Duration::from_secs(seconds));
+        // Both read that the user has no list, and wait before they write one.
+        let processes = [(); 2].map(|()| Hanging::new(ports.clone()));
+        let [first, second] = &processes;
+        for stores in &processes {
+            stores.lists.store(true, Ordering::SeqCst);
+        }
+        let engines = [first, second].map(|stores| engine(&stores.ports(), &config));
+        let ingesting = |number: usize, events| {
+            let engine = engines[number].clone();
+            tokio::spawn(async move { ingest(&engine, events).await })
+        };
+        let audiences = async |wanted| audiences_with(&ports, &user(0)).await == wanted;
+        let liking = ingesting(0, vec![event("like", 0, 1, ago(9))]);
+        until("the first process has read", async || audiences(1).await).await;
+        let disliking = ingesting(
+            1,
+            vec![event("dislike", 0, 1, ago(8)), event("like", 0, 2, ago(7))],
+        );
+        until("the second process has read", async || audiences(2).await).await;
+        first.lists.store(false, Ordering::SeqCst);
+        liking.await.unwrap();
+        second.lists.store(false, Ordering::SeqCst);
+        disliking.await.unwrap();
+
+        engines[1].refresh_associations().await.unwrap();
+        let (lists, audiences) = state(&ports).await;
+        assert!(lists[0].is_some());
+        let of = |about: usize| {
+            let members = audiences.get(item(about).as_str()).into_iter().flatten();
+            members.map(|(user, _)| user.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!((of(1), of(2)), (vec![], vec![user(0).as_str().to_owned()]));
+    }
+}
+
 /// An engine that saves behind the acknowledgement, later than this test takes.
 fn saving_later(ports: &Ports) -> Engine {
     let settings = EngineSettings {
@@ -240,9 +281,8 @@ async fn run_by_one(ports: &Ports, steps: &[Step], now: Timestamp) {
 }
 
 /// The states of two processes and of one, as they leave them and after a rebuild of all
-/// items. The audiences are equal after the rebuild only: a process that replaces a list
-/// which the other has saved since it read the user's list does not know the items that it
-/// removes. The user leaves their audiences at their next refresh.
+/// items. The audiences are equal after the rebuild only: a user leaves the audience of an
+/// item when the item's row is refreshed, and a row is not due by every change.
 struct Ends {
     left: [State; 2],
     rebuilt: [(State, Rows); 2],

@@ -18,7 +18,7 @@ use recsys::{
     },
     ports::{
         AssociationStore, AudienceChanges, Clock, Engagement, ListSlot, MAX_POPULAR, MAX_READ_AGE,
-        PopularityRanking, Rank, StoreErrorKind, StoredList, Version, WriteOutcome,
+        PopularityRanking, Rank, SavedList, StoreErrorKind, StoredList, Version, WriteOutcome,
     },
 };
 
@@ -122,8 +122,9 @@ impl UnderTest {
     }
 
     async fn save(&self, id: &str, list: &StoredList, replaces: Option<Rank>) -> WriteOutcome {
-        let saved = self.store.save_list(id_of(id), list, replaces, self.now);
-        saved.await.unwrap()
+        let store = &self.store;
+        let saved = store.save_list(id_of(id), list, replaces, None, self.now);
+        saved.await.unwrap().outcome
     }
 
     async fn slot(&self, id: &str) -> ListSlot {
@@ -343,17 +344,54 @@ async fn an_erased_list_is_returned_and_its_user_stays_erased() {
 }
 
 #[tokio::test]
+async fn a_save_returns_the_list_that_it_replaced_unless_the_caller_had_read_it() {
+    for test in all() {
+        let lists = [5, 6, 7, 8].map(|version| test.list(version, 0, &["a", "b"]));
+        let save = async |list: &StoredList, read: Option<&StoredList>| {
+            let read = read.map(|list| list.rank);
+            let saved = test.store.save_list(id_of("u"), list, None, read, test.now);
+            let saved = saved.await.unwrap();
+            (
+                saved.outcome,
+                saved.replaced.map(|list| list.list().unwrap()),
+            )
+        };
+        let whole = |list: &StoredList| Some(list.list().unwrap());
+        let [first, second, third, last] = &lists;
+        assert_eq!(save(first, None).await, (WriteOutcome::Written, None));
+        // Of a process that has read no list.
+        let saved = save(second, None).await;
+        assert_eq!(saved, (WriteOutcome::Written, whole(first)));
+        let saved = save(third, Some(second)).await;
+        assert_eq!(saved, (WriteOutcome::Written, None));
+        let saved = save(last, Some(first)).await;
+        assert_eq!(saved, (WriteOutcome::Written, whole(third)));
+        let saved = save(first, None).await;
+        assert_eq!(saved, (WriteOutcome::Superseded, None));
+        // The marker of an erased user is no list.
+        let erased = test.store.erase_list(id_of("u"), Version(1), test.now);
+        assert!(erased.await.unwrap().is_some());
+        let later = test.list(99, 0, &["a"]);
+        let after = SystemClock.now().plus(Duration::from_secs(5));
+        let saved = test.store.save_list(id_of("u"), &later, None, None, after);
+        assert_eq!(saved.await.unwrap(), SavedList::of(WriteOutcome::Written));
+    }
+}
+
+#[tokio::test]
 async fn data_read_before_an_erasure_is_refused_and_later_data_is_taken() {
     for test in all() {
         let erased = test.store.erase_list(id_of("u"), Version(3), test.now);
         assert_eq!(erased.await.unwrap(), Some(ListSlot::Missing));
         let list = test.list(50, 0, &["a"]);
         let before = test.now.minus(Duration::from_secs(5));
-        let saved = test.store.save_list(id_of("u"), &list, None, before);
-        assert_eq!(saved.await.unwrap(), WriteOutcome::Superseded);
+        let saved = test.store.save_list(id_of("u"), &list, None, None, before);
+        let superseded = SavedList::of(WriteOutcome::Superseded);
+        assert_eq!(saved.await.unwrap(), superseded);
         let after = SystemClock.now().plus(Duration::from_secs(5));
-        let saved = test.store.save_list(id_of("u"), &list, None, after);
-        assert_eq!(saved.await.unwrap(), WriteOutcome::Written);
+        let saved = test.store.save_list(id_of("u"), &list, None, None, after);
+        let written = SavedList::of(WriteOutcome::Written);
+        assert_eq!(saved.await.unwrap(), written);
     }
 }
 
@@ -379,9 +417,9 @@ async fn data_that_was_read_long_ago_is_refused_and_changes_nothing() {
 
         let saved = test
             .store
-            .save_list(&id, &test.list(9, 0, &[]), None, long_ago)
+            .save_list(&id, &test.list(9, 0, &[]), None, None, long_ago)
             .await;
-        assert_eq!(saved.unwrap(), WriteOutcome::TooOld);
+        assert_eq!(saved.unwrap(), SavedList::of(WriteOutcome::TooOld));
         let erased = test.store.erase_list(&id, Version(9), long_ago);
         assert_eq!(erased.await.unwrap(), None);
         assert_eq!(test.slot("u").await.version(), Some(Version(5)));

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -112,6 +112,58 @@ async fn many_clients_of_one_user_on_two_instances_agree() {
         *stored, rebuilt,
         "the stored model is its rebuild as of built_at"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_read_among_appends_leaves_a_copy_that_they_keep_current() {
+    let (redis, prefix) = (shared(), own_prefix());
+    let stored = |number: usize| -> StoredEvent {
+        let now = SystemClock.now();
+        let mut event = recsys::domain::event::InteractionEvent::new(id("u"), "T", now);
+        event.event_id = Some(format!("{number}"));
+        recsys::domain::event_member::encode(event).unwrap()
+    };
+    let caller = WaitingCaller::without_deadline();
+    // More events than an append reads to have a copy.
+    let first: Vec<StoredEvent> = (0..600).map(stored).collect();
+    let other_process = event_buffer(&redis.pool(), &prefix, WINDOW, 5_000);
+    let appended = other_process.append(&id("u"), &first, &caller).await;
+    assert_eq!(appended.unwrap().buffered_events, 600);
+
+    let buffer = event_buffer(&redis.pool(), &prefix, WINDOW, 5_000);
+    let (appends, is_over) = (
+        Arc::new(AtomicUsize::new(600)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let mut writers = Vec::new();
+    for _ in 0..4 {
+        let (buffer, appends, is_over) = (buffer.clone(), appends.clone(), is_over.clone());
+        writers.push(tokio::spawn(async move {
+            let caller = WaitingCaller::without_deadline();
+            while !is_over.load(Ordering::SeqCst) {
+                let event = stored(appends.fetch_add(1, Ordering::SeqCst));
+                buffer.append(&id("u"), &[event], &caller).await.unwrap();
+            }
+        }));
+    }
+    let more_appends = async || {
+        let before = appends.load(Ordering::SeqCst);
+        while appends.load(Ordering::SeqCst) < before + 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    more_appends().await;
+    let observed = buffer.version(&id("u")).await.unwrap();
+    assert!(buffer.known(&id("u"), &observed).is_none(), "no copy yet");
+    buffer.read(&id("u")).await.unwrap();
+    more_appends().await;
+    is_over.store(true, Ordering::SeqCst);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let observed = buffer.version(&id("u")).await.unwrap();
+    let known = buffer.known(&id("u"), &observed).expect("a copy");
+    assert_eq!(known.events.len(), appends.load(Ordering::SeqCst));
 }
 
 #[tokio::test]

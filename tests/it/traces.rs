@@ -218,7 +218,7 @@ async fn a_collector_receives_the_spans_of_sampled_calls_and_of_no_others() {
     };
     for (call, wanted) in calls.iter().zip([
         &["ingest", "append", "refresh", "save"][..],
-        &["user model", "load", "version", "candidates", "rank"],
+        &["user model", "load", "candidates", "rank"],
     ]) {
         let steps = steps(call);
         for step in wanted {

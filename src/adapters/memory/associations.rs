@@ -18,7 +18,8 @@ use crate::{
     },
     ports::{
         AssociationStore, AudienceChanges, Clock, ERASED_FOR, Engagement, ListSlot, MAX_POPULAR,
-        MAX_READ_AGE, PopularityRanking, Rank, StoreError, StoredList, Version, WriteOutcome,
+        MAX_READ_AGE, PopularityRanking, Rank, SavedList, StoreError, StoredList, Version,
+        WriteOutcome,
     },
 };
 
@@ -312,11 +313,12 @@ impl AssociationStore for MemoryAssociationStore {
         user: &UserId,
         list: &StoredList,
         replaces: Option<Rank>,
+        read: Option<Rank>,
         read_at: Timestamp,
-    ) -> Result<WriteOutcome, StoreError> {
+    ) -> Result<SavedList, StoreError> {
         let (mut state, now) = self.lock();
         if is_too_old(read_at, now) {
-            return Ok(WriteOutcome::TooOld);
+            return Ok(SavedList::of(WriteOutcome::TooOld));
         }
         let is_superseded = |stored: &ListState| match stored {
             ListState::Erased(version, at) => {
@@ -325,8 +327,12 @@ impl AssociationStore for MemoryAssociationStore {
             ListState::Present(stored) => list.rank <= stored.rank && replaces != Some(stored.rank),
         };
         if state.lists.get(user, now).is_some_and(is_superseded) {
-            return Ok(WriteOutcome::Superseded);
+            return Ok(SavedList::of(WriteOutcome::Superseded));
         }
+        let replaced = match state.lists.get(user, now) {
+            Some(ListState::Present(stored)) => Some(stored.clone()),
+            Some(ListState::Erased(..)) | None => None,
+        };
         let bytes = ENTRY_BYTES + user.as_str().len() + list.packed().len();
         let saved = ListState::Present(list.clone());
         let expires_at = now.plus(self.window);
@@ -338,7 +344,10 @@ impl AssociationStore for MemoryAssociationStore {
             bytes,
         };
         state.lists.0.insert(user.clone(), entry);
-        Ok(WriteOutcome::Written)
+        Ok(SavedList {
+            outcome: WriteOutcome::Written,
+            replaced: replaced.filter(|list| Some(list.rank) != read),
+        })
     }
 
     async fn erase_list(

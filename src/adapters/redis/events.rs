@@ -112,6 +112,11 @@ impl EventBuffer for RedisEventBuffer {
 
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         let store = &*self.0;
+        // An append of this process during the read would make the copy outdated: under
+        // steady appends there would never be one, and each append would read the events
+        // near its own. A read that has no turn in time is only slower.
+        let timeout = store.pool.settings().redis_command_timeout;
+        let _turn = store.turns.take(user, timeout).await;
         let (generation, erasures) = (store.pool.generation(), store.cache.erasures());
         let ReadBuffer {
             expiry: expires_at,

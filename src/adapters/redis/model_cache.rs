@@ -6,15 +6,11 @@ use super::{
     user_cache::{ByteSize, UserCache},
 };
 use crate::{
+    adapters::memory_size::model_bytes,
     domain::ids::UserId,
     ports::StoredModel,
     telemetry::meters::{self, Level},
 };
-
-/// Estimated size of a cached model: this, and a multiple of its text. Vectors
-/// take less than their text, ids and tags more.
-const ENTRY_BYTES: usize = 700;
-const TEXT_FACTOR: usize = 2;
 
 /// Models by user.
 pub(super) type ModelCache = UserCache<CachedModel>;
@@ -24,12 +20,12 @@ pub(super) type ModelCache = UserCache<CachedModel>;
 pub(super) struct CachedModel {
     head: [u8; HEAD_BYTES],
     pub(super) model: StoredModel,
-    text_bytes: usize,
+    bytes: usize,
 }
 
 impl ByteSize for CachedModel {
     fn byte_size(&self) -> u64 {
-        (ENTRY_BYTES + TEXT_FACTOR * self.text_bytes) as u64
+        self.bytes as u64
     }
 }
 
@@ -66,7 +62,7 @@ impl ModelCache {
                 let copy = CachedModel {
                     head: *head,
                     model: model.clone(),
-                    text_bytes: text.len(),
+                    bytes: size_of::<Self>() + model_bytes(&model.signals),
                 };
                 self.insert(user, copy, erasures);
             }

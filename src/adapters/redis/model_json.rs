@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::{
     domain::{
         associations::InterestList,
+        encoded_form::EncodedForm,
         ids::{ContentId, UserId},
         json::JsonObject,
         time::Timestamp,
@@ -250,6 +251,7 @@ pub fn decode(user: &UserId, value: &[u8]) -> Result<ModelSlot, serde_json::Erro
         event_count: model.event_count,
         done: done.into_iter().collect(),
         interests: decode_interests(&model.interests)?,
+        encoded: EncodedForm::default(),
     };
     Ok(ModelSlot::Present(StoredModel {
         version,

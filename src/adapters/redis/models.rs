@@ -6,13 +6,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use deadpool_redis::redis::cmd;
+use deadpool_redis::redis::{Cmd, FromRedisValue, cmd, pipe};
 use tracing::warn;
 
 use super::{
-    expiry::milliseconds,
+    connection::RedisConnection,
+    expiry::{milliseconds, version},
     keys::Keys,
-    model_cache::ModelCache,
+    model_cache::{CachedModel, ModelCache},
     model_json::{self, ERASED_END, HEAD_BYTES, RANK_LENGTH, START},
     pool::RedisPool,
     script::Script,
@@ -20,8 +21,8 @@ use super::{
 use crate::{
     domain::{ids::UserId, json::json_fault, time::Timestamp},
     ports::{
-        ERASED_FOR, Erasure, ModelSlot, ModelStore, Rank, SaveOutcome, StoreError, StoreErrorKind,
-        StoredModel, Version,
+        ERASED_FOR, Erasure, ModelSlot, ModelStore, ObservedVersion, Rank, SaveOutcome, StoreError,
+        StoreErrorKind, StoredModel, Version,
     },
     telemetry::meters::{self, Unreadable},
 };
@@ -65,43 +66,36 @@ impl RedisModelStore {
         }
     }
 
-    /// The cached model, if it is still the stored one.
-    async fn load_cached(&self, user: &UserId) -> Result<Option<StoredModel>, StoreError> {
-        let Some(cached) = self.cache.get(user) else {
-            ModelCache::count_lookup(false);
-            return Ok(None);
-        };
-        let key = self.keys.model(user);
+    /// Reads the first bytes of a stored model.
+    fn head_command(&self, user: &UserId) -> Cmd {
         let mut command = cmd("GETRANGE");
-        command.arg(key).arg(0).arg(HEAD_BYTES - 1);
-        let head: Vec<u8> = self.pool.query("load", &command).await?;
-        let is_current = cached.has_head(&head);
+        command
+            .arg(self.keys.model(user))
+            .arg(0)
+            .arg(HEAD_BYTES - 1);
+        command
+    }
+
+    fn get_command(&self, user: &UserId) -> Cmd {
+        let mut command = cmd("GET");
+        command.arg(self.keys.model(user));
+        command
+    }
+
+    /// The cached model, if the stored one begins with `head`.
+    fn current(cached: &CachedModel, head: &[u8]) -> Option<ModelSlot> {
+        let is_current = cached.has_head(head);
         ModelCache::count_lookup(is_current);
-        Ok(is_current.then(|| cached.model.clone()))
+        is_current.then(|| ModelSlot::Present(cached.model.clone()))
     }
 
-    async fn get(
-        &self,
-        operation: &'static str,
-        user: &UserId,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = self.keys.model(user);
-        self.pool.query(operation, cmd("GET").arg(key)).await
-    }
-}
-
-#[async_trait]
-impl ModelStore for RedisModelStore {
-    async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
-        let erasures = self.cache.erasures();
-        if let Some(model) = self.load_cached(user).await? {
-            return Ok(ModelSlot::Present(model));
-        }
-        let Some(value) = self.get("load", user).await? else {
+    /// Decodes what was read and caches it. `erasures` is from before the read.
+    fn slot(&self, user: &UserId, value: Option<&[u8]>, erasures: u64) -> ModelSlot {
+        let Some(value) = value else {
             self.cache.remove(user);
-            return Ok(ModelSlot::Missing);
+            return ModelSlot::Missing;
         };
-        let slot = model_json::decode(user, &value).unwrap_or_else(|error| {
+        let slot = model_json::decode(user, value).unwrap_or_else(|error| {
             meters::unreadable(Unreadable::Model);
             if !self.unreadable_logged.swap(true, Ordering::Relaxed) {
                 let error = json_fault(&error);
@@ -113,12 +107,103 @@ impl ModelStore for RedisModelStore {
             ModelSlot::Unreadable
         });
         match &slot {
-            ModelSlot::Present(model) => self.cache.insert_text(user, &value, model, erasures),
+            ModelSlot::Present(model) => self.cache.insert_text(user, value, model, erasures),
             ModelSlot::Missing | ModelSlot::Unreadable | ModelSlot::Erased(_) => {
                 self.cache.remove(user);
             }
         }
-        Ok(slot)
+        slot
+    }
+
+    async fn read_with_version(
+        &self,
+        user: &UserId,
+    ) -> Result<(ModelSlot, ObservedVersion), StoreError> {
+        let (observed_at, erasures) = (self.pool.now().await?, self.cache.erasures());
+        let observed = |expiry| ObservedVersion {
+            version: version(expiry),
+            observed_at,
+        };
+        let Some(cached) = self.cache.get(user) else {
+            ModelCache::count_lookup(false);
+            let model = self.get_command(user);
+            let (value, expiry): (Option<Vec<u8>>, _) = self.query_both(user, &model).await?;
+            return Ok((
+                self.slot(user, value.as_deref(), erasures),
+                observed(expiry),
+            ));
+        };
+        let head = self.head_command(user);
+        let (head, expiry): (Vec<u8>, _) = self.query_both(user, &head).await?;
+        if let Some(slot) = Self::current(&cached, &head) {
+            return Ok((slot, observed(expiry)));
+        }
+        let value = self.get("load", user).await?;
+        Ok((
+            self.slot(user, value.as_deref(), erasures),
+            observed(expiry),
+        ))
+    }
+
+    /// Sends a command about a user's model together with one that reads the expiry of
+    /// the user's buffer.
+    async fn query_both<T: FromRedisValue>(
+        &self,
+        user: &UserId,
+        of_model: &Cmd,
+    ) -> Result<(T, i64), StoreError> {
+        let mut of_buffer = cmd("PEXPIRETIME");
+        of_buffer.arg(self.keys.events(user));
+        let (mut both, of_buffer) = (pipe(), &of_buffer);
+        both.add_command(of_model.clone());
+        both.add_command(of_buffer.clone());
+        let both = &both;
+        let query = |mut connection: RedisConnection| async move {
+            match &connection {
+                RedisConnection::Node(_) => both.query_async(&mut connection).await,
+                // The keys may be on different nodes.
+                RedisConnection::Cluster(cluster) => {
+                    let (mut first, mut second) = (cluster.clone(), cluster.clone());
+                    tokio::try_join!(
+                        of_model.query_async(&mut first),
+                        of_buffer.query_async(&mut second)
+                    )
+                }
+            }
+        };
+        self.pool.run("load", query).await
+    }
+
+    async fn get(
+        &self,
+        operation: &'static str,
+        user: &UserId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.pool.query(operation, &self.get_command(user)).await
+    }
+}
+
+#[async_trait]
+impl ModelStore for RedisModelStore {
+    async fn load(&self, user: &UserId) -> Result<ModelSlot, StoreError> {
+        let erasures = self.cache.erasures();
+        if let Some(cached) = self.cache.get(user) {
+            let head: Vec<u8> = self.pool.query("load", &self.head_command(user)).await?;
+            if let Some(slot) = Self::current(&cached, &head) {
+                return Ok(slot);
+            }
+        } else {
+            ModelCache::count_lookup(false);
+        }
+        let value = self.get("load", user).await?;
+        Ok(self.slot(user, value.as_deref(), erasures))
+    }
+
+    async fn load_with_version(
+        &self,
+        user: &UserId,
+    ) -> Option<Result<(ModelSlot, ObservedVersion), StoreError>> {
+        Some(self.read_with_version(user).await)
     }
 
     async fn stored(&self, user: &UserId) -> Result<Option<String>, StoreError> {

@@ -18,6 +18,7 @@ use foldhash::fast::RandomState;
 
 use super::{
     associations::{InterestEntry, InterestList, InterestStrength},
+    encoded_form::EncodedForm,
     event::{EndReason, EventLog},
     ids::{ContentId, UserId},
     item::{CatalogueItem, Items},
@@ -148,6 +149,7 @@ pub fn build(
             .map(|history| history.content_id.clone())
             .collect(),
         interests: InterestList::new(interests, config.associations.list_max),
+        encoded: EncodedForm::default(),
     }
 }
 

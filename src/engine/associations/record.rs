@@ -40,13 +40,13 @@ impl AssociationState {
             read_at,
             ..
         } = request;
-        let before = self.stored_list(user).await?;
-        let changed: Vec<(usize, &InterestEntry)> = list.changed_since(&before).collect();
+        let (before, read) = self.stored_list(user).await?;
+        let changed = list.changed_since(&before).map(|(_, entry)| entry);
         let engagement = |entry: &InterestEntry| (entry.item.clone(), entry.time);
         let engagements: Vec<Engagement> = if request.writes_all {
             list.entries().iter().map(engagement).collect()
         } else {
-            changed.iter().map(|(_, entry)| engagement(entry)).collect()
+            changed.map(engagement).collect()
         };
         let refused = if engagements.is_empty() {
             Vec::new()
@@ -60,10 +60,10 @@ impl AssociationState {
         let stored = StoredList::new(rank, list);
         let saved = self
             .store
-            .save_list(user, &stored, request.replaces, read_at);
+            .save_list(user, &stored, request.replaces, read, read_at);
         let saved = saved.await?;
         let after = self.now().await?;
-        if saved == WriteOutcome::Written && refused.is_empty() {
+        if saved.outcome == WriteOutcome::Written && refused.is_empty() {
             self.written.insert(user, list, rank, after);
         } else {
             self.written.remove(user);
@@ -72,29 +72,37 @@ impl AssociationState {
                 self.changes.force(item, due_at);
             }
         }
-        for (position, _) in changed {
-            for entry in list.changed_by(position) {
-                self.changes.count(&entry.item, after);
-            }
-        }
-        for item in removed(&before, list) {
-            self.changes.count(item, after);
-        }
+        // Another process may have written a list after this one read it.
+        let replaced = saved.replaced.map(|other| other.list().unwrap_or_default());
+        self.count_changes(list, replaced.as_ref().unwrap_or(&before), after);
         Ok(())
     }
 
-    /// The list that is replaced. Always read: what another process has written since this
-    /// one did may have items that the new list lacks, and their rows are due.
-    async fn stored_list(&self, user: &UserId) -> Result<InterestList, StoreError> {
+    /// Counts the changes of rows by a list that replaces an earlier one.
+    fn count_changes(&self, list: &InterestList, earlier: &InterestList, now: Timestamp) {
+        for (position, _) in list.changed_since(earlier) {
+            for entry in list.changed_by(position) {
+                self.changes.count(&entry.item, now);
+            }
+        }
+        for item in removed(earlier, list) {
+            self.changes.count(item, now);
+        }
+    }
+
+    /// The stored list and its rank. Always read: what another process has written since
+    /// this one did may have items that the new list lacks, and their rows are due.
+    async fn stored_list(&self, user: &UserId) -> Result<(InterestList, Option<Rank>), StoreError> {
         let slots = self.store.lists(std::slice::from_ref(user)).await?;
         let Some(stored) = slots.first().and_then(ListSlot::present) else {
-            return Ok(InterestList::default());
+            return Ok((InterestList::default(), None));
         };
-        Ok(match self.written.of_rank(user, stored.rank) {
+        let list = match self.written.of_rank(user, stored.rank) {
             Some(written) => written.list.clone(),
             // An unreadable list is replaced, and all its items count as changed.
             None => stored.list().unwrap_or_default(),
-        })
+        };
+        Ok((list, Some(stored.rank)))
     }
 }
 

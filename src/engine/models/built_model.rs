@@ -22,10 +22,11 @@ pub(super) struct BuiltModel {
 }
 
 impl BuiltModel {
-    /// Estimated size in memory, in bytes.
+    /// Estimated size in memory with the encoded form, which the model may get later, in
+    /// bytes.
     pub(super) fn byte_size(&self) -> usize {
         const BASE: usize = 1_000;
-        const ENTRY: usize = 100;
+        const ENTRY: usize = 150;
         let signals = &self.model.signals;
         let entries = signals.positives.len()
             + signals.negatives.len()

@@ -263,9 +263,11 @@ impl Models {
         user: &UserId,
     ) -> Result<(Option<StoredModel>, SignalsSource), EngineError> {
         let inner = &*self.inner;
-        let (slot, mut observed) =
-            tokio::try_join!(inner.models.load(user), inner.events.version(user))
-                .map_err(EngineError::user_state)?;
+        let read = match inner.models.load_with_version(user).await {
+            Some(read) => read,
+            None => tokio::try_join!(inner.models.load(user), inner.events.version(user)),
+        };
+        let (slot, mut observed) = read.map_err(EngineError::user_state)?;
         if let ModelSlot::Erased(erased) = slot
             && observed.version <= Some(erased)
         {

@@ -56,8 +56,8 @@ impl Stores {
         let list = StoredList::new((version, Some(self.now)), &Default::default());
         let associations = &self.ports.associations;
         let user = id(user);
-        let saved = associations.save_list(&user, &list, None, self.now);
-        saved.await.unwrap()
+        let saved = associations.save_list(&user, &list, None, None, self.now);
+        saved.await.unwrap().outcome
     }
 }
 

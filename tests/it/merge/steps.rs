@@ -18,8 +18,8 @@ use recsys::{
     ports::{
         Appended, AssociationStore, AudienceChanges, BufferSnapshot, Engagement, Erasure,
         ErasureStart, EventBuffer, ListSlot, ModelSlot, ModelStore, ObservedBuffer,
-        ObservedVersion, PageStart, PopularityRanking, Rank, SaveOutcome, StoreError, StoredList,
-        StoredModel, StoredPage, Version, WaitingCaller, WriteOutcome,
+        ObservedVersion, PageStart, PopularityRanking, Rank, SaveOutcome, SavedList, StoreError,
+        StoredList, StoredModel, StoredPage, Version, WaitingCaller, WriteOutcome,
     },
 };
 
@@ -225,10 +225,11 @@ impl AssociationStore for Steps {
         user: &UserId,
         list: &StoredList,
         replaces: Option<Rank>,
+        read: Option<Rank>,
         read_at: Timestamp,
-    ) -> Result<WriteOutcome, StoreError> {
+    ) -> Result<SavedList, StoreError> {
         let store = &self.inner.associations;
-        around!(self, store.save_list(user, list, replaces, read_at))
+        around!(self, store.save_list(user, list, replaces, read, read_at))
     }
     async fn erase_list(
         &self,

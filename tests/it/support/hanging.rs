@@ -23,8 +23,9 @@ use recsys::{
     ports::{
         Appended, AssociationStore, AudienceChanges, BufferSnapshot, Deadline, Engagement, Erasure,
         ErasureStart, EventBuffer, Found, ItemPage, ItemRefusal, ItemStore, ListSlot,
-        ObservedBuffer, ObservedVersion, PageRequest, PageStart, PopularityRanking, Rank, Search,
-        StoreError, StoreErrorKind, StoredList, StoredPage, Version, WaitingCaller, WriteOutcome,
+        ObservedBuffer, ObservedVersion, PageRequest, PageStart, PopularityRanking, Rank,
+        SavedList, Search, StoreError, StoreErrorKind, StoredList, StoredPage, Version,
+        WaitingCaller, WriteOutcome,
     },
 };
 
@@ -253,11 +254,12 @@ impl AssociationStore for Hanging {
         user: &UserId,
         list: &StoredList,
         replaces: Option<Rank>,
+        read: Option<Rank>,
         read_at: Timestamp,
-    ) -> Result<WriteOutcome, StoreError> {
+    ) -> Result<SavedList, StoreError> {
         released(&self.lists, Deadline::NONE).await;
         self.associations()
-            .save_list(user, list, replaces, read_at)
+            .save_list(user, list, replaces, read, read_at)
             .await
     }
     async fn erase_list(

@@ -25,7 +25,8 @@ use crate::{
     },
     ports::{
         AssociationStore, AudienceChanges, ERASED_FOR, Engagement, ListSlot, MAX_POPULAR,
-        MAX_READ_AGE, PopularityRanking, Rank, StoreError, StoredList, Version, WriteOutcome,
+        MAX_READ_AGE, PopularityRanking, Rank, SavedList, StoreError, StoredList, Version,
+        WriteOutcome,
     },
     telemetry::meters::{self, Unreadable},
 };
@@ -301,8 +302,9 @@ impl AssociationStore for RedisAssociationStore {
         user: &UserId,
         list: &StoredList,
         replaces: Option<Rank>,
+        read: Option<Rank>,
         read_at: Timestamp,
-    ) -> Result<WriteOutcome, StoreError> {
+    ) -> Result<SavedList, StoreError> {
         let value = stored_list::encode(list);
         let rank_bytes = value.len() - list.packed().len();
         // A rank without a time is that of an erased user's marker.
@@ -314,16 +316,20 @@ impl AssociationStore for RedisAssociationStore {
             replaced.map(stored_list::rank_text).unwrap_or_default(),
             read_at.as_micros(),
             microseconds(MAX_READ_AGE),
+            read.map(stored_list::rank_text).unwrap_or_default(),
         );
         let key = self.keys.list(user);
-        let saved: i64 = self
+        let (saved, replaced): (i64, Vec<u8>) = self
             .pool
             .run("save_list", |mut connection| {
                 let (script, key, arguments) = (&self.scripts.save_list, &key, &arguments);
                 async move { script.run(&mut connection, key, arguments).await }
             })
             .await?;
-        write_outcome("save_list", saved)
+        Ok(SavedList {
+            outcome: write_outcome("save_list", saved)?,
+            replaced: stored_list::decode(Some(replaced)).present().cloned(),
+        })
     }
 
     async fn erase_list(
