@@ -10,6 +10,10 @@ use std::{hint::black_box, sync::Arc};
 use recsys::{
     adapters::redis::model_json,
     domain::{
+        associations::{
+            AssociationsConfig, InterestEntry, InterestStrength, NeighborRow, collaborative_scores,
+            neighbor_row,
+        },
         event::{EndReason, EventLog, InteractionEvent, StoredEvent, event_types},
         event_member,
         ids::{ContentId, UserId},
@@ -54,7 +58,7 @@ const LIST: usize = 10;
 const NOW_S: i64 = 1_780_000_000;
 const SECONDS_APART: i64 = 240;
 
-pub fn all() -> [Case; 11] {
+pub fn all() -> [Case; 12] {
     [
         Case {
             name: "build a model of 50 events",
@@ -85,6 +89,11 @@ pub fn all() -> [Case; 11] {
         Case {
             name: "rank 1000 candidates",
             make: || ranked(1_000),
+        },
+        // At most 300 us on one core.
+        Case {
+            name: "score the neighbors of 50 liked items",
+            make: neighbors_scored,
         },
         Case {
             name: "write a model",
@@ -144,6 +153,44 @@ fn ranked(candidates: usize) -> Work {
         let rules = RankRules::of(&config, &[]);
         let skipped = Err(ExplorationSkip::NotDrawn);
         black_box(rank(pool.clone(), &interest, skipped, LIST, &rules));
+    })
+}
+
+/// The collaborative part of a list: the scores of all neighbors in full rows of the liked
+/// items, and the best of them.
+fn neighbors_scored() -> Work {
+    let config = AssociationsConfig::default();
+    let others_each = config.row_max - 1;
+    let rows: Vec<NeighborRow> = (0..LIKED)
+        .map(|liked| {
+            let mut random = Random::new(liked as u64);
+            let mut others: Vec<String> = (0..4 * others_each)
+                .map(|_| id(random.below(ITEMS)).to_string())
+                .collect();
+            others.sort_unstable();
+            others.dedup();
+            let lists = others
+                .chunks(LIST)
+                .take(others_each.div_ceil(LIST))
+                .map(|others| {
+                    let items = std::iter::once("liked").chain(others.iter().map(String::as_str));
+                    let entry = |(micros, item)| InterestEntry {
+                        item,
+                        time: Timestamp::from_micros(micros),
+                        strength: InterestStrength::Full,
+                    };
+                    (0..).zip(items).map(entry).collect::<Vec<_>>()
+                });
+            let row = neighbor_row("liked", lists, |id| id, |_| 10, now(), &config);
+            assert_eq!(row.len(), config.row_max);
+            row
+        })
+        .collect();
+    let seen: Vec<ContentId> = (0..LIKED).map(id).collect();
+    Box::new(move || {
+        let query = rows.iter().map(|row| (1.0, Some(row)));
+        let scores = collaborative_scores(query, seen.iter().map(ContentId::as_str), &config);
+        black_box(scores.best(10 * LIST));
     })
 }
 

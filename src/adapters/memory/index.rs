@@ -7,6 +7,7 @@
 mod allowed;
 mod candidates;
 mod cosine;
+mod recent_scans;
 mod sample;
 mod tags;
 mod top_k;
@@ -29,6 +30,7 @@ use allowed::{Allowed, AllowedSlots};
 use candidates::CandidateRows;
 pub(super) use cosine::CosineCall;
 use cosine::{CosineSearch, allow_the_same, cosine_order, cosine_searches};
+use recent_scans::{RecentScans, SlotsOfSearches};
 use sample::sample;
 use tags::TagIndex;
 use top_k::TopK;
@@ -62,6 +64,7 @@ pub(super) struct Index {
     ids: BTreeSet<ContentId>,
     vectors: VectorIndex,
     tags: TagIndex,
+    recent_scans: RecentScans,
 }
 
 /// Searches by cosine to one vector that allow the same items.
@@ -69,6 +72,17 @@ struct CosineGroup<'a> {
     vector: &'a UnitVector,
     searches: Vec<CosineSearch>,
     allowed: &'a AllowedSlots<'a>,
+}
+
+/// A group whose searches need a scan.
+struct ScannedGroup<'a> {
+    /// Its place among the groups.
+    index: usize,
+    group: &'a CosineGroup<'a>,
+    /// The key under which others find what the scan found.
+    key: Option<u128>,
+    /// Of each search.
+    candidates: Vec<CandidateRows>,
 }
 
 impl Index {
@@ -199,12 +213,13 @@ impl Index {
                     searches: together.iter().map(|(_, search)| *search).collect(),
                     allowed: &allowed,
                 };
-                let results = self.by_cosine(&[group]).into_iter().flatten();
-                for ((index, _), slots) in together.iter().zip(results) {
-                    found[*index] = Some(self.items(slots));
+                for results in self.by_cosine(&[group]) {
+                    for ((index, _), slots) in together.iter().zip(&*results) {
+                        found[*index] = Some(self.items(slots));
+                    }
                 }
             } else {
-                found[index] = Some(self.items(self.first(search, &allowed)));
+                found[index] = Some(self.items(&self.first(search, &allowed)));
             }
             last = Some((search, allowed));
         }
@@ -299,50 +314,78 @@ impl Index {
             .collect();
         let found = self.by_cosine(&groups).into_iter();
         found
-            .map(|slots| slots.into_iter().map(|slots| self.items(slots)).collect())
+            .map(|slots| slots.iter().map(|slots| self.items(slots)).collect())
             .collect()
     }
 
     /// The first slots of each search of each group.
-    fn by_cosine(&self, groups: &[CosineGroup<'_>]) -> Vec<Vec<Vec<u32>>> {
-        let mut found: Vec<Vec<Vec<u32>>> = Vec::with_capacity(groups.len());
-        let mut scanned: Vec<(usize, Vec<CandidateRows>)> = Vec::new();
+    fn by_cosine(&self, groups: &[CosineGroup<'_>]) -> Vec<SlotsOfSearches> {
+        let mut found: Vec<SlotsOfSearches> = Vec::with_capacity(groups.len());
+        let mut scanned: Vec<ScannedGroup<'_>> = Vec::new();
         for (index, group) in groups.iter().enumerate() {
+            let searches = group.searches.iter();
+            let key = self.recent_key(group);
             if self.vectors.size() != Some(group.vector.size()) {
-                found.push(vec![Vec::new(); group.searches.len()]);
+                found.push(Arc::new(vec![Vec::new(); group.searches.len()]));
             } else if let Some(rows) = self.few_rows(group) {
                 let cosines = self.vectors.cosines(&rows, group.vector);
-                let searches = group.searches.iter();
                 let slots = searches.map(|search| self.first_by_cosine(&cosines, *search));
-                found.push(slots.collect());
+                found.push(Arc::new(slots.collect()));
+            } else if let Some(recent) = key.and_then(|key| self.recent_scans.get(key)) {
+                found.push(recent);
             } else {
-                let searches = group.searches.iter();
-                let candidates =
-                    searches.map(|search| CandidateRows::new(search.order, search.limit));
-                scanned.push((index, candidates.collect()));
-                found.push(Vec::new());
+                let candidates = searches.map(|search| CandidateRows::new(*search));
+                scanned.push(ScannedGroup {
+                    index,
+                    group,
+                    key,
+                    candidates: candidates.collect(),
+                });
+                found.push(Arc::default());
             }
         }
-        let queries: Vec<&UnitVector> = scanned
-            .iter()
-            .map(|(index, _)| groups[*index].vector)
-            .collect();
+        let queries: Vec<&UnitVector> =
+            scanned.iter().map(|scanned| scanned.group.vector).collect();
         self.vectors.scan(&queries, |query, bounds| {
-            let (index, candidates) = &mut scanned[query];
-            for candidates in candidates {
-                candidates.add(&bounds, |slot| groups[*index].allowed.contains(slot));
+            let scanned = &mut scanned[query];
+            for candidates in &mut scanned.candidates {
+                candidates.add(&bounds, |slot| scanned.group.allowed.contains(slot));
             }
         });
-        for (index, candidates) in scanned {
-            let group = &groups[index];
-            let candidates = candidates.into_iter().zip(&group.searches);
+        for scanned in scanned {
+            let group = scanned.group;
+            let candidates = scanned.candidates.into_iter().zip(&group.searches);
             let slots = candidates.map(|(candidates, search)| {
                 let cosines = self.vectors.cosines(&candidates.rows(), group.vector);
                 self.first_by_cosine(&cosines, *search)
             });
-            found[index] = slots.collect();
+            let slots = Arc::new(slots.collect());
+            if let Some(key) = scanned.key {
+                self.recent_scans.insert(key, Arc::clone(&slots));
+            }
+            found[scanned.index] = slots;
         }
         found
+    }
+
+    /// The key of what a recent scan found; `None` if the group has conditions.
+    fn recent_key(&self, group: &CosineGroup<'_>) -> Option<u128> {
+        let excluded = group.allowed.all_but_these()?;
+        let (version, searches) = (self.vectors.version(), group.searches.iter());
+        let key = self
+            .recent_scans
+            .key(version, group.vector, searches, excluded);
+        Some(key)
+    }
+
+    /// Whether a call needs no scan.
+    pub(super) fn has_recent(&self, call: &CosineCall) -> bool {
+        let excluded = self.slots_of(&call.excluded);
+        let (version, searches) = (self.vectors.version(), call.searches.iter());
+        let key = self
+            .recent_scans
+            .key(version, &call.vector, searches, &excluded);
+        self.recent_scans.get(key).is_some()
     }
 
     /// The rows that a group allows, if they are so few that their exact cosines are
@@ -419,8 +462,8 @@ impl Index {
         self.slots[slot as usize].as_ref()
     }
 
-    fn items(&self, slots: Vec<u32>) -> Vec<Arc<CatalogueItem>> {
-        let items = slots.into_iter().filter_map(|slot| self.item(slot));
+    fn items(&self, slots: &[u32]) -> Vec<Arc<CatalogueItem>> {
+        let items = slots.iter().filter_map(|slot| self.item(*slot));
         items.cloned().collect()
     }
 }

@@ -186,7 +186,7 @@ impl MemoryItemStore {
                 bytes: 0,
                 budget,
             })),
-            scans: Arc::default(),
+            scans: Arc::new(SharedScans::new()),
         }
     }
 
@@ -308,8 +308,12 @@ impl MemoryItemStore {
         searches: &[Search<'_>],
         shared_from: usize,
     ) -> Vec<Vec<Arc<CatalogueItem>>> {
-        let is_shared = self.read().index.scanned_bytes() > shared_from;
-        let Some((call, shared)) = CosineCall::of(searches).filter(|_| is_shared) else {
+        if self.read().index.scanned_bytes() <= shared_from {
+            return self.search_alone(searches);
+        }
+        let needs_scan = |call: &CosineCall| !self.read().index.has_recent(call);
+        let Some((call, shared)) = CosineCall::of(searches).filter(|(call, _)| needs_scan(call))
+        else {
             return self.search_alone(searches);
         };
         let catalogue = Arc::clone(&self.catalogue);

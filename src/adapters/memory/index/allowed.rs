@@ -64,6 +64,11 @@ impl<'a> AllowedSlots<'a> {
         }
     }
 
+    /// The excluded slots, if there are no conditions.
+    pub(super) fn all_but_these(&self) -> Option<&foldhash::HashSet<u32>> {
+        self.conditions.is_none().then_some(&self.excluded)
+    }
+
     /// An upper bound of the number of slots.
     pub(super) fn count(&self) -> usize {
         self.count

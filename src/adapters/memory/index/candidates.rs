@@ -3,29 +3,14 @@
 
 use std::cmp::Ordering;
 
-use super::{top_k::TopK, vectors::CosineBounds};
+use super::{
+    cosine::{CosineOrder, CosineSearch},
+    top_k::TopK,
+    vectors::CosineBounds,
+};
 
 /// Rows that are skipped at once if none of them may be among the first.
 const CHUNK_ROWS: usize = 16;
-
-/// The order of a search by cosine.
-#[derive(Clone, Copy)]
-pub(super) enum CosineOrder {
-    /// Largest cosine first.
-    Nearest,
-    /// Smallest cosine first.
-    Farthest,
-}
-
-impl CosineOrder {
-    /// The sort key of a cosine: smaller comes first.
-    pub(super) fn sort_key(self, cosine: f64) -> f64 {
-        match self {
-            Self::Nearest => -cosine,
-            Self::Farthest => cosine,
-        }
-    }
-}
 
 /// Collects the rows that may be among the first `limit`: those that are not
 /// certainly behind as many others.
@@ -38,11 +23,11 @@ pub(super) struct CandidateRows {
 }
 
 impl CandidateRows {
-    pub(super) fn new(order: CosineOrder, limit: usize) -> Self {
+    pub(super) fn new(search: CosineSearch) -> Self {
         let ascending: fn(&f32, &f32) -> Ordering = f32::total_cmp;
         Self {
-            order,
-            worst: TopK::new(limit, ascending),
+            order: search.order,
+            worst: TopK::new(search.limit, ascending),
             rows: Vec::new(),
         }
     }

@@ -2,11 +2,29 @@
 
 use std::collections::HashSet;
 
-use super::candidates::CosineOrder;
 use crate::{
     domain::{ids::ContentId, vector::UnitVector},
     ports::{Search, SearchOrder},
 };
+
+/// The order of a search by cosine.
+#[derive(Clone, Copy)]
+pub(super) enum CosineOrder {
+    /// Largest cosine first.
+    Nearest,
+    /// Smallest cosine first.
+    Farthest,
+}
+
+impl CosineOrder {
+    /// The sort key of a cosine: smaller comes first.
+    pub(super) fn sort_key(self, cosine: f64) -> f64 {
+        match self {
+            Self::Nearest => -cosine,
+            Self::Farthest => cosine,
+        }
+    }
+}
 
 /// A search by cosine.
 #[derive(Clone, Copy)]

@@ -160,11 +160,17 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(work)
 }
 
-/// Applies the steps to a store and to a plain map.
+/// A store and a plain map after the steps.
 fn stored(steps: Vec<StoreStep>) -> (MemoryItemStore, ItemMap) {
-    let canonical = Canonicalizer::default();
-    let store = MemoryItemStore::new(canonical.clone(), usize::MAX);
+    let store = MemoryItemStore::new(Canonicalizer::default(), usize::MAX);
     let mut items = ItemMap::new();
+    apply(steps, &store, &mut items);
+    (store, items)
+}
+
+/// Applies the steps to a store and to a plain map.
+fn apply(steps: Vec<StoreStep>, store: &MemoryItemStore, items: &mut ItemMap) {
+    let canonical = Canonicalizer::default();
     for step in steps {
         match step {
             StoreStep::Put(item) => {
@@ -179,7 +185,6 @@ fn stored(steps: Vec<StoreStep>) -> (MemoryItemStore, ItemMap) {
             }
         }
     }
-    (store, items)
 }
 
 /// The ids that the searches return: from the store as one batch, with and without a
@@ -241,6 +246,37 @@ proptest! {
                     limit,
                 });
             }
+        }
+        let [given, scanned] = both(&store, &items, &searches);
+        prop_assert_eq!(given, scanned);
+    }
+
+    #[test]
+    fn a_search_that_is_repeated_finds_what_changed_meanwhile(
+        (before, between) in prop::sample::select(vec![2_usize, 33]).prop_flat_map(|size| {
+            let steps = |count| prop::collection::vec(any_step(40, size), count);
+            (steps(40..120), prop::collection::vec(steps(0..4), 1..6))
+        }),
+        excluded in any_ids(),
+        limits in prop::collection::vec(0..5_usize, 4),
+    ) {
+        let (store, mut items) = stored(before);
+        let vectors = items.values().filter_map(|item| item.vector().cloned());
+        let queries: Vec<_> = vectors.take(2).map(Some).collect();
+        prop_assume!(queries.len() == 2);
+        let (open, nothing) = (Restriction::default(), HashSet::new());
+        let orders = orders([&queries[0], &queries[1]], &[], 1).into_iter().skip(3);
+        let searches: Vec<_> = orders.zip(&limits).map(|(order, limit)| Search {
+            order,
+            restriction: &open,
+            exclude: &excluded,
+            exclude_afterwards: &nothing,
+            limit: *limit,
+        }).collect();
+        for steps in between {
+            let [given, scanned] = both(&store, &items, &searches);
+            prop_assert_eq!(given, scanned);
+            apply(steps, &store, &mut items);
         }
         let [given, scanned] = both(&store, &items, &searches);
         prop_assert_eq!(given, scanned);

@@ -41,6 +41,7 @@ pub(super) struct VectorIndex {
     slots: Vec<u32>,
     exact: Vec<UnitVector>,
     row_of_slot: Vec<u32>,
+    version: u64,
 }
 
 /// How to decode a row.
@@ -75,6 +76,11 @@ impl VectorIndex {
         (!self.slots.is_empty()).then_some(self.size)
     }
 
+    /// Changes with each vector that is added or removed.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Adds the vector of a slot that has none. All vectors must have its size.
     pub(super) fn insert(&mut self, slot: u32, vector: &UnitVector) {
         if self.slots.is_empty() {
@@ -82,6 +88,7 @@ impl VectorIndex {
             self.row_bytes = row_bytes(self.size);
             self.blocks.clear();
         }
+        self.version += 1;
         let row = self.slots.len();
         if row == self.blocks.len() * BLOCK_ROWS {
             self.blocks.push(vec![0; BLOCK_ROWS * self.row_bytes]);
@@ -112,6 +119,7 @@ impl VectorIndex {
         if row == NO_ROW {
             return;
         }
+        self.version += 1;
         let (row, last) = (row as usize, self.slots.len() - 1);
         if row < last {
             let moved = self.row_mut(last).to_vec();

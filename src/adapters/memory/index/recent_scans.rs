@@ -1,0 +1,89 @@
+//! What recent scans found.
+//!
+//! A user asks for several lists between two events, and the scan for the user's taste
+//! then finds the same: an entry holds until a vector is added or removed, or until the
+//! user's taste or the items to leave out change.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+
+use super::cosine::{CosineOrder, CosineSearch};
+use crate::domain::vector::UnitVector;
+
+/// The memory of all entries: about 4,000 users.
+const MAX_BYTES: u64 = 2 << 20;
+/// Memory of an entry besides its slots.
+const ENTRY_BYTES: usize = 200;
+const EXPECTED_ENTRIES: usize = 4_096;
+
+/// The first slots of each search of a group.
+pub(super) type SlotsOfSearches = Arc<Vec<Vec<u32>>>;
+
+/// What recent scans found.
+pub(super) struct RecentScans {
+    found: Cache<u128, SlotsOfSearches, SlotBytes>,
+    /// Random, so that nobody can choose vectors whose keys are equal.
+    seed: u64,
+}
+
+#[derive(Clone)]
+struct SlotBytes;
+
+impl Weighter<u128, SlotsOfSearches> for SlotBytes {
+    fn weight(&self, _: &u128, found: &SlotsOfSearches) -> u64 {
+        let slots = found.iter().map(|slots| size_of_val(&**slots));
+        (ENTRY_BYTES + slots.sum::<usize>()) as u64
+    }
+}
+
+impl Default for RecentScans {
+    fn default() -> Self {
+        Self {
+            found: Cache::with_weighter(EXPECTED_ENTRIES, MAX_BYTES, SlotBytes),
+            seed: RandomState::new().hash_one(0),
+        }
+    }
+}
+
+impl RecentScans {
+    /// The key of searches of all vectors but those of the excluded slots. `version` is
+    /// that of the vectors.
+    pub(super) fn key<'s>(
+        &self,
+        version: u64,
+        vector: &UnitVector,
+        searches: impl Iterator<Item = &'s CosineSearch>,
+        excluded: &foldhash::HashSet<u32>,
+    ) -> u128 {
+        let numbers = vector.as_slice().iter();
+        let mut bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        for search in searches {
+            bytes.push(match search.order {
+                CosineOrder::Nearest => 0,
+                CosineOrder::Farthest => 1,
+            });
+            bytes.extend((search.limit as u64).to_le_bytes());
+        }
+        // In any order.
+        let slots = excluded.iter();
+        let slots = slots.map(|slot| xxh3_64_with_seed(&slot.to_le_bytes(), self.seed));
+        let slots = slots.fold(0_u64, u64::wrapping_add);
+        for number in [version, excluded.len() as u64, slots] {
+            bytes.extend(number.to_le_bytes());
+        }
+        xxh3_128_with_seed(&bytes, self.seed)
+    }
+
+    pub(super) fn get(&self, key: u128) -> Option<SlotsOfSearches> {
+        self.found.get(&key)
+    }
+
+    pub(super) fn insert(&self, key: u128, found: SlotsOfSearches) {
+        self.found.insert(key, found);
+    }
+}
