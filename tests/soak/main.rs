@@ -67,6 +67,9 @@ pub struct SoakSettings {
     /// Instead of the load: attacks on the memory of a server under a hard limit of 512 MiB
     #[arg(long)]
     attack: bool,
+    /// Only the attack of this name
+    #[arg(long, value_name = "NAME", requires = "attack")]
+    only: Option<String>,
     /// `cargo bench` passes it
     #[arg(long, hide = true)]
     bench: bool,
