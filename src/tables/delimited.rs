@@ -19,10 +19,14 @@ pub(super) struct Delimited {
     reader: csv::Reader<Box<dyn BufRead + Send>>,
     record: csv::ByteRecord,
     header: Vec<HeaderCell>,
+    /// Whether numbers may have a comma before their fraction.
+    has_decimal_commas: bool,
 }
 
 struct HeaderCell {
     name: String,
+    /// Whether it is no field.
+    is_attribute: bool,
     /// A column of RecBole's `token_seq` type: texts separated by spaces.
     is_sequence: bool,
 }
@@ -49,7 +53,7 @@ impl Delimited {
             path: path.to_owned(),
             source: error.into(),
         };
-        let header = match mapping.positions() {
+        let mut header = match mapping.positions() {
             Some(positions) => by_position(&positions),
             None => {
                 reader.read_byte_record(&mut record).map_err(unreadable)?;
@@ -60,16 +64,16 @@ impl Delimited {
                 header(names)
             }
         };
-        for cell in header.iter().filter(|cell| !cell.name.is_empty()) {
-            columns.meaning(&cell.name);
+        for cell in header.iter_mut().filter(|cell| !cell.name.is_empty()) {
+            cell.is_attribute = columns.is_other(&cell.name);
         }
         let missing = columns.missing_entries();
         if !missing.is_empty() {
             return Err(TableError::Column {
                 path: path.to_owned(),
                 reason: format!(
-                    "--map {}: there is no such column; the columns are {}",
-                    missing.join(","),
+                    "{}: there is no such column; the columns are {}",
+                    columns.option().with(&missing.join(",")),
                     listed(header.iter().map(|cell| cell.name.as_str()))
                 ),
             });
@@ -78,6 +82,7 @@ impl Delimited {
             reader,
             record,
             header,
+            has_decimal_commas: delimiter == b';',
         })
     }
 
@@ -134,6 +139,9 @@ impl Delimited {
             let value = if column.is_sequence {
                 let words = text.trim().split(' ').filter(|word| !word.is_empty());
                 Some(Value::Array(words.map(Value::from).collect()))
+            } else if column.is_attribute {
+                let attribute = |cell| cells::attribute(cell, self.has_decimal_commas);
+                cells::cell(text).map(attribute)
             } else {
                 cells::cell(text)
             };
@@ -153,6 +161,7 @@ fn by_position(positions: &[(&str, usize)]) -> Vec<HeaderCell> {
     let mut header: Vec<HeaderCell> = (0..count.unwrap_or_default())
         .map(|_| HeaderCell {
             name: String::new(),
+            is_attribute: false,
             is_sequence: false,
         })
         .collect();
@@ -176,6 +185,7 @@ fn header(names: Vec<String>) -> Vec<HeaderCell> {
             .contains(&kind)
             .then(|| HeaderCell {
                 name: name.to_owned(),
+                is_attribute: false,
                 is_sequence: kind.ends_with("_seq"),
             })
     };
@@ -185,6 +195,7 @@ fn header(names: Vec<String>) -> Vec<HeaderCell> {
             .into_iter()
             .map(|name| HeaderCell {
                 name,
+                is_attribute: false,
                 is_sequence: false,
             })
             .collect()
