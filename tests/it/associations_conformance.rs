@@ -124,7 +124,7 @@ fn scores(
     let query = list
         .latest_first()
         .map(|entry| (entry.strength.value(), rows.get(entry.item.as_str())));
-    collaborative_scores(query, |id| seen.contains(id), config)
+    collaborative_scores(query, seen.iter().copied(), config)
         .best(usize::MAX)
         .into_iter()
         .map(|(id, score)| (id.to_owned(), score.score))

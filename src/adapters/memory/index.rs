@@ -4,19 +4,15 @@
 //! those that may be among the results; an inverted index has the items of each
 //! tag; and the exclusions of a call's searches are evaluated once.
 
+mod allowed;
 mod candidates;
+mod cosine;
 mod sample;
 mod tags;
 mod top_k;
 mod vectors;
 
-use std::{
-    cell::Cell,
-    cmp::Ordering,
-    collections::{BTreeSet, HashSet},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{cmp::Ordering, collections::BTreeSet, ops::Bound, sync::Arc};
 
 use crate::{
     adapters::exact_search::sample_key,
@@ -29,7 +25,10 @@ use crate::{
     },
     ports::{Search, SearchOrder},
 };
-use candidates::{CandidateRows, CosineOrder};
+use allowed::{Allowed, AllowedSlots};
+use candidates::CandidateRows;
+pub(super) use cosine::CosineCall;
+use cosine::{CosineSearch, allow_the_same, cosine_order, cosine_searches};
 use sample::sample;
 use tags::TagIndex;
 use top_k::TopK;
@@ -65,52 +64,11 @@ pub(super) struct Index {
     tags: TagIndex,
 }
 
-/// The slots that a search may return. A filter is evaluated only on items that would
-/// otherwise be among the results.
-struct AllowedSlots<'a> {
-    slots: Vec<Cell<Allowed>>,
-    /// How many are not [`Allowed::No`], before any is evaluated.
-    count: usize,
-    index: &'a Index,
-    restriction: &'a Restriction,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Allowed {
-    Yes,
-    No,
-    /// If it passes the filter.
-    Perhaps,
-}
-
-impl AllowedSlots<'_> {
-    fn contains(&self, slot: u32) -> bool {
-        let allowed = &self.slots[slot as usize];
-        if allowed.get() == Allowed::Perhaps {
-            let item = self.index.item(slot);
-            let passes = item.is_some_and(|item| self.restriction.passes_filter(item));
-            allowed.set(if passes { Allowed::Yes } else { Allowed::No });
-        }
-        allowed.get() == Allowed::Yes
-    }
-
-    fn iter(&self) -> impl Iterator<Item = u32> {
-        self.candidates().filter(|slot| self.contains(*slot))
-    }
-
-    /// The slots whose items may pass the filter.
-    fn candidates(&self) -> impl Iterator<Item = u32> {
-        let slots = self.slots.iter().zip(0..);
-        slots.filter_map(|(allowed, slot)| (allowed.get() != Allowed::No).then_some(slot))
-    }
-}
-
-/// One of a call's searches by cosine to the same vector.
-struct CosineSearch {
-    /// Its index in the call.
-    index: usize,
-    order: CosineOrder,
-    limit: usize,
+/// Searches by cosine to one vector that allow the same items.
+struct CosineGroup<'a> {
+    vector: &'a UnitVector,
+    searches: Vec<CosineSearch>,
+    allowed: &'a AllowedSlots<'a>,
 }
 
 impl Index {
@@ -202,6 +160,11 @@ impl Index {
         ids.filter_map(|id| self.get(id))
     }
 
+    /// The bytes that a search by cosine reads.
+    pub(super) fn scanned_bytes(&self) -> usize {
+        self.vectors.scanned_bytes()
+    }
+
     /// Cost of a call's searches, in visits of single items.
     pub(super) fn visits(&self, searches: &[Search<'_>]) -> usize {
         let all = self.len();
@@ -231,9 +194,14 @@ impl Index {
             };
             if let Some((vector, _)) = cosine_order(&search.order) {
                 let together = cosine_searches(searches, index, vector);
-                let results = self.by_cosine(vector, &together, &allowed);
-                for (search, slots) in together.iter().zip(results) {
-                    found[search.index] = Some(self.items(slots));
+                let group = CosineGroup {
+                    vector,
+                    searches: together.iter().map(|(_, search)| *search).collect(),
+                    allowed: &allowed,
+                };
+                let results = self.by_cosine(&[group]).into_iter().flatten();
+                for ((index, _), slots) in together.iter().zip(results) {
+                    found[*index] = Some(self.items(slots));
                 }
             } else {
                 found[index] = Some(self.items(self.first(search, &allowed)));
@@ -310,49 +278,86 @@ impl Index {
         slots(top.sorted())
     }
 
-    /// The first slots of each of the searches by cosine to a vector.
-    fn by_cosine(
+    /// Runs searches of several calls, which one scan answers together: of an index that
+    /// is larger than the processor's cache, reading it takes most of the time. Returns
+    /// what each search of each call found.
+    pub(super) fn search_together(
         &self,
-        vector: &UnitVector,
-        searches: &[CosineSearch],
-        allowed: &AllowedSlots<'_>,
-    ) -> Vec<Vec<u32>> {
-        if self.vectors.size() != Some(vector.size()) {
-            return searches.iter().map(|_| Vec::new()).collect();
-        }
-        let limits = searches.iter().map(|search| search.limit);
-        let max_limit = limits.max().unwrap_or(0);
-        let few = (self.vectors.len() / SPARSE).max(max_limit.saturating_mul(2));
-        if allowed.count <= few {
-            let rows: Vec<u32> = allowed
-                .iter()
-                .filter_map(|slot| self.vectors.row(slot))
-                .collect();
-            let cosines = self.vectors.cosines(&rows, vector);
-            return searches
-                .iter()
-                .map(|search| self.first_by_cosine(&cosines, search))
-                .collect();
-        }
-        let mut candidates: Vec<CandidateRows> = searches
+        calls: &[CosineCall],
+    ) -> Vec<Vec<Vec<Arc<CatalogueItem>>>> {
+        let allowed: Vec<AllowedSlots<'_>> = calls
             .iter()
-            .map(|search| CandidateRows::new(search.order, search.limit))
+            .map(|call| AllowedSlots::all_but(&self.slots, self.slots_of(&call.excluded)))
             .collect();
-        self.vectors.scan(vector, |bounds| {
-            for candidates in &mut candidates {
-                candidates.add(&bounds, |slot| allowed.contains(slot));
-            }
-        });
-        let candidates = candidates.into_iter().zip(searches);
-        candidates
-            .map(|(candidates, search)| {
-                let cosines = self.vectors.cosines(&candidates.rows(), vector);
-                self.first_by_cosine(&cosines, search)
+        let groups = calls.iter().zip(&allowed);
+        let groups: Vec<CosineGroup<'_>> = groups
+            .map(|(call, allowed)| CosineGroup {
+                vector: &call.vector,
+                searches: call.searches.clone(),
+                allowed,
             })
+            .collect();
+        let found = self.by_cosine(&groups).into_iter();
+        found
+            .map(|slots| slots.into_iter().map(|slots| self.items(slots)).collect())
             .collect()
     }
 
-    fn first_by_cosine(&self, cosines: &[(f64, u32)], search: &CosineSearch) -> Vec<u32> {
+    /// The first slots of each search of each group.
+    fn by_cosine(&self, groups: &[CosineGroup<'_>]) -> Vec<Vec<Vec<u32>>> {
+        let mut found: Vec<Vec<Vec<u32>>> = Vec::with_capacity(groups.len());
+        let mut scanned: Vec<(usize, Vec<CandidateRows>)> = Vec::new();
+        for (index, group) in groups.iter().enumerate() {
+            if self.vectors.size() != Some(group.vector.size()) {
+                found.push(vec![Vec::new(); group.searches.len()]);
+            } else if let Some(rows) = self.few_rows(group) {
+                let cosines = self.vectors.cosines(&rows, group.vector);
+                let searches = group.searches.iter();
+                let slots = searches.map(|search| self.first_by_cosine(&cosines, *search));
+                found.push(slots.collect());
+            } else {
+                let searches = group.searches.iter();
+                let candidates =
+                    searches.map(|search| CandidateRows::new(search.order, search.limit));
+                scanned.push((index, candidates.collect()));
+                found.push(Vec::new());
+            }
+        }
+        let queries: Vec<&UnitVector> = scanned
+            .iter()
+            .map(|(index, _)| groups[*index].vector)
+            .collect();
+        self.vectors.scan(&queries, |query, bounds| {
+            let (index, candidates) = &mut scanned[query];
+            for candidates in candidates {
+                candidates.add(&bounds, |slot| groups[*index].allowed.contains(slot));
+            }
+        });
+        for (index, candidates) in scanned {
+            let group = &groups[index];
+            let candidates = candidates.into_iter().zip(&group.searches);
+            let slots = candidates.map(|(candidates, search)| {
+                let cosines = self.vectors.cosines(&candidates.rows(), group.vector);
+                self.first_by_cosine(&cosines, *search)
+            });
+            found[index] = slots.collect();
+        }
+        found
+    }
+
+    /// The rows that a group allows, if they are so few that their exact cosines are
+    /// faster than a scan.
+    fn few_rows(&self, group: &CosineGroup<'_>) -> Option<Vec<u32>> {
+        let limits = group.searches.iter().map(|search| search.limit);
+        let max_limit = limits.max().unwrap_or(0);
+        let few = (self.vectors.len() / SPARSE).max(max_limit.saturating_mul(2));
+        (group.allowed.count() <= few).then(|| {
+            let slots = group.allowed.iter();
+            slots.filter_map(|slot| self.vectors.row(slot)).collect()
+        })
+    }
+
+    fn first_by_cosine(&self, cosines: &[(f64, u32)], search: CosineSearch) -> Vec<u32> {
         let mut top = TopK::new(search.limit, self.by_key());
         for (cosine, slot) in cosines {
             top.offer((search.order.sort_key(*cosine), *slot));
@@ -371,40 +376,41 @@ impl Index {
     }
 
     fn allowed<'a>(&'a self, search: &Search<'a>) -> AllowedSlots<'a> {
-        let slots = self.matching(search.restriction);
-        for id in search.exclude.iter().chain(search.exclude_afterwards) {
-            if let Some(slot) = self.slot_of_id.get(id) {
-                slots[*slot as usize].set(Allowed::No);
-            }
+        let excluded = self.slots_of(search.exclude.iter().chain(search.exclude_afterwards));
+        if search.restriction.is_open() {
+            return AllowedSlots::all_but(&self.slots, excluded);
         }
-        let possible = slots.iter().filter(|allowed| allowed.get() != Allowed::No);
-        AllowedSlots {
-            count: possible.count(),
-            slots,
-            index: self,
-            restriction: search.restriction,
-        }
+        let matching = self.matching(search.restriction);
+        AllowedSlots::matching(&self.slots, matching, excluded, search.restriction)
     }
 
-    fn matching(&self, restriction: &Restriction) -> Vec<Cell<Allowed>> {
+    fn slots_of<'i>(&self, ids: impl IntoIterator<Item = &'i ContentId>) -> foldhash::HashSet<u32> {
+        let slots = ids.into_iter().filter_map(|id| self.slot_of_id.get(id));
+        slots.copied().collect()
+    }
+
+    fn matching(&self, restriction: &Restriction) -> Vec<Allowed> {
         let admitted = match &restriction.filter {
             Some(_) => Allowed::Perhaps,
             None => Allowed::Yes,
         };
-        // Reading each item is slow: most restrictions need none.
+        // Reading each item is slow: a filter alone needs none.
         let admits_all = restriction.admits_all_before_filter();
         let matches = |item: &Option<Arc<CatalogueItem>>| {
             let admits =
                 |item: &Arc<CatalogueItem>| admits_all || restriction.admits_before_filter(item);
-            let admits = item.as_ref().is_some_and(admits);
-            Cell::new(if admits { admitted } else { Allowed::No })
+            if item.as_ref().is_some_and(admits) {
+                admitted
+            } else {
+                Allowed::No
+            }
         };
         let Some(superset) = self.tags.superset(restriction, self.len()) else {
             return self.slots.iter().map(matches).collect();
         };
-        let matching = vec![Cell::new(Allowed::No); self.slots.len()];
+        let mut matching = vec![Allowed::No; self.slots.len()];
         for slot in superset.into_iter().flatten() {
-            matching[*slot as usize].swap(&matches(&self.slots[*slot as usize]));
+            matching[*slot as usize] = matches(&self.slots[*slot as usize]);
         }
         matching
     }
@@ -421,43 +427,6 @@ impl Index {
 
 fn slots<K>(keyed: Vec<(K, u32)>) -> Vec<u32> {
     keyed.into_iter().map(|(_, slot)| slot).collect()
-}
-
-/// Vector and order of a search by cosine; `None` for other orders.
-fn cosine_order(order: &SearchOrder) -> Option<(&UnitVector, CosineOrder)> {
-    match order {
-        SearchOrder::NearestTo(vector) => Some((vector, CosineOrder::Nearest)),
-        SearchOrder::FarthestFrom(vector) => Some((vector, CosineOrder::Farthest)),
-        SearchOrder::TagOverlap(_)
-        | SearchOrder::ClosestTo(_)
-        | SearchOrder::ByIds(_)
-        | SearchOrder::Sample { .. } => None,
-    }
-}
-
-/// The searches, starting at `from`, by cosine to a vector that allow the same
-/// items: one scan answers all of them.
-fn cosine_searches(searches: &[Search<'_>], from: usize, vector: &UnitVector) -> Vec<CosineSearch> {
-    let others = searches.iter().enumerate().skip(from);
-    others
-        .filter(|(_, other)| other.limit > 0 && allow_the_same(&searches[from], other))
-        .filter_map(|(index, other)| {
-            let (other_vector, order) = cosine_order(&other.order)?;
-            (other_vector == vector).then_some(CosineSearch {
-                index,
-                order,
-                limit: other.limit,
-            })
-        })
-        .collect()
-}
-
-/// Whether two searches of a call allow the same items.
-fn allow_the_same(a: &Search<'_>, b: &Search<'_>) -> bool {
-    let same_ids = |a: &HashSet<ContentId>, b: &HashSet<ContentId>| std::ptr::eq(a, b);
-    std::ptr::eq(a.restriction, b.restriction)
-        && same_ids(a.exclude, b.exclude)
-        && same_ids(a.exclude_afterwards, b.exclude_afterwards)
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use crate::{
     adapters::{
         exact_search,
-        memory::index::{Index, index_bytes},
+        memory::{
+            index::{CosineCall, Index, index_bytes},
+            shared_scans::SharedScans,
+        },
         memory_size::item_bytes,
     },
     domain::{
@@ -26,11 +29,16 @@ use crate::{
     telemetry::meters::{self, Level},
 };
 
+/// The bytes from which concurrent searches by cosine share their scans: a multiple of
+/// what a processor has as its own cache.
+const SHARED_FROM_BYTES: usize = 8 << 20;
+
 /// A catalogue in this process's memory. Searches are exact, and fast enough for
 /// some 100,000 items.
 pub struct MemoryItemStore {
     canonicalizer: Canonicalizer,
-    catalogue: RwLock<Catalogue>,
+    catalogue: Arc<RwLock<Catalogue>>,
+    scans: Arc<SharedScans>,
 }
 
 struct Catalogue {
@@ -152,6 +160,10 @@ impl CatalogueBudget {
     }
 }
 
+fn read(catalogue: &RwLock<Catalogue>) -> RwLockReadGuard<'_, Catalogue> {
+    catalogue.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Memory of an item, in the catalogue and in the index.
 fn bytes(item: &Item) -> usize {
     item_bytes(item) + index_bytes(item)
@@ -169,11 +181,12 @@ impl MemoryItemStore {
     pub fn sharing(canonicalizer: Canonicalizer, budget: Arc<CatalogueBudget>) -> Self {
         Self {
             canonicalizer,
-            catalogue: RwLock::new(Catalogue {
+            catalogue: Arc::new(RwLock::new(Catalogue {
                 index: Index::default(),
                 bytes: 0,
                 budget,
-            }),
+            })),
+            scans: Arc::default(),
         }
     }
 
@@ -288,10 +301,41 @@ impl MemoryItemStore {
         self.read().bytes
     }
 
+    /// Runs searches. Those by cosine share a scan with other calls if it reads more than
+    /// `shared_from` bytes.
+    pub(super) async fn search_sharing(
+        &self,
+        searches: &[Search<'_>],
+        shared_from: usize,
+    ) -> Vec<Vec<Arc<CatalogueItem>>> {
+        let is_shared = self.read().index.scanned_bytes() > shared_from;
+        let Some((call, shared)) = CosineCall::of(searches).filter(|_| is_shared) else {
+            return self.search_alone(searches);
+        };
+        let catalogue = Arc::clone(&self.catalogue);
+        let scan = move |calls: &[CosineCall]| read(&catalogue).index.search_together(calls);
+        let Some(found) = self.scans.run(call, scan).await else {
+            return self.search_alone(searches);
+        };
+        let is_other = |index: &usize| !shared.contains(index);
+        let others: Vec<usize> = (0..searches.len()).filter(is_other).collect();
+        let left: Vec<Search<'_>> = others.iter().map(|at| searches[*at].clone()).collect();
+        let found_alone = self.search_alone(&left);
+        let mut all = vec![Vec::new(); searches.len()];
+        let found = shared.into_iter().zip(found);
+        for (index, items) in found.chain(others.into_iter().zip(found_alone)) {
+            all[index] = items;
+        }
+        all
+    }
+
+    fn search_alone(&self, searches: &[Search<'_>]) -> Vec<Vec<Arc<CatalogueItem>>> {
+        let visits = self.read().index.visits(searches);
+        exact_search::scan(visits, || self.read().index.search(searches))
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Catalogue> {
-        self.catalogue
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        read(&self.catalogue)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Catalogue> {
@@ -304,8 +348,7 @@ impl MemoryItemStore {
 #[async_trait]
 impl ItemStore for MemoryItemStore {
     async fn search(&self, searches: &[Search<'_>], _: Deadline) -> Result<Vec<Found>, StoreError> {
-        let visits = self.read().index.visits(searches);
-        let found = exact_search::scan(visits, || self.read().index.search(searches));
+        let found = self.search_sharing(searches, SHARED_FROM_BYTES).await;
         Ok(found.into_iter().map(Found::Items).collect())
     }
 

@@ -9,6 +9,7 @@ mod index;
 mod items;
 mod models;
 mod shards;
+mod shared_scans;
 
 pub use associations::MemoryAssociationStore;
 pub use budget::Budget;

@@ -1,10 +1,15 @@
 //! Scores of items from the neighbour rows of a user's items.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet},
+};
 
-use foldhash::{HashMap, HashMapExt as _};
-
-use super::{config::AssociationsConfig, neighbor_row::NeighborRow};
+use super::{
+    config::AssociationsConfig,
+    hashed_id::{HashedId, StoredHashes},
+    neighbor_row::NeighborRow,
+};
 
 /// The collaborative score of an item.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,55 +22,76 @@ pub struct CollaborativeScore {
 
 /// The collaborative scores of all items that have one.
 #[derive(Clone, Debug, Default)]
-pub struct CollaborativeScores<'a>(HashMap<&'a str, CollaborativeScore>);
+pub struct CollaborativeScores<'a> {
+    sums: HashMap<HashedId<'a>, Sum, StoredHashes>,
+    divisor: f64,
+}
+
+/// The sum for one item over the query's rows.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    total: f64,
+    largest: f64,
+    strongest: u32,
+}
 
 impl<'a> CollaborativeScores<'a> {
     /// The score of an item; `None` if it is in no row of the query, or hidden.
     #[must_use]
     pub fn get(&self, item: &str) -> Option<CollaborativeScore> {
-        self.0.get(item).copied()
+        let sum = self.sums.get(&HashedId::new(item))?;
+        Some(self.score(sum))
     }
 
     /// How many items have a score.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.sums.len()
     }
 
     /// Whether no item has a score.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sums.is_empty()
     }
 
     /// The `count` items with the best scores, the best first, ties in the order of
     /// their ids.
     #[must_use]
     pub fn best(&self, count: usize) -> Vec<(&'a str, CollaborativeScore)> {
-        let order = |a: &(&str, CollaborativeScore), b: &(&str, CollaborativeScore)| -> Ordering {
+        let least = self.least_of_best(count);
+        let best = self.sums.iter().map(|(id, sum)| (id.id(), self.score(sum)));
+        let mut best: Vec<_> = best.filter(|(_, score)| score.score >= least).collect();
+        best.sort_unstable_by(|a, b| -> Ordering {
             b.1.score.total_cmp(&a.1.score).then_with(|| a.0.cmp(b.0))
-        };
-        let mut best: Vec<_> = self.0.iter().map(|(id, score)| (*id, *score)).collect();
-        if best.len() > count {
-            best.select_nth_unstable_by(count, order);
-            best.truncate(count);
-        }
-        best.sort_unstable_by(order);
+        });
+        best.truncate(count);
         best
     }
-}
 
-/// The sum for one item over the query's rows.
-struct Sum {
-    total: f64,
-    largest: f64,
-    strongest: usize,
+    /// The score of the last of the `count` best.
+    fn least_of_best(&self, count: usize) -> f64 {
+        if self.len() <= count {
+            return 0.0;
+        }
+        let scores = self.sums.values().map(|sum| self.score(sum).score);
+        let mut scores: Vec<f64> = scores.collect();
+        let (_, least, _) = scores.select_nth_unstable_by(count, |a, b| b.total_cmp(a));
+        *least
+    }
+
+    fn score(&self, sum: &Sum) -> CollaborativeScore {
+        CollaborativeScore {
+            score: sum.total / self.divisor,
+            strongest: sum.strongest as usize,
+        }
+    }
 }
 
 /// Scores the neighbours of a user's items. The query holds, the latest item first,
 /// each item's strength and its row, if there is one; items after the first
-/// `query_items` are ignored. Items that `is_hidden` get no score, and do not count
-/// as the largest; it is called once for each item.
+/// `query_items` are ignored. `hidden` items get no score, and do not count as the
+/// largest.
 ///
 /// With `p` the position in the query, from 0:
 ///
@@ -74,40 +100,42 @@ struct Sum {
 /// score(j) = x(j) / max(score_floor, the largest x)
 /// ```
 #[must_use]
-pub fn collaborative_scores<'a>(
+pub fn collaborative_scores<'a, 'h>(
     query: impl IntoIterator<Item = (f64, Option<&'a NeighborRow>)>,
-    is_hidden: impl Fn(&str) -> bool,
+    hidden: impl IntoIterator<Item = &'h str>,
     config: &AssociationsConfig,
 ) -> CollaborativeScores<'a> {
     let query = query.into_iter().take(config.query_items);
-    let mut sums: HashMap<&'a str, Sum> = HashMap::with_capacity(1_024);
+    let mut sums: HashMap<HashedId<'_>, Sum, StoredHashes> = HashMap::default();
     for (position, (strength, row)) in query.enumerate() {
+        let Some(row) = row else { continue };
         let weight = strength / (1 + position) as f64;
-        for (id, share) in row.into_iter().flat_map(NeighborRow::iter) {
+        let strongest = u32::try_from(position).unwrap_or(u32::MAX);
+        sums.reserve(row.len());
+        for (id, share) in row.hashed() {
             let added = weight * share;
             let sum = sums.entry(id).or_insert(Sum {
                 total: 0.0,
                 largest: added,
-                strongest: position,
+                strongest,
             });
             sum.total += added;
             if added > sum.largest {
                 sum.largest = added;
-                sum.strongest = position;
+                sum.strongest = strongest;
             }
         }
     }
-    sums.retain(|id, _| !is_hidden(id));
+    if !sums.is_empty() {
+        let hidden = hidden.into_iter().map(HashedId::new);
+        let hidden: HashSet<HashedId<'_>, StoredHashes> = hidden.collect();
+        sums.retain(|item, _| !hidden.contains(item));
+    }
     let largest = sums.values().map(|sum| sum.total).fold(0.0, f64::max);
-    let divisor = largest.max(config.score_floor);
-    let scores = sums.into_iter().map(|(id, sum)| {
-        let score = CollaborativeScore {
-            score: sum.total / divisor,
-            strongest: sum.strongest,
-        };
-        (id, score)
-    });
-    CollaborativeScores(scores.collect())
+    CollaborativeScores {
+        sums,
+        divisor: largest.max(config.score_floor),
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +170,7 @@ mod tests {
         hidden: &[&str],
     ) -> CollaborativeScores<'a> {
         let config = AssociationsConfig::default();
-        collaborative_scores(query.iter().copied(), |id| hidden.contains(&id), &config)
+        collaborative_scores(query.iter().copied(), hidden.iter().copied(), &config)
     }
 
     #[test]

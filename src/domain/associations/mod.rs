@@ -10,6 +10,7 @@
 mod audience;
 mod collaborative;
 mod config;
+mod hashed_id;
 mod interest_list;
 mod neighbor_row;
 mod packed;

@@ -6,6 +6,7 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::{
     config::AssociationsConfig,
+    hashed_id::HashedId,
     interest_list::InterestEntry,
     packed::{PackedError, PackedReader, put_length, put_signed},
 };
@@ -19,8 +20,16 @@ pub struct NeighborRow {
     /// The ids of all neighbours, concatenated: decoding a row allocates once
     /// rather than once per neighbour.
     ids: Box<str>,
-    /// The end of each neighbour's id in `ids`, and its weight.
-    neighbors: Box<[(usize, f64)]>,
+    neighbors: Box<[Neighbor]>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Neighbor {
+    weight: f64,
+    /// The end of its id in the ids of the row.
+    end: u32,
+    /// The hash of its id.
+    hash: u32,
 }
 
 impl NeighborRow {
@@ -52,11 +61,17 @@ impl NeighborRow {
 
     /// The neighbours with their weights, the largest first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.hashed().map(|(id, weight)| (id.id(), weight))
+    }
+
+    /// The neighbours with their weights and the hashes of their ids.
+    pub(super) fn hashed(&self) -> impl Iterator<Item = (HashedId<'_>, f64)> {
         let mut start = 0;
-        self.neighbors.iter().map(move |(end, weight)| {
-            let id = self.ids.get(start..*end).unwrap_or_default();
-            start = *end;
-            (id, *weight)
+        self.neighbors.iter().map(move |neighbor| {
+            let end = neighbor.end as usize;
+            let id = self.ids.get(start..end).unwrap_or_default();
+            start = end;
+            (HashedId::with_hash(id, neighbor.hash), neighbor.weight)
         })
     }
 
@@ -68,7 +83,11 @@ impl NeighborRow {
         let mut ends = Vec::with_capacity(neighbors.len());
         for (id, weight) in neighbors {
             ids.push_str(id);
-            ends.push((ids.len(), weight));
+            ends.push(Neighbor {
+                weight,
+                end: ids.len() as u32,
+                hash: HashedId::hash_of(id),
+            });
         }
         Self {
             built_at,
@@ -106,25 +125,28 @@ impl NeighborRow {
         let built_at = Timestamp::from_micros(reader.signed()?);
         let count = reader.count(9)?;
         let ids = reader.text()?;
-        let mut neighbors: Vec<(usize, f64)> = Vec::with_capacity(count);
-        let mut end = 0_usize;
+        let mut neighbors: Vec<Neighbor> = Vec::with_capacity(count);
+        let mut rest = ids;
         for _ in 0..count {
-            end = reader
-                .length()?
-                .checked_add(end)
-                .filter(|end| ids.is_char_boundary(*end))
+            let id;
+            (id, rest) = rest
+                .split_at_checked(reader.length()?)
                 .ok_or(PackedError::Ids)?;
             let weight = f64::from_le_bytes(reader.array()?);
             if !(weight.is_sign_positive() && weight <= 1.0) {
                 return Err(PackedError::Weight);
             }
-            neighbors.push((end, weight));
+            neighbors.push(Neighbor {
+                weight,
+                end: u32::try_from(ids.len() - rest.len()).map_err(|_| PackedError::Ids)?,
+                hash: HashedId::hash_of(id),
+            });
         }
         reader.end()?;
-        if end != ids.len() {
+        if !rest.is_empty() {
             return Err(PackedError::Ids);
         }
-        if !neighbors.is_sorted_by(|(_, a), (_, b)| a >= b) {
+        if !neighbors.is_sorted_by(|a, b| a.weight >= b.weight) {
             return Err(PackedError::Order);
         }
         Ok(Self {

@@ -1,83 +1,160 @@
 //! Re-ranking for diversity.
 
-use super::fusion::Scored;
+use super::fusion::{Draft, Scored};
 use crate::domain::vector::{UnitVector, wide};
+
+/// Number of candidates that are compared with a picked item together.
+const TOGETHER: usize = 4;
 
 /// Picks up to `count` candidates by maximal marginal relevance (J. Carbonell
 /// and J. Goldstein, "The Use of MMR", SIGIR 1998): first the best score, then
 /// repeatedly the largest `λ·score − (1−λ)·max cosine to the picked ones`. The
 /// cosine is raw and can be negative; it is 0 if a vector is missing. Ties go to
-/// the bytewise smaller id.
+/// the bytewise smaller id. With `λ = 1` this is the order of the scores.
 ///
-/// Returns the picked candidates in order, and the others in id order. Computes
-/// `count · candidates` cosines.
+/// A value never grows: a draft's score is an upper bound until `complete` makes it
+/// exact, and the largest cosine grows with each pick. So the largest value that is up
+/// to date is the largest of all, and only values that come first need to be brought up
+/// to date (M. Minoux, "Accelerated greedy algorithms for maximizing submodular set
+/// functions", 1978).
+///
+/// Returns the picked candidates in order, and the others.
 #[must_use]
-pub fn rerank(
-    mut candidates: Vec<Scored>,
+pub(super) fn rerank(
+    candidates: Vec<Draft>,
     count: usize,
     lambda: f64,
-) -> (Vec<Scored>, Vec<Scored>) {
-    // In id order, the first of several equal scores has the smallest id.
-    candidates.sort_unstable_by(Scored::by_id);
-    let mut closest: Vec<f64> = vec![f64::NEG_INFINITY; candidates.len()];
-    let mut position: Vec<Option<usize>> = vec![None; candidates.len()];
-
-    let mut best = first_max(&position, |index| candidates[index].score);
+    complete: impl Fn(&mut Draft),
+) -> (Vec<Scored>, Vec<Draft>) {
+    let mut pool = Pool::new(candidates, lambda);
     wide(
         #[inline(always)]
         || {
-            for rank in 0..count {
-                let Some(picked) = best else { break };
-                position[picked] = Some(rank);
-                let vector = candidates[picked].item.vector();
-                for (index, candidate) in candidates.iter().enumerate() {
-                    if position[index].is_none() {
-                        let similarity = raw_cosine(vector, candidate.item.vector());
-                        closest[index] = closest[index].max(similarity);
-                    }
+            while pool.picked.len() < count
+                && let Some(first) = pool.first()
+            {
+                let draft = &mut pool.drafts[first];
+                if !draft.is_complete() {
+                    complete(draft);
+                } else if !pool.compare(first) {
+                    pool.pick(first);
+                    continue;
                 }
-                best = first_max(&position, |index| {
-                    lambda * candidates[index].score - (1.0 - lambda) * closest[index]
-                });
+                pool.values[first] = pool.value(first);
             }
         },
     );
-
-    let mut picked: Vec<(usize, Scored)> = Vec::new();
-    let mut others = Vec::new();
-    for (position, candidate) in position.into_iter().zip(candidates) {
-        match position {
-            Some(rank) => picked.push((rank, candidate)),
-            None => others.push(candidate),
-        }
-    }
-    picked.sort_unstable_by_key(|(rank, _)| *rank);
-    (
-        picked.into_iter().map(|(_, scored)| scored).collect(),
-        others,
-    )
+    pool.split()
 }
 
-/// Picks the `count` best candidates by score, ties by id. Returns them in order, and
-/// the others in id order.
-#[must_use]
-pub fn by_score(mut candidates: Vec<Scored>, count: usize) -> (Vec<Scored>, Vec<Scored>) {
-    candidates.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.by_id(b)));
-    let mut others = candidates.split_off(count.min(candidates.len()));
-    others.sort_unstable_by(Scored::by_id);
-    (candidates, others)
+/// Candidates from which some are picked.
+struct Pool {
+    lambda: f64,
+    drafts: Vec<Draft>,
+    /// The value of each candidate, or more; of a picked one, the least number.
+    values: Vec<f64>,
+    /// The largest cosine of each candidate to the picked ones it was compared with.
+    closest: Vec<f64>,
+    /// With how many of the picked ones each candidate was compared.
+    compared: Vec<usize>,
+    /// In order.
+    picked: Vec<usize>,
 }
 
-/// The first of the unpicked candidates with the largest value.
-fn first_max(position: &[Option<usize>], value: impl Fn(usize) -> f64) -> Option<usize> {
-    let mut best: Option<(usize, f64)> = None;
-    for index in (0..position.len()).filter(|index| position[*index].is_none()) {
-        let value = value(index);
-        if best.is_none_or(|(_, top)| value > top) {
-            best = Some((index, value));
+impl Pool {
+    fn new(drafts: Vec<Draft>, lambda: f64) -> Self {
+        Self {
+            lambda,
+            values: drafts.iter().map(|draft| draft.scored.score).collect(),
+            closest: vec![f64::NEG_INFINITY; drafts.len()],
+            compared: vec![0; drafts.len()],
+            picked: Vec::new(),
+            drafts,
         }
     }
-    best.map(|(index, _)| index)
+
+    /// The candidate with the largest value, of several the one with the smallest id.
+    #[inline(always)]
+    fn first(&self) -> Option<usize> {
+        let mut first: Option<usize> = None;
+        let mut largest = f64::NEG_INFINITY;
+        for (index, value) in self.values.iter().enumerate() {
+            let is_first = |other: usize| {
+                let order = self.drafts[index].scored.by_id(&self.drafts[other].scored);
+                order.is_lt()
+            };
+            if *value > largest || *value == largest && first.is_some_and(is_first) {
+                (first, largest) = (Some(index), *value);
+            }
+        }
+        first
+    }
+
+    #[inline(always)]
+    fn value(&self, index: usize) -> f64 {
+        let score = self.drafts[index].scored.score;
+        if self.picked.is_empty() || self.lambda == 1.0 {
+            return score;
+        }
+        self.lambda * score - (1.0 - self.lambda) * self.closest[index]
+    }
+
+    /// Compares a candidate with the picked ones that it was not compared with. Returns
+    /// whether there were any.
+    #[inline(always)]
+    fn compare(&mut self, index: usize) -> bool {
+        let before = std::mem::replace(&mut self.compared[index], self.picked.len());
+        if self.lambda == 1.0 {
+            return false;
+        }
+        let vector = self.drafts[index].scored.item.vector();
+        for picked in &self.picked[before..] {
+            let cosine = raw_cosine(vector, self.drafts[*picked].scored.item.vector());
+            self.closest[index] = self.closest[index].max(cosine);
+        }
+        before < self.picked.len()
+    }
+
+    #[inline(always)]
+    fn pick(&mut self, index: usize) {
+        self.picked.push(index);
+        self.values[index] = f64::NEG_INFINITY;
+        // Without any cosine, values are far too large: all are compared with the first.
+        if self.picked.len() == 1 && self.lambda != 1.0 {
+            self.closest = self.cosines_to(index);
+            for other in (0..self.drafts.len()).filter(|other| *other != index) {
+                self.compared[other] = 1;
+                self.values[other] = self.value(other);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn cosines_to(&self, picked: usize) -> Vec<f64> {
+        let vectors = self.drafts.iter().map(|draft| draft.scored.item.vector());
+        let vectors: Vec<Option<&UnitVector>> = vectors.collect();
+        let mut cosines = Vec::with_capacity(vectors.len());
+        let (groups, rest) = vectors.as_chunks::<TOGETHER>();
+        for group in groups {
+            match (vectors[picked], *group) {
+                (Some(vector), [Some(a), Some(b), Some(c), Some(d)]) => {
+                    let together = vector.cosines([a, b, c, d]);
+                    cosines.extend(together.map(|cosine| cosine.unwrap_or(0.0)));
+                }
+                (vector, group) => cosines.extend(group.map(|other| raw_cosine(vector, other))),
+            }
+        }
+        let rest = rest.iter().map(|other| raw_cosine(vectors[picked], *other));
+        cosines.extend(rest);
+        cosines
+    }
+
+    fn split(self) -> (Vec<Scored>, Vec<Draft>) {
+        let mut drafts: Vec<Option<Draft>> = self.drafts.into_iter().map(Some).collect();
+        let picked = self.picked.into_iter();
+        let picked = picked.filter_map(|index| Some(drafts[index].take()?.scored));
+        (picked.collect(), drafts.into_iter().flatten().collect())
+    }
 }
 
 #[inline(always)]
@@ -92,17 +169,75 @@ fn raw_cosine(a: Option<&UnitVector>, b: Option<&UnitVector>) -> f64 {
 mod tests {
     use std::sync::Arc;
 
-    use super::{by_score, rerank};
+    use proptest::{collection::vec, option, prop_assert_eq, proptest};
+
+    use super::{Draft, Scored, raw_cosine};
     use crate::domain::{
         item::{CatalogueItem, Item},
-        ranking::fusion::{Breakdown, Scored},
+        ranking::fusion::Breakdown,
         tags::Canonicalizer,
         vector::UnitVector,
     };
 
+    fn rerank(pool: Vec<Scored>, count: usize, lambda: f64) -> (Vec<Scored>, Vec<Draft>) {
+        let drafts = pool.into_iter().map(Draft::from).collect();
+        super::rerank(drafts, count, lambda, |_| panic!("all are complete"))
+    }
+
+    /// The method as its definition has it: every value anew for every pick.
+    fn rerank_in_full(mut left: Vec<Scored>, count: usize, lambda: f64) -> Vec<Scored> {
+        let mut picked: Vec<Scored> = Vec::new();
+        while picked.len() < count && !left.is_empty() {
+            let value = |candidate: &Scored| {
+                let cosine =
+                    |picked: &Scored| raw_cosine(candidate.item.vector(), picked.item.vector());
+                match picked.iter().map(cosine).reduce(f64::max) {
+                    Some(closest) => lambda * candidate.score - (1.0 - lambda) * closest,
+                    None => candidate.score,
+                }
+            };
+            let best = (0..left.len()).max_by(|a, b| {
+                let (a, b) = (&left[*a], &left[*b]);
+                value(a).total_cmp(&value(b)).then_with(|| b.by_id(a))
+            });
+            picked.push(left.remove(best.unwrap()));
+        }
+        picked
+    }
+
+    proptest! {
+        #[test]
+        fn values_that_are_brought_up_to_date_late_change_no_list(
+            pool in vec((0..4_u8, option::of((-3..4_i8, -3..4_i8, -3..4_i8))), 0..24),
+            count in 0..12_usize,
+            lambda in 0..5_u8,
+        ) {
+            let pool = pool.into_iter().enumerate().map(|(id, (score, vector))| {
+                let vector = vector.and_then(|(x, y, z)| {
+                    UnitVector::new(&[f32::from(x), f32::from(y), f32::from(z)])
+                });
+                item(&id.to_string(), f64::from(score) / 4.0, vector)
+            });
+            let pool: Vec<Scored> = pool.collect();
+            let lambda = f64::from(lambda) / 4.0;
+            let expected = rerank_in_full(pool.clone(), count, lambda);
+            let (picked, others) = rerank(pool.clone(), count, lambda);
+            prop_assert_eq!(ids(&picked), ids(&expected));
+            prop_assert_eq!(picked.len() + others.len(), pool.len());
+        }
+    }
+
     fn scored(id: &str, score: f64, vector: Option<[f32; 2]>) -> Scored {
+        item(
+            id,
+            score,
+            vector.and_then(|values| UnitVector::new(&values)),
+        )
+    }
+
+    fn item(id: &str, score: f64, vector: Option<UnitVector>) -> Scored {
         let mut item = Item::new(id);
-        item.vector = vector.and_then(|values| UnitVector::new(&values));
+        item.vector = vector;
         Scored {
             item: Arc::new(CatalogueItem::new(item, &Canonicalizer::default())),
             score,
@@ -126,7 +261,7 @@ mod tests {
         ];
         let (picked, others) = rerank(pool, 2, 0.7);
         assert_eq!(ids(&picked), ["best", "other"]);
-        assert_eq!(ids(&others), ["copy"]);
+        assert_eq!(others[0].scored.item.id().as_str(), "copy");
     }
 
     #[test]
@@ -150,7 +285,7 @@ mod tests {
         ];
         let (picked, others) = rerank(pool, 3, 0.7);
         assert_eq!(ids(&picked), ["10", "9", "a"]);
-        assert_eq!(ids(&others), ["b"]);
+        assert_eq!(others[0].scored.item.id().as_str(), "b");
     }
 
     #[test]
@@ -161,10 +296,10 @@ mod tests {
             scored("a", 0.5, Some([1.0, 0.0])),
             scored("c", 0.9, Some([1.0, 0.0])),
         ];
-        let (picked, others) = by_score(pool, 2);
+        let (picked, others) = rerank(pool, 2, 1.0);
         assert_eq!(ids(&picked), ["c", "a"]);
-        assert_eq!(ids(&others), ["b", "d"]);
-        assert!(by_score(Vec::new(), 3).0.is_empty());
+        assert_eq!(others.len(), 2);
+        assert!(rerank(Vec::new(), 3, 1.0).0.is_empty());
     }
 
     #[test]

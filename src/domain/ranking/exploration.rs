@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::{
     draws::Draws,
-    fusion::{Fusion, Scored},
+    fusion::{Draft, Fusion, Scored},
     interest::Interest,
     rules::RankRules,
 };
 use crate::domain::{
     item::CatalogueItem,
     ranking_config::{ExplorationConfig, ExplorationStrategy},
+    vector::wide,
 };
 
 /// Size of the sample that `unexplored_theme` chooses from.
@@ -126,25 +127,32 @@ impl ExplorationPool {
 }
 
 impl ExplorationRequest {
-    /// Chooses an item that is not in `listed`. `unlisted` and `reserve` are the
-    /// candidates that are not in the list.
+    /// Chooses an item that is not in `listed`. `unlisted` are the candidates that are
+    /// not in the list.
     pub(super) fn choose(
         self,
         listed: &[Scored],
-        unlisted: &[Scored],
-        reserve: Option<&Scored>,
+        unlisted: impl Iterator<Item = Draft>,
         interest: &Interest,
         rules: &RankRules<'_>,
     ) -> Option<Scored> {
+        let fusion = Fusion::new(interest, rules);
+        let lower = |a: &Scored, b: &Scored| a.score.total_cmp(&b.score).then_with(|| a.by_id(b));
         let is_unlisted =
             |item: &Arc<CatalogueItem>| !listed.iter().any(|scored| scored.item.id() == item.id());
         let chosen = match self.pool {
             ExplorationPool::Candidates => {
-                return unlisted
-                    .iter()
-                    .chain(reserve)
-                    .min_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.by_id(b)))
-                    .cloned();
+                let mut unlisted: Vec<Draft> = unlisted.collect();
+                wide(
+                    #[inline(always)]
+                    || {
+                        for draft in &mut unlisted {
+                            fusion.complete(draft);
+                        }
+                    },
+                );
+                let unlisted = unlisted.into_iter().map(|draft| draft.scored);
+                return unlisted.min_by(lower);
             }
             ExplorationPool::FirstOf(items) => items.into_iter().find(is_unlisted),
             ExplorationPool::FewestSharedTags(items) => items
@@ -153,13 +161,17 @@ impl ExplorationRequest {
                 .take(THEME_SAMPLE)
                 .min_by_key(|item| (interest.affinity.shared_tags(item), item.id().clone())),
             ExplorationPool::LowestScored(items) => {
-                let fusion = Fusion::new(interest, rules);
-                items
-                    .into_iter()
-                    .filter(is_unlisted)
-                    .map(|item| fusion.score(item))
-                    .min_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.by_id(b)))
-                    .map(|scored| scored.item)
+                let mut scored = Vec::with_capacity(items.len());
+                wide(
+                    #[inline(always)]
+                    || {
+                        for item in items.into_iter().filter(is_unlisted) {
+                            scored.push(fusion.score(item));
+                        }
+                    },
+                );
+                let lowest = scored.into_iter().min_by(lower);
+                lowest.map(|scored| scored.item)
             }
         };
         chosen.map(|item| Fusion::for_exploration(interest, rules).score(item))

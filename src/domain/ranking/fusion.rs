@@ -40,6 +40,13 @@ impl Breakdown {
         scorers.chain(self.boost.map(|part| (BOOST, part)))
     }
 
+    /// The score. Numbers are added in the same order whatever was known first.
+    #[inline(always)]
+    fn sum(&self) -> f64 {
+        let parts = self.scorers.iter().chain([&self.boost]);
+        parts.flatten().fold(0.0, |sum, part| sum + part)
+    }
+
     /// The parts of scorers that apply, in the order of [`SCORERS`].
     pub fn parts(&self) -> impl Iterator<Item = (Scorer, f64)> {
         Scorer::all()
@@ -66,6 +73,32 @@ impl Scored {
     #[must_use]
     pub fn by_id(&self, other: &Self) -> Ordering {
         self.item.id().cmp(other.item.id())
+    }
+}
+
+/// A candidate whose affinity may be missing.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The candidate. Its score is an upper bound while the affinity is missing: sums of
+    /// larger parts in the same order are never smaller.
+    pub(super) scored: Scored,
+    /// The weight of the affinity, if it is missing.
+    missing_affinity: Option<f64>,
+}
+
+impl Draft {
+    /// Whether the score is exact.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing_affinity.is_none()
+    }
+}
+
+impl From<Scored> for Draft {
+    fn from(scored: Scored) -> Self {
+        Self {
+            scored,
+            missing_affinity: None,
+        }
     }
 }
 
@@ -109,27 +142,58 @@ impl<'a> Fusion<'a> {
     #[inline(always)]
     #[must_use]
     pub fn score(&self, item: Arc<CatalogueItem>) -> Scored {
+        let mut draft = self.draft(item);
+        self.complete(&mut draft);
+        draft.scored
+    }
+
+    /// Scores a candidate as if its affinity were the best possible. The affinity takes
+    /// most of the time, and few of a list's candidates can still win a place.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn draft(&self, item: Arc<CatalogueItem>) -> Draft {
         let mut breakdown = Breakdown::default();
-        let mut score = 0.0;
-        let mut similar_to = None;
+        let mut missing_affinity = None;
         for (scorer, weight) in &self.scorers {
-            let value = scorer.value(&item, self.interest);
-            // Adding 0 turns a negative zero into zero.
-            let part = weight * value.score + 0.0;
-            breakdown.scorers[*scorer as usize] = Some(part);
-            score += part;
-            similar_to = value.similar_to.or(similar_to);
+            let value = if *scorer == Scorer::Affinity {
+                missing_affinity = Some(*weight);
+                let can_be_close = item.vector().is_some() && !self.interest.liked.is_empty();
+                f64::from(can_be_close && *weight > 0.0)
+            } else {
+                scorer.value(&item, self.interest).score
+            };
+            breakdown.scorers[*scorer as usize] = Some(part(*weight, value));
         }
         if !self.boosts.is_empty() {
-            let part = boost_part(self.boosts, &item) + 0.0;
-            breakdown.boost = Some(part);
-            score += part;
+            breakdown.boost = Some(boost_part(self.boosts, &item) + 0.0);
         }
-        Scored {
-            similar_to: similar_to.cloned(),
-            item,
-            score,
-            breakdown,
+        Draft {
+            scored: Scored {
+                item,
+                score: breakdown.sum(),
+                breakdown,
+                similar_to: None,
+            },
+            missing_affinity,
         }
     }
+
+    /// Scores the affinity of a draft, if it is missing.
+    #[inline(always)]
+    pub(super) fn complete(&self, draft: &mut Draft) {
+        let Some(weight) = draft.missing_affinity.take() else {
+            return;
+        };
+        let scored = &mut draft.scored;
+        let value = Scorer::Affinity.value(&scored.item, self.interest);
+        scored.breakdown.scorers[Scorer::Affinity as usize] = Some(part(weight, value.score));
+        scored.score = scored.breakdown.sum();
+        scored.similar_to = value.similar_to.cloned();
+    }
+}
+
+/// What a scorer adds to the score. Adding 0 turns a negative zero into zero.
+#[inline(always)]
+fn part(weight: f64, value: f64) -> f64 {
+    weight * value + 0.0
 }

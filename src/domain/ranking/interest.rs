@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    associations::{CollaborativeScores, PopularItems},
+    associations::{CollaborativeScore, CollaborativeScores, PopularItems},
     geo::GeoPoint,
     ids::ContentId,
     item::{CatalogueItem, Items},
@@ -136,15 +136,6 @@ pub enum IgnoredItems {
     ScoredLower,
 }
 
-/// The collaborative score of an item, and where it comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CollaborativePart {
-    /// The score, 0 to 1.
-    pub score: f64,
-    /// The user's item that added most.
-    pub because: ContentId,
-}
-
 /// Which of a user's items a list hides. What the user disliked is always hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SeenPolicy {
@@ -186,7 +177,8 @@ pub struct Interest {
     /// Liked items with their weights, the strongest first, ties by id; at most
     /// [`MAX_LIKED_ITEMS`].
     pub positives: Vec<(ContentId, f64)>,
-    /// Those of `positives` whose vectors are loaded, sorted by id.
+    /// Those of `positives` whose vectors are loaded, in their order: the largest share
+    /// first.
     pub liked: Vec<LikedItem>,
     /// Items that an unrestricted list must not contain, the latest first.
     pub seen: Vec<ContentId>,
@@ -198,8 +190,9 @@ pub struct Interest {
     /// Items that the user recently engaged with and did not dislike, the latest
     /// first, with their strengths.
     pub recent: Vec<(ContentId, f64)>,
-    /// The collaborative scores of the candidates that have one; `None` without any.
-    pub collaborative: Option<foldhash::HashMap<ContentId, CollaborativePart>>,
+    /// The collaborative scores of the candidates that have one, by `recent`; `None`
+    /// without any.
+    pub collaborative: Option<foldhash::HashMap<ContentId, CollaborativeScore>>,
     /// The popularity of items; `None` if there is none.
     pub popularity: Option<Arc<PopularItems>>,
 }
@@ -259,22 +252,24 @@ impl Interest {
             self.collaborative = None;
             return;
         }
-        let part = |item: &ContentId| {
-            let score = scores.get(item.as_str())?;
-            let (because, _) = self.recent.get(score.strongest)?;
-            let part = CollaborativePart {
-                score: score.score,
-                because: because.clone(),
-            };
-            Some((item.clone(), part))
-        };
-        self.collaborative = Some(candidates.filter_map(part).collect());
+        let scored = |item: &ContentId| Some((item.clone(), scores.get(item.as_str())?));
+        self.collaborative = Some(candidates.filter_map(scored).collect());
     }
 
-    /// The collaborative score of a candidate, if it has one.
+    /// The collaborative score of a candidate; 0 if it has none.
     #[must_use]
-    pub fn collaborative_part(&self, item: &ContentId) -> Option<&CollaborativePart> {
-        self.collaborative.as_ref()?.get(item)
+    pub fn collaborative_score(&self, item: &ContentId) -> f64 {
+        let scores = self.collaborative.as_ref();
+        let score = scores.and_then(|scores| scores.get(item));
+        score.map_or(0.0, |score| score.score)
+    }
+
+    /// The user's item that added most to the collaborative score of a candidate.
+    #[must_use]
+    pub fn similar_because(&self, item: &ContentId) -> Option<&ContentId> {
+        let score = self.collaborative.as_ref()?.get(item)?;
+        let (because, _) = self.recent.get(score.strongest)?;
+        Some(because)
     }
 
     /// No interest: nothing is liked, disliked or seen.
@@ -310,6 +305,5 @@ impl Interest {
                 })
             })
             .collect();
-        self.liked.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::{ids::ContentId, item::CatalogueItem, vector::wide};
 use exploration::{ExplorationRequest, ExplorationSkip};
-use fusion::Fusion;
+use fusion::{Draft, Fusion};
 use interest::Interest;
 
 pub use boost::Boost;
@@ -59,25 +59,29 @@ pub fn rank(
 ) -> RankedList {
     let count = candidates.len();
     let fusion = Fusion::new(interest, rules);
-    let mut scored = Vec::with_capacity(count);
+    let mut drafts = Vec::with_capacity(count);
     wide(
         #[inline(always)]
         || {
             for item in candidates {
-                scored.push(fusion.score(item));
+                drafts.push(fusion.draft(item));
             }
         },
     );
-    let (mut picked, unlisted) = match rules.mmr_lambda {
-        Some(lambda) => diversity::rerank(scored, limit, lambda),
-        None => diversity::by_score(scored, limit),
-    };
+    let (mut picked, unlisted) = diversity::rerank(
+        drafts,
+        limit,
+        rules.mmr_lambda,
+        #[inline(always)]
+        |draft| fusion.complete(draft),
+    );
 
     let chosen = exploration.and_then(|request| {
         // The exploration item takes one position of a full list.
         let reserve = (picked.len() == limit).then(|| picked.pop()).flatten();
         let slot = request.slot;
-        match request.choose(&picked, &unlisted, reserve.as_ref(), interest, rules) {
+        let unlisted = unlisted.into_iter().chain(reserve.clone().map(Draft::from));
+        match request.choose(&picked, unlisted, interest, rules) {
             Some(item) => Ok((item, slot)),
             None => {
                 picked.extend(reserve);

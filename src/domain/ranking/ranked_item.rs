@@ -35,10 +35,10 @@ impl RankedItem {
             .into_iter()
             .cloned()
             .collect();
-        let part = interest.collaborative_part(scored.item.id());
-        let similar_because = part
+        let similar_because = interest
+            .similar_because(scored.item.id())
             .filter(|_| scored.breakdown.part(Scorer::Collaborative).is_some())
-            .map(|part| part.because.clone());
+            .cloned();
         Self {
             scored,
             role,

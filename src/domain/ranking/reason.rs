@@ -148,11 +148,11 @@ mod tests {
     use super::{ListBasis, reason};
     use crate::domain::ids::UserId;
     use crate::domain::{
-        associations::PopularItems,
+        associations::{CollaborativeScore, PopularItems},
         item::{CatalogueItem, Item, Items, Tag},
         ranking::{
             fusion::Fusion,
-            interest::{CollaborativePart, IgnoredItems, Interest, SeenPolicy},
+            interest::{IgnoredItems, Interest, SeenPolicy},
             ranked_item::{ItemRole, RankedItem},
             rules::RankRules,
         },
@@ -197,11 +197,12 @@ mod tests {
             ("b", "Often chosen together with what you chose"),
             ("gone", "Often chosen together with what you chose"),
         ] {
-            let part = CollaborativePart {
+            interest.recent = vec![(because.into(), 1.0)];
+            let score = CollaborativeScore {
                 score: 0.7,
-                because: because.into(),
+                strongest: 0,
             };
-            interest.collaborative = Some([("x".into(), part)].into_iter().collect());
+            interest.collaborative = Some([("x".into(), score)].into_iter().collect());
             assert_eq!(sentence(&interest, &known), expected);
         }
     }

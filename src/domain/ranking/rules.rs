@@ -10,9 +10,9 @@ pub struct RankRules<'a> {
     pub weights: FusionWeights,
     /// The scorers that are used, as far as they apply; `None` means all.
     pub scorers: Option<&'static [Scorer]>,
-    /// The share of the score in the re-ranking for diversity, 0 to 1; `None` orders by
-    /// score alone.
-    pub mmr_lambda: Option<f64>,
+    /// The share of the score in the re-ranking for diversity, 0 to 1; 1 orders by score
+    /// alone.
+    pub mmr_lambda: f64,
     /// What the request adds to scores.
     pub boosts: &'a [Boost],
 }
@@ -24,7 +24,7 @@ impl<'a> RankRules<'a> {
         Self {
             weights: config.fusion.clone(),
             scorers: None,
-            mmr_lambda: Some(config.mmr_lambda),
+            mmr_lambda: config.mmr_lambda,
             boosts,
         }
     }
@@ -37,7 +37,7 @@ impl<'a> RankRules<'a> {
         Self {
             weights,
             scorers: Some(&[Scorer::Geo, Scorer::Popularity]),
-            mmr_lambda: None,
+            mmr_lambda: 1.0,
             boosts,
         }
     }

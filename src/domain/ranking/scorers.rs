@@ -5,9 +5,13 @@
 //! ranking file, the part in the breakdown and the key in replies follow from the
 //! row.
 
-use super::interest::{Interest, TagMap};
+use super::interest::{Interest, LikedItem, TagMap};
 use crate::domain::{
-    geo::nearest_m, ids::ContentId, item::CatalogueItem, tags::TagKey, vector::cos01,
+    geo::nearest_m,
+    ids::ContentId,
+    item::CatalogueItem,
+    tags::TagKey,
+    vector::{cos01, in_0_to_1},
 };
 
 /// One row of the table.
@@ -214,22 +218,45 @@ fn semantic<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a>
     cos01(interest.taste.as_ref(), item.vector()).into()
 }
 
-/// The largest `cos01(item, liked) · share(liked)`, with the liked item that
-/// gives it. Liked items are sorted by id, so a tie goes to the bytewise smaller
-/// id.
+/// The largest `cos01(item, liked) · share(liked)`, with the liked item that gives it,
+/// of several the one with the bytewise smallest id.
 #[inline(always)]
 fn affinity<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
     let mut best = ScorerValue::from(0.0);
-    for liked in &interest.liked {
-        let score = cos01(Some(&liked.vector), item.vector()) * liked.share;
-        if score > best.score {
-            best = ScorerValue {
-                score,
-                similar_to: Some(&liked.id),
-            };
+    let Some(vector) = item.vector() else {
+        return best;
+    };
+    // The largest shares come first: once a share is below the best score, no later one
+    // can win.
+    let (groups, rest) = interest.liked.as_chunks::<TOGETHER>();
+    for group in groups {
+        if group[0].share < best.score {
+            return best;
+        }
+        let cosines = vector.cosines(group.each_ref().map(|liked| &liked.vector));
+        for (liked, cosine) in group.iter().zip(cosines) {
+            take_closer(&mut best, liked, cosine);
         }
     }
+    for liked in rest {
+        take_closer(&mut best, liked, vector.cosine(&liked.vector));
+    }
     best
+}
+
+/// Number of liked items that a candidate is compared with together.
+const TOGETHER: usize = 4;
+
+#[inline(always)]
+fn take_closer<'a>(best: &mut ScorerValue<'a>, liked: &'a LikedItem, cosine: Option<f64>) {
+    let score = cosine.map_or(0.0, in_0_to_1) * liked.share;
+    let is_first = |other: &ContentId| liked.id < *other;
+    if score > best.score || score == best.score && best.similar_to.is_some_and(is_first) {
+        *best = ScorerValue {
+            score,
+            similar_to: Some(&liked.id),
+        };
+    }
 }
 
 #[inline(always)]
@@ -258,8 +285,7 @@ fn geo<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
 }
 
 fn collaborative<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
-    let part = interest.collaborative_part(item.id());
-    part.map_or(0.0, |part| part.score).into()
+    interest.collaborative_score(item.id()).into()
 }
 
 fn popularity<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {

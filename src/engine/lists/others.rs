@@ -102,7 +102,7 @@ pub(super) fn scores<'a>(
 ) -> CollaborativeScores<'a> {
     let rows = others.rows.iter().map(Option::as_deref);
     let strengths = interest.recent.iter().map(|(_, strength)| *strength);
-    collaborative_scores(strengths.zip(rows), hidden(request, seen), config)
+    collaborative_scores(strengths.zip(rows), hidden_ids(request, seen), config)
 }
 
 /// Whether a list must not contain an item.
@@ -110,11 +110,14 @@ pub(super) fn hidden<'a>(
     request: &'a ListRequest,
     seen: &'a [ContentId],
 ) -> impl Fn(&str) -> bool + use<'a> {
-    let hidden: HashSet<&str> = request
-        .exclude
-        .iter()
-        .chain(seen)
-        .map(ContentId::as_str)
-        .collect();
+    let hidden: HashSet<&str> = hidden_ids(request, seen).collect();
     move |item: &str| hidden.contains(item)
+}
+
+/// The items that a list must not contain.
+fn hidden_ids<'a>(
+    request: &'a ListRequest,
+    seen: &'a [ContentId],
+) -> impl Iterator<Item = &'a str> {
+    request.exclude.iter().chain(seen).map(ContentId::as_str)
 }

@@ -182,15 +182,21 @@ fn stored(steps: Vec<StoreStep>) -> (MemoryItemStore, ItemMap) {
     (store, items)
 }
 
-/// The ids that the searches return: from the store as one batch, and from a scan
-/// of all items.
+/// The ids that the searches return: from the store as one batch, with and without a
+/// shared scan, and from a scan of all items.
 fn both(
     store: &MemoryItemStore,
     items: &ItemMap,
     searches: &[Search<'_>],
 ) -> [Vec<Vec<ContentId>>; 2] {
     let ids = |found: &[Arc<CatalogueItem>]| found.iter().map(|item| item.id().clone()).collect();
+    let shared = run(store.search_sharing(searches, 0));
     let given = run(store.search(searches, Deadline::NONE)).unwrap();
+    for (search, (shared, given)) in searches.iter().zip(shared.into_iter().zip(&given)) {
+        if !matches!(search.order, SearchOrder::Sample { pinned: false, .. }) {
+            assert_eq!(*given, Found::Items(shared));
+        }
+    }
     let given = given.into_iter().map(|found| match found {
         Found::Items(items) => ids(&items),
         Found::NoIndex | Found::Cached(_) => panic!("items in memory are all there"),
@@ -317,6 +323,57 @@ fn many_items_added_and_removed_are_found_as_by_a_scan() {
                 .collect();
             let [given, scanned] = both(&store, &items, &searches);
             assert_eq!(given, scanned, "{size} numbers, {limit} items");
+        }
+    }
+}
+
+#[test]
+fn calls_that_share_a_scan_find_what_each_finds_alone() {
+    let mut next = numbers(2);
+    let items = (0..MANY).map(|number| {
+        let mut item = Item::new(id(number));
+        item.vector = Some(direction(64, &mut next));
+        StoreStep::Put(item)
+    });
+    let (store, items) = stored(items.collect());
+    let store = Arc::new(store);
+    let calls: Vec<(UnitVector, HashSet<ContentId>)> = (0..40)
+        .map(|call| {
+            let seen = (0..MANY).skip(call).step_by(5).map(id).collect();
+            (direction(64, &mut next), seen)
+        })
+        .collect();
+    let (open, nothing) = (Restriction::default(), HashSet::new());
+    let searches = |query: &UnitVector| {
+        let orders = [
+            SearchOrder::NearestTo(query.clone()),
+            SearchOrder::FarthestFrom(query.clone()),
+        ];
+        orders.map(|order| (order, 7))
+    };
+    let found = calls.iter().map(|(query, seen)| {
+        let (open, nothing) = (&open, &nothing);
+        let searches = searches(query).map(|(order, limit)| Search {
+            order,
+            restriction: open,
+            exclude: seen,
+            exclude_afterwards: nothing,
+            limit,
+        });
+        let store = &store;
+        async move { store.search_sharing(&searches, 0).await }
+    });
+    let found = run(futures_util::future::join_all(found));
+    for ((query, seen), found) in calls.iter().zip(found) {
+        for ((order, limit), found) in searches(query).into_iter().zip(found) {
+            let search = Search {
+                order,
+                restriction: &open,
+                exclude: seen,
+                exclude_afterwards: &nothing,
+                limit,
+            };
+            assert_eq!(found, exact_search::run(items.values(), &search));
         }
     }
 }
