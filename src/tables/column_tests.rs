@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     EventColumns, EventFile, ItemFile, Mapping, MappingOption,
-    test_files::{read_events, refused, written},
+    test_files::{items, read_events, refused, written},
 };
 
 #[test]
@@ -243,4 +243,12 @@ fn events_without_a_type_have_the_given_one() {
     assert_eq!(types, ["view", "purchase"]);
     let (types, _) = read("user,item,ts,rating\nu,i,1,5\n");
     assert_eq!(types, ["purchase"]);
+}
+
+#[test]
+fn a_column_that_resembles_a_field_of_another_column_is_not_named() {
+    let contents = "productID,productName,categoryID,categoryName\n1,Chai,1,Beverages\n";
+    let (read, warnings) = items(contents, &[]);
+    assert_eq!(read[0].tags[0].label, "Beverages");
+    assert_eq!(warnings, Vec::<String>::new());
 }

@@ -47,6 +47,8 @@ pub(super) struct ColumnTable {
     /// In the order in which they appeared.
     names: Vec<String>,
     seen_fields: BTreeSet<usize>,
+    /// Columns that are no field, each with the field that it resembles.
+    resembling: Vec<(usize, String)>,
     warnings: Vec<String>,
 }
 
@@ -79,6 +81,7 @@ impl ColumnTable {
             known: HashMap::new(),
             names: Vec::new(),
             seen_fields: BTreeSet::new(),
+            resembling: Vec::new(),
             warnings: Vec::new(),
         })
     }
@@ -100,8 +103,9 @@ impl ColumnTable {
                 self.seen_fields.insert(field);
             }
             ColumnMeaning::Other => {
-                if let Some(field) = resembles(self.fields, column) {
-                    self.warn_not_taken(column, field);
+                let field = resembles(self.fields, column);
+                if let Some(field) = field.filter(|_| self.resembling.len() < MAX_LISTED) {
+                    self.resembling.push((field, column.to_owned()));
                 }
             }
         }
@@ -111,12 +115,13 @@ impl ColumnTable {
         known
     }
 
-    fn warn_not_taken(&mut self, column: &str, field: &str) {
-        let warning = format!(
+    /// That a column is not read as a field, and how to change that.
+    fn not_taken(&self, column: &str, field: usize) -> String {
+        let field = self.fields[field].name;
+        format!(
             "column {column} is not read as {field}; if it should be, {}",
             self.option.addition(&format!("{field}={column}"))
-        );
-        self.warn(warning);
+        )
     }
 
     fn warn(&mut self, warning: String) {
@@ -158,7 +163,7 @@ impl ColumnTable {
                 ));
                 return;
             }
-            self.warn_not_taken(&column, self.fields[field].name);
+            self.warn(self.not_taken(&column, field));
             values.others.insert(column, surplus);
         }
     }
@@ -225,7 +230,8 @@ impl ColumnTable {
             listed(self.names.iter().map(String::as_str)),
             self.option.with(example)
         );
-        if self.seen_fields.is_empty() {
+        let is_data = |name: &String| name.parse::<f64>().is_ok();
+        if self.seen_fields.is_empty() && self.names.iter().any(is_data) {
             sentence.push_str("; columns without a header are numbers from 1");
         }
         sentence
@@ -240,7 +246,12 @@ impl ColumnTable {
         let missing = self.missing_entries().into_iter();
         let missing =
             missing.map(|entry| format!("{}: no row has this column", self.option.with(entry)));
-        missing.chain(self.warnings.iter().cloned()).collect()
+        // A field that has a column needs none that resembles it.
+        let resembling = self.resembling.iter();
+        let resembling = resembling.filter(|(field, _)| !self.has(*field));
+        let not_taken = resembling.map(|(field, column)| self.not_taken(column, *field));
+        let warnings = self.warnings.iter().cloned();
+        missing.chain(warnings).chain(not_taken).collect()
     }
 }
 

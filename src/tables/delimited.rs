@@ -1,7 +1,7 @@
 //! CSV and TSV.
 
 use std::{
-    io::{self, BufRead},
+    io::{self, BufRead, Read},
     path::Path,
 };
 
@@ -14,11 +14,29 @@ use super::{
     mapping::Mapping,
 };
 
+/// Counts the quotes that are read: an odd number at the end of a file is one that is not
+/// closed.
+struct CountedQuotes {
+    inner: Box<dyn BufRead + Send>,
+    count: u64,
+}
+
+impl Read for CountedQuotes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let quotes = buffer[..read].iter().filter(|byte| **byte == b'"');
+        self.count += quotes.count() as u64;
+        Ok(read)
+    }
+}
+
 /// The rows of CSV or TSV.
 pub(super) struct Delimited {
-    reader: csv::Reader<Box<dyn BufRead + Send>>,
+    reader: csv::Reader<CountedQuotes>,
     record: csv::ByteRecord,
     header: Vec<HeaderCell>,
+    /// Whether cells may be in quotes.
+    has_quotes: bool,
     /// Whether numbers may have a comma before their fraction.
     has_decimal_commas: bool,
 }
@@ -47,7 +65,10 @@ impl Delimited {
             // A carriage return before it is trimmed with the last cell.
             .terminator(csv::Terminator::Any(b'\n'))
             .flexible(true)
-            .from_reader(reader);
+            .from_reader(CountedQuotes {
+                inner: reader,
+                count: 0,
+            });
         let mut record = csv::ByteRecord::new();
         let unreadable = |error: csv::Error| TableError::Io {
             path: path.to_owned(),
@@ -82,6 +103,7 @@ impl Delimited {
             reader,
             record,
             header,
+            has_quotes: delimiter != b'\t',
             has_decimal_commas: delimiter == b';',
         })
     }
@@ -95,8 +117,21 @@ impl Delimited {
             if self.record.iter().all(|cell| cell.trim_ascii().is_empty()) {
                 continue;
             }
+            if self.ends_in_quotes() {
+                let reason = "a quote that opens in this row is not closed until the file ends";
+                return Ok(Some((number, Err(reason.to_owned()))));
+            }
             return Ok(Some((number, self.values(columns))));
         }
+    }
+
+    /// Whether the record has the rest of the file in a cell, because a quote is not
+    /// closed.
+    fn ends_in_quotes(&self) -> bool {
+        self.has_quotes
+            && self.reader.is_done()
+            && self.reader.get_ref().count % 2 == 1
+            && self.record.as_slice().contains(&b'\n')
     }
 
     /// The line on which the record begins. The parser counts from the end of

@@ -299,3 +299,21 @@ fn an_id_that_stands_for_none_is_missing() {
     let long = "user_id has more digits than a number of JSON holds: write it in quotes";
     assert_eq!(lines[1].1, Err(long.to_owned()));
 }
+
+#[test]
+fn a_quote_that_is_not_closed_is_refused_with_its_line() {
+    let contents = "user,item,ts,note\nu,i,1,a\nu,i,2,\"open\nu,i,3,c\nu,i,4,d\n";
+    let (lines, _) = read_events(&written(contents).path, &[]).unwrap();
+    assert_eq!(lines.len(), 2);
+    let reason = "not an event: a quote that opens in this row is not closed until the file ends";
+    assert_eq!(lines[1], (3, Err(reason.to_owned())));
+    for contents in [
+        // Inches, at the end without a line break, and a cell of several lines.
+        "user,item,ts,note\nu,i,1,5\" disk\nu,i,2,b\n",
+        "user,item,ts,note\nu,i,1,a\nu,i,2,5\" disk",
+        "user,item,ts,note\nu,i,1,a\nu,i,2,\"two\nlines\"",
+    ] {
+        let (lines, _) = read_events(&written(contents).path, &[]).unwrap();
+        assert!(lines.len() == 2 && lines[1].1.is_ok(), "{lines:?}");
+    }
+}

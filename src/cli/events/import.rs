@@ -88,11 +88,10 @@ pub(super) async fn run(
         done
     };
     import.progress.finish();
-    // One sentence on a column that no row has, rather than one a row.
-    if !matches!(
-        done,
-        Err(EventsImportError::Table(TableError::Column { .. }))
-    ) {
+    // One sentence on what all rows lack, rather than one a row.
+    let is_of_all_rows =
+        matches!(&done, Err(EventsImportError::Table(error)) if error.is_of_all_rows());
+    if !is_of_all_rows {
         import.refused.print();
         for warning in import.file.warnings() {
             anstream::eprintln!("{warning}");

@@ -150,7 +150,6 @@ fn no_error_of_a_toml_file_is_in_the_words_of_a_parser() {
         "[[experiments]]\nname = 1",
         "[exploration]\nslots = -1",
         "[events]\nview = 1",
-        "\"unclosed = 1",
         "x = 2026-99-99",
     ] {
         let path = written(&folder, "ranking.toml", text);
@@ -160,7 +159,6 @@ fn no_error_of_a_toml_file_is_in_the_words_of_a_parser() {
         assert_plain(&err);
     }
     for text in [
-        "x",
         "tenants = 1",
         "[tenants.shop]",
         "[tenants.shop]\nkeys = \"x\"",
