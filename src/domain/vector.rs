@@ -116,16 +116,14 @@ pub fn dots<const N: usize>(a: &[f32], others: [&[f32]; N]) -> [f32; N] {
     let mut sums = [[0.0_f32; LANES]; N];
     for (place, x) in a_blocks.iter().enumerate() {
         for n in 0..N {
-            let y = &blocks[n][place];
-            for lane in 0..LANES {
-                sums[n][lane] += x[lane] * y[lane];
-            }
+            sums[n] = add_products(sums[n], x, &blocks[n][place]);
         }
     }
     let mut products = [0.0; N];
     for n in 0..N {
         let rest = a_rest.iter().zip(others[n].as_chunks::<LANES>().1);
-        products[n] = total(sums[n]) + rest.map(|(x, y)| x * y).sum::<f32>();
+        let rest: f32 = rest.map(|(x, y)| x * y).sum();
+        products[n] = sums[n].iter().sum::<f32>() + rest;
     }
     products
 }
@@ -133,18 +131,13 @@ pub fn dots<const N: usize>(a: &[f32], others: [&[f32]; N]) -> [f32; N] {
 /// Number of running sums of a dot product.
 const LANES: usize = 16;
 
-/// The sum by halves, which takes four additions of registers instead of fifteen of
-/// single numbers.
+/// Takes and returns the sums by value: sums that change in place stay in memory.
 #[inline(always)]
-fn total(mut sums: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            sums[lane] += sums[lane + half];
-        }
-        half /= 2;
+fn add_products(mut sums: [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) -> [f32; LANES] {
+    for lane in 0..LANES {
+        sums[lane] += x[lane] * y[lane];
     }
-    sums[0]
+    sums
 }
 
 /// Runs numeric loops with the widest vector registers of this machine. Results

@@ -1,21 +1,20 @@
-//! Attacks on the users' state: while one tenant makes users as large and appends as dear
-//! as it can, the bytes that the process holds and the commands that it sends to Redis
-//! stay bounded, and no call of another tenant fails.
+//! Attacks on the users' state and the catalogue: while one tenant makes users as large
+//! and appends as dear as it can, the bytes that the process holds and the commands that
+//! it sends to Redis stay bounded, and no call of another tenant fails.
 
 use std::time::{Duration, Instant};
 
 use recsys::proto::{
-    BatchIngestEventsRequest, DeleteUserRequest, ExportUserPagesRequest, ExportUserRequest,
-    GetUserSignalsRequest, InteractionEvent, RecommendRequest, SignalsSource,
-    StreamIngestEventsRequest, recommender_service_client::RecommenderServiceClient,
+    BatchIngestEventsRequest, DeleteUserRequest, GetUserSignalsRequest, SignalsSource,
 };
-use tonic::{Code, Request, transport::Channel};
+use tonic::Code;
 
 use crate::support::{
     budget::{BUDGET, HealthyTenant, assert_bounded},
     proxy::{Proxy, Way},
     redis::RedisServer,
-    server::{event, liked, named, reason, text_answer},
+    server::{liked, named, reason},
+    state_attacks::{LARGE_EVENT, StateAttacker},
     tenants::{Tenants, with_headers},
     until,
     watched::Watched,
@@ -23,6 +22,8 @@ use crate::support::{
 
 /// Default of the most bytes of a user's events in Redis.
 const MAX_USER_BYTES: usize = 4 << 20;
+/// The memory of the catalogues of all tenants.
+const CATALOGUES: usize = 16 << 20;
 /// Commands of Redis for one round of the healthy tenant: its events, each with ZADD and
 /// at the cap ZSCORE, and what is read and written besides.
 const ROUND_COMMANDS: usize = 3 * HealthyTenant::EVENTS + 200;
@@ -33,26 +34,25 @@ const OTHER_COMMANDS: usize = 3_000;
 struct World {
     redis: RedisServer,
     served: Watched,
-    key: String,
-    slow_key: String,
+    attacker: StateAttacker,
     healthy: HealthyTenant,
 }
 
 impl World {
     async fn open() -> Self {
         let redis = RedisServer::start();
-        let mut tenants = Tenants::new(&["shop", "other"]);
+        let mut tenants = Tenants::new(&["shop", "other", "third"]);
         let healthy = tenants.key("shop", &["ingest", "serve"]);
-        let key = tenants.key("other", &["ingest", "serve", "read-profile"]);
-        let slow_key = tenants.key("other", &["ingest"]);
-        tenants.add("calls_per_second = 1\ncalls_burst = 3");
+        let keys = StateAttacker::keys(&mut tenants, ["other", "third"]);
         tenants.write();
         let (path, budget) = (tenants.path(), BUDGET.to_string());
+        let catalogues = CATALOGUES.to_string();
         let served = Watched::with(
             &redis,
             &[
                 ("RECSYS_TENANTS_PATH", path.as_str()),
                 ("RECSYS_MAX_BUFFERED_BYTES", &budget),
+                ("EMBEDDED_CATALOG_MAX_BYTES", &catalogues),
                 ("RECSYS_REQUEST_TIMEOUT", "60s"),
             ],
         )
@@ -61,25 +61,9 @@ impl World {
         Self {
             redis,
             served,
-            key,
-            slow_key,
+            attacker: StateAttacker::new(address, keys).await,
             healthy: HealthyTenant::start(address, healthy),
         }
-    }
-
-    fn client(&self) -> RecommenderServiceClient<Channel> {
-        let client = RecommenderServiceClient::new(self.served.channel.clone());
-        client.max_decoding_message_size(usize::MAX)
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        with_headers(&[("x-api-key", &self.key)], message)
-    }
-
-    async fn send(&self, events: Vec<InteractionEvent>) {
-        let request = self.request(BatchIngestEventsRequest { events });
-        // Whether it is taken does not matter.
-        let _ = self.client().batch_ingest_events(request).await;
     }
 
     /// Runs an attack that may send as many commands for itself.
@@ -102,86 +86,33 @@ impl World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_user_of_one_tenant_is_large_or_dear_enough_to_fail_calls_of_another() {
     let world = World::open().await;
+    let attacker = &world.attacker;
 
-    // Event ids of a thousand lengths, one of them stored, on a full buffer.
-    world
-        .bounded("ids of many lengths", 3 * 6_000, async {
-            for batch in 0..5 {
-                let id = |index: usize| format!("stored-{batch}-{index}");
-                let events = (0..1_000).map(|index| named(&id(index), liked("ids", "2001")));
-                world.send(events.collect()).await;
-            }
-            let id = |length: usize| match length {
-                // Ids of at most 512 bytes.
-                0 => "stored-4-999".to_owned(),
-                length => "i".repeat(length % 512 + 1),
-            };
-            let events = (0..1_000).map(|length| named(&id(length), liked("ids", "2001")));
-            world.send(events.collect()).await;
-        })
-        .await;
+    let ids = attacker.ids_of_many_lengths();
+    world.bounded("ids of many lengths", 3 * 6_000, ids).await;
     assert!(world.events("ids") <= 5_000);
 
-    // A user of as many bytes as can be sent, of whom lists are asked for at once.
-    let events = 150;
-    world
-        .bounded("a large user", 3 * events + 1_000, async {
-            let large = |index: usize| InteractionEvent {
-                query_text: "x".repeat(60_000),
-                ..named(&format!("large-{index}"), liked("large", "2001"))
-            };
-            for batch in 0..events / 50 {
-                let events = batch * 50..(batch + 1) * 50;
-                world.send(events.map(large).collect()).await;
-            }
-            let mut lists = tokio::task::JoinSet::new();
-            for _ in 0..8 {
-                let mut client = world.client();
-                let list = world.request(RecommendRequest {
-                    user_id: "large".into(),
-                    ..RecommendRequest::default()
-                });
-                lists.spawn(async move { client.recommend(list).await.map(|_| ()) });
-            }
-            lists.join_all().await;
-        })
-        .await;
-    let is_trimmed = async || world.events("large") <= MAX_USER_BYTES / 60_000;
+    let large = attacker.large_user();
+    world.bounded("a large user", 3 * 150 + 1_000, large).await;
+    let is_trimmed = async || world.events("large") <= MAX_USER_BYTES / LARGE_EVENT;
     until("the oldest events are removed", is_trimmed).await;
 
     // Exports of that user that are not read, and one that is.
     world
         .bounded("exports", 2_000, async {
-            let export = ExportUserRequest {
-                user_id: "large".into(),
-            };
-            let whole = world.client().export_user(world.request(export)).await;
-            let status = whole.unwrap_err();
+            let status = attacker.export_whole().await.unwrap_err();
             assert_eq!(reason(&status), "REPLY_TOO_LARGE", "{status}");
-            let pages = || {
-                let request = ExportUserPagesRequest {
-                    user_id: "large".into(),
-                };
-                let (mut client, request) = (world.client(), world.request(request));
-                async move { client.export_user_pages(request).await }
-            };
-            let mut unread = Vec::new();
-            for _ in 0..16 {
-                match pages().await {
-                    Ok(stream) => unread.push(stream.into_inner()),
-                    Err(status) => assert_eq!(reason(&status), "OVERLOADED", "{status}"),
-                }
-            }
+            let unread = attacker.exports_in_pages().await;
             assert!(!unread.is_empty());
             assert_bounded(&world.served, "exports");
             drop(unread);
             let mut admitted = None;
             let is_admitted = async || {
-                admitted = pages().await.ok();
+                admitted = attacker.export_in_pages().await.ok();
                 admitted.is_some()
             };
             until("an export is admitted", is_admitted).await;
-            let (mut read, mut stored) = (admitted.unwrap().into_inner(), 0);
+            let (mut read, mut stored) = (admitted.unwrap(), 0);
             while let Some(page) = read.message().await.unwrap() {
                 stored += page.stored_events.len();
             }
@@ -189,22 +120,8 @@ async fn no_user_of_one_tenant_is_large_or_dear_enough_to_fail_calls_of_another(
         })
         .await;
 
-    // Profiles that repeat.
-    world
-        .bounded("profiles", 4 * 3_000, async {
-            world.send(vec![liked("profiles", "2001")]).await;
-            for batch in 0..3 {
-                let profile = |index: usize| InteractionEvent {
-                    survey_answers: Some(text_answer("age", "25")),
-                    ..named(
-                        &format!("profile-{batch}-{index}"),
-                        event("profiles", "IDENTIFY", ""),
-                    )
-                };
-                world.send((0..1_000).map(profile).collect()).await;
-            }
-        })
-        .await;
+    let profiles = attacker.profiles();
+    world.bounded("profiles", 4 * 3_000, profiles).await;
     let is_trimmed = async || world.events("profiles") <= 151;
     until("the oldest answers are removed", is_trimmed).await;
 
@@ -214,28 +131,26 @@ async fn no_user_of_one_tenant_is_large_or_dear_enough_to_fail_calls_of_another(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_ingests_no_more_batches_than_its_quota_of_calls() {
     let world = World::open().await;
-    let batches = (0..40).map(|number| StreamIngestEventsRequest {
-        events: (0..1_000)
-            .map(|index| named(&format!("{number}-{index}"), liked("stream", "2001")))
-            .collect(),
-        sequence: number,
-    });
-    let batches = tokio_stream::iter(batches.collect::<Vec<_>>());
     let begun = Instant::now();
     world
         .bounded("a stream of batches", 3 * 8_000, async {
-            let headers = [("x-api-key", world.slow_key.as_str())];
-            let request = with_headers(&headers, batches);
-            let opened = world.client().stream_ingest_events(request).await;
-            let mut replies = opened.unwrap().into_inner();
-            let mut answered: usize = 0;
             // The burst, and what a few seconds admit.
-            while answered < 5 {
-                replies.message().await.unwrap().unwrap();
-                answered += 1;
-            }
+            world.attacker.stream_batches(5).await.unwrap();
             let admitted = 3 + usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
-            assert!(answered <= admitted, "{answered} of {admitted} batches");
+            assert!(5 <= admitted, "5 of {admitted} batches");
+        })
+        .await;
+    world.healthy.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_catalogues_of_two_tenants_leave_the_memory_and_the_calls_of_another() {
+    let world = World::open().await;
+    world
+        .bounded("full catalogues", 0, async {
+            let stored = world.attacker.fill_catalogues().await;
+            assert!(stored > CATALOGUES / 2, "{stored} bytes");
+            assert!(stored < CATALOGUES, "{stored} bytes");
         })
         .await;
     world.healthy.finish().await;

@@ -1,6 +1,6 @@
 //! The console over raw HTTP: who may ask, sessions, and what the views get.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
 use serde_json::{Value, json};
 
@@ -422,6 +422,57 @@ async fn health_does_not_show_how_much_other_tenants_call() {
     assert_eq!(reply.status, 200, "{reply:?}");
     let reply = post(address, "/console/preview", &[PAGE, JSON], &preview).await;
     assert_eq!(reply.status, 401);
+}
+
+#[tokio::test]
+async fn a_preview_takes_a_call_of_the_quota_of_its_key() {
+    let mut tenants = Tenants::new(&["shop"]);
+    let key = tenants.key("shop", &["serve", "read-profile"]);
+    tenants.add("calls_per_second = 1\ncalls_burst = 5");
+    let unlimited = tenants.key("shop", &["serve", "read-profile"]);
+    let served = tenants.serve(&[("RECSYS_CONSOLE_ADDR", "127.0.0.1:0")]);
+    let address = console_of(&served);
+    let session = async |key: &str| {
+        let body = json!({"key": key});
+        let reply = post(address, "/console/login", &[PAGE, JSON], &body).await;
+        assert_eq!(reply.status, 200);
+        let cookie = reply.header("set-cookie").unwrap();
+        cookie.split(';').next().unwrap().to_owned()
+    };
+    let preview = async |cookie: &str| {
+        let headers = [PAGE, JSON, ("cookie", cookie)];
+        let body = json!({"request": {"limit": 1}});
+        post(address, "/console/preview", &headers, &body).await
+    };
+
+    let begun = Instant::now();
+    let cookie = session(&key).await;
+    let (mut admitted, mut refused) = (0, 0);
+    for _ in 0..40 {
+        let reply = preview(&cookie).await;
+        if reply.status == 200 {
+            admitted += 1;
+            continue;
+        }
+        assert_eq!(reply.status, 429, "{reply:?}");
+        let error = reply.json();
+        assert_eq!(error["code"], "resource_exhausted");
+        assert!(error.to_string().contains("QUOTA_EXCEEDED"), "{error}");
+        refused += 1;
+        // Calls of the API take from the same quota.
+        let headers = [("x-api-key", key.as_str()), JSON];
+        let api = served.address.parse().unwrap();
+        let list = http::send(api, "POST", RECOMMEND, &headers, b"{}").await;
+        admitted += u64::from(list.status == 200);
+    }
+    let most = 5 + begun.elapsed().as_secs() + 1;
+    assert!(admitted <= most, "{admitted} of at most {most}");
+    assert!(refused > 0);
+
+    let cookie = session(&unlimited).await;
+    for _ in 0..20 {
+        assert_eq!(preview(&cookie).await.status, 200);
+    }
 }
 
 #[test]

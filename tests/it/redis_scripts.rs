@@ -10,7 +10,7 @@ use std::{
 
 use recsys::{
     adapters::{
-        redis::{EventBufferOptions, RedisEventBuffer},
+        redis::{EventBufferOptions, RedisEventBuffer, RedisSettings},
         system::SystemClock,
     },
     domain::{
@@ -20,6 +20,10 @@ use recsys::{
     },
     ports::{AppendOutcome, Clock, EventBuffer, StoreErrorKind, WaitingCaller},
     proto::{self, IngestOutcome, SignalsSource},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
 };
 use tonic::Code;
 
@@ -227,11 +231,7 @@ async fn an_append_that_stalls_until_its_user_was_erased_elsewhere_does_not_rest
     let redis = RedisServer::start();
     let proxy = Proxy::to(redis.port()).await;
     let url = format!("redis://{}", proxy.address());
-    let stalled = instance(
-        &pool(&url, recsys::adapters::redis::RedisSettings::default()),
-        "",
-    )
-    .await;
+    let stalled = instance(&pool(&url, RedisSettings::default()), "").await;
     let stalled = stalled.healthy().await;
     let other = instance(&redis.pool(), "").await.healthy().await;
     for user in ["gone", "waits"] {
@@ -370,4 +370,65 @@ async fn a_redis_that_lacks_a_command_is_misconfigured_and_names_it() {
     redis.cli(&["CONFIG", "RESETSTAT"]);
     buffer.check().await.unwrap();
     assert_eq!(redis.calls("evalsha") + redis.calls("eval"), 0);
+}
+
+/// The address of a Redis whose TIME is 0 inside of scripts: what its clients send is
+/// forwarded, with another clock in the code of scripts.
+async fn without_time_in_scripts(redis: &RedisServer) -> String {
+    const CLOCK: &[u8] = b"redis.call('TIME')";
+    const ZERO: &[u8] = b"({ '0', '0' })    ";
+    const { assert!(CLOCK.len() == ZERO.len()) };
+    let server = redis.address();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&server).await.unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            tokio::spawn(async move {
+                let mut held = Vec::new();
+                while let Ok(1..) = from_client.read_buf(&mut held).await {
+                    let clocks = held.windows(CLOCK.len()).enumerate();
+                    let clocks = clocks.filter(|(_, bytes)| *bytes == CLOCK);
+                    let clocks: Vec<usize> = clocks.map(|(at, _)| at).collect();
+                    for at in clocks {
+                        held[at..at + CLOCK.len()].copy_from_slice(ZERO);
+                    }
+                    // The rest of a clock may follow.
+                    let is_begun = |length: &usize| held.ends_with(&CLOCK[..*length]);
+                    let begun = (1..CLOCK.len()).rev().find(is_begun).unwrap_or(0);
+                    let rest = held.split_off(held.len() - begun);
+                    if to_server.write_all(&held).await.is_err() {
+                        return;
+                    }
+                    held = rest;
+                }
+            });
+        }
+    });
+    format!("redis://{address}")
+}
+
+#[tokio::test]
+async fn a_redis_without_time_in_scripts_is_misconfigured_and_accepts_no_event() {
+    let redis = RedisServer::start();
+    let known = event_buffer(&redis.pool(), "", WINDOW, 5_000);
+    let stored = event(Duration::ZERO, Some("stored".into()), "");
+    assert_eq!(append(&known, &[stored]).await, [AppendOutcome::Accepted]);
+
+    let url = without_time_in_scripts(&redis).await;
+    redis.cli(&["SCRIPT", "FLUSH"]);
+    let buffer = event_buffer(&pool(&url, RedisSettings::default()), "", WINDOW, 5_000);
+    let check = buffer.check().await.unwrap_err();
+    let late = event(Duration::ZERO, Some("late".into()), "");
+    let caller = WaitingCaller::without_deadline();
+    let append = buffer.append(&id("u"), &[late], &caller).await.unwrap_err();
+    for error in [check, append] {
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("TIME is 0 inside of scripts"), "{text}");
+    }
+    assert_eq!(redis.event_ids("evt:u"), ["stored"], "nothing is lost");
 }

@@ -2,7 +2,7 @@
 //! of each kind in turn, while the calls of another tenant go on.
 
 use std::{
-    io::BufRead as _,
+    fs::File,
     net::SocketAddr,
     process::{Command, Stdio},
     sync::{
@@ -17,14 +17,18 @@ use recsys::proto::{
     recommender_service_client::RecommenderServiceClient,
 };
 
+use tokio::{runtime::Builder, task::JoinSet};
+
 use super::{
     SoakSettings,
     checks::SoakCheck,
+    processes::resident_mib,
     support::{
         attacks::{ATTACKS, Attacker},
         program::Served,
         redis::RedisServer,
         server::{connect, liked, named},
+        state_attacks::StateAttacker,
         tenants::{Tenants, with_headers},
     },
 };
@@ -41,6 +45,45 @@ const ATTACK: Duration = Duration::from_secs(30);
 const MAX_SLOWDOWN: f64 = 5.0;
 /// No command of Redis may take longer, in microseconds.
 const SLOW_COMMAND_MICROS: &str = "5000";
+
+/// How many calls the healthy tenant makes over one connection.
+const CALLS_OF_CONNECTION: u64 = 50;
+/// The attacks on the stores, in the order in which they are tried.
+const STATE_ATTACKS: [&str; 6] = [
+    "ids of many lengths",
+    "a large user",
+    "exports",
+    "profiles",
+    "a stream of batches",
+    "full catalogues",
+];
+
+/// Clients of each kind.
+struct Attackers {
+    memory: Attacker,
+    state: StateAttacker,
+}
+
+impl Attackers {
+    /// Tries one of [`ATTACKS`] and [`STATE_ATTACKS`]. What it is answered does not matter.
+    async fn attack(&self, attack: &str) {
+        let Self { memory, state } = self;
+        match attack {
+            "ids of many lengths" => state.ids_of_many_lengths().await,
+            "a large user" => state.large_user().await,
+            "exports" => {
+                let _ = state.export_whole().await;
+                drop(state.exports_in_pages().await);
+            }
+            "profiles" => state.profiles().await,
+            "a stream of batches" => drop(state.stream_batches(5).await),
+            "full catalogues" => {
+                state.fill_catalogues().await;
+            }
+            attack => memory.attack(attack, || {}).await,
+        }
+    }
+}
 
 /// The calls of the healthy tenant.
 #[derive(Default)]
@@ -69,8 +112,12 @@ async fn call(made: Arc<HealthyCalls>, address: SocketAddr, key: String) {
         let events = (0..10).map(|index| named(&format!("{number}-{index}"), liked(&user, "2001")));
         let events = events.collect();
         let request = with_headers(&[("x-api-key", &key)], BatchIngestEventsRequest { events });
+        if number.is_multiple_of(CALLS_OF_CONNECTION) {
+            client = RecommenderServiceClient::new(connect(address).await);
+        }
         let begin = Instant::now();
         let ingested = client.batch_ingest_events(request).await.map(|_| ());
+        let end_of_ingest = Instant::now();
         let list = RecommendRequest {
             user_id: user,
             ..RecommendRequest::default()
@@ -79,7 +126,8 @@ async fn call(made: Arc<HealthyCalls>, address: SocketAddr, key: String) {
             .recommend(with_headers(&[("x-api-key", &key)], list))
             .await
             .map(|_| ());
-        made.latencies.lock().unwrap().push(begin.elapsed() / 2);
+        let latencies = [end_of_ingest - begin, end_of_ingest.elapsed()];
+        made.latencies.lock().unwrap().extend(latencies);
         for status in [ingested, listed].into_iter().filter_map(Result::err) {
             made.failures.lock().unwrap().push(status.to_string());
         }
@@ -96,9 +144,10 @@ pub async fn run(settings: &SoakSettings) -> bool {
         "slowlog-log-slower-than",
         SLOW_COMMAND_MICROS,
     ]);
-    let mut tenants = Tenants::new(&["shop", "other"]);
+    let mut tenants = Tenants::new(&["shop", "other", "third"]);
     let healthy = tenants.key("shop", &["ingest", "serve"]);
     let key = tenants.key("other", &["ingest", "serve", "catalog"]);
+    let state_keys = StateAttacker::keys(&mut tenants, ["other", "third"]);
     tenants.write();
     // The limit of data, not of addresses: the allocator reserves far more of those.
     let limited = format!("ulimit -d {LIMIT_KIB} && exec \"$0\" serve \"$@\"");
@@ -123,36 +172,49 @@ pub async fn run(settings: &SoakSettings) -> bool {
         .split_once("taking deliveries address=")
         .unwrap();
     let webhook = rest.split_whitespace().next().unwrap().parse().unwrap();
-    let attacker = Attacker {
-        address: served.address.parse().unwrap(),
-        webhook,
-        key,
+    let address = served.address.parse().unwrap();
+    let attackers = Attackers {
+        memory: Attacker {
+            address,
+            webhook,
+            key,
+        },
+        state: StateAttacker::new(address, state_keys).await,
     };
-    let pid = served.child.id().to_string();
-    // Reads the log to its end, which is the end of the process.
-    let log = std::thread::spawn(move || {
-        let mut line = String::new();
-        while served.log.read_line(&mut line).is_ok_and(|read| read > 0) {
-            line.clear();
-        }
-    });
+    let pid = served.child.id();
+    // Copies the log to its end, which is the end of the process.
+    std::fs::create_dir_all(&settings.out).unwrap();
+    let mut copy = File::create(settings.out.join("attack.log")).unwrap();
+    let log = std::thread::spawn(move || std::io::copy(&mut served.log, &mut copy));
 
     let made = Arc::new(HealthyCalls::default());
-    let calls: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(call(made.clone(), attacker.address, healthy.clone())))
-        .collect();
+    // On a thread of their own, which the clients of the attacks do not delay.
+    let calls = std::thread::spawn({
+        let made = made.clone();
+        move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut calls = JoinSet::new();
+                for _ in 0..4 {
+                    calls.spawn(call(made.clone(), address, healthy.clone()));
+                }
+                calls.join_all().await;
+            });
+        }
+    });
     tokio::time::sleep(QUIET).await;
     let quiet = made.take_p99();
     println!("quiet: p99 {quiet:.1} ms");
     let mut slow = SoakCheck::new("the healthy tenant is not slowed down much");
     let mut alive = SoakCheck::new("the process lives under its limit of memory");
-    for attack in ATTACKS {
+    for attack in ATTACKS.into_iter().chain(STATE_ATTACKS) {
         let begin = Instant::now();
         while begin.elapsed() < ATTACK {
-            attacker.attack(attack, || {}).await;
+            attackers.attack(attack).await;
         }
         let p99 = made.take_p99();
-        println!("{attack}: p99 {p99:.1} ms");
+        let resident = resident_mib(pid).unwrap_or_default();
+        println!("{attack}: p99 {p99:.1} ms, {resident:.0} MiB resident");
         if p99 > MAX_SLOWDOWN * quiet {
             slow.problem(format!("{attack}: p99 {p99:.1} ms, quiet {quiet:.1} ms"));
         }
@@ -162,10 +224,11 @@ pub async fn run(settings: &SoakSettings) -> bool {
         }
     }
     made.stop.store(true, Ordering::SeqCst);
-    for call in calls {
-        let _ = call.await;
-    }
+    let ended = tokio::task::spawn_blocking(|| calls.join()).await.unwrap();
     let mut failed = SoakCheck::new("no call of the healthy tenant fails");
+    if ended.is_err() {
+        failed.problem("its client panicked");
+    }
     for failure in made.failures.lock().unwrap().iter().take(10) {
         failed.problem(failure.clone());
     }
@@ -182,7 +245,9 @@ pub async fn run(settings: &SoakSettings) -> bool {
             println!("  {problem}");
         }
     }
-    let _ = Command::new("kill").args(["-TERM", &pid]).status();
+    let _ = Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status();
     let _ = log.join();
     checks.iter().all(SoakCheck::passed)
 }

@@ -187,7 +187,7 @@ impl Memory {
     }
 }
 
-fn resident_mib(pid: u32) -> Option<f64> {
+pub fn resident_mib(pid: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()

@@ -29,9 +29,9 @@ use crate::{
     telemetry::meters::{self, Level},
 };
 
-/// The bytes from which concurrent searches by cosine share their scans: a multiple of
-/// what a processor has as its own cache.
-const SHARED_FROM_BYTES: usize = 8 << 20;
+/// The bytes from which concurrent searches by cosine share their scans: about what a
+/// processor has as its own cache.
+const SHARED_FROM_BYTES: usize = 1 << 20;
 
 /// A catalogue in this process's memory. Searches are exact, and fast enough for
 /// some 100,000 items.

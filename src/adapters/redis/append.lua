@@ -14,11 +14,11 @@
 --   ',"event_id"' the end of every member with its id, which is searched for among
 --                 the 200 members nearest to its time. One event a call.
 -- Returns: 0 = applied, 1 = the buffer is another one than the caller's, 2 =
--- refused: sent too long ago, or before an erasure; the number of events in the
--- window; the number of events before; the version before and after (-2 = no
--- buffer, -1 = no expiry); the server's time in microseconds; how many of the
--- oldest events before were removed; for each event 0 = accepted, 1 = duplicate, 2 =
--- outside the window.
+-- refused: sent too long ago, or before an erasure, 3 = refused: TIME is before
+-- the year 2001 inside of scripts; the number of events in the window; the number
+-- of events before; the version before and after (-2 = no buffer, -1 = no expiry);
+-- the server's time in microseconds; how many of the oldest events before were
+-- removed; for each event 0 = accepted, 1 = duplicate, 2 = outside the window.
 -- Its work is the events times a logarithm of the buffer: it reads no member,
 -- except the marker of an erasure and, in the last case, those 200.
 local key, first_event = KEYS[1], 7
@@ -29,6 +29,8 @@ local sent_us = tonumber(ARGV[4])
 local time = redis.call('TIME')
 local seconds, micros = tonumber(time[1]), tonumber(time[2])
 local now_us = seconds * 1000000 + micros
+-- An expiry from this time would remove the buffer.
+if seconds < 1000000000 then return { 3, 0, 0, -2, -2, now_us, 0, {} } end
 local now_ms = math.floor(now_us / 1000)
 local oldest_us = now_us - window_ms * 1000
 local oldest = oldest_us / 1000000

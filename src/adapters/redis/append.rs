@@ -5,7 +5,7 @@ use std::time::Duration;
 use deadpool_redis::redis::{RedisWrite, ToRedisArgs};
 
 use super::{
-    error::malformed_reply,
+    error::{malformed_reply, no_time_in_scripts},
     expiry::{NO_KEY, milliseconds, version},
 };
 use crate::{
@@ -176,6 +176,7 @@ impl AppendReply {
             0 => AppendStatus::Applied,
             1 => AppendStatus::Stale,
             2 => AppendStatus::Refused,
+            3 => return Err(no_time_in_scripts(now_us)),
             _ => return Err(malformed_reply("append")),
         };
         let outcomes = outcomes

@@ -53,6 +53,13 @@ pub(super) fn malformed_reply(operation: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, context)
 }
 
+/// The store error for a Redis whose scripts have no time, in microseconds since the
+/// epoch.
+pub(super) fn no_time_in_scripts(time_us: i64) -> StoreError {
+    let context = format!("redis is misconfigured: TIME is {time_us} inside of scripts");
+    StoreError::new(StoreErrorKind::Misconfigured, context)
+}
+
 /// Whether the detail of an error says that the server lacks a command, or cannot
 /// run scripts as Redis 7 does.
 pub(super) fn is_unknown_command(detail: &str) -> bool {

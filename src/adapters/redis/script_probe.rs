@@ -13,6 +13,7 @@ use super::{
     acl_probe::{AclDenial, AclProbe},
     append::RawReply,
     connection::RedisConnection,
+    error::no_time_in_scripts,
     expiry::NO_KEY,
     keys::Keys,
     model_json::{self, ERASED_END, RANK_LENGTH, START},
@@ -98,10 +99,7 @@ impl ScriptProbe {
             ran => ran?,
         };
         if time_in_scripts < EARLIEST_US {
-            return Err(StoreError::new(
-                StoreErrorKind::Misconfigured,
-                format!("redis is misconfigured: TIME is {time_in_scripts} inside of scripts"),
-            ));
+            return Err(no_time_in_scripts(time_in_scripts));
         }
         Ok(())
     }

@@ -105,13 +105,15 @@ pub fn collaborative_scores<'a, 'h>(
     hidden: impl IntoIterator<Item = &'h str>,
     config: &AssociationsConfig,
 ) -> CollaborativeScores<'a> {
-    let query = query.into_iter().take(config.query_items);
-    let mut sums: HashMap<HashedId<'_>, Sum, StoredHashes> = HashMap::default();
-    for (position, (strength, row)) in query.enumerate() {
+    let query: Vec<_> = query.into_iter().take(config.query_items).collect();
+    let neighbors = query.iter().map(|(_, row)| row.map_or(0, NeighborRow::len));
+    // Rows of one user's items have many neighbours in common.
+    let mut sums: HashMap<HashedId<'_>, Sum, StoredHashes> =
+        HashMap::with_capacity_and_hasher(neighbors.sum::<usize>() / 2, StoredHashes::default());
+    for (position, (strength, row)) in query.into_iter().enumerate() {
         let Some(row) = row else { continue };
         let weight = strength / (1 + position) as f64;
         let strongest = u32::try_from(position).unwrap_or(u32::MAX);
-        sums.reserve(row.len());
         for (id, share) in row.hashed() {
             let added = weight * share;
             let sum = sums.entry(id).or_insert(Sum {

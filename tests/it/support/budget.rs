@@ -52,6 +52,8 @@ pub struct HealthyTenant {
 impl HealthyTenant {
     /// Events that it sends in each round; then it asks for a list.
     pub const EVENTS: usize = 100;
+    /// Rounds of one connection; then it makes a new one.
+    const CONNECTION_ROUNDS: usize = 10;
 
     /// Calls until it is finished.
     pub fn start(address: SocketAddr, key: String) -> Self {
@@ -86,6 +88,9 @@ async fn calls(address: SocketAddr, key: String, stop: Arc<AtomicBool>, begun: A
         let number = begun.fetch_add(1, Ordering::SeqCst);
         let event = |index| named(&format!("{number}-{index}"), liked("u", "2001"));
         let events = (0..HealthyTenant::EVENTS).map(event).collect();
+        if number % HealthyTenant::CONNECTION_ROUNDS == 0 {
+            client = RecommenderServiceClient::new(connect(address).await);
+        }
         let request = with_headers(&[("x-api-key", &key)], BatchIngestEventsRequest { events });
         let stored = client.batch_ingest_events(request).await.unwrap();
         for result in stored.into_inner().results {

@@ -15,6 +15,7 @@ pub mod qdrant;
 pub mod raw_http2;
 pub mod redis;
 pub mod server;
+pub mod state_attacks;
 pub mod tenants;
 pub mod watched;
 

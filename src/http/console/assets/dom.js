@@ -65,11 +65,16 @@ export function bdi(text, length = 120, props = {}) {
   return h("bdi", { title, ...props }, shown);
 }
 
-const number = new Intl.NumberFormat("en");
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+/** Makes a formatter when it is first used: each takes milliseconds to make. */
+const lazily = (make) => {
+  let made;
+  return (value) => (made ??= make()).format(value);
+};
+const number = lazily(() => new Intl.NumberFormat("en"));
+const short = lazily(() => new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 }));
 
-export const count = (value) => number.format(value ?? 0);
-export const compact = (value) => (value < 10_000 ? count(value) : short.format(value));
+export const count = (value) => number(value ?? 0);
+export const compact = (value) => (value < 10_000 ? count(value) : short(value));
 export const score = (value) => (value ?? 0).toFixed(3);
 export const few = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
@@ -108,19 +113,17 @@ export function span(seconds) {
   return "0 seconds";
 }
 
-const clock = new Intl.DateTimeFormat("en-GB", {
+const clock = lazily(() => new Intl.DateTimeFormat("en-GB", {
   month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
-});
-const day = new Intl.DateTimeFormat("en-GB", { month: "short", day: "numeric" });
+}));
+export const dayOf = lazily(() => new Intl.DateTimeFormat("en-GB", { month: "short", day: "numeric" }));
 
 /** A time as an element. Times that cannot be read are shown as text. */
 export function when(text) {
   const time = new Date(text);
   if (Number.isNaN(time.getTime())) return h("span", {}, plain(text, 40));
-  return h("time", { datetime: time.toISOString(), title: time.toISOString() }, clock.format(time));
+  return h("time", { datetime: time.toISOString(), title: time.toISOString() }, clock(time));
 }
-
-export const dayOf = (ms) => day.format(ms);
 
 /** Lets the browser paint and take input, between two pieces of work. */
 export function breathe() {

@@ -304,10 +304,10 @@ export function paged(list, elements, build, size = 100) {
     const until = Math.min(shown + size, elements.length);
     const first = shown;
     while (shown < until) {
-      const part = elements.slice(shown, Math.min(shown + 10, until));
+      await breathe();
+      const part = elements.slice(shown, Math.min(shown + 5, until));
       list.append(...part.map((one, i) => build(one, shown + i)));
       shown += part.length;
-      await breathe();
     }
     if (focus) {
       const at = list.children[first];
