@@ -19,6 +19,8 @@ use super::{
 struct CountedQuotes {
     inner: Box<dyn BufRead + Send>,
     count: u64,
+    /// Whether everything was read.
+    has_ended: bool,
 }
 
 impl Read for CountedQuotes {
@@ -26,6 +28,7 @@ impl Read for CountedQuotes {
         let read = self.inner.read(buffer)?;
         let quotes = buffer[..read].iter().filter(|byte| **byte == b'"');
         self.count += quotes.count() as u64;
+        self.has_ended |= read == 0 && !buffer.is_empty();
         Ok(read)
     }
 }
@@ -68,6 +71,7 @@ impl Delimited {
             .from_reader(CountedQuotes {
                 inner: reader,
                 count: 0,
+                has_ended: false,
             });
         let mut record = csv::ByteRecord::new();
         let unreadable = |error: csv::Error| TableError::Io {
@@ -128,9 +132,10 @@ impl Delimited {
     /// Whether the record has the rest of the file in a cell, because a quote is not
     /// closed.
     fn ends_in_quotes(&self) -> bool {
+        let quotes = self.reader.get_ref();
         self.has_quotes
-            && self.reader.is_done()
-            && self.reader.get_ref().count % 2 == 1
+            && quotes.has_ended
+            && quotes.count % 2 == 1
             && self.record.as_slice().contains(&b'\n')
     }
 
