@@ -18,8 +18,8 @@ use crate::{
     edge::{settings::ServerSettings, tls::TlsSettings},
     http::{console::ConsoleSettings, webhook::WebhookSettings},
     parsers::{
-        Secret, at_least_one, parse_address, parse_days, parse_delay, parse_duration, parse_share,
-        user_bytes, whole_number,
+        Secret, at_least_one, parse_address, parse_days, parse_delay, parse_duration, parse_flag,
+        parse_share, user_bytes, whole_number,
     },
     telemetry::LogFormat,
 };
@@ -77,7 +77,7 @@ pub struct Settings {
     pub request_id_key_file: Option<PathBuf>,
     /// Listen on an address that other machines reach, without a tenants file
     #[arg(long, global = true, env = "RECSYS_INSECURE_ALLOW_UNAUTHENTICATED",
-          value_parser = clap::builder::BoolishValueParser::new())]
+          value_parser = parse_flag)]
     pub insecure_allow_unauthenticated: bool,
     /// Log filter: error, warn, info, debug, or per module [default: info; error for
     /// other commands than serve]
@@ -176,7 +176,8 @@ pub struct Settings {
         help_heading = "Catalogue"
     )]
     pub qdrant_api_url: Option<Secret>,
-    /// Catalogue file (JSON Lines) to load without Qdrant; unset = a sample
+    /// Catalogue file to load without Qdrant: JSON Lines, JSON, CSV or TSV, also gzipped;
+    /// unset = a sample
     #[arg(
         long,
         global = true,
@@ -185,6 +186,16 @@ pub struct Settings {
         help_heading = "Catalogue"
     )]
     pub catalog_path: Option<PathBuf>,
+    /// Columns of the catalogue file, such as id=artikel,tags=gruppe; or a file of such
+    /// lines
+    #[arg(
+        long,
+        global = true,
+        env = "CATALOG_PATH_MAP",
+        value_name = "FIELD=COLUMN",
+        help_heading = "Catalogue"
+    )]
+    pub catalog_path_map: Option<String>,
     /// Memory limit of the items of all tenants without Qdrant, in bytes
     #[arg(long, global = true, env = "EMBEDDED_CATALOG_MAX_BYTES", value_name = "BYTES",
           value_parser = whole_number::<usize>, default_value_t = 1 << 30, help_heading = "Catalogue")]

@@ -96,6 +96,40 @@ pub fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
     number.map_err(|_| "must be a whole number, at least 0".to_owned())
 }
 
+/// Parses the type of an event.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn event_type(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if (1..=128).contains(&text.len()) && !text.contains(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 bytes".to_owned())
+    }
+}
+
+/// Parses a port, 1 to 65535.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn port(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|port| *port > 0);
+    number.ok_or_else(|| "must be a port, 1 to 65535".to_owned())
+}
+
+/// Parses a switch: `true` or `false`, also as `yes`, `on`, `1` and their opposites.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn parse_flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
+        "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
 /// Parses a count, 1 to `MAX`.
 ///
 /// # Errors

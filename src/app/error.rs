@@ -12,7 +12,7 @@ use crate::{
     },
     edge::{tenants::TenantsFileError, tls::TlsError},
     ports::ItemRefusal,
-    tables::CatalogueFileError,
+    tables::{CatalogueFileError, InvalidMapping},
 };
 
 /// The service cannot start.
@@ -78,6 +78,9 @@ pub enum StartError {
         /// The lines that are refused.
         source: CatalogueFileError,
     },
+    /// The mapping of the catalogue file's columns is refused.
+    #[error(transparent)]
+    CatalogueMapping(#[from] InvalidMapping),
     /// An item of the catalogue is refused.
     #[error("catalogue {name}, item {id}: {source}")]
     CatalogueItem {

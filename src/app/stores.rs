@@ -37,7 +37,9 @@ use crate::{
     },
     engine::{AssociationSettings, Engine, EngineSettings, Ports},
     ports::{AssociationStore, EventBuffer, ItemStore, ModelStore, Randomness as _, StoreError},
-    tables::{CatalogueFileError, TableError, read_catalogue, sample_catalogue},
+    tables::{
+        CatalogueFileError, Mapping, MappingOption, TableError, read_catalogue, sample_catalogue,
+    },
 };
 
 type UserState = (
@@ -105,6 +107,7 @@ impl Stores {
                 None
             }
         };
+        warn_of_unused_catalogue(settings);
         Ok(Self {
             redis,
             qdrant: qdrant(settings)?,
@@ -401,9 +404,26 @@ fn memory_catalogue(
         "QDRANT_API_URL is not set: items are in memory, and changes end with this process"
     );
     if counts.lack_features() {
-        warn!(catalogue = name, "{NO_FEATURES}");
+        let option = MappingOption::CatalogPathMap.with("tags=COLUMN");
+        warn!(
+            catalogue = name,
+            "{NO_FEATURES}. Name the column that has them, for example {option}"
+        );
     }
     Ok((store, counts))
+}
+
+/// Warns of settings of the catalogue file that have no effect.
+fn warn_of_unused_catalogue(settings: &Settings) {
+    let is_path_set = settings.catalog_path.is_some();
+    if is_path_set && settings.qdrant_api_url.is_some() {
+        warn!(
+            "CATALOG_PATH has no effect, since QDRANT_API_URL is set: import the file with recsys \
+             catalog import"
+        );
+    } else if settings.catalog_path_map.is_some() && !is_path_set {
+        warn!("CATALOG_PATH_MAP has no effect, since CATALOG_PATH is not set");
+    }
 }
 
 fn catalogue_items(settings: &Settings) -> Result<(String, Vec<Item>), StartError> {
@@ -415,7 +435,9 @@ fn catalogue_items(settings: &Settings) -> Result<(String, Vec<Item>), StartErro
         };
     };
     let name = path.display().to_string();
-    match read_catalogue(path) {
+    let map = settings.catalog_path_map.as_deref();
+    let mapping = Mapping::parse(MappingOption::CatalogPathMap, map)?;
+    match read_catalogue(path, &mapping) {
         Ok((items, warnings)) => {
             for warning in warnings {
                 warn!(catalogue = name, "{warning}");

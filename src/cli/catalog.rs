@@ -28,7 +28,9 @@ use crate::{
         item_counts::{ItemCounts, NO_FEATURES},
     },
     ports::{ItemRefusal, StoreError, StoreErrorKind},
-    tables::{CatalogueFile, InvalidMapping, ItemFile, Mapping, RefusedItem, TableError},
+    tables::{
+        CatalogueFile, InvalidMapping, ItemFile, Mapping, MappingOption, RefusedItem, TableError,
+    },
     telemetry::error_chain::causes,
 };
 
@@ -163,7 +165,7 @@ async fn import(
     settings: &Settings,
     flags: &CatalogImportFlags,
 ) -> Result<CatalogCounts, CatalogImportError> {
-    let mapping = Mapping::parse(flags.map.iter().map(String::as_str))?;
+    let mapping = Mapping::parse(MappingOption::Map, flags.map.iter().map(String::as_str))?;
     let store = app::qdrant_items(settings)?.map(Arc::new);
     if store.is_none() && !flags.dry_run {
         return Err(CatalogImportError::NoQdrant);

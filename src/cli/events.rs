@@ -91,7 +91,8 @@ fn outside_window(counts: &EventCounts, oldest: Option<Timestamp>) -> Option<Str
              import the file again"
         ),
         Err(rule) => format!(
-            "{text}. The oldest is {} days old; EVENT_WINDOW_DAYS {rule}",
+            "{text}. The oldest is {} days old; EVENT_WINDOW_DAYS {rule}. recsys eval reads events \
+             of any age",
             days - 1
         ),
     })

@@ -12,7 +12,7 @@ use crate::{
     api::health::READINESS,
     domain::ids::TenantId,
     edge::tenants::Role,
-    parsers::{Secret, parse_duration, up_to},
+    parsers::{Secret, event_type, parse_duration, up_to},
 };
 
 /// A command.
@@ -145,6 +145,10 @@ pub struct EventsImportFlags {
     /// Which column is which field, such as content_id=movieId; may be repeated
     #[arg(long, value_name = "FIELD=COLUMN")]
     pub map: Vec<String>,
+    /// Type of events that name none, such as purchase; unset = rating if there is one,
+    /// else view
+    #[arg(long, value_name = "TYPE", value_parser = event_type)]
+    pub event_type: Option<String>,
     /// The server, such as `https://recsys.example:50051`; unset = RECSYS_LISTEN_ADDR on
     /// this machine
     #[arg(long, env = "RECSYS_SERVER_URL", value_name = "URL")]

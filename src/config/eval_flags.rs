@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     domain::time::Timestamp,
-    parsers::{at_least_one, parse_days, parse_share, up_to, whole_number},
+    parsers::{at_least_one, event_type, parse_days, parse_share, up_to, whole_number},
 };
 
 /// Most items in a list.
@@ -33,6 +33,9 @@ pub struct ReplayFlags {
     /// file of such lines; numbers = positions, without a header
     #[arg(long, value_name = "FIELD=COLUMN")]
     pub map: Vec<String>,
+    /// Type of events that name none; unset = rating if there is one, else view
+    #[arg(long, value_name = "TYPE", value_parser = event_type)]
+    pub event_type: Option<String>,
     /// Columns of the catalogue, in the same way
     #[arg(long, value_name = "FIELD=COLUMN")]
     pub catalog_map: Vec<String>,

@@ -21,7 +21,12 @@ fn relevant(command: &[&str]) -> &'static [&'static str] {
             "qdrant_api_url",
             "log",
         ],
-        ["quickstart"] => &["listen_addr", "catalog_path", "ranking_path"],
+        ["quickstart"] => &[
+            "listen_addr",
+            "catalog_path",
+            "catalog_path_map",
+            "ranking_path",
+        ],
         ["catalog", "import"] => &["qdrant_api_url", "qdrant_api_key", "collection_name"],
         ["events", "import"] | ["recommend"] | ["similar"] | ["popular"] => &["listen_addr"],
         ["associations", "rebuild"] | ["explain"] => &[

@@ -98,6 +98,10 @@ impl LineFields {
 
     fn id(&mut self) -> ContentId {
         let id = match self.take("id") {
+            None => {
+                self.errors.push("id: must be set".to_owned());
+                return ContentId::from("");
+            }
             Some(Value::String(text)) => Some(text),
             Some(Value::Number(number)) if number.is_u64() || number.is_i64() => {
                 Some(number.to_string())

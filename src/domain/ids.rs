@@ -2,6 +2,24 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
+/// What programs write for an id that is missing.
+const MISSING: [&str; 6] = [
+    "undefined",
+    "null",
+    "NULL",
+    "None",
+    "NaN",
+    "[object Object]",
+];
+
+/// Whether a text from another program's export or event stands for a missing id: it is
+/// blank, or how a language prints no value.
+#[must_use]
+pub fn is_missing_id(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || MISSING.contains(&text)
+}
+
 /// A user's id: at least one byte of UTF-8 without control characters. Other
 /// characters (`:`, `*`, `{`, spaces, any script) have no special meaning.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,7 +21,18 @@ pub fn not_json(text: &str, error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "not JSON: it ends in the middle of a value".to_owned();
     }
+    // serde_json has no kinds for these, only texts.
+    let text_of_error = error.to_string();
+    if text_of_error.starts_with("recursion limit") {
+        return "its lists and objects nest too deep".to_owned();
+    }
     let column = error.column();
+    if text_of_error.starts_with("control character") {
+        return format!(
+            "not JSON at column {column}: a text holds a control character; write it as an \
+             escape, such as \\t"
+        );
+    }
     let line = text.lines().nth(error.line().saturating_sub(1));
     let rest = line.and_then(|line| line.get(column.saturating_sub(1)..));
     let advice = match rest.and_then(|rest| rest.chars().next()) {
@@ -86,7 +97,32 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
 mod tests {
     use serde_json::json;
 
-    use super::nests_deeper;
+    use super::{nests_deeper, not_json};
+
+    #[test]
+    fn an_error_says_what_is_wrong_with_the_text() {
+        for (text, expected) in [
+            ("{\"a\":", "not JSON: it ends in the middle of a value"),
+            (
+                "{'a':1}",
+                "not JSON at column 2; texts stand in double quotes",
+            ),
+            (
+                "{\"a\":NaN}",
+                "not JSON at column 6; write null for a number that is none",
+            ),
+            ("{oops", "not JSON at column 2: 'o' is not expected"),
+            (
+                "{\"a\":\"b\tc\"}",
+                "not JSON at column 8: a text holds a control character; write it as an escape, \
+                 such as \\t",
+            ),
+            (&"[".repeat(200), "its lists and objects nest too deep"),
+        ] {
+            let error = serde_json::from_str::<serde_json::Value>(text).unwrap_err();
+            assert_eq!(not_json(text, &error), expected);
+        }
+    }
 
     #[test]
     fn lists_and_objects_both_count_towards_the_depth() {

@@ -40,6 +40,9 @@ pub fn plain(message: &str) -> String {
     if let Some(key) = message.strip_prefix("missing field ") {
         return format!("the key {key} is missing");
     }
+    if message == "wanted string or table" {
+        return "must be a text".to_owned();
+    }
     message.to_owned()
 }
 
@@ -63,7 +66,13 @@ fn kind(expected: &str) -> &str {
 fn value(found: &str) -> String {
     let kinds = ["integer", "floating point", "boolean"];
     if let Some(value) = kinds.iter().find_map(|kind| found.strip_prefix(kind)) {
-        return value.trim().trim_matches('`').to_owned();
+        // A number too large for the type of others carries its own.
+        let value = value.trim_end_matches(" as i128");
+        return value
+            .trim_end_matches(" as u128")
+            .trim()
+            .trim_matches('`')
+            .to_owned();
     }
     match found {
         "sequence" => "a list".to_owned(),
@@ -104,6 +113,11 @@ mod tests {
                 "must be `recsys` or `reference`, not `x`",
             ),
             ("missing field `name`", "the key `name` is missing"),
+            (
+                "invalid type: integer `99999999999999999999` as i128, expected usize",
+                "must be a whole number, at least 0, not 99999999999999999999",
+            ),
+            ("wanted string or table", "must be a text"),
         ] {
             assert_eq!(plain(message), expected);
         }

@@ -70,7 +70,8 @@ impl CatalogueFile {
     /// The next item with its line number, or why that line is refused.
     ///
     /// # Errors
-    /// [`TableError::Io`] if the file cannot be read further.
+    /// [`TableError::Io`] if the file cannot be read further, and at the end of JSON
+    /// [`TableError::Column`] if no row has an id.
     pub fn next_item(&mut self) -> Result<Option<NumberedRow<Item, RefusedItem>>, TableError> {
         let row = self.items.next_item()?;
         Ok(row.map(|(line, item)| {
@@ -129,8 +130,11 @@ fn listing(lines: &[(u64, RefusedItem)]) -> String {
 /// # Errors
 /// [`CatalogueFileError`] with every line that is refused, or why the file as a
 /// whole cannot be read.
-pub fn read_catalogue(path: &Path) -> Result<(Vec<Item>, Vec<String>), CatalogueFileError> {
-    all_items(CatalogueFile::open(path, &Mapping::default(), None)?)
+pub fn read_catalogue(
+    path: &Path,
+    mapping: &Mapping,
+) -> Result<(Vec<Item>, Vec<String>), CatalogueFileError> {
+    all_items(CatalogueFile::open(path, mapping, None)?)
 }
 
 /// The built-in sample catalogue.
@@ -163,13 +167,13 @@ fn all_items(mut file: CatalogueFile) -> Result<(Vec<Item>, Vec<String>), Catalo
 mod tests {
     use std::io::Write as _;
 
-    use super::{CatalogueFileError, read_catalogue, sample_catalogue};
+    use super::{CatalogueFileError, Mapping, read_catalogue, sample_catalogue};
     use crate::domain::item::Item;
 
     fn read(text: &str) -> Result<Vec<Item>, CatalogueFileError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        read_catalogue(file.path()).map(|(items, _)| items)
+        read_catalogue(file.path(), &Mapping::default()).map(|(items, _)| items)
     }
 
     #[test]

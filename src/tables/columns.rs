@@ -8,10 +8,15 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
+    cells,
     error::TableError,
     fields::{ColumnMeaning, Field, by_name, comparable, resembles},
-    mapping::Mapping,
+    mapping::{Mapping, MappingOption},
 };
+
+/// Names that a sentence lists, and warnings of columns that resemble a field: JSON may
+/// have any number of keys.
+const MAX_LISTED: usize = 30;
 
 /// The values of a row: those of fields by their position in the table of
 /// fields, and all others.
@@ -33,6 +38,8 @@ pub(super) type Row = (u64, Result<Values, String>);
 /// What the columns of a file mean.
 pub(super) struct ColumnTable {
     pub(super) fields: &'static [Field],
+    /// Where the mapping comes from.
+    option: MappingOption,
     /// Comparable name of a mapped column -> (field, as the user wrote it).
     mapped: HashMap<String, (usize, String)>,
     /// Meaning and position of each column so far.
@@ -40,7 +47,9 @@ pub(super) struct ColumnTable {
     /// In the order in which they appeared.
     names: Vec<String>,
     seen_fields: BTreeSet<usize>,
-    not_taken: Vec<String>,
+    /// Columns that are no field, each with the field that it resembles.
+    resembling: Vec<(usize, String)>,
+    warnings: Vec<String>,
 }
 
 impl ColumnTable {
@@ -58,7 +67,8 @@ impl ColumnTable {
                 .ok_or_else(|| TableError::Column {
                     path: path.to_owned(),
                     reason: format!(
-                        "--map {name}={column}: there is no field {name}; the fields are {}",
+                        "{}: there is no field {name}; the fields are {}",
+                        mapping.option().with(&format!("{name}={column}")),
                         listed(fields.iter().map(|field| field.name))
                     ),
                 })?;
@@ -66,11 +76,13 @@ impl ColumnTable {
         }
         Ok(Self {
             fields,
+            option: mapping.option(),
             mapped,
             known: HashMap::new(),
             names: Vec::new(),
             seen_fields: BTreeSet::new(),
-            not_taken: Vec::new(),
+            resembling: Vec::new(),
+            warnings: Vec::new(),
         })
     }
 
@@ -91,8 +103,9 @@ impl ColumnTable {
                 self.seen_fields.insert(field);
             }
             ColumnMeaning::Other => {
-                if let Some(field) = resembles(self.fields, column) {
-                    self.warn_not_taken(column, field);
+                let field = resembles(self.fields, column);
+                if let Some(field) = field.filter(|_| self.resembling.len() < MAX_LISTED) {
+                    self.resembling.push((field, column.to_owned()));
                 }
             }
         }
@@ -102,12 +115,18 @@ impl ColumnTable {
         known
     }
 
-    fn warn_not_taken(&mut self, column: &str, field: &str) {
-        let warning = format!(
-            "column {column} is not read as {field}; if it should be, add --map {field}={column}"
-        );
-        if !self.not_taken.contains(&warning) {
-            self.not_taken.push(warning);
+    /// That a column is not read as a field, and how to change that.
+    fn not_taken(&self, column: &str, field: usize) -> String {
+        let field = self.fields[field].name;
+        format!(
+            "column {column} is not read as {field}; if it should be, {}",
+            self.option.addition(&format!("{field}={column}"))
+        )
+    }
+
+    fn warn(&mut self, warning: String) {
+        if self.warnings.len() < MAX_LISTED && !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
         }
     }
 
@@ -129,6 +148,7 @@ impl ColumnTable {
             values.origins.resize(self.fields.len(), none);
         }
         let (best, other) = values.origins[field];
+        let is_repeated = position == other;
         let (surplus, loser) = if rank < best {
             values.origins[field] = (rank, position);
             (values.fields[field].replace(value), other)
@@ -137,7 +157,13 @@ impl ColumnTable {
         };
         if let Some(surplus) = surplus {
             let column = self.names[loser].clone();
-            self.warn_not_taken(&column, self.fields[field].name);
+            if is_repeated {
+                self.warn(format!(
+                    "column {column} is there twice; the first one counts"
+                ));
+                return;
+            }
+            self.warn(self.not_taken(&column, field));
             values.others.insert(column, surplus);
         }
     }
@@ -145,7 +171,7 @@ impl ColumnTable {
     pub(super) fn of_object(&mut self, object: Map<String, Value>) -> Values {
         let mut values = Values::default();
         for (column, value) in object {
-            self.put(&mut values, &column, value);
+            self.put(&mut values, &column, cells::without_type(value));
         }
         values.fields.resize(self.fields.len(), None);
         values
@@ -169,20 +195,74 @@ impl ColumnTable {
         self.seen_fields.contains(&field)
     }
 
-    /// The columns so far, in order.
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
+    /// Whether no row or header is read yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The first column that is no field, or the first one.
+    pub(super) fn first_name(&self) -> Option<&str> {
+        let is_other = |name: &&String| {
+            let known = self.known.get(name.as_str());
+            known.is_some_and(|(meaning, _)| *meaning == ColumnMeaning::Other)
+        };
+        let other = self.names.iter().find(is_other);
+        other.or(self.names.first()).map(String::as_str)
+    }
+
+    /// Whether a column is no field.
+    pub(super) fn is_other(&mut self, column: &str) -> bool {
+        self.meaning(column).0 == ColumnMeaning::Other
+    }
+
+    /// Whether there are columns that are no field.
+    pub(super) fn has_others(&self) -> bool {
+        let mut meanings = self.known.values();
+        meanings.any(|(meaning, _)| *meaning == ColumnMeaning::Other)
+    }
+
+    /// That no column is known as a field, and how to name the right one.
+    pub(super) fn without(&self, field: usize, effect: &str, example: &str) -> String {
+        let mut sentence = format!(
+            "no column is known as {}{effect}; the columns are {}; name the right one, for \
+             example {}",
+            self.fields[field].name,
+            listed(self.names.iter().map(String::as_str)),
+            self.option.with(example)
+        );
+        let is_data = |name: &String| name.parse::<f64>().is_ok();
+        if self.seen_fields.is_empty() && self.names.iter().any(is_data) {
+            sentence.push_str("; columns without a header are numbers from 1");
+        }
+        sentence
+    }
+
+    /// The option with an entry of the mapping.
+    pub(super) fn option(&self) -> MappingOption {
+        self.option
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
         let missing = self.missing_entries().into_iter();
-        let missing = missing.map(|entry| format!("--map {entry}: no row has this column"));
-        missing.chain(self.not_taken.iter().cloned()).collect()
+        let missing =
+            missing.map(|entry| format!("{}: no row has this column", self.option.with(entry)));
+        // A field that has a column needs none that resembles it.
+        let resembling = self.resembling.iter();
+        let resembling = resembling.filter(|(field, _)| !self.has(*field));
+        let not_taken = resembling.map(|(field, column)| self.not_taken(column, *field));
+        let warnings = self.warnings.iter().cloned();
+        missing.chain(warnings).chain(not_taken).collect()
     }
 }
 
 /// Names as a sentence lists them.
 pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.into_iter().collect();
-    names.join(", ")
+    let mut names = names.into_iter();
+    let mut listed: Vec<&str> = names.by_ref().take(MAX_LISTED).collect();
+    let unlisted = names.count();
+    let more = format!("and {unlisted} more");
+    if unlisted > 0 {
+        listed.push(&more);
+    }
+    listed.join(", ")
 }

@@ -1,7 +1,7 @@
 //! CSV and TSV.
 
 use std::{
-    io::{self, BufRead},
+    io::{self, BufRead, Read},
     path::Path,
 };
 
@@ -14,15 +14,40 @@ use super::{
     mapping::Mapping,
 };
 
+/// Counts the quotes that are read: an odd number at the end of a file is one that is not
+/// closed.
+struct CountedQuotes {
+    inner: Box<dyn BufRead + Send>,
+    count: u64,
+    /// Whether everything was read.
+    has_ended: bool,
+}
+
+impl Read for CountedQuotes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let quotes = buffer[..read].iter().filter(|byte| **byte == b'"');
+        self.count += quotes.count() as u64;
+        self.has_ended |= read == 0 && !buffer.is_empty();
+        Ok(read)
+    }
+}
+
 /// The rows of CSV or TSV.
 pub(super) struct Delimited {
-    reader: csv::Reader<Box<dyn BufRead + Send>>,
+    reader: csv::Reader<CountedQuotes>,
     record: csv::ByteRecord,
     header: Vec<HeaderCell>,
+    /// Whether cells may be in quotes.
+    has_quotes: bool,
+    /// Whether numbers may have a comma before their fraction.
+    has_decimal_commas: bool,
 }
 
 struct HeaderCell {
     name: String,
+    /// Whether it is no field.
+    is_attribute: bool,
     /// A column of RecBole's `token_seq` type: texts separated by spaces.
     is_sequence: bool,
 }
@@ -43,13 +68,17 @@ impl Delimited {
             // A carriage return before it is trimmed with the last cell.
             .terminator(csv::Terminator::Any(b'\n'))
             .flexible(true)
-            .from_reader(reader);
+            .from_reader(CountedQuotes {
+                inner: reader,
+                count: 0,
+                has_ended: false,
+            });
         let mut record = csv::ByteRecord::new();
         let unreadable = |error: csv::Error| TableError::Io {
             path: path.to_owned(),
             source: error.into(),
         };
-        let header = match mapping.positions() {
+        let mut header = match mapping.positions() {
             Some(positions) => by_position(&positions),
             None => {
                 reader.read_byte_record(&mut record).map_err(unreadable)?;
@@ -60,16 +89,16 @@ impl Delimited {
                 header(names)
             }
         };
-        for cell in header.iter().filter(|cell| !cell.name.is_empty()) {
-            columns.meaning(&cell.name);
+        for cell in header.iter_mut().filter(|cell| !cell.name.is_empty()) {
+            cell.is_attribute = columns.is_other(&cell.name);
         }
         let missing = columns.missing_entries();
         if !missing.is_empty() {
             return Err(TableError::Column {
                 path: path.to_owned(),
                 reason: format!(
-                    "--map {}: there is no such column; the columns are {}",
-                    missing.join(","),
+                    "{}: there is no such column; the columns are {}",
+                    columns.option().with(&missing.join(",")),
                     listed(header.iter().map(|cell| cell.name.as_str()))
                 ),
             });
@@ -78,6 +107,8 @@ impl Delimited {
             reader,
             record,
             header,
+            has_quotes: delimiter != b'\t',
+            has_decimal_commas: delimiter == b';',
         })
     }
 
@@ -90,8 +121,22 @@ impl Delimited {
             if self.record.iter().all(|cell| cell.trim_ascii().is_empty()) {
                 continue;
             }
+            if self.ends_in_quotes() {
+                let reason = "a quote that opens in this row is not closed until the file ends";
+                return Ok(Some((number, Err(reason.to_owned()))));
+            }
             return Ok(Some((number, self.values(columns))));
         }
+    }
+
+    /// Whether the record has the rest of the file in a cell, because a quote is not
+    /// closed.
+    fn ends_in_quotes(&self) -> bool {
+        let quotes = self.reader.get_ref();
+        self.has_quotes
+            && quotes.has_ended
+            && quotes.count % 2 == 1
+            && self.record.as_slice().contains(&b'\n')
     }
 
     /// The line on which the record begins. The parser counts from the end of
@@ -134,6 +179,9 @@ impl Delimited {
             let value = if column.is_sequence {
                 let words = text.trim().split(' ').filter(|word| !word.is_empty());
                 Some(Value::Array(words.map(Value::from).collect()))
+            } else if column.is_attribute {
+                let attribute = |cell| cells::attribute(cell, self.has_decimal_commas);
+                cells::cell(text).map(attribute)
             } else {
                 cells::cell(text)
             };
@@ -153,6 +201,7 @@ fn by_position(positions: &[(&str, usize)]) -> Vec<HeaderCell> {
     let mut header: Vec<HeaderCell> = (0..count.unwrap_or_default())
         .map(|_| HeaderCell {
             name: String::new(),
+            is_attribute: false,
             is_sequence: false,
         })
         .collect();
@@ -176,6 +225,7 @@ fn header(names: Vec<String>) -> Vec<HeaderCell> {
             .contains(&kind)
             .then(|| HeaderCell {
                 name: name.to_owned(),
+                is_attribute: false,
                 is_sequence: kind.ends_with("_seq"),
             })
     };
@@ -185,6 +235,7 @@ fn header(names: Vec<String>) -> Vec<HeaderCell> {
             .into_iter()
             .map(|name| HeaderCell {
                 name,
+                is_attribute: false,
                 is_sequence: false,
             })
             .collect()

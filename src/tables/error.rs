@@ -35,6 +35,15 @@ pub enum TableError {
 }
 
 impl TableError {
+    /// Whether it holds for all rows, so that what is wrong with each says no more.
+    #[must_use]
+    pub fn is_of_all_rows(&self) -> bool {
+        match self {
+            Self::Form { .. } | Self::Column { .. } => true,
+            Self::Io { .. } => false,
+        }
+    }
+
     /// The same error of another file.
     #[must_use]
     pub fn of(self, path: &Path) -> Self {

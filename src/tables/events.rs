@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use super::{
     cells,
-    columns::{Values, listed},
+    columns::Values,
     error::{NumberedRow, TableError},
     fields::{EVENT_FIELDS, event as field},
-    mapping::Mapping,
+    mapping::{InvalidMapping, Mapping, MappingOption},
     rows::Rows,
 };
 use crate::domain::{
@@ -33,9 +33,33 @@ const VIEW: &str = "view";
 /// … and of one that has a rating.
 const RATING: &str = "rating";
 
+/// How the columns of a file become events.
+#[derive(Clone, Debug, Default)]
+pub struct EventColumns {
+    /// Which column is which field.
+    pub mapping: Mapping,
+    /// The type of events that name none. `None`: they are ratings or views.
+    pub default_type: Option<String>,
+}
+
+impl EventColumns {
+    /// Reads the values of the flags `--map` and `--event-type`.
+    ///
+    /// # Errors
+    /// [`InvalidMapping`] as of [`Mapping::parse`].
+    pub fn parse(map: &[String], event_type: Option<&str>) -> Result<Self, InvalidMapping> {
+        Ok(Self {
+            mapping: Mapping::parse(MappingOption::Map, map.iter().map(String::as_str))?,
+            default_type: event_type.map(str::to_owned),
+        })
+    }
+}
+
 /// The events of a file, in the file's order.
 pub struct EventFile {
     rows: Rows,
+    /// The type of events that name none.
+    default_type: Option<String>,
 }
 
 impl EventFile {
@@ -44,42 +68,41 @@ impl EventFile {
     /// # Errors
     /// [`TableError`] if it cannot be read, or no column is the user or the
     /// time.
-    pub fn open(path: &Path, mapping: &Mapping) -> Result<Self, TableError> {
-        let rows = Rows::open(path, &EVENT_FIELDS, mapping)?;
-        let columns = rows.column_names();
-        // The columns of JSON are known once it is read.
-        if !columns.is_empty() {
-            for (needed, example) in [
-                (field::USER_ID, "user_id=customer"),
-                (field::EVENT_TIME, "event_time=created"),
-            ] {
-                if !rows.has_column(needed) {
-                    return Err(TableError::Column {
-                        path: path.to_owned(),
-                        reason: format!(
-                            "no column is known as {}; the columns are {}; name the right one, \
-                             for example --map {example}{}",
-                            EVENT_FIELDS[needed].name,
-                            listed(columns.iter().copied()),
-                            session_advice(needed, &rows)
-                        ),
-                    });
-                }
-            }
+    pub fn open(path: &Path, columns: &EventColumns) -> Result<Self, TableError> {
+        let file = Self {
+            rows: Rows::open(path, &EVENT_FIELDS, &columns.mapping)?,
+            default_type: columns.default_type.clone(),
+        };
+        if file.rows.has_header() {
+            file.require_columns()?;
         }
-        Ok(Self { rows })
+        Ok(file)
+    }
+
+    fn require_columns(&self) -> Result<(), TableError> {
+        let has_sessions = self.rows.columns().has(field::SESSION_ID);
+        let user = if has_sessions {
+            "user_id=customer (with the session's column each session counts as a user)"
+        } else {
+            "user_id=customer"
+        };
+        self.rows.require(field::USER_ID, user)?;
+        self.rows.require(field::EVENT_TIME, "event_time=created")
     }
 
     /// The next event with its line number, or why that line is none.
     ///
     /// # Errors
-    /// [`TableError::Io`] if the file cannot be read further.
+    /// [`TableError::Io`] if the file cannot be read further, and at the end of JSON
+    /// [`TableError::Column`] if no row has a user or a time.
     pub fn next_event(&mut self) -> Result<Option<NumberedRow<InteractionEvent>>, TableError> {
-        let row = self.rows.next_row()?;
-        Ok(row.map(|(number, values)| {
-            let values = values.map_err(|reason| format!("not an event: {reason}"));
-            (number, values.and_then(|values| event(&values)))
-        }))
+        let Some((number, values)) = self.rows.next_row()? else {
+            return self.require_columns().map(|()| None);
+        };
+        let values = values.map_err(|reason| format!("not an event: {reason}"));
+        let default_type = self.default_type.as_deref();
+        let event = values.and_then(|values| event(&values, default_type));
+        Ok(Some((number, event)))
     }
 
     /// Bytes of the file that were read so far, before they are unpacked; may be
@@ -92,26 +115,37 @@ impl EventFile {
     /// Warnings about the columns, complete after the last row.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.rows.warnings()
+        let columns = self.rows.columns();
+        let lacks = |fields: &[usize]| !fields.iter().any(|field| columns.has(*field));
+        let mut warnings = self.rows.warnings();
+        // Without rows nothing is known of JSON.
+        if lacks(&[field::USER_ID]) {
+            return warnings;
+        }
+        if lacks(&[field::CONTENT_ID, field::CLICKED_ID, field::IMPRESSIONS]) {
+            let effect = ": no event names an item";
+            warnings.push(columns.without(field::CONTENT_ID, effect, "content_id=article"));
+        }
+        // A log of one kind of event has no column of types, and no other columns.
+        let has_type = self.default_type.is_some() || !lacks(&[field::EVENT_TYPE, field::RATING]);
+        if !has_type && columns.has_others() {
+            let effect = ": all events count as views";
+            let example =
+                "event_type=action, or the type of all, for example --event-type purchase";
+            warnings.push(columns.without(field::EVENT_TYPE, effect, example));
+        }
+        warnings
     }
 }
 
-fn session_advice(needed: usize, rows: &Rows) -> &'static str {
-    if needed == field::USER_ID && rows.has_column(field::SESSION_ID) {
-        " (with the session's column each session counts as a user)"
-    } else {
-        ""
-    }
-}
-
-fn event(values: &Values) -> Result<InteractionEvent, String> {
+fn event(values: &Values, default_type: Option<&str>) -> Result<InteractionEvent, String> {
     let value = |field: usize| values.fields[field].as_ref();
     let id = |field: usize, most_bytes: usize| -> Result<Option<String>, String> {
         let name = EVENT_FIELDS[field].name;
         let id = value(field).map(|value| cells::id(value, values.untyped));
         let id = id.transpose();
         let id = id.map_err(|rule| format!("{name} {rule}"))?;
-        match id.filter(|id| !id.is_empty()) {
+        match id.flatten() {
             Some(id) if id.len() > most_bytes => {
                 Err(format!("{name} must be at most {most_bytes} bytes"))
             }
@@ -126,8 +160,11 @@ fn event(values: &Values) -> Result<InteractionEvent, String> {
     let rating = rating(value(field::RATING))?;
     let event_type = match id(field::EVENT_TYPE, MAX_EVENT_TYPE_BYTES)? {
         Some(event_type) => event_type,
-        None if rating.is_some() => RATING.to_owned(),
-        None => VIEW.to_owned(),
+        None => match default_type {
+            Some(event_type) => event_type.to_owned(),
+            None if rating.is_some() => RATING.to_owned(),
+            None => VIEW.to_owned(),
+        },
     };
 
     let mut event = InteractionEvent::new(user, event_type, time);
@@ -215,9 +252,9 @@ fn impressions(value: Option<&Value>, untyped: bool) -> Result<Vec<ContentId>, S
     let entries = value.map(cells::list).unwrap_or_default();
     entries
         .iter()
-        .map(|entry| {
-            cells::id(entry, untyped)
-                .map(ContentId::from)
+        .filter_map(|entry| cells::id(entry, untyped).transpose())
+        .map(|id| {
+            id.map(ContentId::from)
                 .map_err(|rule| format!("impressions {rule}"))
         })
         .collect()

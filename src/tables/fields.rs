@@ -87,6 +87,10 @@ pub static EVENT_FIELDS: [Field; 14] = [
             "unixreviewtime",
             "eventtimestamp",
             "timestampms",
+            "eventdate",
+            "orderdate",
+            "purchasedate",
+            "invoicedate",
         ],
     ),
     field(
@@ -116,6 +120,7 @@ pub static EVENT_FIELDS: [Field; 14] = [
             "asin",
             "parentasin",
             "sku",
+            "stockcode",
             "isbn",
         ],
     ),
@@ -209,6 +214,7 @@ pub static ITEM_FIELDS: [Field; 17] = [
             "asin",
             "parentasin",
             "sku",
+            "stockcode",
             "isbn",
         ],
     ),
@@ -313,15 +319,12 @@ pub(super) fn by_name(fields: &[Field], column: &str) -> ColumnMeaning {
 }
 
 /// The field whose name a column that was not taken resembles.
-pub(super) fn resembles(fields: &[Field], column: &str) -> Option<&'static str> {
+pub(super) fn resembles(fields: &[Field], column: &str) -> Option<usize> {
     let name = comparable(column);
     let near = |alias: &str| alias.len() >= 4 && (name.starts_with(alias) || name.ends_with(alias));
-    fields
-        .iter()
-        .find(|field| {
-            near(&comparable(field.name)) || field.aliases.iter().any(|alias| near(alias))
-        })
-        .map(|field| field.name)
+    fields.iter().position(|field| {
+        near(&comparable(field.name)) || field.aliases.iter().any(|alias| near(alias))
+    })
 }
 
 #[cfg(test)]
@@ -366,7 +369,7 @@ mod tests {
             );
         }
         assert_eq!(by_name(&EVENT_FIELDS, "price"), ColumnMeaning::Other);
-        assert_eq!(resembles(&ITEM_FIELDS, "tags_en"), Some("tags"));
+        assert_eq!(resembles(&ITEM_FIELDS, "tags_en"), Some(item::TAGS));
         assert_eq!(resembles(&ITEM_FIELDS, "price"), None);
     }
 }

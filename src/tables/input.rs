@@ -20,8 +20,21 @@ pub(super) const CHUNK: usize = 64 << 10;
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// First bytes of forms that are not read, with what to do about each.
-const REFUSED: [(&[u8], &str); 7] = [
-    (b"PK\x03\x04", "is a zip archive: unpack it first"),
+const REFUSED: [(&[u8], &str); 11] = [
+    (
+        b"PK\x03\x04",
+        "is a zip archive: unpack it first; if it is an Excel workbook, save its sheet as CSV",
+    ),
+    (
+        b"\xd0\xcf\x11\xe0",
+        "is an Excel workbook or another Office file: save its sheet as CSV",
+    ),
+    (
+        b"SQLite format 3\0",
+        "is a SQLite database: export a table as CSV, for example with sqlite3 -csv -header",
+    ),
+    (b"Obj\x01", "is Avro: export it as JSON Lines or CSV"),
+    (b"ARROW1", "is Arrow: export it as CSV"),
     (
         b"\x28\xb5\x2f\xfd",
         "is compressed with zstd: `zstd -d` it first, or use gzip",
@@ -41,6 +54,25 @@ const REFUSED: [(&[u8], &str); 7] = [
     (b"\xff\xfe", "is UTF-16: save it as UTF-8"),
     (b"\xfe\xff", "is UTF-16: save it as UTF-8"),
 ];
+
+/// What is in the file, if it is neither text nor of a form that has a signature at its
+/// start.
+fn not_text(start: &[u8]) -> Option<&'static str> {
+    const TAR_SIGNATURE: usize = 257;
+    if start
+        .get(TAR_SIGNATURE..)
+        .is_some_and(|rest| rest.starts_with(b"ustar"))
+    {
+        return Some("is a tar archive: unpack it first");
+    }
+    if start.contains(&0) {
+        return Some("is not text: export it as CSV or JSON Lines in UTF-8");
+    }
+    let text = start.strip_prefix(UTF8_MARK).unwrap_or(start);
+    text.trim_ascii_start()
+        .starts_with(b"<")
+        .then_some("is XML or HTML: export it as CSV or JSON Lines")
+}
 
 /// Counts the bytes that are read from a file.
 struct CountedRead<R> {
@@ -118,6 +150,12 @@ pub(super) fn open(path: &Path) -> Result<OpenedInput, TableError> {
                 reason: reason.to_owned(),
             });
         }
+    }
+    if let Some(reason) = not_text(start) {
+        return Err(TableError::Form {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        });
     }
     if start.starts_with(UTF8_MARK) {
         reader.consume(UTF8_MARK.len());

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     cells,
-    columns::{Values, listed},
+    columns::Values,
     error::{NumberedRow, TableError},
     fields::{ITEM_FIELDS, item as field},
     mapping::Mapping,
@@ -28,7 +28,7 @@ impl ItemFile {
     /// # Errors
     /// [`TableError`] if it cannot be read, or no column is the id.
     pub fn open(path: &Path, mapping: &Mapping) -> Result<Self, TableError> {
-        Self::with_rows(path, Rows::open(path, &ITEM_FIELDS, mapping)?)
+        Self::with_rows(Rows::open(path, &ITEM_FIELDS, mapping)?)
     }
 
     /// The items of a text that is no file; `name` stands for it in errors.
@@ -37,32 +37,32 @@ impl ItemFile {
         text: Box<dyn BufRead + Send>,
         mapping: &Mapping,
     ) -> Result<Self, TableError> {
-        Self::with_rows(name, Rows::of(name, text, &ITEM_FIELDS, mapping)?)
+        Self::with_rows(Rows::of(name, text, &ITEM_FIELDS, mapping)?)
     }
 
-    fn with_rows(path: &Path, rows: Rows) -> Result<Self, TableError> {
-        let columns = rows.column_names();
-        if !columns.is_empty() && !rows.has_column(field::ID) {
-            return Err(TableError::Column {
-                path: path.to_owned(),
-                reason: format!(
-                    "no column is known as id; the columns are {}; name the right one, for \
-                     example --map id={}",
-                    listed(columns.iter().copied()),
-                    columns[0]
-                ),
-            });
+    fn with_rows(rows: Rows) -> Result<Self, TableError> {
+        let file = Self { rows };
+        if file.rows.has_header() {
+            file.require_columns()?;
         }
-        Ok(Self { rows })
+        Ok(file)
+    }
+
+    fn require_columns(&self) -> Result<(), TableError> {
+        let first = self.rows.columns().first_name().unwrap_or_default();
+        self.rows.require(field::ID, &format!("id={first}"))
     }
 
     /// The next item with its line number, or why that line is none.
     ///
     /// # Errors
-    /// [`TableError::Io`] if the file cannot be read further.
+    /// [`TableError::Io`] if the file cannot be read further, and at the end of JSON
+    /// [`TableError::Column`] if no row has an id.
     pub fn next_item(&mut self) -> Result<Option<NumberedRow<Item>>, TableError> {
-        let row = self.rows.next_row()?;
-        Ok(row.map(|(number, values)| (number, values.and_then(item))))
+        let Some((number, values)) = self.rows.next_row()? else {
+            return self.require_columns().map(|()| None);
+        };
+        Ok(Some((number, values.and_then(item))))
     }
 
     /// Warnings about the columns, complete after the last row.
@@ -87,9 +87,9 @@ fn item(values: Values) -> Result<Item, String> {
         }
     };
 
-    let id = take(field::ID).ok_or("id: must be set")?;
-    let id = cells::id(&id, untyped).map_err(|rule| format!("id: {rule}"))?;
-    put(field::ID, Some(Value::String(id)));
+    let id = take(field::ID).map(|id| cells::id(&id, untyped));
+    let id = id.transpose().map_err(|rule| format!("id: {rule}"))?;
+    put(field::ID, id.flatten().map(Value::String));
     for name in [field::TITLE, field::TEXT, field::CONTENT_TYPE] {
         put(name, take(name).map(text_or_same));
     }
@@ -118,7 +118,12 @@ fn item(values: Values) -> Result<Item, String> {
             tags.extend(facets);
             continue;
         }
-        let entries = value.as_ref().map(cells::list).unwrap_or_default();
+        // A category's name may hold commas.
+        let entries_of = match name {
+            field::CATEGORIES => cells::list,
+            _ => cells::labels,
+        };
+        let entries = value.as_ref().map(entries_of).unwrap_or_default();
         tags.extend(entries.into_iter().map(|entry| tag(entry, facet, is_key)));
     }
     if !tags.is_empty() {

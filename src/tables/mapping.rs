@@ -2,10 +2,43 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+/// The flag or setting that holds a mapping. Messages name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MappingOption {
+    /// The flag `--map`.
+    #[default]
+    Map,
+    /// The flag `--catalog-map`.
+    CatalogMap,
+    /// The setting `CATALOG_PATH_MAP`.
+    CatalogPathMap,
+}
+
+impl MappingOption {
+    /// The option with a value, as a command line or an environment has it.
+    #[must_use]
+    pub fn with(self, value: &str) -> String {
+        match self {
+            Self::Map => format!("--map {value}"),
+            Self::CatalogMap => format!("--catalog-map {value}"),
+            Self::CatalogPathMap => format!("CATALOG_PATH_MAP={value}"),
+        }
+    }
+
+    /// How an entry is added to what is there.
+    pub(super) fn addition(self, entry: &str) -> String {
+        match self {
+            Self::Map | Self::CatalogMap => format!("add {}", self.with(entry)),
+            Self::CatalogPathMap => format!("add {entry} to CATALOG_PATH_MAP"),
+        }
+    }
+}
+
 /// Which columns hold which fields, as the user says: field name -> column name,
 /// or the column's position from 1 in a file without a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
+    option: MappingOption,
     columns: BTreeMap<String, String>,
 }
 
@@ -15,15 +48,21 @@ pub struct Mapping {
 pub struct InvalidMapping(String);
 
 impl Mapping {
-    /// Reads the values of `--map`: each is `field=column`, several of them
+    /// Reads the values of an option: each is `field=column`, several of them
     /// separated by commas, or the name of a file with one `field=column` a
     /// line. Of several entries for one field the last counts.
     ///
     /// # Errors
     /// [`InvalidMapping`] for an entry without `=`, or a file that cannot be
     /// read.
-    pub fn parse<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidMapping> {
-        let mut mapping = Self::default();
+    pub fn parse<'a>(
+        option: MappingOption,
+        values: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, InvalidMapping> {
+        let mut mapping = Self {
+            option,
+            columns: BTreeMap::new(),
+        };
         for value in values {
             if value.contains('=') {
                 value
@@ -33,7 +72,8 @@ impl Mapping {
             }
             let text = fs::read_to_string(Path::new(value)).map_err(|error| {
                 InvalidMapping(format!(
-                    "--map {value}: give field=column, or a file of such lines ({error})"
+                    "{}: give field=column, or a file of such lines ({error})",
+                    option.with(value)
                 ))
             })?;
             for line in text.lines() {
@@ -54,11 +94,16 @@ impl Mapping {
             .filter(|(field, column)| !field.is_empty() && !column.is_empty());
         let Some((field, column)) = pair else {
             return Err(InvalidMapping(format!(
-                "--map {whole}: {entry:?} is not field=column, such as content_id=movieId"
+                "{}: {entry:?} is not field=column, such as content_id=movieId",
+                self.option.with(whole)
             )));
         };
         self.columns.insert(field, column);
         Ok(())
+    }
+
+    pub(super) fn option(&self) -> MappingOption {
+        self.option
     }
 
     /// The fields with their columns.
@@ -84,7 +129,7 @@ impl Mapping {
 mod tests {
     use std::io::Write as _;
 
-    use super::Mapping;
+    use super::{Mapping, MappingOption};
 
     #[test]
     fn entries_come_from_arguments_and_files() {
@@ -95,7 +140,8 @@ mod tests {
         )
         .unwrap();
         let path = file.path().to_str().unwrap();
-        let mapping = Mapping::parse(["user_id=u,event_time=ts", path]).unwrap();
+        let mapping =
+            Mapping::parse(MappingOption::Map, ["user_id=u,event_time=ts", path]).unwrap();
         let entries: Vec<_> = mapping.entries().collect();
         assert_eq!(
             entries,
@@ -111,19 +157,40 @@ mod tests {
 
     #[test]
     fn numbers_are_positions_of_a_file_without_header() {
-        let mapping = Mapping::parse(["user_id=1,content_id=3"]).unwrap();
+        let mapping = Mapping::parse(MappingOption::Map, ["user_id=1,content_id=3"]).unwrap();
         assert_eq!(
             mapping.positions(),
             Some(vec![("content_id", 2), ("user_id", 0)])
         );
-        assert_eq!(Mapping::parse(["user_id=0"]).unwrap().positions(), None);
+        assert_eq!(
+            Mapping::parse(MappingOption::Map, ["user_id=0"])
+                .unwrap()
+                .positions(),
+            None
+        );
     }
 
     #[test]
     fn a_wrong_entry_says_what_to_write() {
-        let wrong = Mapping::parse(["content_id="]).unwrap_err().to_string();
+        let wrong = Mapping::parse(MappingOption::Map, ["content_id="])
+            .unwrap_err()
+            .to_string();
         assert!(wrong.contains("is not field=column"), "{wrong}");
-        let wrong = Mapping::parse(["no-such-file"]).unwrap_err().to_string();
+        let wrong = Mapping::parse(MappingOption::Map, ["no-such-file"])
+            .unwrap_err()
+            .to_string();
         assert!(wrong.contains("give field=column, or a file"), "{wrong}");
+    }
+
+    #[test]
+    fn messages_name_the_option_that_holds_the_mapping() {
+        for (option, expected) in [
+            (MappingOption::Map, "--map id: give field=column"),
+            (MappingOption::CatalogMap, "--catalog-map id: give"),
+            (MappingOption::CatalogPathMap, "CATALOG_PATH_MAP=id: give"),
+        ] {
+            let wrong = Mapping::parse(option, ["id"]).unwrap_err().to_string();
+            assert!(wrong.starts_with(expected), "{wrong}");
+        }
     }
 }

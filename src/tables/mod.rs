@@ -26,9 +26,13 @@ pub use catalogue::{
     CatalogueFile, CatalogueFileError, RefusedItem, read_catalogue, sample_catalogue,
 };
 pub use error::{NumberedRow, TableError};
-pub use events::EventFile;
+pub use events::{EventColumns, EventFile};
 pub use items::ItemFile;
-pub use mapping::{InvalidMapping, Mapping};
+pub use mapping::{InvalidMapping, Mapping, MappingOption};
 
+#[cfg(test)]
+mod column_tests;
+#[cfg(test)]
+mod test_files;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,9 @@ use std::{
     },
 };
 
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
 use super::{
     columns::{ColumnTable, Row},
     delimited::Delimited,
@@ -24,6 +27,12 @@ pub(super) struct Rows {
     path: PathBuf,
     form: FileForm,
     columns: ColumnTable,
+    /// Rows so far.
+    count: u64,
+    /// Whether there are no more.
+    has_ended: bool,
+    /// The key of the first row that holds a list of objects.
+    nested: Option<String>,
     /// Bytes of the file that were read, before they are unpacked.
     bytes_read: Arc<AtomicU64>,
 }
@@ -66,6 +75,15 @@ impl Rows {
         let start = reader.fill_buf().map_err(unreadable)?;
         let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
         let form = match first {
+            Some(b'{') if spans_lines(start) => {
+                return Err(TableError::Form {
+                    path: path.to_owned(),
+                    reason:
+                        "is a JSON object over several lines: give the list of its rows alone, \
+                             or one object a line, for example by jq -c '.items[]'"
+                            .to_owned(),
+                });
+            }
             // A file without rows is read as one, too.
             Some(b'{') | None => FileForm::Lines(JsonLines::new(reader)),
             Some(b'[') => FileForm::Array(JsonArray::new(reader).map_err(unreadable)?),
@@ -73,7 +91,8 @@ impl Rows {
                 let delimiter = delimiter(start).ok_or_else(|| TableError::Form {
                     path: path.to_owned(),
                     reason: format!(
-                        "is neither JSON (lines or an array) nor CSV or TSV: its first line is {:?}",
+                        "is neither JSON (lines or an array) nor CSV or TSV: its first line is {:?}; \
+                         separate columns by commas, semicolons, tabs or |",
                         first_line(start)
                     ),
                 })?;
@@ -85,6 +104,9 @@ impl Rows {
             path: path.to_owned(),
             form,
             columns,
+            count: 0,
+            has_ended: false,
+            nested: None,
             bytes_read: Arc::default(),
         })
     }
@@ -95,7 +117,7 @@ impl Rows {
     /// [`TableError::Io`] if the file cannot be read further.
     pub(super) fn next_row(&mut self) -> Result<Option<Row>, TableError> {
         let columns = &mut self.columns;
-        match &mut self.form {
+        let row = match &mut self.form {
             FileForm::Lines(lines) => lines.next(columns),
             FileForm::Array(array) => array.next(columns),
             FileForm::Cells(cells) => cells.next(columns),
@@ -103,7 +125,16 @@ impl Rows {
         .map_err(|source| TableError::Io {
             path: self.path.clone(),
             source,
-        })
+        })?;
+        let Some((_, values)) = &row else {
+            self.has_ended = true;
+            return Ok(None);
+        };
+        if let (0, Ok(values)) = (self.count, values) {
+            self.nested = list_of_objects(&values.others);
+        }
+        self.count += 1;
+        Ok(row)
     }
 
     /// Bytes of the file that were read so far, which may be ahead of the row.
@@ -111,29 +142,79 @@ impl Rows {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// Whether a field has a column, as far as is known: the rows of JSON are
-    /// known once they have been read.
-    #[must_use]
-    pub(super) fn has_column(&self, field: usize) -> bool {
-        self.columns.has(field)
+    /// Fails if no column is a field that rows need. `example` names a column for it in
+    /// the error.
+    ///
+    /// # Errors
+    /// [`TableError::Column`]. Never before columns are known: those of CSV are when it is
+    /// opened, those of JSON once its rows are read.
+    pub(super) fn require(&self, field: usize, example: &str) -> Result<(), TableError> {
+        if self.columns.has(field) || self.columns.is_empty() {
+            return Ok(());
+        }
+        if let (1, Some(key)) = (self.count, &self.nested) {
+            return Err(TableError::Form {
+                path: self.path.clone(),
+                reason: format!(
+                    "is one JSON object, with the rows in its key {key}: give that list alone, for \
+                     example by jq .{key}"
+                ),
+            });
+        }
+        Err(TableError::Column {
+            path: self.path.clone(),
+            reason: self.columns.without(field, "", example),
+        })
     }
 
-    /// The columns by their names in the file, as far as they are known.
-    #[must_use]
-    pub(super) fn column_names(&self) -> Vec<&str> {
-        self.columns.names().iter().map(String::as_str).collect()
+    /// Whether the columns are known before the rows are read.
+    pub(super) fn has_header(&self) -> bool {
+        match self.form {
+            FileForm::Cells(_) => true,
+            FileForm::Lines(_) | FileForm::Array(_) => false,
+        }
+    }
+
+    /// The columns so far.
+    pub(super) fn columns(&self) -> &ColumnTable {
+        &self.columns
     }
 
     /// Warnings about the columns: those that resemble a field and are not
     /// taken, and mapped ones that no row has. Complete after the last row.
     #[must_use]
     pub(super) fn warnings(&self) -> Vec<String> {
-        self.columns.warnings()
+        let mut warnings = self.columns.warnings();
+        if self.has_ended && self.count == 0 {
+            warnings.push("WARNING: the file has no rows".to_owned());
+        }
+        warnings
     }
 }
 
+/// Whether a first line is the beginning of an object that the next lines continue.
+fn spans_lines(start: &[u8]) -> bool {
+    let mut lines = start
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty());
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let is_incomplete =
+        serde_json::from_slice::<IgnoredAny>(first).is_err_and(|error| error.is_eof());
+    is_incomplete && !second.starts_with(b"{")
+}
+
+/// The key of a list of objects.
+fn list_of_objects(row: &Map<String, Value>) -> Option<String> {
+    let is_list = |value: &Value| value.get(0).is_some_and(Value::is_object);
+    let mut lists = row.iter().filter(|(_, value)| is_list(value));
+    lists.next().map(|(key, _)| key.clone())
+}
+
 /// The separator of a first line: a tab if there is one, else the more frequent
-/// of comma and semicolon.
+/// of comma and semicolon, else `|`.
 fn delimiter(start: &[u8]) -> Option<u8> {
     let line = start
         .split(|byte| *byte == b'\n')
@@ -143,6 +224,7 @@ fn delimiter(start: &[u8]) -> Option<u8> {
         .into_iter()
         .filter(|delimiter| count(*delimiter) > 0)
         .max_by_key(|delimiter| (*delimiter == b'\t', count(*delimiter)))
+        .or_else(|| (count(b'|') > 0).then_some(b'|'))
 }
 
 fn first_line(start: &[u8]) -> String {

@@ -1,67 +1,11 @@
 //! Files in every form, as exports have them.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::{EventFile, ItemFile, Mapping};
+use super::test_files::{events, items, read_events, written};
 use crate::domain::{event::InteractionEvent, item::Item};
-
-struct WrittenFile {
-    _directory: tempfile::TempDir,
-    path: PathBuf,
-}
-
-fn written(contents: impl AsRef<[u8]>) -> WrittenFile {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("export");
-    std::fs::write(&path, contents).unwrap();
-    WrittenFile {
-        _directory: directory,
-        path,
-    }
-}
-
-type RowList<T> = Vec<(u64, Result<T, String>)>;
-
-fn read_events(
-    path: &Path,
-    map: &[&str],
-) -> Result<(RowList<InteractionEvent>, Vec<String>), String> {
-    let mapping = Mapping::parse(map.iter().copied()).map_err(|error| error.to_string())?;
-    let mut file = EventFile::open(path, &mapping).map_err(|error| error.to_string())?;
-    let mut lines = Vec::new();
-    while let Some(line) = file.next_event().map_err(|error| error.to_string())? {
-        lines.push(line);
-    }
-    Ok((lines, file.warnings()))
-}
-
-fn events(contents: &str, map: &[&str]) -> Vec<InteractionEvent> {
-    let (lines, _) = read_events(&written(contents).path, map).unwrap();
-    lines.into_iter().map(|(_, event)| event.unwrap()).collect()
-}
-
-fn refused(contents: &str, map: &[&str]) -> String {
-    let file = written(contents);
-    let text = read_events(&file.path, map).unwrap_err();
-    let path = format!("{}: ", file.path.display());
-    text.strip_prefix(&path).unwrap_or(&text).to_owned()
-}
-
-fn items(contents: &str, map: &[&str]) -> (Vec<Item>, Vec<String>) {
-    let file = written(contents);
-    let mapping = Mapping::parse(map.iter().copied()).unwrap();
-    let mut items = ItemFile::open(&file.path, &mapping).unwrap();
-    let mut read = Vec::new();
-    while let Some((_, item)) = items.next_item().unwrap() {
-        read.push(item.unwrap());
-    }
-    (read, items.warnings())
-}
 
 /// Events as `user item time type rating`.
 fn described(events: &[InteractionEvent]) -> Vec<String> {
@@ -242,69 +186,6 @@ fn a_bad_row_is_returned_with_its_line_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_wrong_column_is_a_sentence_that_says_what_to_do() {
-    for (contents, map, expected) in [
-        (
-            "userId,movieId,ts\n1,2,3\n",
-            &["content_id=movie"][..],
-            "--map content_id=movie: there is no such column; the columns are userId, movieId, ts",
-        ),
-        (
-            "userId,movieId,ts\n1,2,3\n",
-            &["contentid=movieId", "film=movieId"],
-            "--map film=movieId: there is no field film; the fields are user_id, event_type",
-        ),
-        (
-            "kunde,item,ts\n1,2,3\n",
-            &[],
-            "no column is known as user_id; the columns are kunde, item, ts; name the right one, \
-             for example --map user_id=customer",
-        ),
-        (
-            "SessionId,item,ts\n1,2,3\n",
-            &[],
-            "no column is known as user_id; the columns are SessionId, item, ts; name the right \
-             one, for example --map user_id=customer (with the session's column each session \
-             counts as a user)",
-        ),
-        (
-            "user,item\n1,2\n",
-            &[],
-            "no column is known as event_time; the columns are user, item; name the right one, \
-             for example --map event_time=created",
-        ),
-        (
-            "hello\n",
-            &[],
-            "is neither JSON (lines or an array) nor CSV or TSV: its first line is \"hello\"",
-        ),
-        ("PK\u{3}\u{4}", &[], "is a zip archive: unpack it first"),
-    ] {
-        let text = refused(contents, map);
-        assert!(text.starts_with(expected), "{text}");
-    }
-    let text = read_events(Path::new("no/such/file"), &[]).unwrap_err();
-    assert!(text.starts_with("cannot read no/such/file: "), "{text}");
-}
-
-#[test]
-fn a_column_that_resembles_a_field_is_named_once() {
-    let contents =
-        "{\"user\":\"u\",\"ts\":1,\"item\":\"a\",\"product_id\":\"b\",\"rating_text\":\"x\"}\n";
-    let (_, warnings) = read_events(&written(contents.repeat(2)).path, &["clicked_id=cl"]).unwrap();
-    assert_eq!(
-        warnings,
-        [
-            "--map clicked_id=cl: no row has this column",
-            "column product_id is not read as content_id; if it should be, add --map \
-             content_id=product_id",
-            "column rating_text is not read as rating; if it should be, add --map \
-             rating=rating_text",
-        ]
-    );
-}
-
-#[test]
 fn items_are_read_as_people_export_them() {
     let (read, warnings) = items(
         r#"{"content_id": "1", "name": "A", "contentType": "film", "tag_labels": ["genre:Action"], "embedding": [0.6, 0.8]}
@@ -369,7 +250,70 @@ fn items_are_read_as_people_export_them() {
         ("Kettle, steel", "Boils")
     );
     assert_eq!(
-        (tags(&read[0]), read[0].attributes["price"].as_str()),
-        (vec!["category:Kitchen".into()], Some("39.90"))
+        (tags(&read[0]), &read[0].attributes["price"]),
+        (vec!["category:Kitchen".into()], &serde_json::json!(39.9))
     );
+
+    let (read, warnings) = items(
+        "id;name;tags;category;price;stock;ean;name\n\
+         1;A;cotton, summer;Home, Kitchen;12,50;TRUE;0012;B\n",
+        &[],
+    );
+    assert_eq!(
+        tags(&read[0]),
+        ["tag:cotton", "tag:summer", "category:Home, Kitchen"]
+    );
+    assert_eq!(
+        serde_json::json!(read[0].attributes),
+        serde_json::json!({"price": 12.5, "stock": true, "ean": "0012"})
+    );
+    assert_eq!(
+        warnings,
+        ["column name is there twice; the first one counts"]
+    );
+
+    let (read, _) = items(
+        "{\"_id\":{\"$oid\":\"507f\"},\"name\":\"A\",\"stock\":{\"$numberInt\":\"3\"}}\n",
+        &[],
+    );
+    assert_eq!((read[0].id.as_str(), read[0].title.as_str()), ("507f", "A"));
+    let (read, _) = items("1|Toy Story (1995)|01-Jan-1995\n", &["id=1,title=2"]);
+    assert_eq!(read[0].title, "Toy Story (1995)");
+}
+
+#[test]
+fn an_id_that_stands_for_none_is_missing() {
+    let contents = "user,item,ts\n\\N,i,1\nNULL,i,1\nnull,i,1\nNone,i,1\nu,NaN,1\nu,\\N,1\n";
+    let (lines, _) = read_events(&written(contents).path, &[]).unwrap();
+    let (without_user, without_item) = lines.split_at(4);
+    for (line, event) in without_user {
+        assert_eq!(event, &Err("user_id must be set".to_owned()), "line {line}");
+    }
+    for (line, event) in without_item {
+        assert_eq!(event.as_ref().unwrap().content_id, None, "line {line}");
+    }
+    let events = "{\"user\":\"undefined\",\"item\":\"i\",\"ts\":1}\n\
+                  {\"user\":12345678901234567890123,\"item\":\"i\",\"ts\":1}\n";
+    let (lines, _) = read_events(&written(events).path, &[]).unwrap();
+    assert_eq!(lines[0].1, Err("user_id must be set".to_owned()));
+    let long = "user_id has more digits than a number of JSON holds: write it in quotes";
+    assert_eq!(lines[1].1, Err(long.to_owned()));
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_refused_with_its_line() {
+    let contents = "user,item,ts,note\nu,i,1,a\nu,i,2,\"open\nu,i,3,c\nu,i,4,d\n";
+    let (lines, _) = read_events(&written(contents).path, &[]).unwrap();
+    assert_eq!(lines.len(), 2);
+    let reason = "not an event: a quote that opens in this row is not closed until the file ends";
+    assert_eq!(lines[1], (3, Err(reason.to_owned())));
+    for contents in [
+        // Inches, at the end without a line break, and a cell of several lines.
+        "user,item,ts,note\nu,i,1,5\" disk\nu,i,2,b\n",
+        "user,item,ts,note\nu,i,1,a\nu,i,2,5\" disk",
+        "user,item,ts,note\nu,i,1,a\nu,i,2,\"two\nlines\"",
+    ] {
+        let (lines, _) = read_events(&written(contents).path, &[]).unwrap();
+        assert!(lines.len() == 2 && lines[1].1.is_ok(), "{lines:?}");
+    }
 }

@@ -49,7 +49,7 @@ impl LogFilter {
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     /// Its syntax is wrong.
-    #[error(transparent)]
+    #[error("is not understood: give a level, or NAME=LEVEL, several separated by commas")]
     Form(#[from] ParseError),
     /// A word is not a level: it would select a module that does not exist, and silence
     /// all others.

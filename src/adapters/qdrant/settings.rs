@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::parsers::{Secret, defaults, parse_duration, whole_number};
+use crate::parsers::{Secret, defaults, parse_duration, port, whole_number};
 
 /// Whether this process mirrors the catalogue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -47,7 +47,7 @@ pub struct QdrantSettings {
     /// Port of Qdrant's gRPC API; unset = the port of QDRANT_API_URL, or 6334 if the
     /// URL has no port or that of the REST API, 6333
     #[arg(long, global = true, env = "QDRANT_GRPC_PORT", value_name = "PORT",
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = port)]
     pub qdrant_grpc_port: Option<u16>,
     /// CA bundle (PEM) that verifies Qdrant, with https://; unset = the system's
     #[arg(long, global = true, env = "QDRANT_TLS_CA_FILE", value_name = "FILE")]

@@ -49,6 +49,8 @@ fn refused(section: Section, check: &'static str, error: &StartError, path: &Pat
         format!("export RECSYS_LIMITS=id_bytes={MAX_SIGNED_ID_BYTES}")
     } else if let StartError::RequestIdKeys { .. } = error {
         format!("(umask 077; openssl rand -hex 32 > {path})")
+    } else if let StartError::CatalogueMapping(_) = error {
+        "export CATALOG_PATH_MAP=id=COLUMN".to_owned()
     } else if let StartError::RequestIdKeysOpen { .. } = error {
         format!("chmod o= {path}")
     } else {
@@ -132,7 +134,13 @@ pub(super) fn embedded(settings: &Settings) -> Vec<Finding> {
     let ranking = app::ranking(settings, settings.ranking_path.as_deref());
     if let (None, Ok(ranking)) = (&settings.qdrant_api_url, ranking) {
         let path = settings.catalog_path.as_deref();
-        let file = path.map_or("items.jsonl".to_owned(), quoted);
+        let mut import = format!(
+            "recsys catalog import {}",
+            path.map_or("items.jsonl".to_owned(), quoted)
+        );
+        if let (Some(map), Some(_)) = (&settings.catalog_path_map, path) {
+            import.push_str(&format!(" --map {}", quoted(map)));
+        }
         match app::catalogue_in_memory(settings, &ranking) {
             Ok(counts) => {
                 let found = format!(
@@ -143,21 +151,19 @@ pub(super) fn embedded(settings: &Settings) -> Vec<Finding> {
                 findings.push(
                     finding
                         .fix("export QDRANT_API_URL=http://127.0.0.1:6333")
-                        .fix(format!("recsys catalog import {file}")),
+                        .fix(import.clone()),
                 );
                 if counts.lack_features() {
                     let finding = EMBEDDED.warn("content", NO_FEATURES);
                     findings.push(finding.fix(format!(
-                        "recsys catalog import {file} --dry-run   # names columns that it does not read"
+                        "{import} --dry-run   # names columns that it does not read"
                     )));
                 }
             }
             Err(error) => {
                 let path = path.unwrap_or(Path::new(""));
                 let finding = refused(EMBEDDED, "catalogue", &error, path);
-                findings.push(finding.fix(format!(
-                    "recsys catalog import {file} --dry-run   # lists what is refused"
-                )));
+                findings.push(finding.fix(format!("{import} --dry-run   # lists what is refused")));
             }
         }
     }

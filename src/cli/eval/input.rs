@@ -13,7 +13,9 @@ use crate::{
         log::{LogBuilder, LogPart, ReplayLog},
         plan::{FirstList, ListRules, SeenItems},
     },
-    tables::{CatalogueFile, EventFile, InvalidMapping, Mapping, TableError},
+    tables::{
+        CatalogueFile, EventColumns, EventFile, InvalidMapping, Mapping, MappingOption, TableError,
+    },
 };
 
 /// Rows that are listed when they are refused.
@@ -56,8 +58,11 @@ impl ReplayInput {
         if inputs.filter(|path| path.as_os_str() == "-").count() > 1 {
             return Err(InputError::TwoStandardInputs);
         }
-        let map = Mapping::parse(flags.map.iter().map(String::as_str))?;
-        let catalog_map = Mapping::parse(flags.catalog_map.iter().map(String::as_str))?;
+        let columns = EventColumns::parse(&flags.map, flags.event_type.as_deref())?;
+        let catalog_map = Mapping::parse(
+            MappingOption::CatalogMap,
+            flags.catalog_map.iter().map(String::as_str),
+        )?;
         let mut notes = Vec::new();
         let catalogue = flags
             .catalog
@@ -66,11 +71,11 @@ impl ReplayInput {
             .transpose()?;
         let mut log = LogBuilder::new(rule);
         if let Some(train) = &flags.train {
-            read_events(train, &map, LogPart::Training, &mut log, &mut notes)?;
+            read_events(train, &columns, LogPart::Training, &mut log, &mut notes)?;
         }
         read_events(
             &flags.events,
-            &map,
+            &columns,
             LogPart::Evaluation,
             &mut log,
             &mut notes,
@@ -134,7 +139,7 @@ pub(crate) fn threads(flags: &ReplayFlags) -> usize {
 struct RefusedRows<'a> {
     path: &'a Path,
     count: usize,
-    first: Option<String>,
+    listed: Vec<String>,
 }
 
 impl<'a> RefusedRows<'a> {
@@ -142,20 +147,18 @@ impl<'a> RefusedRows<'a> {
         Self {
             path,
             count: 0,
-            first: None,
+            listed: Vec::new(),
         }
     }
 
     fn add(&mut self, line: u64, reason: &str) {
         if self.count < MAX_LISTED {
-            anstream::eprintln!("{} line {line}: {reason}", self.path.display());
+            self.listed.push(format!("line {line}: {reason}"));
         }
         self.count += 1;
-        self.first
-            .get_or_insert_with(|| format!("line {line}: {reason}"));
     }
 
-    /// Adds notes on the file; an error if it has no valid row.
+    /// Lists the rows, and adds notes on the file; an error if it has no valid row.
     fn finish(
         self,
         what: &'static str,
@@ -169,6 +172,9 @@ impl<'a> RefusedRows<'a> {
                 .iter()
                 .map(|warning| format!("{}: {warning}", path.display())),
         );
+        for line in &self.listed {
+            anstream::eprintln!("{} {line}", path.display());
+        }
         if self.count > MAX_LISTED {
             anstream::eprintln!("and {} more rows", self.count - MAX_LISTED);
         }
@@ -176,7 +182,11 @@ impl<'a> RefusedRows<'a> {
             return Err(InputError::NoRows {
                 path: path.to_owned(),
                 what,
-                reason: self.first.unwrap_or_else(|| "there are no rows".to_owned()),
+                reason: self
+                    .listed
+                    .into_iter()
+                    .next()
+                    .unwrap_or_else(|| "there are no rows".to_owned()),
             });
         }
         if self.count > 0 {
@@ -211,12 +221,12 @@ fn read_items(
 
 fn read_events(
     path: &Path,
-    mapping: &Mapping,
+    columns: &EventColumns,
     part: LogPart,
     log: &mut LogBuilder,
     notes: &mut Vec<String>,
 ) -> Result<(), InputError> {
-    let mut file = EventFile::open(path, mapping)?;
+    let mut file = EventFile::open(path, columns)?;
     let mut refused = RefusedRows::new(path);
     let mut taken = 0;
     while let Some((line, event)) = file.next_event()? {

@@ -28,7 +28,7 @@ use crate::{
         IngestOutcome, IngestResult, InteractionEvent, StreamIngestEventsRequest,
         StreamIngestEventsResponse,
     },
-    tables::{EventFile, Mapping, NumberedRow, TableError},
+    tables::{EventColumns, EventFile, NumberedRow, TableError},
 };
 
 /// Size of the largest event, in bytes: more than a server stores.
@@ -71,7 +71,7 @@ pub(super) async fn run(
     } else {
         let target = ImportTarget::new(settings, flags)?;
         if flags.replace {
-            let erased = erase_users(path, &import.mapping, &target, flags.yes).await?;
+            let erased = erase_users(path, &import.columns, &target, flags.yes).await?;
             anstream::eprintln!("{erased} users erased");
         }
         import.resume(flags, &target)?;
@@ -88,9 +88,14 @@ pub(super) async fn run(
         done
     };
     import.progress.finish();
-    import.refused.print();
-    for warning in import.file.warnings() {
-        anstream::eprintln!("{warning}");
+    // One sentence on what all rows lack, rather than one a row.
+    let is_of_all_rows =
+        matches!(&done, Err(EventsImportError::Table(error)) if error.is_of_all_rows());
+    if !is_of_all_rows {
+        import.refused.print();
+        for warning in import.file.warnings() {
+            anstream::eprintln!("{warning}");
+        }
     }
     done.map(|()| Imported {
         counts: import.counts,
@@ -112,7 +117,7 @@ struct Batch {
 
 struct Import {
     path: PathBuf,
-    mapping: Mapping,
+    columns: EventColumns,
     file: EventFile,
     /// What the rows so far are about.
     summary: FileSummary,
@@ -136,8 +141,8 @@ struct Import {
 
 impl Import {
     fn open(path: PathBuf, flags: &EventsImportFlags) -> Result<Self, EventsImportError> {
-        let mapping = Mapping::parse(flags.map.iter().map(String::as_str))?;
-        let file = EventFile::open(&path, &mapping)?;
+        let columns = EventColumns::parse(&flags.map, flags.event_type.as_deref())?;
+        let file = EventFile::open(&path, &columns)?;
         let progress = if is_pipe(&path) {
             Progress::of_stream()
         } else {
@@ -148,7 +153,7 @@ impl Import {
         };
         Ok(Self {
             path,
-            mapping,
+            columns,
             file,
             summary: FileSummary::default(),
             data_id: None,
@@ -197,7 +202,7 @@ impl Import {
         self.progress.print(
             "the server does not have the events that were sent before: sending everything again",
         );
-        self.file = EventFile::open(&self.path, &self.mapping)?;
+        self.file = EventFile::open(&self.path, &self.columns)?;
         self.summary = FileSummary::default();
         self.data_id = None;
         self.read = RowPosition::default();

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{error::EventsImportError, target::ImportTarget};
-use crate::tables::{EventFile, Mapping, TableError};
+use crate::tables::{EventColumns, EventFile, TableError};
 
 /// Erasures in flight.
 const IN_FLIGHT: usize = 16;
@@ -28,11 +28,11 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// be erased.
 pub(super) async fn erase_users(
     path: &Path,
-    mapping: &Mapping,
+    columns: &EventColumns,
     target: &ImportTarget,
     is_confirmed: bool,
 ) -> Result<usize, EventsImportError> {
-    let users = users_of(path, mapping)?;
+    let users = users_of(path, columns)?;
     if !is_confirmed {
         confirm(users.len(), target.url())?;
     }
@@ -54,8 +54,8 @@ pub(super) async fn erase_users(
     Ok(erased)
 }
 
-fn users_of(path: &Path, mapping: &Mapping) -> Result<BTreeSet<String>, TableError> {
-    let mut file = EventFile::open(path, mapping)?;
+fn users_of(path: &Path, columns: &EventColumns) -> Result<BTreeSet<String>, TableError> {
+    let mut file = EventFile::open(path, columns)?;
     let mut users = BTreeSet::new();
     while let Some((_, event)) = file.next_event()? {
         if let Ok(event) = event

@@ -4,15 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::element::{SkipReason, unreadable};
-
-/// What senders write if they have no id.
-const MISSING: [&str; 4] = ["undefined", "null", "NaN", "[object Object]"];
-
-/// Whether a text stands for a missing id.
-fn is_missing(id: &str) -> bool {
-    let id = id.trim();
-    id.is_empty() || MISSING.contains(&id)
-}
+use crate::domain::ids::is_missing_id;
 
 /// Whether a value is as good as none.
 pub(super) fn is_unset(value: &Value) -> bool {
@@ -92,7 +84,7 @@ pub(super) fn text_of(value: Option<&Value>, path: &str) -> Result<Option<String
 
 /// A text that is not what senders write for a missing one.
 pub(super) fn id_of(value: Option<&Value>, path: &str) -> Result<Option<String>, SkipReason> {
-    Ok(text_of(value, path)?.filter(|id| !is_missing(id)))
+    Ok(text_of(value, path)?.filter(|id| !is_missing_id(id)))
 }
 
 /// The number at a path.
