@@ -5,8 +5,9 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll},
+    thread::available_parallelism,
 };
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt as _, Full};
+use tokio::sync::Semaphore;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
@@ -109,7 +111,7 @@ where
     let account = Account::of(&parts.extensions);
     let account = account.as_ref();
     let body = read(body, max, account).await?;
-    let framed = unless_short(body.len(), call.gzip_request, || {
+    let framed = convert(body.len(), call.gzip_request, || {
         let body = match call.gzip_request {
             true => gunzip(&body, max, account)?,
             false => body,
@@ -121,7 +123,8 @@ where
                 Ok([&[0; PREFIX_BYTES][..], &body].concat())
             }
         }
-    })?;
+    })
+    .await?;
     let framed = with_length(framed)?;
     let request = Request::from_parts(parts, Body::new(Full::new(framed)));
     let Ok(reply) = services.call(request).await;
@@ -143,7 +146,7 @@ where
     }
     let message = message.split_off(PREFIX_BYTES);
     let mut is_packed = false;
-    let content = unless_short(message.len(), false, || {
+    let content = convert(message.len(), false, || {
         let content = match call.format {
             Format::Json => Bytes::from(json::write(method.output(), message, account)?),
             Format::Protobuf => message,
@@ -156,7 +159,8 @@ where
             }
         }
         Ok(content)
-    })?;
+    })
+    .await?;
     let headers = &mut parts.headers;
     headers.remove(CONTENT_LENGTH);
     // The layers around this one read the status here; the outermost removes it.
@@ -171,13 +175,20 @@ where
     Ok(Response::from_parts(parts, Body::new(Full::new(content))))
 }
 
-/// Runs a conversion of a body of this size.
-fn unless_short<T>(bytes: usize, packed: bool, work: impl FnOnce() -> T) -> T {
-    if bytes > LONG_BYTES || packed {
-        in_place(work)
-    } else {
-        work()
+/// Long conversions at a time: all processors but one, so that short calls go on.
+static LONG_CONVERSIONS: LazyLock<Semaphore> = LazyLock::new(|| {
+    let processors = available_parallelism().map_or(1, usize::from);
+    Semaphore::new(processors.saturating_sub(1).max(1))
+});
+
+/// Runs a conversion of a body of this size. A long one waits for its turn.
+async fn convert<T>(bytes: usize, packed: bool, work: impl FnOnce() -> T) -> T {
+    if bytes <= LONG_BYTES && !packed {
+        return work();
     }
+    // The semaphore is never closed.
+    let _turn = LONG_CONVERSIONS.acquire().await;
+    in_place(work)
 }
 
 /// Writes the length of a message before it.

@@ -34,17 +34,17 @@ pub(super) struct CosineSearch {
 }
 
 /// Searches by cosine to one vector, of all items but some.
-pub(in crate::adapters::memory) struct CosineCall {
+pub(crate) struct CosineCall {
     pub(super) vector: UnitVector,
     pub(super) searches: Vec<CosineSearch>,
-    pub(in crate::adapters::memory) excluded: Vec<ContentId>,
+    pub(crate) excluded: Vec<ContentId>,
 }
 
 impl CosineCall {
     /// The first of a call's searches by cosine, and those that a scan answers together
     /// with it, with their positions in the call. `None` if there are none, or if they
     /// have conditions.
-    pub(in crate::adapters::memory) fn of(searches: &[Search<'_>]) -> Option<(Self, Vec<usize>)> {
+    pub(crate) fn of(searches: &[Search<'_>]) -> Option<(Self, Vec<usize>)> {
         let mut vectors = searches.iter().enumerate();
         let (first, vector) =
             vectors.find_map(|(index, search)| Some((index, cosine_order(&search.order)?.0)))?;

@@ -28,7 +28,7 @@ const EXPECTED_ENTRIES: usize = 32_768;
 pub(super) type SlotsOfSearches = Arc<Vec<Vec<u32>>>;
 
 /// What recent scans of all catalogues of a process found.
-pub(in crate::adapters::memory) struct RecentScans {
+pub(crate) struct RecentScans {
     found: Cache<u128, SlotsOfSearches, SlotBytes>,
     /// Random, so that nobody can choose vectors whose keys are equal.
     seed: u64,
