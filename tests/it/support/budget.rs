@@ -88,7 +88,7 @@ async fn calls(address: SocketAddr, key: String, stop: Arc<AtomicBool>, begun: A
         let number = begun.fetch_add(1, Ordering::SeqCst);
         let event = |index| named(&format!("{number}-{index}"), liked("u", "2001"));
         let events = (0..HealthyTenant::EVENTS).map(event).collect();
-        if number % HealthyTenant::CONNECTION_ROUNDS == 0 {
+        if number.is_multiple_of(HealthyTenant::CONNECTION_ROUNDS) {
             client = RecommenderServiceClient::new(connect(address).await);
         }
         let request = with_headers(&[("x-api-key", &key)], BatchIngestEventsRequest { events });
