@@ -29,7 +29,7 @@ use crate::{
 use allowed::{Allowed, AllowedSlots};
 use candidates::CandidateRows;
 pub(super) use cosine::CosineCall;
-use cosine::{CosineSearch, allow_the_same, cosine_order, cosine_searches};
+use cosine::{CosineGroup, CosineSearch, allow_the_same, cosine_order, cosine_searches};
 pub(super) use recent_scans::RecentScans;
 use recent_scans::{RecentScansOfCatalogue, SlotsOfSearches};
 use sample::sample;
@@ -64,14 +64,9 @@ pub(super) struct Index {
     ids: BTreeSet<ContentId>,
     vectors: VectorIndex,
     tags: TagIndex,
+    /// Changes with each change of an item.
+    version: u64,
     recent_scans: RecentScansOfCatalogue,
-}
-
-/// Searches by cosine to one vector that allow the same items.
-struct CosineGroup<'a> {
-    vector: &'a UnitVector,
-    searches: Vec<CosineSearch>,
-    allowed: &'a AllowedSlots<'a>,
 }
 
 /// A group whose searches need a scan.
@@ -80,7 +75,7 @@ struct ScannedGroup<'a> {
     index: usize,
     group: &'a CosineGroup<'a>,
     /// The key under which others find what the scan found.
-    key: Option<u128>,
+    key: u128,
     /// Of each search.
     candidates: Vec<CandidateRows>,
 }
@@ -95,6 +90,7 @@ impl Index {
             ids: BTreeSet::new(),
             vectors: VectorIndex::default(),
             tags: TagIndex::default(),
+            version: 0,
             recent_scans: RecentScansOfCatalogue::new(recent_scans),
         }
     }
@@ -131,6 +127,7 @@ impl Index {
     /// Adds an item. Its id must not be in the index, and its vector, if any, must
     /// have the size of the others.
     pub(super) fn insert(&mut self, item: Arc<CatalogueItem>) {
+        self.version += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             (self.slots.len() - 1) as u32
@@ -150,6 +147,7 @@ impl Index {
         let Some(slot) = self.slot_of_id.get(item.id()).copied() else {
             return self.insert(item);
         };
+        self.version += 1;
         let before = self.slots[slot as usize].replace(Arc::clone(&item));
         let before = before.as_deref();
         if before.is_none_or(|before| before.canonical_tags() != item.canonical_tags()) {
@@ -169,6 +167,7 @@ impl Index {
     /// Removes an item.
     pub(super) fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
         let slot = self.slot_of_id.remove(id)?;
+        self.version += 1;
         self.ids.remove(id);
         let item = self.slots[slot as usize].take()?;
         self.free.push(slot);
@@ -224,6 +223,7 @@ impl Index {
                 let group = CosineGroup {
                     vector,
                     searches: together.iter().map(|(_, search)| *search).collect(),
+                    restriction: search.restriction,
                     allowed: &allowed,
                 };
                 for results in self.by_cosine(&[group]) {
@@ -315,15 +315,11 @@ impl Index {
     ) -> Vec<Vec<Vec<Arc<CatalogueItem>>>> {
         let allowed: Vec<AllowedSlots<'_>> = calls
             .iter()
-            .map(|call| AllowedSlots::all_but(&self.slots, self.slots_of(&call.excluded)))
+            .map(|call| self.allowed_by(&call.restriction, self.slots_of(&call.excluded)))
             .collect();
         let groups = calls.iter().zip(&allowed);
         let groups: Vec<CosineGroup<'_>> = groups
-            .map(|(call, allowed)| CosineGroup {
-                vector: &call.vector,
-                searches: call.searches.clone(),
-                allowed,
-            })
+            .map(|(call, allowed)| call.allowing(allowed))
             .collect();
         let found = self.by_cosine(&groups).into_iter();
         found
@@ -337,14 +333,19 @@ impl Index {
         let mut scanned: Vec<ScannedGroup<'_>> = Vec::new();
         for (index, group) in groups.iter().enumerate() {
             let searches = group.searches.iter();
-            let key = self.recent_key(group);
+            let key = self.recent_key(
+                group.vector,
+                &group.searches,
+                group.restriction,
+                group.allowed.excluded(),
+            );
             if self.vectors.size() != Some(group.vector.size()) {
                 found.push(Arc::new(vec![Vec::new(); group.searches.len()]));
             } else if let Some(rows) = self.few_rows(group) {
                 let cosines = self.vectors.cosines(&rows, group.vector);
                 let slots = searches.map(|search| self.first_by_cosine(&cosines, *search));
                 found.push(Arc::new(slots.collect()));
-            } else if let Some(recent) = key.and_then(|key| self.recent_scans.get(key)) {
+            } else if let Some(recent) = self.recent_scans.get(key) {
                 found.push(recent);
             } else {
                 let candidates = searches.map(|search| CandidateRows::new(*search));
@@ -373,31 +374,33 @@ impl Index {
                 self.first_by_cosine(&cosines, *search)
             });
             let slots = Arc::new(slots.collect());
-            if let Some(key) = scanned.key {
-                self.recent_scans.insert(key, Arc::clone(&slots));
-            }
+            self.recent_scans.insert(scanned.key, Arc::clone(&slots));
             found[scanned.index] = slots;
         }
         found
     }
 
-    /// The key of what a recent scan found; `None` if the group has conditions.
-    fn recent_key(&self, group: &CosineGroup<'_>) -> Option<u128> {
-        let excluded = group.allowed.all_but_these()?;
-        let (version, searches) = (self.vectors.version(), group.searches.iter());
-        let key = self
-            .recent_scans
-            .key(version, group.vector, searches, excluded);
-        Some(key)
+    /// The key of what a recent scan found.
+    fn recent_key(
+        &self,
+        vector: &UnitVector,
+        searches: &[CosineSearch],
+        restriction: &Restriction,
+        excluded: &foldhash::HashSet<u32>,
+    ) -> u128 {
+        let version = if restriction.is_open() {
+            self.vectors.version()
+        } else {
+            self.version
+        };
+        self.recent_scans
+            .key(version, vector, searches, restriction, excluded)
     }
 
     /// Whether a call needs no scan.
     pub(super) fn has_recent(&self, call: &CosineCall) -> bool {
         let excluded = self.slots_of(&call.excluded);
-        let (version, searches) = (self.vectors.version(), call.searches.iter());
-        let key = self
-            .recent_scans
-            .key(version, &call.vector, searches, &excluded);
+        let key = self.recent_key(&call.vector, &call.searches, &call.restriction, &excluded);
         self.recent_scans.get(key).is_some()
     }
 
@@ -433,11 +436,19 @@ impl Index {
 
     fn allowed<'a>(&'a self, search: &Search<'a>) -> AllowedSlots<'a> {
         let excluded = self.slots_of(search.exclude.iter().chain(search.exclude_afterwards));
-        if search.restriction.is_open() {
+        self.allowed_by(search.restriction, excluded)
+    }
+
+    fn allowed_by<'a>(
+        &'a self,
+        restriction: &'a Restriction,
+        excluded: foldhash::HashSet<u32>,
+    ) -> AllowedSlots<'a> {
+        if restriction.is_open() {
             return AllowedSlots::all_but(&self.slots, excluded);
         }
-        let matching = self.matching(search.restriction);
-        AllowedSlots::matching(&self.slots, matching, excluded, search.restriction)
+        let matching = self.matching(restriction);
+        AllowedSlots::matching(&self.slots, matching, excluded, restriction)
     }
 
     fn slots_of<'i>(&self, ids: impl IntoIterator<Item = &'i ContentId>) -> foldhash::HashSet<u32> {

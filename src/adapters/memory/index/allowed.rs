@@ -64,9 +64,9 @@ impl<'a> AllowedSlots<'a> {
         }
     }
 
-    /// The excluded slots, if there are no conditions.
-    pub(super) fn all_but_these(&self) -> Option<&foldhash::HashSet<u32>> {
-        self.conditions.is_none().then_some(&self.excluded)
+    /// The slots that are excluded whatever they hold.
+    pub(super) fn excluded(&self) -> &foldhash::HashSet<u32> {
+        &self.excluded
     }
 
     /// An upper bound of the number of slots.

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::allowed::AllowedSlots;
 use crate::{
-    domain::{ids::ContentId, vector::UnitVector},
+    domain::{ids::ContentId, restriction::Restriction, vector::UnitVector},
     ports::{Search, SearchOrder},
 };
 
@@ -33,30 +34,49 @@ pub(super) struct CosineSearch {
     pub(super) limit: usize,
 }
 
-/// Searches by cosine to one vector, of all items but some.
+/// Searches by cosine to one vector that allow the same items.
 pub(crate) struct CosineCall {
     pub(super) vector: UnitVector,
     pub(super) searches: Vec<CosineSearch>,
+    pub(super) restriction: Restriction,
     pub(crate) excluded: Vec<ContentId>,
 }
 
+/// Searches of a call, with the slots that they allow.
+pub(super) struct CosineGroup<'a> {
+    pub(super) vector: &'a UnitVector,
+    pub(super) searches: Vec<CosineSearch>,
+    pub(super) restriction: &'a Restriction,
+    /// As the restriction and the excluded items say.
+    pub(super) allowed: &'a AllowedSlots<'a>,
+}
+
 impl CosineCall {
+    pub(super) fn allowing<'a>(&'a self, allowed: &'a AllowedSlots<'a>) -> CosineGroup<'a> {
+        CosineGroup {
+            vector: &self.vector,
+            searches: self.searches.clone(),
+            restriction: &self.restriction,
+            allowed,
+        }
+    }
+
     /// The first of a call's searches by cosine, and those that a scan answers together
-    /// with it, with their positions in the call. `None` if there are none, or if they
-    /// have conditions.
+    /// with it, with their positions in the call. `None` if there are none.
     pub(crate) fn of(searches: &[Search<'_>]) -> Option<(Self, Vec<usize>)> {
         let mut vectors = searches.iter().enumerate();
         let (first, vector) =
             vectors.find_map(|(index, search)| Some((index, cosine_order(&search.order)?.0)))?;
         let search = &searches[first];
         let together = cosine_searches(searches, first, vector);
-        if !search.restriction.is_open() || together.is_empty() {
+        if together.is_empty() {
             return None;
         }
         let excluded = search.exclude.iter().chain(search.exclude_afterwards);
         let call = Self {
             vector: vector.clone(),
             searches: together.iter().map(|(_, search)| *search).collect(),
+            restriction: search.restriction.clone(),
             excluded: excluded.cloned().collect(),
         };
         Some((call, together.into_iter().map(|(index, _)| index).collect()))

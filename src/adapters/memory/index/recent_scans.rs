@@ -1,8 +1,9 @@
 //! What recent scans found.
 //!
 //! A user asks for several lists between two events, and the scan for the user's taste
-//! then finds the same: an entry holds until a vector is added or removed, or until the
-//! user's taste or the items to leave out change.
+//! then finds the same: an entry holds until a vector is added or removed (if there are
+//! conditions, until any item changes), or until the user's taste, the conditions or the
+//! items to leave out change.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -16,7 +17,7 @@ use quick_cache::{Weighter, sync::Cache};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use super::cosine::{CosineOrder, CosineSearch};
-use crate::domain::vector::UnitVector;
+use crate::domain::{restriction::Restriction, vector::UnitVector};
 
 /// The memory of all entries of a process: those of about 40,000 users and items.
 const MAX_BYTES: u64 = 16 << 20;
@@ -69,13 +70,14 @@ impl RecentScansOfCatalogue {
         }
     }
 
-    /// The key of searches of all vectors but those of the excluded slots. `version` is
-    /// that of the vectors.
-    pub(super) fn key<'s>(
+    /// The key of searches by cosine to a vector. `version` changes with each change of
+    /// what the restriction depends on.
+    pub(super) fn key(
         &self,
         version: u64,
         vector: &UnitVector,
-        searches: impl Iterator<Item = &'s CosineSearch>,
+        searches: &[CosineSearch],
+        restriction: &Restriction,
         excluded: &foldhash::HashSet<u32>,
     ) -> u128 {
         let seed = self.all.seed;
@@ -94,6 +96,10 @@ impl RecentScansOfCatalogue {
         let slots = slots.fold(0_u64, u64::wrapping_add);
         for number in [self.catalogue, version, excluded.len() as u64, slots] {
             bytes.extend(number.to_le_bytes());
+        }
+        if !restriction.is_open() {
+            // Derived, so that it has every field, and texts in quotes.
+            bytes.extend(format!("{restriction:?}").into_bytes());
         }
         xxh3_128_with_seed(&bytes, seed)
     }

@@ -257,6 +257,7 @@ proptest! {
             let steps = |count| prop::collection::vec(any_step(40, size), count);
             (steps(40..120), prop::collection::vec(steps(0..4), 1..6))
         }),
+        restriction in any_restriction(),
         excluded in any_ids(),
         limits in prop::collection::vec(0..5_usize, 4),
     ) {
@@ -264,11 +265,11 @@ proptest! {
         let vectors = items.values().filter_map(|item| item.vector().cloned());
         let queries: Vec<_> = vectors.take(2).map(Some).collect();
         prop_assume!(queries.len() == 2);
-        let (open, nothing) = (Restriction::default(), HashSet::new());
+        let nothing = HashSet::new();
         let orders = orders([&queries[0], &queries[1]], &[], 1).into_iter().skip(3);
         let searches: Vec<_> = orders.zip(&limits).map(|(order, limit)| Search {
             order,
-            restriction: &open,
+            restriction: &restriction,
             exclude: &excluded,
             exclude_afterwards: &nothing,
             limit: *limit,
