@@ -14,7 +14,9 @@ use http_body_util::BodyExt as _;
 
 /// Longer rests are not read: their clients may lose the reply.
 const MAX_DRAINED_BYTES: usize = 64 << 10;
-const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
+pub(super) const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
+/// For clients whose deadline is over, which may wait no longer.
+pub(super) const MAX_LATE_DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// Where a [`LentBody`] that is dropped unread goes.
 type Place<B> = Arc<Mutex<Option<B>>>;
@@ -87,18 +89,22 @@ impl<B: HttpBody + Unpin> HttpBody for LentBody<B> {
 pub(super) struct UnreadBody<B>(Place<B>);
 
 impl<B: HttpBody<Data = Bytes> + Unpin> UnreadBody<B> {
-    /// Reads what is left. Returns whether that was all.
-    pub(super) async fn drain(self) -> bool {
+    /// Reads what is left, for at most this long. Returns whether that was all.
+    pub(super) async fn drain(self, within: Duration) -> bool {
         let rest = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match rest {
-            Some(rest) => drain(rest).await,
+            Some(rest) => drain(rest, within).await,
             None => true,
         }
     }
 }
 
-/// Reads a body without keeping it. Returns whether it ended within the limits.
-pub(super) async fn drain<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) -> bool {
+/// Reads a body without keeping it, for at most this long. Returns whether it ended within
+/// the limits.
+pub(super) async fn drain<B: HttpBody<Data = Bytes> + Unpin>(
+    mut body: B,
+    within: Duration,
+) -> bool {
     let reading = async {
         let mut left = MAX_DRAINED_BYTES;
         while let Some(frame) = body.frame().await {
@@ -110,7 +116,6 @@ pub(super) async fn drain<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) -> boo
         }
         true
     };
-    tokio::time::timeout(MAX_DRAIN_TIME, reading)
-        .await
-        .unwrap_or(false)
+    let read = tokio::time::timeout(within, reading).await;
+    read.unwrap_or(false)
 }

@@ -26,7 +26,7 @@ use crate::{
     api::connect::{
         call::{ConnectCall, Format},
         error,
-        lent_body::{LentBody, drain},
+        lent_body::{LentBody, MAX_DRAIN_TIME, MAX_LATE_DRAIN_TIME, drain},
     },
     edge::{access::Access, call::CallLayer},
 };
@@ -253,7 +253,7 @@ where
             Err(refused) => {
                 let mut reply = self.connect.refuse(&mut request, &refused);
                 Box::pin(async move {
-                    if drains && !drain(request.into_body()).await {
+                    if drains && !drain(request.into_body(), MAX_DRAIN_TIME).await {
                         close(reply.headers_mut());
                     }
                     Ok(reply)
@@ -270,9 +270,11 @@ where
                 let reply = self.inner.call(Request::from_parts(parts, body));
                 Box::pin(async move {
                     let mut reply = written(reply.await?);
-                    // No client waits longer than its deadline.
-                    let is_late = reply.status() == StatusCode::GATEWAY_TIMEOUT;
-                    if !reply.status().is_success() && (is_late || !rest.drain().await) {
+                    let within = match reply.status() {
+                        StatusCode::GATEWAY_TIMEOUT => MAX_LATE_DRAIN_TIME,
+                        _ => MAX_DRAIN_TIME,
+                    };
+                    if !reply.status().is_success() && !rest.drain(within).await {
                         close(reply.headers_mut());
                     }
                     Ok(reply)

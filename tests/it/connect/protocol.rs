@@ -287,6 +287,25 @@ async fn a_client_that_sends_its_body_after_the_headers_gets_the_error_and_keeps
 }
 
 #[tokio::test]
+async fn a_call_whose_deadline_is_over_gets_the_error_and_keeps_its_connection() {
+    let server = serving(ServerSettings::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..5 {
+        let call = format!(
+            "POST {RECOMMEND} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             connect-timeout-ms: 0\r\ncontent-length: 14\r\n\r\n{{\"userId\":\"u\"}}"
+        );
+        stream.write_all(call.as_bytes()).await.unwrap();
+        let mut received = Vec::new();
+        while !received.ends_with(b"}") {
+            assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0);
+        }
+        let reply = reply(&received);
+        assert_eq!((reply.status, reply.header("connection")), (504, None));
+    }
+}
+
+#[tokio::test]
 async fn each_element_of_a_batch_has_its_result() {
     let server = serving(ServerSettings::default()).await;
     let body = json!({"events": [
