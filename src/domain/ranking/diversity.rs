@@ -1,7 +1,12 @@
 //! Re-ranking for diversity.
 
+use std::{cmp::Ordering, collections::BinaryHeap, sync::Arc};
+
 use super::fusion::{Draft, Scored};
-use crate::domain::vector::{UnitVector, wide};
+use crate::domain::{
+    item::CatalogueItem,
+    vector::{UnitVector, wide},
+};
 
 /// Number of candidates that are compared with a picked item together.
 const TOGETHER: usize = 4;
@@ -40,7 +45,7 @@ pub(super) fn rerank(
                     pool.pick(first);
                     continue;
                 }
-                pool.values[first] = pool.value(first);
+                pool.contenders.push(pool.contender(first));
             }
         },
     );
@@ -51,8 +56,8 @@ pub(super) fn rerank(
 struct Pool {
     lambda: f64,
     drafts: Vec<Draft>,
-    /// The value of each candidate, or more; of a picked one, the least number.
-    values: Vec<f64>,
+    /// Those that are not picked, by their values, or more.
+    contenders: BinaryHeap<Contender>,
     /// The largest cosine of each candidate to the picked ones it was compared with.
     closest: Vec<f64>,
     /// With how many of the picked ones each candidate was compared.
@@ -61,33 +66,62 @@ struct Pool {
     picked: Vec<usize>,
 }
 
+/// A candidate with its value, or more.
+struct Contender {
+    value: f64,
+    index: usize,
+    item: Arc<CatalogueItem>,
+}
+
+impl Ord for Contender {
+    /// By value, of several the smallest id last: a heap returns it first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_value = self.value.total_cmp(&other.value);
+        by_value.then_with(|| other.item.id().cmp(self.item.id()))
+    }
+}
+
+impl PartialOrd for Contender {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Contender {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Contender {}
+
 impl Pool {
     fn new(drafts: Vec<Draft>, lambda: f64) -> Self {
-        Self {
+        let mut pool = Self {
             lambda,
-            values: drafts.iter().map(|draft| draft.scored.score).collect(),
+            contenders: BinaryHeap::new(),
             closest: vec![f64::NEG_INFINITY; drafts.len()],
             compared: vec![0; drafts.len()],
             picked: Vec::new(),
             drafts,
+        };
+        let all = 0..pool.drafts.len();
+        pool.contenders = all.map(|index| pool.contender(index)).collect();
+        pool
+    }
+
+    fn contender(&self, index: usize) -> Contender {
+        Contender {
+            value: self.value(index),
+            index,
+            item: Arc::clone(&self.drafts[index].scored.item),
         }
     }
 
-    /// The candidate with the largest value, of several the one with the smallest id.
-    #[inline(always)]
-    fn first(&self) -> Option<usize> {
-        let mut first: Option<usize> = None;
-        let mut largest = f64::NEG_INFINITY;
-        for (index, value) in self.values.iter().enumerate() {
-            let is_first = |other: usize| {
-                let order = self.drafts[index].scored.by_id(&self.drafts[other].scored);
-                order.is_lt()
-            };
-            if *value > largest || *value == largest && first.is_some_and(is_first) {
-                (first, largest) = (Some(index), *value);
-            }
-        }
-        first
+    /// Takes the candidate with the largest value, of several the one with the smallest
+    /// id.
+    fn first(&mut self) -> Option<usize> {
+        self.contenders.pop().map(|first| first.index)
     }
 
     #[inline(always)]
@@ -96,7 +130,8 @@ impl Pool {
         if self.picked.is_empty() || self.lambda == 1.0 {
             return score;
         }
-        self.lambda * score - (1.0 - self.lambda) * self.closest[index]
+        // Adding 0 turns a negative zero into zero.
+        self.lambda * score - (1.0 - self.lambda) * self.closest[index] + 0.0
     }
 
     /// Compares a candidate with the picked ones that it was not compared with. Returns
@@ -118,14 +153,12 @@ impl Pool {
     #[inline(always)]
     fn pick(&mut self, index: usize) {
         self.picked.push(index);
-        self.values[index] = f64::NEG_INFINITY;
         // Without any cosine, values are far too large: all are compared with the first.
         if self.picked.len() == 1 && self.lambda != 1.0 {
             self.closest = self.cosines_to(index);
-            for other in (0..self.drafts.len()).filter(|other| *other != index) {
-                self.compared[other] = 1;
-                self.values[other] = self.value(other);
-            }
+            self.compared.fill(1);
+            let others = (0..self.drafts.len()).filter(|other| *other != index);
+            self.contenders = others.map(|other| self.contender(other)).collect();
         }
     }
 
