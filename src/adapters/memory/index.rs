@@ -333,29 +333,26 @@ impl Index {
         let mut scanned: Vec<ScannedGroup<'_>> = Vec::new();
         for (index, group) in groups.iter().enumerate() {
             let searches = group.searches.iter();
-            let key = self.recent_key(
-                group.vector,
-                &group.searches,
-                group.restriction,
-                group.allowed.excluded(),
-            );
             if self.vectors.size() != Some(group.vector.size()) {
                 found.push(Arc::new(vec![Vec::new(); group.searches.len()]));
             } else if let Some(rows) = self.few_rows(group) {
                 let cosines = self.vectors.cosines(&rows, group.vector);
                 let slots = searches.map(|search| self.first_by_cosine(&cosines, *search));
                 found.push(Arc::new(slots.collect()));
-            } else if let Some(recent) = self.recent_scans.get(key) {
-                found.push(recent);
             } else {
-                let candidates = searches.map(|search| CandidateRows::new(*search));
-                scanned.push(ScannedGroup {
-                    index,
-                    group,
-                    key,
-                    candidates: candidates.collect(),
-                });
-                found.push(Arc::default());
+                let excluded = group.allowed.excluded();
+                let key =
+                    self.recent_key(group.vector, &group.searches, group.restriction, excluded);
+                found.push(self.recent_scans.get(key).unwrap_or_else(|| {
+                    let candidates = searches.map(|search| CandidateRows::new(*search));
+                    scanned.push(ScannedGroup {
+                        index,
+                        group,
+                        key,
+                        candidates: candidates.collect(),
+                    });
+                    Arc::default()
+                }));
             }
         }
         let queries: Vec<&UnitVector> =
