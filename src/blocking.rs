@@ -1,5 +1,7 @@
 //! Long computations that must not delay other tasks.
 
+use std::thread::available_parallelism;
+
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Runs a long computation on this thread, while another thread takes over its
@@ -11,6 +13,13 @@ pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
     } else {
         work()
     }
+}
+
+/// The number of processors that this process may use; 1 if that is not known. Reads files:
+/// too slow for each call.
+#[must_use]
+pub fn processors() -> usize {
+    available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::available_parallelism,
 };
 
 use tokio::sync::oneshot;
@@ -42,8 +41,7 @@ impl SharedScans {
     pub(super) fn new() -> Self {
         Self {
             queue: Mutex::default(),
-            // It reads files: too slow for each call.
-            max_scanners: available_parallelism().map_or(1, usize::from),
+            max_scanners: blocking::processors(),
         }
     }
 

@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll},
-    thread::available_parallelism,
 };
 
 use bytes::Bytes;
@@ -30,7 +29,7 @@ use crate::{
         },
         limits::{Limits, message_bytes},
     },
-    blocking::in_place,
+    blocking::{in_place, processors},
     edge::{
         body::{gunzip, read},
         load::Account,
@@ -176,10 +175,8 @@ where
 }
 
 /// Long conversions at a time: all processors but one, so that short calls go on.
-static LONG_CONVERSIONS: LazyLock<Semaphore> = LazyLock::new(|| {
-    let processors = available_parallelism().map_or(1, usize::from);
-    Semaphore::new(processors.saturating_sub(1).max(1))
-});
+static LONG_CONVERSIONS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(processors().saturating_sub(1).max(1)));
 
 /// Runs a conversion of a body of this size. A long one waits for its turn.
 async fn convert<T>(bytes: usize, packed: bool, work: impl FnOnce() -> T) -> T {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::notes;
 use crate::{
+    blocking,
     config::{ReplayFlags, SeenFlag, Settings},
     domain::item::Item,
     engine::EngineSettings,
@@ -131,8 +132,7 @@ pub(crate) fn engine_options(
 
 /// How many replays run at the same time.
 pub(crate) fn threads(flags: &ReplayFlags) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    flags.threads.unwrap_or_else(processors)
+    flags.threads.unwrap_or_else(blocking::processors)
 }
 
 /// Rows of one file that were refused.
