@@ -194,7 +194,9 @@ impl Index {
     /// Cost of a call's searches, in visits of single items.
     pub(super) fn visits(&self, searches: &[Search<'_>]) -> usize {
         let all = self.len();
-        let restricted = searches.iter().any(|search| !search.restriction.is_open());
+        let restricted = searches
+            .iter()
+            .any(|search| !search.restriction.admits_all_before_filter());
         let visits = searches.iter().map(|search| match &search.order {
             SearchOrder::ClosestTo(_) | SearchOrder::Sample { pinned: true, .. } => all,
             SearchOrder::Sample { pinned: false, .. }
@@ -267,7 +269,7 @@ impl Index {
             SearchOrder::Sample {
                 seed,
                 pinned: false,
-            } => sample(allowed.candidates().collect(), limit, *seed, |slot| {
+            } => sample(allowed.population(), limit, *seed, |slot| {
                 allowed.contains(slot)
             }),
             SearchOrder::Sample { seed, pinned: true } => {
@@ -444,6 +446,9 @@ impl Index {
         if restriction.is_open() {
             return AllowedSlots::all_but(&self.slots, excluded);
         }
+        if restriction.admits_all_before_filter() {
+            return AllowedSlots::passing(&self.slots, excluded, restriction);
+        }
         let matching = self.matching(restriction);
         AllowedSlots::matching(&self.slots, matching, excluded, restriction)
     }
@@ -458,11 +463,8 @@ impl Index {
             Some(_) => Allowed::Perhaps,
             None => Allowed::Yes,
         };
-        // Reading each item is slow: a filter alone needs none.
-        let admits_all = restriction.admits_all_before_filter();
         let matches = |item: &Option<Arc<CatalogueItem>>| {
-            let admits =
-                |item: &Arc<CatalogueItem>| admits_all || restriction.admits_before_filter(item);
+            let admits = |item: &Arc<CatalogueItem>| restriction.admits_before_filter(item);
             if item.as_ref().is_some_and(admits) {
                 admitted
             } else {
