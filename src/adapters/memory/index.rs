@@ -40,8 +40,6 @@ use vectors::VectorIndex;
 /// If a search allows fewer than one in this many items, their exact cosines are
 /// faster than a scan of all.
 const SPARSE: usize = 8;
-/// Sums that are skipped at once if none of them is among the results.
-const CHUNK_SUMS: usize = 16;
 /// Items that a scan passes in the time of visiting one.
 const SCANNED_PER_VISIT: usize = 16;
 /// Memory of an item in the index besides its tags and vector.
@@ -252,9 +250,15 @@ impl Index {
                 allowed.take(limit).copied().collect()
             }
             SearchOrder::TagOverlap(weights) => {
-                let slots = self.slots.len();
-                self.tags
-                    .with_overlaps(weights, slots, |sums| self.by_sum(sums, limit, allowed))
+                let mut top = TopK::new(limit, self.by_key());
+                let mut least = 0.0;
+                self.tags.overlaps(weights, self.slots.len(), |slot, sum| {
+                    if sum >= least && allowed.contains(slot) {
+                        top.offer((-sum, slot));
+                        least = top.bound().map_or(least, |(key, _)| -key);
+                    }
+                });
+                slots(top.sorted())
             }
             SearchOrder::ClosestTo(point) => {
                 let mut top = TopK::new(limit, self.by_key());
@@ -284,28 +288,6 @@ impl Index {
                 slots(top.sorted())
             }
         }
-    }
-
-    /// The slots with the largest sums above 0.
-    fn by_sum(&self, sums: &[f64], limit: usize, allowed: &AllowedSlots<'_>) -> Vec<u32> {
-        let mut top = TopK::new(limit, self.by_key());
-        let mut least = 0.0_f64;
-        for (chunk, begin) in sums.chunks(CHUNK_SUMS).zip((0..).step_by(CHUNK_SUMS)) {
-            let is_candidate = |sum: f64, least| (sum > 0.0) & (sum >= least);
-            if !chunk
-                .iter()
-                .fold(false, |any, sum| any | is_candidate(*sum, least))
-            {
-                continue;
-            }
-            for (sum, slot) in chunk.iter().zip(begin..) {
-                if is_candidate(*sum, least) && allowed.contains(slot) {
-                    top.offer((-sum, slot));
-                }
-            }
-            least = top.bound().map_or(least, |(key, _)| -key);
-        }
-        slots(top.sorted())
     }
 
     /// Runs searches of several calls, which one scan answers together: of an index that
