@@ -58,7 +58,7 @@ impl ColumnTable {
         fields: &'static [Field],
         mapping: &Mapping,
     ) -> Result<Self, TableError> {
-        let mut mapped = HashMap::new();
+        let mut mapped: HashMap<String, (usize, String)> = HashMap::new();
         for (name, column) in mapping.entries() {
             let wanted = comparable(name);
             let field = fields
@@ -72,7 +72,17 @@ impl ColumnTable {
                         listed(fields.iter().map(|field| field.name))
                     ),
                 })?;
-            mapped.insert(comparable(column), (field, format!("{name}={column}")));
+            let entry = format!("{name}={column}");
+            if let Some((_, other)) = mapped.get(&comparable(column)) {
+                return Err(TableError::Column {
+                    path: path.to_owned(),
+                    reason: format!(
+                        "{}: {other} names the same column; a column is one field",
+                        mapping.option().with(&entry)
+                    ),
+                });
+            }
+            mapped.insert(comparable(column), (field, entry));
         }
         Ok(Self {
             fields,
@@ -124,6 +134,26 @@ impl ColumnTable {
         )
     }
 
+    /// That a column is not read as a field because another one is, and how to read both as
+    /// tags if they are labels.
+    fn not_taken_beside_another(&self, column: &str, field: usize) -> String {
+        let name = self.fields[field].name;
+        if !["categories", "genres"].contains(&name) || self.has_name("tags") {
+            return self.not_taken(column, field);
+        }
+        format!(
+            "column {column} is not read as {name}, because another column is; to read it as \
+             tags, {}",
+            self.option.addition(&format!("tags={column}"))
+        )
+    }
+
+    /// Whether a field of this name has a column among those so far.
+    fn has_name(&self, name: &str) -> bool {
+        let field = self.fields.iter().position(|field| field.name == name);
+        field.is_some_and(|field| self.has(field))
+    }
+
     fn warn(&mut self, warning: String) {
         if self.warnings.len() < MAX_LISTED && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
@@ -163,7 +193,7 @@ impl ColumnTable {
                 ));
                 return;
             }
-            self.warn(self.not_taken(&column, field));
+            self.warn(self.not_taken_beside_another(&column, field));
             values.others.insert(column, surplus);
         }
     }

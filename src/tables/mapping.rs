@@ -50,11 +50,11 @@ pub struct InvalidMapping(String);
 impl Mapping {
     /// Reads the values of an option: each is `field=column`, several of them
     /// separated by commas, or the name of a file with one `field=column` a
-    /// line. Of several entries for one field the last counts.
+    /// line.
     ///
     /// # Errors
-    /// [`InvalidMapping`] for an entry without `=`, or a file that cannot be
-    /// read.
+    /// [`InvalidMapping`] for an entry without `=`, two columns for one field, or a file
+    /// that cannot be read.
     pub fn parse<'a>(
         option: MappingOption,
         values: impl IntoIterator<Item = &'a str>,
@@ -98,6 +98,12 @@ impl Mapping {
                 self.option.with(whole)
             )));
         };
+        if let Some(other) = self.columns.get(&field).filter(|other| **other != column) {
+            return Err(InvalidMapping(format!(
+                "{}: {field} has two columns, {other} and {column}; give one",
+                self.option.with(whole)
+            )));
+        }
         self.columns.insert(field, column);
         Ok(())
     }
@@ -176,6 +182,11 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(wrong.contains("is not field=column"), "{wrong}");
+        let two = Mapping::parse(MappingOption::Map, ["title=a", "title=a,title=b"]).unwrap_err();
+        assert_eq!(
+            two.to_string(),
+            "--map title=a,title=b: title has two columns, a and b; give one"
+        );
         let wrong = Mapping::parse(MappingOption::Map, ["no-such-file"])
             .unwrap_err()
             .to_string();
