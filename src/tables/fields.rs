@@ -47,7 +47,9 @@ pub static EVENT_FIELDS: [Field; 14] = [
             "visitor",
             "customerid",
             "customer",
+            "customernumber",
             "memberid",
+            "membernumber",
             "accountid",
             "clientid",
             "reviewerid",
@@ -109,6 +111,7 @@ pub static EVENT_FIELDS: [Field; 14] = [
             "bookid",
             "trackid",
             "songid",
+            "artistid",
             "videoid",
             "showid",
             "gameid",
@@ -203,6 +206,7 @@ pub static ITEM_FIELDS: [Field; 17] = [
             "bookid",
             "trackid",
             "songid",
+            "artistid",
             "videoid",
             "showid",
             "gameid",
@@ -275,13 +279,17 @@ pub static ITEM_FIELDS: [Field; 17] = [
             "thumbnailurl",
             "posterurl",
             "picture",
+            "pictureurl",
         ],
     ),
     field(
         "public_url",
         &["publicurl", "url", "link", "permalink", "pageurl"],
     ),
-    field("years", &["years", "year", "releaseyear"]),
+    field(
+        "years",
+        &["years", "year", "releaseyear", "publicationyear"],
+    ),
 ];
 
 /// A name in comparable form.

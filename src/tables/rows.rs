@@ -16,7 +16,7 @@ use super::{
     columns::{ColumnTable, Row},
     delimited::Delimited,
     error::TableError,
-    fields::Field,
+    fields::{ColumnMeaning, Field, by_name},
     input,
     json::{JsonArray, JsonLines},
     mapping::Mapping,
@@ -88,7 +88,10 @@ impl Rows {
             Some(b'{') | None => FileForm::Lines(JsonLines::new(reader)),
             Some(b'[') => FileForm::Array(JsonArray::new(reader).map_err(unreadable)?),
             Some(_) => {
-                let delimiter = delimiter(start).ok_or_else(|| TableError::Form {
+                let is_header = || by_name(fields, &first_line(start)) != ColumnMeaning::Other;
+                let one_column = || is_header().then_some(b',');
+                let delimiter = delimiter(start).or_else(one_column);
+                let delimiter = delimiter.ok_or_else(|| TableError::Form {
                     path: path.to_owned(),
                     reason: format!(
                         "is neither JSON (lines or an array) nor CSV or TSV: its first line is {:?}; \
