@@ -252,3 +252,57 @@ fn a_column_that_resembles_a_field_of_another_column_is_not_named() {
     assert_eq!(read[0].tags[0].label, "Beverages");
     assert_eq!(warnings, Vec::<String>::new());
 }
+
+#[test]
+fn a_second_column_of_categories_can_be_read_as_tags() {
+    let contents = "id,category,Sub-Category\n1,Furniture,Chairs\n";
+    let (read, warnings) = items(contents, &[]);
+    assert_eq!(read[0].tags.len(), 1);
+    assert_eq!(
+        warnings,
+        [
+            "column Sub-Category is not read as categories, because another column is; to read it \
+             as tags, add --map tags=Sub-Category"
+        ]
+    );
+    let (read, warnings) = items(contents, &["tags=Sub-Category"]);
+    let labels: Vec<&str> = read[0].tags.iter().map(|tag| tag.label.as_str()).collect();
+    assert_eq!(labels, ["Chairs", "Furniture"]);
+    assert_eq!(warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_column_that_is_mapped_to_two_fields_is_refused() {
+    let text = refused(
+        "user,product,ts\nu,i,1\n",
+        &["content_id=product,query_text=Product"],
+    );
+    assert_eq!(
+        text,
+        "--map query_text=Product: content_id=product names the same column; a column is one field"
+    );
+}
+
+#[test]
+fn a_file_of_ids_alone_is_a_table() {
+    let (read, warnings) = items("id\n1\n2\n", &[]);
+    let ids: Vec<&str> = read.iter().map(|item| item.id.as_str()).collect();
+    assert_eq!((ids, warnings), (vec!["1", "2"], vec![]));
+}
+
+#[test]
+fn a_date_that_begins_with_a_day_or_a_month_is_refused_with_the_order_to_use() {
+    for (time, has_advice) in [
+        ("29/11/2026 10:00", true),
+        ("11-29-2026", true),
+        ("29.11.2026", true),
+        ("soon", false),
+        ("1:2:3", false),
+    ] {
+        let contents = format!("user,item,ts\nu,i,{time}\n");
+        let (lines, _) = read_events(&written(contents).path, &[]).unwrap();
+        let reason = lines[0].1.clone().unwrap_err();
+        let advice = format!("not {time:?}; write dates with the year first, as 2026-11-29");
+        assert_eq!(reason.ends_with(&advice), has_advice, "{reason}");
+    }
+}

@@ -199,11 +199,25 @@ fn text(field: usize, value: Option<&Value>) -> Result<Option<String>, String> {
 fn time(value: Option<&Value>) -> Result<Timestamp, String> {
     let value = value.ok_or("event_time must be set")?;
     cells::time(value).ok_or_else(|| {
+        let advice = if is_date_of_another_order(value) {
+            "; write dates with the year first, as 2026-11-29"
+        } else {
+            ""
+        };
         format!(
             "event_time must be a time such as 2026-11-29T18:39:52Z, or seconds or milliseconds \
-             since 1970, not {value}"
+             since 1970, not {value}{advice}"
         )
     })
+}
+
+/// Whether a text begins with a date such as `29/11/2026` or `2026/11/29`. Which of its
+/// numbers is the month cannot be detected.
+fn is_date_of_another_order(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default().trim();
+    let date = text.split([' ', 'T']).next().unwrap_or_default();
+    let parts: Vec<&str> = date.split(['/', '.', '-']).collect();
+    parts.len() == 3 && parts.iter().all(|part| part.parse::<u16>().is_ok())
 }
 
 fn rating(value: Option<&Value>) -> Result<Option<f64>, String> {
