@@ -252,6 +252,43 @@ fn wrong_input_is_a_sentence_that_says_what_to_do() {
 }
 
 #[test]
+fn a_log_without_different_times_is_noted_and_tune_is_proposed_unless_lists_are_better() {
+    let files = Files::of(&generate(&small_shop()));
+    let rows = ["u,a", "u,b", "v,b", "v,c", "w,a", "w,c"].map(|row| format!("{row},1795977592\n"));
+    files.write("flat.csv", &format!("user,item,ts\n{}", rows.concat()));
+    files.write("flat-items.csv", "id\na\nb\nc\n");
+    let flat = ["--events", "{}/flat.csv", "--catalog", "{}/flat-items.csv"];
+    let text = stdout(&files.eval(&flat));
+    let proposal = "recsys tune, on the same files, searches for better weights.";
+    assert!(
+        text.contains("note: all events have the same time"),
+        "{text}"
+    );
+    assert!(text.contains("no clear difference"), "{text}");
+    assert!(text.trim_end().ends_with(proposal), "{text}");
+
+    let shop = |name: &str| {
+        format!(
+            "{}/tests/fixtures/bring/shop/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        )
+    };
+    let (clicks, products) = (shop("clicks.csv"), shop("products.csv"));
+    let shop = [
+        "--events",
+        &clicks,
+        "--catalog",
+        &products,
+        "--seen",
+        "allow",
+    ];
+    let text = stdout(&files.eval(&[&shop[..], &["--from-event", "900"]].concat()));
+    assert!(text.contains(" more."), "{text}");
+    assert!(!text.contains("the same time"), "{text}");
+    assert!(!text.contains(proposal), "{text}");
+}
+
+#[test]
 fn events_outside_of_the_window_are_counted_and_the_flag_is_named() {
     let files = Files::of(&generate(&small_shop()));
     let output = files.eval(&["--window-days", "7"]);

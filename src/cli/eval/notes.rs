@@ -67,6 +67,13 @@ pub(super) fn of(log: &ReplayLog, flags: &ReplayFlags) -> Vec<String> {
             facts.out_of_order
         ));
     }
+    if log.events.len() > 1 && facts.first == facts.last {
+        notes.push(
+            "all events have the same time: lists could not use what other users did before, so \
+             they are worse than those of a running service. Give each event its own time"
+                .to_owned(),
+        );
+    }
     if facts.duplicates > 0 {
         notes.push(format!(
             "{} events repeat an earlier one and were left out",

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::words::{Verdict, headline, percent, percent_or_dash, signed, value};
+use super::words::{Verdict, headline, percent, percent_or_dash, signed, value, with_most_popular};
 use crate::eval::{
     measures::Measure,
     plan::History,
-    summary::{EvalReport, Timing},
+    summary::{EvalReport, RankerSummary, Timing},
 };
 
 /// A report as text, with how long lists took, if that was measured.
@@ -63,7 +63,25 @@ pub fn text(report: &EvalReport, timings: Option<&[Timing]>) -> String {
             let _ = writeln!(text, "{headline}");
         }
     }
+    if is_beaten_or_equal(report) {
+        let _ = writeln!(
+            text,
+            "recsys tune, on the same files, searches for better weights."
+        );
+    }
     text
+}
+
+/// Whether no ranking file is better than "most popular".
+fn is_beaten_or_equal(report: &EvalReport) -> bool {
+    let mut own = report.rankers.iter().filter(|ranker| !ranker.baseline);
+    let name = hit_rate(report);
+    let is_better = |ranker: &RankerSummary| {
+        let comparison = with_most_popular(report, ranker);
+        let difference = comparison.and_then(|comparison| comparison.measures.get(&name));
+        difference.is_none_or(|difference| matches!(Verdict::of(difference), Verdict::Better))
+    };
+    !own.any(is_better)
 }
 
 fn hit_rate(report: &EvalReport) -> String {
