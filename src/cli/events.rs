@@ -92,7 +92,8 @@ fn outside_window(counts: &EventCounts, oldest: Option<Timestamp>) -> Option<Str
         ),
         Err(rule) => format!(
             "{text}. The oldest is {} days old; EVENT_WINDOW_DAYS {rule}. recsys eval reads events \
-             of any age",
+             of any age; to see lists of a log that ended long ago, add the same number of days to \
+             all its times",
             days - 1
         ),
     })

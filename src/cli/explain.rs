@@ -22,7 +22,10 @@ use crate::{
 /// The explanation failed.
 #[derive(Debug, thiserror::Error)]
 enum ExplainError {
-    #[error("REDIS_URL is not set: users' state in a server's memory cannot be read from outside")]
+    #[error(
+        "REDIS_URL is not set: users' state in a server's memory cannot be read from outside; \
+         look at the user in the console instead (start the server with RECSYS_CONSOLE_ADDR)"
+    )]
     NoRedis,
     #[error("the user's id {0}")]
     User(#[from] InvalidUserId),

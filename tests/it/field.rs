@@ -298,6 +298,17 @@ fn events_older_than_the_window_name_the_setting_and_the_exit_code_says_so() {
         "{err}"
     );
 
+    // No window is long enough.
+    let ancient = format!("user,item,timestamp\n{}", line(4_000));
+    let path = written(&folder, "ancient.csv", ancient);
+    let output = run(&["events", "import", &path, "--to", &to]);
+    let (_, err) = printed(&output);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(
+        err.contains("1 to 3650") && err.contains("add the same number of days to all its times"),
+        "{err}"
+    );
+
     // Some of them may be old.
     let path = written(&folder, "both.csv", format!("{old}{}", line(1)));
     let output = run(&["events", "import", &path, "--to", &to]);

@@ -137,7 +137,9 @@ fn remarks(diagnostics: &RecommendDiagnostics) -> Vec<String> {
         remarks.push("Nothing is similar to the item: these are popular items.".to_owned());
     }
     if diagnostics.cold_start_fallback {
-        remarks.push("These items are a random sample.".to_owned());
+        let remark = "These items are a random sample. Other users' choices count about a minute \
+                      after their events.";
+        remarks.push(remark.to_owned());
     }
     if diagnostics.seen_fallback {
         let remark = "No unseen item meets the restrictions: these are seen ones.";
@@ -232,6 +234,27 @@ mod tests {
             text(&list),
             "The list is empty: nobody engaged with a matching item lately\n\
              Not in the catalogue: x, y.\nMade without: associations.\n"
+        );
+    }
+
+    #[test]
+    fn a_random_sample_says_when_to_ask_again() {
+        let diagnostics = RecommendDiagnostics {
+            cold_start_fallback: true,
+            ..RecommendDiagnostics::default()
+        };
+        let list = RecommendResponse {
+            items: vec![RecommendedItem::default()],
+            diagnostics: Some(diagnostics),
+            ..RecommendResponse::default()
+        };
+        let text = text(&list);
+        assert!(
+            text.ends_with(
+                "These items are a random sample. Other users' choices count about a minute \
+                 after their events.\n"
+            ),
+            "{text}"
         );
     }
 }

@@ -85,6 +85,7 @@ fn what_is_missing_is_named() {
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("REDIS_URL is not set"), "{error}");
+    assert!(error.contains("RECSYS_CONSOLE_ADDR"), "{error}");
     let redis = RedisServer::start();
     for (arguments, expected) in [
         (
