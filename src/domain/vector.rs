@@ -1,16 +1,14 @@
 //! Embeddings, L2-normalized, so that a cosine is a dot product.
 
-use std::sync::Arc;
-
 use fearless_simd::{Level, Simd as _, dispatch};
 
 /// Tolerance of the length of a unit vector after its components are rounded to
 /// single precision: slightly more than half a unit in the last place.
 const ROUNDING: f64 = 1e-7;
 
-/// A vector of length 1.
+/// A vector of length 1. A clone copies its numbers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct UnitVector(Arc<[f32]>);
+pub struct UnitVector(Box<[f32]>);
 
 impl UnitVector {
     /// Scales `values` to length 1. Values of length 1 are kept to the last bit.

@@ -405,7 +405,7 @@ async fn an_upsert_replaces_the_fields_of_an_item_and_keeps_other_attributes() {
             .get(&["a".into(), "b".into()], Deadline::NONE)
             .await
             .unwrap();
-        let stored = found[0].as_ref().unwrap().item();
+        let stored = found[0].as_ref().unwrap().to_item();
         assert_eq!(
             (
                 stored.title.as_str(),

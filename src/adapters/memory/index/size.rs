@@ -1,0 +1,15 @@
+//! Estimated memory of the index.
+
+use super::{tags::TagIndex, vectors::VectorIndex};
+use crate::domain::item::CatalogueItem;
+
+/// Memory of an item in the index besides its tags and vector.
+const SLOT_BYTES: usize = 80;
+
+/// Memory of an item in the index.
+pub(in crate::adapters::memory) fn index_bytes(item: &CatalogueItem) -> usize {
+    let vector = item.vector();
+    SLOT_BYTES
+        + vector.map_or(0, |vector| VectorIndex::bytes(vector.size()))
+        + TagIndex::BYTES_EACH * item.tags().len()
+}
