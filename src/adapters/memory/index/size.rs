@@ -7,7 +7,7 @@ use crate::domain::item::CatalogueItem;
 const SLOT_BYTES: usize = 80;
 
 /// Memory of an item in the index.
-pub(in crate::adapters::memory) fn index_bytes(item: &CatalogueItem) -> usize {
+pub(crate) fn index_bytes(item: &CatalogueItem) -> usize {
     let vector = item.vector();
     SLOT_BYTES
         + vector.map_or(0, |vector| VectorIndex::bytes(vector.size()))
