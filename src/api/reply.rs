@@ -111,7 +111,7 @@ pub(crate) fn signals_without_vectors(signals: &UserSignals) -> proto::UserSigna
 pub(crate) fn vectors(signals: &UserSignals) -> proto::UserSignals {
     let numbers = |vector: &Option<UnitVector>| {
         let vector = vector.as_ref();
-        vector.map_or_else(Vec::new, |vector| vector.as_slice().to_vec())
+        vector.map_or_else(Vec::new, UnitVector::to_vec)
     };
     proto::UserSignals {
         taste_vector: numbers(&signals.taste_vector),
@@ -224,7 +224,7 @@ pub(crate) fn item(item: &CatalogueItem, include_vector: bool) -> proto::Item {
         public_url: item.public_url().to_owned(),
         years: item.years().to_vec(),
         vector: match item.vector() {
-            Some(vector) if include_vector => vector.as_slice().to_vec(),
+            Some(vector) if include_vector => vector.to_vec(),
             _ => Vec::new(),
         },
         attributes: struct_of(item.attributes()),

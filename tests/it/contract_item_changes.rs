@@ -296,7 +296,7 @@ async fn updates_of_one_item_are_applied_in_order() {
         store.update(updates).await.unwrap();
         let stored = read(&*store, "a").await.unwrap();
         let stored = stored.to_item();
-        assert_eq!(stored.vector.as_ref().unwrap().as_slice(), [0.0, 1.0]);
+        assert_eq!(stored.vector.as_ref().unwrap().to_vec(), [0.0, 1.0]);
         assert_eq!((&*stored.title, stored.has_image), ("", false));
     }
 }

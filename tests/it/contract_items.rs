@@ -453,7 +453,7 @@ async fn vectors_are_all_of_one_size() {
         let a = store.get(&["a".into()], Deadline::NONE).await.unwrap()[0]
             .clone()
             .unwrap();
-        assert_eq!(a.vector().unwrap().as_slice(), [0.6, 0.8], "normalized");
+        assert_eq!(a.vector().unwrap().to_vec(), [0.6, 0.8], "normalized");
     }
 }
 

@@ -321,7 +321,7 @@ impl Batch {
                 without.push(key);
                 continue;
             };
-            let vector = Vector::from(vector.as_slice().to_vec());
+            let vector = Vector::from(vector.to_vec());
             let options = match &name {
                 None => vectors::VectorsOptions::Vector(vector),
                 Some(name) => vectors::VectorsOptions::Vectors(NamedVectors {

@@ -404,7 +404,7 @@ impl CatalogueItem {
             size_of_val(&*self.canonical_order),
             self.vector
                 .as_ref()
-                .map_or(0, |vector| size_of_val(vector.as_slice())),
+                .map_or(0, |vector| vector.as_bytes().len()),
         ];
         let details = self.details.as_ref().map(|details| {
             [

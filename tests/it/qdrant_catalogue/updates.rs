@@ -117,7 +117,7 @@ async fn a_vector_is_written_without_the_payload_and_the_others_of_its_point() {
     let ids = ["i001".into(), "i002".into()];
     let read = store.get(&ids, Deadline::NONE).await.unwrap();
     let stored = read[0].as_ref().unwrap();
-    assert_eq!(stored.vector().unwrap().as_slice(), [0.0, 1.0]);
+    assert_eq!(stored.vector().unwrap().to_vec(), [0.0, 1.0]);
     assert_eq!(stored.to_item().tags, half_circle(3)[1].tags);
     assert_eq!(read[1].as_ref().unwrap().vector(), None);
 }

@@ -160,7 +160,7 @@ async fn writing_an_item_keeps_the_other_vectors_of_its_point() {
         let ids = ["7".into(), "8".into()];
         let read = store.get(&ids, Deadline::NONE).await.unwrap();
         let stored = read[0].as_ref().unwrap();
-        assert_eq!(stored.vector().unwrap().as_slice(), [0.0, 1.0]);
+        assert_eq!(stored.vector().unwrap().to_vec(), [0.0, 1.0]);
         assert_eq!(stored.to_item().attributes["shelf"], json!(3));
         assert!(read[1].as_ref().unwrap().vector().is_none());
 

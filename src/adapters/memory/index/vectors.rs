@@ -95,7 +95,7 @@ impl VectorIndex {
             self.blocks.push(vec![0; BLOCK_ROWS * self.row_bytes]);
         }
         let codes = &mut self.row_mut(row)[..vector.size()];
-        let (step, error) = quantize(vector.as_slice(), LEVELS, |place, code| {
+        let (step, error) = quantize(vector, LEVELS, |place, code| {
             codes[place] = code as i8;
         });
         self.scales.push(RowScale {
@@ -229,7 +229,7 @@ impl VectorIndex {
         let most = i32::MAX as usize / (LEVELS as usize * self.size);
         let levels = most.min(i16::MAX as usize) as f32;
         let mut codes = vec![0_i16; self.row_bytes];
-        let (step, error) = quantize(query.as_slice(), levels, |place, code| {
+        let (step, error) = quantize(query, levels, |place, code| {
             codes[place] = code as i16;
         });
         let summing = self.size as f64 * f64::from(f32::EPSILON);
@@ -272,18 +272,18 @@ fn integer_dot(row: &[i8], query: &[i16]) -> i32 {
     sums.iter().sum()
 }
 
-/// Quantizes values to multiples of a step, of which the largest is `levels`.
-/// Returns the step, and the distance of the result from the values.
-fn quantize(values: &[f32], levels: f32, mut write: impl FnMut(usize, f32)) -> (f32, f64) {
-    let largest = values
-        .iter()
+/// Quantizes a vector to multiples of a step, of which the largest is `levels`.
+/// Returns the step, and the distance of the result from the vector.
+fn quantize(vector: &UnitVector, levels: f32, mut write: impl FnMut(usize, f32)) -> (f32, f64) {
+    let largest = vector
+        .values()
         .fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let step = largest / levels;
     let mut squares = 0.0;
-    for (place, value) in values.iter().enumerate() {
+    for (place, value) in vector.values().enumerate() {
         let code = (value / step).round().clamp(-levels, levels);
         write(place, code);
-        let error = f64::from(*value) - f64::from(step) * f64::from(code);
+        let error = f64::from(value) - f64::from(step) * f64::from(code);
         squares += error * error;
     }
     (step, squares.sqrt())
@@ -292,7 +292,7 @@ fn quantize(values: &[f32], levels: f32, mut write: impl FnMut(usize, f32)) -> (
 #[cfg(test)]
 mod tests {
     use super::VectorIndex;
-    use crate::domain::vector::{UnitVector, dot};
+    use crate::domain::vector::UnitVector;
 
     /// Vectors of different shapes: a single number, a dominant number, equal
     /// absolute values (the largest sum of codes), and a mix.
@@ -327,7 +327,7 @@ mod tests {
             for query in &shapes {
                 vectors.scan(&[query], |_, bounds| {
                     for (at, slot) in bounds.slots.iter().enumerate() {
-                        let exact = dot(shapes[*slot as usize].as_slice(), query.as_slice());
+                        let exact = shapes[*slot as usize].dot(query);
                         let (low, high) = (bounds.low[at], bounds.high[at]);
                         assert!(
                             low <= exact && exact <= high,
