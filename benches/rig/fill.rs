@@ -199,10 +199,32 @@ pub type UserPicker = Arc<dyn Fn(u64) -> String + Send + Sync>;
 
 /// Calls that append a new event of one of these users.
 pub fn ingest(user_of: UserPicker) -> RpcCall {
+    ingest_about(user_of, |number| 1 + Random::new(number).below(ITEMS))
+}
+
+/// Calls that append a new event about an item, of which the nth has a share like 1/n.
+pub fn ingest_by_zipf(user_of: UserPicker) -> RpcCall {
+    let mut sum = 0.0;
+    let sums: Vec<f64> = (1..=ITEMS)
+        .map(|place| {
+            sum += 1.0 / place as f64;
+            sum
+        })
+        .collect();
+    ingest_about(user_of, move |number| {
+        let drawn = sum * Random::new(number).unit();
+        1 + sums.partition_point(|sum| *sum <= drawn).min(ITEMS - 1)
+    })
+}
+
+fn ingest_about(
+    user_of: UserPicker,
+    item_of: impl Fn(u64) -> usize + Send + Sync + 'static,
+) -> RpcCall {
     RpcCall {
         method: "/recsys.v1.RecommenderService/IngestEvent",
         message: Arc::new(move |number| {
-            let content = 1 + Random::new(number).below(ITEMS);
+            let content = item_of(number);
             let event_id = format!("9be2c1f4-event-{number}");
             let event = view(user_of(number), event_id, now(), content);
             let request = IngestEventRequest { event: Some(event) };

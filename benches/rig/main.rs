@@ -22,6 +22,7 @@ mod qdrant;
 #[expect(dead_code, reason = "most of it is for the soak")]
 mod random;
 mod recall;
+mod refresh;
 mod report;
 mod runs;
 mod scale;
@@ -68,6 +69,10 @@ pub struct BenchSettings {
     /// Measures what an event costs behind its acknowledgement instead
     #[arg(long, conflicts_with = "scale")]
     pub behind: bool,
+    /// Measures how rows of neighbors keep up with events instead: at least 60 seconds are
+    /// two intervals
+    #[arg(long, conflicts_with = "scale", conflicts_with = "behind")]
+    pub refresh: bool,
     /// With --scale --qdrant: numbers of items. A million takes half an hour, 4 GB of
     /// disk for their file, and 3 GB of memory in Qdrant
     #[arg(
@@ -117,6 +122,7 @@ async fn main() -> ExitCode {
         Some(HelperCommand::Qdrant) => serve_qdrant().await,
         None if settings.bench => eprintln!("run scripts/bench.sh instead"),
         None if settings.behind => behind::all(&settings).await,
+        None if settings.refresh => refresh::all(&settings).await,
         None if settings.scale => match &settings.qdrant {
             None => scale::all(&settings).await,
             Some(url) => scale::in_qdrant(&settings, url).await,

@@ -58,7 +58,7 @@ impl Random {
     }
 
     /// From 0 to 1, exclusive.
-    fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

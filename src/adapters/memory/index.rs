@@ -39,8 +39,6 @@ use vectors::VectorIndex;
 /// If a search allows fewer than one in this many items, their exact cosines are
 /// faster than a scan of all.
 const SPARSE: usize = 8;
-/// Sums that are skipped at once if none of them is among the results.
-const CHUNK_SUMS: usize = 16;
 /// Items that a scan passes in the time of visiting one.
 const SCANNED_PER_VISIT: usize = 16;
 
@@ -183,7 +181,9 @@ impl Index {
     /// Cost of a call's searches, in visits of single items.
     pub(super) fn visits(&self, searches: &[Search<'_>]) -> usize {
         let all = self.len();
-        let restricted = searches.iter().any(|search| !search.restriction.is_open());
+        let restricted = searches
+            .iter()
+            .any(|search| !search.restriction.admits_all_before_filter());
         let visits = searches.iter().map(|search| match &search.order {
             SearchOrder::ClosestTo(_) | SearchOrder::Sample { pinned: true, .. } => all,
             SearchOrder::Sample { pinned: false, .. }
@@ -239,9 +239,15 @@ impl Index {
                 allowed.take(limit).copied().collect()
             }
             SearchOrder::TagOverlap(weights) => {
-                let slots = self.slots.len();
-                self.tags
-                    .with_overlaps(weights, slots, |sums| self.by_sum(sums, limit, allowed))
+                let mut top = TopK::new(limit, self.by_key());
+                let mut least = 0.0;
+                self.tags.overlaps(weights, self.slots.len(), |slot, sum| {
+                    if sum >= least && allowed.contains(slot) {
+                        top.offer((-sum, slot));
+                        least = top.bound().map_or(least, |(key, _)| -key);
+                    }
+                });
+                slots(top.sorted())
             }
             SearchOrder::ClosestTo(point) => {
                 let mut top = TopK::new(limit, self.by_key());
@@ -256,7 +262,7 @@ impl Index {
             SearchOrder::Sample {
                 seed,
                 pinned: false,
-            } => sample(allowed.candidates().collect(), limit, *seed, |slot| {
+            } => sample(allowed.population(), limit, *seed, |slot| {
                 allowed.contains(slot)
             }),
             SearchOrder::Sample { seed, pinned: true } => {
@@ -271,28 +277,6 @@ impl Index {
                 slots(top.sorted())
             }
         }
-    }
-
-    /// The slots with the largest sums above 0.
-    fn by_sum(&self, sums: &[f64], limit: usize, allowed: &AllowedSlots<'_>) -> Vec<u32> {
-        let mut top = TopK::new(limit, self.by_key());
-        let mut least = 0.0_f64;
-        for (chunk, begin) in sums.chunks(CHUNK_SUMS).zip((0..).step_by(CHUNK_SUMS)) {
-            let is_candidate = |sum: f64, least| (sum > 0.0) & (sum >= least);
-            if !chunk
-                .iter()
-                .fold(false, |any, sum| any | is_candidate(*sum, least))
-            {
-                continue;
-            }
-            for (sum, slot) in chunk.iter().zip(begin..) {
-                if is_candidate(*sum, least) && allowed.contains(slot) {
-                    top.offer((-sum, slot));
-                }
-            }
-            least = top.bound().map_or(least, |(key, _)| -key);
-        }
-        slots(top.sorted())
     }
 
     /// Runs searches of several calls, which one scan answers together: of an index that
@@ -438,6 +422,9 @@ impl Index {
         if restriction.is_open() {
             return AllowedSlots::all_but(&self.slots, excluded);
         }
+        if restriction.admits_all_before_filter() {
+            return AllowedSlots::passing(&self.slots, excluded, restriction);
+        }
         let matching = self.matching(restriction);
         AllowedSlots::matching(&self.slots, matching, excluded, restriction)
     }
@@ -452,11 +439,8 @@ impl Index {
             Some(_) => Allowed::Perhaps,
             None => Allowed::Yes,
         };
-        // Reading each item is slow: a filter alone needs none.
-        let admits_all = restriction.admits_all_before_filter();
         let matches = |item: &Option<Arc<CatalogueItem>>| {
-            let admits =
-                |item: &Arc<CatalogueItem>| admits_all || restriction.admits_before_filter(item);
+            let admits = |item: &Arc<CatalogueItem>| restriction.admits_before_filter(item);
             if item.as_ref().is_some_and(admits) {
                 admitted
             } else {

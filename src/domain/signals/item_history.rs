@@ -155,14 +155,15 @@ impl<'a> ItemHistories<'a> {
             .collect()
     }
 
-    /// Items that were displayed and never engaged with, with the time of their
-    /// latest impression. It has the largest weight, because weights decay.
+    /// Items that were displayed and never engaged with, in the order of their ids, with the
+    /// time of their latest impression. It has the largest weight, because weights decay.
     pub(super) fn ignored(&self) -> &[(&'a ContentId, Timestamp)] {
         &self.ignored
     }
 }
 
-/// The newest `max` ignored items, ties by id. Iterates from the newest event and
+/// The newest `max` ignored items, of equal times those with the smallest ids, in the order
+/// of their ids. Iterates from the newest event and
 /// stops when older impressions cannot matter, so that the cost does not grow
 /// with the number of impressions.
 fn ignored<'a>(
@@ -184,7 +185,10 @@ fn ignored<'a>(
         last_time = Some(event.time);
     }
     let mut ignored: Vec<_> = latest.into_iter().collect();
-    ignored.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    ignored.truncate(max);
+    if max < ignored.len() {
+        ignored.select_nth_unstable_by(max, |a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        ignored.truncate(max);
+    }
+    ignored.sort_unstable_by_key(|(id, _)| *id);
     ignored
 }

@@ -1,8 +1,15 @@
 //! The slots that a search may return.
 
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
+use super::sample::Population;
 use crate::domain::{item::CatalogueItem, restriction::Restriction};
+
+/// Results of a filter are held in an array from one for this many slots.
+const MANY_FROM: usize = 16;
 
 type Slots<'a> = &'a [Option<Arc<CatalogueItem>>];
 
@@ -20,15 +27,50 @@ pub(super) enum Allowed {
 pub(super) struct AllowedSlots<'a> {
     slots: Slots<'a>,
     excluded: foldhash::HashSet<u32>,
-    /// `None` if there are no conditions: then nothing is done for each slot.
-    conditions: Option<Conditions<'a>>,
+    conditions: Conditions<'a>,
     /// How many may be allowed, before a filter is evaluated.
     count: usize,
 }
 
-struct Conditions<'a> {
-    matching: Vec<Cell<Allowed>>,
-    restriction: &'a Restriction,
+enum Conditions<'a> {
+    None,
+    /// Nothing but a filter: nothing is done for slots on which it is not evaluated.
+    Filter {
+        restriction: &'a Restriction,
+        results: RefCell<FilterResults>,
+    },
+    Other {
+        restriction: &'a Restriction,
+        matching: Vec<Cell<Allowed>>,
+    },
+}
+
+/// What a filter gave for slots.
+enum FilterResults {
+    Some(foldhash::HashMap<u32, bool>),
+    /// For most slots: an array is faster.
+    Many(Vec<Option<bool>>),
+}
+
+impl FilterResults {
+    /// The result for a slot, of this number of slots.
+    fn get(&mut self, slot: u32, slots: usize, evaluate: impl FnOnce() -> bool) -> bool {
+        match self {
+            Self::Some(results) if results.len() < slots / MANY_FROM => {
+                *results.entry(slot).or_insert_with(evaluate)
+            }
+            Self::Some(results) => {
+                let mut all = vec![None; slots];
+                for (slot, passes) in results {
+                    all[*slot as usize] = Some(*passes);
+                }
+                let passes = *all[slot as usize].get_or_insert_with(evaluate);
+                *self = Self::Many(all);
+                passes
+            }
+            Self::Many(all) => *all[slot as usize].get_or_insert_with(evaluate),
+        }
+    }
 }
 
 impl<'a> AllowedSlots<'a> {
@@ -38,7 +80,23 @@ impl<'a> AllowedSlots<'a> {
             count: slots.len() - excluded.len(),
             slots,
             excluded,
-            conditions: None,
+            conditions: Conditions::None,
+        }
+    }
+
+    /// The slots that pass the filter of a restriction without other conditions, except for
+    /// some.
+    pub(super) fn passing(
+        slots: Slots<'a>,
+        excluded: foldhash::HashSet<u32>,
+        restriction: &'a Restriction,
+    ) -> Self {
+        Self {
+            conditions: Conditions::Filter {
+                restriction,
+                results: RefCell::new(FilterResults::Some(foldhash::HashMap::default())),
+            },
+            ..Self::all_but(slots, excluded)
         }
     }
 
@@ -57,10 +115,10 @@ impl<'a> AllowedSlots<'a> {
             count: possible.count(),
             slots,
             excluded,
-            conditions: Some(Conditions {
-                matching: matching.into_iter().map(Cell::new).collect(),
+            conditions: Conditions::Other {
                 restriction,
-            }),
+                matching: matching.into_iter().map(Cell::new).collect(),
+            },
         }
     }
 
@@ -75,30 +133,45 @@ impl<'a> AllowedSlots<'a> {
     }
 
     pub(super) fn contains(&self, slot: u32) -> bool {
-        let item = &self.slots[slot as usize];
-        let Some(conditions) = &self.conditions else {
-            return item.is_some() && !self.excluded.contains(&slot);
-        };
-        let allowed = &conditions.matching[slot as usize];
-        if allowed.get() == Allowed::Perhaps {
-            let passes = item
-                .as_ref()
-                .is_some_and(|item| conditions.restriction.passes_filter(item));
-            allowed.set(if passes { Allowed::Yes } else { Allowed::No });
+        let item = self.slots[slot as usize].as_deref();
+        match &self.conditions {
+            Conditions::None => item.is_some() && !self.excluded.contains(&slot),
+            Conditions::Filter {
+                restriction,
+                results,
+            } => {
+                let passes = || item.is_some_and(|item| restriction.passes_filter(item));
+                let mut results = results.borrow_mut();
+                !self.excluded.contains(&slot) && results.get(slot, self.slots.len(), passes)
+            }
+            Conditions::Other {
+                restriction,
+                matching,
+            } => {
+                let allowed = &matching[slot as usize];
+                if allowed.get() == Allowed::Perhaps {
+                    let passes = item.is_some_and(|item| restriction.passes_filter(item));
+                    allowed.set(if passes { Allowed::Yes } else { Allowed::No });
+                }
+                allowed.get() == Allowed::Yes
+            }
         }
-        allowed.get() == Allowed::Yes
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        self.candidates().filter(|slot| self.contains(*slot))
+        let all = 0..self.slots.len() as u32;
+        all.filter(|slot| self.contains(*slot))
     }
 
-    /// The slots whose items may pass the filter.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = u32> {
-        let slots = (0..).zip(self.slots).map(|(slot, _)| slot);
-        slots.filter(|slot| match &self.conditions {
-            Some(conditions) => conditions.matching[*slot as usize].get() != Allowed::No,
-            None => self.contains(*slot),
-        })
+    /// A superset of the slots.
+    pub(super) fn population(&self) -> Population {
+        match &self.conditions {
+            Conditions::None | Conditions::Filter { .. } => Population::Below(self.slots.len()),
+            Conditions::Other { matching, .. } => {
+                let slots = (0..).zip(matching);
+                let possible = slots.filter(|(_, allowed)| allowed.get() != Allowed::No);
+                Population::Of(possible.map(|(slot, _)| slot).collect())
+            }
+        }
     }
 }

@@ -91,15 +91,28 @@ fn any_steps() -> impl Strategy<Value = (usize, Vec<StoreStep>)> {
     })
 }
 
+fn filter(text: &str) -> ItemFilter {
+    ItemFilter::parse(text, &Canonicalizer::default()).unwrap()
+}
+
+fn filtered(filter: ItemFilter) -> Restriction {
+    Restriction {
+        filter: Some(filter),
+        ..Restriction::default()
+    }
+}
+
 fn any_restriction() -> impl Strategy<Value = Restriction> {
     let tags = || prop::collection::vec((0..8_usize).prop_map(key), 0..2);
-    let filter = prop::sample::select(vec![
-        "tags.f:*",
-        "NOT content_type = \"type 1\"",
-        "word_count > 1 OR has_image = true",
-        "years:*",
-    ])
-    .prop_map(|text| ItemFilter::parse(text, &Canonicalizer::default()).unwrap());
+    let any_filter = || {
+        prop::sample::select(vec![
+            "tags.f:*",
+            "NOT content_type = \"type 1\"",
+            "word_count > 1 OR has_image = true",
+            "years:*",
+        ])
+        .prop_map(filter)
+    };
     let within = (0..4_u8).prop_map(|number| Circle {
         center: point(number),
         radius_m: 1_200.0,
@@ -113,7 +126,7 @@ fn any_restriction() -> impl Strategy<Value = Restriction> {
         tags(),
         types,
         prop::option::of(within),
-        prop::option::of(filter),
+        prop::option::of(any_filter()),
     )
         .prop_map(
             |(label, must, must_not, any_of, content_types, within, filter)| Restriction {
@@ -126,7 +139,8 @@ fn any_restriction() -> impl Strategy<Value = Restriction> {
                 filter,
             },
         );
-    prop_oneof![Just(Restriction::default()), some]
+    let only_filter = any_filter().prop_map(filtered);
+    prop_oneof![Just(Restriction::default()), only_filter, some]
 }
 
 fn any_ids() -> impl Strategy<Value = HashSet<ContentId>> {
@@ -340,19 +354,29 @@ fn many_items_added_and_removed_are_found_as_by_a_scan() {
             }
             let mut item = Item::new(id);
             item.vector = Some(direction(size, &mut next));
+            item.word_count = (next() % 100) as u32;
             steps.push(StoreStep::Put(item));
         }
         let (store, items) = stored(steps);
-        let (open, nothing) = (Restriction::default(), HashSet::new());
+        let nothing = HashSet::new();
+        let restrictions = [
+            Restriction::default(),
+            filtered(filter("word_count >= 50")),
+            filtered(filter("word_count = 7")),
+        ];
         let seen: HashSet<_> = (0..MANY).step_by(7).map(id).collect();
         for limit in [1, 10, 30] {
             let query = direction(size, &mut next);
-            let searches: Vec<_> = orders([&Some(query), &None], &[], 1)
-                .into_iter()
-                .flat_map(|order| [(order.clone(), &seen), (order, &nothing)])
-                .map(|(order, exclude)| Search {
+            let searches: Vec<_> = restrictions
+                .iter()
+                .flat_map(|restriction| [(restriction, &seen), (restriction, &nothing)])
+                .flat_map(|allowed| {
+                    let orders = orders([&Some(query.clone()), &None], &[], 1);
+                    orders.into_iter().map(move |order| (order, allowed))
+                })
+                .map(|(order, (restriction, exclude))| Search {
                     order,
-                    restriction: &open,
+                    restriction,
                     exclude,
                     exclude_afterwards: &nothing,
                     limit,

@@ -5,9 +5,17 @@ use std::{cell::Cell, collections::BTreeMap};
 use crate::domain::{item::CatalogueItem, restriction::Restriction, tags::TagKey};
 
 thread_local! {
-    /// A buffer for sums: allocating and freeing it in each call costs more than
-    /// filling it.
-    static SUMS: Cell<Vec<f64>> = const { Cell::new(Vec::new()) };
+    static BUFFERS: Cell<Buffers> = Cell::default();
+}
+
+/// What a search needs besides the index. Allocating and filling it in each search costs
+/// more than the search.
+#[derive(Default)]
+struct Buffers {
+    /// By slot; all 0 between searches.
+    sums: Vec<f64>,
+    /// The slots whose sums are not 0, some of them twice; empty between searches.
+    touched: Vec<u32>,
 }
 
 /// Postings by tag.
@@ -83,29 +91,42 @@ impl TagIndex {
         )
     }
 
-    /// Passes to `give` the sum `Σ weight · item weight` over these tags for each
-    /// slot. Adds in the order of an item's tags, as `overlap` does, whose
-    /// other terms are 0: the sums are equal to the last bit.
-    pub(super) fn with_overlaps<T>(
+    /// Passes to `visit` each slot, of this number of slots, whose sum `Σ weight · item weight`
+    /// over these tags is above 0, with the sum. Adds in the order of an item's tags, as
+    /// `overlap` does, whose other terms are 0: the sums are equal to the last bit.
+    pub(super) fn overlaps(
         &self,
         weights: &[(TagKey, f64)],
         slots: usize,
-        give: impl FnOnce(&[f64]) -> T,
-    ) -> T {
+        mut visit: impl FnMut(u32, f64),
+    ) {
         let weights: BTreeMap<_, _> = weights.iter().map(|(tag, weight)| (tag, *weight)).collect();
-        let mut sums = SUMS.take();
-        sums.clear();
-        sums.resize(slots, 0.0);
+        let Buffers {
+            mut sums,
+            mut touched,
+        } = BUFFERS.take();
+        if sums.len() < slots {
+            sums.resize(slots, 0.0);
+        }
         for (tag, weight) in weights {
             let Some(postings) = self.0.get(tag) else {
                 continue;
             };
             for (slot, item_weight) in postings.slots.iter().zip(&postings.weights) {
-                sums[*slot as usize] += weight * item_weight;
+                let sum = &mut sums[*slot as usize];
+                if *sum == 0.0 {
+                    touched.push(*slot);
+                }
+                *sum += weight * item_weight;
             }
         }
-        let result = give(&sums);
-        SUMS.set(sums);
-        result
+        // A slot is here again if its sum was 0 in between; then it is 0 from the first time.
+        for slot in touched.drain(..) {
+            let sum = std::mem::take(&mut sums[slot as usize]);
+            if sum > 0.0 {
+                visit(slot, sum);
+            }
+        }
+        BUFFERS.set(Buffers { sums, touched });
     }
 }
