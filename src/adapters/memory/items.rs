@@ -154,6 +154,11 @@ impl CatalogueBudget {
             && items.saturating_mul(bytes_each) <= self.max_bytes.saturating_sub(of_bytes)
     }
 
+    #[cfg(test)]
+    fn used_bytes(&self) -> usize {
+        self.used.bytes.load(Ordering::Relaxed)
+    }
+
     /// Replaces `old` bytes by `new` ones and adds items, if they fit.
     fn replace(&self, old: usize, new: usize, added_items: usize) -> Result<(), ItemRefusal> {
         let add = |used: &AtomicUsize, old: usize, new: usize, max: usize| {
@@ -428,57 +433,4 @@ impl ItemStore for MemoryItemStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{CatalogueBudget, MemoryItemStore};
-    use crate::{
-        domain::{
-            item::{Item, Tag},
-            tags::Canonicalizer,
-        },
-        ports::ItemRefusal,
-    };
-
-    #[test]
-    fn catalogues_share_one_memory_limit() {
-        let budget = CatalogueBudget::new(10_000);
-        let store = || MemoryItemStore::sharing(Canonicalizer::default(), budget.clone());
-        let large = |id: &str| Item {
-            text: "x".repeat(6_000),
-            ..Item::new(id)
-        };
-        let (one, other) = (store(), store());
-        one.put(large("a")).unwrap();
-        assert_eq!(other.put(large("b")), Err(ItemRefusal::Full));
-        one.put(large("a")).unwrap();
-        // The memory of a catalogue that is dropped is free again.
-        drop(one);
-        other.put(large("b")).unwrap();
-    }
-
-    #[test]
-    fn items_share_the_memory_of_equal_tags() {
-        let store = MemoryItemStore::new(Canonicalizer::default(), 1 << 20);
-        let tagged = |id: &str, label: &str| {
-            let mut item = Item::new(id);
-            item.tags = vec![Tag {
-                facet: "theme".to_owned(),
-                label: label.to_owned(),
-                weight: 1.0,
-            }];
-            item
-        };
-        // The second has another spelling: its key in user models is its own.
-        for (id, label) in [("a", "jazz"), ("b", "Jazz "), ("c", "jazz")] {
-            store.put(tagged(id, label)).unwrap();
-        }
-        let key = |id: &str| {
-            let item = store.item(&id.into()).unwrap();
-            let model_key = item.tags()[0].model_key().as_str().as_ptr();
-            let (key, _) = item.canonical_tags().next().unwrap();
-            (key.as_str().as_ptr(), model_key)
-        };
-        assert_eq!(key("a"), key("c"));
-        assert_eq!(key("a").0, key("b").0);
-        assert_ne!(key("a").1, key("b").1);
-    }
-}
+mod tests;
