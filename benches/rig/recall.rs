@@ -9,6 +9,7 @@ use std::{
 use recsys::{
     adapters::qdrant::QdrantSettings,
     domain::{
+        item::CatalogueItem,
         restriction::Restriction,
         tags::{Canonicalizer, TagKey},
         vector::UnitVector,
@@ -162,19 +163,19 @@ async fn found(store: &dyn ItemStore, wanted: &Wanted) -> (Vec<(usize, f64)>, f6
     let Found::Items(found) = found.expect("Qdrant").remove(0) else {
         panic!("Qdrant does not answer, or lacks an index");
     };
-    let overlap = |tags: &[(TagKey, f64)]| -> f64 {
+    let overlap = |item: &CatalogueItem| -> f64 {
         let SearchOrder::TagOverlap(weights) = &wanted.order else {
             return 0.0;
         };
         let weight = |tag| weights.iter().find(|(of, _)| of == tag);
-        let parts = tags.iter();
+        let parts = item.canonical_tags();
         parts
             .filter_map(|(tag, own)| Some(own * weight(tag)?.1))
             .sum()
     };
     let numbered = found.iter().map(|item| {
         let number = item.id().as_str().parse().expect("a number");
-        (number, overlap(item.canonical_tags()))
+        (number, overlap(item))
     });
     (numbered.collect(), milliseconds)
 }

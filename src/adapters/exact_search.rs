@@ -53,7 +53,7 @@ pub(super) fn run<'a>(
             })
         }
         SearchOrder::ClosestTo(point) => {
-            keyed_by(candidates, |item| nearest_m(*point, &item.item().locations))
+            keyed_by(candidates, |item| nearest_m(*point, item.locations()))
         }
         SearchOrder::ByIds(ids) => {
             let places: HashMap<&ContentId, usize> = ids.iter().zip(0..).collect();

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{event::StoredEvent, item::Item, user_signals::UserSignals};
+use crate::domain::{
+    event::StoredEvent, item::CatalogueItem, tags::TagSpelling, user_signals::UserSignals,
+};
 
-/// Overhead of an item besides its texts, tags and vector.
-const ITEM_OVERHEAD_BYTES: usize = 600;
-/// Overhead of a tag besides its texts, which are held three times.
-const TAG_OVERHEAD_BYTES: usize = 240;
+/// The counts of an `Arc`.
+const ARC_COUNTS_BYTES: usize = 2 * size_of::<usize>();
 /// Overhead of an event besides its texts.
 const EVENT_OVERHEAD_BYTES: usize = 400;
 /// Overhead of a model besides its maps and lists.
@@ -64,27 +64,53 @@ pub(super) fn event_bytes(stored: &StoredEvent) -> usize {
         + json_bytes(&event.survey_answers)
 }
 
-/// Memory of an item, prepared for matching.
-pub(super) fn item_bytes(item: &Item) -> usize {
-    let texts = [
-        item.id.as_str(),
-        &item.content_type,
-        &item.title,
-        &item.text,
-        &item.image_url,
-        &item.public_url,
-    ];
-    let tags = item
-        .tags
-        .iter()
-        .map(|tag| TAG_OVERHEAD_BYTES + 3 * (tag.facet.len() + tag.label.len()));
-    ITEM_OVERHEAD_BYTES
-        + texts.iter().map(|text| text.len()).sum::<usize>()
-        + tags.sum::<usize>()
-        + item.vector.as_ref().map_or(0, |vector| 4 * vector.size())
-        + size_of_val(&*item.years)
-        + size_of_val(&*item.locations)
-        + json_bytes(&item.attributes)
+/// What an allocation takes: allocators have four sizes per power of two.
+fn allocated_bytes(bytes: usize) -> usize {
+    let step = (bytes.next_power_of_two() / 8).max(size_of::<usize>());
+    bytes.next_multiple_of(step)
+}
+
+/// Memory of a shared text.
+pub(super) fn shared_text_bytes(text: &str) -> usize {
+    allocated_bytes(ARC_COUNTS_BYTES + text.len())
+}
+
+/// Memory of an item, without what it shares with others.
+pub(super) fn item_bytes(item: &CatalogueItem) -> usize {
+    let values = item.attributes().map(|(_, value)| inner_bytes(value));
+    item.allocations().map(allocated_bytes).sum::<usize>() + values.sum::<usize>()
+}
+
+/// Memory of an item that shares nothing with others.
+pub(super) fn lone_item_bytes(item: &CatalogueItem) -> usize {
+    let tags = item.tags().iter();
+    let tags = tags.map(|tag| spelling_bytes(tag.spelling()));
+    let names = item.attribute_names().map(|name| shared_text_bytes(name));
+    item_bytes(item) + tags.sum::<usize>() + names.sum::<usize>()
+}
+
+/// Memory of a spelling of a tag. Its three texts are often one.
+pub(super) fn spelling_bytes(spelling: &TagSpelling) -> usize {
+    let text: &str = spelling.text();
+    let (key, model_key) = (spelling.key().as_str(), spelling.model_key().as_str());
+    let mut texts = vec![text, key, model_key];
+    texts.sort_by_key(|text| text.as_ptr());
+    texts.dedup_by_key(|text| text.as_ptr());
+    let texts = texts.into_iter().map(shared_text_bytes);
+    allocated_bytes(ARC_COUNTS_BYTES + size_of::<TagSpelling>()) + texts.sum::<usize>()
+}
+
+/// Memory that a value has allocated.
+fn inner_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => allocated_bytes(text.len()),
+        Value::Array(values) => {
+            let inner = values.iter().map(inner_bytes);
+            allocated_bytes(size_of_val(&**values)) + inner.sum::<usize>()
+        }
+        Value::Object(object) => json_bytes(object),
+    }
 }
 
 /// Memory of a user model, with its encoded form, which it may get later.

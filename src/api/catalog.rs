@@ -179,7 +179,7 @@ impl CatalogService for Catalog {
             let found = engine.get_items(ids, deadline).await;
             let found = found.map_err(ApiError::from)?;
             let items = found.iter().flatten();
-            let bytes = items.map(|item| reply_cost::item(item.item())).sum();
+            let bytes = items.map(|item| reply_cost::item(item)).sum();
             if let Some(account) = &account {
                 account.release(read);
             }
@@ -187,7 +187,7 @@ impl CatalogService for Catalog {
             for (id, item) in ids.iter().zip(found) {
                 match item {
                     Some(item) => {
-                        let item = reply::item(item.item(), true);
+                        let item = reply::item(&item, true);
                         encoded += item.encoded_len();
                         reply.items.push(item);
                     }

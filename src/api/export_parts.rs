@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::{
     api::reply,
-    domain::{associations::InterestList, user_signals::UserSignals},
+    domain::{associations::InterestList, user_signals::UserSignals, vector::UnitVector},
     ports::StoredText,
     proto::{ExportUserPagesResponse, UserSignals as SignalsPart},
 };
@@ -119,19 +119,11 @@ impl Parts {
             let part = self.signals_part(tag.len());
             part.tag_aversion.insert(tag.clone(), *weight);
         }
-        for number in signals
-            .taste_vector
-            .iter()
-            .flat_map(|vector| vector.as_slice())
-        {
-            self.signals_part(4).taste_vector.push(*number);
+        for number in signals.taste_vector.iter().flat_map(UnitVector::values) {
+            self.signals_part(4).taste_vector.push(number);
         }
-        for number in signals
-            .recency_vector
-            .iter()
-            .flat_map(|vector| vector.as_slice())
-        {
-            self.signals_part(4).recency_vector.push(*number);
+        for number in signals.recency_vector.iter().flat_map(UnitVector::values) {
+            self.signals_part(4).recency_vector.push(number);
         }
     }
 

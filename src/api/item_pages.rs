@@ -101,7 +101,7 @@ impl PageReader<'_> {
             page.reply.total_is_estimate = is_estimate;
         }
         for listed in read.items {
-            let bytes = reply_cost::item(listed.item.item());
+            let bytes = reply_cost::item(&listed.item);
             if let Err(refusal) = reply_cost::reserve(self.account.as_ref(), bytes) {
                 if page.reply.items.is_empty() {
                     return Err(refusal);
@@ -109,7 +109,7 @@ impl PageReader<'_> {
                 page.is_full = true;
                 return Ok(false);
             }
-            let item = reply::item(listed.item.item(), request.include_vectors);
+            let item = reply::item(&listed.item, request.include_vectors);
             page.encoded += item.encoded_len() + ITEM_PREFIX_BYTES;
             if page.encoded + TOKEN_BYTES > MAX_REPLY_BYTES {
                 if page.reply.items.is_empty() {

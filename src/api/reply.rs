@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     api::{
         error::ApiError,
-        wkt::{optional_struct, proto_timestamp},
+        wkt::{optional_struct, proto_timestamp, struct_of},
     },
     domain::{
         associations::InterestList,
         event::{EndReason, InteractionEvent},
         geo::GeoPoint,
         ids::ContentId,
-        item::Item,
+        item::CatalogueItem,
         meaning::EventMeaning,
         ranking::{ExplorationItem, ItemRole, RankedItem, exploration::ExplorationSkip},
         tags::TagKey,
@@ -111,7 +111,7 @@ pub(crate) fn signals_without_vectors(signals: &UserSignals) -> proto::UserSigna
 pub(crate) fn vectors(signals: &UserSignals) -> proto::UserSignals {
     let numbers = |vector: &Option<UnitVector>| {
         let vector = vector.as_ref();
-        vector.map_or_else(Vec::new, |vector| vector.as_slice().to_vec())
+        vector.map_or_else(Vec::new, UnitVector::to_vec)
     };
     proto::UserSignals {
         taste_vector: numbers(&signals.taste_vector),
@@ -197,37 +197,37 @@ pub(crate) fn event(event: &InteractionEvent) -> proto::InteractionEvent {
     }
 }
 
-pub(crate) fn item(item: &Item, include_vector: bool) -> proto::Item {
+pub(crate) fn item(item: &CatalogueItem, include_vector: bool) -> proto::Item {
     let point = |point: &GeoPoint| proto::GeoPoint {
         latitude: point.latitude(),
         longitude: point.longitude(),
     };
-    let mut places = item.locations.iter().map(point);
+    let mut places = item.locations().iter().map(point);
     proto::Item {
-        content_id: item.id.to_string(),
-        content_type: item.content_type.clone(),
-        title: item.title.clone(),
-        text: item.text.clone(),
+        content_id: item.id().to_string(),
+        content_type: item.content_type().to_owned(),
+        title: item.title().to_owned(),
+        text: item.text().to_owned(),
         tags: item
-            .tags
+            .tags()
             .iter()
             .map(|tag| proto::Tag {
-                facet: tag.facet.clone(),
-                label: tag.label.clone(),
-                weight: Some(tag.weight),
+                facet: tag.facet().to_owned(),
+                label: tag.label().to_owned(),
+                weight: Some(tag.weight()),
             })
             .collect(),
-        word_count: item.word_count,
-        has_image: item.has_image,
+        word_count: item.word_count(),
+        has_image: item.has_image(),
         location: places.next(),
-        image_url: item.image_url.clone(),
-        public_url: item.public_url.clone(),
-        years: item.years.clone(),
-        vector: match &item.vector {
-            Some(vector) if include_vector => vector.as_slice().to_vec(),
+        image_url: item.image_url().to_owned(),
+        public_url: item.public_url().to_owned(),
+        years: item.years().to_vec(),
+        vector: match item.vector() {
+            Some(vector) if include_vector => vector.to_vec(),
             _ => Vec::new(),
         },
-        attributes: optional_struct(&item.attributes),
+        attributes: struct_of(item.attributes()),
         other_locations: places.collect(),
     }
 }
@@ -352,7 +352,7 @@ fn recommended(
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
-        content: include_content.then(|| item(scored.item.item(), false)),
+        content: include_content.then(|| item(&scored.item, false)),
         reason,
         similar_because: ranked
             .similar_because

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     api::{error::ApiError, reply_message::ReplyMessage},
-    domain::{ids::ContentId, item::Item, user_signals::UserSignals},
+    domain::{ids::ContentId, item::CatalogueItem, user_signals::UserSignals},
     edge::load::Account,
     engine::Recommendation,
     proto,
@@ -64,27 +64,20 @@ pub(crate) fn check(reply: &impl ReplyMessage, bytes: usize) -> Result<(), ApiEr
 }
 
 /// Memory of an item in a reply.
-pub(crate) fn item(item: &Item) -> usize {
-    let texts = [
-        item.id.as_str(),
-        &item.content_type,
-        &item.title,
-        &item.text,
-        &item.image_url,
-        &item.public_url,
-    ];
-    let tags = item
-        .tags
-        .iter()
-        .map(|tag| size_of::<proto::Tag>() + 2 * TEXT_BYTES + tag.facet.len() + tag.label.len());
+pub(crate) fn item(item: &CatalogueItem) -> usize {
+    // The id, the type, the title, the text and two URLs.
+    let texts = 6 * TEXT_BYTES + item.id().as_str().len() + item.text_bytes();
+    let tags = item.tags().iter().map(|tag| {
+        size_of::<proto::Tag>() + 2 * TEXT_BYTES + tag.facet().len() + tag.label().len()
+    });
     size_of::<proto::Item>()
-        + texts.iter().map(|text| TEXT_BYTES + text.len()).sum::<usize>()
+        + texts
         + tags.sum::<usize>()
-        + item.vector.as_ref().map_or(0, |vector| 4 * vector.size())
+        + item.vector().map_or(0, |vector| 4 * vector.size())
         // Ten bytes is the longest year on the wire.
-        + 10 * item.years.len()
-        + 2 * size_of_val(&*item.locations)
-        + object(&item.attributes)
+        + 10 * item.years().len()
+        + 2 * size_of_val(item.locations())
+        + members(item.attributes())
 }
 
 /// Memory of a list in a reply.
@@ -93,7 +86,7 @@ pub(crate) fn recommendation(list: &Recommendation, include_content: bool) -> us
         let tags = ranked.matched_tags.iter();
         let tags = tags.map(|tag| TEXT_BYTES + tag.as_str().len());
         let content = if include_content {
-            item(ranked.scored.item.item())
+            item(&ranked.scored.item)
         } else {
             0
         };
@@ -138,9 +131,11 @@ pub(crate) fn signals(signals: &UserSignals) -> usize {
 }
 
 fn object(given: &Map<String, Value>) -> usize {
-    let members = given
-        .iter()
-        .map(|(name, member)| MEMBER_BYTES + name.len() + value(member));
+    members(given.iter().map(|(name, member)| (&**name, member)))
+}
+
+fn members<'a>(given: impl Iterator<Item = (&'a str, &'a Value)>) -> usize {
+    let members = given.map(|(name, member)| MEMBER_BYTES + name.len() + value(member));
     OBJECT_BYTES + members.sum::<usize>()
 }
 
@@ -162,7 +157,10 @@ mod tests {
     use super::item;
     use crate::{
         api::reply,
-        domain::item::{Item, Tag},
+        domain::{
+            item::{CatalogueItem, Item, Tag},
+            tags::Canonicalizer,
+        },
     };
 
     #[test]
@@ -186,6 +184,7 @@ mod tests {
             ..Item::new("a")
         };
         for tested in [Item::new("a"), full] {
+            let tested = CatalogueItem::new(tested, &Canonicalizer::default());
             let encoded = reply::item(&tested, true).encoded_len();
             assert!(encoded <= item(&tested), "{encoded}");
         }

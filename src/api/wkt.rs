@@ -151,6 +151,17 @@ fn proto_value(value: &Value, levels: usize) -> ProtoValue {
     }
 }
 
+/// As [`proto_struct`], of the members of an object; `None` if there are none.
+pub(crate) fn struct_of<'a>(
+    members: impl ExactSizeIterator<Item = (&'a str, &'a Value)>,
+) -> Option<Struct> {
+    (members.len() > 0).then(|| Struct {
+        fields: members
+            .map(|(name, value)| (name.to_owned(), proto_value(value, MAX_NESTING)))
+            .collect(),
+    })
+}
+
 /// As [`proto_struct`]; `None` for an empty object.
 pub(crate) fn optional_struct(object: &Map<String, Value>) -> Option<Struct> {
     (!object.is_empty()).then(|| proto_struct(object))

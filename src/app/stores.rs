@@ -380,19 +380,20 @@ fn memory_catalogue(
     config: &RankingConfig,
     budget: &Arc<CatalogueBudget>,
 ) -> Result<(MemoryItemStore, ItemCounts), StartError> {
-    let (name, items) = catalogue_items(settings)?;
     let store = MemoryItemStore::sharing(config.canonicalizer(), Arc::clone(budget));
     let mut counts = ItemCounts::default();
-    for item in items {
-        counts.add(&item);
-        let id = item.id.to_string();
-        store
-            .put(item)
-            .map_err(|source| StartError::CatalogueItem {
-                name: name.clone(),
-                id,
-                source,
-            })?;
+    let mut refused = None;
+    // The lines after a refused item are read as well: wrong ones are all listed.
+    let name = read_items(settings, |item| {
+        if refused.is_none() {
+            counts.add(&item);
+            let id = item.id.clone();
+            refused = store.put(item).err().map(|source| (id, source));
+        }
+    })?;
+    if let Some((id, source)) = refused {
+        let id = id.to_string();
+        return Err(StartError::CatalogueItem { name, id, source });
     }
     warn!(
         catalogue = name,
@@ -426,23 +427,24 @@ fn warn_of_unused_catalogue(settings: &Settings) {
     }
 }
 
-fn catalogue_items(settings: &Settings) -> Result<(String, Vec<Item>), StartError> {
+/// Passes the items of the settings' catalogue to `take`. Returns its name.
+fn read_items(settings: &Settings, take: impl FnMut(Item)) -> Result<String, StartError> {
     let Some(path) = &settings.catalog_path else {
         let name = "sample".to_owned();
-        return match sample_catalogue() {
-            Ok(items) => Ok((name, items)),
+        return match sample_catalogue(take) {
+            Ok(()) => Ok(name),
             Err(source) => Err(StartError::Catalogue { name, source }),
         };
     };
     let name = path.display().to_string();
     let map = settings.catalog_path_map.as_deref();
     let mapping = Mapping::parse(MappingOption::CatalogPathMap, map)?;
-    match read_catalogue(path, &mapping) {
-        Ok((items, warnings)) => {
+    match read_catalogue(path, &mapping, take) {
+        Ok(warnings) => {
             for warning in warnings {
                 warn!(catalogue = name, "{warning}");
             }
-            Ok((name, items))
+            Ok(name)
         }
         Err(CatalogueFileError::Table(TableError::Io { path, source })) => {
             Err(StartError::File { path, source })

@@ -172,8 +172,8 @@ impl ItemUpdate {
     /// The item after the update. `stored` may lack the values of fields that the update
     /// replaces.
     #[must_use]
-    pub fn apply(&self, stored: &Item) -> Item {
-        let mut item = stored.clone();
+    pub fn apply(&self, stored: Item) -> Item {
+        let mut item = stored;
         let values = &self.values;
         for field in &self.fields {
             match field {
@@ -284,7 +284,11 @@ mod tests {
             attributes: object(stored),
             ..Item::new("a")
         };
-        json!(ItemUpdate::new(values, mask).apply(&stored).attributes)
+        json!(
+            ItemUpdate::new(values, mask)
+                .apply(stored.clone())
+                .attributes
+        )
     }
 
     #[test]
@@ -349,7 +353,9 @@ mod tests {
                 locations: vec![place(1.0), place(2.0), place(3.0)],
                 ..Item::new("a")
             };
-            let latitudes = ItemUpdate::new(values, mask).apply(&stored).locations;
+            let latitudes = ItemUpdate::new(values, mask)
+                .apply(stored.clone())
+                .locations;
             latitudes.iter().map(|at| at.latitude()).collect::<Vec<_>>()
         };
         let (first, others) = (ItemField::Location, ItemField::OtherLocations);
@@ -378,7 +384,7 @@ mod tests {
             ..values.clone()
         };
         assert_eq!(
-            ItemUpdate::new(values, ItemMask::all()).apply(&stored),
+            ItemUpdate::new(values, ItemMask::all()).apply(stored.clone()),
             expected
         );
     }

@@ -77,9 +77,12 @@ impl Restriction {
             && !self.must_not.iter().any(|tag| item.has_tag(tag))
             && (self.any_of.is_empty() || self.any_of.iter().any(|tag| item.has_tag(tag)))
             && (self.content_types.is_empty()
-                || self.content_types.contains(&item.item().content_type))
+                || self
+                    .content_types
+                    .iter()
+                    .any(|admitted| admitted == item.content_type()))
             && self.within.is_none_or(|circle| {
-                nearest_m(circle.center, &item.item().locations)
+                nearest_m(circle.center, item.locations())
                     .is_some_and(|distance| distance <= circle.radius_m)
             })
     }

@@ -93,6 +93,74 @@ impl Hash for ModelKey {
     }
 }
 
+/// A tag as an item writes it, with the keys that follow from it. Items of a catalogue
+/// share it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TagSpelling {
+    /// The facet, a colon and the label.
+    text: Arc<str>,
+    facet_bytes: usize,
+    model_key: ModelKey,
+    key: TagKey,
+}
+
+impl TagSpelling {
+    /// The spelling of a facet and a label. `shared` may return a canonical key that is
+    /// equal to the given one and in memory already.
+    #[must_use]
+    pub fn new(
+        facet: &str,
+        label: &str,
+        canonical: &Canonicalizer,
+        shared: impl FnOnce(&TagKey) -> Option<TagKey>,
+    ) -> Self {
+        // From the joined key, as in user models: both sides split at the
+        // same colon, even if the facet contains one.
+        let text = format!("{facet}:{label}");
+        let key = canonical.key(&text);
+        let key = shared(&key).unwrap_or(key);
+        let model_key = ModelKey::new(facet, label).sharing(&key);
+        let keys = [Arc::clone(&key.0), Arc::clone(&model_key.text)];
+        let same = keys.into_iter().find(|key| **key == *text);
+        Self {
+            text: same.unwrap_or_else(|| text.into()),
+            facet_bytes: facet.len(),
+            model_key,
+            key,
+        }
+    }
+
+    /// The facet as written.
+    #[must_use]
+    pub fn facet(&self) -> &str {
+        &self.text[..self.facet_bytes]
+    }
+
+    /// The label as written.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.text[self.facet_bytes + 1..]
+    }
+
+    /// The facet, a colon and the label.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Its key in user models.
+    #[must_use]
+    pub fn model_key(&self) -> &ModelKey {
+        &self.model_key
+    }
+
+    /// Its canonical key.
+    #[must_use]
+    pub fn key(&self) -> &TagKey {
+        &self.key
+    }
+}
+
 /// Converts tags to canonical form.
 #[derive(Clone, Debug, Default)]
 pub struct Canonicalizer {

@@ -1,6 +1,6 @@
 //! Embeddings, L2-normalized, so that a cosine is a dot product.
 
-use std::sync::Arc;
+use std::fmt;
 
 use fearless_simd::{Level, Simd as _, dispatch};
 
@@ -8,9 +8,13 @@ use fearless_simd::{Level, Simd as _, dispatch};
 /// single precision: slightly more than half a unit in the last place.
 const ROUNDING: f64 = 1e-7;
 
-/// A vector of length 1.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UnitVector(Arc<[f32]>);
+/// A number of a vector in little-endian order. As bytes have no alignment, an allocator
+/// need not add room for it: mimalloc would take 1,792 bytes for 384 numbers, not 1,536.
+type Component = [u8; size_of::<f32>()];
+
+/// A vector of length 1. A clone copies its numbers.
+#[derive(Clone)]
+pub struct UnitVector(Box<[Component]>);
 
 impl UnitVector {
     /// Scales `values` to length 1. Values of length 1 are kept to the last bit.
@@ -24,7 +28,9 @@ impl UnitVector {
             .sum::<f64>()
             .sqrt();
         if (norm - 1.0).abs() <= ROUNDING {
-            return Some(Self(values.into()));
+            return Some(Self(
+                values.iter().map(|value| value.to_le_bytes()).collect(),
+            ));
         }
         Self::scaled(values.iter().map(|value| f64::from(*value)), norm)
     }
@@ -37,14 +43,33 @@ impl UnitVector {
     }
 
     fn scaled(values: impl Iterator<Item = f64>, norm: f64) -> Option<Self> {
-        (norm > 0.0 && norm.is_finite())
-            .then(|| Self(values.map(|value| (value / norm) as f32).collect()))
+        (norm > 0.0 && norm.is_finite()).then(|| {
+            Self(
+                values
+                    .map(|value| ((value / norm) as f32).to_le_bytes())
+                    .collect(),
+            )
+        })
+    }
+
+    /// Its components.
+    #[inline(always)]
+    pub fn values(&self) -> impl ExactSizeIterator<Item = f32> {
+        self.0
+            .iter()
+            .map(|component| f32::from_le_bytes(*component))
     }
 
     /// Its components.
     #[must_use]
-    pub fn as_slice(&self) -> &[f32] {
-        &self.0
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.values().collect()
+    }
+
+    /// Its components as bytes in little-endian order.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_flattened()
     }
 
     /// Number of components.
@@ -53,11 +78,19 @@ impl UnitVector {
         self.0.len()
     }
 
+    /// Dot product with a vector of its size.
+    #[inline(always)]
+    #[must_use]
+    pub fn dot(&self, other: &Self) -> f32 {
+        let [product] = dots(&self.0, [&other.0]);
+        product
+    }
+
     /// Cosine of the angle to `other`, −1 to 1. `None` if the sizes differ.
     #[inline(always)]
     #[must_use]
     pub fn cosine(&self, other: &Self) -> Option<f64> {
-        (self.size() == other.size()).then(|| cosine(dot(&self.0, &other.0)))
+        (self.size() == other.size()).then(|| cosine(self.dot(other)))
     }
 
     /// [`UnitVector::cosine`] to several others, in less time than one by one.
@@ -65,10 +98,22 @@ impl UnitVector {
     #[must_use]
     pub fn cosines<const N: usize>(&self, others: [&Self; N]) -> [Option<f64>; N] {
         if others.iter().all(|other| other.size() == self.size()) {
-            dots(&self.0, others.map(Self::as_slice)).map(|product| Some(cosine(product)))
+            dots(&self.0, others.map(|other| &*other.0)).map(|product| Some(cosine(product)))
         } else {
             others.map(|other| self.cosine(other))
         }
+    }
+}
+
+impl PartialEq for UnitVector {
+    fn eq(&self, other: &Self) -> bool {
+        self.values().eq(other.values())
+    }
+}
+
+impl fmt::Debug for UnitVector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UnitVector").field(&self.to_vec()).finish()
     }
 }
 
@@ -94,35 +139,29 @@ pub fn in_0_to_1(cosine: f64) -> f64 {
     (cosine + 1.0) / 2.0
 }
 
-/// Dot product of two slices of the same length.
-#[inline(always)]
-#[must_use]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let [product] = dots(a, [b]);
-    product
-}
-
-/// Dot products of a slice with others of its length. Each is that of [`dot`] to the
-/// last bit, but several together take less time: their additions do not wait for each
+/// Dot products of a slice with others of its length. Each is the same to the last bit as
+/// alone, but several together take less time: their additions do not wait for each
 /// other.
 ///
 /// Each keeps sixteen running sums, which the compiler can hold in vector registers.
 /// A single sum would make the additions sequential.
 #[inline(always)]
 #[must_use]
-pub fn dots<const N: usize>(a: &[f32], others: [&[f32]; N]) -> [f32; N] {
+fn dots<const N: usize>(a: &[Component], others: [&[Component]; N]) -> [f32; N] {
     let (a_blocks, a_rest) = a.as_chunks::<LANES>();
     let blocks = others.map(|b| &b.as_chunks::<LANES>().0[..a_blocks.len()]);
     let mut sums = [[0.0_f32; LANES]; N];
     for (place, x) in a_blocks.iter().enumerate() {
+        let x = x.map(f32::from_le_bytes);
         for n in 0..N {
-            sums[n] = add_products(sums[n], x, &blocks[n][place]);
+            sums[n] = add_products(sums[n], &x, &blocks[n][place].map(f32::from_le_bytes));
         }
     }
     let mut products = [0.0; N];
     for n in 0..N {
         let rest = a_rest.iter().zip(others[n].as_chunks::<LANES>().1);
-        let rest: f32 = rest.map(|(x, y)| x * y).sum();
+        let rest = rest.map(|(x, y)| f32::from_le_bytes(*x) * f32::from_le_bytes(*y));
+        let rest: f32 = rest.sum();
         products[n] = sums[n].iter().sum::<f32>() + rest;
     }
     products
@@ -150,7 +189,7 @@ pub fn wide<R>(work: impl FnOnce() -> R) -> R {
 
 #[cfg(test)]
 mod tests {
-    use super::{UnitVector, cos01, dot, dots};
+    use super::{Component, UnitVector, cos01, dots};
 
     #[test]
     fn a_vector_without_direction_is_rejected() {
@@ -177,7 +216,7 @@ mod tests {
             let wide: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
             for vector in [UnitVector::new(&values), UnitVector::from_f64(&wide)] {
                 let vector = vector.unwrap();
-                assert_eq!(UnitVector::new(vector.as_slice()), Some(vector));
+                assert_eq!(UnitVector::new(&vector.to_vec()), Some(vector));
             }
         }
     }
@@ -193,11 +232,15 @@ mod tests {
         assert_eq!(cos01(Some(&flat), Some(&opposite)), 0.0);
     }
 
+    fn components(values: Vec<f32>) -> Vec<Component> {
+        values.into_iter().map(f32::to_le_bytes).collect()
+    }
+
     #[test]
     fn dot_includes_every_component_for_any_length() {
         for length in [0, 1, 15, 16, 17, 384, 385] {
-            let ones = vec![1.0_f32; length];
-            assert_eq!(dot(&ones, &ones), length as f32);
+            let ones = components(vec![1.0; length]);
+            assert_eq!(dots(&ones, [&ones]), [length as f32]);
         }
     }
 
@@ -207,10 +250,11 @@ mod tests {
             let value = |place: usize| (seed * (place + 1) % 1_009) as f32 / 509.0 - 1.0;
             (0..length).map(value).collect()
         };
+        let values = |seed, length| components(values(seed, length));
         for length in [0, 1, 15, 16, 17, 384, 385] {
             let [a, b, c, d] = [7, 11, 13, 17].map(|seed| values(seed, length));
             let together = dots(&a, [&b, &c, &d]);
-            assert_eq!(together, [&b, &c, &d].map(|other| dot(&a, other)));
+            assert_eq!(together, [&b, &c, &d].map(|other| dots(&a, [other])[0]));
         }
     }
 

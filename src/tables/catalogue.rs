@@ -125,7 +125,9 @@ fn listing(lines: &[(u64, RefusedItem)]) -> String {
     listing.join("\n")
 }
 
-/// Reads a whole catalogue, with warnings about its columns.
+/// Reads a whole catalogue. Passes its items to `take`, one by one, also if a later line
+/// is refused: together they can take several times the memory of a catalogue. Returns
+/// warnings about its columns.
 ///
 /// # Errors
 /// [`CatalogueFileError`] with every line that is refused, or why the file as a
@@ -133,31 +135,34 @@ fn listing(lines: &[(u64, RefusedItem)]) -> String {
 pub fn read_catalogue(
     path: &Path,
     mapping: &Mapping,
-) -> Result<(Vec<Item>, Vec<String>), CatalogueFileError> {
-    all_items(CatalogueFile::open(path, mapping, None)?)
+    take: impl FnMut(Item),
+) -> Result<Vec<String>, CatalogueFileError> {
+    all_items(CatalogueFile::open(path, mapping, None)?, take)
 }
 
-/// The built-in sample catalogue.
+/// Passes the items of the built-in sample catalogue to `take`.
 ///
 /// # Errors
 /// Never; a test reads it.
-pub fn sample_catalogue() -> Result<Vec<Item>, CatalogueFileError> {
+pub fn sample_catalogue(take: impl FnMut(Item)) -> Result<(), CatalogueFileError> {
     let text = Box::new(Cursor::new(SAMPLE));
     let items = ItemFile::of(Path::new("sample"), text, &Mapping::default())?;
-    all_items(CatalogueFile::new(items, None)).map(|(items, _)| items)
+    all_items(CatalogueFile::new(items, None), take).map(|_| ())
 }
 
-fn all_items(mut file: CatalogueFile) -> Result<(Vec<Item>, Vec<String>), CatalogueFileError> {
-    let mut items = Vec::new();
+fn all_items(
+    mut file: CatalogueFile,
+    mut take: impl FnMut(Item),
+) -> Result<Vec<String>, CatalogueFileError> {
     let mut refused = Vec::new();
     while let Some((line, item)) = file.next_item()? {
         match item {
-            Ok(item) => items.push(item),
+            Ok(item) => take(item),
             Err(reason) => refused.push((line, reason)),
         }
     }
     if refused.is_empty() {
-        Ok((items, file.warnings()))
+        Ok(file.warnings())
     } else {
         Err(CatalogueFileError::Lines(refused))
     }
@@ -173,12 +178,15 @@ mod tests {
     fn read(text: &str) -> Result<Vec<Item>, CatalogueFileError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        read_catalogue(file.path(), &Mapping::default()).map(|(items, _)| items)
+        let mut items = Vec::new();
+        read_catalogue(file.path(), &Mapping::default(), |item| items.push(item))?;
+        Ok(items)
     }
 
     #[test]
     fn the_sample_catalogue_has_items_of_every_kind() {
-        let items = sample_catalogue().unwrap();
+        let mut items = Vec::new();
+        sample_catalogue(|item| items.push(item)).unwrap();
         assert!(items.len() >= 100);
         assert!(items.iter().any(|item| item.vector.is_none()));
         assert!(items.iter().any(|item| item.tags.is_empty()));

@@ -208,7 +208,7 @@ fn items_are_read_as_people_export_them() {
         ("A", "film")
     );
     assert_eq!(tags(&read[0]), ["genre:Action"]);
-    assert_eq!(read[0].vector.as_ref().unwrap().as_slice(), [0.6, 0.8]);
+    assert_eq!(read[0].vector.as_ref().unwrap().to_vec(), [0.6, 0.8]);
     assert_eq!(
         tags(&read[1]),
         ["tag:Adventure", "tag:Animation", "category:film"]

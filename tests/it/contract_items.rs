@@ -405,7 +405,7 @@ async fn an_upsert_replaces_the_fields_of_an_item_and_keeps_other_attributes() {
             .get(&["a".into(), "b".into()], Deadline::NONE)
             .await
             .unwrap();
-        let stored = found[0].as_ref().unwrap().item();
+        let stored = found[0].as_ref().unwrap().to_item();
         assert_eq!(
             (
                 stored.title.as_str(),
@@ -453,7 +453,7 @@ async fn vectors_are_all_of_one_size() {
         let a = store.get(&["a".into()], Deadline::NONE).await.unwrap()[0]
             .clone()
             .unwrap();
-        assert_eq!(a.vector().unwrap().as_slice(), [0.6, 0.8], "normalized");
+        assert_eq!(a.vector().unwrap().to_vec(), [0.6, 0.8], "normalized");
     }
 }
 

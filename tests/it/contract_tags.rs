@@ -241,7 +241,7 @@ async fn an_existing_collection_gets_the_vector_at_all_its_points() {
                 .into_iter()
                 .map(|item| {
                     let item = item.expect("an item");
-                    item.vector().expect("a vector").as_slice().to_vec()
+                    item.vector().expect("a vector").to_vec()
                 })
                 .collect();
             assert_eq!(vectors, [[0.0, 1.0], [1.0, 0.0]]);

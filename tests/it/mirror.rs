@@ -105,7 +105,7 @@ async fn search(mirror: &CatalogMirror, limit: usize) -> Found {
 
 async fn title(store: &dyn ItemStore, id: &str) -> Option<String> {
     let found = store.get(&[id.into()], Deadline::NONE).await.unwrap();
-    found[0].as_ref().map(|item| item.item().title.clone())
+    found[0].as_ref().map(|item| item.title().to_owned())
 }
 
 fn titled(id: &str, title: &str) -> Item {

@@ -612,7 +612,7 @@ async fn named_vectors_and_items_without_any_are_kept() {
         .await
         .unwrap();
     let vector = read[0].as_ref().unwrap().vector().unwrap();
-    assert!((vector.as_slice()[0] - 0.6).abs() < 1e-6);
+    assert!((vector.to_vec()[0] - 0.6).abs() < 1e-6);
     assert!(read[1].as_ref().unwrap().vector().is_none());
 }
 

@@ -144,7 +144,7 @@ async fn read(world: &World, user: &str) -> Result<(proto::UserSignals, SignalsS
 fn to_proto(model: &UserSignals) -> proto::UserSignals {
     let ids = |ids: &[ContentId]| ids.iter().map(ToString::to_string).collect();
     let vector = |vector: &Option<UnitVector>| {
-        let values = vector.as_ref().map(|vector| vector.as_slice().to_vec());
+        let values = vector.as_ref().map(|vector| vector.to_vec());
         values.unwrap_or_default()
     };
     let weights = |map: &std::collections::BTreeMap<ContentId, f64>| {

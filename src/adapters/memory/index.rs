@@ -9,6 +9,7 @@ mod candidates;
 mod cosine;
 mod recent_scans;
 mod sample;
+mod size;
 mod tags;
 mod top_k;
 mod vectors;
@@ -18,11 +19,8 @@ use std::{cmp::Ordering, collections::BTreeSet, ops::Bound, sync::Arc};
 use crate::{
     adapters::exact_search::sample_key,
     domain::{
-        geo::nearest_m,
-        ids::ContentId,
-        item::{CatalogueItem, Item},
-        restriction::Restriction,
-        vector::UnitVector,
+        geo::nearest_m, ids::ContentId, item::CatalogueItem, restriction::Restriction,
+        tags::TagKey, vector::UnitVector,
     },
     ports::{Search, SearchOrder},
 };
@@ -33,6 +31,7 @@ use cosine::{CosineGroup, CosineSearch, allow_the_same, cosine_order, cosine_sea
 pub(super) use recent_scans::RecentScans;
 use recent_scans::{RecentScansOfCatalogue, SlotsOfSearches};
 use sample::sample;
+pub(super) use size::index_bytes;
 use tags::TagIndex;
 use top_k::TopK;
 use vectors::VectorIndex;
@@ -42,16 +41,6 @@ use vectors::VectorIndex;
 const SPARSE: usize = 8;
 /// Items that a scan passes in the time of visiting one.
 const SCANNED_PER_VISIT: usize = 16;
-/// Memory of an item in the index besides its tags and vector.
-const SLOT_BYTES: usize = 80;
-
-/// Memory of an item in the index.
-pub(super) fn index_bytes(item: &Item) -> usize {
-    let vector = item.vector.as_ref();
-    SLOT_BYTES
-        + vector.map_or(0, |vector| VectorIndex::bytes(vector.size()))
-        + TagIndex::BYTES_EACH * item.tags.len()
-}
 
 /// The items of a catalogue, by id, vector and tag.
 pub(super) struct Index {
@@ -108,9 +97,9 @@ impl Index {
         self.vectors.size()
     }
 
-    /// Shares the memory of an item's tags with the items that are in the index.
-    pub(super) fn share_tags(&self, item: &mut CatalogueItem) {
-        item.share_tags(|key| self.tags.shared(key));
+    /// The key of a tag in the memory that the index holds, if an item has it.
+    pub(super) fn shared_key(&self, key: &TagKey) -> Option<TagKey> {
+        self.tags.shared(key)
     }
 
     /// The ids of all items, in no order.
@@ -148,7 +137,7 @@ impl Index {
         self.version += 1;
         let before = self.slots[slot as usize].replace(Arc::clone(&item));
         let before = before.as_deref();
-        if before.is_none_or(|before| before.canonical_tags() != item.canonical_tags()) {
+        if before.is_none_or(|before| !before.canonical_tags().eq(item.canonical_tags())) {
             if let Some(before) = before {
                 self.tags.remove(slot, before);
             }
@@ -263,7 +252,7 @@ impl Index {
             SearchOrder::ClosestTo(point) => {
                 let mut top = TopK::new(limit, self.by_key());
                 for slot in allowed.iter() {
-                    let locations = self.item(slot).map(|item| &item.item().locations);
+                    let locations = self.item(slot).map(|item| item.locations());
                     if let Some(distance) = locations.and_then(|all| nearest_m(*point, all)) {
                         top.offer((distance, slot));
                     }
@@ -320,7 +309,7 @@ impl Index {
             if self.vectors.size() != Some(group.vector.size()) {
                 found.push(Arc::new(vec![Vec::new(); group.searches.len()]));
             } else if let Some(rows) = self.few_rows(group) {
-                let cosines = self.vectors.cosines(&rows, group.vector);
+                let cosines = self.cosines(&rows, group.vector);
                 let slots = searches.map(|search| self.first_by_cosine(&cosines, *search));
                 found.push(Arc::new(slots.collect()));
             } else {
@@ -351,7 +340,7 @@ impl Index {
             let group = scanned.group;
             let candidates = scanned.candidates.into_iter().zip(&group.searches);
             let slots = candidates.map(|(candidates, search)| {
-                let cosines = self.vectors.cosines(&candidates.rows(), group.vector);
+                let cosines = self.cosines(&candidates.rows(), group.vector);
                 self.first_by_cosine(&cosines, *search)
             });
             let slots = Arc::new(slots.collect());
@@ -395,6 +384,11 @@ impl Index {
             let slots = group.allowed.iter();
             slots.filter_map(|slot| self.vectors.row(slot)).collect()
         })
+    }
+
+    fn cosines(&self, rows: &[u32], query: &UnitVector) -> Vec<(f64, u32)> {
+        let vector = |slot| self.item(slot).and_then(|item| item.vector());
+        self.vectors.cosines(rows, query, vector)
     }
 
     fn first_by_cosine(&self, cosines: &[(f64, u32)], search: CosineSearch) -> Vec<u32> {

@@ -13,6 +13,7 @@ use crate::{
         memory::{
             index::{CosineCall, Index, RecentScans, index_bytes},
             shared_scans::SharedScans,
+            vocabulary::Vocabulary,
         },
         memory_size::item_bytes,
     },
@@ -43,6 +44,7 @@ pub struct MemoryItemStore {
 
 struct Catalogue {
     index: Index,
+    vocabulary: Vocabulary,
     bytes: usize,
     budget: Arc<CatalogueBudget>,
 }
@@ -66,25 +68,36 @@ impl Catalogue {
                 });
             }
         }
-        let freed = stored.map_or(0, |item| bytes(item.item()));
-        let added = bytes(&item);
+        let before = self.vocabulary.bytes();
+        let shared = |key: &_| self.index.shared_key(key);
+        let item = self.vocabulary.prepare(item, canonicalizer, shared);
+        let freed = stored.map_or(0, bytes);
+        let added = bytes(&item) + self.vocabulary.bytes() - before;
         let is_new = usize::from(stored.is_none());
-        self.budget.replace(freed, added, is_new)?;
+        let replaced = self.budget.replace(freed, added, is_new);
+        replaced.inspect_err(|_| self.vocabulary.release(&item))?;
         self.bytes = self.bytes - freed + added;
-        let mut item = match stored {
-            Some(stored) => stored.replaced_by(item, canonicalizer),
-            None => CatalogueItem::new(item, canonicalizer),
-        };
-        self.index.share_tags(&mut item);
         self.index.put(Arc::new(item));
+        if let Some(stored) = stored {
+            self.release_vocabulary(stored);
+        }
         Ok(())
+    }
+
+    fn release_vocabulary(&mut self, item: &CatalogueItem) {
+        let before = self.vocabulary.bytes();
+        self.vocabulary.release(item);
+        let freed = before - self.vocabulary.bytes();
+        self.bytes -= freed;
+        self.budget.release(freed, 0);
     }
 
     fn remove(&mut self, id: &ContentId) -> Option<Arc<CatalogueItem>> {
         let item = self.index.remove(id)?;
-        let freed = bytes(item.item());
+        let freed = bytes(&item);
         self.bytes -= freed;
         self.budget.release(freed, 1);
+        self.release_vocabulary(&item);
         Some(item)
     }
 }
@@ -141,6 +154,11 @@ impl CatalogueBudget {
             && items.saturating_mul(bytes_each) <= self.max_bytes.saturating_sub(of_bytes)
     }
 
+    #[cfg(test)]
+    fn used_bytes(&self) -> usize {
+        self.used.bytes.load(Ordering::Relaxed)
+    }
+
     /// Replaces `old` bytes by `new` ones and adds items, if they fit.
     fn replace(&self, old: usize, new: usize, added_items: usize) -> Result<(), ItemRefusal> {
         let add = |used: &AtomicUsize, old: usize, new: usize, max: usize| {
@@ -165,8 +183,8 @@ fn read(catalogue: &RwLock<Catalogue>) -> RwLockReadGuard<'_, Catalogue> {
     catalogue.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Memory of an item, in the catalogue and in the index.
-fn bytes(item: &Item) -> usize {
+/// Memory of an item, in the catalogue and in the index, without the vocabulary.
+fn bytes(item: &CatalogueItem) -> usize {
     item_bytes(item) + index_bytes(item)
 }
 
@@ -184,6 +202,7 @@ impl MemoryItemStore {
             canonicalizer,
             catalogue: Arc::new(RwLock::new(Catalogue {
                 index: Index::new(Arc::clone(&budget.recent_scans)),
+                vocabulary: Vocabulary::default(),
                 bytes: 0,
                 budget,
             })),
@@ -211,10 +230,10 @@ impl MemoryItemStore {
         let mut catalogue = self.write();
         let stored = catalogue.index.get(&item.id).cloned();
         if let Some(stored) = &stored {
-            for (name, value) in &stored.item().attributes {
-                item.attributes
-                    .entry(name.clone())
-                    .or_insert_with(|| value.clone());
+            for (name, value) in stored.attributes() {
+                if !item.attributes.contains_key(name) {
+                    item.attributes.insert(name.to_owned(), value.clone());
+                }
             }
         }
         catalogue.replace(stored.as_deref(), item, &self.canonicalizer)
@@ -226,7 +245,7 @@ impl MemoryItemStore {
         let Some(stored) = catalogue.index.get(update.id()).cloned() else {
             return Ok(false);
         };
-        let item = update.apply(stored.item());
+        let item = update.apply(stored.to_item());
         catalogue.replace(Some(&stored), item, &self.canonicalizer)?;
         Ok(true)
     }
@@ -414,57 +433,4 @@ impl ItemStore for MemoryItemStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{CatalogueBudget, MemoryItemStore};
-    use crate::{
-        domain::{
-            item::{Item, Tag},
-            tags::Canonicalizer,
-        },
-        ports::ItemRefusal,
-    };
-
-    #[test]
-    fn catalogues_share_one_memory_limit() {
-        let budget = CatalogueBudget::new(10_000);
-        let store = || MemoryItemStore::sharing(Canonicalizer::default(), budget.clone());
-        let large = |id: &str| Item {
-            text: "x".repeat(6_000),
-            ..Item::new(id)
-        };
-        let (one, other) = (store(), store());
-        one.put(large("a")).unwrap();
-        assert_eq!(other.put(large("b")), Err(ItemRefusal::Full));
-        one.put(large("a")).unwrap();
-        // The memory of a catalogue that is dropped is free again.
-        drop(one);
-        other.put(large("b")).unwrap();
-    }
-
-    #[test]
-    fn items_share_the_memory_of_equal_tags() {
-        let store = MemoryItemStore::new(Canonicalizer::default(), 1 << 20);
-        let tagged = |id: &str, label: &str| {
-            let mut item = Item::new(id);
-            item.tags = vec![Tag {
-                facet: "theme".to_owned(),
-                label: label.to_owned(),
-                weight: 1.0,
-            }];
-            item
-        };
-        // The second has another spelling: its key in user models is its own.
-        for (id, label) in [("a", "jazz"), ("b", "Jazz "), ("c", "jazz")] {
-            store.put(tagged(id, label)).unwrap();
-        }
-        let key = |id: &str| {
-            let item = store.item(&id.into()).unwrap();
-            let (model_key, _) = item.model_tags().next().unwrap();
-            let model_key = model_key.as_str().as_ptr();
-            (item.canonical_tags()[0].0.as_str().as_ptr(), model_key)
-        };
-        assert_eq!(key("a"), key("c"));
-        assert_eq!(key("a").0, key("b").0);
-        assert_ne!(key("a").1, key("b").1);
-    }
-}
+mod tests;

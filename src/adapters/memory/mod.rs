@@ -10,6 +10,7 @@ mod items;
 mod models;
 mod shards;
 mod shared_scans;
+mod vocabulary;
 
 pub use associations::MemoryAssociationStore;
 pub use budget::Budget;

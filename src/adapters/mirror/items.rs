@@ -146,7 +146,10 @@ impl OpenRead<'_> {
         } else {
             reads.foreign.insert(id.clone(), key);
         }
-        if memory.item(id).is_some_and(|held| *held.item() == item) {
+        if memory
+            .item(id)
+            .is_some_and(|held| held.is_described_by(&item))
+        {
             return Ok(false);
         }
         memory.replace(item).map(|()| true)
@@ -178,7 +181,7 @@ mod tests {
 
     fn title(items: &MirroredItems, id: &str) -> Option<String> {
         let item = items.memory.item(&id.into())?;
-        Some(item.item().title.clone())
+        Some(item.title().to_owned())
     }
 
     #[test]

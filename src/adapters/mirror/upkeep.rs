@@ -32,8 +32,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 const FAILURES_TO_GO_ON: u32 = 8;
 /// Progress of the first fill is logged at this interval.
 const LOG_EVERY: Duration = Duration::from_secs(5);
-/// Size of an item whose size is not known, in bytes. Only an empty vector is smaller.
-const LEAST_ITEM_BYTES: usize = 600;
+/// Size of an item whose size is not known, in bytes: that of one with nothing but an id.
+const LEAST_ITEM_BYTES: usize = 280;
 /// A catalogue that did not fit is tried again when this multiple of its size fits.
 const ROOM_FOR_RETRY: f64 = 1.1;
 

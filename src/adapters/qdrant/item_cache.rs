@@ -13,7 +13,7 @@ use quick_cache::{Weighter, sync::Cache};
 
 use super::ids::PointKey;
 use crate::{
-    adapters::memory_size::item_bytes,
+    adapters::memory_size::lone_item_bytes,
     domain::{ids::ContentId, item::CatalogueItem},
     telemetry::meters::{self, Level},
 };
@@ -50,10 +50,8 @@ struct ItemWeighter;
 
 impl Weighter<PointKey, ItemEntry> for ItemWeighter {
     fn weight(&self, _: &PointKey, entry: &ItemEntry) -> u64 {
-        let item = entry
-            .item
-            .as_ref()
-            .map_or(0, |item| item_bytes(item.item()));
+        let item = entry.item.as_ref();
+        let item = item.map_or(0, |item| lone_item_bytes(item));
         ENTRY_BYTES + item as u64
     }
 }

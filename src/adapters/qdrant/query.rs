@@ -156,7 +156,7 @@ pub(super) fn query(
         })
     };
     Ok(match &search.order {
-        SearchOrder::NearestTo(vector) => by_vector(base, vector.as_slice().to_vec()),
+        SearchOrder::NearestTo(vector) => by_vector(base, vector.to_vec()),
         SearchOrder::FarthestFrom(vector) => by_vector(base, opposite(vector)),
         SearchOrder::TagOverlap(weights) if searches_tag_vector(search, collection) => {
             tag_vector::of_search(weights).map(|tags| QueryPoints {
@@ -355,7 +355,7 @@ fn nearest(vector: vector_input::Variant) -> Query {
 }
 
 fn opposite(vector: &UnitVector) -> Vec<f32> {
-    vector.as_slice().iter().map(|value| -value).collect()
+    vector.values().map(|value| -value).collect()
 }
 
 pub(super) fn without_payload() -> WithPayloadSelector {

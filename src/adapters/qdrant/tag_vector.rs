@@ -67,11 +67,7 @@ fn sparse<'a>(weights: impl IntoIterator<Item = (&'a TagKey, f64)>) -> SparseVec
 
 /// The vector of an item.
 pub(super) fn of_item(item: &CatalogueItem) -> SparseVector {
-    sparse(
-        item.canonical_tags()
-            .iter()
-            .map(|(tag, weight)| (tag, *weight)),
-    )
+    sparse(item.canonical_tags())
 }
 
 /// The vector of a search; `None` if no item can have anything in common with it.

@@ -125,7 +125,7 @@ impl QdrantItemStore {
                 results.push(Ok(false));
                 continue;
             };
-            let after = update.apply(&before.item);
+            let after = update.apply(before.item.clone());
             let new_vector = after.vector.as_ref().filter(|_| sets_vector(update));
             if let Err(refusal) = self.accepts(new_vector, &collection) {
                 results.push(Err(refusal));
@@ -236,7 +236,7 @@ impl Batch {
             let stored = others.filter(|name| before.fields.contains(**name));
             removed.extend(stored.map(|name| (*name).to_owned()));
         }
-        if update.names(ItemField::ImageUrl) && !after.item().image_url.is_empty() {
+        if update.names(ItemField::ImageUrl) && !after.image_url().is_empty() {
             set.insert(HAS_IMAGE.to_owned(), Value::Bool(true));
         }
         if update.names(ItemField::Years) {
@@ -279,7 +279,7 @@ impl Batch {
                         }
                         (None, Some(path), _) => removed.push(path),
                         (..) => {
-                            let whole = after.item().attributes.get(first);
+                            let whole = after.attribute(first);
                             set.extend(whole.map(|value| (first.clone(), value.clone())));
                         }
                     }
@@ -321,7 +321,7 @@ impl Batch {
                 without.push(key);
                 continue;
             };
-            let vector = Vector::from(vector.as_slice().to_vec());
+            let vector = Vector::from(vector.to_vec());
             let options = match &name {
                 None => vectors::VectorsOptions::Vector(vector),
                 Some(name) => vectors::VectorsOptions::Vectors(NamedVectors {

@@ -247,7 +247,7 @@ impl StoredPoint {
     /// The point's vectors as a write takes them.
     fn vectors(&self, collection: &Collection) -> Vectors {
         let vector = self.vector.as_ref();
-        let dense = vector.map(|vector| Vector::from(vector.as_slice().to_vec()));
+        let dense = vector.map(|vector| Vector::from(vector.to_vec()));
         let name = collection.vector_name.clone();
         let options = match (dense, name) {
             (Some(dense), None) if self.other_vectors.is_empty() && self.tags.is_none() => {

@@ -29,23 +29,22 @@ enum FieldValue<'a> {
 
 fn holds(comparison: &Comparison, item: &CatalogueItem) -> bool {
     let test = &comparison.test;
-    let described = item.item();
     match &comparison.field {
-        Field::Id => passes(test, [FieldValue::Text(described.id.as_str())]),
-        Field::ContentType => passes(test, text(&described.content_type)),
-        Field::Title => passes(test, text(&described.title)),
-        Field::WordCount => passes(test, [FieldValue::Number(described.word_count.into())]),
-        Field::HasImage => passes(test, [FieldValue::Bool(described.has_image)]),
+        Field::Id => passes(test, [FieldValue::Text(item.id().as_str())]),
+        Field::ContentType => passes(test, text(item.content_type())),
+        Field::Title => passes(test, text(item.title())),
+        Field::WordCount => passes(test, [FieldValue::Number(item.word_count().into())]),
+        Field::HasImage => passes(test, [FieldValue::Bool(item.has_image())]),
         Field::Years => {
-            let years = described.years.iter();
+            let years = item.years().iter();
             passes(test, years.map(|year| FieldValue::Number((*year).into())))
         }
         Field::Tags(facet) => {
-            let keys = item.canonical_tags().iter().map(|(key, _)| key.as_str());
+            let keys = item.canonical_tags().map(|(key, _)| key.as_str());
             let of_facet = keys.filter(|key| has_facet(key, facet));
             passes(test, of_facet.map(FieldValue::Tag))
         }
-        Field::Attribute(path) => match attribute(path, &described.attributes) {
+        Field::Attribute(path) => match attribute(path, item) {
             None | Some(Value::Null) => false,
             Some(Value::Array(values)) => passes(test, values.iter().map(field_value)),
             Some(value) => passes(test, [field_value(value)]),
@@ -65,14 +64,11 @@ fn has_facet(key: &str, facet: &str) -> bool {
         .is_some_and(|rest| rest.starts_with(':'))
 }
 
-fn attribute<'a>(
-    path: &[String],
-    attributes: &'a serde_json::Map<String, Value>,
-) -> Option<&'a Value> {
+fn attribute<'a>(path: &[String], item: &'a CatalogueItem) -> Option<&'a Value> {
     let (first, nested) = path.split_first()?;
     nested
         .iter()
-        .try_fold(attributes.get(first)?, |value, key| value.get(key))
+        .try_fold(item.attribute(first)?, |value, key| value.get(key))
 }
 
 fn field_value(value: &Value) -> FieldValue<'_> {

@@ -25,8 +25,8 @@ impl Boost {
     #[must_use]
     pub fn names_missing_attribute(&self, candidates: &[Arc<CatalogueItem>]) -> bool {
         let is_missing = |name: &str| {
-            let mut attributes = candidates.iter().map(|item| &item.item().attributes);
-            !attributes.any(|attributes| attributes.contains_key(name))
+            let mut attributes = candidates.iter().map(|item| item.attribute(name));
+            !attributes.any(|attribute| attribute.is_some())
         };
         !candidates.is_empty() && self.filter.attributes().any(is_missing)
     }

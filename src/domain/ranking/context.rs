@@ -92,8 +92,8 @@ fn blended(stored: Option<&UnitVector>, vectors: &[&UnitVector]) -> Option<UnitV
         .into_iter()
         .chain(fitting().map(|vector| (share, *vector)));
     for (weight, vector) in parts {
-        for (sum, value) in sum.iter_mut().zip(vector.as_slice()) {
-            *sum += weight * f64::from(*value);
+        for (sum, value) in sum.iter_mut().zip(vector.values()) {
+            *sum += weight * f64::from(value);
         }
     }
     UnitVector::from_f64(&sum)

@@ -76,7 +76,7 @@ impl TagMap {
     pub(super) fn blended<'a>(
         self,
         share: f64,
-        added: impl Iterator<Item = &'a (TagKey, f64)>,
+        added: impl Iterator<Item = (&'a TagKey, f64)>,
     ) -> Self {
         let mut map = self;
         map.total *= share;
@@ -101,7 +101,6 @@ impl TagMap {
     #[must_use]
     pub fn shared_tags(&self, item: &CatalogueItem) -> usize {
         item.canonical_tags()
-            .iter()
             .filter(|(key, _)| self.weight(key) > 0.0)
             .count()
     }
@@ -110,12 +109,10 @@ impl TagMap {
 /// A liked item that has a vector.
 #[derive(Clone, Debug)]
 pub struct LikedItem {
-    /// Its id.
-    pub id: ContentId,
     /// Its weight divided by the largest weight of all liked items, 0 to 1.
     pub share: f64,
-    /// Its vector.
-    pub vector: UnitVector,
+    /// The item.
+    pub item: Arc<CatalogueItem>,
 }
 
 /// Where the user is, for the geo scorer.
@@ -298,10 +295,11 @@ impl Interest {
             .positives
             .iter()
             .filter_map(|(id, weight)| {
+                let item = items.get(id)?;
+                item.vector()?;
                 Some(LikedItem {
-                    id: id.clone(),
                     share: weight / largest,
-                    vector: items.get(id)?.vector()?.clone(),
+                    item: Arc::clone(item),
                 })
             })
             .collect();

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::{
     ids::ContentId,
-    item::Items,
+    item::{ItemTag, Items},
     tags::{Canonicalizer, TagKey},
 };
 
@@ -51,7 +51,7 @@ pub fn reason(
         (Some((scorer, _)), _) => scorer,
     };
     let title = |item: &ContentId| {
-        let title = &items.get(item)?.item().title;
+        let title = items.get(item)?.title();
         (!title.is_empty()).then(|| format!("“{title}”"))
     };
     match scorer {
@@ -136,9 +136,9 @@ fn tag_sentence(
 
 /// A tag's label in the item's own spelling.
 fn label<'a>(ranked: &'a RankedItem, tag: &TagKey, canonical: &Canonicalizer) -> Option<&'a str> {
-    let mut tags = ranked.scored.item.item().tags.iter();
-    let own = tags.find(|own| canonical.key(&format!("{}:{}", own.facet, own.label)) == *tag);
-    own.map(|own| own.label.as_str())
+    let mut tags = ranked.scored.item.tags().iter();
+    let own = tags.find(|own| canonical.key(own.spelling().text()) == *tag);
+    own.map(ItemTag::label)
 }
 
 #[cfg(test)]

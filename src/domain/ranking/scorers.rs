@@ -195,7 +195,6 @@ impl Scorer {
 #[must_use]
 pub fn overlap(item: &CatalogueItem, weight: impl Fn(&TagKey) -> f64) -> f64 {
     item.canonical_tags()
-        .iter()
         .map(|(key, item_weight)| weight(key) * item_weight)
         .sum()
 }
@@ -233,13 +232,17 @@ fn affinity<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a>
         if group[0].share < best.score {
             return best;
         }
-        let cosines = vector.cosines(group.each_ref().map(|liked| &liked.vector));
+        let cosines = match group.each_ref().map(|liked| liked.item.vector()) {
+            [Some(a), Some(b), Some(c), Some(d)] => vector.cosines([a, b, c, d]),
+            others => others.map(|other| vector.cosine(other?)),
+        };
         for (liked, cosine) in group.iter().zip(cosines) {
             take_closer(&mut best, liked, cosine);
         }
     }
     for liked in rest {
-        take_closer(&mut best, liked, vector.cosine(&liked.vector));
+        let cosine = liked.item.vector().and_then(|liked| vector.cosine(liked));
+        take_closer(&mut best, liked, cosine);
     }
     best
 }
@@ -250,11 +253,11 @@ const TOGETHER: usize = 4;
 #[inline(always)]
 fn take_closer<'a>(best: &mut ScorerValue<'a>, liked: &'a LikedItem, cosine: Option<f64>) {
     let score = cosine.map_or(0.0, in_0_to_1) * liked.share;
-    let is_first = |other: &ContentId| liked.id < *other;
+    let is_first = |other: &ContentId| liked.item.id() < other;
     if score > best.score || score == best.score && best.similar_to.is_some_and(is_first) {
         *best = ScorerValue {
             score,
-            similar_to: Some(&liked.id),
+            similar_to: Some(liked.item.id()),
         };
     }
 }
@@ -279,7 +282,7 @@ fn geo<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a> {
     let Some(near) = interest.near else {
         return 0.0.into();
     };
-    nearest_m(near.point, &item.item().locations)
+    nearest_m(near.point, item.locations())
         .map_or(0.0, |distance| (-distance / near.scale_m).exp())
         .into()
 }
@@ -301,7 +304,6 @@ fn popularity<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'
 pub fn matched_tags<'a>(item: &'a CatalogueItem, interest: &Interest) -> Vec<&'a TagKey> {
     let mut matched: Vec<(&TagKey, f64)> = item
         .canonical_tags()
-        .iter()
         .map(|(key, weight)| (key, interest.affinity.weight(key) * weight))
         .filter(|(_, product)| *product > 0.0)
         .collect();

@@ -65,13 +65,12 @@ impl Engagement {
 /// Reading time of an item in seconds; the shortest if it is unknown.
 fn reading_seconds(item: Option<&CatalogueItem>, config: &RankingConfig) -> f64 {
     let seconds = item.map_or(0.0, |item| {
-        let item = item.item();
-        let picture = if item.has_image {
+        let picture = if item.has_image() {
             config.img_extra_time
         } else {
             0.0
         };
-        f64::from(item.word_count) / config.reading_speed_wps + picture
+        f64::from(item.word_count()) / config.reading_speed_wps + picture
     });
     seconds.max(config.min_reading_seconds)
 }

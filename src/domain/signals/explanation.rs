@@ -110,7 +110,7 @@ pub fn explain(
         let engagement = Engagement::of(history, item, config);
         ItemExplanation {
             content_id: history.content_id.clone(),
-            title: item.map(|item| item.item().title.clone()),
+            title: item.map(|item| item.title().to_owned()),
             events: events.remove(history.content_id).unwrap_or_default(),
             dwell_seconds: history.dwell_seconds(),
             reading_seconds: engagement.reading_seconds,

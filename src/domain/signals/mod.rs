@@ -160,8 +160,8 @@ fn weighted_sum(vectors: &[(&UnitVector, f64)]) -> Vec<f64> {
     let mut sum = vec![0.0; vectors.first().map_or(0, |(vector, _)| vector.size())];
     for (vector, weight) in vectors {
         if vector.size() == sum.len() {
-            for (total, value) in sum.iter_mut().zip(vector.as_slice()) {
-                *total += weight * f64::from(*value);
+            for (total, value) in sum.iter_mut().zip(vector.values()) {
+                *total += weight * f64::from(value);
             }
         }
     }

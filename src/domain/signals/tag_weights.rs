@@ -28,11 +28,12 @@ impl TagWeights {
 
     /// Adds each tag of an item, its weight times `weight`.
     pub(super) fn add_item(&mut self, item: Option<&CatalogueItem>, weight: f64) {
-        for (key, tag) in item.into_iter().flat_map(CatalogueItem::model_tags) {
-            if !self.is_tasted(&tag.facet) {
+        for tag in item.into_iter().flat_map(CatalogueItem::tags) {
+            if !self.is_tasted(tag.facet()) {
                 continue;
             }
-            let added = weight * tag.weight;
+            let key = tag.model_key();
+            let added = weight * tag.weight();
             match self.sums.get_mut(key) {
                 Some(sum) => *sum += added,
                 None => _ = self.sums.insert(key.clone(), added),

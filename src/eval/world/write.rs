@@ -42,7 +42,7 @@ pub fn catalogue_lines(world: &World) -> impl Iterator<Item = String> {
             "tags": tags.collect::<Vec<Value>>(),
         });
         if let Some(vector) = &item.vector {
-            line["vector"] = json!(vector.as_slice());
+            line["vector"] = json!(vector.to_vec());
         }
         for (name, value) in &item.attributes {
             line[name] = value.clone();

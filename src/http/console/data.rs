@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::{
-    domain::ids::ContentId,
+    domain::{ids::ContentId, item::ItemTag},
     engine::{ActivityReport, Engine, EngineError, TypeActivity},
     ports::Deadline,
 };
@@ -40,23 +40,22 @@ async fn items(engine: &Engine, deadline: Deadline) -> Result<Value, EngineError
     let mut with = [0_usize; 5];
     let mut vector_size = 0;
     for item in &sample {
-        let item = item.item();
         let has = [
-            !item.title.is_empty(),
-            !item.text.is_empty(),
-            !item.tags.is_empty(),
-            item.vector.is_some(),
-            !item.image_url.is_empty(),
+            !item.title().is_empty(),
+            !item.text().is_empty(),
+            !item.tags().is_empty(),
+            item.vector().is_some(),
+            !item.image_url().is_empty(),
         ];
         for (count, has) in with.iter_mut().zip(has) {
             *count += usize::from(has);
         }
-        *content_types.entry(&item.content_type).or_default() += 1;
-        let of_item: BTreeSet<&str> = item.tags.iter().map(|tag| tag.facet.as_str()).collect();
+        *content_types.entry(item.content_type()).or_default() += 1;
+        let of_item: BTreeSet<&str> = item.tags().iter().map(ItemTag::facet).collect();
         for facet in of_item {
             *facets.entry(facet).or_default() += 1;
         }
-        if let Some(vector) = &item.vector {
+        if let Some(vector) = item.vector() {
             vector_size = vector.size();
         }
     }

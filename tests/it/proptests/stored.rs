@@ -18,6 +18,7 @@ use recsys::{
         tags::Canonicalizer,
         time::Timestamp,
         user_signals::UserSignals,
+        vector::UnitVector,
     },
     ports::{ModelSlot, StoredModel, Version},
 };
@@ -94,14 +95,14 @@ fn assert_in_bounds(model: &UserSignals) {
         assert!(map.values().all(|weight| (0.0..=1.0).contains(weight)));
     }
     for vector in [&model.taste_vector, &model.recency_vector] {
-        assert_unit_length(vector.as_ref().map_or(&[], |vector| vector.as_slice()));
+        assert_unit_length(vector.as_ref());
     }
 }
 
-fn assert_unit_length(vector: &[f32]) {
-    let squares = vector.iter().map(|value| f64::from(*value).powi(2));
-    let length = squares.sum::<f64>().sqrt();
-    assert!(vector.is_empty() || (length - 1.0).abs() < 1e-6, "{length}");
+fn assert_unit_length(vector: Option<&UnitVector>) {
+    let squares = vector.map(|vector| vector.values().map(|value| f64::from(value).powi(2)));
+    let length = squares.map_or(1.0, |squares| squares.sum::<f64>().sqrt());
+    assert!((length - 1.0).abs() < 1e-6, "{length}");
 }
 
 /// The item as a line of a catalogue file.
@@ -113,7 +114,7 @@ fn line(item: &Item) -> String {
     let mut line = json!({
         "id": item.id.as_str(), "title": item.title, "text": item.text,
         "content_type": item.content_type, "tags": tags.collect::<Value>(),
-        "vector": item.vector.as_ref().map(|vector| vector.as_slice()),
+        "vector": item.vector.as_ref().map(UnitVector::to_vec),
         "word_count": item.word_count, "has_image": item.has_image,
         "lat": place.map(|place| place.latitude()), "lon": place.map(|place| place.longitude()),
         "image_url": item.image_url, "public_url": item.public_url, "years": item.years,
@@ -173,7 +174,7 @@ proptest! {
             Ok(item) => {
                 prop_assert!((1..=catalogue_line::MAX_CONTENT_ID_BYTES).contains(&item.id.as_str().len()));
                 prop_assert!(item.tags.iter().all(|tag| (0.0..=MAX_TAG_WEIGHT).contains(&tag.weight)));
-                assert_unit_length(item.vector.as_ref().map_or(&[], |vector| vector.as_slice()));
+                assert_unit_length(item.vector.as_ref());
                 prop_assert_eq!(catalogue_line::parse(&line(&item)), Ok(item));
             }
             Err(error) => prop_assert!(!error.to_string().is_empty()),

@@ -25,7 +25,7 @@ fn in_space(count: usize) -> Vec<Item> {
     let flat = half_circle(count).into_iter();
     flat.map(|flat| {
         let vector = flat.vector.clone().unwrap();
-        let built = item(flat.id.as_str()).vector(&[vector.as_slice(), &[0.5]].concat());
+        let built = item(flat.id.as_str()).vector(&[&*vector.to_vec(), &[0.5]].concat());
         Item {
             tags: flat.tags,
             ..built.build()

@@ -117,8 +117,8 @@ async fn a_vector_is_written_without_the_payload_and_the_others_of_its_point() {
     let ids = ["i001".into(), "i002".into()];
     let read = store.get(&ids, Deadline::NONE).await.unwrap();
     let stored = read[0].as_ref().unwrap();
-    assert_eq!(stored.vector().unwrap().as_slice(), [0.0, 1.0]);
-    assert_eq!(stored.item().tags, half_circle(3)[1].tags);
+    assert_eq!(stored.vector().unwrap().to_vec(), [0.0, 1.0]);
+    assert_eq!(stored.to_item().tags, half_circle(3)[1].tags);
     assert_eq!(read[1].as_ref().unwrap().vector(), None);
 }
 
@@ -206,7 +206,7 @@ async fn items_under_keys_of_other_programs_are_updated_and_listed() {
     assert_eq!(payload["price"], json!(5));
     let read = store.get(&["SKU-1".into()], Deadline::NONE).await.unwrap();
     assert_eq!(
-        read[0].as_ref().unwrap().item().attributes["price"],
+        read[0].as_ref().unwrap().to_item().attributes["price"],
         json!(5)
     );
     let open = Restriction::default();

@@ -160,8 +160,8 @@ async fn writing_an_item_keeps_the_other_vectors_of_its_point() {
         let ids = ["7".into(), "8".into()];
         let read = store.get(&ids, Deadline::NONE).await.unwrap();
         let stored = read[0].as_ref().unwrap();
-        assert_eq!(stored.vector().unwrap().as_slice(), [0.0, 1.0]);
-        assert_eq!(stored.item().attributes["shelf"], json!(3));
+        assert_eq!(stored.vector().unwrap().to_vec(), [0.0, 1.0]);
+        assert_eq!(stored.to_item().attributes["shelf"], json!(3));
         assert!(read[1].as_ref().unwrap().vector().is_none());
 
         // Also without its own vector, the point keeps the others.
@@ -223,7 +223,7 @@ async fn items_under_foreign_keys_are_found_by_their_ids() {
         let found = found.iter().zip(&requested).map(|(found, id)| {
             let found = found.as_ref()?;
             assert_eq!(found.id(), id);
-            Some(found.item().title.as_str())
+            Some(found.title())
         });
         let found: Vec<_> = found.collect();
         assert_eq!(found, [Some("T3"), Some(""), None, None, Some("T7")]);
@@ -296,7 +296,7 @@ async fn items_under_foreign_keys_are_written_and_deleted_under_these_keys() {
         (&json!("new"), &json!("SKU-3"))
     );
     let read = store.get(&[sku(3)], Deadline::NONE).await.unwrap();
-    assert_eq!(read[0].as_ref().unwrap().item().title, "new");
+    assert_eq!(read[0].as_ref().unwrap().title(), "new");
 
     let requested = [sku(3), "own".into(), "nowhere".into(), sku(3)];
     let deleted = store.delete(&requested).await.unwrap();

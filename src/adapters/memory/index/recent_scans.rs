@@ -81,8 +81,7 @@ impl RecentScansOfCatalogue {
         excluded: &foldhash::HashSet<u32>,
     ) -> u128 {
         let seed = self.all.seed;
-        let numbers = vector.as_slice().iter();
-        let mut bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        let mut bytes = vector.as_bytes().to_vec();
         for search in searches {
             bytes.push(match search.order {
                 CosineOrder::Nearest => 0,

@@ -30,16 +30,15 @@ struct Postings {
 }
 
 impl TagIndex {
-    /// Estimated size of a tag of an item: its posting, spare capacity, and a
-    /// share of the tag's own entry.
-    pub(super) const BYTES_EACH: usize = 60;
+    /// Size of a tag of an item: its posting with spare capacity.
+    pub(super) const BYTES_EACH: usize = 2 * (size_of::<u32>() + size_of::<f64>());
 
     /// Adds the tags of an item that is not in the index.
     pub(super) fn insert(&mut self, slot: u32, item: &CatalogueItem) {
         for (key, weight) in item.canonical_tags() {
             let postings = self.0.entry(key.clone()).or_default();
             postings.slots.push(slot);
-            postings.weights.push(*weight);
+            postings.weights.push(weight);
         }
     }
 

@@ -30,6 +30,8 @@ const SLACK: f64 = 4e-6;
 /// An upper bound of the length of a rounded vector of length 1.
 const LENGTH: f64 = 1.000_001;
 const NO_ROW: u32 = u32::MAX;
+/// Exact cosines that are computed together.
+const TOGETHER: usize = 4;
 
 /// The vectors of items, all of one size, in rows.
 #[derive(Default)]
@@ -39,7 +41,6 @@ pub(super) struct VectorIndex {
     blocks: Vec<Vec<i8>>,
     scales: Vec<RowScale>,
     slots: Vec<u32>,
-    exact: Vec<UnitVector>,
     row_of_slot: Vec<u32>,
     version: u64,
 }
@@ -61,9 +62,9 @@ pub(super) struct CosineBounds<'b> {
 }
 
 impl VectorIndex {
-    /// Memory of a vector of this size.
+    /// Memory of the row of a vector of this size.
     pub(super) const fn bytes(size: usize) -> usize {
-        row_bytes(size) + size_of::<RowScale>() + size_of::<UnitVector>() + 2 * size_of::<u32>()
+        row_bytes(size) + size_of::<RowScale>() + 2 * size_of::<u32>()
     }
 
     /// The number of vectors.
@@ -94,7 +95,7 @@ impl VectorIndex {
             self.blocks.push(vec![0; BLOCK_ROWS * self.row_bytes]);
         }
         let codes = &mut self.row_mut(row)[..vector.size()];
-        let (step, error) = quantize(vector.as_slice(), LEVELS, |place, code| {
+        let (step, error) = quantize(vector, LEVELS, |place, code| {
             codes[place] = code as i8;
         });
         self.scales.push(RowScale {
@@ -102,7 +103,6 @@ impl VectorIndex {
             error: (error * LENGTH) as f32,
         });
         self.slots.push(slot);
-        self.exact.push(vector.clone());
         let slot = slot as usize;
         if slot >= self.row_of_slot.len() {
             self.row_of_slot.resize(slot + 1, NO_ROW);
@@ -128,7 +128,6 @@ impl VectorIndex {
         }
         self.scales.swap_remove(row);
         self.slots.swap_remove(row);
-        self.exact.swap_remove(row);
         self.blocks.truncate(self.slots.len().div_ceil(BLOCK_ROWS));
     }
 
@@ -143,18 +142,31 @@ impl VectorIndex {
         row.filter(|row| *row != NO_ROW)
     }
 
-    /// The exact cosines of some rows to a query of their size, each with its
-    /// slot.
-    pub(super) fn cosines(&self, rows: &[u32], query: &UnitVector) -> Vec<(f64, u32)> {
+    /// The exact cosines of some rows to a query of their size, each with its slot, of
+    /// which `vector` returns the vector.
+    pub(super) fn cosines<'v>(
+        &self,
+        rows: &[u32],
+        query: &UnitVector,
+        vector: impl Fn(u32) -> Option<&'v UnitVector>,
+    ) -> Vec<(f64, u32)> {
+        // Finding the vectors first lets the processor fetch several at once.
+        let slots = rows.iter().map(|row| self.slots[*row as usize]);
+        let vectors = slots.filter_map(|slot| Some((vector(slot)?, slot)));
+        let vectors: Vec<(&UnitVector, u32)> = vectors.collect();
         let mut cosines = Vec::with_capacity(rows.len());
         wide(
             #[inline(always)]
             || {
-                for row in rows {
-                    let row = *row as usize;
-                    if let Some(cosine) = self.exact[row].cosine(query) {
-                        cosines.push((cosine, self.slots[row]));
-                    }
+                let (groups, rest) = vectors.as_chunks::<TOGETHER>();
+                for group in groups {
+                    let together = query.cosines(group.map(|(vector, _)| vector));
+                    let found = together.into_iter().zip(group);
+                    let found = found.filter_map(|(cosine, (_, slot))| Some((cosine?, *slot)));
+                    cosines.extend(found);
+                }
+                for (vector, slot) in rest {
+                    cosines.extend(query.cosine(vector).map(|cosine| (cosine, *slot)));
                 }
             },
         );
@@ -217,7 +229,7 @@ impl VectorIndex {
         let most = i32::MAX as usize / (LEVELS as usize * self.size);
         let levels = most.min(i16::MAX as usize) as f32;
         let mut codes = vec![0_i16; self.row_bytes];
-        let (step, error) = quantize(query.as_slice(), levels, |place, code| {
+        let (step, error) = quantize(query, levels, |place, code| {
             codes[place] = code as i16;
         });
         let summing = self.size as f64 * f64::from(f32::EPSILON);
@@ -260,18 +272,18 @@ fn integer_dot(row: &[i8], query: &[i16]) -> i32 {
     sums.iter().sum()
 }
 
-/// Quantizes values to multiples of a step, of which the largest is `levels`.
-/// Returns the step, and the distance of the result from the values.
-fn quantize(values: &[f32], levels: f32, mut write: impl FnMut(usize, f32)) -> (f32, f64) {
-    let largest = values
-        .iter()
+/// Quantizes a vector to multiples of a step, of which the largest is `levels`.
+/// Returns the step, and the distance of the result from the vector.
+fn quantize(vector: &UnitVector, levels: f32, mut write: impl FnMut(usize, f32)) -> (f32, f64) {
+    let largest = vector
+        .values()
         .fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let step = largest / levels;
     let mut squares = 0.0;
-    for (place, value) in values.iter().enumerate() {
+    for (place, value) in vector.values().enumerate() {
         let code = (value / step).round().clamp(-levels, levels);
         write(place, code);
-        let error = f64::from(*value) - f64::from(step) * f64::from(code);
+        let error = f64::from(value) - f64::from(step) * f64::from(code);
         squares += error * error;
     }
     (step, squares.sqrt())
@@ -280,7 +292,7 @@ fn quantize(values: &[f32], levels: f32, mut write: impl FnMut(usize, f32)) -> (
 #[cfg(test)]
 mod tests {
     use super::VectorIndex;
-    use crate::domain::vector::{UnitVector, dot};
+    use crate::domain::vector::UnitVector;
 
     /// Vectors of different shapes: a single number, a dominant number, equal
     /// absolute values (the largest sum of codes), and a mix.
@@ -315,7 +327,7 @@ mod tests {
             for query in &shapes {
                 vectors.scan(&[query], |_, bounds| {
                     for (at, slot) in bounds.slots.iter().enumerate() {
-                        let exact = dot(shapes[*slot as usize].as_slice(), query.as_slice());
+                        let exact = shapes[*slot as usize].dot(query);
                         let (low, high) = (bounds.low[at], bounds.high[at]);
                         assert!(
                             low <= exact && exact <= high,

@@ -20,17 +20,17 @@ pub(crate) fn write(item: &CatalogueItem, before: Map<String, Value>) -> Map<Str
     if let Some(Value::Object(times)) = fields.get_mut(TIMES) {
         times.remove(DATES);
     }
-    let id = &item.item().id;
+    let id = item.id();
     if PointKey::is_hash_of(id) {
         fields.insert(CONTENT_ID.to_owned(), json!(id.as_str()));
     }
     for (name, value) in ItemField::ALL.iter().flat_map(|field| values(item, *field)) {
         fields.extend(value.map(|value| (name.to_owned(), value)));
     }
-    for (name, value) in &item.item().attributes {
+    for (name, value) in item.attributes() {
         // An attribute cannot replace a field of the item itself.
         if !is_item_field(name) {
-            fields.insert(name.clone(), with_integers(value));
+            fields.insert(name.to_owned(), with_integers(value));
         }
     }
     fields
@@ -39,17 +39,16 @@ pub(crate) fn write(item: &CatalogueItem, before: Map<String, Value>) -> Map<Str
 /// The payload fields that hold a field of an item, with their values; `None` if the
 /// item does not have it.
 pub(crate) fn values(item: &CatalogueItem, field: ItemField) -> Vec<(&'static str, Option<Value>)> {
-    let described = item.item();
     let text = |name, text: &str| vec![(name, (!text.is_empty()).then(|| json!(text)))];
     match field {
-        ItemField::ContentType => text(CONTENT_TYPE, &described.content_type),
-        ItemField::Title => text(TITLE, &described.title),
-        ItemField::Text => text(TEXT, &described.text),
+        ItemField::ContentType => text(CONTENT_TYPE, item.content_type()),
+        ItemField::Title => text(TITLE, item.title()),
+        ItemField::Text => text(TEXT, item.text()),
         ItemField::Tags => tags(item),
-        ItemField::WordCount => vec![(WORD_COUNTS[0], Some(json!(described.word_count)))],
-        ItemField::HasImage => vec![(HAS_IMAGE, Some(json!(described.has_image)))],
+        ItemField::WordCount => vec![(WORD_COUNTS[0], Some(json!(item.word_count())))],
+        ItemField::HasImage => vec![(HAS_IMAGE, Some(json!(item.has_image())))],
         ItemField::Location | ItemField::OtherLocations => {
-            let places = described.locations.iter();
+            let places = item.locations().iter();
             let places =
                 places.map(|at| json!({LATITUDE: at.latitude(), LONGITUDE: at.longitude()}));
             let places: Vec<Value> = places.collect();
@@ -58,10 +57,10 @@ pub(crate) fn values(item: &CatalogueItem, field: ItemField) -> Vec<(&'static st
                 (!places.is_empty()).then_some(Value::Array(places)),
             )]
         }
-        ItemField::ImageUrl => text(IMAGE_URLS[0], &described.image_url),
-        ItemField::PublicUrl => text(PAGE_URLS[0], &described.public_url),
+        ItemField::ImageUrl => text(IMAGE_URLS[0], item.image_url()),
+        ItemField::PublicUrl => text(PAGE_URLS[0], item.public_url()),
         ItemField::Years => {
-            let years = (!described.years.is_empty()).then(|| json!(described.years));
+            let years = (!item.years().is_empty()).then(|| json!(item.years()));
             vec![(YEARS, years)]
         }
         ItemField::Vector => Vec::new(),
@@ -86,7 +85,7 @@ pub(crate) fn other_spellings(field: ItemField) -> &'static [&'static str] {
 }
 
 fn tags(item: &CatalogueItem) -> Vec<(&'static str, Option<Value>)> {
-    let keys = item.canonical_tags().iter().map(|(key, _)| key);
+    let keys = item.canonical_tags().map(|(key, _)| key);
     let labels: Vec<&str> = keys.clone().map(TagKey::as_str).collect();
     let mut values: Vec<&str> = keys.map(TagKey::label).collect();
     values.sort_unstable();
@@ -95,9 +94,9 @@ fn tags(item: &CatalogueItem) -> Vec<(&'static str, Option<Value>)> {
     let mut facets: Vec<&str> = facets.map(|(facet, _)| facet).collect();
     facets.sort_unstable();
     facets.dedup();
-    let tags = item.item().tags.iter();
+    let tags = item.tags().iter();
     let tags =
-        tags.map(|tag| json!({"facet": tag.facet, "label": tag.label, "weight": tag.weight}));
+        tags.map(|tag| json!({"facet": tag.facet(), "label": tag.label(), "weight": tag.weight()}));
     vec![
         (TAG_LABELS, Some(json!(labels))),
         (TAG_VALUES, Some(json!(values))),
