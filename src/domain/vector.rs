@@ -90,7 +90,11 @@ impl UnitVector {
     #[inline(always)]
     #[must_use]
     pub fn cosine(&self, other: &Self) -> Option<f64> {
-        (self.size() == other.size()).then(|| cosine(self.dot(other)))
+        if self.size() == other.size() {
+            Some(cosine(self.dot(other)))
+        } else {
+            None
+        }
     }
 
     /// [`UnitVector::cosine`] to several others, in less time than one by one.
@@ -152,9 +156,8 @@ fn dots<const N: usize>(a: &[Component], others: [&[Component]; N]) -> [f32; N] 
     let blocks = others.map(|b| &b.as_chunks::<LANES>().0[..a_blocks.len()]);
     let mut sums = [[0.0_f32; LANES]; N];
     for (place, x) in a_blocks.iter().enumerate() {
-        let x = x.map(f32::from_le_bytes);
         for n in 0..N {
-            sums[n] = add_products(sums[n], &x, &blocks[n][place].map(f32::from_le_bytes));
+            sums[n] = add_products(sums[n], x, &blocks[n][place]);
         }
     }
     let mut products = [0.0; N];
@@ -172,9 +175,13 @@ const LANES: usize = 16;
 
 /// Takes and returns the sums by value: sums that change in place stay in memory.
 #[inline(always)]
-fn add_products(mut sums: [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) -> [f32; LANES] {
+fn add_products(
+    mut sums: [f32; LANES],
+    x: &[Component; LANES],
+    y: &[Component; LANES],
+) -> [f32; LANES] {
     for lane in 0..LANES {
-        sums[lane] += x[lane] * y[lane];
+        sums[lane] += f32::from_le_bytes(x[lane]) * f32::from_le_bytes(y[lane]);
     }
     sums
 }
