@@ -232,17 +232,26 @@ fn affinity<'a>(item: &CatalogueItem, interest: &'a Interest) -> ScorerValue<'a>
         if group[0].share < best.score {
             return best;
         }
-        let cosines = match group.each_ref().map(|liked| liked.item.vector()) {
-            [Some(a), Some(b), Some(c), Some(d)] => vector.cosines([a, b, c, d]),
-            others => others.map(|other| vector.cosine(other?)),
+        let [a, b, c, d] = group;
+        let vectors = (
+            a.item.vector(),
+            b.item.vector(),
+            c.item.vector(),
+            d.item.vector(),
+        );
+        let cosines = match vectors {
+            (Some(a), Some(b), Some(c), Some(d)) => vector.cosines([a, b, c, d]),
+            // Closures are not inlined everywhere; all liked items have vectors.
+            _ => [a, b, c, d].map(|liked| vector.cosine(liked.item.vector()?)),
         };
         for (liked, cosine) in group.iter().zip(cosines) {
             take_closer(&mut best, liked, cosine);
         }
     }
     for liked in rest {
-        let cosine = liked.item.vector().and_then(|liked| vector.cosine(liked));
-        take_closer(&mut best, liked, cosine);
+        if let Some(other) = liked.item.vector() {
+            take_closer(&mut best, liked, vector.cosine(other));
+        }
     }
     best
 }
