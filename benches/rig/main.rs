@@ -82,6 +82,10 @@ pub struct BenchSettings {
         default_value = "10000,100000"
     )]
     pub items: Vec<usize>,
+    /// With --scale --qdrant: does not import, but takes the items of an earlier run that
+    /// ended before it measured them
+    #[arg(long, requires = "qdrant")]
+    pub reuse: bool,
     /// Where the report is written, as JSON
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
     pub out: PathBuf,

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// A search index is built in the background.
-const INDEX_TIMEOUT: Duration = Duration::from_secs(900);
+const INDEX_TIMEOUT: Duration = Duration::from_secs(3_600);
 const INDEX_POLL: Duration = Duration::from_secs(1);
 /// For so long a collection must stay green.
 const INDEX_QUIET: Duration = Duration::from_secs(5);
@@ -37,6 +37,13 @@ impl BenchQdrant {
         };
         let qdrant = Self::Real(url.to_owned());
         qdrant.delete_collections().await;
+        qdrant
+    }
+
+    /// The Qdrant at a URL, with the collection of an earlier run, once it is indexed.
+    pub async fn reuse(url: &str) -> Self {
+        let qdrant = Self::Real(url.to_owned());
+        qdrant.wait_until_indexed(COLLECTION).await;
         qdrant
     }
 

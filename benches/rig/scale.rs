@@ -83,10 +83,15 @@ pub async fn in_qdrant(settings: &BenchSettings, url: &str) {
          | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for items in &settings.items {
-        let qdrant = BenchQdrant::start(Some(url)).await;
-        fill::catalogue_file(&catalogue, *items);
-        let (imported, indexed) = qdrant.import(fill::COLLECTION, &catalogue).await;
-        std::fs::remove_file(&catalogue).expect("the catalogue");
+        let (qdrant, imported, indexed) = if settings.reuse {
+            (BenchQdrant::reuse(url).await, f64::NAN, f64::NAN)
+        } else {
+            let qdrant = BenchQdrant::start(Some(url)).await;
+            fill::catalogue_file(&catalogue, *items);
+            let (imported, indexed) = qdrant.import(fill::COLLECTION, &catalogue).await;
+            std::fs::remove_file(&catalogue).expect("the catalogue");
+            (qdrant, imported, indexed)
+        };
         let redis = RedisServer::with(&["--appendonly", "no"]);
         let redis_url = redis.url();
         let server = [
