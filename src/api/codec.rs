@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use bytes::Buf as _;
 use prost::{Message, Name};
 use tonic::{
     Code, Status,
@@ -22,10 +23,13 @@ use crate::{
         reply_message::ReplyMessage,
         wire::{self, Shape, Shapes},
     },
+    blocking::in_place,
     edge::load::Account,
     proto::FILE_DESCRIPTOR_SET,
 };
 
+/// From this size on, a request takes long to count and to decode.
+const LONG_BYTES: usize = 64 << 10;
 /// A request is held twice: as its message, and as the engine's type.
 const FORMS: usize = 2;
 
@@ -96,9 +100,24 @@ impl<U: Message + Name + Default> Decoder for RequestDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        if buffer.remaining() > LONG_BYTES {
+            // The calls of others must not wait for it.
+            in_place(|| self.decode_here(buffer))
+        } else {
+            self.decode_here(buffer)
+        }
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.prost.buffer_settings()
+    }
+}
+
+impl<U: Message + Name + Default> RequestDecoder<U> {
+    fn decode_here(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         if let (Some(shape), Some(bounds)) = (self.shape, &self.bounds) {
             // The buffer is contiguous: this is the whole message.
-            bounds.check::<U>(shape, bytes::Buf::chunk(buffer))?;
+            bounds.check::<U>(shape, buffer.chunk())?;
         }
         self.prost.decode(buffer).map_err(|status| {
             // The one status of tonic's decoder. Any other is passed on.
@@ -108,10 +127,6 @@ impl<U: Message + Name + Default> Decoder for RequestDecoder<U> {
                 status
             }
         })
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        self.prost.buffer_settings()
     }
 }
 
