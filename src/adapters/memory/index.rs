@@ -10,6 +10,7 @@ mod cosine;
 mod recent_scans;
 mod sample;
 mod size;
+mod slot_map;
 mod tags;
 mod top_k;
 mod vectors;
@@ -30,7 +31,6 @@ pub(super) use cosine::CosineCall;
 use cosine::{CosineGroup, CosineSearch, allow_the_same, cosine_order, cosine_searches};
 pub(super) use recent_scans::RecentScans;
 use recent_scans::{RecentScansOfCatalogue, SlotsOfSearches};
-use sample::sample;
 pub(super) use size::index_bytes;
 use tags::TagIndex;
 use top_k::TopK;
@@ -262,9 +262,7 @@ impl Index {
             SearchOrder::Sample {
                 seed,
                 pinned: false,
-            } => sample(allowed.population(), limit, *seed, |slot| {
-                allowed.contains(slot)
-            }),
+            } => allowed.sample(limit, *seed),
             SearchOrder::Sample { seed, pinned: true } => {
                 let mut top = TopK::new(limit, |a: &(u64, u32), b: &(u64, u32)| {
                     a.0.cmp(&b.0).then_with(|| self.by_id(a.1, b.1))

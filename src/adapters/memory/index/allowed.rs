@@ -5,11 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use super::sample::Population;
+use super::{sample::sample, slot_map::SlotMap};
 use crate::domain::{item::CatalogueItem, restriction::Restriction};
-
-/// Results of a filter are held in an array from one for this many slots.
-const MANY_FROM: usize = 16;
 
 type Slots<'a> = &'a [Option<Arc<CatalogueItem>>];
 
@@ -37,40 +34,12 @@ enum Conditions<'a> {
     /// Nothing but a filter: nothing is done for slots on which it is not evaluated.
     Filter {
         restriction: &'a Restriction,
-        results: RefCell<FilterResults>,
+        results: RefCell<SlotMap<bool>>,
     },
     Other {
         restriction: &'a Restriction,
         matching: Vec<Cell<Allowed>>,
     },
-}
-
-/// What a filter gave for slots.
-enum FilterResults {
-    Some(foldhash::HashMap<u32, bool>),
-    /// For most slots: an array is faster.
-    Many(Vec<Option<bool>>),
-}
-
-impl FilterResults {
-    /// The result for a slot, of this number of slots.
-    fn get(&mut self, slot: u32, slots: usize, evaluate: impl FnOnce() -> bool) -> bool {
-        match self {
-            Self::Some(results) if results.len() < slots / MANY_FROM => {
-                *results.entry(slot).or_insert_with(evaluate)
-            }
-            Self::Some(results) => {
-                let mut all = vec![None; slots];
-                for (slot, passes) in results {
-                    all[*slot as usize] = Some(*passes);
-                }
-                let passes = *all[slot as usize].get_or_insert_with(evaluate);
-                *self = Self::Many(all);
-                passes
-            }
-            Self::Many(all) => *all[slot as usize].get_or_insert_with(evaluate),
-        }
-    }
 }
 
 impl<'a> AllowedSlots<'a> {
@@ -94,7 +63,7 @@ impl<'a> AllowedSlots<'a> {
         Self {
             conditions: Conditions::Filter {
                 restriction,
-                results: RefCell::new(FilterResults::Some(foldhash::HashMap::default())),
+                results: RefCell::new(SlotMap::new(slots.len())),
             },
             ..Self::all_but(slots, excluded)
         }
@@ -140,9 +109,13 @@ impl<'a> AllowedSlots<'a> {
                 restriction,
                 results,
             } => {
-                let passes = || item.is_some_and(|item| restriction.passes_filter(item));
                 let mut results = results.borrow_mut();
-                !self.excluded.contains(&slot) && results.get(slot, self.slots.len(), passes)
+                !self.excluded.contains(&slot)
+                    && results.get(slot).unwrap_or_else(|| {
+                        let passes = item.is_some_and(|item| restriction.passes_filter(item));
+                        results.insert(slot, passes);
+                        passes
+                    })
             }
             Conditions::Other {
                 restriction,
@@ -163,14 +136,19 @@ impl<'a> AllowedSlots<'a> {
         all.filter(|slot| self.contains(*slot))
     }
 
-    /// A superset of the slots.
-    pub(super) fn population(&self) -> Population {
+    /// Up to `count` of the slots: each set of this size is equally likely.
+    pub(super) fn sample(&self, count: usize, seed: u64) -> Vec<u32> {
+        let if_allowed = |slot: u32| Some(slot).filter(|slot| self.contains(*slot));
         match &self.conditions {
-            Conditions::None | Conditions::Filter { .. } => Population::Below(self.slots.len()),
+            Conditions::None | Conditions::Filter { .. } => {
+                sample(self.slots.len(), count, seed, if_allowed)
+            }
             Conditions::Other { matching, .. } => {
                 let slots = (0..).zip(matching);
                 let possible = slots.filter(|(_, allowed)| allowed.get() != Allowed::No);
-                Population::Of(possible.map(|(slot, _)| slot).collect())
+                let possible: Vec<u32> = possible.map(|(slot, _)| slot).collect();
+                let slot_at = |place: u32| if_allowed(possible[place as usize]);
+                sample(possible.len(), count, seed, slot_at)
             }
         }
     }

@@ -1,94 +1,34 @@
 //! A uniform random sample, which need not be equal on other machines.
 
-use foldhash::HashMap;
+use super::slot_map::SlotMap;
 
-/// A shuffle notes its swaps one by one until it has drawn one in this many: then an array
-/// of all places is faster.
-const DENSE_FROM: usize = 16;
-
-/// What a sample is drawn from.
-pub(super) enum Population {
-    /// All slots below this number.
-    Below(usize),
-    /// These slots, each once.
-    Of(Vec<u32>),
-}
-
-/// Up to `count` of the slots: each set of this size is equally likely.
+/// What `slot_at` returns for up to `count` of the numbers below `size`, of those for which it
+/// returns something: each set of this size is equally likely.
 pub(super) fn sample(
-    population: Population,
+    size: usize,
     count: usize,
     seed: u64,
-    is_allowed: impl Fn(u32) -> bool,
+    slot_at: impl Fn(u32) -> Option<u32>,
 ) -> Vec<u32> {
-    // The first steps of a Fisher-Yates shuffle.
-    let mut shuffle = Shuffle::new(population);
-    let size = shuffle.size;
+    // The first steps of a Fisher-Yates shuffle. A number that is not here is in its place.
+    let mut moved = SlotMap::new(size);
     let mut state = seed;
     let mut sample = Vec::with_capacity(count.min(size));
-    for drawn in 0..size {
+    for drawn in 0..size as u32 {
         if sample.len() >= count {
             break;
         }
-        let left = (size - drawn) as u128;
-        let chosen = drawn + ((u128::from(next(&mut state)) * left) >> 64) as usize;
-        sample.extend(Some(shuffle.draw(drawn, chosen)).filter(|slot| is_allowed(*slot)));
+        let left = u128::from(size as u32 - drawn);
+        let chosen = drawn + ((u128::from(next(&mut state)) * left) >> 64) as u32;
+        let here = moved.remove(drawn).unwrap_or(drawn);
+        let number = if chosen == drawn {
+            here
+        } else {
+            moved.insert(chosen, here).unwrap_or(chosen)
+        };
+        sample.extend(slot_at(number));
     }
     sample
-}
-
-/// Slots in an order of which only the beginning is random.
-struct Shuffle {
-    size: usize,
-    slots: Slots,
-}
-
-enum Slots {
-    /// Every place holds the slot of its number, except for these.
-    Moved(HashMap<usize, u32>),
-    InOrder(Vec<u32>),
-}
-
-impl Shuffle {
-    fn new(population: Population) -> Self {
-        match population {
-            Population::Below(size) => Self {
-                size,
-                slots: Slots::Moved(HashMap::default()),
-            },
-            Population::Of(slots) => Self {
-                size: slots.len(),
-                slots: Slots::InOrder(slots),
-            },
-        }
-    }
-
-    /// Swaps the slots of two places, the second not before the first. Returns the slot that
-    /// is in the first place then.
-    fn draw(&mut self, place: usize, chosen: usize) -> u32 {
-        if let Slots::Moved(moved) = &mut self.slots {
-            if place < self.size / DENSE_FROM {
-                let here = moved.remove(&place).unwrap_or(place as u32);
-                return if chosen == place {
-                    here
-                } else {
-                    moved.insert(chosen, here).unwrap_or(chosen as u32)
-                };
-            }
-            let mut slots: Vec<u32> = (0..self.size as u32).collect();
-            for (place, slot) in moved {
-                slots[*place] = *slot;
-            }
-            self.slots = Slots::InOrder(slots);
-        }
-        match &mut self.slots {
-            Slots::InOrder(slots) => {
-                slots.swap(place, chosen);
-                slots[place]
-            }
-            Slots::Moved(_) => chosen as u32,
-        }
-    }
 }
 
 /// SplitMix64 (G. Steele, D. Lea and C. Flood, "Fast Splittable Pseudorandom
@@ -102,38 +42,53 @@ fn next(state: &mut u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Population, sample};
+    use super::{next, sample};
 
     #[test]
     fn every_slot_is_equally_likely_and_none_is_drawn_twice() {
-        let below = || Population::Below(50);
-        let of_slots = || Population::Of((0..50).collect());
-        for population in [&below as &dyn Fn() -> Population, &of_slots] {
-            let mut drawn = [0_u32; 50];
-            for seed in 0..1_000 {
-                let mut found = sample(population(), 10, seed, |_| true);
-                assert_eq!(found.len(), 10);
-                found.iter().for_each(|slot| drawn[*slot as usize] += 1);
-                found.sort_unstable();
-                found.dedup();
-                assert_eq!(found.len(), 10);
-            }
-            // 200 expected each; the standard deviation is about 13.
-            assert!(
-                drawn.iter().all(|count| (130..270).contains(count)),
-                "{drawn:?}"
+        let mut drawn = [0_u32; 50];
+        for seed in 0..1_000 {
+            let mut found = sample(50, 10, seed, Some);
+            assert_eq!(found.len(), 10);
+            found.iter().for_each(|slot| drawn[*slot as usize] += 1);
+            found.sort_unstable();
+            found.dedup();
+            assert_eq!(found.len(), 10);
+        }
+        // 200 expected each; the standard deviation is about 13.
+        assert!(
+            drawn.iter().all(|count| (130..270).contains(count)),
+            "{drawn:?}"
+        );
+    }
+
+    /// The same shuffle of an array.
+    fn sample_of_array(
+        size: u32,
+        count: usize,
+        seed: u64,
+        is_allowed: fn(&u32) -> bool,
+    ) -> Vec<u32> {
+        let mut slots: Vec<u32> = (0..size).collect();
+        let mut state = seed;
+        for drawn in 0..slots.len() {
+            let left = (slots.len() - drawn) as u128;
+            slots.swap(
+                drawn,
+                drawn + ((u128::from(next(&mut state)) * left) >> 64) as usize,
             );
         }
+        slots.into_iter().filter(is_allowed).take(count).collect()
     }
 
     #[test]
-    fn all_slots_below_a_number_are_drawn_like_an_array_of_them() {
+    fn slots_are_drawn_like_those_of_an_array() {
+        let is_allowed = |slot: &u32| !slot.is_multiple_of(3);
         for (size, seed) in [(1, 1), (40, 2), (200, 3), (1_000, 4)] {
-            let array = || Population::Of((0..size as u32).collect());
             for count in [1, size / 20, size / 2, size] {
                 assert_eq!(
-                    sample(Population::Below(size), count, seed, |slot| slot % 3 != 0),
-                    sample(array(), count, seed, |slot| slot % 3 != 0),
+                    sample(size, count, seed, |slot| Some(slot).filter(is_allowed)),
+                    sample_of_array(size as u32, count, seed, is_allowed),
                 );
             }
         }
@@ -141,10 +96,11 @@ mod tests {
 
     #[test]
     fn a_sample_larger_than_the_population_is_all_of_it() {
-        let mut all = sample(Population::Of(vec![4, 2, 9]), 5, 1, |_| true);
+        let slots = [4, 2, 9];
+        let mut all = sample(3, 5, 1, |place| slots.get(place as usize).copied());
         all.sort_unstable();
         assert_eq!(all, [2, 4, 9]);
-        assert!(sample(Population::Of(Vec::new()), 3, 1, |_| true).is_empty());
-        assert!(sample(Population::Below(1), 0, 1, |_| true).is_empty());
+        assert!(sample(0, 3, 1, Some).is_empty());
+        assert!(sample(1, 0, 1, Some).is_empty());
     }
 }
