@@ -150,7 +150,9 @@ impl ItemTag {
         &self.spelling
     }
 
-    fn key(&self) -> &TagKey {
+    /// Its canonical key.
+    #[must_use]
+    pub fn key(&self) -> &TagKey {
         self.spelling.key()
     }
 }

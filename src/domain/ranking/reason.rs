@@ -7,7 +7,7 @@ use super::{
 use crate::domain::{
     ids::ContentId,
     item::{ItemTag, Items},
-    tags::{Canonicalizer, TagKey},
+    tags::TagKey,
 };
 
 /// What a list is based on, for the wording of its reasons.
@@ -29,12 +29,7 @@ pub enum ListBasis {
 /// `items` has the items that the list is based on, for their titles. Empty if nothing
 /// speaks for the item.
 #[must_use]
-pub fn reason(
-    ranked: &RankedItem,
-    basis: &ListBasis,
-    items: &Items,
-    canonical: &Canonicalizer,
-) -> String {
+pub fn reason(ranked: &RankedItem, basis: &ListBasis, items: &Items) -> String {
     if ranked.role == ItemRole::Exploration {
         return "Something different from what you usually choose".to_owned();
     }
@@ -73,11 +68,7 @@ pub fn reason(
         },
         Scorer::Tag => {
             let tag = ranked.matched_tags.first();
-            tag_sentence(
-                tag.and_then(|tag| label(ranked, tag, canonical)),
-                basis,
-                title,
-            )
+            tag_sentence(tag.and_then(|tag| label(ranked, tag)), basis, title)
         }
         Scorer::Affinity | Scorer::Semantic => {
             let similar_to = ranked.scored.similar_to.as_ref();
@@ -135,9 +126,9 @@ fn tag_sentence(
 }
 
 /// A tag's label in the item's own spelling.
-fn label<'a>(ranked: &'a RankedItem, tag: &TagKey, canonical: &Canonicalizer) -> Option<&'a str> {
+fn label<'a>(ranked: &'a RankedItem, tag: &TagKey) -> Option<&'a str> {
     let mut tags = ranked.scored.item.tags().iter();
-    let own = tags.find(|own| canonical.key(own.spelling().text()) == *tag);
+    let own = tags.find(|own| own.key() == tag);
     own.map(ItemTag::label)
 }
 
@@ -177,8 +168,7 @@ mod tests {
         let rules = RankRules::of(&config, &[]);
         let scored = Fusion::new(interest, &rules).score(item("x", ""));
         let ranked = RankedItem::new(scored, ItemRole::Target, interest);
-        let canonical = Canonicalizer::default();
-        reason(&ranked, &ListBasis::Likes, items, &canonical)
+        reason(&ranked, &ListBasis::Likes, items)
     }
 
     #[test]

@@ -350,10 +350,9 @@ impl Engine {
         } else {
             Strategy::Warm
         };
-        let canonical = &self.inner.canonical;
         let basis = basis(&request.kind, pool.popular_fallback);
         let reasons = items.iter();
-        let reasons = reasons.map(|item| reason(item, &basis, &inputs.liked, canonical));
+        let reasons = reasons.map(|item| reason(item, &basis, &inputs.liked));
         Ok(Recommendation {
             request_id: self.fresh_request_id(),
             is_signed: false,
