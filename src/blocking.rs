@@ -4,6 +4,9 @@ use std::thread::available_parallelism;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+/// Reading or converting a message of more bytes is a long computation.
+pub const LONG_BYTES: usize = 64 << 10;
+
 /// Runs a long computation on this thread, while another thread takes over its
 /// other tasks. A single-threaded runtime has no other thread: its tasks wait. Must
 /// be called within a runtime.

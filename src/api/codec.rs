@@ -23,13 +23,11 @@ use crate::{
         reply_message::ReplyMessage,
         wire::{self, Shape, Shapes},
     },
-    blocking::in_place,
+    blocking::{LONG_BYTES, in_place},
     edge::load::Account,
     proto::FILE_DESCRIPTOR_SET,
 };
 
-/// From this size on, a request takes long to count and to decode.
-const LONG_BYTES: usize = 64 << 10;
 /// A request is held twice: as its message, and as the engine's type.
 const FORMS: usize = 2;
 

@@ -29,7 +29,7 @@ use crate::{
         },
         limits::{Limits, message_bytes},
     },
-    blocking::{in_place, processors},
+    blocking::{LONG_BYTES, in_place, processors},
     edge::{
         body::{gunzip, read},
         load::Account,
@@ -40,8 +40,6 @@ use crate::{
 const PREFIX_BYTES: usize = 5;
 /// The smallest reply that is worth compressing.
 const MIN_GZIP_BYTES: usize = 1 << 10;
-/// Larger bodies are converted while another thread takes over this one's tasks.
-const LONG_BYTES: usize = 64 << 10;
 
 /// Services that take calls by gRPC and by Connect.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use crate::{
         limits::Limits,
         parse::{self, UncheckedEvent},
     },
-    blocking,
+    blocking::{self, LONG_BYTES},
     domain::event::StoredEvent,
     edge::{
         access::Caller,
@@ -38,8 +38,6 @@ use crate::{
 
 /// Largest delivery, in batches of the API.
 const MAX_BATCHES: usize = 10;
-/// Bodies of at least this size are parsed outside of the runtime's own threads.
-const LONG_BYTES: usize = 64 << 10;
 /// Most values of an element. An event is stored in at most 64 KiB, with 1,000
 /// impressions.
 const MAX_VALUES: usize = 20_000;
