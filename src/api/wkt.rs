@@ -122,11 +122,13 @@ fn proto_struct(object: &Map<String, Value>) -> Struct {
 }
 
 fn proto_fields(object: &Map<String, Value>, levels: usize) -> Struct {
+    proto_members(object.iter().map(|(name, value)| (&**name, value)), levels)
+}
+
+fn proto_members<'a>(members: impl Iterator<Item = (&'a str, &'a Value)>, levels: usize) -> Struct {
+    let fields = members.map(|(name, value)| (name.to_owned(), proto_value(value, levels)));
     Struct {
-        fields: object
-            .iter()
-            .map(|(name, value)| (name.clone(), proto_value(value, levels)))
-            .collect(),
+        fields: fields.collect(),
     }
 }
 
@@ -155,11 +157,7 @@ fn proto_value(value: &Value, levels: usize) -> ProtoValue {
 pub(crate) fn struct_of<'a>(
     members: impl ExactSizeIterator<Item = (&'a str, &'a Value)>,
 ) -> Option<Struct> {
-    (members.len() > 0).then(|| Struct {
-        fields: members
-            .map(|(name, value)| (name.to_owned(), proto_value(value, MAX_NESTING)))
-            .collect(),
-    })
+    (members.len() > 0).then(|| proto_members(members, MAX_NESTING))
 }
 
 /// As [`proto_struct`]; `None` for an empty object.

@@ -169,11 +169,10 @@ impl ItemUpdate {
         &self.attributes
     }
 
-    /// The item after the update. `stored` may lack the values of fields that the update
+    /// A stored item after the update. It may lack the values of fields that the update
     /// replaces.
     #[must_use]
-    pub fn apply(&self, stored: Item) -> Item {
-        let mut item = stored;
+    pub fn apply(&self, mut item: Item) -> Item {
         let values = &self.values;
         for field in &self.fields {
             match field {
