@@ -1,10 +1,6 @@
 //! How rows of neighbors keep up with events about items by Zipf's law with exponent 1.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    time::Duration,
-};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -14,7 +10,10 @@ use super::{
     fill::{self, EVENTS, ITEMS},
     processes::{BenchServer, cpu_seconds},
     runs::{SHAPE, channel},
-    support::redis::{RedisServer, free_port},
+    support::{
+        program::get,
+        redis::{RedisServer, free_port},
+    },
 };
 
 /// Events a second.
@@ -44,19 +43,20 @@ pub async fn all(settings: &BenchSettings) {
             ("RECSYS_ADMIN_ADDR", admin.as_str()),
         ];
         let server = BenchServer::start(&server, &log).await;
+        let metrics = || get(&admin, "/metrics");
         let users = || fill::by_chance("z", USERS);
         let filled = fill::in_turn("z", USERS);
         fill::users(&channel(&server.address).await, filled, USERS, EVENTS).await;
         let driver = Driver::connect(&server.address, SHAPE).await;
         let load = fill::ingest_by_zipf(users());
         // The rows of the history are due at once: they are worked off first.
-        while value(&metrics(&admin), DUE) > 0.0 {
+        while value(&metrics(), DUE) > 0.0 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let (before, cpu) = (metrics(&admin), cpu_seconds(server.pid()));
+        let (before, cpu) = (metrics(), cpu_seconds(server.pid()));
         let measured = driver.at_rate(&load, rate, settings.span()).await;
         let measured = measured.expect("a rate that is kept");
-        let (after, cpu) = (metrics(&admin), cpu_seconds(server.pid()) - cpu);
+        let (after, cpu) = (metrics(), cpu_seconds(server.pid()) - cpu);
         assert_eq!(measured.failed, 0, "{:?}", measured.first_failure);
         let each_second = |name| (value(&after, name) - value(&before, name)) / measured.seconds;
         let lag = |share| quantile(&before, &after, share);
@@ -69,15 +69,6 @@ pub async fn all(settings: &BenchSettings) {
             cpu / measured.seconds,
         );
     }
-}
-
-fn metrics(address: &str) -> String {
-    let mut connection = TcpStream::connect(address).expect("the admin port");
-    let request = "GET /metrics HTTP/1.0\r\n\r\n";
-    connection.write_all(request.as_bytes()).expect("a request");
-    let mut reply = String::new();
-    connection.read_to_string(&mut reply).expect("metrics");
-    reply
 }
 
 /// The sum of the samples of a metric.

@@ -83,14 +83,14 @@ pub async fn in_qdrant(settings: &BenchSettings, url: &str) {
          | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for items in &settings.items {
-        let (qdrant, imported, indexed) = if settings.reuse {
-            (BenchQdrant::reuse(url).await, f64::NAN, f64::NAN)
+        let (qdrant, import) = if settings.reuse {
+            (BenchQdrant::reuse(url).await, "– | –".to_owned())
         } else {
             let qdrant = BenchQdrant::start(Some(url)).await;
             fill::catalogue_file(&catalogue, *items);
             let (imported, indexed) = qdrant.import(fill::COLLECTION, &catalogue).await;
             std::fs::remove_file(&catalogue).expect("the catalogue");
-            (qdrant, imported, indexed)
+            (qdrant, format!("{imported:.1} | {indexed:.1}"))
         };
         let redis = RedisServer::with(&["--appendonly", "no"]);
         let redis_url = redis.url();
@@ -119,7 +119,7 @@ pub async fn in_qdrant(settings: &BenchSettings, url: &str) {
         let ms = |measured: &Measured, share| measured.quantile(share) as f64 / 1e3;
         let recall = recall::measure(url, fill::COLLECTION, *items).await;
         println!(
-            "| {items} | {imported:.1} | {indexed:.1} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | \
+            "| {items} | {import} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | \
              {cpu_us:.0} | {:.3}, {:.1} | {:.3}, {:.1} |",
             closed.per_second(),
             ms(&closed, 0.5),
