@@ -21,7 +21,7 @@ use crate::{
     adapters::exact_search::sample_key,
     domain::{
         geo::nearest_m, ids::ContentId, item::CatalogueItem, restriction::Restriction,
-        tags::TagKey, vector::UnitVector,
+        tags::TagKey, text_order, vector::UnitVector,
     },
     ports::{Search, SearchOrder},
 };
@@ -45,6 +45,8 @@ const SCANNED_PER_VISIT: usize = 16;
 /// The items of a catalogue, by id, vector and tag.
 pub(super) struct Index {
     slots: Vec<Option<Arc<CatalogueItem>>>,
+    /// The head of each item's id: orders most ids without reading them.
+    id_heads: Vec<u128>,
     free: Vec<u32>,
     slot_of_id: foldhash::HashMap<ContentId, u32>,
     /// In the order of lists of all items.
@@ -72,6 +74,7 @@ impl Index {
     pub(super) fn new(recent_scans: Arc<RecentScans>) -> Self {
         Self {
             slots: Vec::new(),
+            id_heads: Vec::new(),
             free: Vec::new(),
             slot_of_id: foldhash::HashMap::default(),
             ids: BTreeSet::new(),
@@ -117,8 +120,10 @@ impl Index {
         self.version += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
+            self.id_heads.push(0);
             (self.slots.len() - 1) as u32
         });
+        self.id_heads[slot as usize] = text_order::head(item.id().as_str());
         self.slot_of_id.insert(item.id().clone(), slot);
         self.ids.insert(item.id().clone());
         self.tags.insert(slot, &item);
@@ -403,8 +408,9 @@ impl Index {
     }
 
     fn by_id(&self, a: u32, b: u32) -> Ordering {
+        let head = |slot: u32| self.id_heads[slot as usize];
         let id = |slot| self.item(slot).map(|item| item.id());
-        id(a).cmp(&id(b))
+        head(a).cmp(&head(b)).then_with(|| id(a).cmp(&id(b)))
     }
 
     fn allowed<'a>(&'a self, search: &Search<'a>) -> AllowedSlots<'a> {

@@ -3,9 +3,9 @@
 use super::{tags::TagIndex, vectors::VectorIndex};
 use crate::domain::item::CatalogueItem;
 
-/// Memory of an item in the index besides its tags and vector: its slot, and its entries in
-/// two maps with spare capacity.
-const SLOT_BYTES: usize = 128;
+/// Memory of an item in the index besides its tags and vector: its slot, the head of
+/// its id, and its entries in two maps with spare capacity.
+const SLOT_BYTES: usize = 152;
 
 /// Memory of an item in the index.
 pub(crate) fn index_bytes(item: &CatalogueItem) -> usize {
