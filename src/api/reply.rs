@@ -82,14 +82,6 @@ pub(crate) fn source(source: SignalsSource) -> proto::SignalsSource {
 
 pub(crate) fn signals(signals: &UserSignals) -> proto::UserSignals {
     let vectors = vectors(signals);
-    proto::UserSignals {
-        taste_vector: vectors.taste_vector,
-        recency_vector: vectors.recency_vector,
-        ..signals_without_vectors(signals)
-    }
-}
-
-pub(crate) fn signals_without_vectors(signals: &UserSignals) -> proto::UserSignals {
     let weights = |map: &BTreeMap<ContentId, f64>| {
         map.iter()
             .map(|(id, weight)| (id.to_string(), *weight))
@@ -103,6 +95,8 @@ pub(crate) fn signals_without_vectors(signals: &UserSignals) -> proto::UserSigna
         recent_views: id_texts(&signals.recent_views),
         tag_affinity: signals.tag_affinity.clone(),
         tag_aversion: signals.tag_aversion.clone(),
+        taste_vector: vectors.taste_vector,
+        recency_vector: vectors.recency_vector,
         ..rest_of_signals(signals)
     }
 }

