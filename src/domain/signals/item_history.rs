@@ -162,6 +162,9 @@ impl<'a> ItemHistories<'a> {
     }
 }
 
+/// Ignored items for which there is room at first: growing step by step costs more.
+const MAX_RESERVED: usize = 1_000;
+
 /// The newest `max` ignored items, of equal times those with the smallest ids, in the order
 /// of their ids. Iterates from the newest event and
 /// stops when older impressions cannot matter, so that the cost does not grow
@@ -171,7 +174,10 @@ fn ignored<'a>(
     engaged: &HistoryIndex<'a>,
     max: usize,
 ) -> Vec<(&'a ContentId, Timestamp)> {
-    let mut latest: HashMap<&'a ContentId, Timestamp, RandomState> = HashMap::default();
+    let impressions: usize = log.iter().map(|event| event.impressions.len()).sum();
+    let capacity = impressions.min(MAX_RESERVED);
+    let mut latest: HashMap<&'a ContentId, Timestamp, RandomState> =
+        HashMap::with_capacity_and_hasher(capacity, RandomState::default());
     let mut last_time = None;
     for event in log.iter().rev() {
         if latest.len() >= max && last_time != Some(event.time) {

@@ -37,6 +37,10 @@ use tag_weights::TagWeights;
 /// Maximum number of soft negatives in a model: the newest ones.
 pub const MAX_SOFT_NEGATIVES: usize = 5_000;
 
+/// Tags of liked items for which there is room at first.
+const TAGS_PER_ITEM: usize = 4;
+const MAX_RESERVED_TAGS: usize = 1_000;
+
 /// The items that a model of these events depends on: those with an engagement,
 /// each once, in the order of their first events.
 #[must_use]
@@ -66,6 +70,8 @@ pub fn build(
 
     let mut affinity = TagWeights::new(&config.untasted_facets);
     let mut aversion = TagWeights::new(&config.untasted_facets);
+    let tags = TAGS_PER_ITEM * histories.items.len();
+    affinity.reserve(tags.min(MAX_RESERVED_TAGS));
     // Collected as lists: inserting into the maps one by one would dominate the
     // cost of a build.
     let mut positives = Vec::new();

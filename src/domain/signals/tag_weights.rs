@@ -26,6 +26,11 @@ impl TagWeights {
         }
     }
 
+    /// Makes room for this many tags: growing step by step costs more.
+    pub(super) fn reserve(&mut self, tags: usize) {
+        self.sums.reserve(tags);
+    }
+
     /// Adds each tag of an item, its weight times `weight`.
     pub(super) fn add_item(&mut self, item: Option<&CatalogueItem>, weight: f64) {
         for tag in item.into_iter().flat_map(CatalogueItem::tags) {
