@@ -8,7 +8,10 @@ use rand_chacha::{
     rand_core::{Rng as _, SeedableRng as _},
 };
 use recsys::{
-    adapters::system::SystemClock,
+    adapters::{
+        redis::{RedisPool, RedisSettings},
+        system::SystemClock,
+    },
     domain::{
         event::{EventLog, InteractionEvent, StoredEvent},
         event_member,
@@ -126,6 +129,24 @@ async fn a_model_is_saved_after_the_interval_and_does_not_drift_until_then() {
     let umodel = format!("{prefix}umodel:v");
     let is_saved = async || redis.cli(&["EXISTS", &umodel]) == "1";
     until("the model is saved", is_saved).await;
+}
+
+#[tokio::test]
+async fn the_model_of_an_own_append_is_built_while_redis_is_asked_for_those_of_others() {
+    let redis = RedisServer::start();
+    let pool = RedisPool::new(&redis.url(), &RedisSettings::default()).unwrap();
+    let engine = engine_saving_after(ports(&pool, "", &world()), NEVER);
+    ingest(&engine, &event("u", "i001", "1")).await;
+    redis.freeze();
+    engine.signals(&id("u")).await.unwrap_err();
+    redis.thaw();
+    let (model, source) = loop {
+        match engine.signals(&id("u")).await {
+            Ok(read) => break read,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!((model.event_count, source), (1, EngineSource::Materialized));
 }
 
 #[tokio::test]

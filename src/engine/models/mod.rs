@@ -25,7 +25,7 @@ use crate::{
     },
     ports::{
         AppendOutcome, Appended, EventBuffer, ModelSlot, ModelStore, ObservedVersion, Rank,
-        StoredModel, Version,
+        StoreError, StoredModel, Version,
     },
     telemetry::meters::{self, Rebuild, Refresh},
 };
@@ -263,10 +263,7 @@ impl Models {
         user: &UserId,
     ) -> Result<(Option<StoredModel>, SignalsSource), EngineError> {
         let inner = &*self.inner;
-        let read = match inner.models.load_with_version(user).await {
-            Some(read) => read,
-            None => tokio::try_join!(inner.models.load(user), inner.events.version(user)),
-        };
+        let (read, ahead) = tokio::join!(self.stored(user), self.build_ahead(user));
         let (slot, mut observed) = read.map_err(EngineError::user_state)?;
         if let ModelSlot::Erased(erased) = slot
             && observed.version <= Some(erased)
@@ -283,7 +280,17 @@ impl Models {
             let latest = inner.events.version(user).await;
             observed = latest.map_err(EngineError::user_state)?;
         }
-        loaded.prefer(self.held(user, observed.version));
+        let is_current =
+            |model: &StoredModel| Some(model.version) == observed.version && self.is_usable(model);
+        match ahead.filter(is_current) {
+            Some(ahead) if loaded.is_behind(ahead.version) => {
+                meters::model_rebuild(loaded.if_rebuilt);
+                return Ok((Some(ahead), SignalsSource::Rebuilt));
+            }
+            // What is stored is as new, or must be replaced.
+            Some(_) => {}
+            None => loaded.prefer(self.held(user, observed.version)),
+        }
         let now = inner.events.now().await.map_err(EngineError::user_state)?;
         match (loaded.model, observed.version) {
             (Some(model), Some(version)) if model.version == version && !model.incomplete => {
@@ -310,6 +317,26 @@ impl Models {
                 SignalsSource::Materialized,
             )),
         }
+    }
+
+    /// Reads the stored model and the version of the buffer.
+    async fn stored(&self, user: &UserId) -> Result<(ModelSlot, ObservedVersion), StoreError> {
+        let inner = &*self.inner;
+        match inner.models.load_with_version(user).await {
+            Some(read) => read,
+            None => tokio::try_join!(inner.models.load(user), inner.events.version(user)),
+        }
+    }
+
+    /// Builds the model that an append of this process made necessary, if the process
+    /// has the buffer: while the store says whether others appended as well.
+    async fn build_ahead(&self, user: &UserId) -> Option<StoredModel> {
+        let inner = &*self.inner;
+        let observed = inner.queue.unbuilt(user)?;
+        inner.events.known(user, &observed)?;
+        let request = RefreshRequest::from_version(observed);
+        let built = inner.refresher.refresh(user, request).await.ok()?;
+        built.map(|built| built.model)
     }
 
     /// The model that waits to be saved, if it is of this version and usable.
@@ -394,6 +421,12 @@ impl LoadedModel {
         if self.model.as_ref().is_none_or(is_worse) {
             self.model = Some(held);
         }
+    }
+
+    /// Whether a save of a model of this version replaces what is stored.
+    fn is_behind(&self, version: Version) -> bool {
+        let is_older = |model: &StoredModel| model.version < version;
+        self.unusable.is_none() && self.model.as_ref().is_none_or(is_older)
     }
 }
 

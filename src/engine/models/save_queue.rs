@@ -184,6 +184,16 @@ impl SaveQueue {
         self.lock().by_user.get(user)?.held.clone()
     }
 
+    /// What an append of this process reported, if no model of that version is held.
+    pub(super) fn unbuilt(&self, user: &UserId) -> Option<ObservedVersion> {
+        let state = self.lock();
+        let pending = state.by_user.get(user)?;
+        let observed = pending.work.observed?;
+        let is_built = |held: &BuiltModel| Some(held.model.version) >= observed.version;
+        let is_built = pending.held.as_ref().is_some_and(is_built);
+        (!is_built).then_some(observed)
+    }
+
     /// Forgets a user.
     pub(super) fn forget(&self, user: &UserId) {
         let mut state = self.lock();
