@@ -35,7 +35,9 @@ pub(super) const FIRST_PAGE: usize = 256;
 /// Size of the further pages, estimated from the members before. A reply delays the
 /// other calls of its connection.
 const PAGE_BYTES: usize = 1 << 20;
-const MAX_PAGE: usize = 4_096;
+/// Members of a further page. Redis, which does one command at a time, takes half a
+/// microsecond for each.
+const MAX_PAGE: usize = 1_000;
 /// A read starts over so often if the version changed meanwhile. Then it counts as of
 /// the version before: it has every event up to that.
 const READ_ATTEMPTS: usize = 3;
@@ -136,7 +138,7 @@ impl BufferStore {
             let (expiry, mut members, mut last): (i64, Vec<Member>, i64) =
                 self.pipeline(operation, &first).await?;
             if members.len() == FIRST_PAGE {
-                last = self.read_on(operation, &key, &mut members).await?;
+                last = self.read_on(operation, &key, "+inf", &mut members).await?;
             }
             if last == expiry || attempt == READ_ATTEMPTS {
                 members.retain(|(member, score)| !is_marker(member, *score));
@@ -150,12 +152,13 @@ impl BufferStore {
         }
     }
 
-    /// Reads what follows a page, and the expiry after it. Pages begin at the last
-    /// score before: ranks move while the oldest events are pruned.
+    /// Reads what follows a page, up to a score, and the expiry after it. Pages begin at
+    /// the last score before: ranks move while the oldest events are pruned.
     async fn read_on(
         &self,
         operation: &'static str,
         key: &str,
+        to: &str,
         members: &mut Vec<Member>,
     ) -> Result<i64, StoreError> {
         loop {
@@ -173,7 +176,7 @@ impl BufferStore {
             page.cmd("ZRANGEBYSCORE")
                 .arg(key)
                 .arg(from)
-                .arg("+inf")
+                .arg(to)
                 .arg("WITHSCORES")
                 .arg("LIMIT")
                 .arg(0)
@@ -202,34 +205,25 @@ impl BufferStore {
         let key = self.keys.events(user);
         let ranges = ranges_around(times);
         let each = (FIRST_PAGE / ranges.len().max(1)).max(2);
-        let range = |pipeline: &mut Pipeline, from: Timestamp, to: Timestamp, limit: usize| {
-            pipeline
-                .cmd("ZRANGEBYSCORE")
-                .arg(&key)
-                .arg(score(from))
-                .arg(score(to))
-                .arg("WITHSCORES")
-                .arg("LIMIT")
-                .arg(0)
-                .arg(limit);
-        };
         let (expiry, length) = self.read_size("read_near", user).await?;
         let mut pages = pipe();
         for (from, to) in &ranges {
-            range(&mut pages, *from, *to, each);
+            pages
+                .cmd("ZRANGEBYSCORE")
+                .arg(&key)
+                .arg(score(*from))
+                .arg(score(*to))
+                .arg("WITHSCORES")
+                .arg("LIMIT")
+                .arg(0)
+                .arg(each);
         }
         let found: Vec<Vec<Member>> = self.pipeline("read_near", &pages).await?;
         let mut members = Vec::new();
-        for ((from, to), page) in ranges.into_iter().zip(found) {
-            let mut limit = each;
-            let mut page = page;
-            // Only where many events are near: read again, in growing pages.
-            while page.len() == limit && limit < length {
-                limit = (limit * 8).min(length.max(1));
-                let mut more = pipe();
-                range(&mut more, from, to, limit);
-                let (again,): (Vec<Member>,) = self.pipeline("read_near", &more).await?;
-                page = again;
+        for ((_, to), mut page) in ranges.into_iter().zip(found) {
+            if page.len() == each {
+                self.read_on("read_near", &key, &score(to), &mut page)
+                    .await?;
             }
             members.append(&mut page);
         }
