@@ -263,8 +263,15 @@ impl Models {
         user: &UserId,
     ) -> Result<(Option<StoredModel>, SignalsSource), EngineError> {
         let inner = &*self.inner;
-        let (read, ahead) = tokio::join!(self.stored(user), self.build_ahead(user));
-        let (slot, mut observed) = read.map_err(EngineError::user_state)?;
+        // The model that an append of this process made necessary is built while the store
+        // says whether others appended as well.
+        let noted = inner.queue.unbuilt(user);
+        let noted = noted.filter(|noted| inner.events.known(user, noted).is_some());
+        let ahead = noted.map(|noted| {
+            let request = RefreshRequest::from_version(noted);
+            (noted.version, inner.refresher.start(user, request))
+        });
+        let (slot, mut observed) = self.stored(user).await.map_err(EngineError::user_state)?;
         if let ModelSlot::Erased(erased) = slot
             && observed.version <= Some(erased)
         {
@@ -280,12 +287,11 @@ impl Models {
             let latest = inner.events.version(user).await;
             observed = latest.map_err(EngineError::user_state)?;
         }
-        let is_current =
-            |model: &StoredModel| Some(model.version) == observed.version && self.is_usable(model);
-        match ahead.filter(is_current) {
-            Some(ahead) if loaded.is_behind(ahead.version) => {
+        match ahead {
+            Some((version, built)) if version == observed.version && loaded.is_behind(version) => {
                 meters::model_rebuild(loaded.if_rebuilt);
-                return Ok((Some(ahead), SignalsSource::Rebuilt));
+                let built = built.await?;
+                return Ok((built.map(|built| built.model), SignalsSource::Rebuilt));
             }
             // What is stored is as new, or must be replaced.
             Some(_) => {}
@@ -326,17 +332,6 @@ impl Models {
             Some(read) => read,
             None => tokio::try_join!(inner.models.load(user), inner.events.version(user)),
         }
-    }
-
-    /// Builds the model that an append of this process made necessary, if the process
-    /// has the buffer: while the store says whether others appended as well.
-    async fn build_ahead(&self, user: &UserId) -> Option<StoredModel> {
-        let inner = &*self.inner;
-        let observed = inner.queue.unbuilt(user)?;
-        inner.events.known(user, &observed)?;
-        let request = RefreshRequest::from_version(observed);
-        let built = inner.refresher.refresh(user, request).await.ok()?;
-        built.map(|built| built.model)
     }
 
     /// The model that waits to be saved, if it is of this version and usable.
@@ -424,8 +419,8 @@ impl LoadedModel {
     }
 
     /// Whether a save of a model of this version replaces what is stored.
-    fn is_behind(&self, version: Version) -> bool {
-        let is_older = |model: &StoredModel| model.version < version;
+    fn is_behind(&self, version: Option<Version>) -> bool {
+        let is_older = |model: &StoredModel| Some(model.version) < version;
         self.unusable.is_none() && self.model.as_ref().is_none_or(is_older)
     }
 }

@@ -44,11 +44,20 @@ impl Refresher {
     /// from a read that starts after this call. The refresh continues if the
     /// caller goes away.
     pub(super) async fn refresh(&self, user: &UserId, request: RefreshRequest) -> RefreshResult {
+        self.start(user, request).await
+    }
+
+    /// Starts a [`Refresher::refresh`], and returns what waits for it.
+    pub(super) fn start(
+        &self,
+        user: &UserId,
+        request: RefreshRequest,
+    ) -> impl Future<Output = RefreshResult> + use<> {
         let (result, is_first) = self.refreshes.join(user, request);
         if is_first {
             self.run_in_background(user, None);
         }
-        result_of(result).await
+        result_of(result)
     }
 
     /// Like [`Refresher::refresh`], for callers that run to completion: it saves a

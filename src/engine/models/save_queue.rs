@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::built_model::BuiltModel;
 use crate::{
     domain::ids::UserId,
-    ports::{ObservedVersion, Rank},
+    ports::{ObservedVersion, Rank, Version},
     telemetry::spans::Cause,
 };
 
@@ -96,6 +96,8 @@ struct Pending {
     /// Whether an append was noted since the last save began.
     is_noted: bool,
     work: SaveWork,
+    /// The newest version that a model was built of.
+    built: Option<Version>,
     held: Option<BuiltModel>,
 }
 
@@ -166,6 +168,9 @@ impl SaveQueue {
     pub(super) fn hold(&self, user: &UserId, built: BuiltModel) -> bool {
         let mut state = self.lock();
         let bytes = built.byte_size();
+        if let Some(pending) = state.by_user.get_mut(user) {
+            pending.built = pending.built.max(Some(built.model.version));
+        }
         if state.held_bytes + bytes > MAX_HELD_BYTES {
             return false;
         }
@@ -184,14 +189,12 @@ impl SaveQueue {
         self.lock().by_user.get(user)?.held.clone()
     }
 
-    /// What an append of this process reported, if no model of that version is held.
+    /// What an append of this process reported, if no model of that version was built.
     pub(super) fn unbuilt(&self, user: &UserId) -> Option<ObservedVersion> {
         let state = self.lock();
         let pending = state.by_user.get(user)?;
-        let observed = pending.work.observed?;
-        let is_built = |held: &BuiltModel| Some(held.model.version) >= observed.version;
-        let is_built = pending.held.as_ref().is_some_and(is_built);
-        (!is_built).then_some(observed)
+        let observed = pending.work.observed;
+        observed.filter(|observed| pending.built < observed.version)
     }
 
     /// Forgets a user.
