@@ -7,4 +7,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_rust
 need_redis
+
+# Most tests wait for servers, not for processors.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(getconf _NPROCESSORS_ONLN)))}"
 cargo test --locked "$@"
