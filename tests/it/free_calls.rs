@@ -7,6 +7,7 @@ use recsys::{
     edge::settings::ServerSettings,
     proto::{IngestEventRequest, recommender_service_client::RecommenderServiceClient},
 };
+use tokio::task::JoinHandle;
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -18,6 +19,7 @@ use tonic_reflection::pb::v1::{
 use crate::support::{
     raw_http2,
     server::{TestServer, connect, liked, named},
+    until,
 };
 
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
@@ -81,19 +83,13 @@ async fn watches_of_health_keep_neither_calls_nor_probes_out() {
     );
 }
 
-#[tokio::test]
-async fn replies_of_reflection_that_are_not_read_are_bounded_and_close_the_connection() {
-    let server = TestServer::serving_with(ServerSettings {
-        max_buffered_bytes: 8 << 20,
-        slow_client_timeout: Duration::from_secs(3_600),
-        ..ServerSettings::default()
-    })
-    .await;
+/// Opens so many calls of reflection over a connection that reads no body, or fewer if it
+/// is closed. Returns them with what ends when it is closed.
+async fn unread_calls(server: &TestServer, count: usize) -> (impl Sized, JoinHandle<()>) {
     let request = raw_http2::frame(&file_of_a_service());
-    // With a window of 0, it reads no body. An eighth of 8 MiB is for 5 such calls.
     let (mut client, ended) = raw_http2::connect(server.address, 0).await;
     let mut calls = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..count {
         let Ok(ready) = client.clone().ready().await else {
             break;
         };
@@ -102,12 +98,50 @@ async fn replies_of_reflection_that_are_not_read_are_bounded_and_close_the_conne
         let _ = body.send_data(request.clone(), false);
         calls.push((reply, body));
     }
-    // The connection that holds most is closed, long before its client counts as slow.
-    ended.await.unwrap();
+    ((client, calls), ended)
+}
+
+#[tokio::test]
+async fn replies_of_reflection_that_are_not_read_are_bounded_and_close_the_connection() {
+    let server = TestServer::serving_with(ServerSettings {
+        max_buffered_bytes: 8 << 20,
+        slow_client_timeout: Duration::from_secs(3_600),
+        ..ServerSettings::default()
+    })
+    .await;
+    // An eighth of 8 MiB is for 5 such calls.
+    let mut connections = Vec::new();
+    for _ in 0..20 {
+        connections.push(unread_calls(&server, 1).await);
+    }
+    // Those that hold most are closed, long before their clients count as slow.
+    let closed = async || {
+        connections
+            .iter()
+            .filter(|(_, ended)| ended.is_finished())
+            .count()
+    };
+    until("most are closed", async || closed().await >= 10).await;
     for number in 0..10 {
         assert_serves(&server, number).await;
         assert_probe_is_answered(&server).await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_with_many_calls_of_reflection_is_closed_while_there_is_room_for_others() {
+    let server = TestServer::serving_with(ServerSettings {
+        max_buffered_bytes: 80 << 20,
+        slow_client_timeout: Duration::from_secs(3_600),
+        ..ServerSettings::default()
+    })
+    .await;
+    // An eighth of 80 MiB is for 53 such calls, 6 of one connection.
+    let (_few, of_few) = unread_calls(&server, 6).await;
+    let (_many, of_many) = unread_calls(&server, 20).await;
+    of_many.await.unwrap();
+    assert!(!of_few.is_finished());
+    assert_probe_is_answered(&server).await;
 }
 
 #[tokio::test]

@@ -18,6 +18,9 @@ use crate::{
 /// Calls without a key occupy at most 1 of this number of all bytes.
 const PART: usize = 8;
 
+/// Several calls of one connection occupy at most 1 of this number of those bytes.
+const CONNECTION_PART: usize = 8;
+
 /// All open calls without a key.
 pub(crate) struct FreeCalls {
     load: Arc<Load>,
@@ -56,19 +59,28 @@ impl FreeCalls {
     }
 
     /// A call that starts now and occupies at most `bytes`. If there is no room, the
-    /// connection that occupies most is closed to make some: a probe is let in.
+    /// connection that occupies most is closed to make some: a probe is let in. So is a
+    /// connection whose calls occupy too much together, unless it has other calls.
     ///
     /// # Errors
-    /// [`Refusal::Overloaded`] if the caller's connection is that one, or if those that
+    /// [`Refusal::Overloaded`] if the caller's connection is one of those, or if those that
     /// were closed still occupy as much again.
     pub(crate) fn start(
         self: &Arc<Self>,
         connection: Option<Arc<Connection>>,
         bytes: usize,
     ) -> Result<FreeCall, Refusal> {
+        let max = self.load.max_reservation(Some(&self.share));
+        if let Some(own) = &connection
+            && self.is_full(own, bytes, max / CONNECTION_PART)
+        {
+            if !own.has_keyed_stream() {
+                own.aborted.cancel();
+            }
+            return Err(overloaded(Shed::Bytes));
+        }
         // Only the share counts: at the limit of all bytes, health is still served.
         let _ = self.load.hold(Some(&self.share), bytes);
-        let max = self.load.max_reservation(Some(&self.share));
         if self.share.held() > max {
             let closed = self.close_largest();
             let is_own = match (&closed, &connection) {
@@ -94,6 +106,13 @@ impl FreeCalls {
             connection,
             bytes,
         })
+    }
+
+    /// Whether a connection has calls and would occupy more than `max` with another one.
+    fn is_full(&self, connection: &Arc<Connection>, bytes: usize, max: usize) -> bool {
+        let connections = self.connections();
+        let occupied = connections.get(&address(connection));
+        occupied.is_some_and(|occupied| occupied.bytes + bytes > max)
     }
 
     /// Closes the connection whose free calls occupy most, of those without other calls
