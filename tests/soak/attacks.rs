@@ -42,11 +42,17 @@ const CACHE_BYTES: usize = 32 << 20;
 /// How long the healthy tenant calls alone, and how long each attack is repeated.
 const QUIET: Duration = Duration::from_secs(30);
 const ATTACK: Duration = Duration::from_secs(30);
+/// How long the last attack may have an effect.
+const SETTLED: Duration = Duration::from_secs(5);
 /// The p99 of the healthy tenant may grow by this factor.
 const MAX_SLOWDOWN: f64 = 5.0;
 /// No command of Redis may take longer, in microseconds.
 const SLOW_COMMAND_MICROS: u64 = 5_000;
 
+/// Users of the healthy tenant: so many that none has thousands of events in the end, which
+/// would make the tenant's own calls slower than the quiet ones before.
+const USERS: u64 = 5_000;
+const CALLERS: u64 = 4;
 /// How many calls the healthy tenant makes over one connection.
 const CALLS_OF_CONNECTION: u64 = 50;
 /// The attacks on the stores, in the order in which they are tried.
@@ -104,13 +110,15 @@ impl HealthyCalls {
     }
 }
 
-async fn call(made: Arc<HealthyCalls>, address: SocketAddr, key: String) {
+/// Calls for all users in turn, from one of them on.
+async fn call(made: Arc<HealthyCalls>, address: SocketAddr, key: String, first: u64) {
     let mut client = RecommenderServiceClient::new(connect(address).await);
-    let mut number = 0_u64;
+    let mut number = first;
     while !made.stop.load(Ordering::SeqCst) {
         number += 1;
-        let user = format!("user{}", number % 100);
-        let events = (0..10).map(|index| named(&format!("{number}-{index}"), liked(&user, "2001")));
+        let user = format!("user{}", number % USERS);
+        let events =
+            (0..10).map(|index| named(&format!("{first}-{number}-{index}"), liked(&user, "2001")));
         let events = events.collect();
         let request = with_headers(&[("x-api-key", &key)], BatchIngestEventsRequest { events });
         if number.is_multiple_of(CALLS_OF_CONNECTION) {
@@ -245,8 +253,9 @@ pub async fn run(settings: &SoakSettings) -> bool {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let mut calls = JoinSet::new();
-                for _ in 0..4 {
-                    calls.spawn(call(made.clone(), address, healthy.clone()));
+                for caller in 0..CALLERS {
+                    let first = caller * USERS / CALLERS;
+                    calls.spawn(call(made.clone(), address, healthy.clone(), first));
                 }
                 calls.join_all().await;
             });
@@ -297,6 +306,10 @@ pub async fn run(settings: &SoakSettings) -> bool {
             break;
         }
     }
+    tokio::time::sleep(SETTLED).await;
+    made.take_p99();
+    tokio::time::sleep(QUIET).await;
+    println!("quiet again: p99 {:.1} ms", made.take_p99());
     made.stop.store(true, Ordering::SeqCst);
     let ended = tokio::task::spawn_blocking(|| calls.join()).await.unwrap();
     let mut failed = SoakCheck::new("no call of the healthy tenant fails");
