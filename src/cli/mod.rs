@@ -27,13 +27,22 @@ use crate::{
     telemetry,
 };
 
+/// Tasks that a busy thread polls before it looks for what arrived: requests, answers of
+/// Redis. Each step of a call waits for so many tasks of others, of which tokio's default,
+/// 61, makes too many.
+const POLLS_PER_EVENT_CHECK: u32 = 8;
+
 /// Runs a command line on a runtime of its own.
 ///
 /// The runtime is started here, not in the program: whichever crate polls a future
 /// compiles it, and the program would compile the library's a second time.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .event_interval(POLLS_PER_EVENT_CHECK)
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             anstream::eprintln!("recsys: cannot start threads: {error}");
