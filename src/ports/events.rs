@@ -205,6 +205,11 @@ pub trait EventBuffer: Send + Sync {
         None
     }
 
+    /// Whether [`EventBuffer::known`] has it.
+    fn knows(&self, user: &UserId, observed: &ObservedVersion) -> bool {
+        self.known(user, observed).is_some()
+    }
+
     /// Reads a user's buffer: first the version, then the events.
     ///
     /// # Errors

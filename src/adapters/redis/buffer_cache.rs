@@ -94,8 +94,14 @@ impl BufferCache {
     ) -> Option<Vec<Arc<StoredEvent>>> {
         let cached = self.get(user)?;
         let copy = lock(&cached.copy);
-        (copy.version == version && copy.generation == generation)
+        copy.is_of(version, generation)
             .then(|| copy.events().cloned().collect())
+    }
+
+    /// Whether the copy of the user's buffer has this version.
+    pub(super) fn has(&self, user: &UserId, version: Version, generation: u64) -> bool {
+        let cached = self.get(user);
+        cached.is_some_and(|cached| lock(&cached.copy).is_of(version, generation))
     }
 
     /// Brings the copy up to date with an append. Returns its size, or `None` if there is

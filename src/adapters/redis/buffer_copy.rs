@@ -67,6 +67,10 @@ impl BufferCopy {
         }
     }
 
+    pub(super) fn is_of(&self, version: Version, generation: u64) -> bool {
+        self.version == version && self.generation == generation
+    }
+
     pub(super) fn len(&self) -> usize {
         self.events.len()
     }

@@ -110,6 +110,13 @@ impl EventBuffer for RedisEventBuffer {
         })
     }
 
+    fn knows(&self, user: &UserId, observed: &ObservedVersion) -> bool {
+        let store = &*self.0;
+        let generation = store.pool.generation();
+        let has = |version| store.cache.has(user, version, generation);
+        store.pool.known_time().is_some() && observed.version.is_some_and(has)
+    }
+
     async fn read(&self, user: &UserId) -> Result<BufferSnapshot, StoreError> {
         let store = &*self.0;
         // An append of this process during the read would make the copy outdated: under

@@ -266,7 +266,7 @@ impl Models {
         // The model that an append of this process made necessary is built while the store
         // says whether others appended as well.
         let noted = inner.queue.unbuilt(user);
-        let noted = noted.filter(|noted| inner.events.known(user, noted).is_some());
+        let noted = noted.filter(|noted| inner.events.knows(user, noted));
         let ahead = noted.map(|noted| {
             let request = RefreshRequest::from_version(noted);
             (noted.version, inner.refresher.start(user, request))

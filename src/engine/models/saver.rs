@@ -138,7 +138,7 @@ impl Saver {
             observed = Some(confirmed);
         }
         // The buffer may have got a later version without an append of this process.
-        let observed = observed.filter(|observed| self.events.known(user, observed).is_some());
+        let observed = observed.filter(|observed| self.events.knows(user, observed));
         let observed = match observed {
             Some(observed) => observed,
             None => {
