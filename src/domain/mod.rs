@@ -24,7 +24,6 @@ pub mod ranking_config;
 pub mod restriction;
 pub mod signals;
 pub mod tags;
-pub mod text_order;
 pub mod time;
 pub mod toml_fault;
 pub mod user_signals;

@@ -7,6 +7,7 @@
 mod allowed;
 mod candidates;
 mod cosine;
+mod id_head;
 mod recent_scans;
 mod sample;
 mod size;
@@ -21,7 +22,7 @@ use crate::{
     adapters::exact_search::sample_key,
     domain::{
         geo::nearest_m, ids::ContentId, item::CatalogueItem, restriction::Restriction,
-        tags::TagKey, text_order, vector::UnitVector,
+        tags::TagKey, vector::UnitVector,
     },
     ports::{Search, SearchOrder},
 };
@@ -45,7 +46,7 @@ const SCANNED_PER_VISIT: usize = 16;
 /// The items of a catalogue, by id, vector and tag.
 pub(super) struct Index {
     slots: Vec<Option<Arc<CatalogueItem>>>,
-    /// The head of each item's id: orders most ids without reading them.
+    /// The head of each item's id.
     id_heads: Vec<u128>,
     free: Vec<u32>,
     slot_of_id: foldhash::HashMap<ContentId, u32>,
@@ -123,7 +124,7 @@ impl Index {
             self.id_heads.push(0);
             (self.slots.len() - 1) as u32
         });
-        self.id_heads[slot as usize] = text_order::head(item.id().as_str());
+        self.id_heads[slot as usize] = id_head::head(item.id().as_str());
         self.slot_of_id.insert(item.id().clone(), slot);
         self.ids.insert(item.id().clone());
         self.tags.insert(slot, &item);

@@ -1,12 +1,11 @@
-//! Comparing texts bytewise in few steps.
+//! The beginnings of ids, which order most of them without reading them whole.
 
 /// Bytes of a head.
 const HEAD: usize = size_of::<u128>();
 
 /// The first bytes of a text as a number. If two texts have different heads, the one with
 /// the smaller head is the bytewise smaller text: most comparisons need no more.
-#[must_use]
-pub fn head(text: &str) -> u128 {
+pub(super) fn head(text: &str) -> u128 {
     let bytes = text.as_bytes();
     if let Some(first) = bytes.first_chunk::<HEAD>() {
         return u128::from_be_bytes(*first);
