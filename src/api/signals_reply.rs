@@ -198,6 +198,9 @@ mod tests {
                     source: reply::source(source).into(),
                 };
                 let bytes = encoded(&model, include_vectors, source);
+                // A plain message lacks an empty key of 2 bytes and a value 0 of 9 bytes.
+                let defaults = model.negatives.get("").map_or(0, |_| 2 + 9);
+                assert_eq!(bytes.len(), plain.encoded_len() + defaults);
                 let decoded = proto::GetUserSignalsResponse::decode(&*bytes).unwrap();
                 assert_eq!(decoded, plain);
             }
