@@ -83,6 +83,16 @@ async fn watches_of_health_keep_neither_calls_nor_probes_out() {
     );
 }
 
+/// A server with so much room for buffers, which takes no client for slow.
+async fn patient_server(max_buffered_bytes: usize) -> TestServer {
+    TestServer::serving_with(ServerSettings {
+        max_buffered_bytes,
+        slow_client_timeout: Duration::from_secs(3_600),
+        ..ServerSettings::default()
+    })
+    .await
+}
+
 /// Opens so many calls of reflection over a connection that reads no body, or fewer if it
 /// is closed. Returns them with what ends when it is closed.
 async fn unread_calls(server: &TestServer, count: usize) -> (impl Sized, JoinHandle<()>) {
@@ -103,25 +113,18 @@ async fn unread_calls(server: &TestServer, count: usize) -> (impl Sized, JoinHan
 
 #[tokio::test]
 async fn replies_of_reflection_that_are_not_read_are_bounded_and_close_the_connection() {
-    let server = TestServer::serving_with(ServerSettings {
-        max_buffered_bytes: 8 << 20,
-        slow_client_timeout: Duration::from_secs(3_600),
-        ..ServerSettings::default()
-    })
-    .await;
+    let server = patient_server(8 << 20).await;
     // An eighth of 8 MiB is for 5 such calls.
     let mut connections = Vec::new();
     for _ in 0..20 {
         connections.push(unread_calls(&server, 1).await);
     }
     // Those that hold most are closed, long before their clients count as slow.
-    let closed = async || {
-        connections
-            .iter()
-            .filter(|(_, ended)| ended.is_finished())
-            .count()
+    let closed = || {
+        let closed = connections.iter().filter(|(_, ended)| ended.is_finished());
+        closed.count()
     };
-    until("most are closed", async || closed().await >= 10).await;
+    until("most are closed", async || closed() >= 10).await;
     for number in 0..10 {
         assert_serves(&server, number).await;
         assert_probe_is_answered(&server).await;
@@ -130,12 +133,7 @@ async fn replies_of_reflection_that_are_not_read_are_bounded_and_close_the_conne
 
 #[tokio::test]
 async fn a_connection_with_many_calls_of_reflection_is_closed_while_there_is_room_for_others() {
-    let server = TestServer::serving_with(ServerSettings {
-        max_buffered_bytes: 80 << 20,
-        slow_client_timeout: Duration::from_secs(3_600),
-        ..ServerSettings::default()
-    })
-    .await;
+    let server = patient_server(80 << 20).await;
     // An eighth of 80 MiB is for 53 such calls, 6 of one connection.
     let (_few, of_few) = unread_calls(&server, 6).await;
     let (_many, of_many) = unread_calls(&server, 20).await;

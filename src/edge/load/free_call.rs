@@ -59,8 +59,9 @@ impl FreeCalls {
     }
 
     /// A call that starts now and occupies at most `bytes`. If there is no room, the
-    /// connection that occupies most is closed to make some: a probe is let in. So is a
-    /// connection whose calls occupy too much together, unless it has other calls.
+    /// connection that occupies most is closed to make some: a probe is let in. The caller's
+    /// connection is closed if its free calls would occupy too much together, unless it has
+    /// calls with a key.
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] if the caller's connection is one of those, or if those that
