@@ -15,7 +15,7 @@ use recsys::{
         ranking_config::RankingConfig, tags::Canonicalizer, time::Timestamp,
     },
     edge::settings::ServerSettings,
-    engine::{Engine, EngineSettings, Ports},
+    engine::{Engine, Ports},
     ports::{
         Appended, BufferSnapshot, Clock, Deadline, Erasure, ErasureStart, EventBuffer,
         ObservedBuffer, ObservedVersion, PageStart, StoreError, StoredPage, Version, WaitingCaller,
@@ -336,7 +336,7 @@ async fn reproduced(ports: impl AsyncFn(&MemoryWorld, &str, &RankingConfig) -> P
         let config = config(&cases["configs"][name]);
         let world = MemoryWorld::new(now, &config, items.clone());
         let ports = ports(&world, name, &config).await;
-        let engine = Engine::new(ports, config.clone(), EngineSettings::default());
+        let engine = Engine::new(ports, config.clone(), MemoryWorld::settings());
         let user = UserId::parse(case["user_id"].as_str().unwrap()).unwrap();
         let path = format!("cases[{index}] ({name}, {})", user.as_str());
 

@@ -333,7 +333,7 @@ proptest! {
         let world = MemoryWorld::new(NOW, &config, catalogue());
         let settings = recsys::engine::EngineSettings {
             max_excluded_ids: max_excluded,
-            ..Default::default()
+            ..MemoryWorld::settings()
         };
         let engine = recsys::engine::Engine::new(world.ports.clone(), config.clone(), settings);
         let request = wanted.request();

@@ -27,7 +27,7 @@ use recsys::{
         vector::UnitVector,
     },
     edge::settings::ServerSettings,
-    engine::{Engine, EngineSettings, Ports},
+    engine::{Engine, Ports},
     ports::{Deadline, Found, ItemStore, Search, SearchOrder, StoreErrorKind},
     proto::{self, IngestOutcome, RecommendStrategy, SignalsSource},
 };
@@ -112,7 +112,7 @@ async fn serving(store: QdrantItemStore) -> TestServer {
         items: Arc::new(store),
         ..world.ports.clone()
     };
-    let engine = Engine::new(ports, config, EngineSettings::default());
+    let engine = Engine::new(ports, config, MemoryWorld::settings());
     TestServer::serving(world, engine, ServerSettings::default()).await
 }
 

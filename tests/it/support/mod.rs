@@ -35,7 +35,7 @@ use recsys::{
         system::SystemClock,
     },
     domain::{item::Item, ranking_config::RankingConfig, time::Timestamp},
-    engine::{Engine, EngineSettings, Ports},
+    engine::{AssociationSettings, Engine, EngineSettings, Ports},
     ports::{Clock, Randomness},
 };
 
@@ -134,6 +134,18 @@ impl MemoryWorld {
     }
 
     pub fn engine(&self, config: RankingConfig) -> Engine {
-        Engine::new(self.ports.clone(), config, EngineSettings::default())
+        Engine::new(self.ports.clone(), config, Self::settings())
+    }
+
+    /// Nothing changes between two calls: rows of associations are not refreshed in the
+    /// background.
+    pub fn settings() -> EngineSettings {
+        EngineSettings {
+            associations: AssociationSettings {
+                background: false,
+                ..AssociationSettings::default()
+            },
+            ..EngineSettings::default()
+        }
     }
 }
