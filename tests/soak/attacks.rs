@@ -84,9 +84,7 @@ impl Attackers {
             }
             "profiles" => state.profiles().await,
             "a stream of batches" => drop(state.stream_batches(5).await),
-            "full catalogues" => {
-                state.fill_catalogues().await;
-            }
+            "full catalogues" => drop(state.fill_catalogues().await),
             attack => memory.attack(attack, || {}).await,
         }
     }

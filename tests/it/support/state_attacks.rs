@@ -168,7 +168,11 @@ impl StateAttacker {
 
     /// Items with as much text as they may have, for two tenants, until no more fits. Returns
     /// the bytes of text that were stored.
-    pub async fn fill_catalogues(&self) -> usize {
+    ///
+    /// # Errors
+    ///
+    /// The first refusal that is not one of an overloaded server.
+    pub async fn fill_catalogues(&self) -> Result<usize, Status> {
         const TEXT: usize = 250 << 10;
         let mut client = CatalogServiceClient::new(self.channel.clone());
         let mut stored = 0;
@@ -188,7 +192,7 @@ impl StateAttacker {
                 let reply = match client.upsert_items(request).await {
                     Ok(reply) => reply.into_inner(),
                     Err(status) if reason(&status) == "OVERLOADED" => continue,
-                    Err(status) => panic!("{status}"),
+                    Err(status) => return Err(status),
                 };
                 for result in reply.results {
                     match result.error {
@@ -201,6 +205,6 @@ impl StateAttacker {
                 }
             }
         }
-        stored
+        Ok(stored)
     }
 }
