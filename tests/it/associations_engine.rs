@@ -18,7 +18,7 @@ use recsys::{
         ranking_config::RankingConfig,
         time::Timestamp,
     },
-    engine::{AssociationSettings, Deadlines, Engine, EngineSettings, ListRequest, Ports},
+    engine::{Deadlines, Engine, ListRequest, Ports},
     ports::{Clock as _, Deadline, ListSlot, PopularityRanking},
 };
 use serde::Deserialize;
@@ -190,14 +190,7 @@ impl EngineCase {
 }
 
 fn synchronous(ports: Ports, config: RankingConfig) -> Engine {
-    let settings = EngineSettings {
-        associations: AssociationSettings {
-            background: false,
-            ..AssociationSettings::default()
-        },
-        ..EngineSettings::default()
-    };
-    Engine::new(ports, config, settings)
+    Engine::new(ports, config, MemoryWorld::settings())
 }
 
 fn world(case: &EngineCase) -> MemoryWorld {

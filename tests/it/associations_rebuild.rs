@@ -11,7 +11,7 @@ use recsys::{
         ranking_config::RankingConfig,
         time::Timestamp,
     },
-    engine::{AssociationSettings, Engine, EngineSettings, Ports},
+    engine::{Engine, EngineSettings, Ports},
     ports::{Deadline, PopularityRanking},
 };
 use serde_json::json;
@@ -85,12 +85,8 @@ impl Associated {
         let world = MemoryWorld::new(NOW, &RankingConfig::default(), half_circle(3));
         let ports = redis::ports(pool, &prefix, &world);
         let settings = EngineSettings {
-            associations: AssociationSettings {
-                background: false,
-                ..AssociationSettings::default()
-            },
             model_save_interval: std::time::Duration::ZERO,
-            ..EngineSettings::default()
+            ..MemoryWorld::settings()
         };
         let engine = Engine::new(ports.clone(), RankingConfig::default(), settings);
         let results = engine.ingest_batch(events(), Deadline::NONE).await;

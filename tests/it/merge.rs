@@ -20,7 +20,7 @@ use recsys::{
         ranking_config::RankingConfig,
         time::Timestamp,
     },
-    engine::{AssociationSettings, Engine, EngineSettings, MergedUsers, Ports},
+    engine::{Engine, MergedUsers, Ports},
     ports::Deadline,
 };
 
@@ -32,14 +32,7 @@ fn id(user: &str) -> UserId {
 
 /// An engine that saves models at once and refreshes no rows.
 fn engine(ports: Ports) -> Engine {
-    let settings = EngineSettings {
-        associations: AssociationSettings {
-            background: false,
-            ..AssociationSettings::default()
-        },
-        ..EngineSettings::default()
-    };
-    Engine::new(ports, RankingConfig::default(), settings)
+    Engine::new(ports, RankingConfig::default(), MemoryWorld::settings())
 }
 
 /// The stores of one kind, with the time of their clock.
