@@ -8,6 +8,7 @@ mod allowed;
 mod candidates;
 mod cosine;
 mod id_head;
+mod products;
 mod recent_scans;
 mod sample;
 mod size;

@@ -17,12 +17,11 @@
 //! Algorithms", 3.1). [`SLACK`] covers the rounding of the arithmetic here, on
 //! values of at most 4.
 
+use super::products::{PART, ROWS_TOGETHER, multiply};
 use crate::domain::vector::{UnitVector, wide};
 
 /// Rows per allocation.
 const BLOCK_ROWS: usize = 256;
-/// The length of a row is a multiple of this, padded with zeros.
-const ROW_MULTIPLE: usize = 32;
 /// The largest code of a row.
 const LEVELS: f32 = 127.0;
 /// An upper bound of the rounding errors of single precision on values up to 4.
@@ -197,13 +196,12 @@ impl VectorIndex {
         {
             let rows = scales.len();
             for (position, query) in queries.iter().enumerate() {
+                // A block has memory for all its rows, used or not.
+                let together = rows.next_multiple_of(ROWS_TOGETHER);
+                multiply(block, &query.codes, &mut products[..together]);
                 wide(
                     #[inline(always)]
                     || {
-                        let coded = block.chunks_exact(self.row_bytes);
-                        for (product, row) in products[..rows].iter_mut().zip(coded) {
-                            *product = integer_dot(row, &query.codes);
-                        }
                         for row in 0..rows {
                             let cosine = products[row] as f32 * (scales[row].step * query.step);
                             let error = scales[row].error * query.by_row + query.by_query;
@@ -252,24 +250,9 @@ struct QuantizedQuery {
     by_query: f32,
 }
 
+/// Rows are padded with zeros.
 const fn row_bytes(size: usize) -> usize {
-    size.next_multiple_of(ROW_MULTIPLE)
-}
-
-/// The dot product of a row and a query, both padded to [`ROW_MULTIPLE`]. So many running
-/// sums make the compiler multiply and add pairs in whole registers: half of the time of
-/// a single sum.
-#[inline(always)]
-fn integer_dot(row: &[i8], query: &[i16]) -> i32 {
-    let (row, _) = row.as_chunks::<ROW_MULTIPLE>();
-    let (query, _) = query.as_chunks::<ROW_MULTIPLE>();
-    let mut sums = [0_i32; ROW_MULTIPLE];
-    for (x, y) in row.iter().zip(query) {
-        for lane in 0..ROW_MULTIPLE {
-            sums[lane] += i32::from(x[lane]) * i32::from(y[lane]);
-        }
-    }
-    sums.iter().sum()
+    size.next_multiple_of(PART)
 }
 
 /// Quantizes a vector to multiples of a step, of which the largest is `levels`.
