@@ -147,6 +147,7 @@ pub async fn serve(
         grace: settings.request_timeout + settings.slow_client_timeout,
         slow_client_timeout: settings.slow_client_timeout,
         http1: true,
+        paced: true,
     };
     let connections = Connections::new(policy, port.tls.clone(), Arc::clone(&load));
     // Outermost: the other layers see all these calls as gRPC.

@@ -45,6 +45,7 @@ const POLICY: Policy = Policy {
     grace: Duration::from_secs(10),
     slow_client_timeout: Duration::from_secs(10),
     http1: true,
+    paced: false,
 };
 /// Longest that a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

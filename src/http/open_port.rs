@@ -43,6 +43,7 @@ impl ClosedPort {
             grace: settings.request_timeout + settings.slow_client_timeout,
             slow_client_timeout: settings.slow_client_timeout,
             http1: true,
+            paced: false,
         };
         let connections = Connections::new(policy, self.tls, load);
         let accepting = Arc::clone(&connections).accept(self.listener, service);

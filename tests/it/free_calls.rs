@@ -1,13 +1,18 @@
 //! Health and reflection, which need no key: what they occupy is bounded, and keeps no
 //! other call out.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use recsys::{
     edge::settings::ServerSettings,
     proto::{IngestEventRequest, recommender_service_client::RecommenderServiceClient},
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+    task::JoinSet,
+};
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -81,6 +86,44 @@ async fn watches_of_health_keep_neither_calls_nor_probes_out() {
         oldest.message().await.unwrap_err().code(),
         Code::Unavailable
     );
+}
+
+/// Sends pings over a connection until this is dropped, which a server answers without
+/// any call. Returns once it has answered so many bytes.
+async fn flood(address: SocketAddr, answered: usize) -> JoinSet<()> {
+    let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        writer.write_all(preface).await.unwrap();
+        let pings = b"\0\0\x08\x06\0\0\0\0\0recsys..".repeat(100);
+        while writer.write_all(&pings).await.is_ok() {}
+    });
+    let mut replies = vec![0; 64 << 10];
+    let mut read = 0;
+    while read < answered {
+        let bytes = reader.read(&mut replies).await.unwrap();
+        assert!(bytes > 0, "closed after {read} bytes");
+        read += bytes;
+    }
+    tasks.spawn(
+        async move { while reader.read(&mut replies).await.is_ok_and(|bytes| bytes > 0) {} },
+    );
+    tasks
+}
+
+#[tokio::test]
+async fn a_flood_without_a_key_slows_neither_probes_nor_callers() {
+    let server = patient_server(80 << 20).await;
+    // More than a port takes at once from all clients that have shown no key.
+    let _flood = flood(server.address, 300 << 10).await;
+    assert_probe_is_answered(&server).await;
+    let client = &mut server.recommender();
+    // At the pace of the flood this would take half a minute.
+    let event = Some(named(&"x".repeat(2 << 20), liked("u", "i001")));
+    let call = client.ingest_event(IngestEventRequest { event });
+    let reply = tokio::time::timeout(Duration::from_secs(15), call).await;
+    assert_eq!(reply.unwrap().unwrap_err().code(), Code::InvalidArgument);
 }
 
 /// A server with so much room for buffers, which takes no client for slow.

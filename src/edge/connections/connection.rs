@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub(crate) aborted: CancellationToken,
     opened: Instant,
     received_bytes: AtomicUsize,
+    /// Whether there has been a call with a key.
+    trusted: AtomicBool,
     activity: Mutex<Activity>,
     unsent: Mutex<Unsent>,
     load: Arc<Load>,
@@ -87,6 +89,7 @@ impl Connection {
             aborted,
             opened: now,
             received_bytes: AtomicUsize::new(0),
+            trusted: AtomicBool::new(false),
             load: Arc::clone(load),
             unsent: Mutex::default(),
             activity: Mutex::new(Activity {
@@ -109,6 +112,7 @@ impl Connection {
     /// Opens a stream of a call that was let in.
     pub(crate) fn keyed_stream(self: &Arc<Self>) -> OpenStream {
         self.activity().keyed += 1;
+        self.trusted.store(true, Ordering::Relaxed);
         OpenStream {
             connection: Arc::clone(self),
             is_free: false,
@@ -126,6 +130,12 @@ impl Connection {
             connection: Arc::clone(self),
             is_free: true,
         }
+    }
+
+    /// Whether there has been a call that has a key, or needs none because there are no
+    /// keys.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_keyed_stream(&self) -> bool {

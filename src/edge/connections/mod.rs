@@ -1,9 +1,10 @@
 //! The connections of a port. A connection is closed gracefully at a maximum age,
 //! and at once if its client sends nothing or does not read its replies. When
 //! there are too many, the longest idle ones are closed, and those that only watch
-//! health.
+//! health. A client that has shown no key yet is read at a pace.
 
 mod connection;
+mod pace;
 mod socket;
 
 use std::{
@@ -41,6 +42,7 @@ use crate::{
         throttle::Throttle,
     },
 };
+use pace::{Pace, SharedPace};
 use socket::CountingSocket;
 
 use connection::{CONNECTION_BYTES, Spare};
@@ -82,6 +84,8 @@ pub(crate) struct Policy {
     pub(crate) slow_client_timeout: Duration,
     /// Whether HTTP/1.1 is accepted in addition to HTTP/2.
     pub(crate) http1: bool,
+    /// Whether clients are read at a pace until they have shown a key.
+    pub(crate) paced: bool,
 }
 
 /// All connections of a port.
@@ -90,6 +94,7 @@ pub(crate) struct Connections {
     tls: Option<Arc<Tls>>,
     open: Mutex<HashMap<usize, Arc<Connection>>>,
     load: Arc<Load>,
+    pace: Arc<SharedPace>,
     tasks: TaskTracker,
     /// Cancelled when no more calls are accepted.
     closing: CancellationToken,
@@ -116,6 +121,7 @@ impl Connections {
             policy,
             load,
             tls,
+            pace: SharedPace::new(),
             open: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -268,6 +274,7 @@ impl Connections {
         let io = TokioIo::new(CountingSocket {
             stream,
             connection: Arc::clone(connection),
+            pace: self.policy.paced.then(|| Pace::new(&self.pace)),
         });
         let serving = builder.serve_connection(io, TowerToHyperService::new(service));
         let mut serving = pin!(serving);

@@ -1,19 +1,22 @@
-//! A socket that reports to its connection how much the client has sent and taken.
+//! A socket that reports to its connection how much the client has sent and taken, and
+//! is read at a pace until the client has shown a key.
 
 use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::edge::connections::connection::Connection;
+use crate::edge::connections::{connection::Connection, pace::Pace};
 
 pub(crate) struct CountingSocket<I> {
     pub(crate) stream: I,
     pub(crate) connection: Arc<Connection>,
+    /// `None` if the client may send as fast as it likes.
+    pub(crate) pace: Option<Pace>,
 }
 
 impl<I> CountingSocket<I> {
@@ -32,10 +35,24 @@ impl<I: AsyncRead + Unpin> AsyncRead for CountingSocket<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.connection.received(buffer.filled().len() - before);
-        read
+        let this = &mut *self;
+        if this.pace.is_some() && this.connection.is_trusted() {
+            this.pace = None;
+        }
+        let Some(pace) = &mut this.pace else {
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+            this.connection.received(buffer.filled().len() - before);
+            return read;
+        };
+        let most = ready!(pace.poll_bytes(context)).min(buffer.remaining());
+        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut this.stream).poll_read(context, &mut piece))?;
+        let bytes = piece.filled().len();
+        buffer.advance(bytes);
+        pace.read(bytes);
+        this.connection.received(bytes);
+        Poll::Ready(Ok(()))
     }
 }
 
