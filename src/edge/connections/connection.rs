@@ -5,9 +5,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Waker,
     time::{Duration, Instant},
 };
 
+use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
 use crate::edge::budget::{Load, Share};
@@ -28,6 +30,8 @@ pub(crate) struct Connection {
     received_bytes: AtomicUsize,
     /// Whether there has been a call with a key.
     trusted: AtomicBool,
+    /// Wakes the reader when there is.
+    reader: AtomicWaker,
     activity: Mutex<Activity>,
     unsent: Mutex<Unsent>,
     load: Arc<Load>,
@@ -90,6 +94,7 @@ impl Connection {
             opened: now,
             received_bytes: AtomicUsize::new(0),
             trusted: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
             load: Arc::clone(load),
             unsent: Mutex::default(),
             activity: Mutex::new(Activity {
@@ -112,7 +117,9 @@ impl Connection {
     /// Opens a stream of a call that was let in.
     pub(crate) fn keyed_stream(self: &Arc<Self>) -> OpenStream {
         self.activity().keyed += 1;
-        self.trusted.store(true, Ordering::Relaxed);
+        if !self.trusted.swap(true, Ordering::AcqRel) {
+            self.reader.wake();
+        }
         OpenStream {
             connection: Arc::clone(self),
             is_free: false,
@@ -133,9 +140,13 @@ impl Connection {
     }
 
     /// Whether there has been a call that has a key, or needs none because there are no
-    /// keys.
-    pub(crate) fn is_trusted(&self) -> bool {
-        self.trusted.load(Ordering::Relaxed)
+    /// keys. If not, `reader` is woken by the first one.
+    pub(crate) fn is_trusted(&self, reader: &Waker) -> bool {
+        let is_trusted = || self.trusted.load(Ordering::Acquire);
+        is_trusted() || {
+            self.reader.register(reader);
+            is_trusted()
+        }
     }
 
     pub(crate) fn has_keyed_stream(&self) -> bool {

@@ -18,24 +18,30 @@ use tracing::warn;
 
 use crate::telemetry::throttle::Throttle;
 
-/// What is read at once. Then others have their turn.
+/// What each connection may send at once: a probe, or all before a first call's message.
+const FIRST_BYTES: usize = 1 << 10;
+
+/// What is read at once beyond that.
 const PIECE_BYTES: usize = 256;
 
-/// Pieces that each connection may send each second, whatever others send: for checks of
-/// health.
+/// Pieces that each connection may send each second, whatever others send: checks of health.
 const OWN_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
 
-/// Pieces that each connection may send at once: for a probe, a first call with its key.
-const OWN_BURST: NonZeroU32 = NonZeroU32::new(8).unwrap();
+/// Such pieces that it may save up.
+const OWN_BURST: NonZeroU32 = NonZeroU32::new(4).unwrap();
 
 /// Pieces that all connections of the port may send each second beyond that.
 const SHARED_PER_SECOND: NonZeroU32 = NonZeroU32::new(256).unwrap();
 
-/// Pieces that they may send at once beyond that: for a client that reads all schemas.
+/// Such pieces that they may save up: for clients that read all schemas.
 const SHARED_BURST: NonZeroU32 = NonZeroU32::new(1_024).unwrap();
 
-/// How long a connection waits that has sent too much.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection waits before each piece. Meanwhile its calls are let in, and if
+/// one has a key, there are no more pieces.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long it waits if it and all others have sent too much.
+const LONG_PAUSE: Duration = Duration::from_millis(100);
 
 fn bucket(per_second: NonZeroU32, burst: NonZeroU32) -> DefaultDirectRateLimiter {
     DefaultDirectRateLimiter::direct(Quota::per_second(per_second).allow_burst(burst))
@@ -54,25 +60,14 @@ impl SharedPace {
             warnings: Throttle::new(),
         })
     }
-
-    fn report_pause(&self) {
-        if let Some(suppressed) = self.warnings.turn() {
-            warn!(
-                suppressed,
-                "clients that have shown no key send too much: they are read slowly"
-            );
-        }
-    }
 }
 
 /// What one connection may send before it has shown a key.
 pub(super) struct Pace {
     own: DefaultDirectRateLimiter,
     shared: Arc<SharedPace>,
-    /// What may be read of the present piece.
+    /// What may be read now.
     left: usize,
-    /// Whether others have had their turn since the last piece.
-    yielded: bool,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -81,29 +76,36 @@ impl Pace {
         Self {
             own: bucket(OWN_PER_SECOND, OWN_BURST),
             shared: Arc::clone(shared),
-            left: 0,
-            yielded: true,
+            left: FIRST_BYTES,
             pause: None,
         }
     }
 
+    /// Whether a piece may be read now. If so, it counts as read.
+    fn may_send_piece(&self) -> bool {
+        self.own.check().is_ok() || self.shared.pieces.check().is_ok()
+    }
+
     /// How many bytes may be read now.
     pub(super) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        let sleep = |pause| Some(Box::pin(tokio::time::sleep(pause)));
         while self.left == 0 {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(context));
-                self.pause = None;
-            }
-            if !self.yielded {
-                self.yielded = true;
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if self.own.check().is_ok() || self.shared.pieces.check().is_ok() {
+            let Some(pause) = &mut self.pause else {
+                self.pause = sleep(SHORT_PAUSE);
+                continue;
+            };
+            ready!(pause.as_mut().poll(context));
+            if self.may_send_piece() {
                 self.left = PIECE_BYTES;
+                self.pause = None;
             } else {
-                self.shared.report_pause();
-                self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                self.pause = sleep(LONG_PAUSE);
+                if let Some(suppressed) = self.shared.warnings.turn() {
+                    warn!(
+                        suppressed,
+                        "clients that have shown no valid key send too much: they are read slowly"
+                    );
+                }
             }
         }
         Poll::Ready(self.left)
@@ -112,70 +114,57 @@ impl Pace {
     /// So many bytes were read.
     pub(super) fn read(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes);
-        if self.left == 0 {
-            self.yielded = false;
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroU32, task::Context, time::Instant};
+    use std::{future::poll_fn, num::NonZeroU32, time::Instant};
 
-    use futures_util::task::noop_waker;
+    use super::{
+        FIRST_BYTES, OWN_BURST, Pace, SHARED_BURST, SHARED_PER_SECOND, SHORT_PAUSE, SharedPace,
+    };
 
-    use super::{OWN_BURST, PIECE_BYTES, Pace, SHARED_BURST, SHARED_PER_SECOND, SharedPace};
-
-    /// The pieces that a connection may send before it is paused.
-    fn pieces_at_once(pace: &mut Pace) -> usize {
-        let waker = noop_waker();
-        let mut context = Context::from_waker(&waker);
-        let mut pieces = 0;
-        while pace.pause.is_none() {
-            if pace.poll_bytes(&mut context).is_ready() {
-                pace.read(PIECE_BYTES);
-                pieces += 1;
-            }
-        }
-        pieces
+    fn pieces_at_once(pace: &Pace) -> usize {
+        std::iter::repeat_with(|| pace.may_send_piece())
+            .take_while(|may| *may)
+            .count()
     }
 
-    fn of(number: NonZeroU32) -> usize {
-        number.get() as usize
+    fn of(pieces: NonZeroU32) -> usize {
+        pieces.get() as usize
     }
 
-    #[tokio::test]
-    async fn many_clients_without_a_key_together_are_read_at_the_shared_pace() {
+    #[test]
+    fn many_clients_without_a_key_together_are_read_at_the_shared_pace() {
         let shared = SharedPace::new();
         let start = Instant::now();
-        let mut pieces = 0;
-        for _ in 0..20 {
-            pieces += pieces_at_once(&mut Pace::new(&shared));
-        }
-        let own = 20 * (of(OWN_BURST) + 1);
-        let later = (start.elapsed().as_secs() as usize + 1) * of(SHARED_PER_SECOND);
-        assert!(pieces >= 20 * of(OWN_BURST) + of(SHARED_BURST), "{pieces}");
-        assert!(pieces <= own + of(SHARED_BURST) + later, "{pieces}");
+        let clients = (0..20).map(|_| pieces_at_once(&Pace::new(&shared)));
+        let pieces: usize = clients.sum();
+        let at_once = 20 * of(OWN_BURST) + of(SHARED_BURST);
+        let seconds = start.elapsed().as_secs() as usize + 1;
+        let later = seconds * (of(SHARED_PER_SECOND) + 20);
+        assert!((at_once..=at_once + later).contains(&pieces), "{pieces}");
     }
 
-    #[tokio::test]
-    async fn a_client_that_sends_little_does_not_wait_for_those_that_send_much() {
+    #[test]
+    fn a_client_that_sends_little_does_not_wait_for_those_that_send_much() {
         let shared = SharedPace::new();
-        pieces_at_once(&mut Pace::new(&shared));
-        assert!(pieces_at_once(&mut Pace::new(&shared)) >= of(OWN_BURST));
+        pieces_at_once(&Pace::new(&shared));
+        assert!(pieces_at_once(&Pace::new(&shared)) >= of(OWN_BURST));
     }
 
     #[tokio::test]
-    async fn others_have_their_turn_after_each_piece() {
-        let waker = noop_waker();
-        let mut context = Context::from_waker(&waker);
+    async fn others_have_their_turn_before_each_piece() {
         let mut pace = Pace::new(&SharedPace::new());
-        for _ in 0..of(OWN_BURST) {
-            assert!(pace.poll_bytes(&mut context).is_ready());
-            pace.read(PIECE_BYTES - 1);
-            assert!(pace.poll_bytes(&mut context).is_ready());
+        let mut left = FIRST_BYTES;
+        for _ in 0..10 {
+            pace.read(left - 1);
+            assert_eq!(poll_fn(|context| pace.poll_bytes(context)).await, 1);
             pace.read(1);
-            assert!(pace.poll_bytes(&mut context).is_pending());
+            let start = Instant::now();
+            left = poll_fn(|context| pace.poll_bytes(context)).await;
+            assert!(start.elapsed() >= SHORT_PAUSE);
         }
     }
 }

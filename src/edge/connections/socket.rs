@@ -36,7 +36,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for CountingSocket<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.pace.is_some() && this.connection.is_trusted() {
+        if this.pace.is_some() && this.connection.is_trusted(context.waker()) {
             this.pace = None;
         }
         let Some(pace) = &mut this.pace else {
