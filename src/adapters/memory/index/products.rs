@@ -17,7 +17,7 @@ pub(super) const PART: usize = 32;
 pub(super) fn multiply(rows: &[i8], query: &[i16], products: &mut [i32]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(avx512) = fearless_simd::Level::new().as_avx512() {
-        return x86::multiply(avx512, rows, query, products);
+        return pairwise(avx512, rows, query, products);
     }
     wide(
         #[inline(always)]
@@ -43,38 +43,35 @@ fn portable(rows: &[i8], query: &[i16], products: &mut [i32]) {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{
-        _mm512_cvtepi8_epi16, _mm512_dpwssd_epi32, _mm512_reduce_add_epi32, _mm512_setzero_si512,
-    };
+fearless_simd::kernel!(
+    fn pairwise(avx512: Avx512, rows: &[i8], query: &[i16], products: &mut [i32]) {
+        use std::arch::x86_64::{
+            _mm512_cvtepi8_epi16, _mm512_dpwssd_epi32, _mm512_reduce_add_epi32,
+            _mm512_setzero_si512,
+        };
 
-    use fearless_simd::{i8x32, i16x32, prelude::*};
+        use fearless_simd::{i8x32, i16x32, prelude::*};
 
-    use super::{PART, ROWS_TOGETHER};
-
-    fearless_simd::kernel!(
-        pub(super) fn multiply(avx512: Avx512, rows: &[i8], query: &[i16], products: &mut [i32]) {
-            let rows = rows.chunks_exact(ROWS_TOGETHER * query.len());
-            let (products, _) = products.as_chunks_mut::<ROWS_TOGETHER>();
-            let (parts, _) = query.as_chunks::<PART>();
-            for (products, rows) in products.iter_mut().zip(rows) {
-                let rows: [&[[i8; PART]]; ROWS_TOGETHER] = std::array::from_fn(|row| {
-                    let row = &rows[row * query.len()..(row + 1) * query.len()];
-                    row.as_chunks().0
-                });
-                let mut sums = [_mm512_setzero_si512(); ROWS_TOGETHER];
-                for (at, part) in parts.iter().enumerate() {
-                    let y = i16x32::from_slice(avx512, part).into();
-                    for (sum, row) in sums.iter_mut().zip(rows) {
-                        let x = i8x32::from_slice(avx512, &row[at]).into();
-                        *sum = _mm512_dpwssd_epi32(*sum, _mm512_cvtepi8_epi16(x), y);
-                    }
+        let rows = rows.chunks_exact(ROWS_TOGETHER * query.len());
+        let (products, _) = products.as_chunks_mut::<ROWS_TOGETHER>();
+        let (parts, _) = query.as_chunks::<PART>();
+        for (products, rows) in products.iter_mut().zip(rows) {
+            let rows: [&[[i8; PART]]; ROWS_TOGETHER] = std::array::from_fn(|row| {
+                let row = &rows[row * query.len()..(row + 1) * query.len()];
+                row.as_chunks().0
+            });
+            let mut sums = [_mm512_setzero_si512(); ROWS_TOGETHER];
+            for (at, part) in parts.iter().enumerate() {
+                let y = i16x32::from_slice(avx512, part).into();
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let x = i8x32::from_slice(avx512, &row[at]).into();
+                    *sum = _mm512_dpwssd_epi32(*sum, _mm512_cvtepi8_epi16(x), y);
                 }
-                *products = sums.map(|sum| _mm512_reduce_add_epi32(sum));
             }
+            *products = sums.map(|sum| _mm512_reduce_add_epi32(sum));
         }
-    );
-}
+    }
+);
 
 #[cfg(test)]
 mod tests {
