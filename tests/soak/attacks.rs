@@ -19,6 +19,7 @@ use recsys::proto::{
 };
 
 use tokio::{runtime::Builder, task::JoinSet};
+use tonic::Code;
 
 use super::{
     SoakSettings,
@@ -84,10 +85,12 @@ impl Attackers {
             }
             "profiles" => state.profiles().await,
             "a stream of batches" => drop(state.stream_batches(5).await),
-            // Behind the attacker's other uploads, one may miss its deadline.
+            // Behind the attacker's other uploads, one may miss its deadline, and the
+            // attacker's connection reaches its maximum age meanwhile.
             "full catalogues" => {
                 if let Err(status) = state.fill_catalogues().await {
-                    assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+                    let expected = [Code::DeadlineExceeded, Code::Cancelled];
+                    assert!(expected.contains(&status.code()), "{status}");
                 }
             }
             attack => memory.attack(attack, || {}).await,
@@ -201,8 +204,7 @@ async fn take_slowest_command(redis: &RedisServer) -> Option<(u64, String)> {
 /// Whether all checks passed.
 pub async fn run(settings: &SoakSettings) -> bool {
     let redis = RedisServer::start();
-    let slow_command = SLOW_COMMAND_MICROS.to_string();
-    redis.cli(&["CONFIG", "SET", "slowlog-log-slower-than", &slow_command]);
+    redis.cli(&["CONFIG", "SET", "slowlog-log-slower-than", "1000"]);
     let mut tenants = Tenants::new(&["shop", "other", "third"]);
     let healthy = tenants.key("shop", &["ingest", "serve"]);
     let key = tenants.key("other", &["ingest", "serve", "catalog"]);
@@ -274,8 +276,12 @@ pub async fn run(settings: &SoakSettings) -> bool {
     let quiet = made.take_p99();
     // What is slow without an attack is the machine's doing.
     let noise = take_slowest_command(&redis).await.unwrap_or_default().0;
-    let slowest = SLOW_COMMAND_MICROS.max(2 * noise);
-    println!("quiet: p99 {quiet:.1} ms; commands of redis may take {slowest} microseconds");
+    let slowest = if noise > SLOW_COMMAND_MICROS {
+        2 * noise
+    } else {
+        SLOW_COMMAND_MICROS
+    };
+    println!("quiet: p99 {quiet:.1} ms, slowest command of redis {noise} us");
     let mut slow = SoakCheck::new("the healthy tenant is not slowed down much");
     let mut alive = SoakCheck::new("the process lives under its limit of memory");
     let mut tried = SoakCheck::new("each attack is carried out");
@@ -294,9 +300,10 @@ pub async fn run(settings: &SoakSettings) -> bool {
         let p99 = made.take_p99();
         let resident = resident_mib(pid).unwrap_or_default();
         let failed = made.failures.lock().unwrap().len();
+        let (micros, command) = take_slowest_command(&redis).await.unwrap_or_default();
         println!(
-            "{attack}: {times} times, p99 {p99:.1} ms, {resident:.0} MiB resident, \
-             {failed} calls failed until now"
+            "{attack}: {times} times, p99 {p99:.1} ms, slowest command of redis {micros} us, \
+             {resident:.0} MiB resident, {failed} calls failed until now"
         );
         if times == 0 {
             tried.problem(attack);
@@ -304,9 +311,7 @@ pub async fn run(settings: &SoakSettings) -> bool {
         if p99 > MAX_SLOWDOWN * quiet {
             slow.problem(format!("{attack}: p99 {p99:.1} ms, quiet {quiet:.1} ms"));
         }
-        if let Some((micros, command)) = take_slowest_command(&redis).await
-            && micros > slowest
-        {
+        if micros > slowest {
             commands.problem(format!("{attack}: {micros} microseconds: {command}"));
         }
         if log.is_finished() {
