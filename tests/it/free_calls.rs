@@ -147,7 +147,9 @@ async fn unread_calls(server: &TestServer, count: usize) -> (impl Sized, JoinHan
             break;
         };
         client = ready;
-        let (reply, mut body) = raw_http2::start_at(&mut client, REFLECTION);
+        let Ok((reply, mut body)) = raw_http2::try_start_at(&mut client, REFLECTION) else {
+            break;
+        };
         let _ = body.send_data(request.clone(), false);
         calls.push((reply, body));
     }

@@ -278,7 +278,9 @@ impl Attacker {
                     break;
                 };
                 client = ready;
-                let (reply, mut body) = raw_http2::start_at(&mut client, path);
+                let Ok((reply, mut body)) = raw_http2::try_start_at(&mut client, path) else {
+                    break;
+                };
                 let _ = body.send_data(requests.clone(), false);
                 held.push((reply, body));
             }

@@ -37,12 +37,20 @@ pub fn start_at(
     client: &mut SendRequest<Bytes>,
     path: &str,
 ) -> (ResponseFuture, SendStream<Bytes>) {
+    try_start_at(client, path).unwrap()
+}
+
+/// As [`start_at`], over a connection that the server may have closed.
+pub fn try_start_at(
+    client: &mut SendRequest<Bytes>,
+    path: &str,
+) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
     let request = http::Request::post(format!("http://x{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(())
         .unwrap();
-    client.send_request(request, false).unwrap()
+    client.send_request(request, false)
 }
 
 /// A message in a frame of gRPC.
