@@ -10,8 +10,7 @@ use recsys::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinHandle,
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
@@ -22,12 +21,16 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::support::{
+    program::{Served, recsys},
     raw_http2,
     server::{TestServer, connect, liked, named},
     until,
 };
 
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+/// More bytes than a port takes at once from all clients that have shown no key.
+const MORE_THAN_AT_ONCE: usize = 300 << 10;
 
 fn file_of_a_service() -> ServerReflectionRequest {
     let symbol = "recsys.v1.RecommenderService".to_owned();
@@ -94,8 +97,7 @@ async fn flood(address: SocketAddr, answered: usize) -> JoinSet<()> {
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-        writer.write_all(preface).await.unwrap();
+        writer.write_all(raw_http2::PREFACE).await.unwrap();
         let pings = b"\0\0\x08\x06\0\0\0\0\0recsys..".repeat(100);
         while writer.write_all(&pings).await.is_ok() {}
     });
@@ -115,8 +117,7 @@ async fn flood(address: SocketAddr, answered: usize) -> JoinSet<()> {
 #[tokio::test]
 async fn a_flood_without_a_key_slows_neither_probes_nor_callers() {
     let server = patient_server(80 << 20).await;
-    // More than a port takes at once from all clients that have shown no key.
-    let _flood = flood(server.address, 300 << 10).await;
+    let _flood = flood(server.address, MORE_THAN_AT_ONCE).await;
     assert_probe_is_answered(&server).await;
     let client = &mut server.recommender();
     // At the pace of the flood this would take half a minute.
@@ -124,6 +125,13 @@ async fn a_flood_without_a_key_slows_neither_probes_nor_callers() {
     let call = client.ingest_event(IngestEventRequest { event });
     let reply = tokio::time::timeout(Duration::from_secs(15), call).await;
     assert_eq!(reply.unwrap().unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn the_log_says_that_clients_without_a_key_are_read_slowly() {
+    let mut served = Served::start(&mut recsys(&["serve"]));
+    let _flood = flood(served.address.parse().unwrap(), MORE_THAN_AT_ONCE).await;
+    served.logged("clients that have shown no valid key send too much: they are read slowly");
 }
 
 /// A server with so much room for buffers, which takes no client for slow.

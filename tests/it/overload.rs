@@ -23,7 +23,7 @@ use crate::{
     operations::Faulty,
     support::{
         program::{Served, recsys},
-        raw_http2,
+        raw_http2::{self, PREFACE},
         server::{TestServer, connect, liked, named, reason},
     },
 };
@@ -31,9 +31,6 @@ use crate::{
 const INGEST: &str = "IngestEvent";
 
 const EXPORT: &str = "ExportUser";
-
-/// The preface of HTTP/2 with empty SETTINGS.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// The acknowledgement of SETTINGS.
 const SETTINGS_ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";

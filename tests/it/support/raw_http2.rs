@@ -9,6 +9,9 @@ use h2::{
 };
 use tokio::{net::TcpStream, task::JoinHandle};
 
+/// The preface of HTTP/2 with empty SETTINGS.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 /// An HTTP/2 connection whose streams have this initial window, and a task that ends with
 /// the connection.
 pub async fn connect(address: SocketAddr, window: u32) -> (SendRequest<Bytes>, JoinHandle<()>) {

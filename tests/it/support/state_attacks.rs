@@ -170,7 +170,6 @@ impl StateAttacker {
     /// the bytes of text that were stored.
     ///
     /// # Errors
-    ///
     /// The first refusal that is not one of an overloaded server.
     pub async fn fill_catalogues(&self) -> Result<usize, Status> {
         const TEXT: usize = 250 << 10;
